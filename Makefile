@@ -1,0 +1,57 @@
+# `make help` is the index.
+MODULES  := . examples examples/unit
+# The race detector needs cgo; Go turns that off where there is no C compiler.
+RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+PGX_NEXT := v5.12.0
+LAMBDA_NEXT := v1.55.1
+
+.PHONY: help
+help: ## what there is to make
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: test
+test: ## all tests of all modules, under the race detector where there is a C compiler (FLAGS=... adds to go test)
+	@set -e; for m in $(MODULES); do echo "== $$m: go test $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && go test $(RACE) -shuffle=on $(FLAGS) ./...); done
+
+.PHONY: demo
+demo: ## the experiment this grew out of, measured here in about a minute (ARGS='-hold 5s', -h lists them)
+	@scripts/install-pgbouncer
+	@mkdir -p out bin
+	@cd examples && go build -o ../bin/demo ./demo
+	@bin/demo -out out/demo $(ARGS)
+
+.PHONY: bench
+bench: ## what lmipool adds to pgxpool, and Handler to a handler, for one client (8 interleaved runs)
+	@mkdir -p bin out && rm -f out/bench.txt
+	@go test -c -o bin/pool.test ./pool && go test -c -o bin/handler.test .
+	@for i in 1 2 3 4 5 6 7 8; do (cd pool && ../bin/pool.test -test.run '^$$' -test.bench . -test.benchtime 0.5s); bin/handler.test -test.run '^$$' -test.bench . -test.benchtime 0.5s; done | grep -v '^lmipool' | tee out/bench.txt
+	@cd tools && go tool benchstat -col /pool,/handler ../out/bench.txt
+
+.PHONY: test-next
+test-next: ## the library's tests with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
+	@mkdir -p out && cp go.mod out/next.mod && cp go.sum out/next.sum
+	go get -modfile=out/next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) github.com/aws/aws-lambda-go@$(LAMBDA_NEXT)
+	go test -modfile=out/next.mod $(RACE) -shuffle=on $(FLAGS) ./...
+
+.PHONY: lint
+lint: ## golangci-lint, gofumpt, tidy go.mod files
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && go mod tidy -diff && go vet ./...); done
+	@mkdir -p bin && cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@set -e; for m in $(MODULES); do echo "== golangci-lint $$m"; (cd $$m && $(CURDIR)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml ./... && $(CURDIR)/bin/golangci-lint fmt --config $(CURDIR)/.golangci.yml --diff ./...); done
+
+.PHONY: fmt
+fmt: ## gofumpt everything
+	@mkdir -p bin && cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@set -e; for m in $(MODULES); do (cd $$m && $(CURDIR)/bin/golangci-lint fmt --config $(CURDIR)/.golangci.yml ./...); done
+
+.PHONY: darwin
+darwin: ## everything builds and vets for macOS too
+	@set -e; for m in $(MODULES); do echo "== $$m: GOOS=darwin go vet"; (cd $$m && GOOS=darwin go vet ./...); done
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for 20 seconds
+	go test ./lambdaenv -run '^$$' -fuzz . -fuzztime 20s
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf out bin

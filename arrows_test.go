@@ -1,0 +1,64 @@
+package lmipool_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/lmipool/lmipool"
+
+// TestArrowsPointDown holds the picture of DESIGN.md against the imports: what each
+// package of the library may import beyond the standard library. A package that is
+// not here fails, so that a new one gets its place.
+func TestArrowsPointDown(t *testing.T) {
+	t.Parallel()
+	pgx := []string{"github.com/jackc/pgx/v5"}
+	lambda := []string{"github.com/aws/aws-lambda-go"}
+	may := map[string][]string{
+		"":                    join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv"}),
+		"/pool":               pgx,
+		"/lambdaenv":          nil,
+		"/lmitest":            join(lambda, []string{module + "/lambdaenv", module + "/internal/child"}),
+		"/lmitest/cmd/lmirun": join(pgx, []string{module + "/lmitest", module + "/lambdaenv"}),
+		"/internal/pgtest":    join(pgx, []string{module + "/internal/child"}),
+		"/internal/child":     nil,
+		"/internal/netfault":  nil,
+	}
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		name := strings.TrimPrefix(fields[0], module)
+		allowed, known := may[name]
+		if !assert.True(t, known, "package %q has no place in the picture: give it one here and in DESIGN.md", name) {
+			continue
+		}
+		for _, imported := range fields[1:] {
+			if strings.Contains(strings.Split(imported, "/")[0], ".") && !within(imported, allowed) {
+				t.Errorf("%s must not import %s", fields[0], imported)
+			}
+		}
+	}
+}
+
+// within reports whether path is one of roots. Our own packages must be named
+// exactly; another module's root stands for all its packages.
+func within(path string, roots []string) bool {
+	for _, root := range roots {
+		if path == root || !strings.HasPrefix(root, module) && strings.HasPrefix(path, root+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func join(lists ...[]string) (all []string) {
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
