@@ -1,0 +1,31 @@
+package lambdaenv
+
+import "strconv"
+
+// Kind is what runs a process. The zero value is NotLambda.
+type Kind int
+
+// The kinds of execution environments. All but ManagedInstances send one invocation at a time.
+const (
+	NotLambda              Kind = iota // a server, a laptop, a test
+	OnDemand                           // started when an invocation finds no free environment
+	ProvisionedConcurrency             // started ahead of time
+	SnapStart                          // restored from a snapshot
+	ManagedInstances                   // a container on an EC2 instance that Lambda manages; never frozen
+)
+
+var words = [...]string{
+	NotLambda:              "not-lambda",
+	OnDemand:               "on-demand",
+	ProvisionedConcurrency: "provisioned-concurrency",
+	SnapStart:              "snap-start",
+	ManagedInstances:       "lambda-managed-instances",
+}
+
+// String returns AWS's own word, as in AWS_LAMBDA_INITIALIZATION_TYPE, or "not-lambda".
+func (k Kind) String() string {
+	if k < 0 || int(k) >= len(words) {
+		return "Kind(" + strconv.Itoa(int(k)) + ")"
+	}
+	return words[k]
+}

@@ -1,0 +1,50 @@
+package lambdaenv
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// VariableError is an environment variable whose value is not as AWS documents it.
+type VariableError struct {
+	Name  string // of the variable
+	Value string // what it is
+	Want  string // what would be right, in words
+}
+
+func (e *VariableError) Error() string {
+	return fmt.Sprintf("lambdaenv: %s=%q: want %s", e.Name, e.Value, e.Want)
+}
+
+// limit bounds the numbers. AWS's own limits are far below it (a concurrency of 1,600, 32,768 MB) and may rise; what is
+// above it is a mistake, and would be a costly one to follow.
+const limit = 1_000_000
+
+// number returns the number in a variable, 0 if there is none, and whether the variable is set at all.
+func number(lookup func(string) (string, bool), name string) (n int, set bool, err error) {
+	value, set := lookup(name)
+	if !set {
+		return 0, false, nil
+	}
+	// As aws-lambda-go reads it, so that both mean the same number: no trimming.
+	if n, err = strconv.Atoi(value); err == nil && n >= 1 && n <= limit {
+		return n, true, nil
+	}
+	return 0, true, &VariableError{name, value, fmt.Sprintf("an integer from 1 to %d", limit)}
+}
+
+// initializationType returns the kind that AWS_LAMBDA_INITIALIZATION_TYPE names, if it names one that is known.
+func initializationType(lookup func(string) (string, bool)) (kind Kind, known bool, err error) {
+	const name = "AWS_LAMBDA_INITIALIZATION_TYPE"
+	value, set := lookup(name)
+	if !set {
+		return NotLambda, false, nil
+	}
+	for kind := OnDemand; kind <= ManagedInstances; kind++ {
+		if value == kind.String() {
+			return kind, true, nil
+		}
+	}
+	return NotLambda, false, &VariableError{name, value, "one of " + strings.Join(words[OnDemand:], ", ")}
+}
