@@ -1,0 +1,29 @@
+// Package pgtest gives a test a real PostgreSQL of its own: started in about a second, also as root, and gone when the
+// process that started it is gone, even by kill -9.
+//
+// Most tests want a database, not a server:
+//
+//	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+//
+//	func TestSomething(t *testing.T) {
+//		conn, err := pgx.Connect(t.Context(), pgtest.Database(t))
+//		...
+//	}
+//
+// All databases of one test process live on one shared server, started by the first test that asks. A test that stops
+// its server, needs other settings or another major version starts one for itself with [Start].
+//
+// Two environment variables choose what the tests run against: LMIPOOL_TEST_DSN names a server that runs already (only
+// [Database] follows it), LMIPOOL_PG_BIN a directory that holds postgres and initdb.
+//
+// # Leak checks
+//
+// One goroutine lives as long as a server does. With goleak, check after [Main] has returned, when the shared server
+// and its goroutine are gone:
+//
+//	code := pgtest.Main(m)
+//	if err := goleak.Find(); code == 0 && err != nil { ... }
+//
+// For a check while a server runs, the goroutine always has this function in its stack, by which
+// goleak.IgnoreAnyFunction finds it: github.com/lmipool/lmipool/internal/child.(*Process).hold
+package pgtest
