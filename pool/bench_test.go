@@ -1,0 +1,80 @@
+package pool_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/pgtest"
+	"github.com/lmipool/lmipool/pool"
+)
+
+// One client and an idle pool: what lmipool adds to pgxpool. `make bench` runs the
+// pairs in turn, because the machine's speed drifts, and compares them.
+func benchmark(b *testing.B, ours func(*pool.Pool) error, theirs func(*pgxpool.Pool) error) {
+	dsn := pgtest.Database(b)
+	b.Run("pool=pgxpool", func(b *testing.B) {
+		p, err := pgxpool.New(context.Background(), dsn)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer p.Close()
+		loop(b, func() error { return theirs(p) })
+	})
+	b.Run("pool=lmipool", func(b *testing.B) {
+		p := newPoolAt(b, dsn, nil)
+		loop(b, func() error { return ours(p) })
+	})
+}
+
+func loop(b *testing.B, f func() error) {
+	if err := f(); err != nil { // dials
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := f(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAcquireRelease(b *testing.B) {
+	ctx := context.Background()
+	benchmark(b,
+		func(p *pool.Pool) error { l, err := p.Acquire(ctx); l.Release(); return err },
+		func(p *pgxpool.Pool) error { c, err := p.Acquire(ctx); c.Release(); return err })
+}
+
+func BenchmarkQueryRow(b *testing.B) {
+	ctx := context.Background()
+	const sql = "select n, 'name ' || n from generate_series($1::int, $1::int) n"
+	var n int
+	var s string
+	benchmark(b,
+		func(p *pool.Pool) error { return p.QueryRow(ctx, sql, 7).Scan(&n, &s) },
+		func(p *pgxpool.Pool) error { return p.QueryRow(ctx, sql, 7).Scan(&n, &s) })
+}
+
+func BenchmarkQuery20Rows(b *testing.B) {
+	ctx := context.Background()
+	const sql = "select n, 'name ' || n from generate_series(1, 20) n"
+	read := func(r pgx.Rows, err error) error {
+		if err != nil {
+			return err
+		}
+		var n int
+		var s string
+		for r.Next() {
+			if err := r.Scan(&n, &s); err != nil {
+				return err
+			}
+		}
+		return r.Err()
+	}
+	benchmark(b,
+		func(p *pool.Pool) error { return read(p.Query(ctx, sql)) },
+		func(p *pgxpool.Pool) error { return read(p.Query(ctx, sql)) })
+}

@@ -1,0 +1,193 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Config has pgxpool's names and meanings where it has pgxpool's fields. The
+// zero value of a field means "not set here": the connection string's pool_*
+// setting applies, or else the default that the field names. A nil *Config is
+// all defaults. Config is read once, by [New]; changing it later has no effect.
+type Config struct {
+	// MaxConns is the ceiling: the pool never has more connections than this
+	// on the server, those that are still being closed included. Raise it when
+	// [Stat.EmptyAcquireWaitTime] grows while the database has room.
+	// Defaults to the connection string's pool_max_conns, else to the greater
+	// of 4 and the number of CPUs, as in pgxpool.
+	//
+	// It is a ceiling, not a size: the pool starts with one connection and
+	// opens another only when the queue would take longer to drain than a dial
+	// is worth (file limit.go has the rule).
+	MaxConns int32
+
+	// MinConns is how many connections the pool keeps open once it is in use.
+	// Negative means none, whatever the connection string says. Defaults to 0.
+	MinConns int32
+
+	// MinIdleConns is how many idle connections the pool keeps ready once it is
+	// in use, within MaxConns. Negative means none. Defaults to 0.
+	MinIdleConns int32
+
+	// MaxConnLifetime is the age at which a connection is replaced, when it is
+	// next free. Negative means never. Defaults to 1 hour.
+	MaxConnLifetime time.Duration
+
+	// MaxConnLifetimeJitter is the most that is added at random to each
+	// connection's lifetime, so that they do not all end together.
+	// Negative means none. Defaults to a tenth of MaxConnLifetime (pgxpool: 0).
+	MaxConnLifetimeJitter time.Duration
+
+	// MaxConnIdleTime is how long a connection may be unused before it is
+	// closed. Negative means for ever. Defaults to 30 minutes.
+	MaxConnIdleTime time.Duration
+
+	// HealthCheckPeriod is the time between two rounds of housekeeping: closing
+	// what is too old or too long idle, restoring MinConns and MinIdleConns,
+	// reporting unread Rows. Defaults to 1 minute.
+	HealthCheckPeriod time.Duration
+
+	// PingTimeout bounds the ping of a connection that was idle for more than
+	// a second. A connection that does not answer is replaced. Negative means
+	// no bound but the caller's ctx. Defaults to 2 seconds (pgxpool: no bound,
+	// so a dead network costs the caller's whole deadline).
+	PingTimeout time.Duration
+
+	// ConnectTimeout bounds one dial, TLS and authentication included.
+	// Defaults to the connection string's connect_timeout, else to 10 seconds
+	// (pgxpool: 2 minutes).
+	ConnectTimeout time.Duration
+
+	// ReportRowsAfter is how long Rows or BatchResults that were opened outside
+	// a scope may stay open before they are logged, once, with the stack that
+	// opened them. Negative means never. Defaults to 1 minute.
+	ReportRowsAfter time.Duration
+
+	// ApplicationName is sent as application_name unless the connection string
+	// or PGAPPNAME names one. Defaults to none.
+	ApplicationName string
+
+	// The hooks have pgxpool's signatures and meanings. A panic in a hook is
+	// logged and counts as its failure. Hooks run outside every lock and may be
+	// called concurrently, for different connections.
+	//
+	// BeforeConnect runs before each dial, with a copy of the connection's
+	// configuration that it may change (password, DialFunc, TLSConfig,
+	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over.
+	BeforeConnect func(context.Context, *pgx.ConnConfig) error
+	// AfterConnect runs once on each new connection: type registration, SET.
+	AfterConnect func(context.Context, *pgx.Conn) error
+	// PrepareConn runs before a connection is handed out. The four outcomes are
+	// pgxpool's: false destroys the connection; an error is the caller's; false
+	// without an error tries another connection.
+	PrepareConn func(context.Context, *pgx.Conn) (bool, error)
+	// AfterRelease runs when a connection comes back; false destroys it.
+	AfterRelease func(*pgx.Conn) bool
+	// BeforeClose runs before a connection is closed. It is not called for one
+	// that had to be torn away from a user who still had it.
+	BeforeClose func(*pgx.Conn)
+	// ShouldPing decides whether a connection is pinged before it is handed
+	// out. Defaults to: idle for more than 1 second.
+	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool
+
+	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or
+	// ReleaseTracer, Acquire and Release call it. Defaults to none.
+	Tracer pgx.QueryTracer
+
+	// Logger gets what went wrong in the background and what invocations left
+	// behind. Defaults to [slog.Default].
+	Logger *slog.Logger
+
+	// Plain turns every clever thing off: each call goes straight to pgxpool,
+	// with MaxConns and the hooks; no scopes, no queue of our own.
+	Plain bool
+}
+
+// Defaults that differ from pgxpool's, with the reason at the field.
+const (
+	defaultPingTimeout     = 2 * time.Second
+	defaultConnectTimeout  = 10 * time.Second
+	defaultReportRowsAfter = time.Minute
+	defaultPingAfter       = time.Second
+)
+
+// withDefaults merges what the connection string says below what c says.
+func (c *Config) withDefaults(px *pgxpool.Config) Config {
+	var d Config
+	if c != nil {
+		d = *c
+	}
+	setDefault(&d.MaxConns, px.MaxConns)
+	setDefault(&d.MinConns, px.MinConns)
+	setDefault(&d.MinIdleConns, px.MinIdleConns)
+	setDefault(&d.MaxConnLifetime, px.MaxConnLifetime)
+	setDefault(&d.MaxConnIdleTime, px.MaxConnIdleTime)
+	setDefault(&d.HealthCheckPeriod, px.HealthCheckPeriod)
+	setDefault(&d.PingTimeout, px.PingTimeout, defaultPingTimeout)
+	setDefault(&d.ConnectTimeout, px.ConnConfig.ConnectTimeout, defaultConnectTimeout)
+	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
+	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
+	setDefault(&d.Tracer, px.ConnConfig.Tracer)
+	setDefault(&d.Logger, slog.Default())
+	if d.PingTimeout < 0 {
+		d.PingTimeout = forever
+	}
+	d.MinConns, d.MinIdleConns = max(0, d.MinConns), max(0, d.MinIdleConns)
+	d.MaxConnLifetimeJitter = max(0, d.MaxConnLifetimeJitter)
+	if d.ShouldPing == nil {
+		d.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool {
+			return p.IdleDuration > defaultPingAfter
+		}
+	}
+	return d
+}
+
+// setDefault gives *field the first of values that is set, unless it is set.
+func setDefault[T comparable](field *T, values ...T) {
+	var zero T
+	for _, v := range values {
+		if *field != zero {
+			return
+		}
+		*field = v
+	}
+}
+
+// validate reports every fault at once, each with the field, its value and what
+// would be right.
+func (c *Config) validate() error {
+	var errs []error
+	fault := func(field string, value any, want string) {
+		errs = append(errs, fmt.Errorf("lmipool: Config.%s is %v: want %s", field, value, want))
+	}
+	if c.MaxConns < 1 {
+		fault("MaxConns", c.MaxConns, "1 or more")
+	}
+	if c.MaxConns >= 1 {
+		want := fmt.Sprintf("at most MaxConns, %d", c.MaxConns)
+		if c.MinConns > c.MaxConns {
+			fault("MinConns", c.MinConns, want)
+		}
+		if c.MinIdleConns > c.MaxConns {
+			fault("MinIdleConns", c.MinIdleConns, want)
+		}
+	}
+	if c.HealthCheckPeriod <= 0 {
+		fault("HealthCheckPeriod", c.HealthCheckPeriod, "a positive duration, or 0 for the default")
+	}
+	if c.ConnectTimeout < 0 {
+		fault("ConnectTimeout", c.ConnectTimeout, "a positive duration, or 0 for the default")
+	}
+	// PostgreSQL cuts a longer name with no more than a notice, and the cut
+	// name would then be missed by whoever looks for it.
+	if len(c.ApplicationName) > 63 {
+		fault("ApplicationName", fmt.Sprintf("%q (%d bytes)", c.ApplicationName, len(c.ApplicationName)), "at most 63 bytes")
+	}
+	return errors.Join(errs...)
+}

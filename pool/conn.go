@@ -1,0 +1,234 @@
+package pool
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// closeTimeout bounds how long a connection that is being closed may hold
+	// its place: as long as pgx itself tries (pgconn's asyncClose).
+	closeTimeout = 15 * time.Second
+
+	// goodbyeTimeout bounds the wait for the server's end of an idle connection
+	// after Terminate. A living server answers within a round trip.
+	goodbyeTimeout = time.Second
+
+	// graceToSever bounds the write of Terminate to a connection that is being
+	// torn away, whose user may be stuck in a write himself.
+	graceToSever = 20 * time.Millisecond
+)
+
+// terminate is the protocol's Terminate message.
+var terminate = []byte{'X', 0, 0, 0, 4}
+
+// conn is one connection. Who may touch it changes hands under admission.mu:
+// the idle stack, then one lease, then the goroutine that cleans or closes it.
+//
+// pgxpool always sees it as acquired: were it idle there, pgxpool's health check
+// could take it for a moment, and an Acquire that finds nothing idle dials.
+type conn struct {
+	p       *Pool
+	px      *pgxpool.Conn
+	pg      *pgx.Conn
+	expires time.Time // zero: never
+
+	// guarded by admission.mu while idle, the owner's otherwise
+	lease   *Lease
+	since   time.Time     // idle since, or lent since
+	idleFor time.Duration // how long it had been idle when it was lent
+
+	maps typeMaps
+}
+
+// fit makes sure that c can be handed to its new owner, on the owner's time, as
+// pgxpool's Acquire does. If it returns false, c is on its way out.
+func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
+	if c.expired() {
+		c.p.adm.count(&c.p.adm.counts.lifetimeDestroy)
+		c.retire()
+		return false, nil
+	}
+	ping := true
+	c.p.protect("ShouldPing", func() {
+		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.idleFor})
+	})
+	if ping || c.p.cfg.PrepareConn != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
+		defer cancel()
+	}
+	if ping {
+		pingCtx, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
+		err := c.pg.Ping(pingCtx)
+		cancel()
+		if err != nil {
+			c.retire()
+			return false, ctx.Err()
+		}
+	}
+	if c.p.cfg.PrepareConn == nil {
+		return true, nil
+	}
+	ok := false
+	err := c.p.guard("PrepareConn", func() (err error) {
+		ok, err = c.p.cfg.PrepareConn(ctx, c.pg)
+		return err
+	})
+	switch {
+	case !ok:
+		c.retire()
+	case err != nil: // the connection may be kept, if it is clean
+		c.keep()
+		ok = false
+	}
+	return ok, err
+}
+
+func (c *conn) expired() bool {
+	return !c.expires.IsZero() && time.Now().After(c.expires)
+}
+
+// giveBack returns c, whose lease has ended and whom nobody uses any more, to
+// the queue or the idle stack. What takes time happens in the background, never
+// on the caller's.
+func (c *conn) giveBack() {
+	if c.p.cfg.AfterRelease == nil || !c.clean() {
+		c.keep()
+		return
+	}
+	c.p.adm.retain(c)
+	c.p.background("AfterRelease", c.afterRelease)
+}
+
+// keep is giveBack without the hook.
+func (c *conn) keep() {
+	pc := c.pg.PgConn()
+	switch {
+	case c.clean():
+		c.p.adm.put(c)
+	case pc.IsClosed() || pc.IsBusy() || c.expired():
+		c.retire()
+	default:
+		c.p.adm.retain(c)
+		c.p.background("rollback", c.rollback)
+	}
+}
+
+// clean reports whether c can be used as it is.
+func (c *conn) clean() bool {
+	pc := c.pg.PgConn()
+	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.expired()
+}
+
+// rollback ends the transaction that the last user left open. pgxpool closes the
+// connection; a rollback costs one round trip and keeps it.
+func (c *conn) rollback() {
+	done := false
+	defer func() {
+		if done {
+			c.giveBack()
+		} else { // also when a tracer panicked
+			c.retire()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	_, err := c.pg.Exec(ctx, "rollback")
+	done = err == nil && c.pg.PgConn().TxStatus() == 'I'
+}
+
+func (c *conn) afterRelease() {
+	keep := false
+	c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) })
+	if !keep {
+		c.retire()
+		return
+	}
+	c.keep()
+}
+
+// retire closes c in the background. Its place is free again once the server has
+// let go, so that the server never counts more connections than the limit.
+func (c *conn) retire() {
+	c.p.adm.retain(c)
+	c.p.background("close", func() {
+		defer c.p.adm.drop(c)
+		if c.p.cfg.BeforeClose != nil {
+			c.p.protect("BeforeClose", func() { c.p.cfg.BeforeClose(c.pg) })
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		c.goodbye(ctx)
+		c.pg.Close(ctx) // a second time is nothing
+		select {
+		case <-c.pg.PgConn().CleanupDone(): // pgx may still be cancelling and draining
+		case <-ctx.Done():
+		}
+		c.px.Release() // pgxpool sees a closed connection and forgets it
+	})
+}
+
+// goodbye sends Terminate and waits until the server has closed its end: PostgreSQL
+// leaves that to the end of the process, so then the backend is gone. pgx's Close
+// does not wait, and the server would first finish what it is doing.
+func (c *conn) goodbye(ctx context.Context) {
+	pc := c.pg.PgConn()
+	if pc.IsClosed() {
+		return // pgx has begun to cancel and drain
+	}
+	if pc.IsBusy() {
+		_ = pc.CancelRequest(ctx)
+	}
+	nc := pc.Conn()
+	_ = nc.SetDeadline(time.Now().Add(goodbyeTimeout))
+	if _, err := nc.Write(terminate); err == nil {
+		_, _ = io.Copy(io.Discard, nc)
+	}
+}
+
+// sever tears c away from a user who still has the raw *pgx.Conn, or is stuck in
+// a call. Close and Release would race with him inside pgx; a net.Conn may be
+// written and closed by anybody. After Terminate and the end of our half nothing
+// more can be sent. The place is free again when the server has closed its end.
+func (c *conn) sever() {
+	c.p.adm.retain(c)
+	c.px.Hijack()
+	own := c.pg.PgConn().Conn()
+	_ = own.SetWriteDeadline(time.Now().Add(graceToSever))
+	_, _ = own.Write(terminate)
+	nc := rawConn(own)
+	half, ok := nc.(interface{ CloseWrite() error })
+	if ok {
+		_ = half.CloseWrite()
+		_ = nc.SetReadDeadline(time.Now()) // wakes the user out of a read
+	} else {
+		nc.Close()
+	}
+	c.p.background("sever", func() {
+		defer c.p.adm.drop(c)
+		defer nc.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
+		if ok {
+			deadline, _ := ctx.Deadline()
+			_ = nc.SetReadDeadline(deadline)
+			_, _ = io.Copy(io.Discard, nc)
+		}
+	})
+}
+
+// rawConn is the socket below TLS, whose half can be closed without a word.
+func rawConn(nc net.Conn) net.Conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return nc
+}

@@ -1,0 +1,97 @@
+package pool
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// dial opens one connection for the queue, in the background. It is the only
+// caller of pgxpool's Acquire, which therefore never finds an idle connection and
+// always constructs one.
+func (p *Pool) dial() {
+	p.background("dial", func() {
+		start := time.Now()
+		done := false
+		defer func() {
+			if !done { // a panic below: the dial's place must not be lost
+				p.adm.dialFailed(errDialPanicked, start)
+			}
+		}()
+		// No timeout on this ctx: pgxpool would go on dialing without us, and the
+		// connection would be nobody's. Each step below has its own.
+		px, err := p.px.Acquire(p.ctx)
+		done = true
+		if err != nil {
+			p.failed(err, start)
+			return
+		}
+		c := &conn{p: p, px: px, pg: px.Conn(), since: time.Now()}
+		if life := p.cfg.MaxConnLifetime; life > 0 {
+			c.expires = c.since.Add(life)
+			if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
+				c.expires = c.expires.Add(rand.N(j))
+			}
+		}
+		p.adm.dialed(c, c.since.Sub(start))
+	})
+}
+
+// failed logs a failed dial: the caller that hears of it may be none, if there
+// are other connections to wait for.
+func (p *Pool) failed(err error, start time.Time) {
+	if p.ctx.Err() == nil {
+		p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
+	}
+	p.adm.dialFailed(err, start)
+}
+
+// pgxpoolConfig is what the pgxpool below gets. What lmipool decides is turned off
+// there: pgxpool opens and closes connections, and MaxConns is a second lock on
+// the door.
+func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
+	c := &p.cfg
+	px.MaxConns = c.MaxConns
+	px.ConnConfig.ConnectTimeout = c.ConnectTimeout
+	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
+		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
+	}
+	px.AfterConnect = timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect))
+	if c.Plain {
+		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
+		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
+		px.MaxConnIdleTime = c.MaxConnIdleTime
+		if c.MaxConnIdleTime < 0 {
+			px.MaxConnIdleTime = forever
+		}
+		px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
+		px.ShouldPing = c.ShouldPing
+		px.BeforeConnect = timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
+		px.PrepareConn = c.PrepareConn
+		px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
+		px.ConnConfig.Tracer = c.Tracer
+		return px
+	}
+	px.MinConns, px.MinIdleConns = 0, 0
+	px.MaxConnLifetime = 0 // unlimited
+	px.MaxConnIdleTime, px.HealthCheckPeriod = forever, forever
+	px.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	// pgxpool looks for AcquireTracer and ReleaseTracer here, and would call
+	// them for our dials. The connections get the tracer one by one instead.
+	px.ConnConfig.Tracer = nil
+	before := timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
+	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
+		cc.Tracer = c.Tracer
+		if before == nil {
+			return nil
+		}
+		return before(ctx, cc)
+	}
+	return px
+}
+
+// forever is a hundred years: pgxpool has no "never" for some of its periods.
+const forever = 100 * 365 * 24 * time.Hour

@@ -1,0 +1,372 @@
+package pool
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// graceToLeave is how long a call that is still running when its invocation
+// ended may take to come back by itself: its ctx has just been cancelled. Then
+// the connection is torn away from it.
+const graceToLeave = 100 * time.Millisecond
+
+// Lease is a connection that one invocation has for itself, from Acquire until
+// Release or the end of its scope. Like a *pgx.Conn it is for one goroutine at a
+// time; a second one gets an error rather than a data race.
+type Lease struct {
+	p     *Pool
+	c     *conn
+	plain *pgxpool.Conn // instead of c when Config.Plain
+	scope *Scope        // nil outside an invocation
+	what  string        // "lease", "transaction", "rows", "batch" or "statement"
+	asked time.Time     // when it was asked for
+	stack stack
+
+	// of Scope's list, guarded by Scope.mu
+	prev, next *Lease
+
+	mu       sync.Mutex
+	state    leaseState
+	calling  bool          // a call into pgx is running
+	left     chan struct{} // closed when that call is over; set by whoever waits for it
+	result   result        // Rows or BatchResults that are still open
+	resultAt time.Time     // since when
+	reported bool          // the open result was logged
+	raw      bool          // the user has, or may have, the *pgx.Conn itself
+	since    time.Time     // when the connection was got
+	sql      string        // what it does or did last
+
+	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
+}
+
+type leaseState uint8
+
+const (
+	leasePending leaseState = iota // waiting for its connection
+	leaseActive
+	leaseReleased
+	leaseEnded  // by the end of its scope
+	leaseClosed // by Shutdown
+)
+
+// result is what keeps a connection busy between calls.
+type result interface{ closeResult() }
+
+// dead says why a connection is no longer wanted, if so.
+func (l *Lease) dead(ctx context.Context) error {
+	if l.scope != nil && l.scope.hasEnded() {
+		return ErrInvocationEnded
+	}
+	return ctx.Err()
+}
+
+// checking is the ctx for the checks of a connection that l is to get.
+func (l *Lease) checking(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.uncheck = cancel
+	if l.state != leasePending {
+		cancel()
+	}
+	return ctx, cancel
+}
+
+// start makes l the owner of c. Its scope or the pool may have ended just then.
+func (l *Lease) start(c *conn) error {
+	l.mu.Lock()
+	l.c, l.since = c, c.since
+	closed := l.state != leasePending
+	if !closed {
+		l.state = leaseActive
+	}
+	l.mu.Unlock()
+	if closed {
+		c.giveBack()
+		return ErrClosed
+	}
+	if l.scope != nil && !l.scope.add(l) {
+		l.end(leaseReleased)
+		return ErrInvocationEnded
+	}
+	return nil
+}
+
+// enter begins a call into pgx. Every exit from it goes through leave.
+func (l *Lease) enter(sql string) (*pgx.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch l.state {
+	case leaseReleased:
+		return nil, errReleased
+	case leaseEnded:
+		return nil, ErrInvocationEnded
+	case leaseClosed:
+		return nil, ErrClosed
+	}
+	if l.calling {
+		return nil, errBusy
+	}
+	l.calling = true
+	if sql != "" {
+		l.sql = sql
+	}
+	return l.c.pg, nil
+}
+
+func (l *Lease) leave() {
+	l.mu.Lock()
+	l.calling = false
+	if l.left != nil {
+		close(l.left)
+		l.left = nil
+	}
+	l.mu.Unlock()
+}
+
+// opened and closed keep track of the result that occupies the connection.
+// Both run between enter and leave.
+func (l *Lease) opened(r result) {
+	l.mu.Lock()
+	l.result, l.resultAt, l.reported = r, time.Now(), false
+	l.mu.Unlock()
+}
+
+func (l *Lease) closed(r result) {
+	l.mu.Lock()
+	if l.result == r {
+		l.result = nil
+	}
+	l.mu.Unlock()
+}
+
+func (l *Lease) hasResult() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.result != nil
+}
+
+// tookRaw notes that the user has the connection itself, unless it is his no more.
+func (l *Lease) tookRaw() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != leaseActive {
+		return false
+	}
+	l.raw = true
+	return true
+}
+
+// Release gives the connection back. It is idempotent, never blocks on the
+// network, and must not run beside another call on the same lease. What was left
+// open (a transaction, Rows) is closed in the background before the next user
+// gets the connection.
+func (l *Lease) Release() {
+	if l.plain != nil {
+		l.plain.Release()
+		return
+	}
+	l.end(leaseReleased)
+}
+
+// end takes the connection from the user, once, and returns whether it did.
+func (l *Lease) end(why leaseState) bool {
+	l.mu.Lock()
+	switch l.state {
+	case leaseActive:
+	case leasePending: // start will see it
+		l.state = why
+		if l.uncheck != nil {
+			l.uncheck()
+		}
+		l.mu.Unlock()
+		return true
+	default:
+		l.mu.Unlock()
+		return false
+	}
+	l.state = why
+	var left chan struct{}
+	if l.calling {
+		left = make(chan struct{})
+		l.left = left
+	}
+	quiet := left == nil && l.result == nil
+	raw := l.raw
+	l.mu.Unlock()
+
+	if l.scope != nil {
+		l.scope.remove(l)
+	}
+	if t := l.p.releaseTracer; t != nil {
+		l.p.protect("TraceRelease", func() { t.TraceRelease(l.p.px, pgxpool.TraceReleaseData{Conn: l.c.pg}) })
+	}
+	if raw {
+		l.c.maps.forget()
+	}
+	switch {
+	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
+		l.c.sever()
+	case quiet:
+		l.c.giveBack()
+	default:
+		l.p.adm.retain(l.c)
+		l.p.background("reclaim", func() { l.reclaim(left) })
+	}
+	return true
+}
+
+// reclaim waits for the call that is running, closes what is open, and gives the
+// connection back; if that takes too long it tears it away.
+func (l *Lease) reclaim(left <-chan struct{}) {
+	if left != nil {
+		t := time.NewTimer(graceToLeave)
+		defer t.Stop()
+		select {
+		case <-left:
+		case <-t.C:
+			l.c.sever()
+			return
+		}
+	}
+	clean := false
+	defer func() {
+		if !clean { // closing it panicked, in a tracer say: the place must not be lost
+			l.c.retire()
+		}
+	}()
+	l.mu.Lock()
+	r := l.result
+	l.result = nil
+	l.mu.Unlock()
+	if r != nil {
+		// Closing reads the rest of the result, which can be long: bound it.
+		// After the deadline the connection is broken, and giveBack sees that.
+		late := time.AfterFunc(graceToLeave, func() { _ = l.c.pg.PgConn().Conn().SetDeadline(time.Now()) })
+		r.closeResult()
+		if !late.Stop() {
+			return
+		}
+	}
+	clean = true
+	l.c.giveBack()
+}
+
+// held is for how long l has had its connection.
+func (l *Lease) held(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.since.IsZero() { // it is still being checked
+		return 0
+	}
+	return now.Sub(l.since)
+}
+
+// holder describes l as it is now.
+func (l *Lease) holder(now time.Time) Holder {
+	h := Holder{Held: l.held(now)}
+	l.mu.Lock()
+	h.Doing = cut(l.sql, 200)
+	l.mu.Unlock()
+	if l.scope != nil {
+		h.Scope = l.scope.name
+	}
+	h.Stack = l.stack.lines()
+	return h
+}
+
+// Conn returns the connection itself. A lease whose Conn was taken cannot be
+// cleaned when its invocation ends with it still held: its socket is closed
+// instead. Conn must not be used after Release.
+func (l *Lease) Conn() *pgx.Conn {
+	if l.plain != nil {
+		return l.plain.Conn()
+	}
+	if !l.tookRaw() {
+		c, _ := dead()
+		return c
+	}
+	return l.c.pg
+}
+
+// Exec is [pgx.Conn.Exec].
+func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if l.plain != nil {
+		return l.plain.Exec(ctx, sql, args...)
+	}
+	c, err := l.enter(sql)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	defer l.leave()
+	return c.Exec(ctx, sql, args...)
+}
+
+// Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.
+func (l *Lease) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if l.plain != nil {
+		return l.plain.Query(ctx, sql, args...)
+	}
+	return l.query(ctx, sql, args, false)
+}
+
+// QueryRow is [pgx.Conn.QueryRow], but the row is read at once: the lease is free
+// when QueryRow returns, whether Scan is called or not.
+func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if l.plain != nil {
+		return l.plain.QueryRow(ctx, sql, args...)
+	}
+	return l.queryRow(ctx, sql, args)
+}
+
+// SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
+func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if l.plain != nil {
+		return l.plain.SendBatch(ctx, b)
+	}
+	return l.sendBatch(ctx, b, false)
+}
+
+// CopyFrom is [pgx.Conn.CopyFrom].
+func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	if l.plain != nil {
+		return l.plain.CopyFrom(ctx, table, columns, src)
+	}
+	c, err := l.enter("copy " + table.Sanitize())
+	if err != nil {
+		return 0, err
+	}
+	defer l.leave()
+	return c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
+}
+
+// Begin starts a transaction on the lease, which stays the caller's to Release.
+func (l *Lease) Begin(ctx context.Context) (pgx.Tx, error) {
+	return l.BeginTx(ctx, pgx.TxOptions{})
+}
+
+// BeginTx is Begin with options.
+func (l *Lease) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+	if l.plain != nil {
+		return l.plain.BeginTx(ctx, opts)
+	}
+	return l.begin(ctx, opts, false)
+}
+
+// Ping checks that the server answers.
+func (l *Lease) Ping(ctx context.Context) error {
+	if l.plain != nil {
+		return l.plain.Ping(ctx)
+	}
+	c, err := l.enter("")
+	if err != nil {
+		return err
+	}
+	defer l.leave()
+	return c.Ping(ctx)
+}

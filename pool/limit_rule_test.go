@@ -1,0 +1,67 @@
+package pool
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestTheGrowthRule(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name string
+		d    demand
+		grow bool
+	}{
+		{"nobody waits, though all else speaks for it", demand{stalled: time.Hour, hold: time.Hour, leastHold: time.Hour, queueBusy: time.Hour}, false},
+		{"more dials than waiters", demand{waiting: -1, conns: 1, stalled: time.Hour}, false},
+		{"no connection at all", demand{waiting: 1}, true},
+
+		{"a dial's time, and nothing came free", demand{waiting: 1, conns: 4, dial: 40 * ms, stalled: 40 * ms}, true},
+		{"not yet a dial's time", demand{waiting: 1, conns: 4, dial: 40 * ms, stalled: 40*ms - 1}, false},
+		{"a quick dial is taken for 25 ms", demand{waiting: 1, conns: 4, dial: ms, stalled: 25 * ms}, true},
+		{"which are not over", demand{waiting: 1, conns: 4, dial: ms, stalled: 25*ms - 1}, false},
+
+		{"the first dial has its time", demand{waiting: 1, conns: 1, dialing: 1, dial: 30 * ms, stalled: 120*ms - 1}, false},
+		{"but not for ever", demand{waiting: 1, conns: 1, dialing: 1, dial: 30 * ms, stalled: 120 * ms}, true},
+
+		{"a burst that drains in four dials", demand{waiting: 8, conns: 2, dial: 30 * ms, leastHold: 30 * ms}, false},
+		{"a burst that takes longer", demand{waiting: 8, conns: 2, dial: 30 * ms, leastHold: 31 * ms}, true},
+		{"more connections drain it", demand{waiting: 8, conns: 3, dial: 30 * ms, leastHold: 31 * ms}, false},
+		{"four quick dials are 100 ms", demand{waiting: 8, conns: 2, dial: ms, leastHold: 25 * ms}, false},
+		{"and no more", demand{waiting: 8, conns: 2, dial: ms, leastHold: 26 * ms}, true},
+		{"a burst goes by the least hold", demand{waiting: 8, conns: 2, hold: time.Hour, leastHold: ms, queueBusy: time.Second - 1}, false},
+
+		{"load that drains in a dial", demand{waiting: 4, conns: 4, dial: 30 * ms, hold: 30 * ms, queueBusy: time.Second}, false},
+		{"load that takes longer", demand{waiting: 4, conns: 4, dial: 30 * ms, hold: 31 * ms, queueBusy: time.Second}, true},
+		{"it is no load before a second", demand{waiting: 4, conns: 4, dial: 30 * ms, hold: 31 * ms, leastHold: 31 * ms, queueBusy: time.Second - 1}, false},
+		{"a quick dial is 25 ms here too", demand{waiting: 4, conns: 4, dial: ms, hold: 25 * ms, queueBusy: time.Minute}, false},
+		{"load goes by the average hold", demand{waiting: 4, conns: 4, dial: ms, hold: 26 * ms, leastHold: ms, queueBusy: time.Minute}, true},
+	} {
+		assert.Equal(t, c.grow, c.d.grow(), c.name)
+	}
+}
+
+func TestAnAverageFollowsByAnEighth(t *testing.T) {
+	t.Parallel()
+	var a average
+	a.add(0) // a value like any other
+	for _, c := range []struct{ add, want time.Duration }{{800, 100}, {100, 100}, {20, 90}} {
+		a.add(c.add)
+		assert.Equal(t, c.want, a.d)
+	}
+	var first average
+	first.add(800)
+	assert.EqualValues(t, 800, first.d, "the first is taken as it is")
+}
+
+func TestTheLeastFallsAtOnceAndRisesSlowly(t *testing.T) {
+	t.Parallel()
+	var l least
+	for _, c := range []struct{ add, want time.Duration }{{6400, 6400}, {12800, 6500}, {100, 100}, {6500, 200}, {0, 0}, {640, 10}} {
+		l.add(c.add)
+		assert.Equal(t, c.want, l.d)
+	}
+}

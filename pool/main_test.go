@@ -1,0 +1,106 @@
+package pool_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/internal/pgtest"
+	"github.com/lmipool/lmipool/pool"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// newPool opens a pool on a database of the test's own, and closes it.
+func newPool(t testing.TB, c *pool.Config) *pool.Pool {
+	t.Helper()
+	return newPoolAt(t, pgtest.Database(t), c)
+}
+
+func newPoolAt(t testing.TB, dsn string, c *pool.Config) *pool.Pool {
+	t.Helper()
+	p, err := pool.New(context.Background(), dsn, c)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		p.Shutdown(ctx)
+	})
+	return p
+}
+
+// bounded is a ctx that fails the test rather than let it hang.
+func bounded(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// inspector is a connection beside the pool, to see what the server sees.
+type inspector struct {
+	t  testing.TB
+	c  *pgx.Conn
+	mu sync.Mutex
+}
+
+func newInspector(t testing.TB, dsn string) *inspector {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close(context.Background()) })
+	return &inspector{t: t, c: c}
+}
+
+// backends is how many others are connected to this database.
+func (i *inspector) backends() (n int) {
+	i.t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	err := i.c.QueryRow(context.Background(), `select count(*) from pg_stat_activity
+		where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'`).Scan(&n)
+	require.NoError(i.t, err)
+	return n
+}
+
+// logs collects what the pool logs.
+type logs struct {
+	mu      sync.Mutex
+	records []slog.Record
+}
+
+func (l *logs) logger() *slog.Logger                     { return slog.New(l) }
+func (l *logs) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logs) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *logs) WithGroup(string) slog.Handler            { return l }
+func (l *logs) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = append(l.records, r)
+	return nil
+}
+
+// lines are the records, each as its message and attributes.
+func (l *logs) lines() (lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.records {
+		s := r.Message
+		r.Attrs(func(a slog.Attr) bool { s += fmt.Sprintf(" %s=%v", a.Key, a.Value); return true })
+		lines = append(lines, s)
+	}
+	return lines
+}
+
+// eventually waits, by asking, for what no event announces.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 5*time.Second, 2*time.Millisecond, what)
+}

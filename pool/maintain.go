@@ -1,0 +1,78 @@
+package pool
+
+import (
+	"log/slog"
+	"time"
+)
+
+// maintain is the pool's housekeeping goroutine, from New until Shutdown.
+func (p *Pool) maintain() {
+	tick := time.NewTicker(p.cfg.HealthCheckPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-tick.C:
+			p.protect("housekeeping", func() {
+				p.topUp() // first: its floor would bring back what closeSurplus closes
+				p.closeSurplus()
+				p.reportOpenResults()
+			})
+		}
+	}
+}
+
+// closeSurplus closes idle connections that are too old, or idle for too long
+// while more are there than MinConns and MinIdleConns ask for.
+func (p *Pool) closeSurplus() {
+	now := time.Now()
+	var aged, unused int
+	surplus := p.adm.takeIdle(func(c *conn, idle, open int) bool {
+		switch {
+		case c.expired():
+			aged++
+			return true
+		case p.cfg.MaxConnIdleTime > 0 && now.Sub(c.since) > p.cfg.MaxConnIdleTime &&
+			open > int(p.cfg.MinConns) && idle > int(p.cfg.MinIdleConns):
+			unused++
+			return true
+		}
+		return false
+	})
+	p.adm.mu.Lock()
+	p.adm.counts.lifetimeDestroy += int64(aged)
+	p.adm.counts.idleDestroy += int64(unused)
+	p.adm.mu.Unlock()
+	for _, c := range surplus {
+		c.retire()
+	}
+}
+
+// topUp restores MinConns and MinIdleConns. A pool that was never used stays
+// without a connection: it never dials by itself.
+func (p *Pool) topUp() {
+	if s := p.adm.stat(); s.counts.newConns > 0 {
+		p.adm.setFloor(max(int(p.cfg.MinConns), s.acquired+int(p.cfg.MinIdleConns)))
+	}
+}
+
+// reportOpenResults logs Rows and BatchResults that were opened outside a scope
+// and stay open: nobody else would take them back.
+func (p *Pool) reportOpenResults() {
+	if p.cfg.ReportRowsAfter < 0 {
+		return
+	}
+	now := time.Now()
+	for _, l := range p.adm.out() {
+		l.mu.Lock()
+		report := l.scope == nil && l.result != nil && !l.reported && now.Sub(l.resultAt) >= p.cfg.ReportRowsAfter
+		l.reported = l.reported || report
+		l.mu.Unlock()
+		if report {
+			h := l.holder(now)
+			p.log.Warn("lmipool: Rows or BatchResults are still open; a connection is lost until they are closed",
+				slog.Duration("held", h.Held), slog.String("doing", h.Doing), slog.Any("acquired_at", h.Stack))
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package pool_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// panicSource panics in one of its methods, at the third row.
+type panicSource struct {
+	in string
+	n  int
+}
+
+func (s *panicSource) Next() bool {
+	s.n++
+	s.boom("Next")
+	return s.in != "Err" || s.n < 3 // its end is what Err is asked after
+}
+
+func (s *panicSource) Values() ([]any, error) {
+	s.boom("Values")
+	return []any{s.n}, nil
+}
+
+func (s *panicSource) Err() error {
+	s.boom("Err")
+	return nil
+}
+
+func (s *panicSource) boom(in string) {
+	if s.in == in && s.n == 3 {
+		panic("boom")
+	}
+}
+
+func TestACopyFromSourcesPanicIsItsError(t *testing.T) {
+	t.Parallel()
+	ctx, p := bounded(t), newPool(t, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger()})
+	_, err := p.Exec(ctx, "create table t (n int)")
+	require.NoError(t, err)
+	first := pid(t, p)
+	for _, in := range []string{"Next", "Values", "Err"} {
+		into := func(to interface {
+			CopyFrom(context.Context, pgx.Identifier, []string, pgx.CopyFromSource) (int64, error)
+		},
+		) error {
+			_, err := to.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"n"}, &panicSource{in: in})
+			return err
+		}
+		assert.ErrorContains(t, into(p), "CopyFromSource panicked: boom", in)
+		assert.ErrorContains(t, pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error { return into(tx) }), "CopyFromSource panicked: boom", in)
+		assert.Zero(t, p.Stat().AcquiredConns(), in)
+	}
+	var n int
+	require.NoError(t, p.QueryRow(ctx, "select count(*) from t").Scan(&n))
+	assert.Zero(t, n, "nothing was copied")
+	assert.Equal(t, first, pid(t, p), "the connection is fine")
+	assert.EqualValues(t, 6, p.Stat().PanicCount())
+}
+
+// panicPoolTracer panics when a connection has been acquired, and when it comes back.
+type panicPoolTracer struct{}
+
+func (panicPoolTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+func (panicPoolTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (panicPoolTracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+	return ctx
+}
+
+func (panicPoolTracer) TraceAcquireEnd(context.Context, *pgxpool.Pool, pgxpool.TraceAcquireEndData) {
+	panic("boom")
+}
+
+func (panicPoolTracer) TraceRelease(*pgxpool.Pool, pgxpool.TraceReleaseData) { panic("boom") }
+
+func TestATracersPanicAtAcquireOrReleaseLosesNoPlace(t *testing.T) {
+	t.Parallel()
+	ctx, p := bounded(t), newPool(t, &pool.Config{MaxConns: 1, Tracer: panicPoolTracer{}, Logger: (&logs{}).logger()})
+	for range 3 {
+		require.NotPanics(t, func() {
+			l, err := p.Acquire(ctx)
+			if assert.NoError(t, err) {
+				l.Release()
+			}
+		})
+		require.Zero(t, p.Stat().AcquiredConns())
+	}
+	assert.EqualValues(t, 6, p.Stat().PanicCount())
+	assert.EqualValues(t, 1, p.Stat().NewConnsCount())
+}

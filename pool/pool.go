@@ -1,0 +1,289 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Pool shares a few connections among many goroutines. Make one per process with
+// [New] and use it from everywhere.
+type Pool struct {
+	cfg           Config
+	px            *pgxpool.Pool
+	adm           *admission
+	log           *slog.Logger
+	acquireTracer pgxpool.AcquireTracer // nil: none
+	releaseTracer pgxpool.ReleaseTracer // nil: none
+
+	ctx    context.Context // ends when the pool is closed; what dials and housekeeping run under
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // every goroutine of the pool
+
+	detached atomic.Int64 // ctxs from Detach that live
+}
+
+// New makes a pool. It does not dial: a connection string or Config that is wrong
+// is an error here, a server that is away is one of the first use, or of
+// [Pool.Ping] or [Pool.Warm]. ctx gives the dials its values, not its end.
+//
+// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the
+// connection string; a nil config is all defaults. All faults are reported at once.
+func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
+	px, err := pgxpool.ParseConfig(connString)
+	if err != nil {
+		return nil, fmt.Errorf("lmipool: %w", err)
+	}
+	cfg := config.withDefaults(px)
+	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
+		return nil, err
+	}
+	p := &Pool{cfg: cfg, log: cfg.Logger}
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.adm = newAdmission(int(cfg.MaxConns), p.dial)
+	if !cfg.Plain {
+		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
+		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
+	}
+	p.px, err = pgxpool.NewWithConfig(p.ctx, p.pgxpoolConfig(px))
+	if err != nil {
+		p.cancel()
+		return nil, fmt.Errorf("lmipool: %w", err)
+	}
+	if !cfg.Plain {
+		p.background("housekeeping", p.maintain)
+	}
+	return p, nil
+}
+
+// acquire gets a connection for ctx's scope, waiting in order of arrival. frames
+// is how many callers to leave out of the stack; negative takes no stack.
+func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (l *Lease, err error) {
+	l = &Lease{p: p, scope: scopeOf(ctx), what: what, sql: sql, asked: time.Now()}
+	if frames >= 0 {
+		l.stack.capture(frames + 1)
+	}
+	if t := p.acquireTracer; t != nil {
+		ctx = t.TraceAcquireStart(ctx, p.px, pgxpool.TraceAcquireStartData{})
+		defer func() {
+			end := pgxpool.TraceAcquireEndData{Err: err}
+			if err == nil {
+				end.Conn = l.c.pg
+			}
+			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
+		}()
+	}
+	if err := p.connFor(ctx, l); err != nil {
+		return nil, p.acquireError(l, err)
+	}
+	return l, nil
+}
+
+// connFor gives l a connection that is fit.
+func (p *Pool) connFor(ctx context.Context, l *Lease) error {
+	// As many tries as pgxpool makes: in the worst case every connection there
+	// is turns out to be dead, and the one after that is new.
+	for try := range p.cfg.MaxConns + 1 {
+		c, err := p.adm.acquire(ctx, l, try > 0)
+		if err != nil {
+			return err
+		}
+		if ok, err := c.fit(ctx, l); err != nil {
+			return err
+		} else if ok {
+			return l.start(c)
+		}
+	}
+	return errors.New("no connection passed its checks; see PrepareConn and ShouldPing")
+}
+
+// acquireError adds to err what the pool looked like. The ctx's own error needs
+// it most, the sentinels of a use that cannot succeed need nothing.
+func (p *Pool) acquireError(l *Lease, err error) error {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
+		return err
+	}
+	now := time.Now()
+	s := p.adm.stat()
+	e := &AcquireError{
+		Waited: now.Sub(l.asked),
+		Limit:  s.limit,
+		InUse:  s.acquired,
+		Queued: s.queued + 1, // the caller has just left the queue
+		Err:    err,
+	}
+	if out := p.adm.out(); len(out) > 0 {
+		h := slices.MaxFunc(out, func(a, b *Lease) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
+		e.Longest = &h
+	}
+	return e
+}
+
+// Acquire gets a connection for the caller alone, waiting in order of arrival
+// until one is free, ctx ends or its scope does. Release gives it back. If the
+// caller only runs statements, the pool's own methods hold a connection shorter.
+func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
+	if p.cfg.Plain {
+		c, err := p.px.Acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &Lease{plain: c}, nil
+	}
+	return p.acquire(ctx, "lease", "", 1)
+}
+
+// AcquireFunc runs f with a lease, and releases it after f, also when f panics.
+// ctx affects only the acquiring.
+func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
+	l, err := p.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	return f(l)
+}
+
+// Exec is [pgxpool.Pool.Exec].
+func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if p.cfg.Plain {
+		return p.px.Exec(ctx, sql, args...)
+	}
+	l, err := p.acquire(ctx, "statement", sql, -1)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	defer l.Release()
+	return l.Exec(ctx, sql, args...)
+}
+
+// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
+// or read to their end.
+func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if p.cfg.Plain {
+		return p.px.Query(ctx, sql, args...)
+	}
+	l, err := p.acquire(ctx, "query", sql, 1)
+	if err != nil {
+		return errRows{err: err}, err
+	}
+	r, err := l.query(ctx, sql, args, true)
+	if err != nil {
+		l.Release()
+	}
+	return r, err
+}
+
+// QueryRow is [pgxpool.Pool.QueryRow], but the row is read and the connection is
+// free when QueryRow returns. Scan decodes from memory; not calling it loses
+// nothing. Errors come from Scan, as in pgx.
+func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if p.cfg.Plain {
+		return p.px.QueryRow(ctx, sql, args...)
+	}
+	l, err := p.acquire(ctx, "statement", sql, -1)
+	if err != nil {
+		return &row{err: err}
+	}
+	defer l.Release()
+	return l.queryRow(ctx, sql, args)
+}
+
+// SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its
+// Close.
+func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if p.cfg.Plain {
+		return p.px.SendBatch(ctx, b)
+	}
+	l, err := p.acquire(ctx, "batch", "", 1)
+	if err != nil {
+		return errBatch{err: err}
+	}
+	return l.sendBatch(ctx, b, true)
+}
+
+// CopyFrom is [pgxpool.Pool.CopyFrom].
+func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	if p.cfg.Plain {
+		return p.px.CopyFrom(ctx, table, columns, src)
+	}
+	l, err := p.acquire(ctx, "statement", "", -1)
+	if err != nil {
+		return 0, err
+	}
+	defer l.Release()
+	return l.CopyFrom(ctx, table, columns, src)
+}
+
+// Begin starts a transaction. The connection is held until Commit or Rollback; ctx
+// affects only the begin, as in pgx.
+func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) {
+	return p.beginTx(ctx, pgx.TxOptions{})
+}
+
+// BeginTx is Begin with options.
+func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+	return p.beginTx(ctx, opts)
+}
+
+func (p *Pool) beginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+	if p.cfg.Plain {
+		return p.px.BeginTx(ctx, opts)
+	}
+	l, err := p.acquire(ctx, "transaction", "", 2)
+	if err != nil {
+		return nil, err
+	}
+	t, err := l.begin(ctx, opts, true)
+	if err != nil {
+		l.Release()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Ping gets a connection, dialing if need be, and checks that the server answers.
+func (p *Pool) Ping(ctx context.Context) error {
+	if p.cfg.Plain {
+		return p.px.Ping(ctx)
+	}
+	l, err := p.acquire(ctx, "statement", "ping", -1)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	return l.Ping(ctx)
+}
+
+// Warm opens connections before the first invocation needs them: MinConns or
+// MinIdleConns, whichever is more, and at least one. It returns when the first of
+// them answers; the others follow in the background.
+func (p *Pool) Warm(ctx context.Context) error {
+	if err := p.Ping(ctx); err != nil {
+		return err
+	}
+	if !p.cfg.Plain {
+		p.topUp()
+	}
+	return nil
+}
+
+// Stat returns a snapshot. With Config.Plain it has what pgxpool counts.
+func (p *Pool) Stat() *Stat {
+	if p.cfg.Plain {
+		return plainStat(p.px.Stat())
+	}
+	s := p.adm.stat()
+	s.detached = p.detached.Load()
+	return s
+}

@@ -1,0 +1,197 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// query runs sql on the lease. With own, closing the Rows releases the lease.
+func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pgx.Rows, error) {
+	c, err := l.enter(sql)
+	if err != nil {
+		return errRows{err: err}, err
+	}
+	defer l.leave()
+	r, err := c.Query(ctx, sql, args...)
+	return l.openRows(r, err, own)
+}
+
+// openRows makes what a Query returned the lease's open result.
+func (l *Lease) openRows(r pgx.Rows, err error, own bool) (pgx.Rows, error) {
+	if err != nil {
+		return errRows{err: err}, err
+	}
+	w := &rows{l: l, r: r, own: own}
+	l.opened(w)
+	return w, nil
+}
+
+// rows are pgx's Rows on a lease. Each method asks the lease first, so that the
+// end of the invocation can take the connection from under rows that somebody
+// still reads, without a data race.
+type rows struct {
+	l   *Lease
+	r   pgx.Rows
+	own bool
+
+	// what stays readable after Close, when the connection serves somebody else
+	done   bool
+	err    error
+	tag    pgconn.CommandTag
+	fields []pgconn.FieldDescription
+}
+
+func (r *rows) enter() bool {
+	if r.done {
+		return false
+	}
+	if _, err := r.l.enter(""); err != nil {
+		r.err = err
+		if !errors.Is(err, errBusy) {
+			r.done = true
+		}
+		return false
+	}
+	return true
+}
+
+// finish keeps what the caller may still ask for. It runs between enter and leave.
+func (r *rows) finish() {
+	r.r.Close()
+	r.done = true
+	r.err = r.r.Err()
+	r.tag = r.r.CommandTag()
+	r.fields = slices.Clone(r.r.FieldDescriptions())
+	r.l.closed(r)
+}
+
+// left ends a call, and the lease too if the rows are done and own it.
+func (r *rows) left() {
+	r.l.leave()
+	if r.done && r.own {
+		r.l.Release()
+	}
+}
+
+// closeResult is for reclaim, which has the connection to itself.
+func (r *rows) closeResult() { r.r.Close() }
+
+func (r *rows) Close() {
+	if r.enter() {
+		defer r.left()
+		r.finish()
+	}
+}
+
+func (r *rows) Next() bool {
+	if !r.enter() {
+		return false
+	}
+	defer r.left()
+	if r.r.Next() {
+		return true
+	}
+	r.finish()
+	return false
+}
+
+func (r *rows) Scan(dest ...any) error {
+	if !r.enter() {
+		return r.notOpen()
+	}
+	defer r.left()
+	err := r.r.Scan(dest...)
+	if err != nil {
+		r.finish()
+	}
+	return err
+}
+
+func (r *rows) Values() ([]any, error) {
+	if !r.enter() {
+		return nil, r.notOpen()
+	}
+	defer r.left()
+	v, err := r.r.Values()
+	if err != nil {
+		r.finish()
+	}
+	return v, err
+}
+
+func (r *rows) RawValues() [][]byte {
+	if !r.enter() {
+		return nil
+	}
+	defer r.left()
+	return r.r.RawValues()
+}
+
+func (r *rows) FieldDescriptions() []pgconn.FieldDescription {
+	if !r.enter() {
+		return r.fields
+	}
+	defer r.left()
+	return r.r.FieldDescriptions()
+}
+
+func (r *rows) Err() error {
+	if !r.enter() {
+		return r.err
+	}
+	defer r.left()
+	if r.err != nil {
+		return r.err
+	}
+	return r.r.Err()
+}
+
+func (r *rows) CommandTag() pgconn.CommandTag {
+	if !r.enter() {
+		return r.tag
+	}
+	defer r.left()
+	return r.r.CommandTag()
+}
+
+// Conn gives the connection itself away: see Lease.Conn.
+func (r *rows) Conn() *pgx.Conn {
+	return r.l.Conn()
+}
+
+func (r *rows) TypeMap() *pgtype.Map {
+	if !r.enter() {
+		return nil
+	}
+	defer r.left()
+	return r.r.TypeMap()
+}
+
+func (r *rows) notOpen() error {
+	if r.err != nil {
+		return r.err
+	}
+	return errRowsClosed
+}
+
+// errRows are the Rows of a query that never reached the server.
+type errRows struct {
+	pgx.Rows // nil: every method that could reach it is below
+	err      error
+}
+
+func (errRows) Close()                                       {}
+func (r errRows) Err() error                                 { return r.err }
+func (errRows) CommandTag() (t pgconn.CommandTag)            { return t }
+func (errRows) FieldDescriptions() []pgconn.FieldDescription { return nil }
+func (errRows) Next() bool                                   { return false }
+func (r errRows) Scan(...any) error                          { return r.err }
+func (r errRows) Values() ([]any, error)                     { return nil, r.err }
+func (errRows) RawValues() [][]byte                          { return nil }
+func (errRows) Conn() *pgx.Conn                              { return nil }
+func (errRows) TypeMap() *pgtype.Map                         { return nil }

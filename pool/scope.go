@@ -1,0 +1,159 @@
+package pool
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Scope is all that one invocation holds, in every pool that it uses with the
+// scope's ctx. End takes it back.
+type Scope struct {
+	p      *Pool // that opened it
+	name   string
+	ctx    scopeContext
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	ended bool
+	done  chan struct{} // closed when the scope ends; nil while nobody waits for it
+	held  *Lease        // a list through Lease.next
+}
+
+// scopeContext is context.WithValue(ctx, scopeKey{}, scope), inside the scope.
+type scopeContext struct {
+	context.Context
+	scope *Scope
+}
+
+type scopeKey struct{}
+
+func (c *scopeContext) Value(key any) any {
+	if key == (scopeKey{}) {
+		return c.scope
+	}
+	return c.Context.Value(key)
+}
+
+// scopeOf returns the scope that ctx belongs to, or nil.
+func scopeOf(ctx context.Context) *Scope {
+	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	return s
+}
+
+// OpenScope begins a scope named name, usually the invocation's request id. The
+// returned ctx carries it, and ends with it, or at deadline unless that is zero;
+// whoever calls OpenScope calls End.
+//
+// The scope is the invocation's, not this pool's: any pool that is used with the
+// ctx registers with it. If ctx has a scope already, or with Config.Plain, nothing
+// happens: ctx is returned as it is, and a nil Scope, whose End does nothing.
+func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
+	if p.cfg.Plain || scopeOf(ctx) != nil {
+		return ctx, nil
+	}
+	s := &Scope{p: p, name: name}
+	s.ctx.scope = s
+	if deadline.IsZero() {
+		s.ctx.Context, s.cancel = context.WithCancel(ctx)
+	} else {
+		s.ctx.Context, s.cancel = context.WithDeadline(ctx, deadline)
+	}
+	return &s.ctx, s
+}
+
+// hasEnded reports whether the scope has ended.
+func (s *Scope) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// end is closed when the scope ends.
+func (s *Scope) end() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.ended {
+			close(s.done)
+		}
+	}
+	return s.done
+}
+
+// End ends the scope: who waits for a connection under it stops waiting, whatever
+// it still holds is logged and taken back, and every later use of a pool, lease,
+// transaction or result under it gets [ErrInvocationEnded]. The scope's ctx is
+// cancelled at once, or within 50 ms if Rows are to be closed first. End does not
+// wait for the network, is idempotent, and is safe beside everything else.
+func (s *Scope) End() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	var held []*Lease
+	for l := s.held; l != nil; l = l.next {
+		held = append(held, l)
+	}
+	if s.done != nil {
+		close(s.done)
+	}
+	s.mu.Unlock()
+
+	now := time.Now()
+	open := false
+	for _, l := range held {
+		h := l.holder(now)
+		open = l.hasResult() || open
+		if l.end(leaseEnded) {
+			l.p.adm.count(&l.p.adm.counts.leaks)
+			l.p.log.Warn("lmipool: the invocation ended with a "+l.what+" still held; it was taken back", h.attrs()...)
+		}
+	}
+	// pgx breaks a connection whose ctx ends under open Rows. If they were only
+	// forgotten, the little while in which reclaim closes them saves a dial.
+	if open {
+		time.AfterFunc(graceToCancel, s.cancel)
+		return
+	}
+	s.cancel()
+}
+
+// graceToCancel is shorter than graceToLeave: a call that is still running when
+// its scope ends is cancelled first and torn away from its caller second.
+const graceToCancel = graceToLeave / 2
+
+// add registers l, unless the scope has ended.
+func (s *Scope) add(l *Lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	l.next = s.held
+	if s.held != nil {
+		s.held.prev = l
+	}
+	s.held = l
+	return true
+}
+
+func (s *Scope) remove(l *Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.prev != nil {
+		l.prev.next = l.next
+	} else if s.held == l {
+		s.held = l.next
+	}
+	if l.next != nil {
+		l.next.prev = l.prev
+	}
+	l.prev, l.next = nil, nil
+}

@@ -1,0 +1,68 @@
+package pool
+
+import (
+	"context"
+	"time"
+)
+
+// Close closes the pool and waits, without bound, until every connection has come
+// back and is closed, as pgxpool's does. See [Pool.Shutdown] for a bound.
+func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
+
+// Shutdown refuses every new use ([ErrClosed]), closes idle connections in
+// parallel, and waits for those that are out. When ctx ends first, it takes them
+// back all the same, cancelling what they run, and returns a [*ShutdownError] that
+// says what was still out. Either way every goroutine of the pool has ended when
+// it returns. It is idempotent.
+func (p *Pool) Shutdown(ctx context.Context) error {
+	if p.cfg.Plain {
+		p.cancel()
+		return p.closePgxpool(ctx)
+	}
+	for _, c := range p.adm.close() {
+		c.retire()
+	}
+	p.cancel() // dials under way, and housekeeping
+	var late *ShutdownError
+	select {
+	case <-p.adm.empty:
+	case <-ctx.Done():
+		late = p.takeBack(ctx.Err())
+		<-p.adm.empty // bounded by closeTimeout, unless a hook ignores its ctx
+	}
+	p.wg.Wait()
+	p.px.Close()
+	if late != nil && len(late.Out) > 0 {
+		return late
+	}
+	return nil
+}
+
+// takeBack ends every lease that is out.
+func (p *Pool) takeBack(err error) *ShutdownError {
+	now := time.Now()
+	e := &ShutdownError{Err: err}
+	for _, l := range p.adm.out() {
+		h := l.holder(now)
+		if l.end(leaseClosed) {
+			e.Out = append(e.Out, h)
+			p.log.Warn("lmipool: shutdown: a "+l.what+" was still out; its connection was closed", h.attrs()...)
+		}
+	}
+	return e
+}
+
+// closePgxpool gives pgxpool's Close, which waits for ever, an end.
+func (p *Pool) closePgxpool(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.px.Close()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return &ShutdownError{Err: ctx.Err()}
+	}
+}

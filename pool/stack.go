@@ -1,0 +1,53 @@
+package pool
+
+import (
+	"runtime"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// stack is where something happened: program counters only, in place, because
+// taking it is on the path of every Acquire and reading it on that of mistakes.
+type stack struct {
+	pcs [12]uintptr
+	n   int
+}
+
+// capture records the callers of the function that called it, from skip on.
+func (s *stack) capture(skip int) {
+	s.n = runtime.Callers(skip+2, s.pcs[:])
+}
+
+// lines are "function (file:line)", innermost first, without this package's own
+// frames and Go's.
+func (s *stack) lines() []string {
+	if s.n == 0 {
+		return nil
+	}
+	var lines []string
+	frames := runtime.CallersFrames(s.pcs[:s.n])
+	for {
+		f, more := frames.Next()
+		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") &&
+			!strings.HasPrefix(f.Function, thisPackage+".(*Pool).") {
+			lines = append(lines, f.Function+" ("+f.File+":"+strconv.Itoa(f.Line)+")")
+		}
+		if !more {
+			return lines
+		}
+	}
+}
+
+const thisPackage = "github.com/lmipool/lmipool/pool"
+
+// cut shortens s to at most n bytes, at the start of a rune.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}

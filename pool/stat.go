@@ -1,0 +1,142 @@
+package pool
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Stat is a snapshot of a pool. Method names that pgxpool.Stat has mean the same.
+type Stat struct {
+	acquired, idle, constructing, total, max, limit, queued int
+	counts                                                  counts
+	dialTime, holdTime                                      time.Duration
+	detached                                                int64
+}
+
+// counts are totals since New, guarded by admission.mu.
+type counts struct {
+	acquires         int64
+	canceledAcquire  int64
+	emptyAcquire     int64
+	emptyAcquireWait time.Duration
+	newConns         int64
+	failedDials      int64
+	lifetimeDestroy  int64
+	idleDestroy      int64
+	leaks            int64
+	panics           int64
+}
+
+// count adds one to a counter of a.counts.
+func (a *admission) count(n *int64) {
+	a.mu.Lock()
+	*n++
+	a.mu.Unlock()
+}
+
+func (a *admission) stat() *Stat {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &Stat{
+		acquired:     a.leased,
+		idle:         len(a.idle),
+		constructing: a.dialing,
+		total:        len(a.conns) + a.dialing,
+		max:          a.max,
+		limit:        a.limit,
+		queued:       a.queue.len,
+		counts:       a.counts,
+		dialTime:     a.dial.d,
+		holdTime:     a.hold.d,
+	}
+}
+
+// plainStat is what pgxpool counts, for Config.Plain.
+func plainStat(s *pgxpool.Stat) *Stat {
+	return &Stat{
+		acquired:     int(s.AcquiredConns()),
+		idle:         int(s.IdleConns()),
+		constructing: int(s.ConstructingConns()),
+		total:        int(s.TotalConns()),
+		max:          int(s.MaxConns()),
+		limit:        int(s.MaxConns()),
+		counts: counts{
+			acquires:         s.AcquireCount(),
+			canceledAcquire:  s.CanceledAcquireCount(),
+			emptyAcquire:     s.EmptyAcquireCount(),
+			emptyAcquireWait: s.EmptyAcquireWaitTime(),
+			newConns:         s.NewConnsCount(),
+			lifetimeDestroy:  s.MaxLifetimeDestroyCount(),
+			idleDestroy:      s.MaxIdleDestroyCount(),
+		},
+	}
+}
+
+// AcquireCount is how often a connection was handed out.
+func (s *Stat) AcquireCount() int64 { return s.counts.acquires }
+
+// AcquireDuration is the sum of the time that successful acquires waited. One
+// that finds an idle connection does not wait, so it equals EmptyAcquireWaitTime.
+func (s *Stat) AcquireDuration() time.Duration { return s.counts.emptyAcquireWait }
+
+// AcquiredConns is how many connections are out now.
+func (s *Stat) AcquiredConns() int32 { return int32(s.acquired) }
+
+// CanceledAcquireCount is how many acquires were given up by their ctx or scope.
+func (s *Stat) CanceledAcquireCount() int64 { return s.counts.canceledAcquire }
+
+// ConstructingConns is how many dials are under way.
+func (s *Stat) ConstructingConns() int32 { return int32(s.constructing) }
+
+// EmptyAcquireCount is how many acquires had to queue.
+func (s *Stat) EmptyAcquireCount() int64 { return s.counts.emptyAcquire }
+
+// EmptyAcquireWaitTime is the sum of the time that they queued.
+func (s *Stat) EmptyAcquireWaitTime() time.Duration { return s.counts.emptyAcquireWait }
+
+// IdleConns is how many connections are free.
+func (s *Stat) IdleConns() int32 { return int32(s.idle) }
+
+// MaxConns is the ceiling.
+func (s *Stat) MaxConns() int32 { return int32(s.max) }
+
+// TotalConns is how many connections the server may count as this pool's, dials
+// under way and connections that are still being closed included.
+func (s *Stat) TotalConns() int32 { return int32(s.total) }
+
+// NewConnsCount is how many connections were opened.
+func (s *Stat) NewConnsCount() int64 { return s.counts.newConns }
+
+// MaxLifetimeDestroyCount is how many were closed for their age.
+func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.counts.lifetimeDestroy }
+
+// MaxIdleDestroyCount is how many were closed for want of work.
+func (s *Stat) MaxIdleDestroyCount() int64 { return s.counts.idleDestroy }
+
+// Limit is how many connections the pool may have now, at most MaxConns.
+func (s *Stat) Limit() int32 { return int32(s.limit) }
+
+// Queued is how many acquires wait now.
+func (s *Stat) Queued() int32 { return int32(s.queued) }
+
+// FailedDialCount is how many dials failed.
+func (s *Stat) FailedDialCount() int64 { return s.counts.failedDials }
+
+// LeakCount is how many leases were taken back from invocations that had ended.
+func (s *Stat) LeakCount() int64 { return s.counts.leaks }
+
+// DetachedCount is how many ctxs from Detach live, by the pool that opened the
+// invocation's scope.
+func (s *Stat) DetachedCount() int64 { return s.detached }
+
+// PanicCount is how many panics of hooks and of the pool's own goroutines were
+// caught.
+func (s *Stat) PanicCount() int64 { return s.counts.panics }
+
+// DialTime is the moving average of a dial, HoldTime that of how long a
+// connection is out: the two measurements of the growth rule.
+func (s *Stat) DialTime() time.Duration { return s.dialTime }
+
+// HoldTime is how long a connection is usually out; see DialTime.
+func (s *Stat) HoldTime() time.Duration { return s.holdTime }

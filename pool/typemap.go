@@ -1,0 +1,112 @@
+package pool
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// typeMaps are copies of a connection's pgtype.Map, for rows that are decoded
+// after the connection has gone on to somebody else: a Map is not safe for
+// concurrent use.
+type typeMaps struct {
+	mu   sync.Mutex
+	free []*rowTypes
+}
+
+// rowTypes is one copy, and from which of the connection's types its own were made.
+type rowTypes struct {
+	*pgtype.Map
+	from map[uint32]*pgtype.Type
+}
+
+// take is called by the connection's owner, for a row of fields.
+func (m *typeMaps) take(c *pgx.Conn, fields []pgconn.FieldDescription) *rowTypes {
+	var t *rowTypes
+	m.mu.Lock()
+	if n := len(m.free); n > 0 {
+		t = m.free[n-1]
+		m.free = m.free[:n-1]
+	}
+	m.mu.Unlock()
+	if t == nil {
+		// Copy keeps the registered types; the wrappers it forgets are public.
+		// What stays behind is RegisterDefaultPgType, which matters for encoding.
+		t = &rowTypes{Map: c.TypeMap().Copy(), from: map[uint32]*pgtype.Type{}}
+		t.TryWrapEncodePlanFuncs = c.TypeMap().TryWrapEncodePlanFuncs
+		t.TryWrapScanPlanFuncs = c.TypeMap().TryWrapScanPlanFuncs
+	}
+	for _, f := range fields {
+		src, ok := c.TypeMap().TypeForOID(f.DataTypeOID)
+		if !ok || t.from[f.DataTypeOID] == src {
+			continue
+		}
+		own := ownType(src)
+		if have, _ := t.TypeForOID(f.DataTypeOID); have != own {
+			t.from[f.DataTypeOID] = src
+			t.RegisterType(own)
+		}
+	}
+	return t
+}
+
+// ownType returns t with codecs of its own where codecs have a state: EnumCodec
+// caches what it decodes in a map. t itself if there is none.
+func ownType(t *pgtype.Type) *pgtype.Type {
+	own := *t
+	switch c := t.Codec.(type) {
+	case *pgtype.EnumCodec:
+		own.Codec = &pgtype.EnumCodec{}
+	case *pgtype.ArrayCodec:
+		e := ownType(c.ElementType)
+		if e == c.ElementType {
+			return t
+		}
+		own.Codec = &pgtype.ArrayCodec{ElementType: e}
+	case *pgtype.RangeCodec:
+		e := ownType(c.ElementType)
+		if e == c.ElementType {
+			return t
+		}
+		own.Codec = &pgtype.RangeCodec{ElementType: e}
+	case *pgtype.MultirangeCodec:
+		e := ownType(c.ElementType)
+		if e == c.ElementType {
+			return t
+		}
+		own.Codec = &pgtype.MultirangeCodec{ElementType: e}
+	case *pgtype.CompositeCodec:
+		fields, changed := slices.Clone(c.Fields), false
+		for i, f := range fields {
+			fields[i].Type = ownType(f.Type)
+			changed = changed || fields[i].Type != f.Type
+		}
+		if !changed {
+			return t
+		}
+		own.Codec = &pgtype.CompositeCodec{Fields: fields}
+	default:
+		return t
+	}
+	return &own
+}
+
+// give is called by anybody.
+func (m *typeMaps) give(t *rowTypes) {
+	m.mu.Lock()
+	if len(m.free) < 16 {
+		m.free = append(m.free, t)
+	}
+	m.mu.Unlock()
+}
+
+// forget drops the copies: somebody had the raw connection and may have
+// registered more types.
+func (m *typeMaps) forget() {
+	m.mu.Lock()
+	m.free = nil
+	m.mu.Unlock()
+}
