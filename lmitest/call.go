@@ -1,0 +1,100 @@
+package lmitest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+)
+
+// CallOptions say how Call calls a handler. The zero value is 64 at once with a timeout of 3 s.
+type CallOptions struct {
+	// Concurrency is the number of calls at once. Defaults to 64.
+	Concurrency int
+	// Timeout is each call's deadline, from its start. Defaults to 3 s.
+	Timeout time.Duration
+}
+
+// Result is the end of one call.
+type Result[Out any] struct {
+	// RequestID is what the handler saw as its AwsRequestID.
+	RequestID string
+	// Out and Err are what the handler returned. After a panic Err is a *PanicError.
+	Out Out
+	Err error
+	// Late reports that the handler returned after its deadline. On Lambda its caller has an error by then
+	// and, on managed instances, the refused answer ends the process.
+	Late bool
+	// Duration is the time that the handler took.
+	Duration time.Duration
+}
+
+// PanicError is a handler's panic. Under Lambda its caller gets an error and the process ends.
+type PanicError struct {
+	// Value is what the handler panicked with.
+	Value any
+	// Stack is the goroutine's stack.
+	Stack []byte
+}
+
+// Error tells the value and the stack.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("lmitest: the handler panicked: %v\n%s", e.Value, e.Stack)
+}
+
+// Call calls a handler once for each event, in this process and at Lambda's concurrency, with the context
+// that aws-lambda-go would give it: a deadline, the request's id and ARN (lambdacontext.FromContext) and the
+// trace id. It is the light form of Start: no child process, so the race detector and the debugger see the
+// handler, but no Runtime API either, and the handler finds none of Lambda's variables.
+//
+// Results have the order of the events. Call returns when the last handler has, however late: as on managed
+// instances nothing stops one that ignores its context. If ctx ends, the handlers' contexts do, and events
+// that have not begun get ctx's error.
+func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.Context, In) (Out, error), events []In) []Result[Out] {
+	setDefault(&o.Concurrency, 64)
+	setDefault(&o.Timeout, 3*time.Second)
+	results := make([]Result[Out], len(events))
+	room := make(chan struct{}, max(o.Concurrency, 1))
+	var wg sync.WaitGroup
+	for i, event := range events {
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			callOnce(ctx, o.Timeout, handler, event, &results[i])
+		})
+	}
+	wg.Wait()
+	return results
+}
+
+func callOnce[In, Out any](ctx context.Context, timeout time.Duration, handler func(context.Context, In) (Out, error), event In, r *Result[Out]) {
+	if r.Err = ctx.Err(); r.Err != nil {
+		return
+	}
+	start := time.Now()
+	deadline := start.Add(timeout)
+	r.RequestID = uuid()
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{
+		AwsRequestID:       r.RequestID,
+		InvokedFunctionArn: functionARN("us-east-1", "call"),
+	})
+	ctx = context.WithValue(ctx, "x-amzn-trace-id", traceID(start)) //nolint:staticcheck // aws-lambda-go's key
+
+	r.Err = errGoexit // unless the handler returns or panics
+	defer func() {
+		if v := recover(); v != nil {
+			r.Err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		r.Duration = time.Since(start)
+		r.Late = time.Now().After(deadline)
+	}()
+	r.Out, r.Err = handler(ctx, event)
+}
+
+var errGoexit = errors.New("lmitest: the handler ended its goroutine: runtime.Goexit, or t.FailNow in a handler")

@@ -1,0 +1,175 @@
+package lmitest
+
+import (
+	"slices"
+	"time"
+)
+
+// returnGrace is how long an invocation waits for a runtime that has answered and is about to poll again.
+//
+// Lambda throttles when no runtime is idle, and a runtime is idle only while it polls. Taken literally, a
+// caller that sends its next event the moment it has the answer to its last would often be throttled: the
+// answer reaches it before the runtime's next poll, some 100 µs later, reaches us. A real request takes
+// longer than that on its way. So an invocation may wait for a poll that is expected, one invocation for
+// one poll; the rest are throttled at once.
+const returnGrace = time.Second
+
+// submit queues an invocation and dispatches. Unless it can be handed over or a poll is expected, the
+// invocation has its outcome, ErrThrottled, when submit returns.
+func (f *Function) submit(inv *invocation) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closing {
+		return ErrClosed
+	}
+	f.waiting = append(f.waiting, inv)
+	f.dispatchLocked()
+	return nil
+}
+
+// withdraw takes back an invocation that was not handed over.
+func (f *Function) withdraw(inv *invocation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := slices.Index(f.waiting, inv); i >= 0 {
+		f.waiting = slices.Delete(f.waiting, i, i+1)
+	}
+}
+
+// stopHoping gives up expected polls that did not come.
+func (f *Function) stopHoping() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.waiting) == 0 {
+		return
+	}
+	for _, e := range f.environments {
+		if time.Since(e.answered) >= returnGrace {
+			e.returning = 0
+		}
+	}
+	f.dispatchLocked()
+}
+
+// dispatchLocked hands waiting invocations to idle runtimes, oldest first, starts environments for others
+// where that is the rule, and throttles those for which no poll is expected, newest first.
+func (f *Function) dispatchLocked() {
+	for len(f.waiting) > 0 {
+		e := f.freestLocked()
+		if e == nil {
+			break
+		}
+		f.handOverLocked(f.waiting[0], e)
+		f.waiting = f.waiting[1:]
+	}
+	expected := 0
+	for _, e := range f.environments {
+		expected += e.expectedLocked()
+	}
+	for len(f.waiting) > expected && !f.config.managed() && len(f.environments) < f.config.Environments {
+		f.addLocked(f.freeSlotLocked(), 0)
+		expected++
+	}
+	for len(f.waiting) > expected {
+		last := len(f.waiting) - 1
+		f.waiting[last].outcome <- outcome{err: ErrThrottled}
+		f.waiting = f.waiting[:last]
+		f.stats.Throttled++
+		f.changedLocked()
+	}
+}
+
+// expectedLocked is the number of polls that an invocation may wait for. A managed environment counts for
+// nothing before its first poll; the others are started for an invocation, which waits for them. Those that end
+// make room for another one, and there are never more processes than Config.Environments.
+func (e *environment) expectedLocked() int {
+	if e.state == up {
+		return e.returning
+	}
+	if e.f.config.managed() || e.f.closing {
+		return 0
+	}
+	return 1
+}
+
+// freeSlotLocked returns the lowest number that no environment has.
+func (f *Function) freeSlotLocked() int {
+	slot := 0
+	for slices.ContainsFunc(f.environments, func(e *environment) bool { return e.slot == slot }) {
+		slot++
+	}
+	return slot
+}
+
+// freestLocked returns the environment with the most idle runtimes, nil if none has one.
+func (f *Function) freestLocked() *environment {
+	var freest *environment
+	for _, e := range f.environments {
+		if len(e.idle) > 0 && (freest == nil || len(e.idle) > len(freest.idle)) {
+			freest = e
+		}
+	}
+	return freest
+}
+
+func (f *Function) handOverLocked(inv *invocation, e *environment) {
+	last := len(e.idle) - 1
+	p := e.idle[last]
+	e.idle = e.idle[:last]
+
+	inv.environment = e
+	inv.handedOver = time.Now()
+	inv.deadline = time.AfterFunc(f.config.Timeout, func() { f.timeOut(inv) })
+	if e.invocations == 0 {
+		inv.coldStart = e.initDuration
+	}
+	e.invocations++
+	e.inFlight[inv.id] = inv
+	p.invocation <- inv // has room: a poller gets one invocation
+
+	f.stats.Invocations++
+	f.stats.PeakInFlight = max(f.stats.PeakInFlight, f.statsLocked().InFlight)
+	f.changedLocked()
+}
+
+// finishLocked gives the caller its reply. It reports false if there was one already.
+func (f *Function) finishLocked(inv *invocation, r *Reply) bool {
+	e := inv.environment
+	if e.inFlight[inv.id] != inv {
+		return false
+	}
+	delete(e.inFlight, inv.id)
+	inv.deadline.Stop()
+	r.RequestID = inv.id
+	r.Environment = e.slot
+	r.Duration = time.Since(inv.handedOver)
+	r.InitDuration = inv.coldStart
+	inv.outcome <- outcome{reply: r} // has room
+	f.changedLocked()
+	return true
+}
+
+// finish gives the caller the platform's reply, unless it has one.
+func (f *Function) finish(inv *invocation, r *Reply) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.finishLocked(inv, r)
+}
+
+// timeOut answers for a handler that has not. On managed instances that is all: the handler runs on, its
+// runtime stays busy, and its own answer, when it comes, is refused. Elsewhere the environment is killed.
+func (f *Function) timeOut(inv *invocation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := platformReply(inv.id, TypeTimedOut, "Task timed out after %.2f seconds", f.config.Timeout.Seconds())
+	if !f.finishLocked(inv, r) {
+		return
+	}
+	f.stats.Timeouts++
+	e := inv.environment
+	e.timedOut.add(inv.id)
+	if !f.config.managed() {
+		f.stopLocked(e)
+		e.killNow()
+	}
+}

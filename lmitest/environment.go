@@ -1,0 +1,261 @@
+package lmitest
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/child"
+)
+
+const (
+	termGrace = 600 * time.Millisecond // SIGTERM to SIGKILL, as in AWS's emulator
+	// After its process, an environment's connections end by themselves; this only bounds the wait for it.
+	serverGrace = 2 * time.Second
+
+	firstPause = 100 * time.Millisecond // before the second replacement in a row
+	maxPause   = 5 * time.Second
+	longLife   = 10 * time.Second // an environment that lived so long breaks the row
+)
+
+type state int
+
+const (
+	starting state = iota
+	up             // it has polled
+	stopping       // told to end, or has ended
+)
+
+// environment is one process and the Runtime API it talks to. One goroutine, run, owns both from start to
+// end. A replacement is a new environment with the same slot, and has its own listener: nothing that an old
+// process still sends can reach it.
+type environment struct {
+	f    *Function
+	slot int
+	// early counts the environments of this slot before it, in a row, that ended early.
+	early int
+
+	stop    chan struct{} // closed: end the process
+	polled  chan struct{} // closed: init is done
+	failed  chan struct{} // closed: the runtime reported that its init failed
+	over    chan struct{} // closed: the process is gone, all handlers of the server return
+	gone    chan struct{} // closed: so is the server
+	kill    chan struct{} // closed: without waiting for termGrace
+	killOne sync.Once
+
+	// Guarded by Function.mu.
+	state        state
+	idle         []*poller
+	returning    int       // polls that are expected soon
+	draining     bool      // a poll was dropped: the process is about to end, no poll is expected
+	answered     time.Time // when returning last grew
+	inFlight     map[string]*invocation
+	timedOut     recentIDs
+	invocations  int
+	extensions   map[string]bool // ids
+	initFailed   bool
+	initDuration time.Duration
+	initReport   *FunctionError // what the runtime said when its init failed
+	stopped      time.Time
+	started      time.Time
+}
+
+// poller is one GET of /next that waits.
+type poller struct {
+	invocation chan *invocation // has room for one
+}
+
+// addLocked adds an environment and starts its goroutine.
+func (f *Function) addLocked(slot, early int) {
+	e := &environment{
+		f:          f,
+		slot:       slot,
+		early:      early,
+		stop:       make(chan struct{}),
+		polled:     make(chan struct{}),
+		failed:     make(chan struct{}),
+		over:       make(chan struct{}),
+		gone:       make(chan struct{}),
+		kill:       make(chan struct{}),
+		inFlight:   map[string]*invocation{},
+		extensions: map[string]bool{},
+	}
+	f.environments = append(f.environments, e)
+	f.wg.Go(e.run)
+}
+
+// stopLocked tells an environment to end: no more work for it, and an answer for those who wait for one.
+func (f *Function) stopLocked(e *environment) {
+	if e.state == stopping {
+		return
+	}
+	e.state = stopping
+	e.stopped = time.Now()
+	e.idle, e.returning = nil, 0
+	for _, inv := range e.inFlight {
+		f.finishLocked(inv, platformReply(inv.id, TypeShutDown, "the execution environment was shut down"))
+	}
+	close(e.stop)
+}
+
+// killNow cuts termGrace short.
+func (e *environment) killNow() {
+	e.killOne.Do(func() { close(e.kill) })
+}
+
+// run is an environment's whole life.
+func (e *environment) run() {
+	f := e.f
+	if !e.pause() {
+		close(e.over)
+		f.remove(e)
+		return
+	}
+	srv, err := e.listen()
+	if err != nil {
+		f.initFailed(e, &InitError{Type: TypeInit, Reason: err.Error()})
+		close(e.over)
+		f.remove(e)
+		return
+	}
+	p, err := e.boot(srv.address)
+	if err != nil {
+		f.initFailed(e, &InitError{Type: TypeInit, Reason: err.Error()})
+	} else {
+		if err := e.awaitInit(p); err != nil {
+			err.Output = p.output.String()
+			f.initFailed(e, err)
+			e.killNow()
+		}
+		select {
+		case <-p.exited:
+		case <-e.stop:
+			e.endProcess(p)
+		case <-e.kill:
+			e.endProcess(p)
+		}
+		f.exited(e, p)
+	}
+	close(e.over)
+	srv.close()
+	f.remove(e)
+}
+
+// pause waits before a process is started whose predecessors ended early. It reports false if the
+// environment is to end.
+func (e *environment) pause() bool {
+	if e.early > 1 {
+		t := time.NewTimer(min(maxPause, firstPause<<min(e.early-2, 6)))
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-e.stop:
+		}
+	}
+	select {
+	case <-e.stop:
+		return false
+	default:
+		return true
+	}
+}
+
+// boot starts the process.
+func (e *environment) boot(runtimeAPI string) (*process, error) {
+	c := &e.f.config
+	logStream := fmt.Sprintf("%s/[%s]%s",
+		time.Now().UTC().Format("2006/01/02"), c.FunctionVersion, strings.ReplaceAll(uuid(), "-", ""))
+	output := &child.Tail{}
+	cmd := exec.Command(c.Command[0], c.Command[1:]...)
+	cmd.Dir = c.Dir
+	cmd.Env = c.variables(runtimeAPI, logStream)
+	cmd.Stdout = serialWriter{&e.f.output, tee{c.Stdout, output}}
+	cmd.Stderr = serialWriter{&e.f.output, tee{c.Stderr, output}}
+	// Before, not after: the process may poll before we are scheduled again.
+	e.f.mu.Lock()
+	e.started = time.Now()
+	e.f.stats.Starts++
+	e.f.mu.Unlock()
+	p, err := startProcess(cmd, output)
+	if err != nil {
+		e.f.mu.Lock()
+		e.f.stats.Starts--
+		e.f.mu.Unlock()
+		return nil, err
+	}
+	return p, nil
+}
+
+// endProcess ends the process as the platform does: no SIGTERM unless an extension asked for it by its
+// presence.
+func (e *environment) endProcess(p *process) {
+	e.f.mu.Lock()
+	polite := len(e.extensions) > 0
+	e.f.mu.Unlock()
+	if polite {
+		p.terminate()
+		t := time.NewTimer(termGrace)
+		defer t.Stop()
+		select {
+		case <-p.exited:
+			return
+		case <-t.C:
+		case <-e.kill:
+		}
+	}
+	p.kill()
+	<-p.exited
+}
+
+// exited records a process's end and answers for it.
+func (f *Function) exited(e *environment, p *process) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	exit := Exit{Environment: e.slot, PID: p.pid(), Code: p.state.ExitCode(), State: p.state.String()}
+	switch {
+	case e.initFailed: // counted there
+	case e.state == stopping:
+		exit.After = time.Since(e.stopped)
+		f.stats.Stops++
+	default:
+		f.stats.Exits++
+		if f.initError == nil {
+			f.initError = &InitError{Environment: e.slot, Type: TypeExit, Reason: exit.State + " during the start", Output: p.output.String()}
+		}
+		reason := "Runtime exited without providing a reason"
+		if exit.Code != 0 {
+			reason = "Runtime exited with error: " + exit.State
+		}
+		for _, inv := range e.inFlight {
+			f.finishLocked(inv, platformReply(inv.id, TypeExit, "%s", reason))
+		}
+		f.stopLocked(e)
+	}
+	f.stats.LastExit = exit
+	f.dispatchLocked()
+	f.changedLocked()
+}
+
+// remove forgets an environment that is gone, and sees to its successor.
+func (f *Function) remove(e *environment) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, other := range f.environments {
+		if other == e {
+			f.environments = append(f.environments[:i:i], f.environments[i+1:]...)
+			break
+		}
+	}
+	if f.config.managed() && !f.closing && !f.config.NoReplace {
+		early := e.early + 1
+		if !e.started.IsZero() && time.Since(e.started) >= longLife {
+			early = 0
+		}
+		f.addLocked(e.slot, early)
+	}
+	close(e.gone)
+	f.dispatchLocked()
+	f.changedLocked()
+}

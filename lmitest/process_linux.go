@@ -1,0 +1,28 @@
+package lmitest
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// isolate gives the child its own process group, so that a signal reaches all of it and Ctrl-C at the
+// terminal none of it, and has the kernel kill it if the starting thread dies.
+func isolate(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// awaitExit returns true when the process has ended, without reaping it: until that is done its id cannot be
+// given to another process.
+func awaitExit(pid int) bool {
+	const (
+		pPID    = 1
+		wEXITED = 0x4
+		wNOWAIT = 0x1000000
+	)
+	for {
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(pid), 0, wEXITED|wNOWAIT, 0, 0)
+		if errno != syscall.EINTR {
+			return errno == 0
+		}
+	}
+}

@@ -1,0 +1,31 @@
+package lmitest
+
+// recentIDs remembers the ids of the invocations that timed out last. The emulator of AWS keeps 1000, too.
+type recentIDs struct {
+	known map[string]bool
+	order []string // a ring, once full
+	next  int
+}
+
+const maxRecentIDs = 1000
+
+func (r *recentIDs) add(id string) {
+	if r.known == nil {
+		r.known = make(map[string]bool)
+	}
+	if len(r.order) < maxRecentIDs {
+		r.order = append(r.order, id)
+	} else {
+		delete(r.known, r.order[r.next])
+		r.order[r.next] = id
+		r.next = (r.next + 1) % maxRecentIDs
+	}
+	r.known[id] = true
+}
+
+// take reports whether id is known, and forgets it.
+func (r *recentIDs) take(id string) bool {
+	known := r.known[id]
+	delete(r.known, id)
+	return known
+}

@@ -1,0 +1,102 @@
+package lmitest
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+)
+
+// Error types that the platform itself answers with, not the handler.
+const (
+	// TypeTimedOut: the handler had not answered at its deadline.
+	TypeTimedOut = "Sandbox.Timedout"
+	// TypeExit: the process ended with the invocation in flight.
+	TypeExit = "Runtime.ExitError"
+	// TypeInit: the process could not be started.
+	TypeInit = "Runtime.InitError"
+	// TypeShutDown: the environment was shut down with the invocation in flight.
+	TypeShutDown = "Client.ExecutionEnvironmentShutDown"
+	// TypeUnknown: the runtime dropped its poll just as the invocation was handed to it.
+	TypeUnknown = "Runtime.Unknown"
+	// TypeTruncated: the runtime broke its reply off, and lives.
+	TypeTruncated = "Runtime.TruncatedResponse"
+	// TypeTooLarge: the reply was larger than Lambda takes.
+	TypeTooLarge = "Function.ResponseSizeTooLarge"
+)
+
+// Reply is what the caller of a function gets.
+type Reply struct {
+	// RequestID is the invocation's id, the handler's lambdacontext AwsRequestID.
+	RequestID string
+	// Payload is the handler's reply. With an Error it is the error's JSON, as Lambda's own callers see it,
+	// or, for a streamed reply that failed on its way, what came before the error.
+	Payload []byte
+	// Error is set if the handler failed, or the platform in its place (see the Type constants).
+	Error *FunctionError
+	// ContentType is what the handler gave, application/json for a value that was encoded.
+	ContentType string
+	// Streamed reports a reply that was not one buffered JSON value: the runtime asked for streaming, or
+	// sent a body of unknown length and another content type, as aws-lambda-go does for an io.Reader.
+	Streamed bool
+	// Environment is the number of the environment that answered, from 0. Its successor has the same number.
+	Environment int
+	// Duration is the time from handing the event to the runtime to its whole answer.
+	Duration time.Duration
+	// InitDuration is the time from the process's start to its first poll if this was the first invocation
+	// of its environment, else 0.
+	InitDuration time.Duration
+}
+
+// FunctionError is a failed invocation.
+type FunctionError struct {
+	// Type is the error's type: for a handler's error the Go type's name, else one of the Type constants.
+	Type string
+	// Message is the error's text.
+	Message string
+	// StackTrace is present for a handler that panicked.
+	StackTrace []*messages.InvokeResponse_Error_StackFrame
+	// Raw is the error as it was sent.
+	Raw json.RawMessage
+}
+
+// Error makes a FunctionError usable as an error.
+func (e *FunctionError) Error() string {
+	return e.Type + ": " + e.Message
+}
+
+// errorBody is the JSON of an error, as runtimes send it and callers get it.
+type errorBody struct {
+	Message    string                                      `json:"errorMessage"`
+	Type       string                                      `json:"errorType"`
+	StackTrace []*messages.InvokeResponse_Error_StackFrame `json:"stackTrace,omitempty"`
+}
+
+// functionError reads an error as a runtime sent it. headerType is what stood beside it, for a body that
+// says nothing.
+func functionError(raw []byte, headerType string) *FunctionError {
+	var b errorBody
+	if err := json.Unmarshal(raw, &b); err != nil {
+		b = errorBody{Message: string(raw)}
+	}
+	if b.Type == "" {
+		b.Type = headerType
+	}
+	return &FunctionError{Type: b.Type, Message: b.Message, StackTrace: b.StackTrace, Raw: raw}
+}
+
+// platformReply is the answer that Lambda gives in a handler's place. Its callers see the same JSON.
+func platformReply(requestID, errorType, format string, args ...any) *Reply {
+	message := fmt.Sprintf("RequestId: %s Error: %s", requestID, fmt.Sprintf(format, args...))
+	raw, err := json.Marshal(errorBody{Message: message, Type: errorType})
+	if err != nil { // two strings: cannot happen
+		raw = []byte(`{}`)
+	}
+	return &Reply{
+		RequestID:   requestID,
+		Payload:     raw,
+		ContentType: contentTypeJSON,
+		Error:       &FunctionError{Type: errorType, Message: message, Raw: raw},
+	}
+}

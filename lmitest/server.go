@@ -1,0 +1,43 @@
+package lmitest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// server is an environment's Runtime API.
+type server struct {
+	http    *http.Server
+	address string
+	served  chan struct{}
+}
+
+func (e *environment) listen() (*server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for the runtime: %w", err)
+	}
+	s := &server{
+		http:    &http.Server{Handler: e.routes(), ReadHeaderTimeout: time.Minute},
+		address: l.Addr().String(),
+		served:  make(chan struct{}),
+	}
+	go func() {
+		defer close(s.served)
+		_ = s.http.Serve(l) // always http.ErrServerClosed: nobody else has the listener
+	}()
+	return s, nil
+}
+
+// close returns when no handler runs any more. The process is gone by now, and with it all connections.
+func (s *server) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), serverGrace)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close()
+	}
+	<-s.served
+}

@@ -1,0 +1,98 @@
+package lmitest
+
+import (
+	"context"
+	"time"
+)
+
+// Stats is a snapshot of a Function's counters. All but Ready, Idle and InFlight count from Start.
+type Stats struct {
+	// Ready is the number of environments that have polled for work and are not on their way out.
+	Ready int
+	// Idle is the number of runtimes that poll for work now; a handler that runs on after its timeout is not idle.
+	Idle int
+	// InFlight is the number of invocations that a runtime has and whose caller still waits.
+	InFlight int
+	// PeakInFlight is the highest InFlight so far.
+	PeakInFlight int
+	// Invocations counts what was handed to a runtime.
+	Invocations int
+	// Throttled counts what was turned away.
+	Throttled int
+	// FunctionErrors counts the errors that the handler answered with.
+	FunctionErrors int
+	// Timeouts counts invocations without an answer at their deadline.
+	Timeouts int
+	// LateReplies counts answers that came after that, and got 410 Gone. aws-lambda-go takes that as fatal.
+	LateReplies int
+	// Starts counts processes started, InitFailures those that never polled.
+	Starts, InitFailures int
+	// Exits counts processes that polled and then ended without being told to, Stops those that were told to:
+	// by Terminate or Shutdown, or to be reset after a timeout.
+	Exits, Stops int
+	// LastExit is the most recent end of a process, of either kind.
+	LastExit Exit
+}
+
+// Exit is the end of one process.
+type Exit struct {
+	// Environment is the environment's number.
+	Environment int
+	// PID is the process's id.
+	PID int
+	// Code is the exit code, -1 if a signal ended the process.
+	Code int
+	// State is what the system says: "exit status 1", "signal: killed".
+	State string
+	// After is the time from its being told to end to its end; 0 if nothing told it.
+	After time.Duration
+}
+
+// Stats returns the counters.
+func (f *Function) Stats() Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.statsLocked()
+}
+
+func (f *Function) statsLocked() Stats {
+	s := f.stats
+	for _, e := range f.environments {
+		s.Idle += len(e.idle)
+		s.InFlight += len(e.inFlight)
+		if e.state == up && !e.draining {
+			s.Ready++
+		}
+	}
+	return s
+}
+
+// Wait returns when ok holds, or with ctx's error. It looks again after each change, so ok must ask for
+// something that lasts ("one exit counted", "64 in flight and blocked"), not for a moment.
+func (f *Function) Wait(ctx context.Context, ok func(Stats) bool) error {
+	for {
+		f.mu.Lock()
+		s := f.statsLocked()
+		if f.change == nil {
+			f.change = make(chan struct{})
+		}
+		change := f.change
+		f.mu.Unlock()
+		if ok(s) {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// changedLocked wakes whoever waits for a change.
+func (f *Function) changedLocked() {
+	if f.change != nil {
+		close(f.change)
+		f.change = nil
+	}
+}
