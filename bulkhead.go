@@ -1,0 +1,251 @@
+package lmipool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+
+	"github.com/lmipool/lmipool/lambdaenv"
+)
+
+// Switch is a setting that Open decides by the environment unless it is set.
+type Switch int8
+
+const (
+	Auto Switch = iota
+	On
+	Off
+)
+
+func (s Switch) or(auto bool) bool { return s == On || s == Auto && auto }
+
+// What invocations get that arrive while the process is to end.
+var (
+	errStandingDown = errors.New("lmipool: this environment is standing down and takes no new work")
+	errShuttingDown = errors.New("lmipool: this environment is shutting down and takes no new work")
+)
+
+// OverrunError is the reply for a handler that did not return before its deadline.
+// Lambda shows its type as "OverrunError".
+type OverrunError struct {
+	After time.Duration // how long the handler had
+}
+
+func (e *OverrunError) Error() string {
+	return fmt.Sprintf("lmipool: the handler did not return within %s; it was answered for, shortly before its deadline", e.After.Round(time.Millisecond))
+}
+
+// Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
+func (e *OverrunError) Unwrap() error { return context.DeadlineExceeded }
+
+// GoexitError is the reply for a handler that ended its goroutine without a reply:
+// runtime.Goexit, which testing's FailNow calls. Lambda's own loop would hang.
+type GoexitError struct{}
+
+func (*GoexitError) Error() string {
+	return "lmipool: the handler ended its goroutine (runtime.Goexit, or a test's FailNow) without a reply"
+}
+
+// bulkhead is what the invocations of one process have in common: who overruns, how
+// often they panic, and whether it is time to let Lambda replace the environment.
+type bulkhead struct {
+	standIn, catchPanics bool
+	margin, replyMargin  time.Duration // 0: by the time that the invocation has
+	maxOverruns          int
+	maxPanics            int
+	onOverrun            func(ctx context.Context, in any) (any, error)
+	onPanic              func(ctx context.Context, in, recovered any) (any, error)
+	log                  *slog.Logger
+	profiles             profiler
+
+	mu       sync.Mutex
+	refusing error       // not nil: new invocations get it
+	exit     bool        // and the process is to end
+	panicked []time.Time // the panics of the last panicWindow
+	stat     HandlerStat
+}
+
+// HandlerStat counts what Handler did. A snapshot.
+type HandlerStat struct {
+	Overrunning int   // handlers that run on after their reply
+	Overruns    int64 // replies in a handler's place, in all
+	Panics      int64 // panics that became error replies, in all
+	Refused     int64 // invocations refused because the process is to end
+}
+
+// HandlerStat returns what the handlers that were wrapped with p have come to.
+func (p *Pool) HandlerStat() HandlerStat {
+	p.bulkhead.mu.Lock()
+	defer p.bulkhead.mu.Unlock()
+	return p.bulkhead.stat
+}
+
+func newBulkhead(c *Config, env lambdaenv.Env) *bulkhead {
+	managed := env.Kind == lambdaenv.ManagedInstances && !c.Plain
+	b := &bulkhead{
+		standIn:     c.StandIn.or(managed) && !c.Plain,
+		catchPanics: c.CatchPanics.or(managed) && !c.Plain,
+		margin:      c.Margin,
+		replyMargin: c.ReplyMargin,
+		maxOverruns: int(c.MaxOverruns),
+		maxPanics:   int(c.MaxPanics),
+		onOverrun:   c.OnOverrun,
+		onPanic:     c.OnPanic,
+		log:         c.Logger,
+	}
+	if b.maxOverruns == 0 {
+		b.maxOverruns = max(1, env.MaxConcurrency/4)
+	}
+	if b.maxPanics == 0 {
+		b.maxPanics = max(10, env.MaxConcurrency/2)
+	}
+	return b
+}
+
+// margins says how long before the real deadline fn's ctx ends, and the stand-in
+// replies, for an invocation that has left. A late reply ends the process, and one
+// at the deadline mostly loses its race: on two loaded cores the way from a timer
+// to the Runtime API takes up to some hundred milliseconds.
+func (b *bulkhead) margins(left time.Duration) (margin, reply time.Duration) {
+	margin = b.margin
+	if margin == 0 {
+		margin = min(max(left/6, 100*time.Millisecond), time.Second)
+	}
+	margin = min(margin, left/2)
+	reply = b.replyMargin
+	if reply == 0 {
+		reply = margin / 2
+	}
+	return margin, min(reply, margin)
+}
+
+// plan is how much time an invocation has, and what is done about it.
+type plan struct {
+	protect bool // fn runs in a goroutine of its own
+	standIn bool // and is answered for at replyBy
+	late    bool // there is no time at all
+	began   time.Time
+	fnUntil time.Time     // when fn's ctx ends; zero: with the invocation's
+	replyBy time.Time     // when the stand-in replies
+	spare   time.Duration // what OnOverrun may take beyond that
+}
+
+// absurd is more than any function's timeout (90 minutes). AWS's emulator has been
+// seen to send deadlines years away; such a one is none.
+const absurd = 24 * time.Hour
+
+func (b *bulkhead) plan(ctx context.Context) plan {
+	p := plan{protect: b.standIn || b.catchPanics}
+	deadline, ok := ctx.Deadline()
+	if !b.standIn || !ok {
+		return p
+	}
+	p.began = time.Now()
+	left := deadline.Sub(p.began)
+	switch {
+	case left > absurd:
+	case left <= 0:
+		p.late = true
+	default:
+		margin, reply := b.margins(left)
+		p.standIn, p.fnUntil, p.replyBy, p.spare = true, deadline.Add(-margin), deadline.Add(-reply), reply/2
+	}
+	return p
+}
+
+// refuse is the error for a new invocation while the process is to end, or nil.
+func (b *bulkhead) refuse() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refusing == nil {
+		return nil
+	}
+	b.stat.Refused++
+	if b.exit {
+		return exiting(b.refusing)
+	}
+	return b.refusing
+}
+
+// exiting makes an error that ends aws-lambda-go's loop once it is sent: the other
+// invocations in flight are finished, and the process exits.
+func exiting(err error) error {
+	r := messages.InvokeResponse_Error{}
+	if !errors.As(err, &r) {
+		r = messages.InvokeResponse_Error{Message: err.Error(), Type: errorType(err)}
+	}
+	r.ShouldExit = true
+	return r
+}
+
+// standDownLocked begins the end of the process, and reports whether it had not begun:
+// then the caller says so, with saysWhy, once mu is free.
+func (b *bulkhead) standDownLocked() (first bool) {
+	first = !b.exit
+	b.refusing, b.exit = errStandingDown, true
+	return first
+}
+
+// saysWhy is the one loud line of standing down.
+func (b *bulkhead) saysWhy(why string, args ...any) {
+	b.log.Error("lmipool: standing down: "+why+"; what runs is finished, then the process ends and Lambda replaces the environment", args...)
+}
+
+// shutDown refuses new invocations; the process is being ended by the platform.
+func (b *bulkhead) shutDown() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refusing == nil {
+		b.refusing = errShuttingDown
+	}
+}
+
+// overran counts a handler that was answered for, and reports whether that is one
+// too many.
+func (b *bulkhead) overran() (exit bool) {
+	b.mu.Lock()
+	b.stat.Overruns++
+	b.stat.Overrunning++
+	n := b.stat.Overrunning
+	first := n > b.maxOverruns && b.standDownLocked()
+	exit = b.exit
+	b.mu.Unlock()
+	if first {
+		b.saysWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
+	}
+	return exit
+}
+
+// cameBack forgets a handler that overran and has returned.
+func (b *bulkhead) cameBack() {
+	b.mu.Lock()
+	b.stat.Overrunning--
+	b.mu.Unlock()
+}
+
+// panicWindow is the time in which MaxPanics panics are still taken for bad luck.
+const panicWindow = 10 * time.Second
+
+// panics counts a panic, and reports whether that is one too many.
+func (b *bulkhead) panics() (exit bool) {
+	now := time.Now()
+	b.mu.Lock()
+	b.stat.Panics++
+	for len(b.panicked) > 0 && now.Sub(b.panicked[0]) > panicWindow {
+		b.panicked = b.panicked[1:]
+	}
+	b.panicked = append(b.panicked, now)
+	n := len(b.panicked)
+	first := n > b.maxPanics && b.standDownLocked()
+	exit = b.exit
+	b.mu.Unlock()
+	if first {
+		b.saysWhy("too many handlers panic", "panics", n, "within", panicWindow, "max_panics", b.maxPanics)
+	}
+	return exit
+}

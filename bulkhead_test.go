@@ -1,0 +1,218 @@
+package lmipool_test
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/lmitest"
+)
+
+// rounds is how often the storm comes: STORM_ROUNDS=20 is the long form.
+func rounds() int {
+	if n, err := strconv.Atoi(os.Getenv("STORM_ROUNDS")); err == nil {
+		return n
+	}
+	return 2
+}
+
+// holds are what overrunning handlers hold, of 16: the pool has 16 connections, and
+// the neighbours need some.
+var holds = []string{"lease", "transaction", "rows", "conn", "statement", 15: ""}
+
+// loadMachine keeps two cores busy until the test ends, with processes of their own:
+// the emulator's goroutines are not to starve among busy ones.
+func loadMachine(t *testing.T) {
+	for range 2 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), spin+"=1")
+		until, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { until.Close(); cmd.Wait() })
+	}
+}
+
+const spin = "SPIN_UNTIL_STDIN_ENDS"
+
+func spinUntilStdinEnds() {
+	var stop atomic.Bool
+	go func() { io.Copy(io.Discard, os.Stdin); stop.Store(true) }()
+	for n := 0; !stop.Load(); n++ {
+		_ = strconv.Itoa(n)
+	}
+	os.Exit(0)
+}
+
+// storm has 32 handlers overrun by one to two seconds, while 32 neighbours ask and
+// ask. It returns the slowest overrun's reply, and how many answers were right.
+func storm(ctx context.Context, t *testing.T, f *lmitest.Function, timeout time.Duration, check func(n int, r *lmitest.Reply)) (right int64) {
+	t.Helper()
+	var overrunning, neighbours sync.WaitGroup
+	for i := range 32 {
+		overrunning.Go(func() {
+			r, _ := ask[outcome](ctx, t, f, task{Do: "overrun", Hold: holds[i%16], For: timeout + time.Second + time.Duration(i)*30*time.Millisecond})
+			check(i, r)
+		})
+	}
+	over := make(chan struct{})
+	var ok atomic.Int64
+	for i := range 32 {
+		neighbours.Go(func() {
+			for n := i; ; n += 32 {
+				r, o := ask[outcome](ctx, t, f, task{Do: "answer", N: n, For: 200 * time.Millisecond})
+				if assert.Nil(t, r.Error) && assert.Equal(t, 2*n, o.N) {
+					ok.Add(1)
+				}
+				select {
+				case <-over:
+					return
+				default:
+				}
+			}
+		})
+	}
+	overrunning.Wait()
+	close(over)
+	neighbours.Wait()
+	return ok.Load()
+}
+
+// It is not parallel: it loads the machine itself, and the other tests' children
+// would come on top of it.
+func TestHalfOfTheInvocationsOverrunAndTheOthersDoNotNotice(t *testing.T) {
+	const timeout = 6 * time.Second // so the replies go out half a second before
+	loadMachine(t)
+	ctx := boundedBy(t, time.Duration(10+15*rounds())*time.Second)
+	f, stderr := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=bulkhead", "LMIPOOL_MAX_OVERRUNS=64"}})
+	var slowest atomic.Int64
+	for round := range rounds() {
+		right := storm(ctx, t, f, timeout, func(i int, r *lmitest.Reply) {
+			if assert.NotNil(t, r.Error, "%d", i) {
+				assert.Equal(t, "OverrunError", r.Error.Type, r.Error.Message)
+			}
+			assert.Less(t, r.Duration, timeout)
+			for old := slowest.Load(); int64(r.Duration) > old && !slowest.CompareAndSwap(old, int64(r.Duration)); old = slowest.Load() {
+			}
+		})
+		began := time.Now()
+		var s outcome
+		require.Eventually(t, func() bool {
+			_, s = ask[outcome](ctx, t, f, task{Do: "state"})
+			return s.Acquired == 0 && s.Queued == 0 && s.Total == s.Idle
+		}, time.Second, time.Millisecond, "the pool is whole")
+		whole := time.Since(began)
+		require.Eventually(t, func() bool {
+			_, s = ask[outcome](ctx, t, f, task{Do: "state"})
+			return s.Handlers.Overrunning == 0
+		}, 10*time.Second, 10*time.Millisecond, "those that overran have returned")
+		assert.EqualValues(t, 32*(round+1), s.Handlers.Overruns)
+		t.Logf("round %d: 32 overruns, %d right answers beside them, slowest stand-in after %s of %s, pool whole %s later",
+			round+1, right, time.Duration(slowest.Load()).Round(time.Millisecond), timeout, whole.Round(time.Millisecond))
+	}
+	_, s := ask[outcome](ctx, t, f, task{Do: "state"})
+	// One use of the pool by each, and one more by those that held something.
+	assert.EqualValues(t, rounds()*(32+8), s.Ended, "uses of the pool after the reply")
+	assert.Zero(t, s.NotEnded)
+	stats := f.Stats()
+	assert.Zero(t, stats.LateReplies)
+	assert.Zero(t, stats.Timeouts)
+	assert.Zero(t, stats.Exits)
+	assert.Equal(t, 1, stats.Starts)
+	assert.Contains(t, stderr(), "bulkheadChild).overrun", "the stack of a handler that overran")
+	t.Logf("%d invocations, %d late replies, %d timeouts, %d exits", stats.Invocations, stats.LateReplies, stats.Timeouts, stats.Exits)
+}
+
+func TestWithoutTheStandInTheSameStormEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	const timeout = time.Second
+	ctx := bounded(t)
+	f, _ := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=bulkhead", "LMIPOOL_MAX_OVERRUNS=64", "LMIPOOL_STANDIN=0"}})
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			r, _ := ask[outcome](ctx, t, f, task{Do: "overrun", Hold: holds[i%16], For: 2 * timeout})
+			if assert.NotNil(t, r.Error) {
+				assert.Equal(t, lmitest.TypeTimedOut, r.Error.Type)
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, f.Wait(ctx, func(s lmitest.Stats) bool { return s.Exits >= 1 }))
+	s := f.Stats()
+	assert.Positive(t, s.LateReplies)
+	t.Logf("%d timeouts, %d late replies, %s", s.Timeouts, s.LateReplies, s.LastExit.State)
+}
+
+func TestTooManyOverrunsAtOnceEndTheProcessAndTheNextOneServes(t *testing.T) {
+	t.Parallel()
+	const timeout = 2 * time.Second
+	ctx := bounded(t)
+	f, stderr := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=bulkhead"}})
+	var wg sync.WaitGroup
+	for range 20 { // a quarter of 64 is 16
+		wg.Go(func() {
+			r, _ := ask[outcome](ctx, t, f, task{Do: "overrun", For: time.Hour, Together: 20})
+			if assert.NotNil(t, r.Error) {
+				assert.Equal(t, "OverrunError", r.Error.Type)
+			}
+		})
+	}
+	require.NoError(t, f.Wait(ctx, func(s lmitest.Stats) bool { return s.InFlight == 20 }))
+	// These run when it stands down, and are finished.
+	require.NoError(t, f.Wait(ctx, func(s lmitest.Stats) bool { return s.Idle == 44 }))
+	for i := range 10 {
+		wg.Go(func() {
+			r, o := ask[outcome](ctx, t, f, task{Do: "answer", N: i, For: timeout * 7 / 10})
+			assert.Nil(t, r.Error)
+			assert.Equal(t, 2*i, o.N)
+		})
+	}
+	wg.Wait()
+	require.NoError(t, f.Wait(ctx, func(s lmitest.Stats) bool { return s.Exits == 1 && s.Ready == 1 }))
+	assert.Equal(t, 1, strings.Count(stderr(), "lmipool: standing down: too many handlers overrun"))
+	r, o := ask[outcome](ctx, t, f, task{Do: "answer", N: 21})
+	assert.Nil(t, r.Error)
+	assert.Equal(t, 42, o.N)
+	assert.Zero(t, f.Stats().LateReplies)
+	t.Logf("exit: %s; starts: %d", f.Stats().LastExit.State, f.Stats().Starts)
+}
+
+func TestTooManyPanicsEndTheProcessAndTheNextOneServes(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	f, stderr := function(t, "CHILD=bulkhead")
+	var wg sync.WaitGroup
+	for i := range 40 { // half of 64 is 32
+		wg.Go(func() {
+			do := task{Do: "panic", Hold: "string", Together: 40}
+			if i < 4 { // these are finished
+				do = task{Do: "answer", N: 21, Together: 40, For: 500 * time.Millisecond}
+			}
+			r, o := ask[outcome](ctx, t, f, do)
+			if i < 4 {
+				assert.Nil(t, r.Error)
+				assert.Equal(t, 42, o.N)
+				return
+			}
+			if assert.NotNil(t, r.Error) {
+				assert.Equal(t, "boom", r.Error.Message)
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, f.Wait(ctx, func(s lmitest.Stats) bool { return s.Exits == 1 && s.Ready == 1 }))
+	assert.Equal(t, 1, strings.Count(stderr(), "lmipool: standing down: too many handlers panic"))
+	_, o := ask[outcome](ctx, t, f, task{Do: "answer", N: 21})
+	assert.Equal(t, 42, o.N)
+}

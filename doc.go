@@ -1,0 +1,29 @@
+// Package lmipool lets the many concurrent invocations of one AWS Lambda Managed
+// Instances environment share a handful of PostgreSQL connections, in process:
+// no sidecar, no proxy.
+//
+//	func main() {
+//		ctx := context.Background()
+//		db, err := lmipool.Open(ctx, "", nil) // DATABASE_URL, or the PG* variables
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		lambda.Start(lmipool.Handler(db, func(ctx context.Context, in Order) (Receipt, error) {
+//			var r Receipt
+//			err := db.QueryRow(ctx, "select total from receipts where id = $1", in.ID).Scan(&r.Total)
+//			return r, err
+//		}))
+//	}
+//
+// [Open] detects what runs the process, and makes one pool with a ceiling that fits
+// its concurrency. [Handler] gives each invocation a scope: what it forgets to give
+// back is taken back when it ends. [DB] is the interface that the pool, a plain
+// *pgxpool.Pool and pgxmock's pool have in common, for handlers that are tested.
+//
+// The pool itself, with pgxpool's method set, is package pool; it can be used
+// without Lambda. Package lmitest runs a handler at the concurrency of a managed
+// instance, in a test or, with its command lmirun, by hand. Package lambdaenv says
+// what runs the process.
+//
+// The file DESIGN.md tells how it works and why.
+package lmipool

@@ -1,0 +1,69 @@
+package lmipool
+
+import (
+	"context"
+	"fmt"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"time"
+)
+
+// label marks the goroutine of one handler call, and those that it starts, so that
+// the log of a handler that hangs can say where. It is a profiler label: the one way
+// to find another goroutine's stack that costs next to nothing until it is needed,
+// and it names lmipool's handlers in goroutine profiles besides.
+type label struct {
+	ctx  context.Context
+	line string // as a goroutine profile shows it
+}
+
+const labelKey = "lmipool_run"
+
+func newLabel(id any) label {
+	value := fmt.Sprintf("%p", id)
+	return label{
+		ctx:  pprof.WithLabels(context.Background(), pprof.Labels(labelKey, value)),
+		line: fmt.Sprintf("%q:%q", labelKey, value),
+	}
+}
+
+// set marks the calling goroutine.
+func (l label) set() { pprof.SetGoroutineLabels(l.ctx) }
+
+// stacksIn is what the marked goroutines do according to profile, one text for all
+// that do the same.
+func (l label) stacksIn(profile string) []string {
+	var stacks []string
+	for one := range strings.SplitSeq(profile, "\n\n") {
+		if strings.Contains(one, l.line) {
+			stacks = append(stacks, one)
+		}
+	}
+	return stacks
+}
+
+// profiler takes goroutine profiles, one for all who want one at the same time: a
+// profile costs milliseconds, and when 32 handlers overrun together, that is just
+// when the replies in their place have to get out.
+type profiler struct {
+	mu    sync.Mutex
+	began time.Time
+	text  string
+}
+
+// since returns a profile that was taken after t.
+func (p *profiler) since(t time.Time) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.began.After(t) {
+		return p.text
+	}
+	p.began = time.Now()
+	var text strings.Builder
+	if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil { // never fails
+		return err.Error()
+	}
+	p.text = text.String()
+	return p.text
+}

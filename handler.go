@@ -1,0 +1,291 @@
+package lmipool
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// Handler wraps fn for lambda.Start, so that each invocation has a scope of its
+// own: whatever fn acquired under its ctx, from db or any other pool of lmipool's,
+// and did not give back, is taken back when fn returns or panics, and logged with
+// the stack that acquired it. What is left running then gets
+// [pool.ErrInvocationEnded] from every further use, rather than somebody else's
+// connection. The scope's name is the invocation's AwsRequestID. Work that is to
+// outlive its invocation takes a ctx from [Detach].
+//
+// On managed instances, where Lambda neither stops a handler at its deadline nor
+// forgives a late reply (it ends the process with everything in flight), Handler
+// also keeps one bad invocation from its neighbours:
+//
+//   - fn's ctx ends [Config.Margin] before the deadline. If fn has not returned by
+//     [Config.ReplyMargin] before it, Handler answers in its place with an
+//     [*OverrunError], or what [Config.OnOverrun] returns, and ends the scope. fn
+//     runs on, in vain, and is forgotten when it returns. Until then in is fn's.
+//   - A panic of fn, and runtime.Goexit, is an error reply as aws-lambda-go makes
+//     it, and the process lives. Panics in goroutines that fn starts cannot be
+//     caught.
+//   - Beyond [Config.MaxOverruns] or [Config.MaxPanics] it stands down: new
+//     invocations are refused, what runs is finished, and the process ends, so that
+//     Lambda replaces the environment.
+//
+// If fn returns an io.Reader, its scope stays until that is read or closed, and the
+// stream is cut with an error at the end of fn's ctx. For that the reader is
+// replaced if Out is an interface, such as io.Reader; an Out of another reader type
+// keeps its value, and its stream is cut only in so far as it uses the scope.
+//
+// db is the interface, so the same wrapped handler runs in a unit test with a mock
+// or a plain *pgxpool.Pool; with those, and with LMIPOOL_PLAIN=1, Handler just
+// returns fn. A type that embeds lmipool's pool counts as one. With a [pool.Pool] of
+// one's own there are scopes and no more.
+func Handler[In, Out any](db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+	scoped, ok := db.(scoper)
+	if !ok {
+		return fn
+	}
+	h := &handler[In, Out]{scoper: scoped, fn: fn, streams: mayStream[Out]()}
+	if b, ok := db.(bulkheaded); ok {
+		h.bulkhead = b.theBulkhead()
+	}
+	return h.invoke
+}
+
+// scoper is what of a DB makes it lmipool's.
+type scoper interface {
+	OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *pool.Scope)
+}
+
+// bulkheaded is what makes it this package's.
+type bulkheaded interface{ theBulkhead() *bulkhead }
+
+func (p *Pool) theBulkhead() *bulkhead { return p.bulkhead }
+
+type handler[In, Out any] struct {
+	scoper
+	*bulkhead // nil: scopes only
+	fn        func(context.Context, In) (Out, error)
+	streams   bool // a result of fn may be an io.Reader
+	runs      sync.Pool
+}
+
+// reply is what fn returned, or what stands for it.
+type reply[Out any] struct {
+	out Out
+	err error
+}
+
+func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err error) {
+	var p plan
+	if h.bulkhead != nil {
+		p = h.plan(ctx)
+	}
+	scoped, scope := h.OpenScope(ctx, requestID(ctx), p.fnUntil)
+	if scope == nil { // plain, or inside another Handler, which does the rest
+		return h.fn(ctx, in)
+	}
+	if h.bulkhead != nil {
+		if err := h.refuse(); err != nil {
+			scope.End()
+			return out, err
+		}
+	}
+	if p.late {
+		scope.End()
+		return out, &OverrunError{}
+	}
+	if !p.protect {
+		e := &ending{scope}
+		defer e.end()
+		out, err = h.fn(scoped, in)
+		return h.keepStream(scoped, e, out, err), err
+	}
+	run := h.newRun(scope)
+	go h.call(scoped, in, run)
+	if !p.standIn {
+		return h.finish(scoped, run, <-run.done)
+	}
+	select {
+	case r := <-run.done:
+		return h.finish(scoped, run, r)
+	case <-scoped.Done():
+	}
+	// The margin has begun. The timer is made only now: most need none.
+	t := time.NewTimer(time.Until(p.replyBy))
+	defer t.Stop()
+	select {
+	case r := <-run.done:
+		return h.finish(scoped, run, r)
+	case <-t.C:
+		run.end()
+		return h.overrun(ctx, in, p, run)
+	}
+}
+
+// run is one call of fn in a goroutine of its own.
+type run[Out any] struct {
+	ending
+	label label
+	done  chan reply[Out] // gets exactly one, and that is fn's goroutine's last touch
+}
+
+func (h *handler[In, Out]) newRun(scope *pool.Scope) *run[Out] {
+	r, ok := h.runs.Get().(*run[Out])
+	if !ok {
+		r = &run[Out]{done: make(chan reply[Out], 1)}
+		r.label = newLabel(r)
+	}
+	r.scope = scope
+	return r
+}
+
+// finish ends the scope of a run that has returned, and makes room for the next.
+func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Out]) (Out, error) {
+	out := h.keepStream(ctx, &run.ending, r.out, r.err)
+	run.end()
+	run.scope = nil
+	h.runs.Put(run)
+	return out, r.err
+}
+
+// call runs fn and sends exactly one reply, whatever fn does.
+func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
+	run.label.set()
+	r := reply[Out]{err: &GoexitError{}} // until fn, or OnPanic, has returned
+	defer func() { run.done <- r }()
+	defer func() {
+		if v := recover(); v != nil {
+			r.out, r.err = h.panicked(ctx, in, v, panicReply(v))
+		}
+	}()
+	r.out, r.err = h.fn(ctx, in)
+}
+
+// panicked is the reply for a panic of fn with v.
+func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply error) (out Out, err error) {
+	exit := h.panics()
+	if !h.catchPanics { // as without lmipool, but for the goroutine
+		if _, own := v.(messages.InvokeResponse_Error); own {
+			return out, reply
+		}
+		return out, exiting(reply)
+	}
+	if h.onPanic != nil {
+		out, err = custom[Out]("OnPanic", func() (any, error) { return h.onPanic(ctx, in, v) })
+	} else {
+		err = reply
+	}
+	if exit && err != nil {
+		err = exiting(err)
+	}
+	return out, err
+}
+
+// overrun answers for fn, which did not return in time.
+func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[Out]) (out Out, err error) {
+	exit := h.overran()
+	go h.forget(requestID(ctx), p, run, exit)
+	out, err = h.standInReply(ctx, in, p)
+	if exit && err != nil {
+		err = exiting(err)
+	}
+	return out, err
+}
+
+// standInReply is OnOverrun's, if there is one and it returns in time,
+// else an OverrunError.
+func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out Out, err error) {
+	overrun := &OverrunError{After: p.replyBy.Sub(p.began)}
+	if h.onOverrun == nil {
+		return out, overrun
+	}
+	done := make(chan reply[Out], 1)
+	go func() {
+		var r reply[Out]
+		r.out, r.err = custom[Out]("OnOverrun", func() (any, error) { return h.onOverrun(ctx, in) })
+		done <- r
+	}()
+	t := time.NewTimer(time.Until(p.replyBy) + p.spare)
+	defer t.Stop()
+	select {
+	case r := <-done:
+		return r.out, r.err
+	case <-t.C:
+		h.log.Error("lmipool: Config.OnOverrun did not return in time; the reply is the plain error")
+		return out, overrun
+	}
+}
+
+// custom runs a function of the user's that makes a reply, and gives it its type.
+func custom[Out any](name string, f func() (any, error)) (out Out, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicReply(v)
+		}
+	}()
+	v, err := f()
+	if err != nil || v == nil {
+		return out, err
+	}
+	out, ok := v.(Out)
+	if !ok {
+		return out, fmt.Errorf("lmipool: Config.%s returned a %T for a handler that returns %s", name, v, reflect.TypeFor[Out]())
+	}
+	return out, nil
+}
+
+// forget waits for a handler that was answered for, so that somebody knows what
+// becomes of it: its stack is logged soon, its return later. Not at once, unless the
+// process is to end: many may overrun together, and a goroutine profile and a long
+// log line for each would delay the replies in their place beyond the deadline.
+func (h *handler[In, Out]) forget(request string, p plan, run *run[Out], exit bool) {
+	var r reply[Out]
+	wait := time.Until(p.replyBy.Add(2 * p.spare)) // the deadline
+	if exit {
+		wait = 0
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case r = <-run.done:
+	case <-t.C:
+		h.log.Error("lmipool: a handler did not return before its deadline; it was answered for and runs on",
+			slog.String("request_id", request), slog.Duration("had", p.replyBy.Sub(p.began)), slog.Any("stacks", run.label.stacksIn(h.profiles.since(time.Now()))))
+		r = <-run.done
+	}
+	h.cameBack()
+	if r.err == nil {
+		h.closeLate(request, r.out)
+	}
+	h.log.Warn("lmipool: a handler that overran has returned",
+		slog.String("request_id", request), slog.Duration("late", time.Since(p.replyBy)), slog.Any("error", r.err))
+}
+
+// closeLate closes a result that nobody reads. Unclosed, its writer (lambdaurl's,
+// say) waits for ever.
+func (h *handler[In, Out]) closeLate(request string, out Out) {
+	defer func() {
+		if v := recover(); v != nil { // the Close of a nil *events.LambdaFunctionURLStreamingResponse does
+			h.log.Error("lmipool: closing a late result panicked", slog.String("request_id", request), slog.Any("panic", v))
+		}
+	}()
+	if c, ok := any(out).(io.Closer); ok {
+		_ = c.Close()
+	}
+}
+
+// requestID names the invocation; outside Lambda, in a test say, it has no name.
+func requestID(ctx context.Context) string {
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		return lc.AwsRequestID
+	}
+	return ""
+}

@@ -1,0 +1,118 @@
+package lmipool
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdaurl"
+)
+
+// HTTPHandler is [Handler] for an http.Handler behind a function URL with response
+// streaming, by aws-lambda-go's package lambdaurl, which runs it in a goroutine of
+// its own that does not recover. Here a panic in it is a response with status 500,
+// or, once the header is out, a stream that ends with an error; http.ErrAbortHandler
+// is not logged, as in net/http.
+//
+//	lambda.Start(lmipool.HTTPHandler(db, mux))
+//
+// For API Gateway, give Handler the function that an adapter makes of the
+// http.Handler: it serves the request in the goroutine of fn, where a panic is caught.
+func HTTPHandler(db DB, h http.Handler) func(context.Context, *events.LambdaFunctionURLRequest) (*events.LambdaFunctionURLStreamingResponse, error) {
+	var b *bulkhead
+	if db, ok := db.(bulkheaded); ok {
+		b = db.theBulkhead()
+	}
+	return Handler(db, func(ctx context.Context, req *events.LambdaFunctionURLRequest) (*events.LambdaFunctionURLStreamingResponse, error) {
+		safe := &recovering{h: h, b: b}
+		resp, err := lambdaurl.Wrap(safe)(ctx, req)
+		if err == nil {
+			resp.Body = &recoveredBody{resp.Body, &safe.panicked}
+		}
+		return resp, err
+	})
+}
+
+// recovering serves one request, and keeps a panic for the reader of the body.
+type recovering struct {
+	h        http.Handler
+	b        *bulkhead
+	panicked atomic.Bool
+}
+
+func (s *recovering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := &headerWatcher{ResponseWriter: w}
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			s.report(r.Context(), v)
+		}
+		if !out.sent {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		s.panicked.Store(true)
+	}()
+	s.h.ServeHTTP(out, r)
+}
+
+func (s *recovering) report(ctx context.Context, v any) {
+	log := slog.Default()
+	if s.b != nil {
+		log = s.b.log
+		s.b.panics()
+	}
+	log.Error("lmipool: an http.Handler panicked", slog.String("request_id", requestID(ctx)),
+		slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+}
+
+// headerWatcher knows whether the header is out.
+type headerWatcher struct {
+	http.ResponseWriter
+	sent bool
+}
+
+func (w *headerWatcher) WriteHeader(code int) {
+	w.sent = true
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *headerWatcher) Write(p []byte) (int, error) {
+	w.sent = true
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *headerWatcher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+var errPanicked = errors.New("lmipool: the http.Handler panicked in the middle of its response")
+
+// recoveredBody ends with an error if the handler panicked: lambdaurl just closes
+// the pipe, and half a response would look whole.
+type recoveredBody struct {
+	io.Reader
+	panicked *atomic.Bool
+}
+
+func (b *recoveredBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) && b.panicked.Load() {
+		err = errPanicked
+	}
+	return n, err
+}
+
+func (b *recoveredBody) Close() error {
+	if c, ok := b.Reader.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

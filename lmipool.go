@@ -1,0 +1,206 @@
+package lmipool
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/lambdaenv"
+	"github.com/lmipool/lmipool/pool"
+)
+
+// Config is [pool.Config]; its zero value, and a nil *Config, are right on Lambda.
+// [Open] says who wins when a setting has several sources.
+type Config struct {
+	pool.Config
+
+	// StandIn says whether Handler answers for a handler that does not return
+	// before its deadline. Auto is On on managed instances and Off elsewhere: an
+	// on-demand environment resets itself, and a reply in the handler's place would
+	// freeze it in the middle of its work.
+	StandIn Switch
+
+	// CatchPanics says whether a handler's panic is an error reply and the process
+	// lives. Auto is On on managed instances, where others are in flight.
+	CatchPanics Switch
+
+	// Margin is how long before the invocation's deadline the handler's ctx ends,
+	// at most half the time there is. Raise it if handlers need longer to give up.
+	// Defaults to a sixth of the time there is, from 100 ms to 1 s.
+	Margin time.Duration
+
+	// ReplyMargin is how long before the deadline a handler is answered for, at
+	// most Margin. A late reply ends the process, so this must cover the way to the
+	// Runtime API on a loaded machine. Defaults to half of Margin.
+	ReplyMargin time.Duration
+
+	// MaxOverruns is how many handlers may run on after their deadline at once
+	// before the process stands down. Defaults to a quarter of the environment's
+	// concurrency, at least 1.
+	MaxOverruns int32
+
+	// MaxPanics is how many panics within 10 seconds are survived before the
+	// process stands down. Defaults to half of the environment's concurrency, at
+	// least 10.
+	MaxPanics int32
+
+	// OnOverrun makes the reply for a handler that is answered for; an API answers
+	// 504 here. It must return quickly (in half of ReplyMargin), out must be of the
+	// handler's result type, and in is still the handler's. Defaults to an
+	// *OverrunError.
+	OnOverrun func(ctx context.Context, in any) (out any, err error)
+
+	// OnPanic makes the reply for a handler that panicked with recovered. Defaults
+	// to Lambda's error JSON with type, message and stack.
+	OnPanic func(ctx context.Context, in, recovered any) (out any, err error)
+}
+
+// Pool is a [pool.Pool] that knows what runs it.
+type Pool struct {
+	*pool.Pool
+	env      lambdaenv.Env
+	bulkhead *bulkhead
+}
+
+// Env returns what Open detected.
+func (p *Pool) Env() lambdaenv.Env { return p.env }
+
+// Open makes the pool that all invocations of this process share. Call it once,
+// before lambda.Start. It does not dial: a wrong configuration is an error here,
+// a server that is away is one of the first use; call Warm to connect during
+// Lambda's init phase.
+//
+// connString is what [pgx.ParseConfig] takes, and may have pgxpool's pool_*
+// settings. Empty means DATABASE_URL, else the PG* variables.
+//
+// Each setting comes from the first of: its LMIPOOL_* variable, config, the
+// connection string, the default; so an operator can override code. The default of
+// MaxConns is by formula:
+//
+//	managed instance      a quarter of AWS_LAMBDA_MAX_CONCURRENCY, from 2 to 64
+//	any other Lambda      2: one invocation at a time, which may nest two uses
+//	not on Lambda         pgxpool's: the greater of 4 and the number of CPUs
+//
+// A quarter, because an invocation that uses the database for a quarter of its
+// time is a busy one; it is a ceiling, and the pool opens fewer while the queue
+// stays short. LMIPOOL_PLAIN=1 turns everything off but pgxpool and the ceiling.
+//
+// Unless the connection string or PGAPPNAME names one, application_name is
+// "lmipool/<8 random hex digits>/<function>": one name per environment.
+//
+// One line at level Info says what was detected, what was chosen, and by whom.
+// config is read once; ctx gives dials its values, not its end.
+func Open(ctx context.Context, connString string, config *Config) (*Pool, error) {
+	return open(ctx, connString, config, os.LookupEnv, os.Environ())
+}
+
+func open(ctx context.Context, connString string, config *Config, lookup func(string) (string, bool), environ []string) (*Pool, error) {
+	var c Config
+	if config != nil {
+		c = *config
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	env, envErr := lambdaenv.DetectFunc(lookup)
+	if envErr != nil {
+		// The platform's variables are not the user's to mend: say it and go on.
+		c.Logger.Warn("lmipool: the Lambda environment is not as expected", "error", envErr)
+	}
+	warnOfUnknown(environ, c.Logger)
+	connString, source, err := findConnString(connString, lookup, env)
+	if err != nil {
+		return nil, err
+	}
+	dsn, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return nil, fmt.Errorf("lmipool: %s: %w", source, err)
+	}
+	chosen, errs := c.resolve(lookup, dsn, ceiling(env))
+	if c.ApplicationName == "" {
+		c.ApplicationName = applicationName(env.FunctionName)
+	}
+	p, err := pool.New(ctx, connString, &c.Config)
+	if err := errors.Join(errs, c.validate(), err); err != nil {
+		if p != nil {
+			p.Close()
+		}
+		return nil, err
+	}
+	logOpen(c.Logger, env, source, dsn, c.ApplicationName, chosen, p)
+	return &Pool{Pool: p, env: env, bulkhead: newBulkhead(&c, env)}, nil
+}
+
+// findConnString returns the connection string and where it came from.
+func findConnString(s string, lookup func(string) (string, bool), env lambdaenv.Env) (connString, source string, err error) {
+	if s != "" {
+		return s, "connection string", nil
+	}
+	if s, _ := lookup("DATABASE_URL"); s != "" {
+		return s, "DATABASE_URL", nil
+	}
+	// libpq's last resort is a local socket, which no Lambda has: the error would
+	// be about a path nobody wrote.
+	if env.Kind != lambdaenv.NotLambda {
+		host, _ := lookup("PGHOST")
+		service, _ := lookup("PGSERVICE")
+		if host == "" && service == "" {
+			return "", "", errors.New("lmipool: no database: pass a connection string to Open, or set DATABASE_URL or PGHOST")
+		}
+	}
+	return "", "PG* variables", nil
+}
+
+// ceiling is the formula of Open's comment; 0 leaves MaxConns to pgxpool.
+func ceiling(env lambdaenv.Env) int32 {
+	switch env.Kind {
+	case lambdaenv.NotLambda:
+		return 0
+	case lambdaenv.ManagedInstances:
+		return int32(min(max((env.MaxConcurrency+3)/4, 2), 64))
+	}
+	return 2
+}
+
+// applicationName is one per process, so that pg_stat_activity can tell the
+// environments of a function apart.
+func applicationName(function string) string {
+	id := make([]byte, 4)
+	rand.Read(id) // never fails
+	name := "lmipool/" + hex.EncodeToString(id)
+	if function != "" {
+		name += "/" + function
+	}
+	return name[:min(len(name), 63)] // function names are ASCII; PostgreSQL keeps 63 bytes
+}
+
+// logOpen writes the one line. No field of it can hold a secret.
+func logOpen(log *slog.Logger, env lambdaenv.Env, source string, dsn *pgx.ConnConfig, appName string, chosen []chosen, p *pool.Pool) {
+	if named := dsn.RuntimeParams["application_name"]; named != "" {
+		appName = named
+	}
+	attrs := []any{
+		slog.Group("environment",
+			"kind", env.Kind.String(), "max_concurrency", env.MaxConcurrency, "memory_mb", env.MemoryMB,
+			"function", env.FunctionName, "version", env.FunctionVersion, "region", env.Region),
+		slog.Group("database",
+			"from", source, "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
+			"application_name", appName),
+	}
+	for _, s := range chosen {
+		switch {
+		case s.name == "max_conns":
+			attrs = append(attrs, slog.Group(s.name, "value", p.Stat().MaxConns(), "by", s.by))
+		case s.by != "default":
+			attrs = append(attrs, slog.Group(s.name, "value", s.value, "by", s.by))
+		}
+	}
+	log.Info("lmipool: open", attrs...)
+}

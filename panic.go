@@ -1,0 +1,64 @@
+package lmipool
+
+import (
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+)
+
+// panicReply is the error that Lambda shows for a panic with v: type, message and
+// stack as aws-lambda-go makes them, but that the process lives. It must be called
+// by the deferred function that recovered v. A panic with an InvokeResponse_Error is
+// the user's own reply, and stays as it is.
+func panicReply(v any) messages.InvokeResponse_Error {
+	if r, ok := v.(messages.InvokeResponse_Error); ok {
+		return r
+	}
+	return messages.InvokeResponse_Error{
+		Message:    fmt.Sprint(v),
+		Type:       errorType(v),
+		StackTrace: panicStack(),
+	}
+}
+
+// errorType is aws-lambda-go's name for the type of an error or panic.
+func errorType(v any) string {
+	t := reflect.TypeOf(v)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Name()
+}
+
+// panicStack is the stack from runtime.gopanic on, 32 frames at most.
+func panicStack() []*messages.InvokeResponse_Error_StackFrame {
+	pcs := make([]uintptr, 32)
+	pcs = pcs[:runtime.Callers(4, pcs)] // Callers, panicStack, panicReply, the deferred function
+	var stack []*messages.InvokeResponse_Error_StackFrame
+	frames := runtime.CallersFrames(pcs)
+	for {
+		f, more := frames.Next()
+		stack = append(stack, stackFrame(f))
+		if !more {
+			return stack
+		}
+	}
+}
+
+// stackFrame shortens a frame as aws-lambda-go does: the path from the package's
+// first element on, the function without its package.
+func stackFrame(f runtime.Frame) *messages.InvokeResponse_Error_StackFrame {
+	path := f.File
+	at := len(path)
+	for range strings.Count(f.Function, "/") + 2 {
+		if at = strings.LastIndex(path[:at], "/"); at < 0 {
+			break
+		}
+	}
+	label := f.Function[strings.LastIndex(f.Function, "/")+1:]
+	label = label[strings.Index(label, ".")+1:]
+	return &messages.InvokeResponse_Error_StackFrame{Path: path[at+1:], Line: int32(f.Line), Label: label}
+}

@@ -1,0 +1,150 @@
+package lmipool
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"reflect"
+	"runtime/debug"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// StreamCutError ends a stream whose time is over. aws-lambda-go ends the response with
+// an error trailer that has this type, so the client knows that it is not whole.
+type StreamCutError struct{}
+
+func (*StreamCutError) Error() string {
+	return "lmipool: the stream was cut shortly before the invocation's deadline"
+}
+
+// Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
+func (*StreamCutError) Unwrap() error { return context.DeadlineExceeded }
+
+// ending ends a scope, unless a stream has taken that over.
+type ending struct{ scope *pool.Scope }
+
+func (e *ending) end() { e.scope.End() }
+
+// take leaves the end of the scope to the caller.
+func (e *ending) take() *pool.Scope {
+	s := e.scope
+	e.scope = nil
+	return s
+}
+
+// mayStream reports whether an Out can be an io.Reader.
+func mayStream[Out any]() bool {
+	t := reflect.TypeFor[Out]()
+	return t.Kind() == reflect.Interface || t.Implements(reflect.TypeFor[io.Reader]())
+}
+
+// keepStream lets the scope live until out has been read, if out is a stream.
+func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, err error) Out {
+	if !h.streams || err != nil {
+		return out
+	}
+	src, ok := any(out).(io.Reader)
+	if !ok || isJSON(src) {
+		return out
+	}
+	if r, ok := src.(*events.LambdaFunctionURLStreamingResponse); ok {
+		if r != nil && r.Body != nil {
+			r.Body = h.newStream(ctx, r.Body, e.take())
+		}
+		return out
+	}
+	// aws-lambda-go asks a stream for its content type.
+	var s any = (*stream)(nil)
+	typed, hasType := src.(contentTyper)
+	if hasType {
+		s = (*typedStream)(nil)
+	}
+	if _, ok := s.(Out); !ok {
+		// A reader type of the user's own, which nothing can stand in for. ctx ends
+		// when aws-lambda-go has sent the response, or at the margin.
+		context.AfterFunc(ctx, e.take().End)
+		return out
+	}
+	stream := h.newStream(ctx, src, e.take())
+	s = stream
+	if hasType {
+		s = &typedStream{stream, typed.ContentType()}
+	}
+	return s.(Out)
+}
+
+// isJSON reports whether aws-lambda-go sends v as JSON although it is a reader: it
+// does unless v encodes to nothing.
+func isJSON(v any) bool {
+	encoded, err := json.Marshal(v)
+	return err == nil && !bytes.HasPrefix(encoded, []byte("{}"))
+}
+
+type contentTyper interface{ ContentType() string }
+
+// stream is a reader that can be cut: what fn returned is read by a goroutine, which
+// may hang in a Read without holding the response up. It has no exported field, or
+// aws-lambda-go would send it as JSON.
+type stream struct{ r *io.PipeReader }
+
+func (s *stream) Read(p []byte) (int, error) { return s.r.Read(p) }
+
+// Close tells the writer that nobody reads on.
+func (s *stream) Close() error { return s.r.Close() }
+
+type typedStream struct {
+	*stream
+	contentType string
+}
+
+func (s *typedStream) ContentType() string { return s.contentType }
+
+// newStream starts to read src. The scope ends when that is done, or ctx is.
+func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *pool.Scope) *stream {
+	r, w := io.Pipe()
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		w.CloseWithError(&StreamCutError{})
+		scope.End()
+		if h.bulkhead != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			h.overran()
+			<-over // as long as the source hangs
+			h.cameBack()
+		}
+	})
+	go func() {
+		defer close(over)
+		err := h.copyStream(w, src)
+		if !stop() && err != nil {
+			err = &StreamCutError{} // that src noticed ctx's end first makes no difference
+		}
+		scope.End()
+		w.CloseWithError(err)
+	}()
+	return &stream{r}
+}
+
+// copyStream copies src to w and closes it. Its panic is its error: here it would
+// end the process.
+func (h *handler[In, Out]) copyStream(w io.Writer, src io.Reader) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicReply(v)
+			if h.bulkhead != nil {
+				h.panics()
+				h.log.Error("lmipool: a stream panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+			}
+		}
+	}()
+	if c, ok := src.(io.Closer); ok {
+		defer c.Close()
+	}
+	_, err = io.Copy(w, src)
+	return err
+}
