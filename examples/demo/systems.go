@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// system is one way to get from 100 clients to a database.
+type system struct {
+	name string
+	how  string // one sentence for the table and the report
+
+	onDemand  bool // environments of concurrency 1, as many as it takes, instead of one with many invocations
+	pgbouncer bool // the handler connects to a PgBouncer beside it
+
+	serve func(ctx context.Context, connString string, hold time.Duration) error
+}
+
+// systems are all that the demo knows, in the order in which they run.
+func systems() []system {
+	return []system{
+		{
+			name:     "default-lambda",
+			how:      "an environment for each invocation in flight, one connection in each, opened once and kept in a global",
+			onDemand: true,
+			serve:    serveGlobalConn,
+		},
+		{
+			name:  "per-invocation",
+			how:   "one environment; each invocation connects, works and closes",
+			serve: serveConnPerInvocation,
+		},
+		{
+			name:      "pgbouncer",
+			how:       "one environment; each invocation connects to a PgBouncer beside the handler, works and closes, as in the original",
+			pgbouncer: true,
+			serve:     serveConnPerInvocation,
+		},
+		{
+			name:  "pgxpool",
+			how:   "one environment with one pgxpool, MaxConns = the environment's concurrency",
+			serve: servePgxpool,
+		},
+		{
+			name:  ours,
+			how:   "one environment with one lmipool, opened without any configuration",
+			serve: serveLmipool,
+		},
+	}
+}
+
+func systemNames() []string {
+	var names []string
+	for _, s := range systems() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// pickSystems parses the value of -systems: names with commas between them, run in the demo's order.
+func pickSystems(list string) ([]system, error) {
+	want := map[string]bool{}
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			want[name] = true
+		}
+	}
+	var picked []system
+	for _, s := range systems() {
+		if want[s.name] {
+			picked = append(picked, s)
+			delete(want, s.name)
+		}
+	}
+	for name := range want {
+		return nil, fmt.Errorf("no system %q; want some of %s", name, strings.Join(systemNames(), ","))
+	}
+	if len(picked) == 0 {
+		return nil, fmt.Errorf("no system named; want some of %s", strings.Join(systemNames(), ","))
+	}
+	return picked, nil
+}
