@@ -20,7 +20,7 @@ func TestArrowsPointDown(t *testing.T) {
 	lambda := []string{"github.com/aws/aws-lambda-go"}
 	may := map[string][]string{
 		"":                    join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv"}),
-		"/pool":               pgx,
+		"/pool":               join(pgx, []string{module + "/internal/sqltext"}),
 		"/lambdaenv":          nil,
 		"/lmitest":            join(lambda, []string{module + "/lambdaenv", module + "/internal/child"}),
 		"/lmitest/cmd/lmirun": join(pgx, []string{module + "/lmitest", module + "/lambdaenv"}),

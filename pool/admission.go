@@ -19,6 +19,8 @@ import (
 type admission struct {
 	max       int
 	startDial func() // runs one dial and calls dialed or dialFailed
+	rideFor   func(context.Context, *Lease) *ride
+	takeOff   func(*flight) // runs flights until there are no more, and gives the connection back
 	now       func() time.Time
 
 	mu      sync.Mutex
@@ -45,7 +47,7 @@ type admission struct {
 }
 
 func newAdmission(maxConns int, startDial func()) *admission {
-	a := &admission{
+	return &admission{
 		max:       maxConns,
 		limit:     1,
 		startDial: startDial,
@@ -53,31 +55,26 @@ func newAdmission(maxConns int, startDial func()) *admission {
 		conns:     make(map[*conn]struct{}),
 		empty:     make(chan struct{}),
 	}
-	return a
 }
 
-// acquire returns a connection for l, in order of arrival. first puts l in front
-// of the queue: its turn had come, but the connection that it got was no good.
+// acquire returns a connection for l, in order of arrival, or nil without an error
+// if l's statement rode instead. first puts l in front of the queue: its turn had
+// come, but what it got was no good.
 func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, error) {
 	a.mu.Lock()
-	if err := l.dead(ctx); err != nil {
-		a.counts.canceledAcquire++
+	c, err := a.idleLocked(ctx, l)
+	if c == nil && err == nil && l.mayRide {
 		a.mu.Unlock()
-		return nil, err
+		l.ride = a.rideFor(ctx, l)
+		a.mu.Lock()
+		c, err = a.idleLocked(ctx, l)
 	}
-	if a.closed {
+	if c != nil || err != nil {
 		a.mu.Unlock()
-		return nil, ErrClosed
-	}
-	if n := len(a.idle); n > 0 {
-		c := a.idle[n-1]
-		a.idle = a.idle[:n-1]
-		a.lendLocked(c, l, a.now())
-		a.mu.Unlock()
-		return c, nil
+		return c, err
 	}
 	now := a.now()
-	w := &waiter{lease: l, arrived: l.asked, ready: make(chan grant, 1)}
+	w := &waiter{lease: l, ride: l.ride, arrived: l.asked, ready: make(chan grant, 1)}
 	if a.queue.len == 0 {
 		a.queueSince = now
 	}
@@ -91,7 +88,6 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	if l.scope != nil {
 		ended = l.scope.end()
 	}
-	var err error
 	select {
 	case g := <-w.ready:
 		return g.c, g.err
@@ -105,12 +101,35 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	queued := a.queue.remove(w)
 	a.queueShrankLocked()
 	a.mu.Unlock()
-	if !queued { // served at the same moment: what it got goes to the next
+	switch {
+	case w.boarded: // not sent if there is still time; else read and dropped by the lane
+		w.ride.state.CompareAndSwap(rideWaiting, rideGivenUp)
+	case !queued: // served at the same moment: what it got goes to the next
 		if g := <-w.ready; g.c != nil {
 			a.put(g.c)
 		}
 	}
 	return nil, err
+}
+
+// idleLocked returns an idle connection for l, or why l gets none; neither if it
+// has to wait.
+func (a *admission) idleLocked(ctx context.Context, l *Lease) (*conn, error) {
+	if err := l.dead(ctx); err != nil {
+		a.counts.canceledAcquire++
+		return nil, err
+	}
+	if a.closed {
+		return nil, ErrClosed
+	}
+	n := len(a.idle)
+	if n == 0 {
+		return nil, nil
+	}
+	c := a.idle[n-1]
+	a.idle = a.idle[:n-1]
+	a.lendLocked(c, l, a.now())
+	return c, nil
 }
 
 // put takes a connection back that is fit for the next user.
@@ -123,10 +142,13 @@ func (a *admission) put(c *conn) {
 		c.retire()
 		return
 	}
-	a.serveLocked(c, now)
+	f := a.serveLocked(c, now)
 	dials := a.planLocked(now)
 	a.mu.Unlock()
 	a.start(dials)
+	if f != nil {
+		a.takeOff(f)
+	}
 }
 
 // drop forgets a connection that the server has let go of.
@@ -160,15 +182,19 @@ func (a *admission) dialed(c *conn, took time.Duration) {
 	if len(a.conns) == 1 {
 		a.stalled = 0 // until now there was nothing that could come free
 	}
+	var f *flight
 	closed := a.closed
 	if !closed {
-		a.serveLocked(c, now)
+		f = a.serveLocked(c, now)
 	}
 	dials := a.planLocked(now)
 	a.mu.Unlock()
 	a.start(dials)
-	if closed {
+	switch {
+	case closed:
 		c.retire()
+	case f != nil:
+		a.takeOff(f)
 	}
 }
 
@@ -200,18 +226,84 @@ func (a *admission) dialFailed(err error, start time.Time) {
 	a.start(dials)
 }
 
-// serveLocked gives c to the head of the queue, or keeps it as idle.
-func (a *admission) serveLocked(c *conn, now time.Time) {
-	if w := a.queue.head; w != nil {
-		a.queue.remove(w)
-		a.lendLocked(c, w.lease, now)
-		a.counts.emptyAcquireWait += now.Sub(w.arrived)
-		a.queueShrankLocked()
-		w.ready <- grant{c: c}
-		return
+// serveLocked gives c to the head of the queue, or keeps it as idle. The head
+// decides: a lease gets c for itself; a read takes along those reads behind it that
+// fit, wherever they stand, and the flight is returned. So whoever is in front is
+// served with the next connection that comes free, and nobody is overtaken by more
+// than a flight, which is bounded.
+func (a *admission) serveLocked(c *conn, now time.Time) *flight {
+	w := a.queue.head
+	if w == nil {
+		c.since = now
+		a.idle = append(a.idle, c)
+		return nil
 	}
-	c.since = now
-	a.idle = append(a.idle, c)
+	if c.lane != nil && w.ride != nil && a.queue.riders > 1 {
+		f := &flight{c: c, l: &Lease{p: c.p, what: "lane", asked: now}}
+		a.lendLocked(c, f.l, now)
+		f.riders = a.boardLocked(now)
+		f.landing = a.queue.len > a.queue.riders
+		return f
+	}
+	a.queue.remove(w)
+	a.lendLocked(c, w.lease, now)
+	a.servedLocked(w, now)
+	w.ready <- grant{c: c}
+	return nil
+}
+
+// boardLocked takes from the queue the reads of one flight.
+func (a *admission) boardLocked(now time.Time) []*waiter {
+	riders := make([]*waiter, 0, min(a.queue.riders, maxFlight))
+	var expect time.Duration
+	for w := a.queue.head; w != nil && a.queue.riders > 0 && len(riders) < maxFlight; {
+		next := w.next
+		if r := w.ride; r != nil {
+			if expect += r.expect; expect > maxFlightTime && len(riders) > 0 {
+				break
+			}
+			a.queue.remove(w)
+			w.boarded = true
+			riders = append(riders, w)
+			a.servedLocked(w, now)
+		}
+		w = next
+	}
+	return riders
+}
+
+// nextFlight returns the riders of the next flight of l's run on c, and whether a
+// lease waits behind them; none if the run is over, because the head of the queue
+// is a lease or there is no head.
+func (a *admission) nextFlight(c *conn, l *Lease) (riders []*waiter, landing bool) {
+	expired := c.expired()
+	now := a.now()
+	a.mu.Lock()
+	w := a.queue.head
+	if a.closed || expired || c.lease != l || w == nil || w.ride == nil || a.queue.riders == 1 && !c.lane.guard.session {
+		a.mu.Unlock()
+		return nil, false
+	}
+	a.returnedLocked(c, now)
+	a.lendLocked(c, l, now)
+	riders = a.boardLocked(now)
+	landing = a.queue.len > a.queue.riders
+	dials := a.planLocked(now)
+	a.mu.Unlock()
+	a.start(dials)
+	return riders, landing
+}
+
+func (a *admission) servedLocked(w *waiter, now time.Time) {
+	a.counts.emptyAcquireWait += now.Sub(w.arrived)
+	a.queueShrankLocked()
+}
+
+// leastRoundTrip is what a statement takes at least, with its way there and back.
+func (a *admission) leastRoundTrip() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.leastHold.d
 }
 
 func (a *admission) lendLocked(c *conn, l *Lease, now time.Time) {
@@ -256,7 +348,7 @@ func (a *admission) dialLocked(now time.Time) bool {
 	switch {
 	case conns < a.floor && !resting:
 		return true
-	case a.queue.len <= a.dialing:
+	case a.queue.turns() <= a.dialing:
 		return false
 	case len(a.conns) > 0 && resting: // there is something to wait for meanwhile
 		return false
@@ -266,7 +358,7 @@ func (a *admission) dialLocked(now time.Time) bool {
 
 func (a *admission) demandLocked(now time.Time) demand {
 	d := demand{
-		waiting:   a.queue.len - a.dialing,
+		waiting:   a.queue.turns() - a.dialing,
 		conns:     len(a.conns) + a.dialing,
 		dialing:   a.dialing,
 		hold:      a.hold.d,
@@ -283,7 +375,7 @@ func (a *admission) demandLocked(now time.Time) demand {
 // recheckLocked sees to it that the question is asked again when nothing comes
 // free: no other event would ask it.
 func (a *admission) recheckLocked() {
-	wanted := a.queue.len > a.dialing || len(a.conns)+a.dialing < a.floor
+	wanted := a.queue.turns() > a.dialing || len(a.conns)+a.dialing < a.floor
 	if a.closed || a.rechecking || !wanted || len(a.conns)+a.dialing >= a.max {
 		return
 	}

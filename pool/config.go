@@ -96,6 +96,22 @@ type Config struct {
 	// out. Defaults to: idle for more than 1 second.
 	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool
 
+	// Lanes says whether short reads ride together when no connection is idle, or
+	// run alone; LanesShadow tells what would ride. A connection string's
+	// default_query_exec_mode other than cache_statement, and PrepareConn, turn
+	// lanes off: both want to have a say in each statement. Defaults to LanesAuto.
+	Lanes LaneMode
+
+	// LaneFunctions are functions, "name" or "schema.name", that reads may call
+	// and still ride: they must have no effect but their result. Built-in
+	// functions that are not volatile need not be named. Without a schema the name
+	// counts in each. Defaults to none.
+	LaneFunctions []string
+
+	// NoRerun has a read fail that was under way on a lane whose connection was
+	// lost. Otherwise it runs once more, alone: it had no effect.
+	NoRerun bool
+
 	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or
 	// ReleaseTracer, Acquire and Release call it. Defaults to none.
 	Tracer pgx.QueryTracer
@@ -133,6 +149,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.ConnectTimeout, px.ConnConfig.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
+	setDefault(&d.Lanes, LanesAuto)
 	setDefault(&d.Tracer, px.ConnConfig.Tracer)
 	setDefault(&d.Logger, slog.Default())
 	if d.PingTimeout < 0 {
@@ -183,6 +200,16 @@ func (c *Config) validate() error {
 	}
 	if c.ConnectTimeout < 0 {
 		fault("ConnectTimeout", c.ConnectTimeout, "a positive duration, or 0 for the default")
+	}
+	switch c.Lanes {
+	case LanesAuto, LanesShadow, LanesOff:
+	default:
+		fault("Lanes", fmt.Sprintf("%q", c.Lanes), `"auto", "shadow" or "off"`)
+	}
+	for i, f := range c.LaneFunctions {
+		if !validFunction(f) {
+			fault(fmt.Sprintf("LaneFunctions[%d]", i), fmt.Sprintf("%q", f), `"name" or "schema.name"`)
+		}
 	}
 	// PostgreSQL cuts a longer name with no more than a notice, and the cut
 	// name would then be missed by whoever looks for it.

@@ -45,6 +45,7 @@ type conn struct {
 	idleFor time.Duration // how long it had been idle when it was lent
 
 	maps typeMaps
+	lane *lane // nil: no flights on this one
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as

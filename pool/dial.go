@@ -36,7 +36,10 @@ func (p *Pool) dial() {
 				c.expires = c.expires.Add(rand.N(j))
 			}
 		}
-		p.adm.dialed(c, c.since.Sub(start))
+		if p.rides && c.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+			c.openLane(p.ctx)
+		}
+		p.adm.dialed(c, time.Since(start))
 	})
 }
 

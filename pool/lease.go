@@ -42,6 +42,14 @@ type Lease struct {
 	sql      string        // what it does or did last
 
 	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
+
+	// of a statement that may ride; its caller's until it has a connection
+	mayRide bool
+	args    []any
+	ride    *ride         // nil: it goes alone
+	st      *statement    // what the catalog knows of it; nil: it was not asked
+	stArgs  []any         // as pgx's rewriters left them
+	took    time.Duration // alone, without an error; 0: not known
 }
 
 type leaseState uint8
@@ -212,6 +220,12 @@ func (l *Lease) end(why leaseState) bool {
 	switch {
 	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
 		l.c.sever()
+	case quiet && why == leaseReleased && l.p.lanes.leased(l):
+		l.p.adm.retain(l.c)
+		l.p.background("learn", func() {
+			defer l.c.giveBack()
+			l.c.learn(l)
+		})
 	case quiet:
 		l.c.giveBack()
 	default:
@@ -304,7 +318,9 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 		return pgconn.CommandTag{}, err
 	}
 	defer l.leave()
-	return c.Exec(ctx, sql, args...)
+	tag, err := c.Exec(ctx, sql, args...)
+	l.answered(err)
+	return tag, err
 }
 
 // Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.

@@ -36,7 +36,7 @@ const (
 
 // demand is what the growth rule looks at.
 type demand struct {
-	waiting   int           // waiters for whom no dial is under way
+	waiting   int           // turns that the queue needs and no dial under way will take
 	conns     int           // connections there are, and dials under way
 	dialing   int           // of these, dials
 	hold      time.Duration // how long a connection is held on average

@@ -22,6 +22,8 @@ type Pool struct {
 	cfg           Config
 	px            *pgxpool.Pool
 	adm           *admission
+	lanes         *lanes
+	rides         bool // statements may ride
 	log           *slog.Logger
 	acquireTracer pgxpool.AcquireTracer // nil: none
 	releaseTracer pgxpool.ReleaseTracer // nil: none
@@ -51,6 +53,10 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p := &Pool{cfg: cfg, log: cfg.Logger}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.adm = newAdmission(int(cfg.MaxConns), p.dial)
+	p.adm.rideFor, p.adm.takeOff = p.rideFor, p.fly
+	p.lanes = newLanes(cfg.LaneFunctions)
+	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain &&
+		px.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
 	if !cfg.Plain {
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
@@ -68,16 +74,34 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 
 // acquire gets a connection for ctx's scope, waiting in order of arrival. frames
 // is how many callers to leave out of the stack; negative takes no stack.
-func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (l *Lease, err error) {
-	l = &Lease{p: p, scope: scopeOf(ctx), what: what, sql: sql, asked: time.Now()}
+func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Lease, error) {
+	l := &Lease{p: p, scope: scopeOf(ctx), what: what, sql: sql, asked: time.Now()}
 	if frames >= 0 {
 		l.stack.capture(frames + 1)
 	}
+	return p.obtain(ctx, l)
+}
+
+// statement is acquire for one statement outside a transaction, which may ride: then
+// the lease has its rows, and never had a connection.
+func (p *Pool) statement(ctx context.Context, what, sql string, args []any, frames int) (*Lease, error) {
+	l := &Lease{p: p, scope: scopeOf(ctx), what: what, sql: sql, args: args, mayRide: p.rides, asked: time.Now()}
+	if frames >= 0 {
+		l.stack.capture(frames + 1)
+	}
+	return p.obtain(ctx, l)
+}
+
+func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 	if t := p.acquireTracer; t != nil {
 		ctx = t.TraceAcquireStart(ctx, p.px, pgxpool.TraceAcquireStartData{})
 		defer func() {
 			end := pgxpool.TraceAcquireEndData{Err: err}
-			if err == nil {
+			switch {
+			case err != nil:
+			case l.ride != nil:
+				end.Conn = p.lanes.nobody()
+			default:
 				end.Conn = l.c.pg
 			}
 			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
@@ -89,14 +113,25 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (l *Le
 	return l, nil
 }
 
-// connFor gives l a connection that is fit.
+// connFor gives l a connection that is fit, or has it ride.
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	// As many tries as pgxpool makes: in the worst case every connection there
 	// is turns out to be dead, and the one after that is new.
 	for try := range p.cfg.MaxConns + 1 {
 		c, err := p.adm.acquire(ctx, l, try > 0)
-		if err != nil {
+		switch {
+		case err != nil:
+			if l.ride != nil {
+				l.gaveUp(err)
+			}
 			return err
+		case c == nil:
+			if done, err := l.rode(ctx); done || err != nil {
+				return err
+			}
+			continue
+		case l.ride != nil:
+			l.goAlone()
 		}
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
@@ -159,23 +194,31 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	if p.cfg.Plain {
 		return p.px.Exec(ctx, sql, args...)
 	}
-	l, err := p.acquire(ctx, "statement", sql, -1)
+	l, err := p.statement(ctx, "statement", sql, args, -1)
 	if err != nil {
 		return pgconn.CommandTag{}, err
+	}
+	if r := l.rows(); r != nil {
+		r.Close()
+		return r.tag, r.err
 	}
 	defer l.Release()
 	return l.Exec(ctx, sql, args...)
 }
 
 // Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
-// or read to their end.
+// or read to their end, unless the statement rode a lane: then they are in memory,
+// and their Conn is nil.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if p.cfg.Plain {
 		return p.px.Query(ctx, sql, args...)
 	}
-	l, err := p.acquire(ctx, "query", sql, 1)
+	l, err := p.statement(ctx, "query", sql, args, 1)
 	if err != nil {
 		return errRows{err: err}, err
+	}
+	if r := l.rows(); r != nil {
+		return r, nil
 	}
 	r, err := l.query(ctx, sql, args, true)
 	if err != nil {
@@ -191,9 +234,12 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if p.cfg.Plain {
 		return p.px.QueryRow(ctx, sql, args...)
 	}
-	l, err := p.acquire(ctx, "statement", sql, -1)
+	l, err := p.statement(ctx, "statement", sql, args, -1)
 	if err != nil {
 		return &row{err: err}
+	}
+	if r := l.rows(); r != nil {
+		return r.row()
 	}
 	defer l.Release()
 	return l.queryRow(ctx, sql, args)
@@ -285,5 +331,6 @@ func (p *Pool) Stat() *Stat {
 	}
 	s := p.adm.stat()
 	s.detached = p.detached.Load()
+	p.lanes.stat(s)
 	return s
 }

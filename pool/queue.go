@@ -6,13 +6,17 @@ import "time"
 // serves it never blocks.
 type waiter struct {
 	lease      *Lease
+	ride       *ride // nil: it waits for a connection
 	arrived    time.Time
 	ready      chan grant
 	queued     bool
+	boarded    bool // it left the queue to ride: ready follows when it has its answer
+	answered   bool // the lane's: ready has it
 	prev, next *waiter
 }
 
-// grant ends a wait: with a connection, or with the reason why there is none.
+// grant ends a wait: with a connection, with the reason why there is none, or with
+// neither if the waiter rode.
 type grant struct {
 	c   *conn
 	err error
@@ -22,11 +26,20 @@ type grant struct {
 type waiterQueue struct {
 	head, tail *waiter
 	len        int
+	riders     int // of len, those who may ride
+}
+
+// turns is how often a connection must come free for the queue to be empty.
+func (q *waiterQueue) turns() int {
+	return q.len - q.riders + (q.riders+maxFlight-1)/maxFlight
 }
 
 func (q *waiterQueue) push(w *waiter, first bool) {
 	w.queued = true
 	q.len++
+	if w.ride != nil {
+		q.riders++
+	}
 	switch {
 	case q.head == nil:
 		q.head, q.tail = w, w
@@ -46,6 +59,9 @@ func (q *waiterQueue) remove(w *waiter) bool {
 	}
 	w.queued = false
 	q.len--
+	if w.ride != nil {
+		q.riders--
+	}
 	if w.prev != nil {
 		w.prev.next = w.next
 	} else {

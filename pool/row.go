@@ -20,7 +20,9 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any) pgx.Row {
 	}
 	defer l.leave()
 	r, err := c.Query(ctx, sql, args...)
-	return readRow(r, err, l.c)
+	w := readRow(r, err, l.c)
+	l.answered(w.err)
+	return w
 }
 
 // readRow reads the first row of what a Query returned, if any, into memory, and
@@ -29,7 +31,7 @@ func readRow(r pgx.Rows, err error, c *conn) *row {
 	if err != nil {
 		return &row{err: err}
 	}
-	w := &row{c: c}
+	w := &row{maps: &c.maps}
 	if r.Next() {
 		w.fields = slices.Clone(r.FieldDescriptions())
 		w.values = cloneValues(r.RawValues())
@@ -62,7 +64,7 @@ func cloneValues(values [][]byte) [][]byte {
 // row is one row in memory, with no connection behind it. Scan and its errors are
 // those of pgx's QueryRow.
 type row struct {
-	c      *conn
+	maps   *typeMaps // nil: nothing was sent
 	types  *rowTypes // nil: there is no row
 	fields []pgconn.FieldDescription
 	values [][]byte
@@ -72,7 +74,7 @@ type row struct {
 }
 
 func (r *row) Scan(dest ...any) error {
-	if r.c != nil { // the statement was sent, so pgx would look at dest first
+	if r.maps != nil { // the statement was sent, so pgx would look at dest first
 		for _, d := range dest {
 			if _, ok := d.(*pgtype.DriverBytes); ok {
 				return errors.New("cannot scan into *pgtype.DriverBytes from QueryRow")
@@ -93,7 +95,7 @@ func (r *row) Scan(dest ...any) error {
 	}
 	// As in pgx, a second Scan finds no row. The map goes back only from here:
 	// after a panic in a Scanner it may be in any state.
-	r.c.maps.give(r.types)
+	r.maps.give(r.types)
 	r.types = nil
 	return r.err
 }
@@ -104,7 +106,7 @@ type scannedRow struct{ r *row }
 func (s *scannedRow) Close()                                       {}
 func (s *scannedRow) Err() error                                   { return s.r.err }
 func (s *scannedRow) CommandTag() pgconn.CommandTag                { return s.r.tag }
-func (s *scannedRow) FieldDescriptions() []pgconn.FieldDescription { return s.r.fields }
+func (s *scannedRow) FieldDescriptions() []pgconn.FieldDescription { return slices.Clone(s.r.fields) }
 func (s *scannedRow) Next() bool                                   { return false }
 func (s *scannedRow) RawValues() [][]byte                          { return s.r.values }
 func (s *scannedRow) Conn() *pgx.Conn                              { return nil }
@@ -120,14 +122,19 @@ func (s *scannedRow) Scan(dest ...any) error {
 }
 
 func (s *scannedRow) Values() ([]any, error) {
-	values := make([]any, len(s.r.fields))
-	for i, f := range s.r.fields {
-		v := s.r.values[i]
-		t, known := s.r.types.TypeForOID(f.DataTypeOID)
+	return decodeRow(s.r.types.Map, s.r.fields, s.r.values)
+}
+
+// decodeRow decodes one row as pgx's Rows.Values does.
+func decodeRow(m *pgtype.Map, fields []pgconn.FieldDescription, raw [][]byte) ([]any, error) {
+	values := make([]any, len(fields))
+	for i, f := range fields {
+		v := raw[i]
+		t, known := m.TypeForOID(f.DataTypeOID)
 		switch {
 		case v == nil:
 		case known:
-			d, err := t.Codec.DecodeValue(s.r.types.Map, f.DataTypeOID, f.Format, v)
+			d, err := t.Codec.DecodeValue(m, f.DataTypeOID, f.Format, v)
 			if err != nil {
 				return nil, err
 			}

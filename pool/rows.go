@@ -67,6 +67,7 @@ func (r *rows) finish() {
 	r.err = r.r.Err()
 	r.tag = r.r.CommandTag()
 	r.fields = slices.Clone(r.r.FieldDescriptions())
+	r.l.answered(r.err)
 	r.l.closed(r)
 }
 
@@ -94,6 +95,7 @@ func (r *rows) Next() bool {
 	}
 	defer r.left()
 	if r.r.Next() {
+		r.l.answered(nil)
 		return true
 	}
 	r.finish()

@@ -69,6 +69,25 @@ func (s *Scope) hasEnded() bool {
 	return s.ended
 }
 
+// gone is hasEnded, for no scope too.
+func (s *Scope) gone() bool { return s != nil && s.hasEnded() }
+
+// holdsLease reports whether the invocation has a connection for itself, and so
+// perhaps a transaction: what it does now may depend on that, or wait for it.
+func (s *Scope) holdsLease() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := s.held; l != nil; l = l.next {
+		if l.what == "lease" || l.what == "transaction" {
+			return true
+		}
+	}
+	return false
+}
+
 // end is closed when the scope ends.
 func (s *Scope) end() <-chan struct{} {
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -12,6 +13,9 @@ type Stat struct {
 	counts                                                  counts
 	dialTime, holdTime                                      time.Duration
 	detached                                                int64
+
+	rides, flights, shadow, refusals, reruns int64
+	alone                                    map[string]int64
 }
 
 // counts are totals since New, guarded by admission.mu.
@@ -140,3 +144,37 @@ func (s *Stat) DialTime() time.Duration { return s.dialTime }
 
 // HoldTime is how long a connection is usually out; see DialTime.
 func (s *Stat) HoldTime() time.Duration { return s.holdTime }
+
+// RideCount is how many reads rode: were sent together with others of other
+// callers, on one connection.
+func (s *Stat) RideCount() int64 { return s.rides }
+
+// FlightCount is how often a connection was sent a pipeline of such reads.
+func (s *Stat) FlightCount() int64 { return s.flights }
+
+// MeanFlightSize is how many rode together on average; 0 before the first flight.
+func (s *Stat) MeanFlightSize() float64 {
+	if s.flights == 0 {
+		return 0
+	}
+	return float64(s.rides) / float64(s.flights)
+}
+
+// AloneCount is how many statements found no idle connection and had one to
+// themselves all the same, by the reason: "text", "function", "new", "slow",
+// "large", "arguments", "asked", "guard" or "no company".
+func (s *Stat) AloneCount() map[string]int64 { return maps.Clone(s.alone) }
+
+// ShadowRideCount is how many would have ridden but for LanesShadow.
+func (s *Stat) ShadowRideCount() int64 { return s.shadow }
+
+// GuardRefusalCount is how many rides the guard stopped: they would have written,
+// waited for a lock or taken too long. They ran again, alone.
+func (s *Stat) GuardRefusalCount() int64 { return s.refusals }
+
+// RerunCount is how many rides ended without an answer of their own and ran again,
+// alone: stopped by the guard, too large, described anew, or their connection lost.
+func (s *Stat) RerunCount() int64 { return s.reruns }
+
+// MaxFlightSize is how many reads ride together at most.
+func (s *Stat) MaxFlightSize() int { return maxFlight }

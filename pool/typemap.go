@@ -23,34 +23,49 @@ type rowTypes struct {
 	from map[uint32]*pgtype.Type
 }
 
-// take is called by the connection's owner, for a row of fields.
+// take returns a copy that fits a row of fields, for the connection's owner.
 func (m *typeMaps) take(c *pgx.Conn, fields []pgconn.FieldDescription) *rowTypes {
-	var t *rowTypes
-	m.mu.Lock()
-	if n := len(m.free); n > 0 {
-		t = m.free[n-1]
-		m.free = m.free[:n-1]
-	}
-	m.mu.Unlock()
-	if t == nil {
-		// Copy keeps the registered types; the wrappers it forgets are public.
-		// What stays behind is RegisterDefaultPgType, which matters for encoding.
-		t = &rowTypes{Map: c.TypeMap().Copy(), from: map[uint32]*pgtype.Type{}}
-		t.TryWrapEncodePlanFuncs = c.TypeMap().TryWrapEncodePlanFuncs
-		t.TryWrapScanPlanFuncs = c.TypeMap().TryWrapScanPlanFuncs
-	}
+	t := m.get(c.TypeMap())
 	for _, f := range fields {
-		src, ok := c.TypeMap().TypeForOID(f.DataTypeOID)
-		if !ok || t.from[f.DataTypeOID] == src {
-			continue
-		}
-		own := ownType(src)
-		if have, _ := t.TypeForOID(f.DataTypeOID); have != own {
-			t.from[f.DataTypeOID] = src
-			t.RegisterType(own)
+		if src, ok := c.TypeMap().TypeForOID(f.DataTypeOID); ok {
+			t.adopt(f.DataTypeOID, src)
 		}
 	}
 	return t
+}
+
+// get returns a copy of src, made now or before. Nobody may change src meanwhile.
+func (m *typeMaps) get(src *pgtype.Map) *rowTypes {
+	m.mu.Lock()
+	if n := len(m.free); n > 0 {
+		t := m.free[n-1]
+		m.free = m.free[:n-1]
+		m.mu.Unlock()
+		return t
+	}
+	m.mu.Unlock()
+	return &rowTypes{Map: copyMap(src), from: map[uint32]*pgtype.Type{}}
+}
+
+// copyMap copies what is registered, and the wrappers that Copy forgets. What stays
+// behind is RegisterDefaultPgType, which matters for encoding to unknown types.
+func copyMap(src *pgtype.Map) *pgtype.Map {
+	m := src.Copy()
+	m.TryWrapEncodePlanFuncs = src.TryWrapEncodePlanFuncs
+	m.TryWrapScanPlanFuncs = src.TryWrapScanPlanFuncs
+	return m
+}
+
+// adopt makes src the type of oid, with codecs of its own.
+func (t *rowTypes) adopt(oid uint32, src *pgtype.Type) {
+	if t.from[oid] == src {
+		return
+	}
+	own := ownType(src)
+	if have, _ := t.TypeForOID(oid); have != own {
+		t.from[oid] = src
+		t.RegisterType(own)
+	}
 }
 
 // ownType returns t with codecs of its own where codecs have a state: EnumCodec
@@ -97,7 +112,7 @@ func ownType(t *pgtype.Type) *pgtype.Type {
 // give is called by anybody.
 func (m *typeMaps) give(t *rowTypes) {
 	m.mu.Lock()
-	if len(m.free) < 16 {
+	if len(m.free) < 64 {
 		m.free = append(m.free, t)
 	}
 	m.mu.Unlock()

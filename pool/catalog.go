@@ -1,0 +1,199 @@
+package pool
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+const (
+	// catalogSize is how many statements the catalog knows, the least recently
+	// wanted leave; a statement's text may be catalogText long to be known.
+	catalogSize = 1024
+	catalogText = 16 << 10
+
+	// slow is how long a statement may take on the server, on average, to ride:
+	// those behind it wait that long.
+	slow = 10 * time.Millisecond
+
+	// large is how big a result may be, on average, to ride; maxResult how big
+	// any may be before it is dropped and its statement runs alone from then on.
+	large     = 64 << 10
+	maxResult = 256 << 10
+)
+
+// catalog is what is known about statements, by their text. It is consulted only
+// when no connection is idle: until then nobody needs to know.
+type catalog struct {
+	mu    sync.Mutex
+	bySQL map[string]*list.Element // of *statement
+	used  list.List                // the most recently wanted first
+}
+
+// statement is what is known about one SQL text.
+type statement struct {
+	sql       string
+	functions []sqltext.Function // named in its text
+
+	// guarded by catalog.mu
+	verdict verdict
+	why     string       // it goes alone
+	desc    *description // nil until it is known to be harmless
+	took    average      // on the server
+	size    int          // of its results in bytes, a moving average
+}
+
+type verdict uint8
+
+const (
+	unknown  verdict = iota // the next one that goes alone is looked at
+	learning                // it is being looked at
+	harmless                // may ride, if it is also short
+	alone                   // for good, as long as the catalog knows it
+)
+
+// description is a statement's parameters and columns as one connection had them
+// described, with the Go side of their types. It never changes: when the
+// statement means something else, it gets another one.
+type description struct {
+	*pgconn.StatementDescription
+	shown []pgconn.FieldDescription // its columns in the formats that are asked for
+	types []typeOf                  // of its parameters and columns, as far as they are known
+	base  *pgtype.Map               // to copy; nobody changes it
+}
+
+// typeOf is the Go side of one type, as a connection's Map had it.
+type typeOf struct {
+	oid uint32
+	*pgtype.Type
+}
+
+func newCatalog() *catalog {
+	return &catalog{bySQL: make(map[string]*list.Element)}
+}
+
+// find returns what is known about sql, looking at its text if it is new.
+func (g *catalog) find(sql string) *statement {
+	g.mu.Lock()
+	if e, ok := g.bySQL[sql]; ok {
+		g.used.MoveToFront(e)
+		g.mu.Unlock()
+		return e.Value.(*statement)
+	}
+	g.mu.Unlock()
+
+	s := &statement{sql: sql}
+	if scan := sqltext.Scan(sql); scan.Refused != "" {
+		s.verdict, s.why = alone, aloneText
+	} else {
+		s.functions = scan.Functions
+	}
+
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e, ok := g.bySQL[sql]; ok { // somebody else was quicker
+		return e.Value.(*statement)
+	}
+	g.bySQL[sql] = g.used.PushFront(s)
+	if g.used.Len() > catalogSize {
+		last := g.used.Remove(g.used.Back()).(*statement)
+		delete(g.bySQL, last.sql)
+	}
+	return s
+}
+
+// mayRide returns what s's arguments have to be encoded for and how long it is
+// expected to take, or why it goes alone.
+func (g *catalog) mayRide(s *statement) (d *description, expect time.Duration, why string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case s.verdict == alone:
+		return nil, 0, s.why
+	case s.verdict != harmless:
+		return nil, 0, aloneNew
+	case s.took.d > slow:
+		return nil, 0, aloneSlow
+	case s.size > large:
+		return nil, 0, aloneLarge
+	}
+	return s.desc, s.took.d, ""
+}
+
+// learn claims the one look that s gets.
+func (g *catalog) learn(s *statement) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.verdict != unknown {
+		return false
+	}
+	s.verdict = learning
+	return true
+}
+
+// learned ends a look: s may ride, described as d, or goes alone because of why.
+// With neither, the next look decides.
+func (g *catalog) learned(s *statement, d *description, why string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case d != nil:
+		s.verdict, s.desc = harmless, d
+	case why != "":
+		s.verdict, s.why = alone, why
+	default:
+		s.verdict = unknown
+	}
+}
+
+// refuse has s go alone from now on.
+func (g *catalog) refuse(s *statement, why string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.verdict, s.why, s.desc = alone, why, nil
+}
+
+// forget has s looked at again, unless somebody has done that since d.
+func (g *catalog) forget(s *statement, d *description) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.verdict == harmless && s.desc == d {
+		s.verdict, s.desc = unknown, nil
+	}
+}
+
+// observe notes how long s took on the server and, unless it is negative, how big
+// its result was.
+func (g *catalog) observe(s *statement, took time.Duration, size int) {
+	g.observeAll([]observation{{s, took, size}})
+}
+
+func (g *catalog) observeAll(seen []observation) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, o := range seen {
+		o.st.observe(o.took, o.size)
+	}
+}
+
+// observation is how a statement went.
+type observation struct {
+	st   *statement
+	took time.Duration
+	size int
+}
+
+func (s *statement) observe(took time.Duration, size int) {
+	s.took.add(max(0, took))
+	switch {
+	case size > maxResult:
+		s.size = size
+	case size >= 0 && s.size <= maxResult:
+		s.size += (size - s.size) / 8
+	}
+}

@@ -1,0 +1,83 @@
+package pool
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// guard is the second line of defence of a lane, behind the choice of who rides:
+// whatever a read turns out to do, it cannot write, wait for a lock or keep others
+// waiting for long. It comes in two forms.
+//
+// local is transaction-local and travels in the statement's own segment, in front
+// of it: if it fails, PostgreSQL skips the statement too. It costs about a quarter
+// of the throughput.
+//
+// session is set once and holds until it is taken off. Segments do not depend on
+// each other, so what follows a session guard that failed would run unguarded:
+// it counts only when its reply was read, and until then local travels along.
+//
+// set_config is called by its full name, and everything in it is a literal, so
+// that no search_path can put something else in its place.
+type guard struct {
+	local, on, off string
+	readOnly       string // the session's own default_transaction_read_only
+	session        bool   // the session guard is on
+}
+
+// What a statement may take on a lane, unless the session itself allows less.
+const (
+	laneStatementTimeout = 100 * time.Millisecond
+	laneLockTimeout      = 50 * time.Millisecond
+)
+
+// ownSettings reads what the guard changes, as AfterConnect has left it.
+const ownSettings = `select pg_catalog.current_setting('default_transaction_read_only'),` +
+	` pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')`
+
+// newGuard makes the guard of a new connection. It costs a round trip of the dial.
+func newGuard(ctx context.Context, c *conn) (*guard, error) {
+	r := c.pg.PgConn().ExecParams(ctx, ownSettings, nil, nil, nil, nil).Read()
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	own := r.Rows[0]
+	readOnly, statement, lock := string(own[0]), string(own[1]), string(own[2])
+	set := func(local bool, readOnlyName, readOnly, statement, lock string) string {
+		l := strconv.FormatBool(local)
+		return "select pg_catalog.set_config('" + readOnlyName + "', '" + readOnly + "', " + l + ")," +
+			" pg_catalog.set_config('statement_timeout', '" + statement + "', " + l + ")," +
+			" pg_catalog.set_config('lock_timeout', '" + lock + "', " + l + ")"
+	}
+	s, k := atMost(statement, laneStatementTimeout), atMost(lock, laneLockTimeout)
+	return &guard{
+		local:    set(true, "transaction_read_only", "on", s, k),
+		on:       set(false, "default_transaction_read_only", "on", s, k),
+		off:      set(false, "default_transaction_read_only", readOnly, statement, lock),
+		readOnly: readOnly,
+	}, nil
+}
+
+// atMost is a timeout of the server's, or bound if that is shorter. "0" is none.
+func atMost(setting string, bound time.Duration) string {
+	unit := strings.TrimLeft(setting, "0123456789")
+	n, err := strconv.ParseInt(strings.TrimSuffix(setting, unit), 10, 64)
+	of, ok := map[string]time.Duration{"": time.Millisecond, "us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[unit]
+	if err == nil && ok && n > 0 && n < int64(bound/of) {
+		return setting
+	}
+	return strconv.FormatInt(bound.Milliseconds(), 10) + "ms"
+}
+
+// intact reports whether nobody else has changed what the guard sets. From version
+// 14 on the server reports the one that matters with every change.
+func (g *guard) intact(c *conn) bool {
+	want := g.readOnly
+	if g.session {
+		want = "on"
+	}
+	have := c.pg.PgConn().ParameterStatus("default_transaction_read_only")
+	return have == "" || have == want
+}

@@ -1,0 +1,181 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// maxFlight is how many reads ride together at most: what is sent cannot be
+	// called back, and waits for what is in front of it.
+	maxFlight = 32
+
+	// maxFlightTime is how long those in front may be expected to take.
+	maxFlightTime = 2 * slow
+
+	// guardFrom is the flight of a run from which on the session guard is worth
+	// its segment, and the round trip that takes it off.
+	guardFrom = 2
+
+	// maxPrepared is how many statements a connection keeps prepared for lanes.
+	maxPrepared = 256
+)
+
+var errLanePanicked = errors.New("lmipool: the lane panicked; see the log")
+
+// lane is the part of a connection that only flights use. It belongs to whom the
+// connection belongs to.
+type lane struct {
+	guard    *guard
+	prepared map[any]*prepared // by *statement, or by the guard's text
+	order    []*prepared       // the oldest first
+	surplus  []string          // names to deallocate with the next flight
+	names    int               // that were given out; none is used twice
+}
+
+// prepared is a statement that this connection has Parsed and Described for
+// itself, under a name of its own: another connection's description can be wrong
+// here without any error, and pgx's names are pgx's.
+type prepared struct {
+	key  any
+	name string
+	sent bool         // its Parse was sent, and did not fail
+	desc *description // what this connection's own agrees with; nil: not yet read
+	sd   *pgconn.StatementDescription
+}
+
+// openLane makes c fit for flights, as a part of its dial. If that fails c goes
+// without: what is wrong with it will show.
+func (c *conn) openLane(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
+	defer cancel()
+	g, err := newGuard(ctx, c)
+	if err != nil {
+		c.p.log.Warn("lmipool: a connection cannot be shared by reads", "error", err)
+		return
+	}
+	c.lane = &lane{guard: g, prepared: make(map[any]*prepared)}
+}
+
+// find returns key's statement, which may still have to be sent.
+func (ln *lane) find(key any, fields []pgconn.FieldDescription) *prepared {
+	if s, ok := ln.prepared[key]; ok {
+		return s
+	}
+	ln.names++
+	s := &prepared{key: key, name: "lmipool_" + strconv.Itoa(ln.names)}
+	s.sd = &pgconn.StatementDescription{Name: s.name, Fields: fields}
+	ln.prepared[key] = s
+	ln.order = append(ln.order, s)
+	if len(ln.prepared) > maxPrepared {
+		ln.forget(ln.order[0])
+	}
+	return s
+}
+
+// forget drops s, here and, with the next flight, on the server.
+func (ln *lane) forget(s *prepared) {
+	if ln.prepared[s.key] != s {
+		return
+	}
+	delete(ln.prepared, s.key)
+	for i, o := range ln.order {
+		if o == s {
+			ln.order = append(ln.order[:i], ln.order[i+1:]...)
+			break
+		}
+	}
+	ln.surplus = append(ln.surplus, s.name) // no error if the server has lost it
+}
+
+// fly runs flight after flight on one connection, as long as the head of the queue
+// is a read, and then gives the connection back.
+func (p *Pool) fly(f *flight) {
+	p.background("lane", func() {
+		c, l := f.c, f.l
+		done := false
+		defer func() {
+			if !done { // a panic below: nobody may wait for ever or get this connection
+				f.strand(errLanePanicked)
+				l.leave()
+				l.finish(false)
+			}
+		}()
+		ok, err := c.fit(p.ctx, l)
+		if ok && err == nil {
+			err = l.start(c)
+		}
+		if err != nil || !ok { // the connection is dealt with
+			f.strand(nil)
+			done = true
+			return
+		}
+		whole := true
+		for n := 1; whole && f.riders != nil; n++ {
+			if _, err := l.enter(f.riders[0].ride.sql); err != nil { // Shutdown was here
+				f.strand(nil)
+				break
+			}
+			whole = f.run(n >= guardFrom)
+			l.leave()
+			if whole {
+				f.riders, f.landing = p.adm.nextFlight(c, l)
+			}
+		}
+		if whole && c.lane.guard.session {
+			whole = f.land()
+		}
+		done = true
+		l.finish(whole)
+	})
+}
+
+// land takes the session guard off, and reports whether it is.
+func (f *flight) land() bool {
+	if _, err := f.l.enter(""); err != nil {
+		return false
+	}
+	defer f.l.leave()
+	f.riders, f.landing = nil, true
+	return f.run(false) && !f.c.lane.guard.session
+}
+
+// finish ends a lane's lease, unless Shutdown has done that.
+func (l *Lease) finish(whole bool) {
+	l.mu.Lock()
+	mine := l.state == leaseActive
+	if mine {
+		l.state = leaseReleased
+	}
+	l.mu.Unlock()
+	switch {
+	case !mine:
+	case whole:
+		l.c.giveBack()
+	default:
+		l.c.retire()
+	}
+}
+
+// strand ends the wait of riders who have no answer yet. Those who were not sent
+// ask again; the others have lost their connection.
+func (f *flight) strand(err error) {
+	for _, w := range f.riders {
+		if r := w.ride; r.state.Load() == rideSent && !w.answered {
+			r.outcome, r.result = outcomeLost, buffered{err: err}
+		}
+		w.answer()
+	}
+	f.riders = nil
+}
+
+// answer wakes a rider, once.
+func (w *waiter) answer() {
+	if !w.answered {
+		w.answered = true
+		w.ready <- grant{}
+	}
+}

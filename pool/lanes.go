@@ -1,0 +1,125 @@
+package pool
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// LaneMode says what becomes of short reads that find no idle connection.
+type LaneMode string
+
+// The modes. The zero value means LanesAuto.
+const (
+	// LanesAuto has them ride: the next connection that comes free takes those
+	// that are queued, up to a cap, and sends them as one pipeline, each its own
+	// transaction. DESIGN.md says who may ride.
+	LanesAuto LaneMode = "auto"
+	// LanesShadow classifies and counts them ([Stat.ShadowRideCount]) and runs
+	// each alone: it shows what LanesAuto would do.
+	LanesShadow LaneMode = "shadow"
+	// LanesOff runs everything alone.
+	LanesOff LaneMode = "off"
+)
+
+// lanes is what the lanes of a pool have in common.
+type lanes struct {
+	catalog   *catalog
+	maps      typeMaps
+	functions map[string]bool  // of Config.LaneFunctions
+	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
+
+	rides, flights, refusals, reruns, shadow atomic.Int64
+
+	mu    sync.Mutex
+	base  *pgtype.Map // what maps are copied from: a copy of the first connection's
+	alone map[string]int64
+}
+
+func newLanes(functions []string) *lanes {
+	n := &lanes{
+		catalog:   newCatalog(),
+		functions: make(map[string]bool),
+		nobody:    sync.OnceValue(func() *pgx.Conn { c, _ := dead(); return c }),
+		alone:     make(map[string]int64),
+	}
+	for _, f := range functions {
+		n.functions[f] = true
+	}
+	return n
+}
+
+// flew counts a flight of n.
+func (n *lanes) flew(riders int) {
+	if riders > 0 {
+		n.flights.Add(1)
+		n.rides.Add(int64(riders))
+	}
+}
+
+func (n *lanes) goesAlone(why string) {
+	n.mu.Lock()
+	n.alone[why]++
+	n.mu.Unlock()
+}
+
+func (n *lanes) stat(s *Stat) {
+	s.rides, s.flights, s.shadow = n.rides.Load(), n.flights.Load(), n.shadow.Load()
+	s.refusals, s.reruns = n.refusals.Load(), n.reruns.Load()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.alone = maps.Clone(n.alone)
+}
+
+// allows reports whether f is in Config.LaneFunctions, with its schema or for any.
+func (n *lanes) allows(f sqltext.Function) bool {
+	return n.functions[f.Name] || f.Schema != "" && n.functions[f.Schema+"."+f.Name]
+}
+
+// describe makes a description of what c had described. Its owner calls it.
+func (n *lanes) describe(c *pgx.Conn, d *pgconn.StatementDescription) *description {
+	n.mu.Lock()
+	if n.base == nil {
+		n.base = copyMap(c.TypeMap())
+	}
+	base := n.base
+	n.mu.Unlock()
+	oids := slices.Clone(d.ParamOIDs)
+	for _, f := range d.Fields {
+		oids = append(oids, f.DataTypeOID)
+	}
+	slices.Sort(oids)
+	desc := &description{StatementDescription: d, base: base, shown: slices.Clone(d.Fields)}
+	for i := range desc.shown {
+		desc.shown[i].Format = c.TypeMap().FormatCodeForOID(desc.shown[i].DataTypeOID)
+	}
+	for _, oid := range slices.Compact(oids) {
+		if t, ok := c.TypeMap().TypeForOID(oid); ok {
+			desc.types = append(desc.types, typeOf{oid, t})
+		}
+	}
+	return desc
+}
+
+// mapFor returns a map that encodes and decodes what d describes.
+func (n *lanes) mapFor(d *description) *rowTypes {
+	t := n.maps.get(d.base)
+	for _, of := range d.types {
+		t.adopt(of.oid, of.Type)
+	}
+	return t
+}
+
+// validFunction reports whether name is "function" or "schema.function".
+func validFunction(name string) bool {
+	parts := strings.Split(name, ".")
+	return len(parts) <= 2 && !slices.Contains(parts, "")
+}

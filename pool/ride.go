@@ -1,0 +1,217 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Why a statement that found no idle connection went alone: the keys of
+// [Stat.AloneCount].
+const (
+	aloneAsked   = "asked"      // Alone(ctx), or its invocation holds a lease or a transaction
+	aloneArgs    = "arguments"  // a mode, result formats, a rewriter of the user's, or not to be encoded
+	aloneText    = "text"       // not a read, by its text
+	aloneCalls   = "function"   // calls what is not known to be harmless
+	aloneNew     = "new"        // not known yet
+	aloneSlow    = "slow"       // usually takes longer than 10 ms
+	aloneLarge   = "large"      // usually has a large result
+	aloneGuarded = "guard"      // the guard stopped it once: it writes
+	aloneOnly    = "no company" // nobody else was waiting to ride
+)
+
+// ride is a read on its way through a lane: made in its caller's goroutine, queued,
+// taken by a lane, and handed back with its result by the waiter's grant.
+type ride struct {
+	st     *statement
+	desc   *description             // what eqb is encoded for
+	eqb    pgx.ExtendedQueryBuilder // the encoded arguments
+	types  *rowTypes                // what encoded them, and will decode the result
+	expect time.Duration            // on the server
+	p      *Pool
+	ctx    context.Context // the caller's, for the tracer
+	sql    string          // as the caller wrote it
+	args   []any
+	traced context.Context // what TraceQueryStart returned when it was sent; nil: no tracer
+	state  atomic.Uint32   // waiting, sent or given up
+
+	// the lane's until the grant, then the caller's
+	result  buffered
+	outcome outcome
+}
+
+// Who was first, the lane that sends a statement or the caller who gives it up?
+// What is given up is not sent; what was sent is read, and dropped.
+const (
+	rideWaiting uint32 = iota
+	rideSent
+	rideGivenUp
+)
+
+// outcome says what a ride came to.
+type outcome uint8
+
+const (
+	outcomeNone  outcome = iota // it was never sent
+	outcomeOwn                  // it has its own result, or its own error
+	outcomeAgain                // it did nothing, or its result was dropped: it runs again, alone
+	outcomeLost                 // its connection was lost, for the reason in result.err
+)
+
+type aloneKey struct{}
+
+// Alone returns a ctx whose statements never share a connection with those of
+// another invocation.
+func Alone(ctx context.Context) context.Context {
+	return context.WithValue(ctx, aloneKey{}, true)
+}
+
+// rideFor prepares l's statement for a lane, in the caller's goroutine, when no
+// connection is idle. It returns nil if the statement goes alone.
+func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
+	l.mayRide = false // it is asked once
+	r, why := p.classify(ctx, l)
+	switch {
+	case why != "":
+		p.lanes.goesAlone(why)
+		return nil
+	case p.cfg.Lanes == LanesShadow:
+		p.lanes.shadow.Add(1)
+		p.lanes.maps.give(r.types)
+		return nil
+	}
+	r.p, r.ctx, r.sql, r.args = p, ctx, l.sql, l.args
+	return r
+}
+
+func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
+	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() {
+		return nil, aloneAsked
+	}
+	sql, args, ok := rewritten(ctx, l.sql, l.args)
+	if !ok {
+		return nil, aloneArgs
+	}
+	if len(sql) > catalogText {
+		return nil, aloneText
+	}
+	g := p.lanes.catalog
+	st := g.find(sql)
+	l.st, l.stArgs = st, args
+	desc, expect, why := g.mayRide(st)
+	if why != "" {
+		return nil, why
+	}
+	r = &ride{st: st, desc: desc, expect: expect, types: p.lanes.mapFor(desc)}
+	// What cannot be encoded here is pgx's to judge, and to word.
+	if len(args) != len(desc.ParamOIDs) || r.eqb.Build(r.types.Map, desc.StatementDescription, args) != nil {
+		return nil, aloneArgs
+	}
+	size := 0
+	for _, v := range r.eqb.ParamValues {
+		size += len(v)
+	}
+	if size > large {
+		return nil, aloneLarge
+	}
+	return r, ""
+}
+
+// rewritten applies pgx's own rewriters, which do not look at the connection.
+// false: the arguments begin with something that only a connection can deal with.
+func rewritten(ctx context.Context, sql string, args []any) (string, []any, bool) {
+	if len(args) == 0 {
+		return sql, nil, true
+	}
+	var rw pgx.QueryRewriter
+	switch a := args[0].(type) {
+	case pgx.NamedArgs:
+		rw = a
+	case pgx.StrictNamedArgs:
+		rw = a
+	case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
+		return "", nil, false
+	default:
+		return sql, args, true
+	}
+	sql, args, err := rw.RewriteQuery(ctx, nil, sql, args[1:])
+	return sql, args, err == nil
+}
+
+// rode takes the outcome of l's ride, and says whether that was it. Otherwise l
+// goes on to get a connection, in front of the queue: its turn had come.
+func (l *Lease) rode(ctx context.Context) (done bool, err error) {
+	r, n := l.ride, l.p.lanes
+	switch r.outcome {
+	case outcomeOwn:
+		r.traceEnd(r.result.err)
+		return true, nil
+	case outcomeNone:
+		l.ride = nil
+		return false, nil
+	case outcomeLost:
+		if l.p.cfg.NoRerun {
+			r.traceEnd(r.result.err)
+			return true, fmt.Errorf("lmipool: the connection was lost: %w", r.result.err)
+		}
+	}
+	n.reruns.Add(1)
+	r.traceEnd(r.result.err)
+	l.ride = nil
+	return false, ctx.Err()
+}
+
+// trace calls TraceQueryStart when r is about to be sent, on the lane's goroutine.
+func (r *ride) trace() {
+	if t := r.p.cfg.Tracer; t != nil {
+		r.p.protect("TraceQueryStart", func() {
+			r.traced = t.TraceQueryStart(r.ctx, r.p.lanes.nobody(), pgx.TraceQueryStartData{SQL: r.sql, Args: r.args})
+		})
+	}
+}
+
+// traceEnd calls TraceQueryEnd, if TraceQueryStart was called.
+func (r *ride) traceEnd(err error) {
+	if r.traced == nil {
+		return
+	}
+	end := pgx.TraceQueryEndData{Err: err}
+	if err == nil {
+		end.CommandTag = r.result.tag
+	}
+	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.lanes.nobody(), end)
+}
+
+// rows is the result of a statement that rode; nil: it has a connection instead.
+func (l *Lease) rows() *bufferedRows {
+	if l.ride == nil {
+		return nil
+	}
+	return &bufferedRows{buffered: l.ride.result, maps: &l.p.lanes.maps, types: l.ride.types}
+}
+
+// goAlone is for a statement that was to ride and got a connection for itself.
+func (l *Lease) goAlone() {
+	l.p.lanes.goesAlone(aloneOnly)
+	l.p.lanes.maps.give(l.ride.types)
+	l.ride = nil
+}
+
+// gaveUp is for one whose caller stopped waiting. It was sent if it was too late
+// to call it back.
+func (l *Lease) gaveUp(err error) {
+	if l.ride.state.Load() == rideSent {
+		l.ride.traceEnd(err)
+	}
+	l.ride = nil
+}
+
+// answered notes how long a statement took that went alone, once.
+func (l *Lease) answered(err error) {
+	if l.st != nil && l.took == 0 && err == nil {
+		l.took = time.Since(l.since)
+	}
+}
