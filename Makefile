@@ -1,5 +1,5 @@
 # `make help` is the index.
-MODULES  := . examples examples/unit
+MODULES  := . examples examples/unit benchmarks
 # The race detector needs cgo; Go turns that off where there is no C compiler.
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 PGX_NEXT := v5.12.0
@@ -21,7 +21,13 @@ demo: ## the experiment this grew out of, measured here in about a minute (ARGS=
 	@bin/demo -out out/demo $(ARGS)
 
 .PHONY: bench
-bench: ## what lmipool adds to pgxpool, and Handler to a handler, for one client (8 interleaved runs)
+bench: ## lmipool and pgxpool compared, in about 10 minutes (ARGS=-short in less than one, ARGS=-h lists the flags)
+	@mkdir -p out bin
+	@cd benchmarks && go build -ldflags "-X main.revision=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o ../bin/bench .
+	@bin/bench -out out/bench $(ARGS)
+
+.PHONY: bench-overhead
+bench-overhead: ## what lmipool adds to pgxpool, and Handler to a handler, for one client (8 interleaved runs)
 	@mkdir -p bin out && rm -f out/bench.txt
 	@go test -c -o bin/pool.test ./pool && go test -c -o bin/handler.test .
 	@for i in 1 2 3 4 5 6 7 8; do (cd pool && ../bin/pool.test -test.run '^$$' -test.bench . -test.benchtime 0.5s); bin/handler.test -test.run '^$$' -test.bench . -test.benchtime 0.5s; done | grep -v '^lmipool' | tee out/bench.txt

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+)
+
+const (
+	loopback = "loopback"
+	farther  = "1ms"
+)
+
+const (
+	closed = "closed" // goroutines that send a statement when they have the answer to their last
+	open   = "open"   // arrivals on a schedule, whatever becomes of those before
+)
+
+// crowd is how many invocations a managed instance runs at once, by default.
+const crowd = 64
+
+// cell is one figure to measure.
+type cell struct {
+	workload   workload
+	link, loop string
+	system     system
+	goroutines int     // of a closed loop
+	rate       float64 // arrivals per second of an open loop; 0: group.share of what group.capacity has shown
+}
+
+func (c cell) name() string {
+	loop := fmt.Sprintf("%s%d", c.loop, c.goroutines)
+	if c.loop == open {
+		loop = c.loop
+	}
+	return fmt.Sprintf("%s/%s/%s/%s-%d", c.workload.name, c.link, loop, c.system.name, c.system.maxConns)
+}
+
+// group is cells that are compared with each other, and so measured one right after the other.
+type group struct {
+	durable bool // on the server that waits for its disk
+	cells   []cell
+
+	capacity *cell   // measured before the others, in each round
+	share    float64 // of its throughput, for cells without a rate
+}
+
+// groups is everything there is to measure.
+func groups() []group {
+	var all []group
+	closedLoop := func(w workload, link string, goroutines int, systems ...system) {
+		var g group
+		for _, s := range systems {
+			g.cells = append(g.cells, cell{workload: w, link: link, loop: closed, system: s, goroutines: goroutines})
+		}
+		all = append(all, g)
+	}
+	links := []string{loopback, farther}
+	for _, link := range links {
+		closedLoop(point, link, crowd, system{lmipool, 2}, system{plain, 2}, system{plain, 64})
+	}
+	all = append(all, group{cells: []cell{
+		{workload: point, link: farther, loop: open, rate: 2500, system: system{lmipool, 2}},
+		{workload: point, link: farther, loop: open, rate: 2500, system: system{plain, 64}},
+	}})
+	for _, link := range links {
+		closedLoop(oneClient, link, 1, system{lmipool, 2}, system{plain, 2})
+	}
+	for _, link := range links {
+		closedLoop(rows20, link, crowd, system{lmipool, 2}, system{plain, 2}, system{plain, 64})
+	}
+	for _, link := range links {
+		closedLoop(mixed, link, crowd, system{lmipool, 4}, system{plain, 4})
+	}
+	all = append(all, group{
+		capacity: &cell{workload: slowOnes, link: farther, loop: closed, goroutines: crowd, system: system{plain, 4}},
+		share:    0.7,
+		cells: []cell{
+			{workload: slowOnes, link: farther, loop: open, system: system{lmipool, 4}},
+			{workload: slowOnes, link: farther, loop: open, system: system{plain, 4}},
+		},
+	})
+	closedLoop(durable, loopback, crowd, system{lmipool, 4}, system{plain, 4}, system{lmipool, 16}, system{plain, 16})
+	all[len(all)-1].durable = true
+	return all
+}
+
+// selected is the groups, less the cells whose names do not match.
+func selected(only *regexp.Regexp) []group {
+	var some []group
+	for _, g := range groups() {
+		var cells []cell
+		for _, c := range g.cells {
+			if only.MatchString(c.name()) {
+				cells = append(cells, c)
+			}
+		}
+		if g.capacity != nil && len(cells) == 0 && only.MatchString(g.capacity.name()) {
+			cells, g.capacity = []cell{*g.capacity}, nil
+		}
+		if g.cells = cells; len(cells) > 0 {
+			some = append(some, g)
+		}
+	}
+	return some
+}
+
+// all is the group's cells in the order of the table.
+func (g group) all() []cell {
+	if g.capacity == nil {
+		return g.cells
+	}
+	return append([]cell{*g.capacity}, g.cells...)
+}
+
+// turn is the order in which a round measures the cells: each is first, second, last equally often.
+func (g group) turn(round int) []cell {
+	n := round % len(g.cells)
+	return append(append([]cell(nil), g.cells[n:]...), g.cells[:n]...)
+}

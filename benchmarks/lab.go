@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// lab is what the measurements need: servers and the link.
+type lab struct {
+	fast    *server
+	durable *server // nil: no cell needs it
+	link    *link   // to fast; nil: no cell needs it
+}
+
+func newLab(ctx context.Context, groups []group) (*lab, error) {
+	l := &lab{}
+	if err := l.start(ctx, groups); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *lab) start(ctx context.Context, groups []group) (err error) {
+	if l.fast, err = startServer(ctx, quiet); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if g.durable && l.durable == nil {
+			if l.durable, err = startServer(ctx, quiet, waitsForDisk); err != nil {
+				return err
+			}
+		}
+		if g.cells[0].link == farther && l.link == nil {
+			if l.link, err = startLink(l.fast.pg.Addr()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lab) close() {
+	if l.link != nil {
+		l.link.stop()
+	}
+	for _, s := range []*server{l.durable, l.fast} {
+		if s != nil {
+			s.stop()
+		}
+	}
+}
+
+// order is one measurement to make.
+type order struct {
+	cell
+	durable bool
+	lanes   pool.LaneMode
+	seed    uint64
+	timing  timing
+}
+
+// grace is what a measurement may take beyond its time: connecting, tidying, the queue of an open loop.
+const grace = 30 * time.Second
+
+var errStuck = errors.New("the measurement did not end in its time")
+
+// measure makes one measurement. Statements that fail are in the reading; an error is one of the benchmark itself.
+func (l *lab) measure(ctx context.Context, o order) (reading, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timing.warmup+o.timing.duration+grace, errStuck)
+	defer cancel()
+	type outcome struct {
+		r   reading
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		r, err := l.do(ctx, o)
+		done <- outcome{r, err}
+	}()
+	var out outcome
+	select {
+	case out = <-done:
+	case <-ctx.Done():
+		select { // a pool that does not come back though its ctx has ended must not hang us
+		case out = <-done:
+		case <-time.After(grace):
+			out.err = errStuck
+		}
+	}
+	if out.err != nil {
+		out.err = fmt.Errorf("%s: %w", o.name(), out.err)
+	}
+	return out.r, out.err
+}
+
+func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
+	s := l.fast
+	if o.durable {
+		s = l.durable
+	}
+	m := &meter{postmaster: s.pg.Pid()}
+	addr := s.pg.Addr()
+	if o.link == farther {
+		m.link, addr = l.link, l.link.addr
+	}
+	if o.workload.writes {
+		if err := s.tidy(ctx); err != nil {
+			return r, err
+		}
+	}
+	if err := s.settled(ctx); err != nil {
+		return r, err
+	}
+	runtime.GC() // the garbage of the one before is not this one's CPU time
+
+	watching := startSampler(ctx, s)
+	loaded, err := o.load(ctx, connString(addr), m)
+	peak, watchErr := watching.finish()
+	if err := errors.Join(err, watchErr); err != nil {
+		return r, err
+	}
+	return newReading(o, loaded, peak), nil
+}
+
+// load opens the pool, sends its load, and closes it.
+func (o order) load(ctx context.Context, connString string, m *meter) (load, error) {
+	d, err := o.system.open(ctx, connString, o.lanes)
+	if err != nil {
+		return load{}, err
+	}
+	defer d.Close()
+	if o.loop == open {
+		return openLoop(ctx, d, o.workload, o.rate, o.seed, o.timing, m)
+	}
+	return closedLoop(ctx, d, o.workload, o.goroutines, o.seed, o.timing, m)
+}

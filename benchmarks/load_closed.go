@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// closedLoop keeps a number of statements under way. All goroutines run through the warm-up into the window, so there
+// is no second start. One that meets an error ends: the measurement is void anyway.
+func closedLoop(ctx context.Context, d db, w workload, goroutines int, seed uint64, t timing, m *meter) (load, error) {
+	l := load{latency: newHistogram(), faults: &faults{}}
+	var win window
+	var mu sync.Mutex // of l, when a goroutine hands in what it has
+	var running sync.WaitGroup
+	for i := range goroutines {
+		running.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(i)))
+			completed, latency := 0, []time.Duration(nil) // a histogram for each goroutine would be megabytes
+			for !win.over() {
+				p := newPick(rng)
+				began := time.Now()
+				err := w.run(ctx, d, p)
+				took := time.Since(began)
+				if err != nil {
+					l.faults.add(err)
+					break
+				}
+				if !win.counting() {
+					continue
+				}
+				completed++
+				if w.slow == nil || !w.slow(p) {
+					latency = append(latency, took)
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			l.completed += completed
+			record(l.latency, latency...)
+		})
+	}
+	var err error
+	l.took, l.used, err = win.pass(ctx, t, m)
+	running.Wait()
+	return l, err
+}

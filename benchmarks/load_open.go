@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// openLoop sends statements when they are due, each in a goroutine of its own, whatever became of those before: a
+// system that falls behind gets a queue and not less work. Latency counts from the moment at which a statement was due,
+// for all that were due in the window, also those that end after it; throughput and CPU are of the window.
+func openLoop(ctx context.Context, d db, w workload, perSecond float64, seed uint64, t timing, m *meter) (load, error) {
+	l := load{latency: newHistogram(), late: newHistogram(), faults: &faults{}}
+	arrivals := schedule(seed, perSecond, t.warmup+t.duration)
+	took := make([]time.Duration, len(arrivals)) // 0: not ended well
+	var win window
+	var completed atomic.Int64
+	var running sync.WaitGroup
+
+	began := time.Now()
+	running.Go(func() {
+		for i, a := range arrivals {
+			due := began.Add(a.due)
+			sleepUntil(due)
+			if ctx.Err() != nil {
+				return
+			}
+			if a.due >= t.warmup {
+				record(l.late, time.Since(due))
+			}
+			running.Go(func() {
+				if err := w.run(ctx, d, a.pick); err != nil {
+					l.faults.add(err)
+					return
+				}
+				took[i] = time.Since(due)
+				if win.counting() {
+					completed.Add(1)
+				}
+			})
+		}
+	})
+	var err error
+	l.took, l.used, err = win.pass(ctx, t, m)
+	running.Wait()
+	l.completed = int(completed.Load())
+	for i, a := range arrivals {
+		if a.due >= t.warmup && took[i] > 0 && (w.slow == nil || !w.slow(a.pick)) {
+			record(l.latency, took[i])
+		}
+	}
+	return l, err
+}

@@ -1,0 +1,68 @@
+// Command benchmarks compares lmipool with pgxpool on a real PostgreSQL, on loopback and behind a link of 1 ms.
+//
+//	make bench                            # from the repository's root, about 9 minutes
+//	make bench ARGS=-short                # everything once, in less than one
+//	make bench ARGS='-only ^point/1ms'    # some of it; -h lists the flags
+//
+// Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared
+// take turns within each round, so that what else the machine does meets them alike; what is reported is the median
+// of the rounds, with the range beside it. Client CPU is this process's, so it includes the load generator, which is
+// the same for all; the server's and the link's are those of their processes (see cpu_linux.go, link.go).
+//
+// It prints a table and writes result.json to the directory that -out names. The exit code is 1 if a statement or
+// anything else failed, 2 for a wrong command line, 130 after an interrupt. A ratio that is not what it should be
+// is printed and fails nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	if target := os.Getenv(envLink); target != "" { // we are the link
+		os.Exit(serveLink(target))
+	}
+	os.Exit(bench(os.Args[1:]))
+}
+
+func bench(args []string) int {
+	o, err := parseFlags(args, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second ^C ends us at once; the kernel then ends our children
+
+	r, err := run(ctx, o, newProgress(os.Stderr))
+	if ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "bench: interrupted; nothing is left running and nothing was written")
+		return 130
+	}
+	if err == nil {
+		err = r.write(o.out)
+	}
+	if err == nil {
+		err = writeTable(os.Stdout, r)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	fmt.Printf("\nall of it, with ranges: %s\n", filepath.Join(o.out, resultFile))
+	if r.failed() {
+		return 1
+	}
+	return 0
+}

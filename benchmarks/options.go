@@ -1,0 +1,121 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// options are the flags.
+type options struct {
+	rounds  int
+	timing  timing
+	short   bool
+	lanes   pool.LaneMode // of lmipool
+	only    *regexp.Regexp
+	out     string
+	command string // what reproduces the run, without -out
+}
+
+// timing is how long one measurement takes.
+type timing struct {
+	// warmup is also the time in which the pools grow. lmipool takes its time: a queue counts as load, and no longer
+	// as a burst, when it has been there for a second.
+	warmup   time.Duration
+	duration time.Duration
+}
+
+func defaults() options {
+	return options{
+		rounds: 5,
+		timing: timing{warmup: 1500 * time.Millisecond, duration: 2 * time.Second},
+		lanes:  pool.LanesAuto,
+		only:   regexp.MustCompile(""),
+		out:    "out/bench",
+	}
+}
+
+// parseFlags reads the command line. Its errors name the flag, the value and what would be right.
+func parseFlags(args []string, stderr io.Writer) (options, error) {
+	o := defaults()
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.IntVar(&o.rounds, "rounds", o.rounds, "how often everything is measured; the medians are reported")
+	fs.DurationVar(&o.timing.duration, "duration", o.timing.duration, "of one measurement")
+	fs.DurationVar(&o.timing.warmup, "warmup", o.timing.warmup, "before each measurement")
+	fs.BoolVar(&o.short, "short", false, "everything once and for a moment, to see that it works; ratios mean nothing then")
+	fs.Func("only", "measure the cells whose `name` matches this regular expression", func(s string) (err error) {
+		o.only, err = regexp.Compile(s)
+		return err
+	})
+	fs.StringVar((*string)(&o.lanes), "lanes", string(o.lanes), "lmipool's Config.Lanes: auto, shadow or off")
+	fs.StringVar(&o.out, "out", o.out, "directory for "+resultFile)
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	given := map[string]bool{}
+	o.command = "make bench"
+	var flags []string
+	fs.Visit(func(f *flag.Flag) {
+		given[f.Name] = true
+		switch f.Name {
+		case "out":
+		case "only":
+			flags = append(flags, fmt.Sprintf("-only=%q", o.only))
+		case "short":
+			flags = append(flags, "-short")
+		default:
+			flags = append(flags, fmt.Sprintf("-%s=%s", f.Name, f.Value))
+		}
+	})
+	if len(flags) > 0 {
+		o.command += " ARGS='" + strings.Join(flags, " ") + "'"
+	}
+	if o.short {
+		o.shorten(given)
+	}
+	err := o.validate(fs.Args())
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, err) // as Parse does with its own
+	}
+	return o, err
+}
+
+// shorten makes everything quick that was not given.
+func (o *options) shorten(given map[string]bool) {
+	if !given["rounds"] {
+		o.rounds = 1
+	}
+	if !given["duration"] {
+		o.timing.duration = 400 * time.Millisecond
+	}
+	if !given["warmup"] {
+		o.timing.warmup = 300 * time.Millisecond
+	}
+}
+
+func (o *options) validate(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q; every option is a flag such as -rounds 3", rest[0])
+	case o.rounds < 1 || o.rounds > 1000:
+		return fmt.Errorf(`invalid value "%d" for flag -rounds: want 1 to 1000`, o.rounds)
+	case o.timing.duration <= 0 || o.timing.duration > time.Hour:
+		return fmt.Errorf(`invalid value "%v" for flag -duration: want more than 0s, at most 1h`, o.timing.duration)
+	case o.timing.warmup < 0 || o.timing.warmup > time.Hour:
+		return fmt.Errorf(`invalid value "%v" for flag -warmup: want 0s to 1h`, o.timing.warmup)
+	case o.lanes != pool.LanesAuto && o.lanes != pool.LanesShadow && o.lanes != pool.LanesOff:
+		return fmt.Errorf("invalid value %q for flag -lanes: want auto, shadow or off", o.lanes)
+	case o.out == "":
+		return errors.New(`invalid value "" for flag -out: want a directory such as out/bench`)
+	case len(selected(o.only)) == 0:
+		return fmt.Errorf("no cell's name matches -only %q; names are such as %s", o.only, groups()[0].cells[0].name())
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"math"
+)
+
+// metric is a property in which systems are compared.
+type metric struct {
+	name string
+	of   func(reading) float64
+}
+
+var (
+	throughput    = metric{"throughput", func(r reading) float64 { return r.throughput }}
+	p50           = metric{"p50", func(r reading) float64 { return r.p50 }}
+	p99           = metric{"p99", func(r reading) float64 { return r.p99 }}
+	clientCPU     = metric{"client CPU", func(r reading) float64 { return r.client }}
+	serverCPUTime = metric{"server CPU", func(r reading) float64 { return r.server }}
+)
+
+// claim is a ratio that is of interest, and what is wanted of it, if anything.
+type claim struct {
+	workload   workload
+	link, loop string
+	of, to     system
+	metric     metric
+	want       want
+}
+
+// want is a bound of a ratio. The zero value wants nothing.
+type want struct {
+	op    string
+	bound float64
+}
+
+func atLeast(x float64) want { return want{">=", x} }
+func atMost(x float64) want  { return want{"<=", x} }
+
+func (w want) String() string {
+	if w.op == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %g", w.op, w.bound)
+}
+
+func (w want) met(x figure) bool {
+	return w.op == ">=" && float64(x) >= w.bound || w.op == "<=" && float64(x) <= w.bound
+}
+
+// claims are the acceptance ratios.
+func claims() []claim {
+	var all []claim
+	compare := func(w workload, link, loop string, of, to system, wants map[string]want, metrics ...metric) {
+		for _, m := range metrics {
+			all = append(all, claim{w, link, loop, of, to, m, wants[m.name]})
+		}
+	}
+	two, four, sixteen := system{lmipool, 2}, system{lmipool, 4}, system{lmipool, 16}
+	cost := []metric{throughput, p99, clientCPU, serverCPUTime}
+
+	compare(point, loopback, closed, two, system{plain, 2}, nil, cost...)
+	compare(point, loopback, closed, two, system{plain, 64}, nil, cost...)
+	compare(point, farther, closed, two, system{plain, 2}, map[string]want{"throughput": atLeast(10)}, cost...)
+	compare(point, farther, closed, two, system{plain, 64}, nil, cost...)
+	compare(point, farther, open, two, system{plain, 64}, nil, p50, p99, clientCPU, serverCPUTime)
+	// DESIGN.md, invariants: one client on an idle pool costs what pgxpool costs, within 10 %.
+	alone := map[string]want{"p50": atMost(1.1), "client CPU": atMost(1.1)}
+	for _, link := range []string{loopback, farther} {
+		compare(oneClient, link, closed, two, system{plain, 2}, alone, p50, p99, clientCPU)
+	}
+	for _, link := range []string{loopback, farther} {
+		compare(rows20, link, closed, two, system{plain, 2}, nil, cost...)
+		compare(rows20, link, closed, two, system{plain, 64}, nil, cost...)
+	}
+	for _, link := range []string{loopback, farther} {
+		compare(mixed, link, closed, four, system{plain, 4}, nil, cost...)
+	}
+	compare(slowOnes, farther, open, four, system{plain, 4}, nil, p50, p99)
+	compare(durable, loopback, closed, four, system{plain, 4}, nil, throughput, p99)
+	compare(durable, loopback, closed, sixteen, system{plain, 16}, nil, throughput, p99)
+	return all
+}
+
+// Ratio is one comparison: of the medians, and the least and most of the rounds, each with itself.
+type Ratio struct {
+	Name  string `json:"name"`
+	Value figure `json:"value"`
+	Range spread `json:"range"`
+	Want  string `json:"want,omitempty"`
+	Met   *bool  `json:"met,omitempty"`
+
+	where, systems, metric string // the parts of Name
+}
+
+// ratios compares rows. A claim whose rows were not measured is left out; wanted tells whether the wants are.
+func ratios(rows []Row, wanted bool) []Ratio {
+	all := []Ratio{}
+	for _, c := range claims() {
+		a, b := find(rows, c, c.of), find(rows, c, c.to)
+		if a == nil || b == nil {
+			continue
+		}
+		above, below := a.values(c.metric.of), b.values(c.metric.of)
+		var each []float64
+		for i := range min(len(above), len(below)) {
+			each = append(each, quotient(above[i], below[i]))
+		}
+		r := Ratio{
+			Value:   figure(quotient(float64(median(above)), float64(median(below)))),
+			Range:   spreadOf(each),
+			where:   c.workload.name + " " + c.link,
+			systems: c.of.String() + " / " + c.to.String(),
+			metric:  c.metric.name,
+		}
+		if c.loop == open {
+			r.where += " open"
+		}
+		r.Name = r.where + ": " + r.systems + " " + r.metric
+		if wanted && c.want.op != "" && r.Value.known() {
+			met := c.want.met(r.Value)
+			r.Want, r.Met = c.want.String(), &met
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func quotient(a, b float64) float64 {
+	if b == 0 {
+		return math.NaN()
+	}
+	return a / b
+}
+
+func find(rows []Row, c claim, s system) *Row {
+	for i := range rows {
+		r := &rows[i]
+		if r.Workload == c.workload.name && r.Link == c.link && r.Loop == c.loop && r.System == s.name && r.MaxConns == s.maxConns {
+			return r
+		}
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+const sampleEvery = 50 * time.Millisecond
+
+// sampler counts the backends of the measured database from the moment before a pool is made until its load has ended:
+// what a burst opens at the start is part of what a server must have room for.
+type sampler struct {
+	stop context.CancelFunc
+	done chan struct{}
+	peak int
+	err  error
+}
+
+func startSampler(ctx context.Context, s *server) *sampler {
+	running, stop := context.WithCancel(ctx)
+	x := &sampler{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(x.done)
+		for {
+			// Under ctx, not running: pgx gives up a connection with the query that is cancelled on it.
+			n, err := s.backends(ctx)
+			if err != nil {
+				x.err = err
+				return
+			}
+			x.peak = max(x.peak, n)
+			if sleep(running, sampleEvery) != nil {
+				return
+			}
+		}
+	}()
+	return x
+}
+
+// finish ends the sampling and returns the most backends seen.
+func (x *sampler) finish() (peak int, err error) {
+	x.stop()
+	<-x.done
+	return x.peak, x.err
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// revision is what this program was built from. The Makefile sets it; Go's own stamp is often turned off.
+var revision = "unknown"
+
+// Settings is what a reader needs to judge or repeat the run.
+type Settings struct {
+	Started     string   `json:"started"`
+	Command     string   `json:"command"`
+	Short       bool     `json:"short"`
+	Rounds      int      `json:"rounds"`
+	Warmup      string   `json:"warmup"`
+	Duration    string   `json:"duration"`
+	Lanes       string   `json:"lanes"`
+	FlightCap   int      `json:"flight_cap"` // reads that ride together at most
+	LoadAverage string   `json:"load_average_before"`
+	Commit      string   `json:"git_commit"`
+	Go          string   `json:"go"`
+	Pgx         string   `json:"pgx"`
+	CPUs        int      `json:"cpus"`
+	GOMAXPROCS  int      `json:"gomaxprocs"`
+	Platform    string   `json:"platform"`
+	Link        string   `json:"link"`
+	PostgreSQL  string   `json:"postgresql"`
+	Server      settings `json:"postgresql_settings"`
+	Durable     settings `json:"postgresql_durable_settings,omitempty"`
+	WriteTime   figure   `json:"durable_write_ms"` // one small durable write, alone: what the disk is like
+}
+
+// settings are PostgreSQL's.
+type settings map[string]string
+
+func (s settings) String() string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		all = append(all, name+"="+s[name])
+	}
+	return strings.Join(all, " ")
+}
+
+// newSettings holds what is known before anything has started.
+func newSettings(o options, now time.Time) Settings {
+	return Settings{
+		Started:     now.Format(time.RFC3339),
+		Command:     o.command,
+		Short:       o.short,
+		Rounds:      o.rounds,
+		Warmup:      o.timing.warmup.String(),
+		Duration:    o.timing.duration.String(),
+		Lanes:       string(o.lanes),
+		FlightCap:   new(pool.Stat).MaxFlightSize(),
+		LoadAverage: loadAverage(),
+		Commit:      revision,
+		Go:          runtime.Version(),
+		Pgx:         moduleVersion("github.com/jackc/pgx/v5"),
+		CPUs:        runtime.NumCPU(),
+		GOMAXPROCS:  runtime.GOMAXPROCS(0),
+		Platform:    runtime.GOOS + "/" + runtime.GOARCH,
+		Link:        fmt.Sprintf("a proxy in a process of its own adds %v to each round trip, for all connections alike", roundTrip),
+		WriteTime:   median(nil),
+	}
+}
+
+// ofServers adds what the servers say.
+func (s *Settings) ofServers(ctx context.Context, l *lab) (err error) {
+	if s.PostgreSQL, s.Server, err = l.fast.version(ctx); err != nil {
+		return err
+	}
+	if l.durable == nil {
+		return nil
+	}
+	if _, s.Durable, err = l.durable.version(ctx); err != nil {
+		return err
+	}
+	s.WriteTime, err = l.durable.writeTime(ctx)
+	return err
+}
+
+// lines is the settings for people, in the order in which they ask for them.
+func (s *Settings) lines() [][2]string {
+	lines := [][2]string{
+		{"started", s.Started + ", load average before: " + s.LoadAverage},
+		{"again with", s.Command},
+		{"rounds", fmt.Sprintf("%d, each measurement %s after a warm-up of %s", s.Rounds, s.Duration, s.Warmup)},
+		{"lmipool", fmt.Sprintf("lanes %s, at most %d reads in a flight", s.Lanes, s.FlightCap)},
+		{"machine", fmt.Sprintf("%d CPUs, GOMAXPROCS %d, %s; client, server and link share it", s.CPUs, s.GOMAXPROCS, s.Platform)},
+		{"versions", fmt.Sprintf("%s, pgx %s, PostgreSQL %s, commit %s", s.Go, s.Pgx, s.PostgreSQL, s.Commit)},
+		{"1ms", s.Link},
+		{"server", s.Server.String()},
+	}
+	if s.Durable != nil {
+		lines = append(lines, [2]string{"durable server", s.Durable.String()},
+			[2]string{"", fmt.Sprintf("one durable write alone takes it %v ms", s.WriteTime)})
+	}
+	return lines
+}
+
+// loadAverage is what else the machine did: of 1, 5 and 15 minutes.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 3 {
+		return "unknown"
+	}
+	return strings.Join(fields[:3], " ")
+}
+
+// moduleVersion is the version of a dependency that this binary was built with.
+func moduleVersion(path string) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range info.Deps {
+			if d.Path == path {
+				return d.Version
+			}
+		}
+	}
+	return "unknown"
+}

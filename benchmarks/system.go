@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// db is what the systems have in common, as far as it is measured.
+type db interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Ping(ctx context.Context) error
+	Close()
+}
+
+const (
+	lmipool = "lmipool"
+	plain   = "pgxpool"
+)
+
+// system is a pool with its ceiling, everything else at its defaults (or lanes as -lanes says).
+type system struct {
+	name     string
+	maxConns int
+}
+
+func (s system) String() string { return fmt.Sprintf("%s %d", s.name, s.maxConns) }
+
+// open makes the pool and its first connection.
+func (s system) open(ctx context.Context, connString string, lanes pool.LaneMode) (db, error) {
+	d, err := s.make(ctx, connString, lanes)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Ping(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (s system) make(ctx context.Context, connString string, lanes pool.LaneMode) (db, error) {
+	if s.name == lmipool {
+		return pool.New(ctx, connString, &pool.Config{MaxConns: int32(s.maxConns), Lanes: lanes})
+	}
+	config, err := pgxpool.ParseConfig(connString)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = int32(s.maxConns)
+	return pgxpool.NewWithConfig(ctx, config)
+}
