@@ -1,0 +1,201 @@
+package sqltext
+
+import "slices"
+
+// calls finds what is called: every name before a parenthesis, unless it is sure that the parenthesis is another's.
+type calls struct {
+	Statement
+	tokens  []token
+	partner []int  // of a bracket: the index of its other half
+	call    []bool // of an opening parenthesis: it holds arguments of a function, or belongs to its FILTER or WITHIN GROUP
+	cte     []bool // of a name: WITH defines it here
+}
+
+// find adds the functions of one text to those there are, unless one was refused before.
+func (c *calls) find(tokens []token) {
+	if c.Refused != "" {
+		return
+	}
+	c.tokens = tokens
+	if !c.pair() {
+		c.Refused = "unbalanced parentheses"
+		return
+	}
+	c.call, c.cte = make([]bool, len(tokens)), make([]bool, len(tokens))
+	c.findCTEs()
+	for i := range tokens {
+		switch {
+		case c.at(i).is("("):
+			c.parenthesis(i)
+		case c.at(i).word("current_schema") && !c.at(i+1).is("("):
+			c.add(Function{Name: "current_schema"}) // may create the schema of temporary tables
+		}
+	}
+}
+
+func (c *calls) add(f Function) {
+	if !slices.Contains(c.Functions, f) {
+		c.Functions = append(c.Functions, f)
+	}
+}
+
+func (c *calls) refuse(why string) {
+	if c.Refused == "" {
+		c.Refused = why
+	}
+}
+
+// at returns the token at i, or one that is nothing.
+func (c *calls) at(i int) token {
+	if i < 0 || i >= len(c.tokens) {
+		return token{kind: symbol}
+	}
+	return c.tokens[i]
+}
+
+// pair finds the partners of all brackets, and reports whether they have one.
+func (c *calls) pair() bool {
+	c.partner = make([]int, len(c.tokens))
+	var open []int
+	for i, t := range c.tokens {
+		switch {
+		case t.is("("), t.is("["):
+			open = append(open, i)
+		case t.is(")"), t.is("]"):
+			if len(open) == 0 {
+				return false
+			}
+			last := open[len(open)-1]
+			if c.tokens[last].is("(") != t.is(")") {
+				return false
+			}
+			open = open[:len(open)-1]
+			c.partner[last], c.partner[i] = i, last
+		}
+	}
+	return len(open) == 0
+}
+
+// findCTEs marks the names that a WITH defines: WITH [RECURSIVE] name [(columns)] AS [[NOT] MATERIALIZED] (…), …
+// A clause that goes on in another way (SEARCH, CYCLE) is left there: names after it count as calls.
+func (c *calls) findCTEs() {
+	for i, t := range c.tokens {
+		if !t.word("with") || i > 0 && !c.at(i-1).is("(") {
+			continue
+		}
+		i++
+		if c.at(i).word("recursive") {
+			i++
+		}
+		for c.at(i).name() {
+			name := i
+			i++
+			if c.at(i).is("(") {
+				i = c.partner[i] + 1
+			}
+			if !c.at(i).word("as") {
+				break
+			}
+			i++
+			if c.at(i).word("not") {
+				i++
+			}
+			if c.at(i).word("materialized") {
+				i++
+			}
+			if !c.at(i).is("(") {
+				break
+			}
+			c.cte[name] = true
+			i = c.partner[i] + 1
+			if !c.at(i).is(",") {
+				break
+			}
+			i++
+		}
+	}
+}
+
+// parenthesis judges the opening parenthesis at i.
+func (c *calls) parenthesis(i int) {
+	last := i - 1
+	if !c.at(last).name() {
+		return
+	}
+	first := last
+	for c.at(first-1).is(".") && c.at(first-2).name() {
+		first -= 2
+	}
+	dotted := c.at(first - 1).is(".") // (x).f(…), x[1].f(…)
+	if first == last && !dotted && (c.at(last).kind == word && c.syntax(i, last) || c.cte[last]) {
+		return
+	}
+	// What follows AS is an alias, a CTE or a type; what follows :: is a type, with what modifies it.
+	if before := c.at(first - 1); before.is("::") || before.word("as") && !c.at(first-2).is(".") {
+		return
+	}
+	c.call[i] = true
+	switch f := (Function{Name: c.at(last).text}); (last - first) / 2 {
+	case 0:
+		c.add(f)
+	case 1:
+		f.Schema = c.at(first).text
+		c.add(f)
+	default:
+		c.refuse("three-part name")
+	}
+}
+
+// syntax reports whether the unquoted word at w, before the parenthesis at i, is part of the grammar there and cannot
+// be a function, although most of these words could be one elsewhere.
+func (c *calls) syntax(i, w int) bool {
+	before, after := c.at(w-1), c.at(i+1)
+	switch text := c.at(w).text; text {
+	case "filter": // (WHERE …)
+		c.call[i] = after.word("where")
+		return c.call[i]
+	case "group": // WITHIN GROUP (…)
+		c.call[i] = before.word("within")
+		return true
+	case "over": // a window, if it follows a call. DISTINCT ON (x) over (y) calls one.
+		return before.is(")") && c.call[c.partner[w-1]]
+	case "by":
+		return before.word("order", "group", "partition")
+	case "first", "next":
+		return before.word("fetch")
+	case "sets":
+		return before.word("grouping")
+	case "cube", "rollup":
+		return before.word("by") && c.at(w-2).word("group")
+	case "zone": // AT TIME ZONE (…)
+		return before.word("time")
+	case "materialized":
+		return before.word("not") && c.at(w-2).word("as")
+	case "varying":
+		return before.word("character", "char", "nchar", "bit")
+	case "join":
+		return before.word("left", "right", "full", "inner", "outer", "cross", "natural") ||
+			after.word("select", "with") || after.word("values") && c.at(i+2).is("(")
+	case "operator":
+		if !c.builtinOperator(i) {
+			c.refuse("operator")
+		}
+		return true
+	default:
+		return notCalled[text]
+	}
+}
+
+// builtinOperator reports whether the parenthesis at i holds an operator of pg_catalog, as in OPERATOR (pg_catalog.+).
+func (c *calls) builtinOperator(i int) bool {
+	end := c.partner[i]
+	if end-i < 4 || !c.at(i+1).name() || c.at(i+1).text != "pg_catalog" || !c.at(i+2).is(".") {
+		return false
+	}
+	for _, t := range c.tokens[i+3 : end] {
+		if t.kind != symbol || t.text == "" || !isOperator(t.text[0]) {
+			return false
+		}
+	}
+	return true
+}

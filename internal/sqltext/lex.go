@@ -1,0 +1,366 @@
+package sqltext
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+type kind uint8
+
+const (
+	word    kind = iota // an identifier or keyword without quotes, folded
+	quoted              // an identifier in quotes, without them
+	literal             // a string or number; what is in it does not matter
+	param               // $1
+	symbol              // "::", or one character of punctuation or of an operator
+)
+
+type token struct {
+	kind kind
+	text string // of a word, quoted or symbol
+}
+
+func (t token) is(text string) bool { return t.kind == symbol && t.text == text }
+
+func (t token) name() bool { return t.kind == word || t.kind == quoted }
+
+func (t token) word(words ...string) bool {
+	if t.kind != word {
+		return false
+	}
+	for _, w := range words {
+		if t.text == w {
+			return true
+		}
+	}
+	return false
+}
+
+// dialect is what the text comes from: a person, or EXPLAIN.
+type dialect uint8
+
+const (
+	statementText dialect = iota
+	// planText differs in one thing: a plain string may have a backslash in it. EXPLAIN doubles backslashes if the
+	// setting wants it, so where the string ends is clear.
+	planText
+)
+
+// maxName is the longest identifier that PostgreSQL does not truncate, in bytes.
+const maxName = 63
+
+// symbols are the characters that stand for themselves, those of operators included. An operator is not put together
+// from its characters: nothing here depends on which operator it is, and character by character the rule that an
+// operator ends where a comment begins comes for free.
+const symbols = "()[],;.:" + operatorChars
+
+const operatorChars = "+-*/<>=~!@#%^&|`?"
+
+// lex cuts text into tokens by the rules of PostgreSQL's scan.l, and leaves out comments and white space. It returns
+// why the text is refused, if it is.
+func lex(text string, d dialect) (tokens []token, refused string) {
+	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
+		return nil, "encoding"
+	}
+	l := lexer{text: text, dialect: d}
+	for l.refused == "" && l.space() {
+		tokens = append(tokens, l.token())
+	}
+	if l.refused != "" {
+		return nil, l.refused
+	}
+	return tokens, ""
+}
+
+type lexer struct {
+	text    string
+	at      int
+	dialect dialect
+	refused string
+}
+
+// refuse keeps the first reason.
+func (l *lexer) refuse(why string) {
+	if l.refused == "" {
+		l.refused = why
+	}
+}
+
+// peek returns the byte n ahead, or 0 beyond the end: the text has no NUL.
+func (l *lexer) peek(n int) byte {
+	if l.at+n < len(l.text) {
+		return l.text[l.at+n]
+	}
+	return 0
+}
+
+// run skips the bytes for which f holds and returns them.
+func (l *lexer) run(f func(byte) bool) string {
+	from := l.at
+	for l.at < len(l.text) && f(l.text[l.at]) {
+		l.at++
+	}
+	return l.text[from:l.at]
+}
+
+// space skips white space and comments, and reports whether anything follows.
+func (l *lexer) space() bool {
+	for {
+		l.run(isSpace)
+		switch {
+		case l.peek(0) == '-' && l.peek(1) == '-':
+			l.run(notNewline)
+		case l.peek(0) == '/' && l.peek(1) == '*':
+			l.comment()
+		default:
+			return l.at < len(l.text)
+		}
+	}
+}
+
+// comment skips a comment and those nested in it.
+func (l *lexer) comment() {
+	depth := 0
+	for l.at < len(l.text) {
+		switch {
+		case l.peek(0) == '/' && l.peek(1) == '*':
+			depth++
+			l.at += 2
+		case l.peek(0) == '*' && l.peek(1) == '/':
+			depth--
+			l.at += 2
+			if depth == 0 {
+				return
+			}
+		default:
+			l.at++
+		}
+	}
+	l.refuse("unterminated comment")
+}
+
+func (l *lexer) token() token {
+	switch c := l.peek(0); {
+	case isNameStart(c):
+		return l.word()
+	case c == '\'':
+		return l.string(l.dialect == planText, false)
+	case c == '"':
+		return l.quoted()
+	case isDigit(c), c == '.' && isDigit(l.peek(1)):
+		return l.number()
+	case c == '$':
+		return l.dollar()
+	case c == ':' && l.peek(1) == ':':
+		l.at += 2
+		return token{symbol, "::"}
+	case strings.IndexByte(symbols, c) >= 0:
+		l.at++
+		return token{symbol, l.text[l.at-1 : l.at]}
+	default:
+		l.refuse("character") // a backslash, a control character
+		return token{}
+	}
+}
+
+// word reads an identifier or keyword, or a string that begins with a letter.
+func (l *lexer) word() token {
+	switch next := l.peek(1); l.peek(0) {
+	case 'e', 'E':
+		if next == '\'' {
+			l.at++
+			return l.string(true, true)
+		}
+	case 'n', 'N':
+		if next == '\'' {
+			l.at++
+			return l.string(false, false)
+		}
+	case 'b', 'B', 'x', 'X':
+		if next == '\'' {
+			l.at++
+			return l.bits()
+		}
+	case 'u', 'U':
+		if next == '&' && (l.peek(2) == '\'' || l.peek(2) == '"') {
+			l.refuse("unicode escape") // where it ends is easy, which name it makes is not
+			return token{}
+		}
+	}
+	w := l.run(isName)
+	l.checkLength(w)
+	return token{word, fold(w)}
+}
+
+// checkLength refuses a name that PostgreSQL truncates: it means another than the one it spells.
+func (l *lexer) checkLength(name string) {
+	if len(name) > maxName {
+		l.refuse("long name")
+	}
+}
+
+func (l *lexer) quoted() token {
+	l.at++
+	var name strings.Builder
+	for l.at < len(l.text) {
+		name.WriteString(l.run(func(c byte) bool { return c != '"' }))
+		if l.peek(0) == '"' && l.peek(1) == '"' {
+			name.WriteByte('"')
+			l.at += 2
+			continue
+		}
+		if l.peek(0) == '"' {
+			l.at++
+			if name.Len() == 0 {
+				l.refuse("empty name")
+			}
+			l.checkLength(name.String())
+			return token{quoted, name.String()}
+		}
+	}
+	l.refuse("unterminated name")
+	return token{}
+}
+
+// string reads a string that begins at its quote, and the parts that continue it on later lines, which follow the
+// rules of its first. In a string with escapes a backslash keeps the next character from ending it.
+func (l *lexer) string(backslash, escapes bool) token {
+	for {
+		l.at++ // the quote
+		for {
+			l.run(func(c byte) bool { return c != '\'' && c != '\\' })
+			if l.at == len(l.text) {
+				l.refuse("unterminated string")
+				return token{}
+			}
+			if l.peek(0) == '\\' {
+				if !backslash {
+					l.refuse("backslash") // the end of the string hangs on standard_conforming_strings
+					return token{}
+				}
+				l.at++
+				if escapes && l.at < len(l.text) {
+					l.at++ // the rest of a multi-byte character is no quote
+				}
+				continue
+			}
+			if l.peek(1) != '\'' {
+				break
+			}
+			l.at += 2
+		}
+		l.at++
+		if !l.continued() {
+			return token{kind: literal}
+		}
+	}
+}
+
+// continued goes to the quote that continues a string after white space with a newline in it, if there is one. Only
+// -- comments may stand between.
+func (l *lexer) continued() bool {
+	from, newline := l.at, false
+	for {
+		if strings.ContainsAny(l.run(isSpace), "\n\r") {
+			newline = true
+		}
+		if l.peek(0) != '-' || l.peek(1) != '-' {
+			break
+		}
+		l.run(notNewline)
+	}
+	if newline && l.peek(0) == '\'' {
+		return true
+	}
+	l.at = from
+	return false
+}
+
+// bits reads the string of B” or X”. Anything in it but digits is refused; so it does not matter that its quotes
+// double by other rules.
+func (l *lexer) bits() token {
+	l.at++
+	l.run(func(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' })
+	if l.peek(0) != '\'' || l.peek(1) == '\'' {
+		l.refuse("bit string")
+		return token{}
+	}
+	l.at++
+	if l.continued() {
+		l.refuse("bit string")
+	}
+	return token{kind: literal}
+}
+
+// number reads a number. One that runs into a name or a dollar is refused: before version 15 that was a number and a
+// name, which ends elsewhere (1_$$), and since then it is an error. 0x1F and 1_000 became numbers in 16; before that
+// their second half is an alias, or an error, and either way no call.
+func (l *lexer) number() token {
+	if l.peek(0) == '0' && strings.IndexByte("xXoObB", l.peek(1)) >= 0 {
+		l.at += 2
+		l.run(func(c byte) bool { return isDigit(c) || c == '_' || 'a' <= c|0x20 && c|0x20 <= 'f' })
+	} else {
+		digits := func(c byte) bool { return isDigit(c) || c == '_' }
+		l.run(digits)
+		if l.peek(0) == '.' {
+			l.at++
+			l.run(digits)
+		}
+		if c := l.peek(0); c == 'e' || c == 'E' {
+			exponent := 1
+			if s := l.peek(1); s == '+' || s == '-' {
+				exponent = 2
+			}
+			if isDigit(l.peek(exponent)) {
+				l.at += exponent
+				l.run(digits)
+			}
+		}
+	}
+	if isName(l.peek(0)) {
+		l.refuse("number")
+	}
+	return token{kind: literal}
+}
+
+// dollar reads a parameter or a string in dollar quotes.
+func (l *lexer) dollar() token {
+	from := l.at
+	l.at++
+	if isDigit(l.peek(0)) {
+		l.run(isDigit)
+		if isName(l.peek(0)) {
+			l.refuse("parameter") // an error since 15, a parameter and a name before
+		}
+		return token{kind: param}
+	}
+	if isNameStart(l.peek(0)) {
+		l.run(func(c byte) bool { return isName(c) && c != '$' })
+	}
+	if l.peek(0) != '$' {
+		l.refuse("character")
+		return token{}
+	}
+	l.at++
+	tag := l.text[from:l.at]
+	end := strings.Index(l.text[l.at:], tag)
+	if end < 0 {
+		l.refuse("unterminated string")
+		return token{}
+	}
+	l.at += end + len(tag)
+	return token{kind: literal}
+}
+
+// isSpace is the white space of all versions. The vertical tab, white space since 16, is refused.
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' }
+
+func notNewline(c byte) bool { return c != '\n' && c != '\r' }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isNameStart(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' || c >= 0x80 }
+
+func isName(c byte) bool { return isNameStart(c) || isDigit(c) || c == '$' }
+
+func isOperator(c byte) bool { return strings.IndexByte(operatorChars, c) >= 0 }

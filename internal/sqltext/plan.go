@@ -1,0 +1,116 @@
+package sqltext
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// ScanPlan scans the lines of EXPLAIN (VERBOSE, COSTS OFF) in text format, of PostgreSQL 14 to 18. VERBOSE is what makes
+// EXPLAIN show the expressions in which functions stand.
+//
+// Each line must be one of these, or the plan is refused:
+//
+//   - a node of a kind that is known to read only. Not among them are those that write (Insert, Update, Delete, Merge),
+//     lock (LockRows), or run code of others (Foreign Scan, Custom Scan); nor a node on a temporary table, which only
+//     one session has;
+//   - the head of a part: CTE, InitPlan, SubPlan, JIT, Planning;
+//   - a property that is known, in whose expressions functions are looked for as [Scan] does it.
+//
+// A string with a newline makes two lines of one, of which neither is understood.
+func ScanPlan(lines []string) Statement {
+	var c calls
+	if len(lines) == 0 {
+		c.refuse("no plan")
+	}
+	scans, shown := 0, 0 // nodes that are functions in FROM, and those whose call the plan shows
+	for i, line := range lines {
+		text := strings.TrimLeft(line, " ")
+		node, nested := strings.CutPrefix(text, "->  ")
+		key, value, colon := strings.Cut(text, ":")
+		switch {
+		case strings.ContainsAny(line, "\n\r"):
+			c.refuse("newline")
+		case i == 0 || nested:
+			if why := badNode(strings.TrimLeft(node, " ")); why != "" {
+				c.refuse(why)
+			}
+			if strings.Contains(node, "Function Scan") {
+				scans++
+			}
+		case part.MatchString(text):
+		case !colon:
+			c.refuse("plan line")
+		case slices.Contains(facts, key):
+		case slices.Contains(expressions, key):
+			if strings.HasSuffix(key, "Function Call") {
+				shown++
+			}
+			tokens, refused := lex(value, planText)
+			if refused != "" {
+				c.refuse(refused)
+			}
+			c.find(tokens)
+		default:
+			c.refuse("plan property")
+		}
+	}
+	if scans != shown {
+		c.refuse("function scan without its call")
+	}
+	return c.Statement
+}
+
+// badNode returns why a node is refused, given the line that names it, such as
+//
+//	Parallel Index Scan Backward using t_pkey on public.t t_1
+func badNode(line string) string {
+	m := nodeLine.FindStringSubmatch(line)
+	if m == nil {
+		return "plan node"
+	}
+	for _, names := range m[1:] { // of the index, and of the relation with its alias
+		tokens, refused := lex(names, planText)
+		if refused != "" {
+			return "plan node"
+		}
+		for i, t := range tokens {
+			if !t.name() && !t.is(".") {
+				return "plan node"
+			}
+			if t.text == "pg_temp" && i == 0 {
+				return "temporary table"
+			}
+		}
+	}
+	return ""
+}
+
+// nodeLine is a line of a node that only reads.
+var nodeLine = regexp.MustCompile(`^(?:Parallel |Async )?(?:Partial |Finalize |Simple )?(?:` + strings.Join([]string{
+	`Result`, `ProjectSet`, `Append`, `Merge Append`, `Recursive Union`, `BitmapAnd`, `BitmapOr`,
+	`Nested Loop(?: (?:Left|Right|Full|Semi|Anti|Right Semi|Right Anti) Join)?`,
+	`(?:Merge|Hash)(?: (?:Left|Right|Full|Semi|Anti|Right Semi|Right Anti))? Join`,
+	`Seq Scan`, `Sample Scan`, `Gather`, `Gather Merge`, `Index Scan`, `Index Only Scan`, `Bitmap Index Scan`,
+	`Bitmap Heap Scan`, `Tid Scan`, `Tid Range Scan`, `Subquery Scan`, `Function Scan`, `Table Function Scan`,
+	`Values Scan`, `CTE Scan`, `WorkTable Scan`, `Materialize`, `Memoize`, `Sort`, `Incremental Sort`, `Group`,
+	`Aggregate`, `GroupAggregate`, `HashAggregate`, `MixedAggregate`, `WindowAgg`, `Unique`,
+	`(?:Hash)?SetOp (?:Intersect|Except)(?: All)?`, `Limit`, `Hash`,
+}, "|") + `)(?: Backward)?(?: using (.+?))?(?: on (.+))?$`)
+
+// part is the head of a part of the plan. A CTE's name is not quoted, and may be anything.
+var part = regexp.MustCompile(`^(?:CTE .+|(?:InitPlan|SubPlan) \d+(?: \(returns [$\d,]+\))?|JIT:|Planning:)$`)
+
+// facts are the properties that hold no expression.
+var facts = []string{
+	"Workers Planned", "Workers Launched", "Single Copy", "Inner Unique", "Params Evaluated", "Cache Mode",
+	"Subplans Removed", "Planned Partitions", "Disabled", "Query Identifier", "Settings", "Functions", "Options",
+	"Planning Time", "Buffers", "Memory",
+}
+
+// expressions are the properties that do.
+var expressions = []string{
+	"Output", "Filter", "Join Filter", "One-Time Filter", "Function Call", "Table Function Call", "Index Cond",
+	"Recheck Cond", "TID Cond", "Hash Cond", "Merge Cond", "Order By", "Sort Key", "Presorted Key", "Group Key", "Hash Key",
+	"Cache Key", "Sampling", "Run Condition", "Window",
+}

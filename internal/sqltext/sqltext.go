@@ -1,0 +1,134 @@
+// Package sqltext says of a read what can be said without a parser: whether anything in its text, or in its plan,
+// forbids that it shares a connection with other invocations' reads, and which functions it names.
+//
+// A statement may ride if three things hold:
+//
+//   - [Scan] of its text refuses nothing: it is one statement, begins with SELECT, VALUES, TABLE or WITH, and has no
+//     locking clause, no INTO and no data-modifying word;
+//   - [ScanPlan] of its plan refuses nothing: the plan shows what the text does not, the functions inside views,
+//     policies and generated columns, and t.f for f(t);
+//   - every function that either names is [Function.Harmless], or the user's word for it was given.
+//
+// The scan is strict: what it does not understand it refuses. A false refusal costs a statement its company, a false
+// acceptance may cost an invocation its isolation.
+//
+// # What neither text nor plan shows
+//
+//   - Which function an unqualified name means. A user's lower(integer), or one in a schema that stands before
+//     pg_catalog in search_path, is written lower in both. Whoever must exclude it asks pg_proc for functions of
+//     these names outside pg_catalog.
+//   - Functions behind operators, casts, domains' checks, and the operator classes of a user's types.
+//   - What a plan leaves out although a view brought it in: the arguments of LIMIT and OFFSET, before PostgreSQL 18
+//     those of a window's frame, before 17 the left side of a NOT IN (SELECT …). [Scan] of pg_get_viewdef shows them.
+//   - A function that the planner has computed, because it is declared immutable, though it is not.
+package sqltext
+
+import "strings"
+
+// Statement is what a scan of one SQL text, or of one plan, found.
+type Statement struct {
+	// Refused says in a few words why the statement may not share a connection ("insert", "for update", "two
+	// statements" …). It is "" if nothing found forbids it; then Functions decides.
+	Refused string
+
+	// Functions is every name that is called, or may be, each once, in the order of their first appearance. It is
+	// incomplete if Refused is not "".
+	Functions []Function
+}
+
+// Function is a function's name, folded to lower case where it was not quoted.
+type Function struct {
+	Schema string // "" if the name was not qualified
+	Name   string
+}
+
+// String returns the name without quotes, for messages and for comparing with a user's list: not for SQL.
+func (f Function) String() string {
+	if f.Schema == "" {
+		return f.Name
+	}
+	return f.Schema + "." + f.Name
+}
+
+// Harmless reports whether f, as far as its name says, is a function of pg_catalog that is [Harmless].
+func (f Function) Harmless() bool {
+	return (f.Schema == "" || f.Schema == "pg_catalog") && Harmless(f.Name)
+}
+
+// Scan scans the text of a statement as PostgreSQL 14 to 18 would read it with standard_conforming_strings on and
+// client_encoding UTF8. Where these, the version or the setting, make a difference, it refuses.
+func Scan(sql string) Statement {
+	tokens, refused := lex(sql, statementText)
+	if refused == "" {
+		tokens, refused = oneStatement(tokens)
+	}
+	if refused == "" {
+		refused = forbidden(tokens)
+	}
+	if refused != "" {
+		return Statement{Refused: refused}
+	}
+	var c calls
+	c.find(tokens)
+	return c.Statement
+}
+
+// oneStatement returns the tokens without the semicolon at their end, and refuses any other semicolon.
+func oneStatement(tokens []token) ([]token, string) {
+	for i, t := range tokens {
+		if t.is(";") {
+			if i+1 < len(tokens) {
+				return nil, "two statements"
+			}
+			return tokens[:i], ""
+		}
+	}
+	return tokens, ""
+}
+
+// forbidden returns what a list of words can forbid. The words are looked for everywhere, also where they only name a
+// column: whoever calls a column "lock" has it alone.
+func forbidden(tokens []token) string {
+	first := 0
+	for first < len(tokens) && tokens[first].is("(") {
+		first++
+	}
+	switch {
+	case first == len(tokens):
+		return "empty"
+	case !tokens[first].word("select", "values", "table", "with"):
+		return "not a read"
+	}
+	for i, t := range tokens {
+		if t.kind != word {
+			continue
+		}
+		switch t.text {
+		case "insert", "update", "delete", "merge", // after WITH, or as a CTE
+			"into", // SELECT INTO creates a table
+			// These can only begin a statement, and what begins another than a read is refused already. Should we and
+			// PostgreSQL ever disagree on where a string or a comment ends, they are the second line.
+			"truncate", "copy", "call", "do", "lock", "execute", "create", "alter", "drop", "grant", "revoke", "listen",
+			"vacuum",
+			// TREAT (x AS f) calls pg_catalog.f(x), whatever f is: a function's name where a type's should be.
+			"treat":
+			return t.text
+		case "for":
+			if i+1 < len(tokens) && tokens[i+1].word("update", "no", "key", "share") {
+				return "for " + tokens[i+1].text
+			}
+		}
+	}
+	return ""
+}
+
+// fold is PostgreSQL's folding of a name that is not quoted: ASCII only. In a database with a single-byte encoding it
+// also folds letters beyond; no name that is compared with has any.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + ('a' - 'A')
+		}
+		return r
+	}, s)
+}

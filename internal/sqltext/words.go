@@ -1,0 +1,34 @@
+package sqltext
+
+import "strings"
+
+// notCalled are the keywords that cannot be a function's name without quotes in any version from 14 to 18: the reserved
+// ones and those of col_name_keyword. What follows them in parentheses is syntax, such as IN (…), or a call of a
+// function of pg_catalog without effect, such as EXTRACT (…).
+//
+// Not here, though reserved for columns:
+//
+//   - substring and overlay: substring(a, b) is looked up like any other name;
+//   - treat, which is refused;
+//   - system_user, merge_action and all of json…: these came with 16 and 17, and before that are anybody's.
+//
+// Keywords that may be functions (type_func_name_keyword: left, join, like …) are treated as such, but for [calls.syntax].
+var notCalled = set(`
+	all analyse analyze and any array as asc asymmetric between bigint bit boolean both case cast char character check
+	coalesce collate column constraint create current_catalog current_date current_role current_time current_timestamp
+	current_user dec decimal default deferrable desc distinct do else end except exists extract false fetch float for
+	foreign from grant greatest group grouping having in initially inout int integer intersect interval into lateral
+	leading least limit localtime localtimestamp national nchar none normalize not null nullif numeric offset on only or
+	order out placing position precision primary real references returning row select session_user setof smallint some
+	symmetric table then time timestamp to trailing trim true union unique user using values varchar variadic when where
+	window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize
+	xmltable
+`)
+
+func set(words string) map[string]bool {
+	m := make(map[string]bool)
+	for w := range strings.FieldsSeq(words) {
+		m[w] = true
+	}
+	return m
+}
