@@ -241,7 +241,7 @@ func (a *admission) serveLocked(c *conn, now time.Time) *flight {
 	if c.lane != nil && w.ride != nil && a.queue.riders > 1 {
 		f := &flight{c: c, l: &Lease{p: c.p, what: "lane", asked: now}}
 		a.lendLocked(c, f.l, now)
-		f.riders = a.boardLocked(now)
+		f.group = a.boardLocked(now)
 		f.landing = a.queue.len > a.queue.riders
 		return f
 	}
@@ -272,10 +272,10 @@ func (a *admission) boardLocked(now time.Time) []*waiter {
 	return riders
 }
 
-// nextFlight returns the riders of the next flight of l's run on c, and whether a
-// lease waits behind them; none if the run is over, because the head of the queue
-// is a lease or there is no head.
-func (a *admission) nextFlight(c *conn, l *Lease) (riders []*waiter, landing bool) {
+// nextGroup returns who boards the flight that l is, on c, and whether a lease
+// waits behind them; nobody if its turn is over, because the head of the queue is a
+// lease or there is none. A read that has no company gets c for itself.
+func (a *admission) nextGroup(c *conn, l *Lease) (group []*waiter, landing bool) {
 	expired := c.expired()
 	now := a.now()
 	a.mu.Lock()
@@ -284,14 +284,16 @@ func (a *admission) nextFlight(c *conn, l *Lease) (riders []*waiter, landing boo
 		a.mu.Unlock()
 		return nil, false
 	}
-	a.returnedLocked(c, now)
-	a.lendLocked(c, l, now)
-	riders = a.boardLocked(now)
+	// To the growth rule each group is a turn of its own.
+	a.hold.add(now.Sub(c.since))
+	c.since = now
+	a.stalled = 0
+	group = a.boardLocked(now)
 	landing = a.queue.len > a.queue.riders
 	dials := a.planLocked(now)
 	a.mu.Unlock()
 	a.start(dials)
-	return riders, landing
+	return group, landing
 }
 
 func (a *admission) servedLocked(w *waiter, now time.Time) {

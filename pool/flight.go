@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -15,12 +14,24 @@ import (
 // server stops every statement within laneStatementTimeout.
 const laneSilence = laneStatementTimeout + 3*time.Second
 
-// flight is a connection and the reads that it takes together.
+// flight is a connection that carries reads, group after group.
 type flight struct {
 	c       *conn
-	l       *Lease // the lane's own
-	riders  []*waiter
-	landing bool // a lease waits, so this flight is the last of its run
+	l       *Lease    // the lane's own
+	group   []*waiter // has boarded, and is to be sent
+	riders  []*waiter // were sent, and have no answer yet
+	coming  []segment // what was sent, in this order
+	landing bool      // a lease waits: nobody boards any more
+	landed  bool      // the session guard was taken off, or that was tried
+	groups  int       // that have boarded
+
+	pl       *pgconn.Pipeline
+	lost     error         // the connection is, for this reason
+	broken   bool          // a statement turned the guard off
+	last     time.Time     // when something was last read, or sent to an idle server
+	overhead time.Duration // of the next answer: its way there and back
+	silence  time.Time     // the connection's deadline
+	seen     []observation
 }
 
 // segment is what one Sync ends: a transaction of its own. All but the last of its
@@ -117,80 +128,124 @@ func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *buffered) (at 
 	return at, own, failed, lost
 }
 
-// run sends the riders as one pipeline and hands out the answers as they come,
-// each when its own transaction has ended. It reports whether the connection is
-// as good as before.
-func (f *flight) run(worthGuard bool) (whole bool) {
-	c, ln := f.c, f.c.lane
-	pc := c.pg.PgConn()
-	segments := f.segments(worthGuard && !f.landing)
-	if len(segments) == 0 {
-		return true
-	}
-	c.p.lanes.flew(len(f.riders))
-	last := time.Now()
-	silence := last.Add(laneSilence)
-	_ = pc.Conn().SetDeadline(silence)
-	pl := pc.StartPipeline(context.Background())
-	for i := range segments {
-		segments[i].send(pl)
-	}
-	lost := pl.Flush()
-
-	overhead := c.p.adm.leastRoundTrip() // of the first answer
-	seen := make([]observation, 0, len(f.riders))
-	var none buffered
-	for i := range segments {
-		s := &segments[i]
-		if s.w == nil {
-			if lost == nil {
-				lost = f.own(s, pl, pc, &none)
+// run carries the group that has boarded, and those that come after it. It hands
+// out each answer when its own transaction has ended, and reports whether the
+// connection is as good as before.
+func (f *flight) run() (whole bool) {
+	c, pc := f.c, f.c.pg.PgConn()
+	guard := c.lane.guard
+	f.pl = pc.StartPipeline(context.Background())
+	f.send()
+	for {
+		for i := range f.coming {
+			f.receive(&f.coming[i])
+		}
+		if f.lost != nil {
+			break
+		}
+		if !f.board() {
+			if !guard.session || f.landed {
+				break
 			}
-			continue
+			f.landing = true // nobody is on board, but the guard has to come off
 		}
-		r := s.w.ride
-		if lost == nil {
-			var at stage
-			var own *pgconn.StatementDescription
-			var failed *pgconn.PgError
-			at, own, failed, lost = s.read(pl, pc, &r.result)
-			if lost == nil {
-				now := time.Now()
-				took := now.Sub(last) - overhead
-				last, overhead = now, 0
-				if silence.Sub(now) < laneSilence/2 {
-					silence = now.Add(laneSilence)
-					_ = pc.Conn().SetDeadline(silence)
-				}
-				if f.judge(s, at, own, failed, took) {
-					seen = append(seen, observation{r.st, took, r.result.size})
-				}
-			}
-		}
-		if lost != nil {
-			r.outcome, r.result = outcomeLost, buffered{err: lost}
-		}
-		s.w.answer()
+		f.send()
 	}
-	_ = pl.Close()
-	c.p.lanes.catalog.observeAll(seen)
-	if lost != nil {
-		c.p.log.Warn("lmipool: a connection was lost under reads that shared it", "reads", len(f.riders), "answered", len(seen), "error", lost)
+	_ = f.pl.Close()
+	c.p.lanes.catalog.observeAll(f.seen)
+	if f.lost != nil {
+		c.p.log.Warn("lmipool: a connection that reads shared was lost", "error", f.lost)
 		return false
 	}
 	_ = pc.Conn().SetDeadline(time.Time{})
-	if !ln.guard.intact(c) {
-		c.p.log.Error("lmipool: a statement on a lane changed default_transaction_read_only; its connection is closed",
-			slog.Any("statements", f.texts()))
-		return false
-	}
-	return !pc.IsClosed() && pc.TxStatus() == 'I'
+	return !f.broken && !guard.session && !pc.IsClosed() && pc.TxStatus() == 'I'
 }
 
-// segments is the flight plan. Riders who have left, or are about to, do not come.
-func (f *flight) segments(guardOn bool) []segment {
+// board has the next group board, if there is one.
+func (f *flight) board() bool {
+	if f.landing || f.broken {
+		return false
+	}
+	f.group, f.landing = f.c.p.adm.nextGroup(f.c, f.l)
+	return len(f.group) > 0
+}
+
+// send sends the group that has boarded.
+func (f *flight) send() {
+	f.groups++
+	f.coming = f.plan()
+	f.c.p.lanes.flew(len(f.group))
+	f.group = nil
+	f.c.p.lanes.catalog.observeAll(f.seen)
+	f.seen = f.seen[:0]
+	if len(f.coming) == 0 {
+		return
+	}
+	f.last, f.overhead = time.Now(), f.c.p.adm.leastRoundTrip()
+	f.extend(f.last)
+	for i := range f.coming {
+		f.coming[i].send(f.pl)
+	}
+	f.lost = f.pl.Flush()
+}
+
+// extend moves the connection's deadline, now and then.
+func (f *flight) extend(now time.Time) {
+	if f.silence.Sub(now) < laneSilence/2 {
+		f.silence = now.Add(laneSilence)
+		_ = f.c.pg.PgConn().Conn().SetDeadline(f.silence)
+	}
+}
+
+// receive reads the answer to s and gives it to whom it belongs.
+func (f *flight) receive(s *segment) {
+	c, ln := f.c, f.c.lane
+	if s.w == nil {
+		if f.lost == nil {
+			var failed *pgconn.PgError
+			_, _, failed, f.lost = s.read(f.pl, c.pg.PgConn(), &buffered{})
+			switch {
+			case f.lost != nil || s.stmt == nil: // a name was deallocated
+			case failed != nil:
+				ln.forget(s.stmt)
+			case s.exec:
+				ln.guard.session = s.becomes
+			}
+		}
+		return
+	}
+	r := s.w.ride
+	if f.lost == nil {
+		var at stage
+		var own *pgconn.StatementDescription
+		var failed *pgconn.PgError
+		at, own, failed, f.lost = s.read(f.pl, c.pg.PgConn(), &r.result)
+		if f.lost == nil {
+			now := time.Now()
+			took := now.Sub(f.last) - f.overhead
+			f.last, f.overhead = now, 0
+			f.extend(now)
+			if f.judge(s, at, own, failed, took) {
+				f.seen = append(f.seen, observation{r.st, took, r.result.size})
+			}
+			if !f.broken && !ln.guard.intact(c) {
+				f.broken = true
+				c.p.log.Error("lmipool: a read changed default_transaction_read_only; its connection is closed", "statement", cut(r.sql, 200))
+			}
+		}
+	}
+	if f.lost != nil {
+		r.outcome, r.result = outcomeLost, buffered{err: f.lost}
+	}
+	f.riders = f.riders[1:]
+	s.w.answer()
+}
+
+// plan makes the segments of the group. Riders who have left, or are about to, do
+// not come.
+func (f *flight) plan() []segment {
 	ln := f.c.lane
-	plan := make([]segment, 0, len(f.riders)+4)
+	plan := f.coming[:0]
 	for _, name := range ln.surplus {
 		plan = append(plan, segment{drop: name})
 	}
@@ -204,14 +259,13 @@ func (f *flight) segments(guardOn bool) []segment {
 		return s
 	}
 	var local *prepared
-	if !ln.guard.session && len(f.riders) > 0 {
+	if !ln.guard.session && len(f.group) > 0 {
 		local = own(ln.guard.local, false, false)
-		if guardOn {
+		if f.groups == guardFrom && !f.landing {
 			own(ln.guard.on, true, true)
 		}
 	}
-	coming := f.riders[:0]
-	for _, w := range f.riders {
+	for _, w := range f.group {
 		r := w.ride
 		if w.lease.scope.gone() || r.state.Load() != rideWaiting {
 			w.answer()
@@ -227,36 +281,19 @@ func (f *flight) segments(guardOn bool) []segment {
 			ln.forget(s)
 			s = ln.find(r.st, r.desc.Fields)
 		}
-		coming = append(coming, w)
+		f.riders = append(f.riders, w)
 		plan = append(plan, segment{before: local, stmt: s, parse: !s.sent, exec: true, bind: &r.eqb, w: w})
 		s.sent = true
 	}
-	clear(f.riders[len(coming):])
-	f.riders = coming
-	if f.landing && ln.guard.session {
+	if f.landing && ln.guard.session && !f.landed {
 		own(ln.guard.off, true, false)
+		f.landed = true
 	}
 	return plan
 }
 
 // guardFields are the columns of the guard's statements, whose rows nobody reads.
 var guardFields = make([]pgconn.FieldDescription, 3)
-
-// own reads a segment of the lane's own.
-func (f *flight) own(s *segment, pl *pgconn.Pipeline, pc *pgconn.PgConn, b *buffered) error {
-	ln := f.c.lane
-	_, _, failed, lost := s.read(pl, pc, b)
-	switch {
-	case lost != nil:
-		return lost
-	case s.stmt == nil: // deallocated
-	case failed != nil:
-		ln.forget(s.stmt)
-	case s.exec:
-		ln.guard.session = s.becomes
-	}
-	return nil
-}
 
 // judge decides what s's answer means for its rider, and whether it says anything
 // about its statement.
@@ -322,12 +359,4 @@ var (
 // encoded for and rows will be decoded with.
 func sameShape(own *pgconn.StatementDescription, d *description) bool {
 	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
-}
-
-func (f *flight) texts() []string {
-	var texts []string
-	for _, w := range f.riders {
-		texts = append(texts, cut(w.ride.sql, 200))
-	}
-	return texts
 }

@@ -16,7 +16,7 @@ const (
 	// maxFlightTime is how long those in front may be expected to take.
 	maxFlightTime = 2 * slow
 
-	// guardFrom is the flight of a run from which on the session guard is worth
+	// guardFrom is the group of a flight from which on the session guard is worth
 	// its segment, and the round trip that takes it off.
 	guardFrom = 2
 
@@ -91,8 +91,8 @@ func (ln *lane) forget(s *prepared) {
 	ln.surplus = append(ln.surplus, s.name) // no error if the server has lost it
 }
 
-// fly runs flight after flight on one connection, as long as the head of the queue
-// is a read, and then gives the connection back.
+// fly has a connection carry reads for as long as the head of the queue is one, and
+// then gives it back.
 func (p *Pool) fly(f *flight) {
 	p.background("lane", func() {
 		c, l := f.c, f.l
@@ -108,39 +108,19 @@ func (p *Pool) fly(f *flight) {
 		if ok && err == nil {
 			err = l.start(c)
 		}
+		if ok && err == nil {
+			_, err = l.enter(f.group[0].ride.sql)
+		}
 		if err != nil || !ok { // the connection is dealt with
 			f.strand(nil)
 			done = true
 			return
 		}
-		whole := true
-		for n := 1; whole && f.riders != nil; n++ {
-			if _, err := l.enter(f.riders[0].ride.sql); err != nil { // Shutdown was here
-				f.strand(nil)
-				break
-			}
-			whole = f.run(n >= guardFrom)
-			l.leave()
-			if whole {
-				f.riders, f.landing = p.adm.nextFlight(c, l)
-			}
-		}
-		if whole && c.lane.guard.session {
-			whole = f.land()
-		}
+		whole := f.run()
+		l.leave()
 		done = true
 		l.finish(whole)
 	})
-}
-
-// land takes the session guard off, and reports whether it is.
-func (f *flight) land() bool {
-	if _, err := f.l.enter(""); err != nil {
-		return false
-	}
-	defer f.l.leave()
-	f.riders, f.landing = nil, true
-	return f.run(false) && !f.c.lane.guard.session
 }
 
 // finish ends a lane's lease, unless Shutdown has done that.
@@ -160,16 +140,16 @@ func (l *Lease) finish(whole bool) {
 	}
 }
 
-// strand ends the wait of riders who have no answer yet. Those who were not sent
-// ask again; the others have lost their connection.
+// strand ends the wait of all who have no answer. Those who were not sent ask
+// again; the others have lost their connection.
 func (f *flight) strand(err error) {
 	for _, w := range f.riders {
-		if r := w.ride; r.state.Load() == rideSent && !w.answered {
-			r.outcome, r.result = outcomeLost, buffered{err: err}
-		}
+		w.ride.outcome, w.ride.result = outcomeLost, buffered{err: err}
 		w.answer()
 	}
-	f.riders = nil
+	for _, w := range f.group {
+		w.answer()
+	}
 }
 
 // answer wakes a rider, once.
