@@ -120,21 +120,21 @@ func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
 	runtime.GC() // the garbage of the one before is not this one's CPU time
 
 	watching := startSampler(ctx, s)
-	loaded, err := o.load(ctx, connString(addr), m)
-	peak, watchErr := watching.finish()
+	d, err := o.system.open(ctx, connString(addr), o.lanes)
+	var loaded load
+	if err == nil {
+		loaded, err = o.load(ctx, d, m)
+		defer d.Close()
+	}
+	peak, watchErr := watching.finish() // while the pool has what it has
 	if err := errors.Join(err, watchErr); err != nil {
 		return r, err
 	}
 	return newReading(o, loaded, peak), nil
 }
 
-// load opens the pool, sends its load, and closes it.
-func (o order) load(ctx context.Context, connString string, m *meter) (load, error) {
-	d, err := o.system.open(ctx, connString, o.lanes)
-	if err != nil {
-		return load{}, err
-	}
-	defer d.Close()
+// load sends the cell's load to d.
+func (o order) load(ctx context.Context, d db, m *meter) (load, error) {
 	if o.loop == open {
 		return openLoop(ctx, d, o.workload, o.rate, o.seed, o.timing, m)
 	}

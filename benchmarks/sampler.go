@@ -21,7 +21,7 @@ func startSampler(ctx context.Context, s *server) *sampler {
 	x := &sampler{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(x.done)
-		for {
+		for last := false; ; {
 			// Under ctx, not running: pgx gives up a connection with the query that is cancelled on it.
 			n, err := s.backends(ctx)
 			if err != nil {
@@ -29,15 +29,16 @@ func startSampler(ctx context.Context, s *server) *sampler {
 				return
 			}
 			x.peak = max(x.peak, n)
-			if sleep(running, sampleEvery) != nil {
+			if last {
 				return
 			}
+			last = sleep(running, sampleEvery) != nil
 		}
 	}()
 	return x
 }
 
-// finish ends the sampling and returns the most backends seen.
+// finish looks once more, ends the sampling and returns the most backends seen.
 func (x *sampler) finish() (peak int, err error) {
 	x.stop()
 	<-x.done
