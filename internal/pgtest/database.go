@@ -64,7 +64,7 @@ func sharedDSN() (string, error) {
 		// Not the first test's context: the server is for all. The bound leaves room for fetching one.
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
-		shared.server, shared.err = Start(ctx, Options{})
+		shared.server, shared.err = Start(ctx, Options{Version: os.Getenv("LMIPOOL_TEST_PG")})
 	}
 	if shared.err != nil {
 		return "", shared.err
@@ -79,6 +79,7 @@ func stopShared() {
 		shared.server.Stop()
 		shared.server = nil
 	}
+	shared.err = nil
 }
 
 // execute runs one statement on a connection of its own. Not under the test's context, which has ended in a Cleanup.

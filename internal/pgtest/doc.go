@@ -13,8 +13,9 @@
 // All databases of one test process live on one shared server, started by the first test that asks. A test that stops
 // its server, needs other settings or another major version starts one for itself with [Start].
 //
-// Two environment variables choose what the tests run against: LMIPOOL_TEST_DSN names a server that runs already (only
-// [Database] follows it), LMIPOOL_PG_BIN a directory that holds postgres and initdb.
+// Three environment variables choose what the tests run against: LMIPOOL_TEST_DSN names a server that runs already, and
+// LMIPOOL_TEST_PG the major version of the shared server, "14" to "18" (only [Database] follows these two);
+// LMIPOOL_PG_BIN names a directory that holds postgres and initdb.
 //
 // # Leak checks
 //

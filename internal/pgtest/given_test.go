@@ -28,6 +28,15 @@ func TestAGivenServerIsUsedInBothFormsOfItsName(t *testing.T) {
 	}
 }
 
+// Not parallel: it sets an environment variable. The version is one that need not be fetched to be refused.
+func TestTheSharedServersVersionCanBeChosen(t *testing.T) {
+	t.Setenv("LMIPOOL_TEST_PG", "9.6")
+	pgtest.StopShared()
+	t.Cleanup(pgtest.StopShared)
+	_, err := pgtest.SharedDSN()
+	require.ErrorContains(t, err, `"9.6"`)
+}
+
 func TestAWrongBinaryDirectoryIsNamed(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("LMIPOOL_PG_BIN", dir)

@@ -1,0 +1,6 @@
+package pgtest
+
+var (
+	SharedDSN  = sharedDSN
+	StopShared = stopShared
+)
