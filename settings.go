@@ -47,7 +47,7 @@ var settings = []setting{
 }
 
 // forTests are variables of our test suite, which are no mistake either.
-var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_PG_BIN"}
+var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_PG_BIN"}
 
 // chosen is one setting's value and who set it.
 type chosen struct {
