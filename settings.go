@@ -16,11 +16,12 @@ type setting struct {
 	name  string            // for the log
 	env   string            // the variable that overrides everything
 	dsn   string            // the connection string's key, if it has one
-	field func(*Config) any // *int32, *time.Duration, *bool or *Switch
+	field func(*Config) any // *int32, *time.Duration, *bool, *Switch or *LaneMode
 	// notZero: 0 in the variable is a mistake. Otherwise it turns the setting off,
 	// which Config writes as a negative number because its own 0 is "not set".
 	notZero bool
 	floor   bool // must not be above MaxConns, which comes first in the list
+	not     bool // the variable says the opposite of the field, whose name begins with No
 }
 
 // settings is all that LMIPOOL_* variables set. A variable wins over Config, so
@@ -37,6 +38,8 @@ var settings = []setting{
 	{name: "ping_timeout", env: "LMIPOOL_PING_TIMEOUT", dsn: "pool_ping_timeout", field: func(c *Config) any { return &c.PingTimeout }},
 	{name: "connect_timeout", env: "LMIPOOL_CONNECT_TIMEOUT", dsn: "connect_timeout", field: func(c *Config) any { return &c.ConnectTimeout }, notZero: true},
 	{name: "report_rows_after", env: "LMIPOOL_REPORT_ROWS_AFTER", field: func(c *Config) any { return &c.ReportRowsAfter }},
+	{name: "lanes", env: "LMIPOOL_LANES", field: func(c *Config) any { return &c.Lanes }},
+	{name: "rerun", env: "LMIPOOL_RERUN", field: func(c *Config) any { return &c.NoRerun }, not: true},
 	{name: "stand_in", env: "LMIPOOL_STANDIN", field: func(c *Config) any { return &c.StandIn }},
 	{name: "panic", env: "LMIPOOL_PANIC", field: func(c *Config) any { return &c.CatchPanics }},
 	{name: "margin", env: "LMIPOOL_MARGIN", field: func(c *Config) any { return &c.Margin }, notZero: true},
@@ -79,13 +82,13 @@ func (c *Config) resolve(lookup func(string) (string, bool), dsn *pgx.ConnConfig
 			c.MaxConns = formula
 		}
 		value := ""
-		if !isZero(field) {
-			value = show(field)
+		if !isZero(field) || by == s.env {
+			value = s.show(field)
 		} else if s.dsn != "" {
 			value = dsn.RuntimeParams[s.dsn]
 		}
 		if s.floor && !codes && c.cutFloor(field, value) {
-			value, by = show(field), by+", cut to max_conns"
+			value, by = s.show(field), by+", cut to max_conns"
 		}
 		log = append(log, chosen{s.name, value, by})
 	}
@@ -168,7 +171,14 @@ func (s setting) parse(field any, value string) error {
 		if err != nil {
 			return errors.New(`"1" or "0"`)
 		}
-		*f = b
+		*f = b != s.not
+	case *LaneMode:
+		switch m := LaneMode(value); m {
+		case LanesAuto, LanesShadow, LanesOff:
+			*f = m
+		default:
+			return fmt.Errorf("%q, %q or %q", LanesAuto, LanesShadow, LanesOff)
+		}
 	case *Switch:
 		on, off := s.words()
 		switch value {
@@ -199,13 +209,15 @@ func isZero(field any) bool {
 		return *f == 0
 	case *bool:
 		return !*f
+	case *LaneMode:
+		return *f == ""
 	case *Switch:
 		return *f == Auto
 	}
 	return true
 }
 
-func show(field any) string {
+func (s setting) show(field any) string {
 	switch f := field.(type) {
 	case *int32:
 		return strconv.Itoa(int(max(0, *f)))
@@ -215,7 +227,9 @@ func show(field any) string {
 		}
 		return f.String()
 	case *bool:
-		return strconv.FormatBool(*f)
+		return strconv.FormatBool(*f != s.not)
+	case *LaneMode:
+		return string(*f)
 	case *Switch:
 		if *f == On {
 			return "on"

@@ -20,8 +20,10 @@ type admission struct {
 	max       int
 	startDial func() // runs one dial and calls dialed or dialFailed
 	rideFor   func(context.Context, *Lease) *ride
-	takeOff   func(*flight) // runs flights until there are no more, and gives the connection back
-	now       func() time.Time
+	// maxFlightTime is how long those on a flight may be expected to take.
+	maxFlightTime time.Duration
+	takeOff       func(*flight) // runs flights until there are no more, and gives the connection back
+	now           func() time.Time
 
 	mu      sync.Mutex
 	idle    []*conn // a stack: the last used is the first reused, so that surplus ages
@@ -52,8 +54,10 @@ func newAdmission(maxConns int, startDial func()) *admission {
 		limit:     1,
 		startDial: startDial,
 		now:       time.Now,
-		conns:     make(map[*conn]struct{}),
-		empty:     make(chan struct{}),
+
+		maxFlightTime: 2 * slow,
+		conns:         make(map[*conn]struct{}),
+		empty:         make(chan struct{}),
 	}
 }
 
@@ -259,7 +263,7 @@ func (a *admission) boardLocked(now time.Time) []*waiter {
 	for w := a.queue.head; w != nil && a.queue.riders > 0 && len(riders) < maxFlight; {
 		next := w.next
 		if r := w.ride; r != nil {
-			if expect += r.expect; expect > maxFlightTime && len(riders) > 0 {
+			if expect += r.expect; expect > a.maxFlightTime && len(riders) > 0 {
 				break
 			}
 			a.queue.remove(w)

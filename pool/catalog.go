@@ -30,6 +30,7 @@ const (
 // catalog is what is known about statements, by their text. It is consulted only
 // when no connection is idle: until then nobody needs to know.
 type catalog struct {
+	slow  time.Duration
 	mu    sync.Mutex
 	bySQL map[string]*list.Element // of *statement
 	used  list.List                // the most recently wanted first
@@ -74,7 +75,7 @@ type typeOf struct {
 }
 
 func newCatalog() *catalog {
-	return &catalog{bySQL: make(map[string]*list.Element)}
+	return &catalog{slow: slow, bySQL: make(map[string]*list.Element)}
 }
 
 // find returns what is known about sql, looking at its text if it is new.
@@ -117,7 +118,7 @@ func (g *catalog) mayRide(s *statement) (d *description, expect time.Duration, w
 		return nil, 0, s.why
 	case s.verdict != harmless:
 		return nil, 0, aloneNew
-	case s.took.d > slow:
+	case s.took.d > g.slow:
 		return nil, 0, aloneSlow
 	case s.size > large:
 		return nil, 0, aloneLarge
@@ -189,7 +190,11 @@ type observation struct {
 }
 
 func (s *statement) observe(took time.Duration, size int) {
-	s.took.add(max(0, took))
+	took = max(0, took)
+	if !s.took.any { // a hiccup of the first is not the last word
+		took /= 2
+	}
+	s.took.add(took)
 	switch {
 	case size > maxResult:
 		s.size = size

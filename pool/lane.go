@@ -13,9 +13,6 @@ const (
 	// called back, and waits for what is in front of it.
 	maxFlight = 32
 
-	// maxFlightTime is how long those in front may be expected to take.
-	maxFlightTime = 2 * slow
-
 	// guardFrom is the group of a flight from which on the session guard is worth
 	// its segment, and the round trip that takes it off.
 	guardFrom = 2

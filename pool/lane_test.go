@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -30,7 +29,9 @@ func newLaneLab(t testing.TB, c *pool.Config) *laneLab {
 	}
 	c.MaxConns = 1
 	dsn := pgtest.Database(t)
-	return &laneLab{t: t, p: newPoolAt(t, dsn, c), dsn: dsn, see: newInspector(t, dsn)}
+	b := &laneLab{t: t, p: newPoolAt(t, dsn, c), dsn: dsn, see: newInspector(t, dsn)}
+	b.p.NeverSlow()
+	return b
 }
 
 func (b *laneLab) exec(sql string) {
@@ -42,10 +43,8 @@ func (b *laneLab) exec(sql string) {
 // hold takes the connection, so that whatever comes now waits until it is released.
 func (b *laneLab) hold(ctx context.Context) (release func()) {
 	b.t.Helper()
-	before := b.p.Stat().AcquiredConns()
 	l, err := b.p.Acquire(ctx)
 	require.NoError(b.t, err)
-	_ = before
 	return l.Release
 }
 
@@ -80,6 +79,7 @@ func (b *laneLab) teach(ctx context.Context, sql string, args ...any) {
 			assert.NoError(b.t, rows.Err(), sql)
 		}
 	})
+	eventually(b.t, "it was looked at", func() bool { return b.p.Stat().IdleConns() > 0 })
 }
 
 func TestReadsThatQueueTogetherRideTogether(t *testing.T) {
@@ -105,5 +105,5 @@ func TestReadsThatQueueTogetherRideTogether(t *testing.T) {
 		assert.EqualValues(t, round+1, s.FlightCount())
 		assert.Zero(t, s.RerunCount())
 	}
-	_ = pgx.ErrNoRows
+	assert.Equal(t, map[string]int64{"new": 1}, b.p.Stat().AloneCount())
 }

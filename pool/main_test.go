@@ -70,6 +70,15 @@ func (i *inspector) backends() (n int) {
 	return n
 }
 
+// count runs a query that returns one number.
+func (i *inspector) count(sql string) (n int) {
+	i.t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	require.NoError(i.t, i.c.QueryRow(context.Background(), sql).Scan(&n))
+	return n
+}
+
 // logs collects what the pool logs.
 type logs struct {
 	mu      sync.Mutex

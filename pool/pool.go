@@ -108,6 +108,9 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 		}()
 	}
 	if err := p.connFor(ctx, l); err != nil {
+		if l.ride != nil { // it had got further
+			return nil, err
+		}
 		return nil, p.acquireError(l, err)
 	}
 	return l, nil
@@ -203,7 +206,11 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 		return r.tag, r.err
 	}
 	defer l.Release()
-	return l.Exec(ctx, sql, args...)
+	tag, err := l.Exec(ctx, sql, args...)
+	if stalePlan(err) {
+		tag, err = l.Exec(ctx, sql, args...)
+	}
+	return tag, err
 }
 
 // Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
@@ -242,7 +249,11 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 		return r.row()
 	}
 	defer l.Release()
-	return l.queryRow(ctx, sql, args)
+	r := l.queryRow(ctx, sql, args)
+	if stalePlan(r.err) {
+		r = l.queryRow(ctx, sql, args)
+	}
+	return r
 }
 
 // SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its

@@ -13,7 +13,7 @@ import (
 var errRowsClosed = errors.New("rows is closed") // pgx's own words
 
 // queryRow runs sql and reads its row at once.
-func (l *Lease) queryRow(ctx context.Context, sql string, args []any) pgx.Row {
+func (l *Lease) queryRow(ctx context.Context, sql string, args []any) *row {
 	c, err := l.enter(sql)
 	if err != nil {
 		return &row{err: err}

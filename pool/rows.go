@@ -18,17 +18,29 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 	}
 	defer l.leave()
 	r, err := c.Query(ctx, sql, args...)
-	return l.openRows(r, err, own)
+	if !own {
+		return l.openRows(r, err, nil)
+	}
+	return l.openRows(r, err, func() (pgx.Rows, error) { return c.Query(ctx, sql, args...) })
 }
 
-// openRows makes what a Query returned the lease's open result.
-func (l *Lease) openRows(r pgx.Rows, err error, own bool) (pgx.Rows, error) {
+// openRows makes what a Query returned the lease's open result. again is not nil if
+// the lease is the result's own; it runs the Query once more.
+func (l *Lease) openRows(r pgx.Rows, err error, again func() (pgx.Rows, error)) (pgx.Rows, error) {
 	if err != nil {
 		return errRows{err: err}, err
 	}
-	w := &rows{l: l, r: r, own: own}
+	w := &rows{l: l, r: r, own: again != nil, again: again}
 	l.opened(w)
 	return w, nil
+}
+
+// stalePlan reports whether err says no more than that a statement was prepared
+// before the schema, or the session, has changed. It did not run, and pgx has
+// dropped it, so running it again heals that.
+func stalePlan(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "0A000" && pg.Routine == "RevalidateCachedQuery")
 }
 
 // rows are pgx's Rows on a lease. Each method asks the lease first, so that the
@@ -38,6 +50,8 @@ type rows struct {
 	l   *Lease
 	r   pgx.Rows
 	own bool
+
+	again func() (pgx.Rows, error) // runs the query once more; nil once a row was read
 
 	// what stays readable after Close, when the connection serves somebody else
 	done   bool
@@ -94,7 +108,15 @@ func (r *rows) Next() bool {
 		return false
 	}
 	defer r.left()
-	if r.r.Next() {
+	ok := r.r.Next()
+	if !ok && r.again != nil && stalePlan(r.r.Err()) {
+		if n, err := r.again(); err == nil {
+			r.r = n
+			ok = n.Next()
+		}
+	}
+	r.again = nil
+	if ok {
 		r.l.answered(nil)
 		return true
 	}

@@ -84,7 +84,7 @@ func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 	}
 	defer x.l.leave()
 	r, err := x.t.Query(ctx, sql, args...)
-	return x.l.openRows(r, err, false)
+	return x.l.openRows(r, err, nil)
 }
 
 func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {

@@ -1,0 +1,26 @@
+package lmipool
+
+import (
+	"context"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// LaneMode is [pool.LaneMode]: what becomes of short reads that find no idle
+// connection.
+type LaneMode = pool.LaneMode
+
+// The modes; see [pool.LaneMode].
+const (
+	LanesAuto   = pool.LanesAuto
+	LanesShadow = pool.LanesShadow
+	LanesOff    = pool.LanesOff
+)
+
+// Alone returns a ctx whose statements never share a connection with those of
+// another invocation: [pool.Alone].
+func Alone(ctx context.Context) context.Context { return pool.Alone(ctx) }
+
+// OutcomeUnknown reports whether err leaves open whether what was sent has happened:
+// [pool.OutcomeUnknown].
+func OutcomeUnknown(err error) bool { return pool.OutcomeUnknown(err) }

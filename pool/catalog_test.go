@@ -1,0 +1,71 @@
+package pool
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestTheCatalogForgetsWhatWasNotWantedForLongest(t *testing.T) {
+	t.Parallel()
+	g := newCatalog()
+	kept := g.find("select 0")
+	for i := 1; i <= 3*catalogSize; i++ {
+		g.find(fmt.Sprintf("select %d", i))
+		assert.Same(t, kept, g.find("select 0"), "it is wanted all the time")
+	}
+	assert.Equal(t, catalogSize, g.used.Len())
+	assert.Len(t, g.bySQL, catalogSize)
+	assert.NotContains(t, g.bySQL, "select 1")
+}
+
+func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
+	t.Parallel()
+	g := newCatalog()
+	s := g.find("select 1")
+	g.learned(s, &description{}, "")
+	g.observe(s, 15*time.Millisecond, 10)
+	_, _, why := g.mayRide(s)
+	assert.Empty(t, why)
+	for range 3 {
+		g.observe(s, 15*time.Millisecond, 10)
+	}
+	for range 20 {
+		g.observe(s, 15*time.Millisecond, 10)
+	}
+	_, _, why = g.mayRide(s)
+	assert.Equal(t, aloneSlow, why)
+	for range 20 {
+		g.observe(s, time.Millisecond, 10)
+	}
+	_, _, why = g.mayRide(s)
+	assert.Empty(t, why, "it has become fast")
+}
+
+func TestALargeResultIsRemembered(t *testing.T) {
+	t.Parallel()
+	g := newCatalog()
+	s := g.find("select 1")
+	g.learned(s, &description{}, "")
+	for range 50 {
+		g.observe(s, 0, 1000)
+	}
+	_, _, why := g.mayRide(s)
+	assert.Empty(t, why)
+	g.observe(s, 0, maxResult+1)
+	g.observe(s, 0, 1)
+	_, _, why = g.mayRide(s)
+	assert.Equal(t, aloneLarge, why)
+}
+
+func TestAtMostIsTheShorterOfTwoTimeouts(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]string{
+		"0": "100ms", "50ms": "50ms", "99": "99", "100ms": "100ms", "5s": "100ms", "1min": "100ms", "2h": "100ms", "1d": "100ms",
+		"5000us": "5000us", "nonsense": "100ms", "": "100ms", "99999999999999999999ms": "100ms",
+	} {
+		assert.Equal(t, want, atMost(setting, 100*time.Millisecond), setting)
+	}
+}
