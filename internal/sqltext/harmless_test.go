@@ -151,9 +151,11 @@ func checkHarmless(t *testing.T, there, fit map[string]bool) {
 		}
 	}
 	require.Greater(t, known, 800)
-	for _, name := range []string{"", "pg_catalog", "nextval", "pg_notify", "set_config", "current_setting", "random", "pg_sleep",
+	for _, name := range []string{
+		"", "pg_catalog", "nextval", "pg_notify", "set_config", "current_setting", "random", "pg_sleep",
 		"lo_get", "txid_current", "pg_current_xact_id", "query_to_xml", "table_to_xml", "cursor_to_xml", "ts_stat", "ts_rewrite",
-		"pg_advisory_lock", "pg_read_file", "currval", "pg_backend_pid", "treat", "dblink"} {
+		"pg_advisory_lock", "pg_read_file", "currval", "pg_backend_pid", "treat", "dblink",
+	} {
 		assert.False(t, sqltext.Harmless(name), name)
 	}
 }

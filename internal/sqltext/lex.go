@@ -1,6 +1,7 @@
 package sqltext
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -25,15 +26,7 @@ func (t token) is(text string) bool { return t.kind == symbol && t.text == text 
 func (t token) name() bool { return t.kind == word || t.kind == quoted }
 
 func (t token) word(words ...string) bool {
-	if t.kind != word {
-		return false
-	}
-	for _, w := range words {
-		if t.text == w {
-			return true
-		}
-	}
-	return false
+	return t.kind == word && slices.Contains(words, t.text)
 }
 
 // dialect is what the text comes from: a person, or EXPLAIN.

@@ -412,9 +412,11 @@ func ordinary(t *testing.T, dsn string) {
 		create table part (id int, x text) partition by range (id); create table part1 partition of part for values from (0) to (10);
 		create table part2 partition of part for values from (10) to (20); create index on part (id)`).ReadAll()
 	require.NoError(t, err)
-	for _, settings := range []string{"", "set enable_seqscan = off; set enable_hashjoin = off; set enable_hashagg = off; set enable_sort = off",
+	for _, settings := range []string{
+		"", "set enable_seqscan = off; set enable_hashjoin = off; set enable_hashagg = off; set enable_sort = off",
 		"set enable_indexscan = off; set enable_nestloop = off; set enable_hashjoin = off; set enable_bitmapscan = on",
-		"set enable_seqscan = on; set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0; set jit_above_cost = 0; reset enable_hashjoin"} {
+		"set enable_seqscan = on; set parallel_setup_cost = 0; set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0; set jit_above_cost = 0; reset enable_hashjoin",
+	} {
 		_, err := conn.Exec(t.Context(), "commit; "+settings).ReadAll()
 		require.NoError(t, err)
 		for _, sql := range []string{

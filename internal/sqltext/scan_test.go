@@ -99,15 +99,19 @@ var accepted = []struct{ sql, functions string }{
 	// Calls that look like something else.
 	{"select distinct on (a) over (b) from t", "over"},
 	{"select distinct on (a) filter (b) from t", "filter"},
-	{"select partition(1), over(2), filter(3), by(4), sets(5), cube(6), zone(7), varying(8), join(9), materialized(10)",
-		"partition over filter by sets cube zone varying join materialized"},
+	{
+		"select partition(1), over(2), filter(3), by(4), sets(5), cube(6), zone(7), varying(8), join(9), materialized(10)",
+		"partition over filter by sets cube zone varying join materialized",
+	},
 	{"select x at time zone join(1)", "join"},
 	{"select not materialized(1)", "materialized"},
 	{"with a as (select 1) (select 2) order by 1, f(2)", "f"},
 	{"with a as (select * from b, f(1) as (x int), g(2)) select 1", "f g"},
 	{"select * from f(1) as (x int), g(2) as (y int)", "f g"},
-	{"select json_object('a': f(1)), json_array(1), json(2), json_query('a', 'b'), merge_action(), system_user(1)",
-		"json_object f json_array json json_query merge_action system_user"},
+	{
+		"select json_object('a': f(1)), json_array(1), json(2), json_query('a', 'b'), merge_action(), system_user(1)",
+		"json_object f json_array json json_query merge_action system_user",
+	},
 	{"select * from t tablesample system (10) repeatable (1)", "system repeatable"},
 	{"select x[1:::f(2)], x[a::int:f(3)]", "f"},
 	{"select f(1)'x', g(2) 'y'", "f g"},
