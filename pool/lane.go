@@ -105,6 +105,13 @@ func (p *Pool) fly(f *flight) {
 		if ok && err == nil {
 			err = l.start(c)
 		}
+		if ok && err == nil && !c.lane.guard.intact(c) { // a lease has left it so
+			p.log.Warn("lmipool: default_transaction_read_only is not what AfterConnect left; the connection is closed")
+			f.strand(nil)
+			done = true
+			l.finish(false)
+			return
+		}
 		if ok && err == nil {
 			_, err = l.enter(f.group[0].ride.sql)
 		}

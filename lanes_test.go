@@ -1,0 +1,44 @@
+package lmipool_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool"
+	"github.com/lmipool/lmipool/pool"
+)
+
+func TestAnOperatorCanTurnLanesAndRerunsOff(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string][]string{
+		"LMIPOOL_LANES": {"", "on", "1", "Auto"},
+		"LMIPOOL_RERUN": {"", "no", "2"},
+	} {
+		for _, value := range bad {
+			_, err := lmipool.OpenIn(t.Context(), with(managed("64"), name, value), dsn, nil)
+			assert.ErrorContains(t, err, name+` is "`+value+`": want `)
+		}
+	}
+	_, err := lmipool.OpenIn(t.Context(), managed("64"), dsn, &lmipool.Config{Config: pool.Config{Lanes: "fast", LaneFunctions: []string{"ok", "a.b", "a.b.c", ""}}})
+	assert.ErrorContains(t, err, `Config.Lanes is "fast": want "auto", "shadow" or "off"`)
+	assert.ErrorContains(t, err, `Config.LaneFunctions[2] is "a.b.c": want`)
+	assert.ErrorContains(t, err, `Config.LaneFunctions[3] is "": want`)
+
+	log := &logged{}
+	db, err := lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_LANES", "shadow", "LMIPOOL_RERUN", "0"), dsn,
+		&lmipool.Config{Config: pool.Config{Lanes: lmipool.LanesOff, Logger: log.logger()}})
+	require.NoError(t, err)
+	defer db.Close()
+	line := log.line(t, "lmipool: open")
+	assert.Equal(t, map[string]any{"value": "shadow", "by": "LMIPOOL_LANES"}, line["lanes"])
+	assert.Equal(t, map[string]any{"value": "false", "by": "LMIPOOL_RERUN"}, line["rerun"])
+
+	log = &logged{}
+	db, err = lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_RERUN", "1"), dsn,
+		&lmipool.Config{Config: pool.Config{NoRerun: true, Logger: log.logger()}})
+	require.NoError(t, err)
+	defer db.Close()
+	assert.Equal(t, map[string]any{"value": "true", "by": "LMIPOOL_RERUN"}, log.line(t, "lmipool: open")["rerun"])
+}
