@@ -39,8 +39,8 @@ LANE_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' pool/lane_*_test.go | cu
 .PHONY: test-matrix
 test-matrix: ## the tests of lanes under PostgreSQL 14, 16, 17 and 18, fetched once (PG='15 18' chooses, FLAGS=-test.v talks)
 	@mkdir -p bin && go test -c $(RACE) -o bin/pool-matrix.test ./pool
-	@set -e; for v in $(or $(PG),14 16 17 18); do echo "== PostgreSQL $$v"; \
-		(cd pool && LMIPOOL_TEST_PG=$$v LMIPOOL_TEST_MATRIX=1 ../bin/pool-matrix.test -test.run '^($(LANE_TESTS))$$' -test.timeout 5m $(FLAGS)); done
+	@ok=true; for v in $(or $(PG),14 16 17 18); do echo "== PostgreSQL $$v"; \
+		(cd pool && LMIPOOL_TEST_PG=$$v LMIPOOL_TEST_MATRIX=1 ../bin/pool-matrix.test -test.run '^($(LANE_TESTS))$$' -test.timeout 5m $(FLAGS)) || ok=false; done; $$ok
 
 .PHONY: test-next
 test-next: ## the library's tests with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)

@@ -107,7 +107,9 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	a.mu.Unlock()
 	switch {
 	case w.boarded: // not sent if there is still time; else read and dropped by the lane
-		w.ride.state.CompareAndSwap(rideWaiting, rideGivenUp)
+		if !w.ride.state.CompareAndSwap(rideWaiting, rideGivenUp) {
+			w.ride.leave()
+		}
 	case !queued: // served at the same moment: what it got goes to the next
 		if g := <-w.ready; g.c != nil {
 			a.put(g.c)

@@ -62,7 +62,7 @@ type batch struct {
 
 func (b *batch) Exec() (pgconn.CommandTag, error) {
 	if _, err := b.l.enter(""); err != nil {
-		return pgconn.CommandTag{}, err
+		return pgconn.CommandTag{}, &sentError{err}
 	}
 	defer b.l.leave()
 	return b.BatchResults.Exec()
@@ -70,6 +70,7 @@ func (b *batch) Exec() (pgconn.CommandTag, error) {
 
 func (b *batch) Query() (pgx.Rows, error) {
 	if _, err := b.l.enter(""); err != nil {
+		err = &sentError{err}
 		return errRows{err: err}, err
 	}
 	defer b.l.leave()
@@ -82,7 +83,7 @@ func (b *batch) Query() (pgx.Rows, error) {
 
 func (b *batch) QueryRow() pgx.Row {
 	if _, err := b.l.enter(""); err != nil {
-		return &row{err: err}
+		return &row{err: &sentError{err}}
 	}
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
@@ -96,7 +97,7 @@ func (b *batch) Close() error {
 		return b.err
 	}
 	if _, err := b.l.enter(""); err != nil {
-		return err
+		return &sentError{err}
 	}
 	defer func() {
 		b.l.leave()

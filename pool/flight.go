@@ -17,13 +17,14 @@ const laneSilence = laneStatementTimeout + 3*time.Second
 // flight is a connection that carries reads, group after group.
 type flight struct {
 	c       *conn
-	l       *Lease    // the lane's own
-	group   []*waiter // has boarded, and is to be sent
-	riders  []*waiter // were sent, and have no answer yet
-	coming  []segment // what was sent, in this order
-	landing bool      // a lease waits: nobody boards any more
-	landed  bool      // the session guard was taken off, or that was tried
-	groups  int       // that have boarded
+	l       *Lease        // the lane's own
+	group   []*waiter     // has boarded, and is to be sent
+	riders  []*waiter     // were sent, and have no answer yet
+	coming  []segment     // what was sent, in this order
+	landing bool          // a lease waits: nobody boards any more
+	landed  bool          // the session guard was taken off, or that was tried
+	groups  int           // that have boarded
+	flushed chan struct{} // closed when the group has been sent
 
 	pl       *pgconn.Pipeline
 	lost     error         // the connection is, for this reason
@@ -173,6 +174,7 @@ func (f *flight) board() bool {
 // send sends the group that has boarded.
 func (f *flight) send() {
 	f.groups++
+	f.flushed = make(chan struct{})
 	f.coming = f.plan()
 	f.c.p.lanes.flew(len(f.group))
 	f.group = nil
@@ -187,6 +189,7 @@ func (f *flight) send() {
 		f.coming[i].send(f.pl)
 	}
 	f.lost = f.pl.Flush()
+	close(f.flushed)
 }
 
 // extend moves the connection's deadline, now and then.
@@ -272,6 +275,7 @@ func (f *flight) plan() []segment {
 			continue
 		}
 		r.trace()
+		r.flushed = f.flushed
 		if !r.state.CompareAndSwap(rideWaiting, rideSent) {
 			r.traceEnd(context.Canceled)
 			continue

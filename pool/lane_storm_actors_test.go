@@ -101,8 +101,9 @@ func (e *ending) end() {
 // call makes one random call. false: the books are full.
 func (s *storm) call(ctx context.Context, e *ending, r *rand.Rand) bool {
 	k := s.kinds[r.IntN(len(s.kinds))]
-	if readers := s.b.next.Load()/500%2 == 1; readers && r.IntN(50) > 0 {
-		for !k.mayRide || k.guarded { // at times there is hardly anything else, so that lanes fly on and on
+	readers := s.b.next.Load()/500%2 == 1 && r.IntN(500) > 0
+	if readers { // at times there is hardly anything else, so that lanes fly on and on
+		for !k.mayRide || k.guarded || k.stale || k.weight < 20 {
 			k = s.kinds[r.IntN(len(s.kinds))]
 		}
 	}
@@ -125,7 +126,9 @@ func (s *storm) call(ctx context.Context, e *ending, r *rand.Rand) bool {
 		ctx, cancel = context.WithCancel(ctx)
 		defer time.AfterFunc(time.Duration(r.IntN(20_000))*time.Microsecond, cancel).Stop()
 	case 4:
-		ctx = pool.Alone(ctx)
+		if !readers {
+			ctx = pool.Alone(ctx)
+		}
 	}
 	defer cancel()
 	c := &call{entry: of, s: s, r: r, ctx: ctx, end: e.scope != nil && e.soon}
@@ -227,7 +230,7 @@ func (s *storm) weather(ctx context.Context) (over func()) {
 				n++
 			}
 		}
-		if n > stormConns && strict {
+		if n > s.conns && strict {
 			s.b.violation("too many backends", "%d", n)
 		}
 		s.most = max(s.most, n)

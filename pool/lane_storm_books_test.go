@@ -75,6 +75,7 @@ func tokens(b []byte, f func(id int)) {
 type books struct {
 	entries []entry // by id; from 1 on
 	next    atomic.Int64
+	guards  atomic.Int64 // how often a session guard was set
 
 	mu    sync.Mutex
 	wrong map[string][]string // by kind of violation
@@ -209,7 +210,8 @@ func (b *books) audit(applied map[string]int) {
 type wire struct {
 	*net.TCPConn
 	b       *books
-	explain bool // what was Parsed last without a name is an EXPLAIN: it runs nothing
+	guard   string // the name of the statement that sets a session guard
+	explain bool   // what was Parsed last without a name is an EXPLAIN: it runs nothing
 }
 
 func (w *wire) Write(p []byte) (int, error) {
@@ -242,14 +244,21 @@ func (w *wire) message(kind byte, p []byte) {
 			seen = id
 		})
 	case 'P':
-		if name, rest, ok := bytes.Cut(p, []byte{0}); ok && len(name) == 0 {
+		name, rest, _ := bytes.Cut(p, []byte{0})
+		switch {
+		case len(name) == 0:
 			w.explain = bytes.HasPrefix(rest, []byte("explain"))
+		case bytes.HasPrefix(name, []byte(lanePrefix)) && bytes.Contains(rest, []byte("'default_transaction_read_only', 'on'")):
+			w.guard = string(name)
 		}
 	case 'B':
 		_, rest, _ := bytes.Cut(p, []byte{0}) // the portal
 		name, rest, _ := bytes.Cut(rest, []byte{0})
 		if len(name) == 0 && w.explain {
 			return
+		}
+		if string(name) == w.guard && w.guard != "" {
+			w.b.guards.Add(1)
 		}
 		seen := 0
 		tokens(rest, func(id int) {

@@ -24,10 +24,7 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-const (
-	stormConns      = 4
-	stormGoroutines = 64
-)
+const stormGoroutines = 64
 
 // storm is one pool on one database, and all that happens to it.
 type storm struct {
@@ -35,6 +32,7 @@ type storm struct {
 	seed  uint64
 	dsn   string
 	role  string
+	conns int  // at most
 	evil  bool // a schema with functions of PostgreSQL's names is searched first
 	kinds []*kind
 	b     *books
@@ -100,9 +98,10 @@ grant all on schema public, evil to public;
 // stormSettings are what AfterConnect sets, so that there is something to restore.
 var stormSettings = map[string]string{"default_transaction_read_only": "off", "transaction_read_only": "off", "statement_timeout": "20s", "lock_timeout": "15s"}
 
-// newStorm makes a storm of so many statements. Of all kinds but some, if any.
-func newStorm(t *testing.T, statements int, evil bool, functions []string) *storm {
-	s := &storm{t: t, seed: rand.Uint64(), evil: evil, b: newBooks(statements), log: &logs{}}
+// newStorm makes a storm of so many statements on so many connections. functions are
+// wrongly taken for harmless.
+func newStorm(t *testing.T, statements, conns int, evil bool, functions []string) *storm {
+	s := &storm{t: t, seed: rand.Uint64(), conns: conns, evil: evil, b: newBooks(statements), log: &logs{}}
 	if v := os.Getenv("LMIPOOL_TEST_SEED"); v != "" {
 		_, err := fmt.Sscan(v, &s.seed)
 		require.NoError(t, err)
@@ -127,7 +126,7 @@ func newStorm(t *testing.T, statements int, evil bool, functions []string) *stor
 	s.proxy = newProxy(t, s.dsn)
 	var err error
 	s.p, err = pool.New(context.Background(), s.dsn, &pool.Config{
-		MaxConns: stormConns, ApplicationName: "storm", Logger: s.log.logger(), LaneFunctions: slices.Concat(declared, functions),
+		MaxConns: int32(s.conns), ApplicationName: "storm", Logger: s.log.logger(), LaneFunctions: slices.Concat(declared, functions),
 		BeforeConnect: s.dials,
 		ShouldPing: func(ctx context.Context, _ pgxpool.ShouldPingParams) bool {
 			if ctx.Value(stormCall{}) == nil && rand.IntN(2) == 0 { // a lane, between who has boarded and what is sent
@@ -358,8 +357,8 @@ func (s *storm) summary(st *pool.Stat, took time.Duration) {
 		}
 	}
 	n := len(s.b.opened())
-	s.t.Logf("%d statements in %v: %v; rides %d in %d flights, refusals %d, reruns %d, alone %v; connections %d, leaks %d, at most %d backends",
-		n, took.Round(time.Millisecond), fates, st.RideCount(), st.FlightCount(), st.GuardRefusalCount(), st.RerunCount(), st.AloneCount(), st.NewConnsCount(), st.LeakCount(), s.most)
+	s.t.Logf("%d statements in %v: %v; rides %d in %d flights, session guards %d, refusals %d, reruns %d, alone %v; connections %d, leaks %d, at most %d backends",
+		n, took.Round(time.Millisecond), fates, st.RideCount(), st.FlightCount(), s.b.guards.Load(), st.GuardRefusalCount(), st.RerunCount(), st.AloneCount(), st.NewConnsCount(), st.LeakCount(), s.most)
 	s.t.Logf("after the end of their invocation: %d called; of %d that had not been sent, %d were; %d were sent when their caller had gone", late, waiting, missed, gone)
 	// A statement that is on its way to the socket just then cannot be called back.
 	if gone > 2+n/1000 {
@@ -390,7 +389,7 @@ func TestStormOfStatements(t *testing.T) {
 	pgtest.Database(t) // the server has a goroutine
 	ignore := goleak.IgnoreCurrent()
 	t.Run("storm", func(t *testing.T) {
-		s := newStorm(t, n, false, nil)
+		s := newStorm(t, n, 4, false, nil)
 		s.rage()
 		s.calm()
 	})
@@ -399,14 +398,15 @@ func TestStormOfStatements(t *testing.T) {
 
 // What stands before pg_catalog in the search_path is neither taken for PostgreSQL's own, nor used by the pool itself.
 func TestStormOfStatementsWithAnEvilSearchPath(t *testing.T) {
-	s := newStorm(t, 1500, true, nil)
+	s := newStorm(t, 1500, 1, true, nil)
 	s.rage()
+	assert.Positive(t, s.b.guards.Load(), "with one connection, flights are long enough for the session guard")
 	s.calm()
 }
 
 // The storm can fail: with the functions of disguised writes taken for harmless, the same books are wrong.
 func TestStormOfStatementsWithoutTheAllowlistIsFound(t *testing.T) {
-	s := newStorm(t, 2000, false, disguises)
+	s := newStorm(t, 2000, 4, false, disguises)
 	s.rage()
 	s.b.report(t.Logf)
 	delete(s.b.wrong, "rode") // not only that they rode: also what came of it

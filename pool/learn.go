@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"context"
 	"reflect"
 	"strings"
@@ -127,6 +128,12 @@ func (c *conn) explain(ctx context.Context, d *description, sql string, args []a
 		return nil, err
 	}
 	c.p.lanes.maps.give(t)
+	// The plan shows the arguments, and a newline in one would end its line.
+	for i, v := range eqb.ParamValues {
+		if eqb.ParamFormats[i] == pgx.TextFormatCode {
+			eqb.ParamValues[i] = bytes.ReplaceAll(v, []byte("\n"), []byte(" "))
+		}
+	}
 	pl := c.pg.PgConn().StartPipeline(ctx)
 	pl.SendQueryParams(c.lane.guard.local, nil, nil, nil, nil)
 	pl.SendQueryParams("explain (verbose, costs off) "+sql, eqb.ParamValues, d.ParamOIDs, eqb.ParamFormats, nil)

@@ -22,10 +22,17 @@ import (
 // write twice.
 func OutcomeUnknown(err error) bool {
 	var acquire *AcquireError
+	var sent *sentError
 	var pg *pgconn.PgError
 	var netErr net.Error
 	switch {
-	case err == nil, errors.As(err, &acquire), pgconn.SafeToRetry(err):
+	case err == nil, errors.As(err, &acquire):
+		return false
+	case errors.As(err, &sent), errors.Is(err, pgconn.ErrConnClosed):
+		// pgx says "conn closed", and that it is safe to retry, also when it finds
+		// the connection closed while it waits for an answer.
+		return true
+	case pgconn.SafeToRetry(err):
 		return false
 	case errors.As(err, &pg):
 		// The connection goes down with the answer: a backend that was told to
@@ -37,3 +44,8 @@ func OutcomeUnknown(err error) bool {
 	}
 	return pgconn.Timeout(err)
 }
+
+// sentError is a reason for which nobody is told the answer to what was sent.
+type sentError struct{ error }
+
+func (e *sentError) Unwrap() error { return e.error }

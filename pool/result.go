@@ -30,6 +30,9 @@ func (b *buffered) add(values [][]byte) {
 		return
 	}
 	b.rows++
+	if b.data == nil { // not nil, even if all values are empty: nil is NULL
+		b.data = make([]byte, 0, b.size)
+	}
 	for _, v := range values {
 		end := int32(-1)
 		if v != nil {

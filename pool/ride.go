@@ -26,17 +26,18 @@ const (
 // ride is a read on its way through a lane: made in its caller's goroutine, queued,
 // taken by a lane, and handed back with its result by the waiter's grant.
 type ride struct {
-	st     *statement
-	desc   *description             // what eqb is encoded for
-	eqb    pgx.ExtendedQueryBuilder // the encoded arguments
-	types  *rowTypes                // what encoded them, and will decode the result
-	expect time.Duration            // on the server
-	p      *Pool
-	ctx    context.Context // the caller's, for the tracer
-	sql    string          // as the caller wrote it
-	args   []any
-	traced context.Context // what TraceQueryStart returned when it was sent; nil: no tracer
-	state  atomic.Uint32   // waiting, sent or given up
+	st      *statement
+	desc    *description             // what eqb is encoded for
+	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
+	types   *rowTypes                // what encoded them, and will decode the result
+	expect  time.Duration            // on the server
+	p       *Pool
+	ctx     context.Context // the caller's, for the tracer
+	sql     string          // as the caller wrote it
+	args    []any
+	traced  context.Context // what TraceQueryStart returned when it was sent; nil: no tracer
+	flushed chan struct{}   // closed when what was sent has left us; set before state says so
+	state   atomic.Uint32   // waiting, sent or given up
 
 	// the lane's until the grant, then the caller's
 	result  buffered
@@ -137,6 +138,12 @@ func rewritten(ctx context.Context, sql string, args []any) (string, []any, bool
 	default:
 		return sql, args, true
 	}
+	if len(args) > 1 { // pgx takes options behind a rewriter too, and of two rewriters the second
+		switch args[1].(type) {
+		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
+			return "", nil, false
+		}
+	}
 	sql, args, err := rw.RewriteQuery(ctx, nil, sql, args[1:])
 	return sql, args, err == nil
 }
@@ -213,5 +220,17 @@ func (l *Lease) gaveUp(err error) {
 func (l *Lease) answered(err error) {
 	if l.st != nil && l.took == 0 && err == nil {
 		l.took = time.Since(l.since)
+	}
+}
+
+// graceToSend bounds the wait in leave.
+const graceToSend = 20 * time.Millisecond
+
+// leave waits until what is being sent has left, so that nothing is sent after its
+// caller has gone: a moment, unless the network takes nothing any more.
+func (r *ride) leave() {
+	select {
+	case <-r.flushed:
+	case <-time.After(graceToSend):
 	}
 }

@@ -67,6 +67,7 @@ func (r *rows) enter() bool {
 	if _, err := r.l.enter(""); err != nil {
 		r.err = err
 		if !errors.Is(err, errBusy) {
+			r.err = &sentError{err}
 			r.done = true
 		}
 		return false

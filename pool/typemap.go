@@ -56,15 +56,29 @@ func copyMap(src *pgtype.Map) *pgtype.Map {
 	return m
 }
 
-// adopt makes src the type of oid, with codecs of its own.
+// adopt makes src the type of oid, with codecs of its own, and so for the types inside
+// it: a value inside another is decoded by what the Map has for it.
 func (t *rowTypes) adopt(oid uint32, src *pgtype.Type) {
 	if t.from[oid] == src {
 		return
 	}
 	own := ownType(src)
-	if have, _ := t.TypeForOID(oid); have != own {
-		t.from[oid] = src
-		t.RegisterType(own)
+	if have, _ := t.TypeForOID(oid); have == own {
+		return
+	}
+	t.from[oid] = src
+	t.RegisterType(own)
+	switch c := src.Codec.(type) {
+	case *pgtype.ArrayCodec:
+		t.adopt(c.ElementType.OID, c.ElementType)
+	case *pgtype.RangeCodec:
+		t.adopt(c.ElementType.OID, c.ElementType)
+	case *pgtype.MultirangeCodec:
+		t.adopt(c.ElementType.OID, c.ElementType)
+	case *pgtype.CompositeCodec:
+		for _, f := range c.Fields {
+			t.adopt(f.Type.OID, f.Type)
+		}
 	}
 }
 
