@@ -107,6 +107,8 @@ var accepted = []struct{ sql, functions string }{
 	{"select not materialized(1)", "materialized"},
 	{"with a as (select 1) (select 2) order by 1, f(2)", "f"},
 	{"with a as (select * from b, f(1) as (x int), g(2)) select 1", "f g"},
+	{"with a as (select 1) select * from a, f(1) as (x int)", "f"},
+	{"select first(1), next(2), (select a from t order by f(3) limit 1)", "first next f"},
 	{"select * from f(1) as (x int), g(2) as (y int)", "f g"},
 	{
 		"select json_object('a': f(1)), json_array(1), json(2), json_query('a', 'b'), merge_action(), system_user(1)",
