@@ -332,18 +332,13 @@ func (s *shout) Scan(src any) error { *s = shout(fmt.Sprintf("%T %v!", src, src)
 
 // found are bugs of the pool that these tests have found and that are not fixed yet.
 // What one spoils is left out until it is false; its own test says what it is.
-var found = struct{ emptyIsNull, optionsBehindRewriter, sharedEnumCodec, planSplitsStrings bool }{
-	emptyIsNull:           false,
-	optionsBehindRewriter: false,
-	sharedEnumCodec:       true,
-	planSplitsStrings:     false,
+var found = struct{ enumInRecord, newlineInArray bool }{
+	enumInRecord:   true,
+	newlineInArray: true,
 }
 
 func TestAnEmptyValueIsNotNull(t *testing.T) {
 	t.Parallel()
-	if found.emptyIsNull {
-		t.Skip("buffered.add leaves data nil while all values are empty, and a slice of nil is nil: NULL")
-	}
 	ctx := bounded(t)
 	b := newLaneLab(t, nil)
 	b.rideInCompany(ctx, "select '' as v, null::text as n, ''::bytea as b", nil, []string{"v", "n", "b"}, []any{"", nil, []byte{}})
@@ -352,22 +347,22 @@ func TestAnEmptyValueIsNotNull(t *testing.T) {
 // Who is looked at first does not decide by his arguments who rides.
 func TestANewlineInAnArgumentIsNoReason(t *testing.T) {
 	t.Parallel()
-	if found.planSplitsStrings {
-		t.Skip("a plan shows the arguments; a newline in one ends its line, and the rest of the string is refused, for good")
-	}
 	ctx := bounded(t)
 	b := newLaneLab(t, nil)
 	b.exec("create table t as select 1 as id, 'one' as body")
-	const sql = "select id from t where body = $1"
+	sql := "select id from t where body = $1"
 	b.teach(ctx, sql, "two\nlines (of text")
 	b.rideInCompany(ctx, sql, []any{"one"}, []string{"id"}, []any{int32(1)})
+	if found.newlineInArray {
+		t.Skip("a plan shows the arguments; a newline inside one that is sent in binary, such as an array, ends its line, and the statement goes alone for good")
+	}
+	sql = "select id from t where body = any($1)"
+	b.teach(ctx, sql, []string{"two\nlines (of text"})
+	b.rideInCompany(ctx, sql, []any{[]string{"one"}}, []string{"id"}, []any{int32(1)})
 }
 
 func TestOptionsBehindNamedArgsCount(t *testing.T) {
 	t.Parallel()
-	if found.optionsBehindRewriter {
-		t.Skip("rewritten looks at the first argument only: a mode or formats behind NamedArgs are dropped, and a second rewriter, which wins in pgx")
-	}
 	ctx := bounded(t)
 	b := newLaneLab(t, nil)
 	const sql = "select @a::int as v"
@@ -581,7 +576,7 @@ func TestWhoeverRidesGetsPgxsAnswer(t *testing.T) {
 	o.agree(ctx, as)
 	s := o.p.Stat()
 	t.Logf("%d questions, asked %d times; %d rides on %d flights, %d ran again, alone %v", len(qs), len(as), s.RideCount(), s.FlightCount(), s.RerunCount(), s.AloneCount())
-	assert.Zero(t, s.AcquiredConns())
+	eventually(t, "all is given back", func() bool { return o.p.Stat().AcquiredConns() == 0 })
 	assert.EqualValues(t, 1, s.NewConnsCount(), "the connection was good all along")
 }
 
@@ -692,7 +687,7 @@ func TestRidersDecodeEnumsAtOnce(t *testing.T) {
 		for _, mode := range []pool.LaneMode{pool.LanesAuto, pool.LanesOff} {
 			t.Run(name+" "+string(mode), func(t *testing.T) {
 				t.Parallel()
-				if found.sharedEnumCodec && name == "record" {
+				if found.enumInRecord && name == "record" {
 					t.Skip("copies of a Map share the EnumCodec that decodes what is inside an array, a composite or a record: a fatal error of the runtime")
 				}
 				var labels []string
