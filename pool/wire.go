@@ -1,0 +1,231 @@
+package pool
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// wire stands between pgx and the socket of one connection. What the pool has to say
+// to the server itself (a reset, BEGIN, settings of a tenant) travels in front of the
+// next thing that pgx says, in the same packet, and the answers to it are taken out of
+// what pgx reads. So it costs no round trip, and pgx knows nothing of it.
+//
+// It belongs to whom the connection belongs to, but for waiting.
+type wire struct {
+	r io.Reader
+	w io.Writer
+
+	armed   []prefix // what goes in front of the next flight
+	sent    []prefix // what was sent, and is not answered yet
+	flights int      // that had a prefix
+	waiting atomic.Bool
+
+	// of the message that is being read
+	head   []byte // of what is not passed on: its first five bytes, or fewer
+	left   int    // how much of its body is still to come
+	pass   bool   // it is pgx's
+	body   []byte // of an error that is not passed on
+	failed *pgconn.PgError
+}
+
+// prefix is what travels in front of a flight.
+type prefix struct {
+	msgs []byte
+	// whole: it is a simple Query, a flight of its own that ends with ReadyForQuery. Otherwise
+	// it is a part of the flight that it precedes: if it fails, the server skips the rest and
+	// pgx gets the error; and it precedes only a flight that executes something.
+	whole   bool
+	answers int // CommandCompletes, if it is not whole
+	flight  int // that it was sent with
+}
+
+// errSimple is what pgx gets when it sends a simple Query that a part of a flight was to
+// precede: nothing would keep the Query from running without it.
+var errSimple = errors.New("lmipool: the simple protocol cannot be used here")
+
+// before has p travel in front of the next flight, behind what is armed already.
+func (w *wire) before(p prefix) { w.armed = append(w.armed, p) }
+
+// disarm drops what has not been sent.
+func (w *wire) disarm() { w.armed = nil }
+
+// flush sends what can go alone, and does not wait for the answer.
+func (w *wire) flush() error {
+	for len(w.armed) > 0 && w.armed[0].whole {
+		if _, err := w.write(w.armed[0].msgs, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failure returns the error of a reset or other whole prefix since the last call. What
+// was behind it has run all the same, unless the error ended the session.
+func (w *wire) failure() *pgconn.PgError {
+	err := w.failed
+	w.failed = nil
+	return err
+}
+
+func (w *wire) Write(b []byte) (int, error) {
+	if len(w.armed) == 0 {
+		return w.w.Write(b)
+	}
+	n, part := 0, false
+	for _, p := range w.armed {
+		if !p.whole {
+			part = true
+			continue
+		}
+		n++
+	}
+	if part {
+		executes, simple := contents(b)
+		switch {
+		case simple:
+			return 0, errSimple
+		case executes:
+			n = len(w.armed)
+		}
+	}
+	var all []byte
+	for _, p := range w.armed[:n] {
+		all = append(all, p.msgs...)
+	}
+	written, err := w.write(append(all, b...), n)
+	return max(0, written-len(all)), err
+}
+
+// write sends b, of which the first n armed prefixes are a part.
+func (w *wire) write(b []byte, n int) (int, error) {
+	w.flights++
+	for _, p := range w.armed[:n] {
+		p.flight = w.flights
+		w.sent = append(w.sent, p)
+	}
+	w.armed = w.armed[n:]
+	w.waiting.Store(len(w.sent) > 0)
+	return w.w.Write(b)
+}
+
+// contents says whether one of the messages in b is an Execute, or a simple Query.
+func contents(b []byte) (executes, simple bool) {
+	for len(b) >= 5 {
+		executes = executes || b[0] == 'E'
+		simple = simple || b[0] == 'Q'
+		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
+		if n > len(b) {
+			break
+		}
+		b = b[n:]
+	}
+	return executes, simple
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	for {
+		n, err := w.r.Read(b)
+		if len(w.sent) == 0 && len(w.head) == 0 {
+			return n, err
+		}
+		n = w.filter(b[:n])
+		if n > 0 || err != nil || len(b) == 0 {
+			return n, err
+		}
+	}
+}
+
+// filter moves what is pgx's in b to its front, and returns how much that is.
+func (w *wire) filter(b []byte) (kept int) {
+	for i := 0; i < len(b); {
+		if len(w.head) == 0 && w.left == 0 {
+			if len(w.sent) == 0 {
+				return kept + copy(b[kept:], b[i:])
+			}
+			w.begin(b[i])
+		}
+		if len(w.head) < 5 {
+			w.head = append(w.head, b[i])
+			if w.pass {
+				b[kept] = b[i]
+				kept++
+			}
+			i++
+			if len(w.head) < 5 {
+				continue
+			}
+			w.left = int(binary.BigEndian.Uint32(w.head[1:])) - 4
+		}
+		n := min(w.left, len(b)-i)
+		switch {
+		case w.pass:
+			kept += copy(b[kept:], b[i:i+n])
+		case w.head[0] == 'E':
+			w.body = append(w.body, b[i:i+n]...)
+		}
+		i += n
+		w.left -= n
+		if w.left == 0 {
+			w.end()
+		}
+	}
+	return kept
+}
+
+// begin decides whose the message is that begins with kind.
+func (w *wire) begin(kind byte) {
+	switch kind {
+	case 'S', 'N', 'A': // ParameterStatus, notices and notifications are pgx's, whoever caused them
+		w.pass = true
+	case 'E': // of a part: its flight fails, and has no answers of ours any more
+		w.pass = !w.sent[0].whole
+		if w.pass {
+			w.answered()
+		}
+	default:
+		w.pass = false
+	}
+}
+
+// end ends a message.
+func (w *wire) end() {
+	kind, pass := w.head[0], w.pass
+	w.head = w.head[:0]
+	if pass {
+		return
+	}
+	switch kind {
+	case 'E':
+		var e pgproto3.ErrorResponse
+		if e.Decode(w.body) == nil {
+			w.failed = pgconn.ErrorResponseToPgError(&e)
+		}
+		w.body = nil
+	case 'C':
+		if p := &w.sent[0]; !p.whole {
+			if p.answers--; p.answers == 0 {
+				w.answered()
+			}
+		}
+	case 'Z':
+		w.answered()
+	}
+}
+
+// answered ends the oldest prefix; after the error of a part, all parts of its flight.
+func (w *wire) answered() {
+	last := w.sent[0]
+	w.sent = w.sent[1:]
+	for w.pass && len(w.sent) > 0 && !w.sent[0].whole && w.sent[0].flight == last.flight {
+		w.sent = w.sent[1:]
+	}
+	if len(w.sent) == 0 {
+		w.sent = nil
+		w.waiting.Store(false)
+	}
+}
