@@ -45,6 +45,7 @@ type conn struct {
 	idleFor time.Duration // how long it had been idle when it was lent
 
 	maps typeMaps
+	wire *wire
 	lane *lane // nil: no flights on this one
 }
 

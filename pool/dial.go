@@ -2,10 +2,12 @@ package pool
 
 import (
 	"context"
+	"io"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -23,13 +25,14 @@ func (p *Pool) dial() {
 		}()
 		// No timeout on this ctx: pgxpool would go on dialing without us, and the
 		// connection would be nobody's. Each step below has its own.
-		px, err := p.px.Acquire(p.ctx)
+		c := &conn{p: p}
+		px, err := p.px.Acquire(context.WithValue(p.ctx, dialingKey{}, c))
 		done = true
 		if err != nil {
 			p.failed(err, start)
 			return
 		}
-		c := &conn{p: p, px: px, pg: px.Conn(), since: time.Now()}
+		c.px, c.pg, c.since = px, px.Conn(), time.Now()
 		if life := p.cfg.MaxConnLifetime; life > 0 {
 			c.expires = c.since.Add(life)
 			if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
@@ -88,13 +91,25 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	before := timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
-		if before == nil {
-			return nil
+		if before != nil {
+			if err := before(ctx, cc); err != nil {
+				return err
+			}
 		}
-		return before(ctx, cc)
+		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
+			build := cc.BuildFrontend
+			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
+				dialing.wire = &wire{r: r, w: w}
+				return build(dialing.wire, dialing.wire)
+			}
+		}
+		return nil
 	}
 	return px
 }
+
+// dialingKey is where BeforeConnect finds the conn that is being dialed.
+type dialingKey struct{}
 
 // forever is a hundred years: pgxpool has no "never" for some of its periods.
 const forever = 100 * 365 * 24 * time.Hour

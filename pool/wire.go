@@ -22,7 +22,6 @@ type wire struct {
 
 	armed   []prefix // what goes in front of the next flight
 	sent    []prefix // what was sent, and is not answered yet
-	flights int      // that had a prefix
 	waiting atomic.Bool
 
 	// of the message that is being read
@@ -41,14 +40,14 @@ type prefix struct {
 	// pgx gets the error; and it precedes only a flight that executes something.
 	whole   bool
 	answers int // CommandCompletes, if it is not whole
-	flight  int // that it was sent with
 }
 
 // errSimple is what pgx gets when it sends a simple Query that a part of a flight was to
 // precede: nothing would keep the Query from running without it.
 var errSimple = errors.New("lmipool: the simple protocol cannot be used here")
 
-// before has p travel in front of the next flight, behind what is armed already.
+// before has p travel in front of the next flight, behind what is armed already: the
+// wholes before the parts. pgx must be waiting for nothing, since its answers come first.
 func (w *wire) before(p prefix) { w.armed = append(w.armed, p) }
 
 // disarm drops what has not been sent.
@@ -103,11 +102,7 @@ func (w *wire) Write(b []byte) (int, error) {
 
 // write sends b, of which the first n armed prefixes are a part.
 func (w *wire) write(b []byte, n int) (int, error) {
-	w.flights++
-	for _, p := range w.armed[:n] {
-		p.flight = w.flights
-		w.sent = append(w.sent, p)
-	}
+	w.sent = append(w.sent, w.armed[:n]...)
 	w.armed = w.armed[n:]
 	w.waiting.Store(len(w.sent) > 0)
 	return w.w.Write(b)
@@ -217,14 +212,10 @@ func (w *wire) end() {
 	}
 }
 
-// answered ends the oldest prefix; after the error of a part, all parts of its flight.
+// answered ends the oldest prefix; with the error of a part, which is passed on, all of them.
 func (w *wire) answered() {
-	last := w.sent[0]
 	w.sent = w.sent[1:]
-	for w.pass && len(w.sent) > 0 && !w.sent[0].whole && w.sent[0].flight == last.flight {
-		w.sent = w.sent[1:]
-	}
-	if len(w.sent) == 0 {
+	if w.pass || len(w.sent) == 0 {
 		w.sent = nil
 		w.waiting.Store(false)
 	}

@@ -1,0 +1,176 @@
+package pool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// server answers what a wire sends, as PostgreSQL would: each Sync and Query with a
+// ReadyForQuery. It skips to the Sync after a message with the word fail in it.
+type server struct {
+	got    []string // the messages, as kind and text
+	answer bytes.Buffer
+	skip   bool
+}
+
+func message(kind byte, body string) []byte {
+	b := binary.BigEndian.AppendUint32([]byte{kind}, uint32(4+len(body)))
+	return append(b, body...)
+}
+
+func (s *server) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		n := 1 + int(binary.BigEndian.Uint32(rest[1:]))
+		kind, body := rest[0], string(rest[5:n])
+		rest = rest[n:]
+		s.got = append(s.got, string(kind)+body)
+		fails := bytes.Contains([]byte(body), []byte("fail"))
+		switch {
+		case s.skip && kind != 'S':
+		case fails:
+			e, _ := (&pgproto3.ErrorResponse{Severity: "ERROR", Code: "57014", Message: body}).Encode(nil)
+			s.answer.Write(e)
+			if kind == 'Q' {
+				s.answer.Write(message('Z', "I"))
+			} else {
+				s.skip = true
+			}
+		case kind == 'P':
+			s.answer.Write(message('1', ""))
+		case kind == 'B':
+			s.answer.Write(message('2', ""))
+		case kind == 'E', kind == 'Q':
+			s.answer.Write(message('T', body))
+			s.answer.Write(message('S', "status of "+body))
+			s.answer.Write(message('D', body))
+			s.answer.Write(message('C', body))
+			if kind == 'Q' {
+				s.answer.Write(message('Z', "I"))
+			}
+		case kind == 'S':
+			s.skip = false
+			s.answer.Write(message('Z', "I"))
+		}
+	}
+	return len(b), nil
+}
+
+// Read gives a few bytes at a time.
+func (s *server) Read(b []byte) (int, error) {
+	if s.answer.Len() == 0 {
+		return 0, io.EOF
+	}
+	return s.answer.Read(b[:min(len(b), 1+rand.IntN(9))])
+}
+
+func execution(name string) []byte {
+	return bytes.Join([][]byte{message('B', name), message('E', name), message('S', "")}, nil)
+}
+
+func part(name string) prefix {
+	return prefix{msgs: bytes.Join([][]byte{message('P', name), message('B', name), message('E', name)}, nil), answers: 1}
+}
+
+func whole(name string) prefix { return prefix{msgs: message('Q', name), whole: true} }
+
+// readAll is what pgx sees, as kind and text.
+func readAll(t *testing.T, w *wire) (seen []string) {
+	t.Helper()
+	b, err := io.ReadAll(w)
+	require.NoError(t, err)
+	for len(b) > 0 {
+		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
+		kind, body := b[0], string(b[5:n])
+		if kind == 'E' {
+			body = "rror"
+		}
+		seen = append(seen, string(kind)+body)
+		b = b[n:]
+	}
+	return seen
+}
+
+// Whatever travels in front of whatever, pgx sees the answers to its own messages and
+// nothing else but what the server reports to everybody.
+func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
+	t.Parallel()
+	for range 2000 {
+		s := &server{}
+		w := &wire{r: s, w: s}
+		var want []string
+		failed := false
+		for f := range 1 + rand.IntN(4) {
+			broken := false
+			wholes := rand.IntN(3) // in front of the parts: a part that fails takes all with it up to the Sync
+			for p := range wholes + rand.IntN(3) {
+				name := fmt.Sprintf("own-%d-%d", f, p)
+				fails := rand.IntN(5) == 0
+				if fails {
+					name += "-fail"
+				}
+				switch {
+				case p < wholes && fails:
+					failed = true
+				case !broken && fails:
+					want = append(want, "Error")
+				case !broken:
+					want = append(want, "Sstatus of "+name)
+				}
+				if p < wholes {
+					w.before(whole(name))
+					continue
+				}
+				w.before(part(name))
+				broken = broken || fails
+			}
+			name := fmt.Sprintf("pgx-%d", f)
+			n, err := w.Write(execution(name))
+			require.NoError(t, err)
+			assert.Equal(t, len(execution(name)), n, "pgx hears of its own bytes")
+			if !broken {
+				want = append(want, "2", "T"+name, "Sstatus of "+name, "D"+name, "C"+name)
+			}
+			require.Equal(t, append(want, "ZI"), readAll(t, w))
+			want = nil
+		}
+		assert.Empty(t, w.sent)
+		assert.False(t, w.waiting.Load())
+		assert.Equal(t, failed, w.failure() != nil)
+	}
+}
+
+func TestAPartTravelsOnlyWithWhatExecutes(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	w := &wire{r: s, w: s}
+	w.before(part("own"))
+	_, err := w.Write(append(message('P', "prepare"), message('S', "")...))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Pprepare", "S"}, s.got)
+	_, err = w.Write(message('Q', "simple"))
+	require.ErrorIs(t, err, errSimple)
+	assert.Equal(t, []string{"Pprepare", "S"}, s.got, "nothing keeps it from running alone")
+	_, err = w.Write(execution("pgx"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Pprepare", "S", "Pown", "Bown", "Eown", "Bpgx", "Epgx", "S"}, s.got)
+}
+
+func TestAWholePrefixCanGoAlone(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	w := &wire{r: s, w: s}
+	w.before(whole("own"))
+	require.NoError(t, w.flush())
+	assert.Equal(t, []string{"Qown"}, s.got)
+	_, err := w.Write(execution("pgx"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Sstatus of own", "2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
+}
