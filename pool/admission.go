@@ -39,7 +39,8 @@ type admission struct {
 	hold, dial average
 	leastHold  least
 	stalled    time.Duration // how long somebody has waited with nothing coming free
-	queueSince time.Time     // since when the queue has been non-empty
+	busySince  time.Time     // since when somebody has queued and no connection was idle
+	grewAt     time.Time     // when a dial was last begun
 	notBefore  time.Time     // no dial before this: back-off after a failed one
 	failures   int           // dials that failed in a row
 	recheck    *time.Timer   // asks again whether to grow, while somebody waits
@@ -79,8 +80,8 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	}
 	now := a.now()
 	w := &waiter{lease: l, ride: l.ride, arrived: l.asked, ready: make(chan grant, 1)}
-	if a.queue.len == 0 {
-		a.queueSince = now
+	if a.busySince.IsZero() {
+		a.busySince = now
 	}
 	a.queue.push(w, first)
 	a.counts.emptyAcquire++
@@ -103,7 +104,6 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	a.mu.Lock()
 	a.counts.canceledAcquire++
 	queued := a.queue.remove(w)
-	a.queueShrankLocked()
 	a.mu.Unlock()
 	switch {
 	case w.boarded: // not sent if there is still time; else read and dropped by the lane
@@ -224,7 +224,6 @@ func (a *admission) dialFailed(err error, start time.Time) {
 			a.queue.remove(w)
 			w.ready <- grant{err: err}
 		}
-		a.queueShrankLocked()
 	}
 	dials := a.planLocked(now)
 	a.emptyLocked()
@@ -242,6 +241,7 @@ func (a *admission) serveLocked(c *conn, now time.Time) *flight {
 	if w == nil {
 		c.since = now
 		a.idle = append(a.idle, c)
+		a.busySince = time.Time{}
 		return nil
 	}
 	if c.lane != nil && w.ride != nil && a.queue.riders > 1 {
@@ -304,7 +304,6 @@ func (a *admission) nextGroup(c *conn, l *Lease) (group []*waiter, landing bool)
 
 func (a *admission) servedLocked(w *waiter, now time.Time) {
 	a.counts.emptyAcquireWait += now.Sub(w.arrived)
-	a.queueShrankLocked()
 }
 
 // leastRoundTrip is what a statement takes at least, with its way there and back.
@@ -333,17 +332,12 @@ func (a *admission) returnedLocked(c *conn, now time.Time) {
 	a.stalled = 0
 }
 
-func (a *admission) queueShrankLocked() {
-	if a.queue.len == 0 {
-		a.queueSince = time.Time{}
-	}
-}
-
 // planLocked says how many dials to start now, and counts them as begun.
 func (a *admission) planLocked(now time.Time) (dials int) {
 	for !a.closed && a.dialing < maxDials && len(a.conns)+a.dialing < a.max && a.dialLocked(now) {
 		a.limit = max(a.limit, len(a.conns)+a.dialing+1)
 		a.dialing++
+		a.grewAt = now
 		dials++
 	}
 	a.recheckLocked()
@@ -369,13 +363,12 @@ func (a *admission) demandLocked(now time.Time) demand {
 		waiting:   a.queue.turns() - a.dialing,
 		conns:     len(a.conns) + a.dialing,
 		dialing:   a.dialing,
-		hold:      a.hold.d,
 		leastHold: a.leastHold.d,
 		dial:      a.dial.d,
 		stalled:   a.stalled,
 	}
-	if a.queue.len > 0 {
-		d.queueBusy = now.Sub(a.queueSince)
+	if !a.busySince.IsZero() {
+		d.busy, d.sinceDial = now.Sub(a.busySince), now.Sub(a.grewAt)
 	}
 	return d
 }

@@ -24,9 +24,12 @@ const (
 	// connections that are there.
 	patience = 4
 
-	// sustained is how long the queue must have been non-empty to be load
-	// rather than a burst. Then a dial need only be quicker than the queue.
-	sustained = time.Second
+	// sustained is how long the pool must have been busy, with somebody queued and
+	// nothing idle, for that to be load rather than a burst: waiting goes on then, and
+	// is dearer than any dial. From there on the pool grows by one connection each
+	// growthStep, so that it can be seen whether there is still a queue.
+	sustained  = time.Second
+	growthStep = 100 * time.Millisecond
 
 	// stallTick is how often it is looked whether anything came free. A stall
 	// is counted in ticks, not read off the clock: when the whole process was
@@ -39,11 +42,11 @@ type demand struct {
 	waiting   int           // turns that the queue needs and no dial under way will take
 	conns     int           // connections there are, and dials under way
 	dialing   int           // of these, dials
-	hold      time.Duration // how long a connection is held on average
-	leastHold time.Duration // and how long at the least, lately
+	leastHold time.Duration // how long a connection is held at the least, lately
 	dial      time.Duration // how long a dial usually takes
 	stalled   time.Duration // for how long somebody has waited and nothing came free
-	queueBusy time.Duration // how long the queue has been non-empty
+	busy      time.Duration // for how long somebody has queued and nothing was idle
+	sinceDial time.Duration // since the last dial was begun
 }
 
 // grow says whether one more connection is worth its dial.
@@ -66,15 +69,12 @@ func (d demand) grow() bool {
 	if d.conns == d.dialing && d.stalled >= patience*dial {
 		return true
 	}
-	drain := func(hold time.Duration) time.Duration {
-		return time.Duration(d.waiting) * hold / time.Duration(d.conns)
+	if d.busy >= sustained && d.sinceDial >= growthStep {
+		return true
 	}
-	if d.queueBusy >= sustained {
-		return drain(d.hold) > dial
-	}
-	// For a burst by the least hold: what the average is above it is mostly
-	// waiting for the same CPUs, which another connection makes longer.
-	return drain(d.leastHold) > patience*dial
+	// A burst, by the least hold: what the average is above it is mostly waiting
+	// for the same CPUs, which another connection makes longer.
+	return time.Duration(d.waiting)*d.leastHold/time.Duration(d.conns) > patience*dial
 }
 
 // average is an exponentially weighted moving average: each value counts for an

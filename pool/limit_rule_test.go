@@ -15,7 +15,7 @@ func TestTheGrowthRule(t *testing.T) {
 		d    demand
 		grow bool
 	}{
-		{"nobody waits, though all else speaks for it", demand{stalled: time.Hour, hold: time.Hour, leastHold: time.Hour, queueBusy: time.Hour}, false},
+		{"nobody waits, though all else speaks for it", demand{stalled: time.Hour, leastHold: time.Hour, busy: time.Hour, sinceDial: time.Hour}, false},
 		{"more dials than waiters", demand{waiting: -1, conns: 1, stalled: time.Hour}, false},
 		{"no connection at all", demand{waiting: 1}, true},
 
@@ -32,13 +32,11 @@ func TestTheGrowthRule(t *testing.T) {
 		{"more connections drain it", demand{waiting: 8, conns: 3, dial: 30 * ms, leastHold: 31 * ms}, false},
 		{"four quick dials are 100 ms", demand{waiting: 8, conns: 2, dial: ms, leastHold: 25 * ms}, false},
 		{"and no more", demand{waiting: 8, conns: 2, dial: ms, leastHold: 26 * ms}, true},
-		{"a burst goes by the least hold", demand{waiting: 8, conns: 2, hold: time.Hour, leastHold: ms, queueBusy: time.Second - 1}, false},
+		{"a burst goes by the least hold", demand{waiting: 8, conns: 2, leastHold: ms, busy: time.Second - 1, sinceDial: time.Hour}, false},
 
-		{"load that drains in a dial", demand{waiting: 4, conns: 4, dial: 30 * ms, hold: 30 * ms, queueBusy: time.Second}, false},
-		{"load that takes longer", demand{waiting: 4, conns: 4, dial: 30 * ms, hold: 31 * ms, queueBusy: time.Second}, true},
-		{"it is no load before a second", demand{waiting: 4, conns: 4, dial: 30 * ms, hold: 31 * ms, leastHold: 31 * ms, queueBusy: time.Second - 1}, false},
-		{"a quick dial is 25 ms here too", demand{waiting: 4, conns: 4, dial: ms, hold: 25 * ms, queueBusy: time.Minute}, false},
-		{"load goes by the average hold", demand{waiting: 4, conns: 4, dial: ms, hold: 26 * ms, leastHold: ms, queueBusy: time.Minute}, true},
+		{"load", demand{waiting: 1, conns: 4, busy: time.Second, sinceDial: 100 * ms}, true},
+		{"it is no load before a second", demand{waiting: 1, conns: 4, busy: time.Second - 1, sinceDial: time.Hour}, false},
+		{"one at a time", demand{waiting: 1, conns: 4, busy: time.Minute, sinceDial: 100*ms - 1}, false},
 	} {
 		assert.Equal(t, c.grow, c.d.grow(), c.name)
 	}
