@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"time"
 
@@ -20,6 +21,7 @@ type flight struct {
 	l       *Lease        // the lane's own
 	group   []*waiter     // has boarded, and is to be sent
 	riders  []*waiter     // were sent, and have no answer yet
+	served  []*waiter     // have their answer, and are to be woken
 	coming  []segment     // what was sent, in this order
 	landing bool          // a lease waits: nobody boards any more
 	landed  bool          // the session guard was taken off, or that was tried
@@ -139,8 +141,15 @@ func (f *flight) run() (whole bool) {
 	f.send()
 	for {
 		for i := range f.coming {
+			if pc.Frontend().ReadBufferLen() == 0 {
+				// Whoever has an answer runs while the server makes more of them: fewer
+				// reads, and fuller. Worth a tenth of the throughput on loopback.
+				f.wake()
+				runtime.Gosched()
+			}
 			f.receive(&f.coming[i])
 		}
+		f.wake()
 		if f.lost != nil {
 			break
 		}
@@ -241,7 +250,15 @@ func (f *flight) receive(s *segment) {
 		r.outcome, r.result = outcomeLost, buffered{err: f.lost}
 	}
 	f.riders = f.riders[1:]
-	s.w.answer()
+	f.served = append(f.served, s.w)
+}
+
+// wake wakes those who have their answer.
+func (f *flight) wake() {
+	for _, w := range f.served {
+		w.answer()
+	}
+	f.served = f.served[:0]
 }
 
 // plan makes the segments of the group. Riders who have left, or are about to, do

@@ -147,6 +147,7 @@ func (l *Lease) finish(whole bool) {
 // strand ends the wait of all who have no answer. Those who were not sent ask
 // again; the others have lost their connection.
 func (f *flight) strand(err error) {
+	f.wake()
 	for _, w := range f.riders {
 		w.ride.outcome, w.ride.result = outcomeLost, buffered{err: err}
 		w.answer()
