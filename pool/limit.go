@@ -28,8 +28,8 @@ const (
 	// nothing idle, for that to be load rather than a burst: waiting goes on then, and
 	// is dearer than any dial. From there on the pool grows by one connection each
 	// growthStep, so that it can be seen whether there is still a queue.
-	sustained  = time.Second
-	growthStep = 100 * time.Millisecond
+	sustained  = 250 * time.Millisecond
+	growthStep = 50 * time.Millisecond
 
 	// stallTick is how often it is looked whether anything came free. A stall
 	// is counted in ticks, not read off the clock: when the whole process was

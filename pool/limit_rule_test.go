@@ -32,11 +32,11 @@ func TestTheGrowthRule(t *testing.T) {
 		{"more connections drain it", demand{waiting: 8, conns: 3, dial: 30 * ms, leastHold: 31 * ms}, false},
 		{"four quick dials are 100 ms", demand{waiting: 8, conns: 2, dial: ms, leastHold: 25 * ms}, false},
 		{"and no more", demand{waiting: 8, conns: 2, dial: ms, leastHold: 26 * ms}, true},
-		{"a burst goes by the least hold", demand{waiting: 8, conns: 2, leastHold: ms, busy: time.Second - 1, sinceDial: time.Hour}, false},
+		{"a burst goes by the least hold", demand{waiting: 8, conns: 2, leastHold: ms, busy: 250*ms - 1, sinceDial: time.Hour}, false},
 
-		{"load", demand{waiting: 1, conns: 4, busy: time.Second, sinceDial: 100 * ms}, true},
-		{"it is no load before a second", demand{waiting: 1, conns: 4, busy: time.Second - 1, sinceDial: time.Hour}, false},
-		{"one at a time", demand{waiting: 1, conns: 4, busy: time.Minute, sinceDial: 100*ms - 1}, false},
+		{"load", demand{waiting: 1, conns: 4, busy: 250 * ms, sinceDial: 50 * ms}, true},
+		{"it is no load before a quarter of a second", demand{waiting: 1, conns: 4, busy: 250*ms - 1, sinceDial: time.Hour}, false},
+		{"one at a time", demand{waiting: 1, conns: 4, busy: time.Minute, sinceDial: 50*ms - 1}, false},
 	} {
 		assert.Equal(t, c.grow, c.d.grow(), c.name)
 	}
