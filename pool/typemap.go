@@ -17,11 +17,14 @@ type typeMaps struct {
 	free []*rowTypes
 }
 
-// rowTypes is one copy, and from which of the connection's types its own were made.
+// rowTypes is one copy, and which of its types are its own.
 type rowTypes struct {
 	*pgtype.Map
-	from map[uint32]*pgtype.Type
+	adopted map[uint32]adopted
 }
+
+// adopted is a type with codecs of its own, if they have a state, and from what it was made.
+type adopted struct{ from, own *pgtype.Type }
 
 // take returns a copy that fits a row of fields, for the connection's owner.
 func (m *typeMaps) take(c *pgx.Conn, fields []pgconn.FieldDescription) *rowTypes {
@@ -44,7 +47,7 @@ func (m *typeMaps) get(src *pgtype.Map) *rowTypes {
 		return t
 	}
 	m.mu.Unlock()
-	return &rowTypes{Map: copyMap(src), from: map[uint32]*pgtype.Type{}}
+	return &rowTypes{Map: copyMap(src), adopted: map[uint32]adopted{}}
 }
 
 // copyMap copies what is registered, and the wrappers that Copy forgets. What stays
@@ -59,14 +62,14 @@ func copyMap(src *pgtype.Map) *pgtype.Map {
 // adopt makes src the type of oid, with codecs of its own, and so for the types inside
 // it: a value inside another is decoded by what the Map has for it.
 func (t *rowTypes) adopt(oid uint32, src *pgtype.Type) {
-	if t.from[oid] == src {
+	if a := t.adopted[oid]; a.from == src || a.own == src {
 		return
 	}
-	own := ownType(src)
+	own := t.ownType(src)
+	t.adopted[oid] = adopted{src, own}
 	if have, _ := t.TypeForOID(oid); have == own {
 		return
 	}
-	t.from[oid] = src
 	t.RegisterType(own)
 	switch c := src.Codec.(type) {
 	case *pgtype.ArrayCodec:
@@ -82,45 +85,52 @@ func (t *rowTypes) adopt(oid uint32, src *pgtype.Type) {
 	}
 }
 
-// ownType returns t with codecs of its own where codecs have a state: EnumCodec
-// caches what it decodes in a map. t itself if there is none.
-func ownType(t *pgtype.Type) *pgtype.Type {
-	own := *t
-	switch c := t.Codec.(type) {
-	case *pgtype.EnumCodec:
-		own.Codec = &pgtype.EnumCodec{}
-	case *pgtype.ArrayCodec:
-		e := ownType(c.ElementType)
-		if e == c.ElementType {
-			return t
-		}
-		own.Codec = &pgtype.ArrayCodec{ElementType: e}
-	case *pgtype.RangeCodec:
-		e := ownType(c.ElementType)
-		if e == c.ElementType {
-			return t
-		}
-		own.Codec = &pgtype.RangeCodec{ElementType: e}
-	case *pgtype.MultirangeCodec:
-		e := ownType(c.ElementType)
-		if e == c.ElementType {
-			return t
-		}
-		own.Codec = &pgtype.MultirangeCodec{ElementType: e}
-	case *pgtype.CompositeCodec:
-		fields, changed := slices.Clone(c.Fields), false
-		for i, f := range fields {
-			fields[i].Type = ownType(f.Type)
-			changed = changed || fields[i].Type != f.Type
-		}
-		if !changed {
-			return t
-		}
-		own.Codec = &pgtype.CompositeCodec{Fields: fields}
-	default:
-		return t
+// ownType returns src with codecs of its own where codecs have a state; src itself if
+// none has.
+func (t *rowTypes) ownType(src *pgtype.Type) *pgtype.Type {
+	c, ok := t.ownCodec(src.Codec)
+	if !ok {
+		return src
 	}
+	own := *src
+	own.Codec = c
 	return &own
+}
+
+// ownCodec returns a codec that does what src does, if src or one inside it has a state:
+// EnumCodec caches what it decodes in a Go map. What is inside a record is known only
+// from its value.
+func (t *rowTypes) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
+	switch c := src.(type) {
+	case *pgtype.EnumCodec:
+		return &pgtype.EnumCodec{}, true
+	case pgtype.RecordCodec, *pgtype.RecordCodec:
+		return recordCodec{types: t}, true
+	case *pgtype.ArrayCodec:
+		if e := t.ownType(c.ElementType); e != c.ElementType {
+			return &pgtype.ArrayCodec{ElementType: e, Delimiter: c.Delimiter}, true
+		}
+	case *pgtype.RangeCodec:
+		if e := t.ownType(c.ElementType); e != c.ElementType {
+			return &pgtype.RangeCodec{ElementType: e}, true
+		}
+	case *pgtype.MultirangeCodec:
+		if e := t.ownType(c.ElementType); e != c.ElementType {
+			return &pgtype.MultirangeCodec{ElementType: e}, true
+		}
+	case *pgtype.CompositeCodec:
+		fields := slices.Clone(c.Fields)
+		for i, f := range fields {
+			fields[i].Type = t.ownType(f.Type)
+			ok = ok || fields[i].Type != f.Type
+		}
+		return &pgtype.CompositeCodec{Fields: fields}, ok
+	case *pgtype.TextFormatOnlyCodec:
+		if own, ok = t.ownCodec(c.Codec); ok {
+			return &pgtype.TextFormatOnlyCodec{Codec: own}, true
+		}
+	}
+	return src, false
 }
 
 // give is called by anybody.
