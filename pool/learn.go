@@ -1,13 +1,12 @@
 package pool
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -50,12 +49,12 @@ func (c *conn) learn(l *Lease) {
 	defer func() { g.learned(l.st, d, why) }() // also when a hook of pgx's panics
 	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	defer cancel()
-	d, why = c.look(ctx, l.st, l.stArgs)
+	d, why = c.look(ctx, l.st)
 }
 
 // look returns the description of a statement that may ride, or why it may not,
 // or neither if that could not be found out.
-func (c *conn) look(ctx context.Context, st *statement, args []any) (*description, string) {
+func (c *conn) look(ctx context.Context, st *statement) (*description, string) {
 	pc := c.pg.PgConn()
 	if pc.ParameterStatus("standard_conforming_strings") != "on" {
 		return nil, aloneText // the scanner would read other strings than the server
@@ -86,11 +85,15 @@ func (c *conn) look(ctx context.Context, st *statement, args []any) (*descriptio
 			return nil, aloneArgs // how to encode it depends on what a copied Map has lost
 		}
 	}
-	plan, err := c.explain(ctx, d, st.sql, args)
-	if err != nil {
-		if pc.IsClosed() || ctx.Err() != nil {
-			return nil, ""
-		}
+	plan, err := c.explain(ctx, sd)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+	case pc.IsClosed() || ctx.Err() != nil || !errors.As(err, &pg):
+		return nil, ""
+	case pg.Code == "55P03" || pg.Code == "0A000" || pg.Code == "26000": // locked, or altered just now
+		return nil, ""
+	default:
 		return nil, aloneCalls
 	}
 	scan := sqltext.ScanPlan(plan)
@@ -119,24 +122,23 @@ func (c *conn) look(ctx context.Context, st *statement, args []any) (*descriptio
 	return d, ""
 }
 
-// explain returns the statement's plan for args. Planning runs what is not
-// volatile, so it is guarded like the statement itself on a lane.
-func (c *conn) explain(ctx context.Context, d *description, sql string, args []any) ([]string, error) {
-	t := c.p.lanes.mapFor(d)
-	var eqb pgx.ExtendedQueryBuilder
-	if err := eqb.Build(t.Map, d.StatementDescription, args); err != nil {
-		return nil, err
-	}
-	c.p.lanes.maps.give(t)
-	// The plan shows the arguments, and a newline in one would end its line.
-	for i, v := range eqb.ParamValues {
-		if eqb.ParamFormats[i] == pgx.TextFormatCode {
-			eqb.ParamValues[i] = bytes.ReplaceAll(v, []byte("\n"), []byte(" "))
-		}
+// generic has EXPLAIN EXECUTE show the plan for all arguments: not those parts are left
+// out of it that need not run for some, nor partitions. It is transaction-local.
+const generic = `select pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true),` +
+	` pg_catalog.set_config('enable_partition_pruning', 'off', true)`
+
+// explain returns the plan of the prepared statement sd. No arguments have a say: those of
+// one run would hide what others run. Planning runs what is not volatile, so it is
+// guarded like the statement itself on a lane.
+func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription) ([]string, error) {
+	sql := "explain (verbose, costs off) execute " + sd.Name
+	if n := len(sd.ParamOIDs); n > 0 {
+		sql += "(null" + strings.Repeat(", null", n-1) + ")"
 	}
 	pl := c.pg.PgConn().StartPipeline(ctx)
 	pl.SendQueryParams(c.lane.guard.local, nil, nil, nil, nil)
-	pl.SendQueryParams("explain (verbose, costs off) "+sql, eqb.ParamValues, d.ParamOIDs, eqb.ParamFormats, nil)
+	pl.SendQueryParams(generic, nil, nil, nil, nil)
+	pl.SendQueryParams(sql, nil, nil, nil, nil)
 	err := pl.Sync()
 	var lines []string
 	for err == nil {
@@ -144,7 +146,7 @@ func (c *conn) explain(ctx context.Context, d *description, sql string, args []a
 		v, err = pl.GetResults()
 		if rr, ok := v.(*pgconn.ResultReader); ok {
 			for rr.NextRow() {
-				if row := rr.Values(); len(row) == 1 { // the guard's has three
+				if row := rr.Values(); len(row) == 1 { // the settings' have more
 					lines = append(lines, string(row[0]))
 				}
 			}

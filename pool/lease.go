@@ -48,7 +48,6 @@ type Lease struct {
 	args    []any
 	ride    *ride         // nil: it goes alone
 	st      *statement    // what the catalog knows of it; nil: it was not asked
-	stArgs  []any         // as pgx's rewriters left them
 	took    time.Duration // alone, without an error; 0: not known
 }
 

@@ -101,7 +101,7 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	}
 	g := p.lanes.catalog
 	st := g.find(sql)
-	l.st, l.stArgs = st, args
+	l.st = st
 	desc, expect, why := g.mayRide(st)
 	if why != "" {
 		return nil, why

@@ -15,7 +15,10 @@ import (
 //     lock (LockRows), or run code of others (Foreign Scan, Custom Scan); nor a node on a temporary table, which only
 //     one session has;
 //   - the head of a part: CTE, InitPlan, SubPlan, JIT, Planning;
-//   - a property that is known, in whose expressions functions are looked for as [Scan] does it.
+//   - a property that is known, in whose expressions functions are looked for as [Scan] does it. Not among them is
+//     Subplans Removed, which says that the plan has parts that it does not show.
+//
+// What holds for other arguments must not hang on those of one run: the plan should be a generic one.
 //
 // A string with a newline makes two lines of one, of which neither is understood.
 func ScanPlan(lines []string) Statement {
@@ -104,7 +107,7 @@ var part = regexp.MustCompile(`^(?:CTE .+|(?:InitPlan|SubPlan) \d+(?: \(returns 
 // facts are the properties that hold no expression.
 var facts = []string{
 	"Workers Planned", "Workers Launched", "Single Copy", "Inner Unique", "Params Evaluated", "Cache Mode",
-	"Subplans Removed", "Planned Partitions", "Disabled", "Query Identifier", "Settings", "Functions", "Options",
+	"Planned Partitions", "Disabled", "Query Identifier", "Settings", "Functions", "Options",
 	"Planning Time", "Buffers", "Memory",
 }
 
