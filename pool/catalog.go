@@ -43,6 +43,7 @@ type statement struct {
 
 	// guarded by catalog.mu
 	verdict verdict
+	again   bool         // it was wanted more than once
 	why     string       // it goes alone
 	desc    *description // nil until it is known to be harmless
 	took    average      // on the server
@@ -83,8 +84,10 @@ func (g *catalog) find(sql string) *statement {
 	g.mu.Lock()
 	if e, ok := g.bySQL[sql]; ok {
 		g.used.MoveToFront(e)
+		s := e.Value.(*statement)
+		s.again = true
 		g.mu.Unlock()
-		return e.Value.(*statement)
+		return s
 	}
 	g.mu.Unlock()
 
@@ -98,7 +101,9 @@ func (g *catalog) find(sql string) *statement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if e, ok := g.bySQL[sql]; ok { // somebody else was quicker
-		return e.Value.(*statement)
+		s = e.Value.(*statement)
+		s.again = true
+		return s
 	}
 	g.bySQL[sql] = g.used.PushFront(s)
 	if g.used.Len() > catalogSize {
@@ -126,11 +131,13 @@ func (g *catalog) mayRide(s *statement) (d *description, expect time.Duration, w
 	return s.desc, s.took.d, ""
 }
 
-// learn claims the one look that s gets.
+// learn claims the one look that s gets. When there are more texts than the catalog
+// has room for, most of them may never come again, and a look costs more than a run:
+// then it is for those that have.
 func (g *catalog) learn(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s.verdict != unknown {
+	if s.verdict != unknown || !s.again && g.used.Len() == catalogSize {
 		return false
 	}
 	s.verdict = learning

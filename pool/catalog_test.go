@@ -21,6 +21,20 @@ func TestTheCatalogForgetsWhatWasNotWantedForLongest(t *testing.T) {
 	assert.NotContains(t, g.bySQL, "select 1")
 }
 
+// With more texts than there is room for, a look is for those that come again.
+func TestTheCatalogLooksAtWhatComesAgain(t *testing.T) {
+	t.Parallel()
+	g := newCatalog()
+	for i := range catalogSize - 1 {
+		assert.True(t, g.learn(g.find(fmt.Sprintf("select %d", i))))
+	}
+	s := g.find("select 'one more'")
+	assert.False(t, g.learn(s))
+	assert.Same(t, s, g.find("select 'one more'"))
+	assert.True(t, g.learn(s))
+	assert.False(t, g.learn(s), "once")
+}
+
 func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()

@@ -50,13 +50,35 @@ func (c *conn) learn(l *Lease) {
 	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	defer cancel()
 	d, why = c.look(ctx, l.st)
+	if s, ok := c.lane.prepared[l.st]; ok && d == nil {
+		c.lane.forget(s)
+	}
+	if len(c.lane.surplus) >= maxSurplus {
+		c.dropSurplus(ctx)
+	}
+}
+
+// maxSurplus is how many prepared statements a connection has too many before they are
+// dropped without a flight: where texts are many, there may be none.
+const maxSurplus = 32
+
+// dropSurplus drops, on the server, what the lane has no use for any more.
+func (c *conn) dropSurplus(ctx context.Context) {
+	pl := c.pg.PgConn().StartPipeline(ctx)
+	for _, name := range c.lane.surplus {
+		pl.SendDeallocate(name)
+	}
+	_ = pl.Sync()
+	if pl.Close() == nil { // reads the answers
+		c.lane.surplus = c.lane.surplus[:0]
+	}
 }
 
 // look returns the description of a statement that may ride, or why it may not,
 // or neither if that could not be found out.
 func (c *conn) look(ctx context.Context, st *statement) (*description, string) {
 	pc := c.pg.PgConn()
-	if pc.ParameterStatus("standard_conforming_strings") != "on" {
+	if pc.ParameterStatus("standard_conforming_strings") != "on" || pc.ParameterStatus("client_encoding") != "UTF8" {
 		return nil, aloneText // the scanner would read other strings than the server
 	}
 	for _, f := range st.functions {

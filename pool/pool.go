@@ -119,8 +119,8 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 // connFor gives l a connection that is fit, or has it ride.
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	// As many tries as pgxpool makes: in the worst case every connection there
-	// is turns out to be dead, and the one after that is new.
-	for try := range p.cfg.MaxConns + 1 {
+	// is turns out to be dead, and the one after that is new. And one to ride.
+	for try := range p.cfg.MaxConns + 2 {
 		c, err := p.adm.acquire(ctx, l, try > 0)
 		switch {
 		case err != nil:
