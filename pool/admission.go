@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // admission decides who gets a connection, in which order, and when one more is
@@ -146,6 +148,11 @@ func (a *admission) put(c *conn) {
 	if a.closed {
 		a.mu.Unlock()
 		c.retire()
+		return
+	}
+	if a.queue.len == 0 && c.wire != nil && c.wire.isArmed() { // nobody whose flight the reset could join
+		a.mu.Unlock()
+		c.wash(residue{trace: sqltext.AnyTrace})
 		return
 	}
 	f := a.serveLocked(c, now)

@@ -16,6 +16,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		return errBatch{err: err}
 	}
 	defer l.leave()
+	l.noteBatch(ctx, b)
 	w := &batch{l: l, own: own}
 	w.BatchResults = c.SendBatch(ctx, w.watch(b))
 	l.opened(w)

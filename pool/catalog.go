@@ -43,18 +43,21 @@ type statement struct {
 
 	// guarded by catalog.mu
 	verdict verdict
-	again   bool         // it was wanted more than once
-	why     string       // it goes alone
-	desc    *description // nil until it is known to be harmless
-	took    average      // on the server
-	size    int          // of its results in bytes, a moving average
+	trace   sqltext.Trace // what it leaves in its session
+	asks    bool          // a look will tell; until then it is taken to leave anything
+	looking bool          // it is being looked at
+	tries   int           // looks that told nothing
+	again   bool          // it was wanted more than once
+	why     string        // it goes alone
+	desc    *description  // nil until it is known to be harmless
+	took    average       // on the server
+	size    int           // of its results in bytes, a moving average
 }
 
 type verdict uint8
 
 const (
 	unknown  verdict = iota // the next one that goes alone is looked at
-	learning                // it is being looked at
 	harmless                // may ride, if it is also short
 	alone                   // for good, as long as the catalog knows it
 )
@@ -92,6 +95,7 @@ func (g *catalog) find(sql string) *statement {
 	g.mu.Unlock()
 
 	s := &statement{sql: sql}
+	s.trace, s.asks, s.functions = sqltext.Session(sql)
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.verdict, s.why = alone, aloneText
 	} else {
@@ -131,32 +135,66 @@ func (g *catalog) mayRide(s *statement) (d *description, expect time.Duration, w
 	return s.desc, s.took.d, ""
 }
 
+// traces returns what s leaves in its session, as far as is known, and whether it is
+// worth a look to know more.
+func (g *catalog) traces(s *statement) (trace sqltext.Trace, look bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.asks {
+		return sqltext.AnyTrace, s.again && !s.looking
+	}
+	return s.trace, false
+}
+
 // learn claims the one look that s gets. When there are more texts than the catalog
 // has room for, most of them may never come again, and a look costs more than a run:
 // then it is for those that have.
 func (g *catalog) learn(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s.verdict != unknown || !s.again && g.used.Len() == catalogSize {
+	if s.looking || s.verdict != unknown && !s.asks || !s.again && g.used.Len() == catalogSize {
 		return false
 	}
-	s.verdict = learning
+	s.looking = true
 	return true
 }
 
-// learned ends a look: s may ride, described as d, or goes alone because of why.
-// With neither, the next look decides.
-func (g *catalog) learned(s *statement, d *description, why string) {
+// maxTries is how many looks may tell nothing, because the table is locked say, or gone.
+const maxTries = 3
+
+// finding is what a look at a statement has found out.
+type finding struct {
+	desc   *description  // of one that may ride
+	why    string        // of one that goes alone, for good
+	trace  sqltext.Trace // what it leaves in its session
+	traced bool          // trace is known
+}
+
+// learned ends a look. With neither a description nor a reason to go alone, the next look
+// decides about that.
+func (g *catalog) learned(s *statement, f finding) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	s.looking = false
 	switch {
-	case d != nil:
-		s.verdict, s.desc = harmless, d
-	case why != "":
-		s.verdict, s.why = alone, why
-	default:
-		s.verdict = unknown
+	case s.verdict != unknown:
+	case f.desc != nil:
+		s.verdict, s.desc = harmless, f.desc
+	case f.why != "":
+		s.verdict, s.why = alone, f.why
 	}
+	if s.tries++; f.traced {
+		s.trace, s.asks = f.trace, false
+	} else if s.asks && s.tries >= maxTries {
+		s.trace, s.asks = sqltext.AnyTrace, false
+	}
+}
+
+// isUnknown says whether s may yet turn out to be one that rides.
+func (g *catalog) isUnknown(s *statement) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return s.verdict == unknown
 }
 
 // refuse has s go alone from now on.
@@ -164,6 +202,7 @@ func (g *catalog) refuse(s *statement, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.verdict, s.why, s.desc = alone, why, nil
+	s.trace, s.asks = sqltext.AnyTrace, false
 }
 
 // forget has s looked at again, unless somebody has done that since d.

@@ -39,7 +39,7 @@ func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()
 	s := g.find("select 1")
-	g.learned(s, &description{}, "")
+	g.learned(s, finding{desc: &description{}, why: ""})
 	g.observe(s, 15*time.Millisecond, 10)
 	_, _, why := g.mayRide(s)
 	assert.Empty(t, why)
@@ -62,7 +62,7 @@ func TestALargeResultIsRemembered(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()
 	s := g.find("select 1")
-	g.learned(s, &description{}, "")
+	g.learned(s, finding{desc: &description{}, why: ""})
 	for range 50 {
 		g.observe(s, 0, 1000)
 	}

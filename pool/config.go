@@ -105,8 +105,13 @@ type Config struct {
 	// LaneFunctions are functions, "name" or "schema.name", that reads may call
 	// and still ride: they must have no effect but their result. Built-in
 	// functions that are not volatile need not be named. Without a schema the name
-	// counts in each. Defaults to none.
+	// counts in each. To Isolation, too, they leave nothing behind. Defaults to none.
 	LaneFunctions []string
+
+	// Isolation says whether what an invocation leaves behind in a session is taken
+	// away before the next one gets the connection. Behind a pooler in transaction
+	// mode turn it off: the session is not this pool's. Defaults to IsolationAuto.
+	Isolation Isolation
 
 	// NoRerun has a read fail that was under way on a lane whose connection was
 	// lost. Otherwise it runs once more, alone: it had no effect.
@@ -150,6 +155,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
 	setDefault(&d.Lanes, LanesAuto)
+	setDefault(&d.Isolation, IsolationAuto)
 	setDefault(&d.Tracer, px.ConnConfig.Tracer)
 	setDefault(&d.Logger, slog.Default())
 	if d.PingTimeout < 0 {
@@ -205,6 +211,11 @@ func (c *Config) validate() error {
 	case LanesAuto, LanesShadow, LanesOff:
 	default:
 		fault("Lanes", fmt.Sprintf("%q", c.Lanes), `"auto", "shadow" or "off"`)
+	}
+	switch c.Isolation {
+	case IsolationAuto, IsolationOff:
+	default:
+		fault("Isolation", fmt.Sprintf("%q", c.Isolation), `"auto" or "off"`)
 	}
 	for i, f := range c.LaneFunctions {
 		if !validFunction(f) {

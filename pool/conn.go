@@ -44,9 +44,12 @@ type conn struct {
 	since   time.Time     // idle since, or lent since
 	idleFor time.Duration // how long it had been idle when it was lent
 
-	maps typeMaps
-	wire *wire
-	lane *lane // nil: no flights on this one
+	maps    typeMaps
+	wire    *wire
+	said    []byte // by AfterConnect, while it is being dialed
+	session *session
+	residue residue // of its users, since it was reset; the owner's
+	lane    *lane   // nil: no flights on this one
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
@@ -114,7 +117,7 @@ func (c *conn) keep() {
 	pc := c.pg.PgConn()
 	switch {
 	case c.clean():
-		c.p.adm.put(c)
+		c.handOn()
 	case pc.IsClosed() || pc.IsBusy() || c.expired():
 		c.retire()
 	default:

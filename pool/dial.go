@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"time"
@@ -39,11 +40,33 @@ func (p *Pool) dial() {
 				c.expires = c.expires.Add(rand.N(j))
 			}
 		}
-		if p.rides && c.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-			c.openLane(p.ctx)
+		if err := c.open(p.ctx); err != nil {
+			_ = c.pg.Close(p.ctx)
+			c.px.Release()
+			p.failed(err, start)
+			return
 		}
 		p.adm.dialed(c, time.Since(start))
 	})
+}
+
+// open makes c, which has been dialed, fit for what the pool does with it. It costs a
+// round trip, or two if there is an AfterConnect.
+func (c *conn) open(ctx context.Context) (err error) {
+	rides := c.p.rides && c.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
+	if !rides && c.p.cfg.Isolation == IsolationOff {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
+	defer cancel()
+	if c.session, err = readSession(ctx, c.pg, c.said); err != nil {
+		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
+	}
+	c.said = nil
+	if rides {
+		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared)}
+	}
+	return nil
 }
 
 // failed logs a failed dial: the caller that hears of it may be none, if there
@@ -65,7 +88,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
 		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
 	}
-	px.AfterConnect = timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect))
+	px.AfterConnect = p.listening(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect)))
 	if c.Plain {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
 		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
@@ -106,6 +129,20 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		return nil
 	}
 	return px
+}
+
+// listening has the conn that is being dialed remember what AfterConnect has sent.
+func (p *Pool) listening(after func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
+	if after == nil || p.cfg.Plain || p.cfg.Isolation == IsolationOff {
+		return after
+	}
+	return func(ctx context.Context, c *pgx.Conn) (err error) {
+		said, err := overheard(c, func() error { return after(ctx, c) })
+		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
+			dialing.said = said
+		}
+		return err
+	}
 }
 
 // dialingKey is where BeforeConnect finds the conn that is being dialed.

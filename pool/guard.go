@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"context"
 	"strconv"
 	"strings"
 	"time"
@@ -33,31 +32,21 @@ const (
 	laneLockTimeout      = 50 * time.Millisecond
 )
 
-// ownSettings reads what the guard changes, as AfterConnect has left it.
-const ownSettings = `select pg_catalog.current_setting('default_transaction_read_only'),` +
-	` pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')`
-
-// newGuard makes the guard of a new connection. It costs a round trip of the dial.
-func newGuard(ctx context.Context, c *conn) (*guard, error) {
-	r := c.pg.PgConn().ExecParams(ctx, ownSettings, nil, nil, nil, nil).Read()
-	if r.Err != nil {
-		return nil, r.Err
-	}
-	own := r.Rows[0]
-	readOnly, statement, lock := string(own[0]), string(own[1]), string(own[2])
+// newGuard makes the guard of a connection whose session is s.
+func newGuard(s *session) *guard {
 	set := func(local bool, readOnlyName, readOnly, statement, lock string) string {
 		l := strconv.FormatBool(local)
 		return "select pg_catalog.set_config('" + readOnlyName + "', '" + readOnly + "', " + l + ")," +
 			" pg_catalog.set_config('statement_timeout', '" + statement + "', " + l + ")," +
 			" pg_catalog.set_config('lock_timeout', '" + lock + "', " + l + ")"
 	}
-	s, k := atMost(statement, laneStatementTimeout), atMost(lock, laneLockTimeout)
+	statement, lock := atMost(s.statementTimeout, laneStatementTimeout), atMost(s.lockTimeout, laneLockTimeout)
 	return &guard{
-		local:    set(true, "transaction_read_only", "on", s, k),
-		on:       set(false, "default_transaction_read_only", "on", s, k),
-		off:      set(false, "default_transaction_read_only", readOnly, statement, lock),
-		readOnly: readOnly,
-	}, nil
+		local:    set(true, "transaction_read_only", "on", statement, lock),
+		on:       set(false, "default_transaction_read_only", "on", statement, lock),
+		off:      set(false, "default_transaction_read_only", s.readOnly, s.statementTimeout, s.lockTimeout),
+		readOnly: s.readOnly,
+	}
 }
 
 // atMost is a timeout of the server's, or bound if that is shorter. "0" is none.

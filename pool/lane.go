@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"strconv"
 
@@ -42,19 +41,6 @@ type prepared struct {
 	sent bool         // its Parse was sent, and did not fail
 	desc *description // what this connection's own agrees with; nil: not yet read
 	sd   *pgconn.StatementDescription
-}
-
-// openLane makes c fit for flights, as a part of its dial. If that fails c goes
-// without: what is wrong with it will show.
-func (c *conn) openLane(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
-	defer cancel()
-	g, err := newGuard(ctx, c)
-	if err != nil {
-		c.p.log.Warn("lmipool: a connection cannot be shared by reads", "error", err)
-		return
-	}
-	c.lane = &lane{guard: g, prepared: make(map[any]*prepared)}
 }
 
 // find returns key's statement, which may still have to be sent.
@@ -105,7 +91,7 @@ func (p *Pool) fly(f *flight) {
 		if ok && err == nil {
 			err = l.start(c)
 		}
-		if ok && err == nil && !c.lane.guard.intact(c) { // a lease has left it so
+		if ok && err == nil && !c.wire.isArmed() && !c.lane.guard.intact(c) { // a lease has left it so
 			p.log.Warn("lmipool: default_transaction_read_only is not what AfterConnect left; the connection is closed")
 			f.strand(nil)
 			done = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,27 +31,29 @@ and (p.provolatile operator(pg_catalog.=) 'v' or not exists (select from pg_cata
 limit 1`
 
 // leased is called with the end of a lease whose statement went alone while others
-// waited. It notes how long the statement took, and says whether it is to be
-// looked at on the same connection, which is in nobody's way now.
-func (n *lanes) leased(l *Lease) bool {
+// waited. It notes how long the statement took, and has it looked at if it is new.
+func (n *lanes) leased(l *Lease) {
 	if l.st == nil || l.took <= 0 {
-		return false
+		return
 	}
 	n.catalog.observe(l.st, l.took-l.p.adm.leastRoundTrip(), -1)
-	return l.c.lane != nil && l.c.clean() && n.catalog.learn(l.st)
+	if l.c.lane != nil && n.catalog.isUnknown(l.st) && !slices.Contains(l.residue.unsure, l.st) {
+		l.residue.unsure = append(l.residue.unsure, l.st)
+	}
 }
 
-// learn looks at l's statement on the connection that has just run it: what it
-// takes and returns, and by its plan what it calls.
-func (c *conn) learn(l *Lease) {
-	g := c.p.lanes.catalog
-	var d *description
-	why := ""
-	defer func() { g.learned(l.st, d, why) }() // also when a hook of pgx's panics
+// learn looks at st on a connection that is nobody's just now and whose session is
+// clean: may it ride, and does it leave anything behind?
+func (c *conn) learn(st *statement) {
+	var f finding
+	defer func() { c.p.lanes.catalog.learned(st, f) }() // also when a hook of pgx's panics
 	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	defer cancel()
-	d, why = c.look(ctx, l.st)
-	if s, ok := c.lane.prepared[l.st]; ok && d == nil {
+	f = c.look(ctx, st)
+	if c.lane == nil {
+		return
+	}
+	if s, ok := c.lane.prepared[st]; ok && f.desc == nil {
 		c.lane.forget(s)
 	}
 	if len(c.lane.surplus) >= maxSurplus {
@@ -74,31 +77,92 @@ func (c *conn) dropSurplus(ctx context.Context) {
 	}
 }
 
-// look returns the description of a statement that may ride, or why it may not,
-// or neither if that could not be found out.
-func (c *conn) look(ctx context.Context, st *statement) (*description, string) {
+// look finds out about st what its text does not say.
+func (c *conn) look(ctx context.Context, st *statement) (f finding) {
 	pc := c.pg.PgConn()
 	if pc.ParameterStatus("standard_conforming_strings") != "on" || pc.ParameterStatus("client_encoding") != "UTF8" {
-		return nil, aloneText // the scanner would read other strings than the server
+		// the scanner would read other strings than the server
+		return finding{why: aloneText, trace: sqltext.AnyTrace, traced: true}
 	}
-	for _, f := range st.functions {
-		if !c.p.lanes.allows(f) && !builtIn(f) {
-			return nil, aloneCalls
+	rides := c.lane != nil && c.p.lanes.catalog.isUnknown(st)
+	if rides && !c.p.lanes.harmless(st.functions) {
+		f.why, rides = aloneCalls, false
+	}
+	sd, drop, err := c.prepareFor(ctx, st, rides)
+	if err != nil {
+		return f
+	}
+	defer drop()
+	if rides {
+		f.desc, f.why = c.describeRide(st, sd)
+	}
+	plan, err := c.explain(ctx, sd)
+	var pg *pgconn.PgError
+	if err != nil {
+		f.desc = nil
+		if errors.As(err, &pg) && !pc.IsClosed() && ctx.Err() == nil && f.why == "" &&
+			pg.Code != "55P03" && pg.Code != "0A000" && pg.Code != "26000" { // not locked, or altered just now
+			f.why = aloneCalls
 		}
+		return f
+	}
+	scan, written := sqltext.ScanWrite(plan)
+	if reads := sqltext.ScanPlan(plan); reads.Refused != "" || !c.p.lanes.harmless(reads.Functions) {
+		if f.desc = nil; f.why == "" {
+			f.why = aloneCalls
+		}
+	}
+	f.trace, f.traced = sqltext.AnyTrace, true
+	if scan.Refused != "" {
+		return f
+	}
+	functions := append(scan.Functions, st.functions...)
+	shadowed, err := c.shadowed(ctx, functions)
+	if err != nil {
+		return finding{}
+	}
+	if shadowed {
+		if f.desc = nil; f.why == "" {
+			f.why = aloneCalls
+		}
+		return f
+	}
+	if hidden, err := c.writesMore(ctx, written); err != nil || hidden {
+		return f
+	}
+	f.trace = sqltext.NoTrace
+	for _, fn := range functions {
+		if !c.p.lanes.allows(fn) {
+			f.trace = max(f.trace, fn.Trace())
+		}
+	}
+	return f
+}
+
+// prepareFor prepares st: under the name that a lane will use if it may ride, else for the
+// look only, and then drop drops it.
+func (c *conn) prepareFor(ctx context.Context, st *statement, rides bool) (sd *pgconn.StatementDescription, drop func(), err error) {
+	pc := c.pg.PgConn()
+	if !rides {
+		const name = "lmipool_look"
+		sd, err = pc.Prepare(ctx, name, st.sql, nil)
+		return sd, func() { _ = pc.Deallocate(ctx, name) }, err
 	}
 	s := c.lane.find(st, nil)
 	if s.sent { // from before it was forgotten
 		c.lane.forget(s)
 		s = c.lane.find(st, nil)
 	}
-	sd, err := pc.Prepare(ctx, s.name, st.sql, nil)
-	if err != nil {
+	if sd, err = pc.Prepare(ctx, s.name, st.sql, nil); err != nil {
 		c.lane.forget(s)
-		return nil, ""
+		return nil, nil, err
 	}
-	s.sent = true
-	d := c.p.lanes.describe(c.pg, sd)
-	s.sd, s.desc = sd, d
+	s.sent, s.sd = true, sd
+	return sd, func() {}, nil
+}
+
+// describeRide describes st for lanes, unless it goes alone because of why.
+func (c *conn) describeRide(st *statement, sd *pgconn.StatementDescription) (d *description, why string) {
 	if len(sd.Fields) == 0 {
 		return nil, aloneText
 	}
@@ -107,41 +171,51 @@ func (c *conn) look(ctx context.Context, st *statement) (*description, string) {
 			return nil, aloneArgs // how to encode it depends on what a copied Map has lost
 		}
 	}
-	plan, err := c.explain(ctx, sd)
-	var pg *pgconn.PgError
-	switch {
-	case err == nil:
-	case pc.IsClosed() || ctx.Err() != nil || !errors.As(err, &pg):
-		return nil, ""
-	case pg.Code == "55P03" || pg.Code == "0A000" || pg.Code == "26000": // locked, or altered just now
-		return nil, ""
-	default:
-		return nil, aloneCalls
-	}
-	scan := sqltext.ScanPlan(plan)
-	if scan.Refused != "" {
-		return nil, aloneCalls
-	}
-	var ours []string // PostgreSQL's own, if nobody has put something in front
-	for _, f := range append(scan.Functions, st.functions...) {
-		switch {
-		case c.p.lanes.allows(f):
-		case !builtIn(f):
-			return nil, aloneCalls
-		case f.Schema == "":
+	d = c.p.lanes.describe(c.pg, sd)
+	c.lane.prepared[st].desc = d
+	return d, ""
+}
+
+// shadowed reports whether somebody has put a function of his own in front of one that is
+// named without schema and taken for PostgreSQL's.
+func (c *conn) shadowed(ctx context.Context, functions []sqltext.Function) (bool, error) {
+	var ours []string
+	for _, f := range functions {
+		if f.Schema == "" && !c.p.lanes.allows(f) && f.Trace() < sqltext.AnyTrace {
 			ours = append(ours, f.Name)
 		}
 	}
-	if len(ours) > 0 {
-		r := pc.ExecParams(ctx, shadows, [][]byte{textArray(ours)}, []uint32{pgtype.TextArrayOID}, nil, nil).Read()
-		if r.Err != nil {
-			return nil, ""
-		}
-		if len(r.Rows) > 0 {
-			return nil, aloneCalls
-		}
+	if len(ours) == 0 {
+		return false, nil
 	}
-	return d, ""
+	r := c.pg.PgConn().ExecParams(ctx, shadows, [][]byte{textArray(ours)}, []uint32{pgtype.TextArrayOID}, nil, nil).Read()
+	return len(r.Rows) > 0, r.Err
+}
+
+// more finds out whether writing to some tables runs what no plan shows: triggers, and
+// functions of the user's own in constraints, columns, indexes and policies; of partitions
+// and of tables that foreign keys lead to, too.
+const more = `with recursive hit(oid) as (
+	select pg_catalog.to_regclass(n)::pg_catalog.oid from unnest($1::pg_catalog.text[]) n
+	union select x.oid from hit h cross join lateral (
+		select c.conrelid from pg_catalog.pg_constraint c where c.confrelid operator(pg_catalog.=) h.oid and c.contype operator(pg_catalog.=) 'f'
+			and (c.confdeltype operator(pg_catalog.=) any ('{c,n,d}') or c.confupdtype operator(pg_catalog.=) any ('{c,n,d}'))
+		union all select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent operator(pg_catalog.=) h.oid) x(oid))
+select 1 where exists(select from hit where oid is null)
+or exists(select from pg_catalog.pg_trigger t, hit h where t.tgrelid operator(pg_catalog.=) h.oid and not t.tgisinternal)
+or exists(select from pg_catalog.pg_depend d where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+	and (d.classid, d.objid) operator(pg_catalog.=) any (
+		select 'pg_catalog.pg_constraint'::pg_catalog.regclass::pg_catalog.oid, c.oid from pg_catalog.pg_constraint c, hit h where c.conrelid operator(pg_catalog.=) h.oid
+		union all select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, a.oid from pg_catalog.pg_attrdef a, hit h where a.adrelid operator(pg_catalog.=) h.oid
+		union all select 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid from pg_catalog.pg_index i, hit h where i.indrelid operator(pg_catalog.=) h.oid
+		union all select 'pg_catalog.pg_policy'::pg_catalog.regclass, p.oid from pg_catalog.pg_policy p, hit h where p.polrelid operator(pg_catalog.=) h.oid))`
+
+func (c *conn) writesMore(ctx context.Context, tables []string) (bool, error) {
+	if len(tables) == 0 {
+		return false, nil
+	}
+	r := c.pg.PgConn().ExecParams(ctx, more, [][]byte{textArray(tables)}, []uint32{pgtype.TextArrayOID}, nil, nil).Read()
+	return len(r.Rows) > 0, r.Err
 }
 
 // generic has EXPLAIN EXECUTE show the plan for all arguments: not those parts are left
@@ -158,7 +232,7 @@ func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription) ([]
 		sql += "(null" + strings.Repeat(", null", n-1) + ")"
 	}
 	pl := c.pg.PgConn().StartPipeline(ctx)
-	pl.SendQueryParams(c.lane.guard.local, nil, nil, nil, nil)
+	pl.SendQueryParams(newGuard(c.session).local, nil, nil, nil, nil)
 	pl.SendQueryParams(generic, nil, nil, nil, nil)
 	pl.SendQueryParams(sql, nil, nil, nil, nil)
 	err := pl.Sync()
@@ -184,9 +258,15 @@ func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription) ([]
 	return lines, err
 }
 
-// builtIn reports whether f, if it is PostgreSQL's own, does nothing but return.
-func builtIn(f sqltext.Function) bool {
-	return (f.Schema == "" || f.Schema == "pg_catalog") && sqltext.Harmless(f.Name)
+// harmless reports whether all of functions have no effect but their result: PostgreSQL's
+// own that are known for that, if nobody has put others in front, and the user's word.
+func (n *lanes) harmless(functions []sqltext.Function) bool {
+	for _, f := range functions {
+		if !n.allows(f) && !f.Harmless() {
+			return false
+		}
+	}
+	return true
 }
 
 // textArray is names as text[] in text format.

@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // graceToLeave is how long a call that is still running when its invocation
@@ -40,6 +42,8 @@ type Lease struct {
 	raw      bool          // the user has, or may have, the *pgx.Conn itself
 	since    time.Time     // when the connection was got
 	sql      string        // what it does or did last
+
+	residue residue // what it leaves behind in the session; the caller's that is inside
 
 	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
 
@@ -215,17 +219,16 @@ func (l *Lease) end(why leaseState) bool {
 	}
 	if raw {
 		l.c.maps.forget()
+		l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.AnyTrace), true
 	}
 	switch {
 	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
 		l.c.sever()
-	case quiet && why == leaseReleased && l.p.lanes.leased(l):
-		l.p.adm.retain(l.c)
-		l.p.background("learn", func() {
-			defer l.c.giveBack()
-			l.c.learn(l)
-		})
 	case quiet:
+		if why == leaseReleased {
+			l.p.lanes.leased(l)
+		}
+		l.c.soiled(l.residue)
 		l.c.giveBack()
 	default:
 		l.p.adm.retain(l.c)
@@ -267,6 +270,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 		}
 	}
 	clean = true
+	l.c.soiled(l.residue)
 	l.c.giveBack()
 }
 
@@ -317,9 +321,10 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 		return pgconn.CommandTag{}, err
 	}
 	defer l.leave()
+	l.note(ctx, sql, args)
 	tag, err := c.Exec(ctx, sql, args...)
 	l.answered(err)
-	return tag, err
+	return tag, l.c.judge(err)
 }
 
 // Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.
@@ -357,6 +362,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 		return 0, err
 	}
 	defer l.leave()
+	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace) // of triggers
 	return c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
 }
 

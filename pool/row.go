@@ -19,6 +19,7 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any) *row {
 		return &row{err: err}
 	}
 	defer l.leave()
+	l.note(ctx, sql, args)
 	r, err := c.Query(ctx, sql, args...)
 	w := readRow(r, err, l.c)
 	l.answered(w.err)
@@ -29,7 +30,7 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any) *row {
 // closes r.
 func readRow(r pgx.Rows, err error, c *conn) *row {
 	if err != nil {
-		return &row{err: err}
+		return &row{err: c.judge(err)}
 	}
 	w := &row{maps: &c.maps}
 	if r.Next() {
@@ -38,7 +39,7 @@ func readRow(r pgx.Rows, err error, c *conn) *row {
 		w.types = c.maps.take(c.pg, w.fields)
 	}
 	r.Close() // reads and drops the other rows; an error among them is the row's
-	w.tag, w.err = r.CommandTag(), r.Err()
+	w.tag, w.err = r.CommandTag(), c.judge(r.Err())
 	return w
 }
 

@@ -17,6 +17,7 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 		return errRows{err: err}, err
 	}
 	defer l.leave()
+	l.note(ctx, sql, args)
 	r, err := c.Query(ctx, sql, args...)
 	if !own {
 		return l.openRows(r, err, nil)
@@ -28,6 +29,7 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 // the lease is the result's own; it runs the Query once more.
 func (l *Lease) openRows(r pgx.Rows, err error, again func() (pgx.Rows, error)) (pgx.Rows, error) {
 	if err != nil {
+		err = l.c.judge(err)
 		return errRows{err: err}, err
 	}
 	w := &rows{l: l, r: r, own: again != nil, again: again}
@@ -79,7 +81,7 @@ func (r *rows) enter() bool {
 func (r *rows) finish() {
 	r.r.Close()
 	r.done = true
-	r.err = r.r.Err()
+	r.err = r.l.c.judge(r.r.Err())
 	r.tag = r.r.CommandTag()
 	r.fields = slices.Clone(r.r.FieldDescriptions())
 	r.l.answered(r.err)

@@ -30,6 +30,8 @@ type counts struct {
 	idleDestroy      int64
 	leaks            int64
 	panics           int64
+	resets           int64
+	unclean          int64
 }
 
 // count adds one to a counter of a.counts.
@@ -137,6 +139,14 @@ func (s *Stat) DetachedCount() int64 { return s.detached }
 // PanicCount is how many panics of hooks and of the pool's own goroutines were
 // caught.
 func (s *Stat) PanicCount() int64 { return s.counts.panics }
+
+// ResetCount is how many sessions were reset, because a user had left something in them
+// or may have; see [IsolationAuto].
+func (s *Stat) ResetCount() int64 { return s.counts.resets }
+
+// UncleanDestroyCount is how many connections were closed because no reset takes away what
+// was left in their session, or because the reset failed.
+func (s *Stat) UncleanDestroyCount() int64 { return s.counts.unclean }
 
 // DialTime is the moving average of a dial, HoldTime that of how long a
 // connection is out: the two measurements of the growth rule.

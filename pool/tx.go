@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // begin starts a transaction on the lease. With own, its end releases the lease.
@@ -15,9 +17,15 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return nil, err
 	}
 	defer l.leave()
+	if opts.BeginQuery != "" {
+		l.note(ctx, opts.BeginQuery, nil)
+	}
+	if opts.CommitQuery != "" {
+		l.note(ctx, opts.CommitQuery, nil)
+	}
 	t, err := c.BeginTx(ctx, opts)
 	if err != nil {
-		return nil, err
+		return nil, l.c.judge(err)
 	}
 	return &tx{l: l, t: t, own: own}, nil
 }
@@ -75,6 +83,7 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 		return pgconn.CommandTag{}, err
 	}
 	defer x.l.leave()
+	x.l.note(ctx, sql, args)
 	return x.t.Exec(ctx, sql, args...)
 }
 
@@ -83,6 +92,7 @@ func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 		return errRows{err: err}, err
 	}
 	defer x.l.leave()
+	x.l.note(ctx, sql, args)
 	r, err := x.t.Query(ctx, sql, args...)
 	return x.l.openRows(r, err, nil)
 }
@@ -92,6 +102,7 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 		return &row{err: err}
 	}
 	defer x.l.leave()
+	x.l.note(ctx, sql, args)
 	r, err := x.t.Query(ctx, sql, args...)
 	return readRow(r, err, x.l.c)
 }
@@ -101,6 +112,7 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return errBatch{err: err}
 	}
 	defer x.l.leave()
+	x.l.noteBatch(ctx, b)
 	w := &batch{l: x.l}
 	w.BatchResults = x.t.SendBatch(ctx, w.watch(b))
 	x.l.opened(w)
@@ -112,6 +124,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 		return 0, err
 	}
 	defer x.l.leave()
+	x.l.residue.trace = max(x.l.residue.trace, sqltext.AnyTrace) // of triggers
 	return x.t.CopyFrom(ctx, table, columns, &safeSource{p: x.l.p, src: src})
 }
 
@@ -120,6 +133,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 		return nil, err
 	}
 	defer x.l.leave()
+	x.l.residue.trace, x.l.residue.named = max(x.l.residue.trace, sqltext.AnyTrace), true
 	return x.t.Prepare(ctx, name, sql)
 }
 

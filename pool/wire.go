@@ -50,6 +50,9 @@ var errSimple = errors.New("lmipool: the simple protocol cannot be used here")
 // wholes before the parts. pgx must be waiting for nothing, since its answers come first.
 func (w *wire) before(p prefix) { w.armed = append(w.armed, p) }
 
+// isArmed reports whether something is to go in front of the next flight.
+func (w *wire) isArmed() bool { return len(w.armed) > 0 }
+
 // disarm drops what has not been sent.
 func (w *wire) disarm() { w.armed = nil }
 

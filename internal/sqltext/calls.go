@@ -135,7 +135,11 @@ func (c *calls) parenthesis(i int) {
 		return
 	}
 	c.call[i] = true
-	switch f := (Function{Name: c.at(last).text}); (last - first) / 2 {
+	f := Function{Name: c.at(last).text}
+	if end := c.partner[i]; f.Name == "set_config" {
+		f.Local = c.at(end-1).word("true") && c.at(end-2).is(",")
+	}
+	switch (last - first) / 2 {
 	case 0:
 		c.add(f)
 	case 1:

@@ -22,6 +22,15 @@ import (
 //
 // A string with a newline makes two lines of one, of which neither is understood.
 func ScanPlan(lines []string) Statement {
+	s, _ := scanPlan(lines, false)
+	return s
+}
+
+// ScanWrite is ScanPlan for a plan that may write and lock too. It returns the relations that are written as well, as
+// the plan names them.
+func ScanWrite(lines []string) (s Statement, written []string) { return scanPlan(lines, true) }
+
+func scanPlan(lines []string, writes bool) (_ Statement, written []string) {
 	var c calls
 	if len(lines) == 0 {
 		c.refuse("no plan")
@@ -31,9 +40,13 @@ func ScanPlan(lines []string) Statement {
 		text := strings.TrimLeft(line, " ")
 		node, nested := strings.CutPrefix(text, "->  ")
 		key, value, colon := strings.Cut(text, ":")
+		target := writeLine.FindStringSubmatch(node)
 		switch {
 		case strings.ContainsAny(line, "\n\r"):
 			c.refuse("newline")
+		case writes && target != nil:
+			written = append(written, target[1])
+		case writes && nested && node == "LockRows":
 		case i == 0 || nested:
 			if why := badNode(strings.TrimLeft(node, " ")); why != "" {
 				c.refuse(why)
@@ -45,15 +58,14 @@ func ScanPlan(lines []string) Statement {
 		case !colon:
 			c.refuse("plan line")
 		case slices.Contains(facts, key):
+		case writes && (key == "Conflict Resolution" || key == "Conflict Arbiter Indexes"):
+		case writes && key == "Conflict Filter":
+			c.expression(value)
 		case slices.Contains(expressions, key):
 			if strings.HasSuffix(key, "Function Call") {
 				shown++
 			}
-			tokens, refused := lex(value, planText)
-			if refused != "" {
-				c.refuse(refused)
-			}
-			c.find(tokens)
+			c.expression(value)
 		default:
 			c.refuse("plan property")
 		}
@@ -61,8 +73,21 @@ func ScanPlan(lines []string) Statement {
 	if scans != shown {
 		c.refuse("function scan without its call")
 	}
-	return c.Statement
+	return c.Statement, written
 }
+
+// expression looks for functions in an expression of a plan.
+func (c *calls) expression(text string) {
+	tokens, refused := lex(text, planText)
+	if refused != "" {
+		c.refuse(refused)
+	}
+	c.find(tokens)
+}
+
+// writeLine is a line of what is written, with its alias behind it if it has one: a node's, or one for each of the
+// tables below a parent.
+var writeLine = regexp.MustCompile(`^(?:Insert|Update|Delete|Merge) on ((?:[a-z0-9_$]+|"(?:[^"]|"")+")\.(?:[a-z0-9_$]+|"(?:[^"]|"")+"))(?: (?:[a-z0-9_$]+|"(?:[^"]|"")+"))?$`)
 
 // badNode returns why a node is refused, given the line that names it, such as
 //

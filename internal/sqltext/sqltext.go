@@ -40,6 +40,7 @@ type Statement struct {
 type Function struct {
 	Schema string // "" if the name was not qualified
 	Name   string
+	Local  bool // it is set_config, for the transaction only: its last argument is the word true
 }
 
 // String returns the name without quotes, for messages and for comparing with a user's list: not for SQL.

@@ -1,0 +1,122 @@
+package sqltext
+
+import "strings"
+
+// Trace is what a statement may leave behind in its session, from the least to the most.
+type Trace uint8
+
+const (
+	// NoTrace: nothing.
+	NoTrace Trace = iota
+	// SequenceTrace: what currval and lastval return.
+	SequenceTrace
+	// SessionTrace: settings, cursors, advisory locks, channels listened to, temporary tables.
+	SessionTrace
+	// AnyTrace: these, statements prepared in SQL, and what nobody can tell.
+	AnyTrace
+	// LastingTrace: what lasts as long as the session: loaded libraries, the seed of random, connections of dblink.
+	LastingTrace
+)
+
+// Session says what a statement leaves behind in its session, as far as its text says. If asks is true, it is trace
+// at the least, or what the functions leave: those it names, and those that only its plan shows.
+func Session(sql string) (trace Trace, asks bool, functions []Function) {
+	tokens, refused := lex(sql, statementText)
+	if refused == "" {
+		tokens, refused = oneStatement(tokens)
+	}
+	if refused != "" {
+		return AnyTrace, false, nil
+	}
+	if len(tokens) == 0 {
+		return NoTrace, false, nil
+	}
+	first := 0
+	for first < len(tokens)-1 && tokens[first].is("(") {
+		first++
+	}
+	if !tokens[first].word("select", "values", "table", "with", "insert", "update", "delete", "merge") {
+		return command(tokens), false, nil
+	}
+	for i, t := range tokens {
+		switch {
+		case t.word("into") && (i == 0 || !tokens[i-1].word("insert", "merge")): // creates a table, which may be temporary
+			return SessionTrace, false, nil
+		case t.word("truncate", "copy", "call", "execute", "create", "alter", "drop", "grant", "revoke", "listen",
+			"vacuum", "treat"): // see forbidden
+			return AnyTrace, false, nil
+		}
+	}
+	c := calls{}
+	c.find(tokens)
+	if c.Refused != "" {
+		return AnyTrace, false, nil
+	}
+	for _, f := range c.Functions {
+		trace = max(trace, f.Trace())
+	}
+	return trace, trace < AnyTrace, c.Functions
+}
+
+// command is Session for what is neither a query nor a change of data.
+func command(tokens []token) Trace {
+	at := func(i int) token {
+		if i < len(tokens) {
+			return tokens[i]
+		}
+		return token{kind: symbol}
+	}
+	switch {
+	case tokens[0].word("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "show", "lock",
+		"notify"):
+		return NoTrace
+	case tokens[0].word("set") && (at(1).word("local", "constraints") || at(1).word("transaction")):
+		return NoTrace // a transaction's own
+	case tokens[0].word("load"):
+		return LastingTrace
+	case tokens[0].word("discard") && at(1).word("all"), tokens[0].word("deallocate") && (at(1).word("all") || at(1).word("prepare") && at(2).word("all")):
+		return LastingTrace // pgx goes on believing in the statements that it had prepared
+	case tokens[0].word("set", "reset", "listen", "unlisten", "close", "discard"):
+		return SessionTrace
+	}
+	return AnyTrace
+}
+
+// Trace is what a call of f leaves behind, as far as its name says.
+func (f Function) Trace() Trace {
+	switch {
+	case f.Schema != "" && f.Schema != "pg_catalog", strings.HasPrefix(f.Name, "dblink"):
+		if strings.HasPrefix(f.Name, "dblink_connect") || strings.HasPrefix(f.Name, "dblink_disconnect") {
+			return LastingTrace
+		}
+		return AnyTrace
+	case f.Name == "setseed":
+		return LastingTrace
+	case f.Name == "nextval", f.Name == "setval":
+		return SequenceTrace
+	case f.Local:
+		return NoTrace
+	case inSession[f.Name]:
+		return SessionTrace
+	case Harmless(f.Name), quiet[f.Name]:
+		return NoTrace
+	}
+	return AnyTrace
+}
+
+// inSession are the functions of pg_catalog that are known to leave what SessionTrace says, and no more.
+var inSession = set(`
+	set_config pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared
+	pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all
+`)
+
+// quiet are functions of pg_catalog that are not Harmless, since they are volatile, write, wait or tell of the session
+// that they run in, but leave nothing behind in it: what they do is in the database, or ends with the transaction.
+var quiet = set(`
+	clock_timestamp currval lastval current_setting gen_random_uuid inet_client_addr inet_client_port
+	inet_server_addr inet_server_port pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_backend_pid
+	pg_current_wal_lsn pg_current_xact_id pg_current_xact_id_if_assigned pg_is_in_recovery pg_last_wal_replay_lsn
+	pg_notify pg_postmaster_start_time pg_sleep pg_sleep_for pg_sleep_until pg_table_size pg_total_relation_size
+	pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared random random_normal timeofday txid_current
+	txid_current_if_assigned uuidv4 uuidv7
+`)

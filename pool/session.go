@@ -1,0 +1,151 @@
+package pool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// session is what a connection's session was like after AfterConnect: what a reset
+// leads back to, and what it cannot.
+type session struct {
+	readOnly, statementTimeout, lockTimeout string // as AfterConnect has left them
+
+	restore  string   // what AfterConnect has set, as SQL; RESET ALL does not know it
+	prepared []string // statements that AfterConnect has prepared
+	role     string   // of AfterConnect's, or of the connection string
+	lasting  bool     // AfterConnect listens, holds a lock, or has a temporary table or a cursor: no reset keeps that
+	plpgsql  bool     // DO can be used
+	reported [len(reported)]string
+}
+
+// reported are settings that the server reports with every change, some from a later
+// version on.
+var reported = [...]string{
+	"application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "IntervalStyle", "is_superuser",
+	"search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
+}
+
+// snapshot is what the server has reported.
+func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
+	for i, name := range reported {
+		s[i] = pc.ParameterStatus(name)
+	}
+	return s
+}
+
+// readSession reads what the session is like. said is what AfterConnect has sent; nil if
+// there is none: then nothing can have been set that RESET ALL does not know.
+func readSession(ctx context.Context, c *pgx.Conn, said []byte) (*session, error) {
+	pc := c.PgConn()
+	const own = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
+		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
+		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql')`
+	r := pc.ExecParams(ctx, own, nil, nil, nil, nil).Read()
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	row := r.Rows[0]
+	s := &session{
+		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
+		plpgsql: string(row[5]) == "t", reported: snapshot(pc),
+	}
+	if said == nil {
+		return s, nil
+	}
+	// A setting with a dot in its name that no extension has defined is in no list of the
+	// server's; but AfterConnect must have said its name.
+	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
+			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
+				and name operator(pg_catalog.<>) all ('{role,session_authorization,transaction_isolation,transaction_read_only,transaction_deferrable}')
+				union select n, pg_catalog.current_setting(n, true) from unnest($1::pg_catalog.text[]) n
+				where pg_catalog.current_setting(n, true) operator(pg_catalog.<>) '') _(n, v)), ''),
+		exists(select from pg_catalog.pg_listening_channels()) or
+		exists(select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()) or
+		exists(select from pg_catalog.pg_class where relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) or
+		exists(select from pg_catalog.pg_cursors where is_holdable),
+		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements)`
+	r = pc.ExecParams(ctx, left, [][]byte{textArray(customSettings(said))}, nil, nil, nil).Read()
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	set := string(r.Rows[0][0])
+	s.lasting = string(r.Rows[0][1]) == "t"
+	s.prepared = strings.Split(string(r.Rows[0][2]), "\n")
+	if set != "" {
+		s.restore = "select " + set + "; "
+	}
+	if lower := bytes.ToLower(said); bytes.Contains(lower, []byte("authorization")) {
+		s.restore += "set session authorization " + quoteName(string(row[4])) + "; "
+	}
+	if s.role != "none" {
+		s.restore += "set role " + quoteName(s.role) + "; "
+	}
+	return s, nil
+}
+
+// customSettings are the names in what was said that may be of settings.
+func customSettings(said []byte) (names []string) {
+	for _, n := range customSetting.FindAll(said, -1) {
+		names = append(names, string(n))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+var customSetting = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)+`)
+
+func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// overheard runs f, which uses c, and returns what was sent meanwhile.
+func overheard(c *pgx.Conn, f func() error) (said []byte, err error) {
+	var b bytes.Buffer
+	fe := c.PgConn().Frontend()
+	fe.Trace(&b, pgproto3.TracerOptions{SuppressTimestamps: true})
+	defer fe.Untrace()
+	err = f()
+	return b.Bytes(), err
+}
+
+var errNoReset = errors.New("nothing takes away what its session has")
+
+// reset is what takes away what trace says, as one simple Query. It is nothing that
+// settings, search_path or a planted function could change. If a part of it fails, the
+// session ends (exit_on_error): so what travels behind it never runs in a session that
+// was not reset.
+func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) {
+	switch {
+	case trace == sqltext.SequenceTrace:
+		return "discard sequences", nil
+	case trace >= sqltext.LastingTrace, s.lasting, trace == sqltext.AnyTrace && !s.plpgsql:
+		return "", errNoReset
+	}
+	var b strings.Builder
+	b.WriteString("set exit_on_error = on; set session authorization default; reset role; reset all; set exit_on_error = on; close all; ")
+	if pc.ParameterStatus("in_hot_standby") != "on" { // it is refused there, and so was LISTEN
+		b.WriteString("unlisten *; ")
+	}
+	b.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; ")
+	if trace == sqltext.AnyTrace {
+		b.WriteString(`do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statements` +
+			` where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'`)
+		for _, p := range s.prepared {
+			if p != "" {
+				b.WriteString(" and name operator(pg_catalog.<>) '" + strings.ReplaceAll(p, "'", "''") + "'")
+			}
+		}
+		b.WriteString(` loop execute pg_catalog.format('deallocate %I', n); end loop; end $$; `)
+	}
+	b.WriteString(s.restore)
+	b.WriteString("reset exit_on_error")
+	return b.String(), nil
+}
