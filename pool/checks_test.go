@@ -66,6 +66,7 @@ func TestAConnectionThatDoesNotAnswerIsReplacedWithinPingTimeout(t *testing.T) {
 	})
 	defer proxy.Close()
 	first := pid(t, p)
+	eventually(t, "its session is reset", func() bool { return p.Stat().IdleConns() == 1 })
 	proxy.Stall(true)
 	short, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -136,11 +136,16 @@ func (p *Pool) listening(after func(context.Context, *pgx.Conn) error) func(cont
 	if after == nil || p.cfg.Plain || p.cfg.Isolation == IsolationOff {
 		return after
 	}
-	return func(ctx context.Context, c *pgx.Conn) (err error) {
-		said, err := overheard(c, func() error { return after(ctx, c) })
-		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
-			dialing.said = said
+	return func(ctx context.Context, c *pgx.Conn) error {
+		dialing, ok := ctx.Value(dialingKey{}).(*conn)
+		if !ok {
+			return after(ctx, c)
 		}
+		var r recording
+		dialing.wire.heard.Store(&r)
+		err := after(ctx, c)
+		dialing.wire.heard.Store(nil)
+		dialing.said = append([]byte{}, r.bytes()...) // not nil
 		return err
 	}
 }

@@ -203,7 +203,7 @@ func TestMinConnsAreKeptOnceThePoolIsInUse(t *testing.T) {
 	ctx, server := bounded(t), newInspector(t, dsn)
 	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 6, MinConns: 5, HealthCheckPeriod: 5 * time.Millisecond})
 	require.NoError(t, p.Warm(ctx))
-	eventually(t, "five connections", func() bool { return server.backends() == 5 })
+	eventually(t, "five connections", func() bool { return server.backends() == 5 && p.Stat().IdleConns() == 5 })
 	_, err := server.c.Exec(ctx, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
 	require.NoError(t, err)
 	var leases []*pool.Lease

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -105,16 +104,6 @@ func customSettings(said []byte) (names []string) {
 var customSetting = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)+`)
 
 func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
-
-// overheard runs f, which uses c, and returns what was sent meanwhile.
-func overheard(c *pgx.Conn, f func() error) (said []byte, err error) {
-	var b bytes.Buffer
-	fe := c.PgConn().Frontend()
-	fe.Trace(&b, pgproto3.TracerOptions{SuppressTimestamps: true})
-	defer fe.Untrace()
-	err = f()
-	return b.Bytes(), err
-}
 
 var errNoReset = errors.New("nothing takes away what its session has")
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,6 +24,7 @@ type wire struct {
 	armed   []prefix // what goes in front of the next flight
 	sent    []prefix // what was sent, and is not answered yet
 	waiting atomic.Bool
+	heard   atomic.Pointer[recording] // of what is written, while there is one
 
 	// of the message that is being read
 	head   []byte // of what is not passed on: its first five bytes, or fewer
@@ -74,7 +76,24 @@ func (w *wire) failure() *pgconn.PgError {
 	return err
 }
 
+// recording is what was sent. pgx may send the last of it from a goroutine of its own.
+type recording struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (r *recording) bytes() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.b
+}
+
 func (w *wire) Write(b []byte) (int, error) {
+	if r := w.heard.Load(); r != nil {
+		r.mu.Lock()
+		r.b = append(r.b[:len(r.b):len(r.b)], b...)
+		r.mu.Unlock()
+	}
 	if len(w.armed) == 0 {
 		return w.w.Write(b)
 	}
