@@ -207,8 +207,12 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	}
 	defer l.Release()
 	tag, err := l.Exec(ctx, sql, args...)
-	if stalePlan(err) {
-		tag, err = l.Exec(ctx, sql, args...)
+	switch {
+	case stalePlan(err):
+		return l.Exec(ctx, sql, args...)
+	case didNotRun(err):
+		l.Release()
+		return p.Exec(Alone(ctx), sql, args...)
 	}
 	return tag, err
 }
@@ -250,8 +254,12 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	}
 	defer l.Release()
 	r := l.queryRow(ctx, sql, args)
-	if stalePlan(r.err) {
-		r = l.queryRow(ctx, sql, args)
+	switch {
+	case stalePlan(r.err):
+		return l.queryRow(ctx, sql, args)
+	case didNotRun(r.err):
+		l.Release()
+		return p.QueryRow(Alone(ctx), sql, args...)
 	}
 	return r
 }
@@ -304,6 +312,9 @@ func (p *Pool) beginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) 
 	t, err := l.begin(ctx, opts, true)
 	if err != nil {
 		l.Release()
+		if didNotRun(err) {
+			return p.beginTx(ctx, opts)
+		}
 		return nil, err
 	}
 	return t, nil

@@ -2,6 +2,8 @@ package pool
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -175,14 +177,22 @@ func (c *conn) wash(l residue) {
 // sides: pgx would take the next user's statement of the same name for this one.
 func (c *conn) dropNamed(ctx context.Context) error {
 	r := c.pg.PgConn().ExecParams(ctx, `select name from pg_catalog.pg_prepared_statements
-		where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'
-		and name operator(pg_catalog.<>) all ($1::pg_catalog.text[])`, [][]byte{textArray(c.session.prepared)}, nil, nil, nil).Read()
+		where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'`, nil, nil, nil, nil).Read()
+	if r.Err != nil {
+		return r.Err
+	}
+	kept := 0
 	for _, row := range r.Rows {
-		if err := c.pg.Deallocate(ctx, string(row[0])); err != nil {
+		if slices.Contains(c.session.prepared, string(row[0])) {
+			kept++
+		} else if err := c.pg.Deallocate(ctx, string(row[0])); err != nil {
 			return err
 		}
 	}
-	return r.Err
+	if kept < len(c.session.prepared) {
+		return errNoReset // a statement of AfterConnect's is gone
+	}
+	return nil
 }
 
 // resetError is the error of a statement that did not run, because the reset in front of
@@ -204,4 +214,10 @@ func (c *conn) judge(err error) error {
 		return &resetError{failed}
 	}
 	return err
+}
+
+// didNotRun reports whether err is of a statement that can be run once more, elsewhere.
+func didNotRun(err error) bool {
+	var r *resetError
+	return errors.As(err, &r)
 }

@@ -49,9 +49,20 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte) (*session, error
 	const own = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
 		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql')`
-	r := pc.ExecParams(ctx, own, nil, nil, nil, nil).Read()
-	if r.Err != nil {
-		return nil, r.Err
+	pl := pc.StartPipeline(ctx)
+	pl.SendPrepare(witness, "select", nil)
+	pl.SendQueryParams(own, nil, nil, nil, nil)
+	if err := errors.Join(pl.Sync(), first(pl.GetResults())); err != nil {
+		return nil, errors.Join(err, pl.Close())
+	}
+	v, err := pl.GetResults()
+	rr, ok := v.(*pgconn.ResultReader)
+	if !ok {
+		return nil, errors.Join(err, pl.Close())
+	}
+	r := rr.Read()
+	if err := errors.Join(r.Err, pl.Close()); err != nil {
+		return nil, err
 	}
 	row := r.Rows[0]
 	s := &session{
@@ -72,14 +83,17 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte) (*session, error
 		exists(select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()) or
 		exists(select from pg_catalog.pg_class where relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) or
 		exists(select from pg_catalog.pg_cursors where is_holdable),
-		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements)`
+		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements
+			where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)')`
 	r = pc.ExecParams(ctx, left, [][]byte{textArray(customSettings(said))}, nil, nil, nil).Read()
 	if r.Err != nil {
 		return nil, r.Err
 	}
 	set := string(r.Rows[0][0])
 	s.lasting = string(r.Rows[0][1]) == "t"
-	s.prepared = strings.Split(string(r.Rows[0][2]), "\n")
+	if names := string(r.Rows[0][2]); names != "" {
+		s.prepared = strings.Split(names, "\n")
+	}
 	if set != "" {
 		s.restore = "select " + set + "; "
 	}
@@ -91,6 +105,12 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte) (*session, error
 	}
 	return s, nil
 }
+
+// witness is a prepared statement whose absence tells that somebody has deallocated all,
+// also those that pgx relies on.
+const witness = "lmipool_witness"
+
+func first(_ any, err error) error { return err }
 
 // customSettings are the names in what was said that may be of settings.
 func customSettings(said []byte) (names []string) {
@@ -125,12 +145,12 @@ func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) 
 	}
 	b.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; ")
 	if trace == sqltext.AnyTrace {
-		b.WriteString(`do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statements` +
+		b.WriteString(`do $$ declare n pg_catalog.text; begin` +
+			` if not exists(select from pg_catalog.pg_prepared_statements where name operator(pg_catalog.=) '` + witness + `') then` +
+			` raise 'the prepared statements are gone'; end if; for n in select name from pg_catalog.pg_prepared_statements` +
 			` where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'`)
 		for _, p := range s.prepared {
-			if p != "" {
-				b.WriteString(" and name operator(pg_catalog.<>) '" + strings.ReplaceAll(p, "'", "''") + "'")
-			}
+			b.WriteString(" and name operator(pg_catalog.<>) '" + strings.ReplaceAll(p, "'", "''") + "'")
 		}
 		b.WriteString(` loop execute pg_catalog.format('deallocate %I', n); end loop; end $$; `)
 	}
