@@ -70,6 +70,18 @@ func (i *inspector) backends() (n int) {
 	return n
 }
 
+// database is the name of the database.
+func (i *inspector) database() string { return i.c.Config().Database }
+
+// exec runs a command.
+func (i *inspector) exec(sql string) {
+	i.t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, err := i.c.Exec(context.Background(), sql)
+	require.NoError(i.t, err)
+}
+
 // count runs a query that returns one number.
 func (i *inspector) count(sql string) (n int) {
 	i.t.Helper()

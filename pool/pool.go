@@ -139,6 +139,10 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {
+			if l.what == "lease" && c.wire != nil && c.wire.flush() != nil { // its user may say nothing for long
+				c.retire()
+				continue
+			}
 			return l.start(c)
 		}
 	}

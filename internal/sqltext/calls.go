@@ -134,6 +134,9 @@ func (c *calls) parenthesis(i int) {
 	if before := c.at(first - 1); before.is("::") || before.word("as") && !c.at(first-2).is(".") {
 		return
 	}
+	if c.at(first-1).word("into") && c.at(first-2).word("insert") { // a table, and its columns
+		return
+	}
 	c.call[i] = true
 	f := Function{Name: c.at(last).text}
 	if end := c.partner[i]; f.Name == "set_config" {
@@ -180,6 +183,8 @@ func (c *calls) syntax(i, w int) bool {
 	case "join":
 		return before.word("left", "right", "full", "inner", "outer", "cross", "natural") ||
 			after.word("select", "with") || after.word("values") && c.at(i+2).is("(")
+	case "conflict": // ON CONFLICT (…) DO. A join ON conflict (…) is not followed by that.
+		return before.word("on") && c.at(c.partner[i]+1).word("do")
 	case "operator":
 		if !c.builtinOperator(i) {
 			c.refuse("operator")
