@@ -16,7 +16,7 @@ type setting struct {
 	name  string            // for the log
 	env   string            // the variable that overrides everything
 	dsn   string            // the connection string's key, if it has one
-	field func(*Config) any // *int32, *time.Duration, *bool, *Switch or *LaneMode
+	field func(*Config) any // *int32, *time.Duration, *bool, *Switch, *LaneMode or *Isolation
 	// notZero: 0 in the variable is a mistake. Otherwise it turns the setting off,
 	// which Config writes as a negative number because its own 0 is "not set".
 	notZero bool
@@ -39,6 +39,7 @@ var settings = []setting{
 	{name: "connect_timeout", env: "LMIPOOL_CONNECT_TIMEOUT", dsn: "connect_timeout", field: func(c *Config) any { return &c.ConnectTimeout }, notZero: true},
 	{name: "report_rows_after", env: "LMIPOOL_REPORT_ROWS_AFTER", field: func(c *Config) any { return &c.ReportRowsAfter }},
 	{name: "lanes", env: "LMIPOOL_LANES", field: func(c *Config) any { return &c.Lanes }},
+	{name: "isolation", env: "LMIPOOL_ISOLATION", field: func(c *Config) any { return &c.Isolation }},
 	{name: "rerun", env: "LMIPOOL_RERUN", field: func(c *Config) any { return &c.NoRerun }, not: true},
 	{name: "stand_in", env: "LMIPOOL_STANDIN", field: func(c *Config) any { return &c.StandIn }},
 	{name: "panic", env: "LMIPOOL_PANIC", field: func(c *Config) any { return &c.CatchPanics }},
@@ -50,7 +51,7 @@ var settings = []setting{
 }
 
 // forTests are variables of our test suite, which are no mistake either.
-var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_PG_BIN"}
+var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_PG_BIN"}
 
 // chosen is one setting's value and who set it.
 type chosen struct {
@@ -179,6 +180,13 @@ func (s setting) parse(field any, value string) error {
 		default:
 			return fmt.Errorf("%q, %q or %q", LanesAuto, LanesShadow, LanesOff)
 		}
+	case *Isolation:
+		switch m := Isolation(value); m {
+		case IsolationAuto, IsolationOff:
+			*f = m
+		default:
+			return fmt.Errorf("%q or %q", IsolationAuto, IsolationOff)
+		}
 	case *Switch:
 		on, off := s.words()
 		switch value {
@@ -211,6 +219,8 @@ func isZero(field any) bool {
 		return !*f
 	case *LaneMode:
 		return *f == ""
+	case *Isolation:
+		return *f == ""
 	case *Switch:
 		return *f == Auto
 	}
@@ -229,6 +239,8 @@ func (s setting) show(field any) string {
 	case *bool:
 		return strconv.FormatBool(*f != s.not)
 	case *LaneMode:
+		return string(*f)
+	case *Isolation:
 		return string(*f)
 	case *Switch:
 		if *f == On {
