@@ -59,8 +59,8 @@ func copyMap(src *pgtype.Map) *pgtype.Map {
 	return m
 }
 
-// adopt makes src the type of oid, with codecs of its own, and so for the types inside
-// it: a value inside another is decoded by what the Map has for it.
+// adopt makes src the type of oid, with codecs of its own, and has the types inside it
+// have their own too.
 func (t *rowTypes) adopt(oid uint32, src *pgtype.Type) {
 	if a := t.adopted[oid]; a.from == src || a.own == src {
 		return
@@ -73,16 +73,25 @@ func (t *rowTypes) adopt(oid uint32, src *pgtype.Type) {
 	t.RegisterType(own)
 	switch c := src.Codec.(type) {
 	case *pgtype.ArrayCodec:
-		t.adopt(c.ElementType.OID, c.ElementType)
+		t.adoptInside(c.ElementType)
 	case *pgtype.RangeCodec:
-		t.adopt(c.ElementType.OID, c.ElementType)
+		t.adoptInside(c.ElementType)
 	case *pgtype.MultirangeCodec:
-		t.adopt(c.ElementType.OID, c.ElementType)
+		t.adoptInside(c.ElementType)
 	case *pgtype.CompositeCodec:
 		for _, f := range c.Fields {
-			t.adopt(f.Type.OID, f.Type)
+			t.adoptInside(f.Type)
 		}
 	}
+}
+
+// adoptInside is adopt for the type of a value inside another. It is decoded by what the
+// Map has for its OID: that may have another name than typ, which is the outer one's.
+func (t *rowTypes) adoptInside(typ *pgtype.Type) {
+	if have, ok := t.TypeForOID(typ.OID); ok {
+		typ = have
+	}
+	t.adopt(typ.OID, typ)
 }
 
 // ownType returns src with codecs of its own where codecs have a state; src itself if
