@@ -25,6 +25,9 @@ const (
 	// any may be before it is dropped and its statement runs alone from then on.
 	large     = 64 << 10
 	maxResult = 256 << 10
+
+	// maxLooks is how often a look may fail for a reason that passes.
+	maxLooks = 5
 )
 
 // catalog is what is known about statements, by their text. It is consulted only
@@ -46,7 +49,7 @@ type statement struct {
 	trace   sqltext.Trace // what it leaves in its session
 	asks    bool          // a look will tell; until then it is taken to leave anything
 	looking bool          // it is being looked at
-	tries   int           // looks that told nothing
+	looks   int           // that found nothing out
 	again   bool          // it was wanted more than once
 	why     string        // it goes alone
 	desc    *description  // nil until it is known to be harmless
@@ -159,9 +162,6 @@ func (g *catalog) learn(s *statement) bool {
 	return true
 }
 
-// maxTries is how many looks may tell nothing, because the table is locked say, or gone.
-const maxTries = 3
-
 // finding is what a look at a statement has found out.
 type finding struct {
 	desc   *description  // of one that may ride
@@ -170,12 +170,16 @@ type finding struct {
 	traced bool          // trace is known
 }
 
-// learned ends a look. With neither a description nor a reason to go alone, the next look
-// decides about that.
+// learned ends a look. What it has not found out the next one does, up to a bound.
 func (g *catalog) learned(s *statement, f finding) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.looking = false
+	if !f.traced {
+		if s.looks++; s.looks == maxLooks {
+			f.traced, f.trace, f.why = true, sqltext.AnyTrace, aloneCalls
+		}
+	}
 	switch {
 	case s.verdict != unknown:
 	case f.desc != nil:
@@ -183,10 +187,8 @@ func (g *catalog) learned(s *statement, f finding) {
 	case f.why != "":
 		s.verdict, s.why = alone, f.why
 	}
-	if s.tries++; f.traced {
+	if f.traced {
 		s.trace, s.asks = f.trace, false
-	} else if s.asks && s.tries >= maxTries {
-		s.trace, s.asks = sqltext.AnyTrace, false
 	}
 }
 

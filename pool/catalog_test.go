@@ -35,6 +35,20 @@ func TestTheCatalogLooksAtWhatComesAgain(t *testing.T) {
 	assert.False(t, g.learn(s), "once")
 }
 
+// A look that fails is tried again, and not for ever.
+func TestTheCatalogLooksAFewTimes(t *testing.T) {
+	t.Parallel()
+	g := newCatalog()
+	s := g.find("select 1")
+	for range maxLooks {
+		assert.True(t, g.learn(s))
+		g.learned(s, finding{})
+	}
+	assert.False(t, g.learn(s))
+	_, _, why := g.mayRide(s)
+	assert.Equal(t, aloneCalls, why)
+}
+
 func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()

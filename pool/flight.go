@@ -347,6 +347,9 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 		if at == inGuard {
 			ln.forget(s.before)
 		}
+		if at == inParse { // its table is gone, say: others need not try
+			g.forget(r.st, r.desc)
+		}
 		ln.forget(s.stmt)
 		r.result = buffered{err: failed}
 		return false

@@ -22,6 +22,7 @@ import (
 // that no search_path can put something else in its place.
 type guard struct {
 	local, on, off string
+	look           string // local, with more time: nobody waits behind a look
 	readOnly       string // the session's own default_transaction_read_only
 	session        bool   // the session guard is on
 }
@@ -30,6 +31,8 @@ type guard struct {
 const (
 	laneStatementTimeout = 100 * time.Millisecond
 	laneLockTimeout      = 50 * time.Millisecond
+
+	lookStatementTimeout = 500 * time.Millisecond // of each step of a look, alone
 )
 
 // newGuard makes the guard of a connection whose session is s.
@@ -43,6 +46,7 @@ func newGuard(s *session) *guard {
 	statement, lock := atMost(s.statementTimeout, laneStatementTimeout), atMost(s.lockTimeout, laneLockTimeout)
 	return &guard{
 		local:    set(true, "transaction_read_only", "on", statement, lock),
+		look:     set(true, "transaction_read_only", "on", atMost(s.statementTimeout, lookStatementTimeout), lock),
 		on:       set(false, "default_transaction_read_only", "on", statement, lock),
 		off:      set(false, "default_transaction_read_only", s.readOnly, s.statementTimeout, s.lockTimeout),
 		readOnly: s.readOnly,

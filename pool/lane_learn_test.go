@@ -84,3 +84,26 @@ func TestARideIsNoTryToFindAConnection(t *testing.T) {
 	wg.Wait()
 	assert.EqualValues(t, 2, b.p.Stat().RerunCount())
 }
+
+// A look does not wait for a lock, which would have the connection out, and lost when
+// the patience ends.
+func TestALookDoesNotWaitForLocks(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	b := newLaneLab(t, &pool.Config{LaneFunctions: []string{"pg_sleep"}})
+	b.exec("create table t as select 7 as id")
+	const sql = "select id from t where id = $1"
+	b.together(ctx, func() {
+		rows, err := b.p.Query(ctx, sql, 7) // holds a lock on t until the rows are closed
+		if !assert.NoError(t, err) {
+			return
+		}
+		assert.True(t, rows.Next())
+		b.exec("begin; lock table t in access exclusive mode") // no row is left to read: it is granted
+		rows.Close()
+	})
+	eventually(t, "the look is over", func() bool { return b.p.Stat().IdleConns() > 0 })
+	b.exec("commit")
+	assert.EqualValues(t, 1, b.p.Stat().NewConnsCount())
+	b.rideInCompany(ctx, sql, []any{7}, []string{"id"}, []any{int32(7)})
+}

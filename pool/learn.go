@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -96,38 +97,35 @@ func (c *conn) look(ctx context.Context, st *statement) (f finding) {
 	if rides {
 		f.desc, f.why = c.describeRide(st, sd)
 	}
-	plan, err := c.explain(ctx, sd)
-	var pg *pgconn.PgError
+	plan, texts, err := c.explain(ctx, sd)
 	if err != nil {
 		f.desc = nil
-		if errors.As(err, &pg) && !pc.IsClosed() && ctx.Err() == nil && f.why == "" &&
-			pg.Code != "55P03" && pg.Code != "0A000" && pg.Code != "26000" { // not locked, or altered just now
-			f.why = aloneCalls
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && !pc.IsClosed() && ctx.Err() == nil && !passes(pg.Code) {
+			f.why, f.trace, f.traced = cmp.Or(f.why, aloneCalls), sqltext.AnyTrace, true
 		}
 		return f
 	}
+	reads := sqltext.ScanPlan(plan)
 	scan, written := sqltext.ScanWrite(plan)
-	if reads := sqltext.ScanPlan(plan); reads.Refused != "" || !c.p.lanes.harmless(reads.Functions) {
-		if f.desc = nil; f.why == "" {
-			f.why = aloneCalls
-		}
+	functions := append(slices.Clip(st.functions), scan.Functions...)
+	for _, text := range texts {
+		hidden := sqltext.Scan(text)
+		reads.Refused, scan.Refused = cmp.Or(reads.Refused, hidden.Refused), cmp.Or(scan.Refused, hidden.Refused)
+		functions = append(functions, hidden.Functions...)
 	}
-	f.trace, f.traced = sqltext.AnyTrace, true
-	if scan.Refused != "" {
-		return f
-	}
-	functions := append(scan.Functions, st.functions...)
 	shadowed, err := c.shadowed(ctx, functions)
 	if err != nil {
 		return finding{}
 	}
-	if shadowed {
-		if f.desc = nil; f.why == "" {
-			f.why = aloneCalls
-		}
+	if shadowed || reads.Refused != "" || !c.p.lanes.harmless(functions) {
+		f.desc, f.why = nil, cmp.Or(f.why, aloneCalls)
+	}
+	f.trace, f.traced = sqltext.AnyTrace, true
+	if shadowed || scan.Refused != "" {
 		return f
 	}
-	if hidden, err := c.writesMore(ctx, written); err != nil || hidden {
+	if more, err := c.writesMore(ctx, written); err != nil || more {
 		return f
 	}
 	f.trace = sqltext.NoTrace
@@ -139,21 +137,26 @@ func (c *conn) look(ctx context.Context, st *statement) (f finding) {
 	return f
 }
 
+// passes reports whether a look that failed with code may tell more another time: something
+// was locked, the machine was busy, or the statement's table altered just now.
+func passes(code string) bool {
+	return slices.Contains([]string{"55P03", "57014", "0A000", "26000"}, code)
+}
+
 // prepareFor prepares st: under the name that a lane will use if it may ride, else for the
 // look only, and then drop drops it.
 func (c *conn) prepareFor(ctx context.Context, st *statement, rides bool) (sd *pgconn.StatementDescription, drop func(), err error) {
-	pc := c.pg.PgConn()
 	if !rides {
 		const name = "lmipool_look"
-		sd, err = pc.Prepare(ctx, name, st.sql, nil)
-		return sd, func() { _ = pc.Deallocate(ctx, name) }, err
+		sd, err = c.prepare(ctx, name, st.sql)
+		return sd, func() { _ = c.pg.PgConn().Deallocate(ctx, name) }, err
 	}
 	s := c.lane.find(st, nil)
 	if s.sent { // from before it was forgotten
 		c.lane.forget(s)
 		s = c.lane.find(st, nil)
 	}
-	if sd, err = pc.Prepare(ctx, s.name, st.sql, nil); err != nil {
+	if sd, err = c.prepare(ctx, s.name, st.sql); err != nil {
 		c.lane.forget(s)
 		return nil, nil, err
 	}
@@ -218,44 +221,74 @@ func (c *conn) writesMore(ctx context.Context, tables []string) (bool, error) {
 	return len(r.Rows) > 0, r.Err
 }
 
+// prepare is pgx's Prepare, guarded: it too waits for locks.
+func (c *conn) prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
+	pl := c.pg.PgConn().StartPipeline(ctx)
+	pl.SendQueryParams(newGuard(c.session).look, nil, nil, nil, nil)
+	pl.SendPrepare(name, sql, nil)
+	err := pl.Sync()
+	var sd *pgconn.StatementDescription
+	if err == nil {
+		_, err = column(pl.GetResults())
+	}
+	if err == nil {
+		var v any
+		v, err = pl.GetResults()
+		sd, _ = v.(*pgconn.StatementDescription)
+	}
+	if closing := pl.Close(); err == nil { // reads the Sync
+		err = closing
+	}
+	if sd == nil || err != nil {
+		return nil, cmp.Or(err, errNotPrepared)
+	}
+	sd.Name, sd.SQL = name, sql
+	return sd, nil
+}
+
+var errNotPrepared = errors.New("lmipool: no answer to Parse")
+
 // generic has EXPLAIN EXECUTE show the plan for all arguments: not those parts are left
 // out of it that need not run for some, nor partitions. It is transaction-local.
 const generic = `select pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true),` +
 	` pg_catalog.set_config('enable_partition_pruning', 'off', true)`
 
-// explain returns the plan of the prepared statement sd. No arguments have a say: those of
-// one run would hide what others run. Planning runs what is not volatile, so it is
-// guarded like the statement itself on a lane.
-func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription) ([]string, error) {
+// explain returns the plan of the prepared statement sd, and the texts of what it reads
+// through. No arguments have a say: those of one run would hide what others run. Planning
+// runs what is not volatile, so it is guarded like the statement itself on a lane.
+func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription) (plan, texts []string, err error) {
 	sql := "explain (verbose, costs off) execute " + sd.Name
 	if n := len(sd.ParamOIDs); n > 0 {
 		sql += "(null" + strings.Repeat(", null", n-1) + ")"
 	}
 	pl := c.pg.PgConn().StartPipeline(ctx)
-	pl.SendQueryParams(newGuard(c.session).local, nil, nil, nil, nil)
+	pl.SendQueryParams(newGuard(c.session).look, nil, nil, nil, nil)
 	pl.SendQueryParams(generic, nil, nil, nil, nil)
 	pl.SendQueryParams(sql, nil, nil, nil, nil)
-	err := pl.Sync()
-	var lines []string
-	for err == nil {
-		var v any
-		v, err = pl.GetResults()
-		if rr, ok := v.(*pgconn.ResultReader); ok {
-			for rr.NextRow() {
-				if row := rr.Values(); len(row) == 1 { // the settings' have more
-					lines = append(lines, string(row[0]))
-				}
-			}
-			_, err = rr.Close()
-		}
-		if _, ok := v.(*pgconn.PipelineSync); ok || v == nil {
-			break
+	pl.SendQueryParams(hidden, [][]byte{textArray(sqltext.Names(sd.SQL))}, []uint32{pgtype.TextArrayOID}, nil, nil)
+	err = pl.Sync()
+	for _, rows := range []*[]string{new([]string), new([]string), &plan, &texts} {
+		if err == nil {
+			*rows, err = column(pl.GetResults())
 		}
 	}
-	if closing := pl.Close(); err == nil {
+	if closing := pl.Close(); err == nil { // reads the Sync
 		err = closing
 	}
-	return lines, err
+	return plan, texts, err
+}
+
+// column is the first column of a result, in text format.
+func column(v any, err error) (values []string, _ error) {
+	rr, ok := v.(*pgconn.ResultReader)
+	if !ok {
+		return nil, err
+	}
+	for rr.NextRow() {
+		values = append(values, string(rr.Values()[0]))
+	}
+	_, err = rr.Close()
+	return values, err
 }
 
 // harmless reports whether all of functions have no effect but their result: PostgreSQL's

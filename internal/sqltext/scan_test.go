@@ -209,6 +209,12 @@ func TestScanRefuses(t *testing.T) {
 	}
 }
 
+func TestNamesAreAllThatATextNames(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{"A b", "B", "as", "from", "lower", "one", "s", "select", "t"},
+		sqltext.Names(`select lower(t."B"), 'none' as "A b" from s.T /* not this */ as one`))
+}
+
 func TestHarmlessIsAboutPgCatalog(t *testing.T) {
 	t.Parallel()
 	assert.True(t, sqltext.Function{Name: "lower"}.Harmless())

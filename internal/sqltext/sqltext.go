@@ -18,8 +18,9 @@
 //     pg_catalog in search_path, is written lower in both. Whoever must exclude it asks pg_proc for functions of
 //     these names outside pg_catalog.
 //   - Functions behind operators, casts, domains' checks, and the operator classes of a user's types.
-//   - What a plan leaves out although a view brought it in: the arguments of LIMIT and OFFSET, before PostgreSQL 18
-//     those of a window's frame, before 17 the left side of a NOT IN (SELECT …). [Scan] of pg_get_viewdef shows them.
+//   - What a plan leaves out although a view or policy brought it in: VALUES, the arguments of LIMIT and OFFSET, before
+//     PostgreSQL 18 those of a window's frame, before 17 the left side of IN (SELECT …). [Scan] of pg_get_viewdef and
+//     pg_get_expr shows them; [Names] has the names of the relations to ask for.
 //   - A function that the planner has computed, because it is declared immutable, though it is not.
 package sqltext
 

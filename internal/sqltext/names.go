@@ -1,0 +1,17 @@
+package sqltext
+
+import "slices"
+
+// Names returns every name and keyword in a text that [Scan] does not refuse, each once: whatever relation the text
+// reads is among them.
+func Names(sql string) []string {
+	var names []string
+	tokens, _ := lex(sql, statementText)
+	for _, t := range tokens {
+		if t.name() {
+			names = append(names, t.text)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
