@@ -55,7 +55,7 @@ type conn struct {
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
 // pgxpool's Acquire does. If it returns false, c is on its way out.
 func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
-	if c.expired() {
+	if c.expiredAt(c.since) { // since it was lent: just now
 		c.p.adm.count(&c.p.adm.counts.lifetimeDestroy)
 		c.retire()
 		return false, nil
@@ -96,15 +96,17 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	return ok, err
 }
 
-func (c *conn) expired() bool {
-	return !c.expires.IsZero() && time.Now().After(c.expires)
+func (c *conn) expired() bool { return c.expiredAt(time.Now()) }
+
+func (c *conn) expiredAt(now time.Time) bool {
+	return !c.expires.IsZero() && now.After(c.expires)
 }
 
 // giveBack returns c, whose lease has ended and whom nobody uses any more, to
 // the queue or the idle stack. What takes time happens in the background, never
 // on the caller's.
 func (c *conn) giveBack() {
-	if c.p.cfg.AfterRelease == nil || !c.clean() {
+	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()
 		return
 	}

@@ -123,7 +123,7 @@ func (l *Lease) enter(sql string) (*pgx.Conn, error) {
 	if l.calling {
 		return nil, errBusy
 	}
-	l.calling = true
+	l.calling, l.residue.used = true, true
 	if sql != "" {
 		l.sql = sql
 	}

@@ -35,6 +35,7 @@ type residue struct {
 	trace  sqltext.Trace
 	unsure []*statement // of which a look would tell whether they leave anything
 	named  bool         // statements may have been prepared under names of the user's
+	used   bool         // something was sent
 }
 
 // maxUnsure is how many statements of one lease are looked at after it.
@@ -100,7 +101,7 @@ func (c *conn) soiled(l residue) {
 	}
 	c.residue.trace = max(c.residue.trace, l.trace)
 	c.residue.named = c.residue.named || l.named
-	if c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
+	if l.used && c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
 		c.residue.trace = sqltext.AnyTrace // whoever did that, in a way that nobody could foresee
 	}
 }
