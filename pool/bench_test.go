@@ -2,7 +2,10 @@ package pool_test
 
 import (
 	"context"
+	"runtime"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -77,4 +80,44 @@ func BenchmarkQuery20Rows(b *testing.B) {
 	benchmark(b,
 		func(p *pool.Pool) error { return read(p.Query(ctx, sql)) },
 		func(p *pgxpool.Pool) error { return read(p.Query(ctx, sql)) })
+}
+
+// What the next user of a connection pays for what the last one left in its session: the
+// time from the release of a lease to the answer of a statement that waited for it.
+func BenchmarkNextUser(b *testing.B) {
+	for _, last := range []struct{ name, sql string }{
+		{"clean", "show work_mem"}, {"sequence", "select nextval('seq')"}, {"session", "set work_mem = '5MB'"}, {"any", "do $$ begin set work_mem = '5MB'; end $$"},
+	} {
+		b.Run("last="+last.name, func(b *testing.B) {
+			ctx := context.Background()
+			p := newPoolAt(b, pgtest.Database(b), &pool.Config{MaxConns: 1, Lanes: pool.LanesOff})
+			if _, err := p.Exec(ctx, "create sequence seq"); err != nil {
+				b.Fatal(err)
+			}
+			var took []time.Duration
+			for b.Loop() {
+				l, err := p.Acquire(ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := l.Exec(ctx, last.sql); err != nil {
+					b.Fatal(err)
+				}
+				done := make(chan time.Time)
+				go func() {
+					var n int
+					_ = p.QueryRow(ctx, "select $1::int", 7).Scan(&n)
+					done <- time.Now()
+				}()
+				for p.Stat().Queued() == 0 {
+					runtime.Gosched()
+				}
+				began := time.Now()
+				l.Release()
+				took = append(took, (<-done).Sub(began))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "µs/next-user-p50")
+		})
+	}
 }
