@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -55,9 +56,6 @@ func (w *wire) before(p prefix) { w.armed = append(w.armed, p) }
 // isArmed reports whether something is to go in front of the next flight.
 func (w *wire) isArmed() bool { return len(w.armed) > 0 }
 
-// disarm drops what has not been sent.
-func (w *wire) disarm() { w.armed = nil }
-
 // flush sends what can go alone, and does not wait for the answer.
 func (w *wire) flush() error {
 	for len(w.armed) > 0 && w.armed[0].whole {
@@ -91,7 +89,7 @@ func (r *recording) bytes() []byte {
 func (w *wire) Write(b []byte) (int, error) {
 	if r := w.heard.Load(); r != nil {
 		r.mu.Lock()
-		r.b = append(r.b[:len(r.b):len(r.b)], b...)
+		r.b = append(slices.Clip(r.b), b...)
 		r.mu.Unlock()
 	}
 	if len(w.armed) == 0 {
