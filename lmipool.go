@@ -92,6 +92,10 @@ func (p *Pool) Env() lambdaenv.Env { return p.env }
 // time is a busy one; it is a ceiling, and the pool opens fewer while the queue
 // stays short. LMIPOOL_PLAIN=1 turns everything off but pgxpool and the ceiling.
 //
+// A host of AWS is verified (sslmode=verify-full) unless the connection string or
+// PGSSLMODE says otherwise; see [pool.Config.RootCAs] for the certificates it takes.
+// Package iam logs in with the function's role in place of a password.
+//
 // Unless the connection string or PGAPPNAME names one, application_name is
 // "lmipool/<8 random hex digits>/<function>": one name per environment.
 //

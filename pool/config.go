@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -73,13 +74,23 @@ type Config struct {
 	// or PGAPPNAME names one. Defaults to none.
 	ApplicationName string
 
+	// RootCAs are certificates in PEM that may vouch for the server's, beside those of
+	// sslrootcert, or without one beside the system's: the bundle that AWS publishes for
+	// RDS and Aurora, or that of an authority of your own, by go:embed. With them, and
+	// for hosts of AWS without them, the connection string's default is
+	// sslmode=verify-full; an sslmode that it names, or PGSSLMODE, wins, with a warning
+	// if it is weaker. Defaults to none.
+	RootCAs []byte
+
 	// The hooks have pgxpool's signatures and meanings. A panic in a hook is
 	// logged and counts as its failure. Hooks run outside every lock and may be
 	// called concurrently, for different connections.
 	//
 	// BeforeConnect runs before each dial, with a copy of the connection's
 	// configuration that it may change (password, DialFunc, TLSConfig,
-	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over.
+	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over. If the
+	// server refuses the password and BeforeConnect then has another one, that is
+	// tried before the dial counts as failed.
 	BeforeConnect func(context.Context, *pgx.ConnConfig) error
 	// AfterConnect runs once on each new connection: type registration, SET.
 	AfterConnect func(context.Context, *pgx.Conn) error
@@ -221,6 +232,9 @@ func (c *Config) validate() error {
 		if !validFunction(f) {
 			fault(fmt.Sprintf("LaneFunctions[%d]", i), fmt.Sprintf("%q", f), `"name" or "schema.name"`)
 		}
+	}
+	if len(c.RootCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(c.RootCAs) {
+		fault("RootCAs", fmt.Sprintf("%d bytes without a certificate", len(c.RootCAs)), "PEM, with -----BEGIN CERTIFICATE-----")
 	}
 	// PostgreSQL cuts a longer name with no more than a notice, and the cut
 	// name would then be missed by whoever looks for it.

@@ -27,10 +27,10 @@ func (p *Pool) dial() {
 		// No timeout on this ctx: pgxpool would go on dialing without us, and the
 		// connection would be nobody's. Each step below has its own.
 		c := &conn{p: p}
-		px, err := p.px.Acquire(context.WithValue(p.ctx, dialingKey{}, c))
+		px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
 		done = true
 		if err != nil {
-			p.failed(err, start)
+			p.failed(p.dialError(err), start)
 			return
 		}
 		c.px, c.pg, c.since = px, px.Conn(), time.Now()
@@ -126,7 +126,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return build(dialing.wire, dialing.wire)
 			}
 		}
-		return nil
+		return attempt(ctx, cc)
 	}
 	return px
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
 // Pool shares a few connections among many goroutines. Make one per process with
@@ -25,6 +27,7 @@ type Pool struct {
 	lanes         *lanes
 	rides         bool // statements may ride
 	log           *slog.Logger
+	hosts         []string              // what dials go to, for what their errors say
 	acquireTracer pgxpool.AcquireTracer // nil: none
 	releaseTracer pgxpool.ReleaseTracer // nil: none
 
@@ -47,10 +50,14 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		return nil, fmt.Errorf("lmipool: %w", err)
 	}
 	cfg := config.withDefaults(px)
+	cfg.secure(px.ConnConfig, connString)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
 		return nil, err
 	}
 	p := &Pool{cfg: cfg, log: cfg.Logger}
+	for _, h := range sslmode.Hosts(&px.ConnConfig.Config) {
+		p.hosts = append(p.hosts, h.Host)
+	}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.adm = newAdmission(int(cfg.MaxConns), p.dial)
 	p.adm.rideFor, p.adm.takeOff = p.rideFor, p.fly

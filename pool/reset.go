@@ -48,7 +48,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	}
 	st := l.st
 	if st == nil {
-		sql, ok := plainText(ctx, sql, args)
+		sql, ok := textOf(ctx, sql, args)
 		if !ok || len(sql) > catalogText {
 			l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
 			return
@@ -69,8 +69,8 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 	}
 }
 
-// plainText is sql as the server gets it, if pgx's own rewriters are all that change it.
-func plainText(ctx context.Context, sql string, args []any) (string, bool) {
+// textOf is sql as the server gets it, if pgx's own rewriters are all that change it.
+func textOf(ctx context.Context, sql string, args []any) (string, bool) {
 	var rw pgx.QueryRewriter
 options:
 	for len(args) > 0 {

@@ -1,0 +1,80 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// login is what one dial remembers of the password it tried, so that a token that the
+// server no longer takes (of a role that was changed, by a clock that was wrong) costs
+// no caller an error: BeforeConnect is asked once more, and if it has another password
+// by now, that is tried, once.
+type login struct {
+	tried    bool
+	password string
+}
+
+type loginKey struct{}
+
+// errSamePassword ends the second try: the answer would be the same.
+var errSamePassword = errors.New("lmipool: BeforeConnect has no other password")
+
+// connect has pgxpool dial.
+func (p *Pool) connect(ctx context.Context) (c *pgxpool.Conn, err error) {
+	if p.cfg.BeforeConnect == nil {
+		return p.px.Acquire(ctx)
+	}
+	ctx = context.WithValue(ctx, loginKey{}, &login{})
+	c, err = p.px.Acquire(ctx)
+	if !loginRefused(err) {
+		return c, err
+	}
+	again, errAgain := p.px.Acquire(ctx)
+	if errors.Is(errAgain, errSamePassword) {
+		return nil, err
+	}
+	return again, errAgain
+}
+
+// attempt is called for each connect with the password that BeforeConnect chose.
+func attempt(ctx context.Context, cc *pgx.ConnConfig) error {
+	l, _ := ctx.Value(loginKey{}).(*login)
+	if l == nil {
+		return nil
+	}
+	if l.tried && l.password == cc.Password {
+		return errSamePassword
+	}
+	l.tried, l.password = true, cc.Password
+	return nil
+}
+
+// loginRefused reports whether the server has refused the password, or the user by
+// any name: RDS answers 28000 for a token, PostgreSQL 28P01 for a password.
+func loginRefused(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "28P01" || e.Code == "28000")
+}
+
+// dialError is err with what to do about it, and without the password that pgx keeps
+// in the configuration it hands out with each of its errors.
+func (p *Pool) dialError(err error) error {
+	var ce *pgconn.ConnectError
+	if errors.As(err, &ce) && ce.Config != nil {
+		ce.Config.Password = "" // of this dial alone
+	}
+	advice := explainTLS(err, p.hosts)
+	var e *pgconn.PgError
+	if advice == "" && errors.As(err, &e) {
+		advice = e.Hint
+	}
+	if advice == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, advice)
+}
