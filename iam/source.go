@@ -1,0 +1,252 @@
+package iam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/sslmode"
+)
+
+// Config is read once, by [New]. The zero value of a field is its default.
+type Config struct {
+	// Region is the database's region. Set it for a name that does not tell, such as
+	// that of a global database. Defaults to the one in the endpoint's name, else to
+	// AWS_REGION, else to AWS_DEFAULT_REGION.
+	Region string
+
+	// Endpoint is the "host" or "host:port" that tokens are signed for, if it is not
+	// what is dialed: RDS takes tokens for its own endpoint only, so whoever dials a
+	// CNAME or a tunnel says here what is behind it. TLS knows that name only, too, so
+	// with a CNAME verify-full cannot succeed: dial the endpoint if you can. Defaults to
+	// the host that is dialed.
+	Endpoint string
+
+	// Timeout bounds the making of one token, in which a provider may ask AWS for
+	// credentials. Defaults to 5 seconds.
+	Timeout time.Duration
+
+	// Logger gets what a dial's error cannot say. Defaults to [slog.Default].
+	Logger *slog.Logger
+}
+
+const defaultTimeout = 5 * time.Second
+
+// Source makes tokens, and keeps one for each endpoint and user. Make it with [New],
+// once per role; it is safe for concurrent use, and holds nothing that must be closed.
+type Source struct {
+	// What is secret lies behind funcs and pointers, so that no verb of fmt shows it.
+	sign func(context.Context, identity) (*token, error)
+	drop func() // has the provider fetch its credentials anew; nil if it cannot
+
+	cfg   Config
+	fault error // what is wrong with the arguments of New
+
+	mu     sync.Mutex
+	tokens map[identity]*entry
+	warned map[string]bool
+}
+
+// New returns a source of tokens that are signed with what credentials returns at that
+// time: a role whose credentials rotate is followed. Of its result, BeforeConnect goes
+// into the pool's Config. A nil config is all defaults. What is wrong with the arguments
+// is the error of the first use, so that New fits into one line.
+func New(credentials aws.CredentialsProvider, config *Config) *Source {
+	s := &Source{tokens: make(map[identity]*entry), warned: make(map[string]bool)}
+	if config != nil {
+		s.cfg = *config
+	}
+	s.fault = s.cfg.validate()
+	if credentials == nil {
+		s.fault = errors.Join(errors.New("lmipool: iam: New got no credentials: want those of config.LoadDefaultConfig, say"), s.fault)
+	}
+	if s.cfg.Timeout == 0 {
+		s.cfg.Timeout = defaultTimeout
+	}
+	if s.cfg.Logger == nil {
+		s.cfg.Logger = slog.Default()
+	}
+	s.sign = func(ctx context.Context, id identity) (*token, error) { return sign(ctx, credentials, id) }
+	if c, ok := credentials.(interface{ Invalidate() }); ok {
+		s.drop = c.Invalidate
+	}
+	return s
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	fault := func(field string, value any, want string) {
+		errs = append(errs, fmt.Errorf("lmipool: iam: Config.%s is %v: want %s", field, value, want))
+	}
+	if c.Timeout < 0 {
+		fault("Timeout", c.Timeout, "a positive duration, or 0 for the default")
+	}
+	if strings.ContainsAny(c.Region, "./: ") {
+		fault("Region", strconv.Quote(c.Region), `a region such as "eu-west-1", or "" for the endpoint's`)
+	}
+	if c.Endpoint != "" {
+		if _, _, err := splitEndpoint(c.Endpoint); err != nil {
+			fault("Endpoint", strconv.Quote(c.Endpoint), `"host" or "host:port"`)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// splitEndpoint splits "host" or "host:port"; port is 0 if there is none.
+func splitEndpoint(s string) (host string, port uint16, err error) {
+	if strings.ContainsAny(s, "/@? ") {
+		return "", 0, errors.New("not a host")
+	}
+	if !strings.Contains(s, ":") {
+		return s, 0, nil
+	}
+	host, number, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err == nil && (n == 0 || host == "") {
+		err = errors.New("no host or port")
+	}
+	return host, uint16(n), err
+}
+
+// Token returns a token for user at the endpoint host:port, for whoever needs one
+// outside of pgx: a migration tool, say. It is a password; ctx bounds the wait for it.
+// BeforeConnect uses the same ones.
+func (s *Source) Token(ctx context.Context, host string, port uint16, user string) (string, error) {
+	id, err := s.identity(host, port, user)
+	if err != nil {
+		return "", err
+	}
+	t, err := s.token(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return t.value(), nil
+}
+
+// BeforeConnect makes the token the password of cc, which must be a copy for one dial,
+// as that of pgxpool and lmipool is; each host of cc gets its own. A token leaves over
+// TLS only: the plain-text half of sslmode prefer (pgx's default) and allow is taken
+// away and the server verified (verify-full); disable is an error. An sslmode of
+// require or verify-ca stays, with a warning.
+//
+// ctx bounds the wait for a token, which is Config.Timeout at most.
+func (s *Source) BeforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
+	if err := s.secure(cc); err != nil {
+		return err
+	}
+	d := &dial{s: s}
+	for _, h := range sslmode.Hosts(&cc.Config) {
+		id, err := s.identity(h.Host, h.Port, cc.User)
+		if err != nil {
+			return err
+		}
+		t, err := s.token(ctx, id)
+		if err != nil {
+			return err
+		}
+		d.tokens = append(d.tokens, t)
+	}
+	d.current.Store(d.tokens[0])
+	cc.Password = d.tokens[0].value()
+	for _, t := range d.tokens[1:] {
+		if t != d.tokens[0] {
+			d.perHost(cc)
+			break
+		}
+	}
+	d.listen(cc)
+	return nil
+}
+
+// secure sees to it that no candidate of cc is in plain text.
+func (s *Source) secure(cc *pgx.ConnConfig) error {
+	switch mode := sslmode.Of(&cc.Config); mode {
+	case "", sslmode.Disable:
+		return fmt.Errorf("lmipool: iam: no TLS to %s, and a token must not be sent in clear text: want sslmode=verify-full in the connection string", cc.Host)
+	case sslmode.Allow, sslmode.Prefer:
+		sslmode.Verify(&cc.Config, nil, func(string) bool { return true })
+	case sslmode.Require, sslmode.VerifyCA:
+		s.warnOnce("sslmode", "lmipool: iam: whoever answers in the server's place gets the token: want sslmode=verify-full",
+			"sslmode", string(mode), "host", cc.Host)
+	}
+	for _, h := range sslmode.Hosts(&cc.Config) {
+		if h.TLSConfig == nil {
+			return fmt.Errorf("lmipool: iam: no TLS to %s: want only hosts with TLS in the connection string", h.Host)
+		}
+	}
+	return nil
+}
+
+// identity is what a token is for.
+type identity struct {
+	host   string
+	port   uint16
+	region string
+	user   string
+}
+
+func (id identity) String() string {
+	return id.user + " at " + net.JoinHostPort(id.host, strconv.Itoa(int(id.port))) + " in " + id.region
+}
+
+// identity finds out what a token for a dial to host must be signed for.
+func (s *Source) identity(host string, port uint16, user string) (identity, error) {
+	if s.fault != nil {
+		return identity{}, s.fault
+	}
+	if s.cfg.Endpoint != "" {
+		h, p, _ := splitEndpoint(s.cfg.Endpoint)
+		host = h
+		if p != 0 {
+			port = p
+		}
+	}
+	id := identity{host: awshost.Normal(host), port: port, region: s.cfg.Region, user: user}
+	h, known := awshost.Parse(host)
+	switch {
+	case h.Kind == awshost.DSQL:
+		return identity{}, fmt.Errorf("lmipool: iam: %s is Aurora DSQL, whose tokens are of another kind: want an endpoint of RDS or Aurora", host)
+	case !known:
+		s.warnOnce(host, "lmipool: iam: not the name of an RDS endpoint; tokens are signed for it, and RDS takes them for its own name only: "+
+			"dial the endpoint itself, or set Config.Endpoint to it", "host", host)
+	case id.region != "" && h.Region != "" && id.region != h.Region:
+		s.warnOnce(host, "lmipool: iam: Config.Region is not the region in the endpoint's name", "host", host, "region", id.region)
+	}
+	if id.region == "" {
+		id.region = h.Region
+	}
+	for _, v := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+		if id.region == "" {
+			id.region = os.Getenv(v)
+		}
+	}
+	if id.region == "" {
+		return identity{}, fmt.Errorf("lmipool: iam: no region for %s: want Config.Region or AWS_REGION", host)
+	}
+	return id, nil
+}
+
+// warnOnce logs one line per key: dials are many.
+func (s *Source) warnOnce(key, message string, attrs ...any) {
+	s.mu.Lock()
+	before := s.warned[key]
+	s.warned[key] = true
+	s.mu.Unlock()
+	if !before {
+		s.cfg.Logger.Warn(message, attrs...)
+	}
+}

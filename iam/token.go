@@ -1,0 +1,180 @@
+package iam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
+)
+
+const (
+	lifetime     = 15 * time.Minute // what the SDK signs for, and RDS allows at most
+	refreshAfter = 10 * time.Minute // leaves five to get new credentials in
+	slack        = 30 * time.Second // no token is handed out that ends while a dial may be under way
+	retryAfter   = 10 * time.Second // between tries to replace a token that is still good
+	renewEvery   = 30 * time.Second // a refused token that is younger was itself signed for a refusal
+)
+
+// token is one signed token. Only the flags change, under Source.mu.
+type token struct {
+	id     identity
+	value  func() string // a func, because fmt, loggers and debuggers print its address
+	signed time.Time
+	ends   time.Time // when its 15 minutes or its credentials end, whichever is first
+	source string    // where the credentials came from, in the SDK's words
+
+	refused bool // by the server: never handed out again
+	renewed bool // signed because another was refused
+}
+
+// entry is what the Source has for one identity. Guarded by Source.mu.
+type entry struct {
+	token  *token    // the newest; nil: none yet
+	flight *flight   // the signing under way; nil: none
+	next   time.Time // no refresh before this
+}
+
+// flight is one signing, for all who wait for it.
+type flight struct {
+	ctx   context.Context // ends after Config.Timeout
+	done  chan struct{}
+	token *token
+	err   error
+}
+
+// good reports whether t may be handed out. Of a token that ends soon, because its
+// credentials do, at least half the time is used: there may be no better one before.
+func (t *token) good(now time.Time) bool {
+	if t == nil || t.refused {
+		return false
+	}
+	life, age := t.ends.Sub(t.signed), age(t.signed, now)
+	return age >= 0 && age < life-min(slack, life/2)
+}
+
+// stale reports whether a good t should be replaced: soon enough that its successor is
+// there when it ends.
+func (t *token) stale(now time.Time) bool { return age(t.signed, now) >= refreshAfter }
+
+// age is the greater of what the two clocks say: the monotonic one may stand still
+// while a process is frozen, the other may be set. Negative if it was set back.
+func age(since, now time.Time) time.Duration {
+	wall := now.Round(0).Sub(since.Round(0))
+	if wall < 0 {
+		return wall
+	}
+	return max(wall, now.Sub(since))
+}
+
+// token returns a good token for id. A stale one is handed out while its successor is
+// being signed, so that dials wait only if there is none.
+func (s *Source) token(ctx context.Context, id identity) (*token, error) {
+	now := time.Now()
+	s.mu.Lock()
+	e := s.tokens[id]
+	if e == nil {
+		e = &entry{}
+		s.tokens[id] = e
+	}
+	t := e.token
+	good := t.good(now)
+	if good && (!t.stale(now) || now.Before(e.next)) {
+		s.mu.Unlock()
+		return t, nil
+	}
+	f := e.flight
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		var cancel context.CancelFunc
+		// Not the caller's end: others may wait for the same.
+		f.ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
+		e.flight = f
+		renewed := t != nil && t.refused
+		go func() {
+			defer cancel()
+			s.fly(id, e, f, renewed)
+		}()
+	}
+	s.mu.Unlock()
+	if good {
+		return t, nil
+	}
+	select {
+	case <-f.done:
+		return f.token, f.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("lmipool: iam: waiting for a token for %s: %w", id, context.Cause(ctx))
+	case <-f.ctx.Done():
+	}
+	// A provider that heeds its ctx returns now, and knows more than we do. One that
+	// does not keeps its goroutine, one per identity, but holds nobody up.
+	select {
+	case <-f.done:
+		return f.token, f.err
+	case <-time.After(100 * time.Millisecond):
+		return nil, fmt.Errorf("lmipool: iam: no credentials within %s for a token for %s", s.cfg.Timeout, id)
+	}
+}
+
+// fly signs for all who wait for f. It ends when the provider does, which Timeout bounds.
+func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
+	var t *token
+	var err error
+	defer func() {
+		if v := recover(); v != nil { // a provider's panic would end the process
+			err = fmt.Errorf("lmipool: iam: the credentials provider panicked: %v", v)
+			s.cfg.Logger.Error("lmipool: iam: the credentials provider panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+		s.mu.Lock()
+		old := e.token
+		if err == nil {
+			t.renewed = renewed
+			e.token = t
+		}
+		e.flight = nil
+		e.next = time.Now().Add(retryAfter)
+		stillGood := old.good(time.Now())
+		s.mu.Unlock()
+		f.token, f.err = t, err
+		close(f.done)
+		if err != nil && stillGood { // nobody else hears of it
+			s.cfg.Logger.Warn("lmipool: iam: no new token; the old one is good until it ends", "error", err, "ends", old.ends)
+		}
+	}()
+	if renewed && s.drop != nil {
+		s.drop()
+	}
+	t, err = s.sign(f.ctx, id)
+}
+
+// sign makes a token with what credentials has now.
+func sign(ctx context.Context, credentials aws.CredentialsProvider, id identity) (*token, error) {
+	c, err := credentials.Retrieve(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lmipool: iam: credentials for %s: %w", id, err)
+	}
+	if !c.HasKeys() {
+		return nil, fmt.Errorf("lmipool: iam: credentials for %s: the provider has no keys; on Lambda they are in the environment", id)
+	}
+	endpoint := net.JoinHostPort(id.host, strconv.Itoa(int(id.port)))
+	fixed := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })
+	signed := time.Now()
+	value, err := auth.BuildAuthToken(ctx, endpoint, id.region, id.user, fixed)
+	if err != nil {
+		return nil, fmt.Errorf("lmipool: iam: signing a token for %s: %w", id, err)
+	}
+	if value == "" {
+		return nil, errors.New("lmipool: iam: the signer returned nothing")
+	}
+	t := &token{id: id, value: func() string { return value }, signed: signed, ends: signed.Add(lifetime), source: c.Source}
+	if c.CanExpire && c.Expires.Before(t.ends) {
+		t.ends = c.Expires
+	}
+	return t, nil
+}
