@@ -37,6 +37,7 @@ var settings = []setting{
 	{name: "health_check_period", env: "LMIPOOL_HEALTH_CHECK_PERIOD", dsn: "pool_health_check_period", field: func(c *Config) any { return &c.HealthCheckPeriod }, notZero: true},
 	{name: "ping_timeout", env: "LMIPOOL_PING_TIMEOUT", dsn: "pool_ping_timeout", field: func(c *Config) any { return &c.PingTimeout }},
 	{name: "connect_timeout", env: "LMIPOOL_CONNECT_TIMEOUT", dsn: "connect_timeout", field: func(c *Config) any { return &c.ConnectTimeout }, notZero: true},
+	{name: "cancel_wait", env: "LMIPOOL_CANCEL_WAIT", field: func(c *Config) any { return &c.CancelWait }},
 	{name: "report_rows_after", env: "LMIPOOL_REPORT_ROWS_AFTER", field: func(c *Config) any { return &c.ReportRowsAfter }},
 	{name: "lanes", env: "LMIPOOL_LANES", field: func(c *Config) any { return &c.Lanes }},
 	{name: "isolation", env: "LMIPOOL_ISOLATION", field: func(c *Config) any { return &c.Isolation }},

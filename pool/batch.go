@@ -62,28 +62,29 @@ type batch struct {
 }
 
 func (b *batch) Exec() (pgconn.CommandTag, error) {
-	if _, err := b.l.enter(""); err != nil {
+	if err := b.l.resume(); err != nil {
 		return pgconn.CommandTag{}, &sentError{err}
 	}
 	defer b.l.leave()
-	return b.BatchResults.Exec()
+	tag, err := b.BatchResults.Exec()
+	return tag, b.l.c.judge(err)
 }
 
 func (b *batch) Query() (pgx.Rows, error) {
-	if _, err := b.l.enter(""); err != nil {
+	if err := b.l.resume(); err != nil {
 		err = &sentError{err}
 		return errRows{err: err}, err
 	}
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
-	if err != nil {
+	if err = b.l.c.judge(err); err != nil {
 		return errRows{err: err}, err
 	}
 	return &rows{l: b.l, r: r}, nil
 }
 
 func (b *batch) QueryRow() pgx.Row {
-	if _, err := b.l.enter(""); err != nil {
+	if err := b.l.resume(); err != nil {
 		return &row{err: &sentError{err}}
 	}
 	defer b.l.leave()
@@ -97,7 +98,7 @@ func (b *batch) Close() error {
 	if b.done {
 		return b.err
 	}
-	if _, err := b.l.enter(""); err != nil {
+	if err := b.l.resume(); err != nil {
 		return &sentError{err}
 	}
 	defer func() {
@@ -109,7 +110,7 @@ func (b *batch) Close() error {
 		}
 	}()
 	b.done = true
-	if b.err = b.BatchResults.Close(); b.err == nil {
+	if b.err = b.l.c.judge(b.BatchResults.Close()); b.err == nil {
 		b.err = b.scanErr
 	}
 	b.l.closed(b)

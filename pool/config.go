@@ -65,6 +65,16 @@ type Config struct {
 	// (pgxpool: 2 minutes).
 	ConnectTimeout time.Duration
 
+	// CancelWait is how long a call on a connection of its own, whose ctx ends while its
+	// statement runs, waits for the server's answer to the cancel request. If that comes,
+	// as it does within a few round trips, the connection is kept; the call's error has
+	// the ctx's error in its chain, or is nil if the statement was quicker. Otherwise
+	// the connection is given up, and [Stat.CancelLostCount] says so. Shorten it if
+	// callers have no time to spare, lengthen it if the database is far away.
+	// Negative means that the connection is closed at once, as in pgx, which is also
+	// what the raw *pgx.Conn of a lease does. Defaults to 100 milliseconds.
+	CancelWait time.Duration
+
 	// ReportRowsAfter is how long Rows or BatchResults that were opened outside
 	// a scope may stay open before they are logged, once, with the stack that
 	// opened them. Negative means never. Defaults to 1 minute.
@@ -145,6 +155,7 @@ type Config struct {
 const (
 	defaultPingTimeout     = 2 * time.Second
 	defaultConnectTimeout  = 10 * time.Second
+	defaultCancelWait      = 100 * time.Millisecond
 	defaultReportRowsAfter = time.Minute
 	defaultPingAfter       = time.Second
 )
@@ -164,6 +175,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.PingTimeout, px.PingTimeout, defaultPingTimeout)
 	setDefault(&d.ConnectTimeout, px.ConnConfig.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
+	setDefault(&d.CancelWait, defaultCancelWait)
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
 	setDefault(&d.Lanes, LanesAuto)
 	setDefault(&d.Isolation, IsolationAuto)

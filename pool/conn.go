@@ -50,6 +50,7 @@ type conn struct {
 	session *session
 	residue residue // of its users, since it was reset; the owner's
 	lane    *lane   // nil: no flights on this one
+	cancel  *canceler
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
@@ -71,7 +72,9 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	}
 	if ping {
 		pingCtx, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
+		back := c.cancel.waits()
 		err := c.pg.Ping(pingCtx)
+		back()
 		cancel()
 		if err != nil {
 			c.retire()
@@ -106,6 +109,7 @@ func (c *conn) expiredAt(now time.Time) bool {
 // the queue or the idle stack. What takes time happens in the background, never
 // on the caller's.
 func (c *conn) giveBack() {
+	c.cancel.mode.Store(cancelAsPgx)
 	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()
 		return
@@ -121,7 +125,13 @@ func (c *conn) keep() {
 	case c.clean():
 		c.handOn()
 	case pc.IsClosed() || pc.IsBusy() || c.expired():
+		if pc.IsClosed() && c.cancel.req.Load() != nil {
+			c.p.cancels.lost.Add(1)
+		}
 		c.retire()
+	case c.cancel.req.Load() != nil:
+		c.p.adm.retain(c)
+		c.p.background("settle", c.settled)
 	default:
 		c.p.adm.retain(c)
 		c.p.background("rollback", c.rollback)
@@ -131,7 +141,7 @@ func (c *conn) keep() {
 // clean reports whether c can be used as it is.
 func (c *conn) clean() bool {
 	pc := c.pg.PgConn()
-	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.expired()
+	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && c.cancel.req.Load() == nil && !c.expired()
 }
 
 // rollback ends the transaction that the last user left open. pgxpool closes the
@@ -147,6 +157,7 @@ func (c *conn) rollback() {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
+	defer c.cancel.waits()()
 	_, err := c.pg.Exec(ctx, "rollback")
 	done = err == nil && c.pg.PgConn().TxStatus() == 'I'
 }
@@ -164,6 +175,7 @@ func (c *conn) afterRelease() {
 // retire closes c in the background. Its place is free again once the server has
 // let go, so that the server never counts more connections than the limit.
 func (c *conn) retire() {
+	c.cancel.close()
 	c.p.adm.retain(c)
 	c.p.background("close", func() {
 		defer c.p.adm.drop(c)
@@ -205,6 +217,7 @@ func (c *conn) goodbye(ctx context.Context) {
 // written and closed by anybody. After Terminate and the end of our half nothing
 // more can be sent. The place is free again when the server has closed its end.
 func (c *conn) sever() {
+	c.cancel.close()
 	c.p.adm.retain(c)
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,6 +35,8 @@ func (p *Pool) dial() {
 			return
 		}
 		c.px, c.pg, c.since = px, px.Conn(), time.Now()
+		c.cancel = cancelerOf(c.pg.PgConn())
+		c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
 		if life := p.cfg.MaxConnLifetime; life > 0 {
 			c.expires = c.since.Add(life)
 			if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
@@ -114,11 +117,14 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	before := timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
+		pgxs := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
 				return err
 			}
 		}
+		// The connection string cannot name another handler than pgx's, the hook can.
+		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)
 		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried

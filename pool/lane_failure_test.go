@@ -105,6 +105,7 @@ func TestACancelInFlightFreesTheCallerAndNobodyElse(t *testing.T) {
 	}()
 	b.together(ctx, b.company(ctx), left(leave, context.Canceled), b.company(ctx), left(invocation, pool.ErrInvocationEnded), b.company(ctx))
 	assert.EqualValues(t, 1, b.p.Stat().NewConnsCount(), "the connection lives")
+	assert.Zero(t, b.p.Stat().CancelRequestCount(), "it would hit a neighbour")
 	assert.EqualValues(t, 5, b.p.Stat().RideCount())
 }
 

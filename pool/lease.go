@@ -13,8 +13,9 @@ import (
 )
 
 // graceToLeave is how long a call that is still running when its invocation
-// ended may take to come back by itself: its ctx has just been cancelled. Then
-// the connection is torn away from it.
+// ended may take to come back by itself: its ctx has just been cancelled. Then the
+// server is asked to stop what it runs, whatever its ctx, and if it still does not come
+// back the connection is torn away from it.
 const graceToLeave = 100 * time.Millisecond
 
 // Lease is a connection that one invocation has for itself, from Acquire until
@@ -95,6 +96,7 @@ func (l *Lease) start(c *conn) error {
 	closed := l.state != leasePending
 	if !closed {
 		l.state = leaseActive
+		c.cancel.lent()
 	}
 	l.mu.Unlock()
 	if closed {
@@ -108,26 +110,58 @@ func (l *Lease) start(c *conn) error {
 	return nil
 }
 
-// enter begins a call into pgx. Every exit from it goes through leave.
+// enter begins a call into pgx that sends something. Every exit from it goes through leave.
 func (l *Lease) enter(sql string) (*pgx.Conn, error) {
+	if err := l.call(sql); err != nil {
+		return nil, err
+	}
+	pc := l.c.pg.PgConn()
+	if l.c.cancel.req.Load() == nil || pc.IsClosed() || pc.IsBusy() {
+		return l.c.pg, nil
+	}
+	settled := l.c.settle(l.p.cancelWait())
+	l.leave()
+	if !settled {
+		return nil, errUnsettled
+	}
+	if err := l.call(sql); err != nil { // that took its time: the invocation may have ended
+		return nil, err
+	}
+	return l.c.pg, nil
+}
+
+// resume begins a call that reads on what an earlier one has begun. Every exit from it
+// goes through leave.
+func (l *Lease) resume() error {
+	if err := l.call(""); err != nil {
+		return err
+	}
+	if r := l.c.cancel.req.Load(); r != nil {
+		l.c.cancel.extend(r)
+	}
+	return nil
+}
+
+// call is what enter and resume have in common.
+func (l *Lease) call(sql string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch l.state {
 	case leaseReleased:
-		return nil, errReleased
+		return errReleased
 	case leaseEnded:
-		return nil, ErrInvocationEnded
+		return ErrInvocationEnded
 	case leaseClosed:
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	if l.calling {
-		return nil, errBusy
+		return errBusy
 	}
 	l.calling, l.residue.used = true, true
 	if sql != "" {
 		l.sql = sql
 	}
-	return l.c.pg, nil
+	return nil
 }
 
 func (l *Lease) leave() {
@@ -170,6 +204,7 @@ func (l *Lease) tookRaw() bool {
 		return false
 	}
 	l.raw = true
+	l.c.cancel.mode.Store(cancelAsPgx)
 	return true
 }
 
@@ -240,15 +275,9 @@ func (l *Lease) end(why leaseState) bool {
 // reclaim waits for the call that is running, closes what is open, and gives the
 // connection back; if that takes too long it tears it away.
 func (l *Lease) reclaim(left <-chan struct{}) {
-	if left != nil {
-		t := time.NewTimer(graceToLeave)
-		defer t.Stop()
-		select {
-		case <-left:
-		case <-t.C:
-			l.c.sever()
-			return
-		}
+	if left != nil && !l.wait(left) {
+		l.c.sever()
+		return
 	}
 	clean := false
 	defer func() {
@@ -262,16 +291,41 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 	l.mu.Unlock()
 	if r != nil {
 		// Closing reads the rest of the result, which can be long: bound it.
-		// After the deadline the connection is broken, and giveBack sees that.
-		late := time.AfterFunc(graceToLeave, func() { _ = l.c.pg.PgConn().Conn().SetDeadline(time.Now()) })
+		asked := make(chan struct{})
+		late := time.AfterFunc(graceToLeave, func() {
+			defer close(asked)
+			l.c.cancel.cancel(ErrInvocationEnded)
+		})
 		r.closeResult()
 		if !late.Stop() {
-			return
+			<-asked
+			l.c.cancel.answered()
 		}
 	}
 	clean = true
 	l.c.soiled(l.residue)
 	l.c.giveBack()
+}
+
+// wait waits for the call that is running. After a while it asks the server to cancel
+// what that runs, which is for a call whose ctx does not end with its invocation.
+func (l *Lease) wait(left <-chan struct{}) bool {
+	t := time.NewTimer(graceToLeave)
+	defer t.Stop()
+	select {
+	case <-left:
+		return true
+	case <-t.C:
+	}
+	l.c.cancel.cancel(ErrInvocationEnded)
+	t.Reset(max(0, l.p.cfg.CancelWait) + graceToCancel)
+	select {
+	case <-left:
+		l.c.cancel.answered()
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // held is for how long l has had its connection.
@@ -307,6 +361,11 @@ func (l *Lease) Conn() *pgx.Conn {
 	if !l.tookRaw() {
 		c, _ := dead()
 		return c
+	}
+	if l.c.cancel.req.Load() != nil {
+		if _, err := l.enter(""); err == nil { // it is settled now
+			l.leave()
+		}
 	}
 	return l.c.pg
 }
@@ -363,7 +422,8 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	}
 	defer l.leave()
 	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace) // of triggers
-	return c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
+	n, err := c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
+	return n, l.c.judge(err)
 }
 
 // Begin starts a transaction on the lease, which stays the caller's to Release.
@@ -384,10 +444,10 @@ func (l *Lease) Ping(ctx context.Context) error {
 	if l.plain != nil {
 		return l.plain.Ping(ctx)
 	}
-	c, err := l.enter("")
+	c, err := l.enter("ping")
 	if err != nil {
 		return err
 	}
 	defer l.leave()
-	return c.Ping(ctx)
+	return l.c.judge(c.Ping(ctx))
 }

@@ -104,17 +104,22 @@ func TestASecondCloseOfABatchIsTheFirst(t *testing.T) {
 	}
 }
 
-func TestAForgottenResultThatTakesTooLongCostsItsConnection(t *testing.T) {
+func TestAForgottenResultThatTakesTooLongIsCancelled(t *testing.T) {
 	t.Parallel()
-	ctx, p := bounded(t), newPool(t, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger()})
-	first := pid(t, p)
-	inv, scope := p.OpenScope(ctx, "", time.Time{})
-	_, err := p.Query(context.WithoutCancel(inv), rowsThenSleep)
-	require.NoError(t, err)
-	scope.End()
-	began := time.Now()
-	assert.NotEqual(t, first, pid(t, p))
-	assert.Less(t, time.Since(began), 10*time.Second)
+	for name, wait := range map[string]time.Duration{"asked": patience, "as in pgx": -1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, p := bounded(t), newPool(t, &pool.Config{MaxConns: 1, CancelWait: wait, Logger: (&logs{}).logger()})
+			first := pid(t, p)
+			inv, scope := p.OpenScope(ctx, "", time.Time{})
+			_, err := p.Query(context.WithoutCancel(inv), rowsThenSleep)
+			require.NoError(t, err)
+			scope.End()
+			began := time.Now()
+			assert.Equal(t, wait > 0, first == pid(t, p), "the connection is kept")
+			assert.Less(t, time.Since(began), 10*time.Second)
+		})
+	}
 }
 
 // hurried is a socket that tells when its time is over.
@@ -125,7 +130,7 @@ type hurried struct {
 }
 
 func (h *hurried) SetDeadline(t time.Time) error {
-	if !t.IsZero() && !t.After(time.Now()) {
+	if !t.IsZero() {
 		h.once.Do(func() { close(h.over) })
 	}
 	return h.TCPConn.SetDeadline(t)
@@ -144,9 +149,9 @@ func (s *slowEnd) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQue
 	}
 }
 
-// The result is read, but after the time for it: the socket has a deadline that
-// has passed, and so has whoever would get it next.
-func TestAForgottenResultThatEndsTooLateCostsItsConnection(t *testing.T) {
+// The result is read, but after the time for it: the socket has got a deadline, which
+// whoever gets it next must not have.
+func TestAForgottenResultThatEndsTooLateLeavesNoDeadline(t *testing.T) {
 	t.Parallel()
 	over := make(chan struct{})
 	ctx, p := bounded(t), newPool(t, &pool.Config{
@@ -162,5 +167,7 @@ func TestAForgottenResultThatEndsTooLateCostsItsConnection(t *testing.T) {
 	_, err := p.Query(context.WithoutCancel(inv), "select 'slow'")
 	require.NoError(t, err)
 	scope.End()
-	assert.NotEqual(t, first, pid(t, p))
+	assert.Equal(t, first, pid(t, p))
+	_, err = p.Exec(ctx, "select pg_sleep(0.3)") // longer than the deadline was
+	assert.NoError(t, err)
 }

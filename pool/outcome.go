@@ -15,11 +15,13 @@ import (
 // was lost, because the connection broke or ctx ended. A write with such an error
 // must not simply be sent again; look whether it is there, or make it idempotent.
 //
-// It is false when the server said no (nothing has happened, whatever the error),
-// and when nothing was sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded]
-// before the call, pgconn.SafeToRetry. A bare ctx error counts as unknown, since a
-// statement may have been under way when the ctx ended. lmipool itself never sends a
-// write twice.
+// It is false when the server said no (nothing has happened, whatever the error; what a
+// procedure, or a text of several statements, has committed on its way stays). So it is
+// for a statement that was cancelled in time because its ctx had ended: the server's
+// 57014 is in the error's chain beside the ctx's. It is false, too, when nothing was
+// sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded] before the call,
+// pgconn.SafeToRetry. A bare ctx error counts as unknown, since a statement may have
+// been under way when the ctx ended. lmipool itself never sends a write twice.
 func OutcomeUnknown(err error) bool {
 	var acquire *AcquireError
 	var sent *sentError

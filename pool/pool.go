@@ -25,6 +25,7 @@ type Pool struct {
 	px            *pgxpool.Pool
 	adm           *admission
 	lanes         *lanes
+	cancels       cancels
 	rides         bool // statements may ride
 	log           *slog.Logger
 	hosts         []string              // what dials go to, for what their errors say
@@ -62,6 +63,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.adm = newAdmission(int(cfg.MaxConns), p.dial)
 	p.adm.rideFor, p.adm.takeOff = p.rideFor, p.fly
 	p.lanes = newLanes(cfg.LaneFunctions)
+	p.cancels.slots, p.cancels.closing = make(chan struct{}, min(maxCancels, cfg.MaxConns)), p.ctx.Done()
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain &&
 		px.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
 	if !cfg.Plain {
@@ -146,7 +148,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {
-			if l.what == "lease" && c.wire != nil && c.wire.flush() != nil { // its user may say nothing for long
+			if l.what == "lease" && c.wire.flush() != nil { // its user may say nothing for long
 				c.retire()
 				continue
 			}
@@ -365,5 +367,6 @@ func (p *Pool) Stat() *Stat {
 	s := p.adm.stat()
 	s.detached = p.detached.Load()
 	p.lanes.stat(s)
+	p.cancels.stat(s)
 	return s
 }

@@ -206,15 +206,16 @@ func (e *resetError) Error() string {
 func (e *resetError) Unwrap() error     { return e.failed }
 func (e *resetError) SafeToRetry() bool { return true }
 
-// judge returns err, or why what was sent did not run.
+// judge returns err with what the connection knows of it: that what was sent did not run, or
+// that it was cancelled.
 func (c *conn) judge(err error) error {
-	if err == nil || c.wire == nil {
-		return err
+	if err == nil {
+		return nil
 	}
 	if failed := c.wire.failure(); failed != nil {
 		return &resetError{failed}
 	}
-	return err
+	return c.cancel.explain(err)
 }
 
 // didNotRun reports whether err is of a statement that can be run once more, elsewhere.

@@ -28,8 +28,7 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 // openRows makes what a Query returned the lease's open result. again is not nil if
 // the lease is the result's own; it runs the Query once more.
 func (l *Lease) openRows(r pgx.Rows, err error, again func() (pgx.Rows, error)) (pgx.Rows, error) {
-	if err != nil {
-		err = l.c.judge(err)
+	if err = l.c.judge(err); err != nil {
 		return errRows{err: err}, err
 	}
 	w := &rows{l: l, r: r, own: again != nil, again: again}
@@ -66,7 +65,7 @@ func (r *rows) enter() bool {
 	if r.done {
 		return false
 	}
-	if _, err := r.l.enter(""); err != nil {
+	if err := r.l.resume(); err != nil {
 		r.err = err
 		if !errors.Is(err, errBusy) {
 			r.err = &sentError{err}
@@ -175,7 +174,7 @@ func (r *rows) Err() error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.r.Err()
+	return r.l.c.judge(r.r.Err())
 }
 
 func (r *rows) CommandTag() pgconn.CommandTag {

@@ -135,8 +135,8 @@ func (s *Scope) End() {
 			l.p.log.Warn("lmipool: the invocation ended with a "+l.what+" still held; it was taken back", h.attrs()...)
 		}
 	}
-	// pgx breaks a connection whose ctx ends under open Rows. If they were only
-	// forgotten, the little while in which reclaim closes them saves a dial.
+	// A ctx that ends under open Rows has their statement cancelled. If they were only
+	// forgotten, the little while in which reclaim closes them saves that.
 	if open {
 		time.AfterFunc(graceToCancel, s.cancel)
 		return

@@ -179,7 +179,7 @@ func TestACallThatRunsWhenItsInvocationEndsIsStopped(t *testing.T) {
 		})
 		scope.End()
 		assert.Error(t, <-done, name)
-		eventually(t, "the server has stopped too", func() bool { return server.backends() == 0 && p.Stat().TotalConns() == 0 })
+		eventually(t, "the server has stopped too", func() bool { return server.running("%pg_sleep(30)") == 0 && p.Stat().AcquiredConns() == 0 })
 	}
 }
 

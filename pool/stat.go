@@ -16,6 +16,9 @@ type Stat struct {
 
 	rides, flights, shadow, refusals, reruns int64
 	alone                                    map[string]int64
+
+	canceling, maxCanceling int
+	cancels, cancelsLost    int64
 }
 
 // counts are totals since New, guarded by admission.mu.
@@ -119,6 +122,21 @@ func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.counts.lifetimeDestroy
 
 // MaxIdleDestroyCount is how many were closed for want of work.
 func (s *Stat) MaxIdleDestroyCount() int64 { return s.counts.idleDestroy }
+
+// CancelRequestCount is how many cancel requests were sent, those for connections that
+// are being closed included.
+func (s *Stat) CancelRequestCount() int64 { return s.cancels }
+
+// CancelLostCount is how many connections were given up because the server did not
+// answer a cancelled statement within Config.CancelWait, or the cancel request at all.
+func (s *Stat) CancelLostCount() int64 { return s.cancelsLost }
+
+// CancelingConns is how many cancel connections are open now, beside TotalConns. Each
+// lives for a few round trips.
+func (s *Stat) CancelingConns() int32 { return int32(s.canceling) }
+
+// MaxCancelingConns is how many there are at once at most, before Shutdown.
+func (s *Stat) MaxCancelingConns() int32 { return int32(s.maxCanceling) }
 
 // Limit is how many connections the pool may have now, at most MaxConns.
 func (s *Stat) Limit() int32 { return int32(s.limit) }

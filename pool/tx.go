@@ -17,17 +17,51 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return nil, err
 	}
 	defer l.leave()
+	if err := ctx.Err(); err != nil {
+		return nil, &unsentError{"begin", err}
+	}
 	if opts.BeginQuery != "" {
 		l.note(ctx, opts.BeginQuery, nil)
 	}
 	if opts.CommitQuery != "" {
 		l.note(ctx, opts.CommitQuery, nil)
 	}
-	t, err := c.BeginTx(ctx, opts)
+	var t pgx.Tx
+	err = l.patiently(ctx, func(ctx context.Context) (err error) {
+		t, err = c.BeginTx(ctx, opts)
+		return err
+	})
 	if err != nil {
 		return nil, l.c.judge(err)
 	}
 	return &tx{l: l, t: t, own: own}, nil
+}
+
+// patiently runs a call that does no more than begin or end a transaction. pgx closes the
+// connection if its ctx ends before or meanwhile, however quickly it answers; to cancel a
+// COMMIT means not to know what became of it or, while it waits for a standby, to have it
+// reported before the standby has it. So when ctx ends its answer is waited for, as for
+// any other, and nothing else is done.
+func (l *Lease) patiently(ctx context.Context, call func(context.Context) error) error {
+	h := l.c.cancel
+	if h.off {
+		return call(ctx)
+	}
+	defer h.waits()()
+	if ctx.Done() == nil {
+		return h.explain(call(ctx))
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		h.cancel(ctx.Err())
+	})
+	err := call(context.WithoutCancel(ctx))
+	if !stop() {
+		<-ended
+		h.answered()
+	}
+	return h.explain(err)
 }
 
 // tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its
@@ -54,28 +88,62 @@ func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	defer x.l.leave()
 	t, err := x.t.Begin(ctx)
 	if err != nil {
-		return nil, err
+		return nil, x.l.c.judge(err)
 	}
 	return &tx{l: x.l, t: t}, nil
 }
 
+// Commit with a ctx that has ended sends no COMMIT: the transaction is rolled back, and
+// the error says that for certain.
 func (x *tx) Commit(ctx context.Context) error {
-	return x.finish("commit", func() error { return x.t.Commit(ctx) })
-}
-
-func (x *tx) Rollback(ctx context.Context) error {
-	return x.finish("rollback", func() error { return x.t.Rollback(ctx) })
-}
-
-func (x *tx) finish(sql string, end func() error) error {
-	if err := x.enter(sql); err != nil {
+	if ctx.Err() == nil {
+		return x.finish(ctx, "commit", x.t.Commit)
+	}
+	if err := x.abandon(ctx, "commit"); err != nil {
 		return err
 	}
-	if x.own {
+	return &unsentError{"commit", ctx.Err()}
+}
+
+// Rollback with a ctx that has ended rolls back all the same: see abandon.
+func (x *tx) Rollback(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return x.finish(ctx, "rollback", x.t.Rollback)
+	}
+	return x.abandon(ctx, "rollback")
+}
+
+func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) error) error {
+	err := x.enter(sql)
+	if x.own && (err == nil || errors.Is(err, errUnsettled)) {
 		defer x.l.Release() // after leave
 	}
+	if err != nil {
+		return err
+	}
 	defer x.l.leave()
-	return end()
+	return x.l.patiently(ctx, end)
+}
+
+// abandon rolls back for a caller whose ctx has ended. With a connection of its own
+// that happens in the background, before anybody else gets it: he has no time, and pgx,
+// which would take his ctx for the rollback, would have to close it. A savepoint, or a
+// transaction on somebody's lease, is rolled back at once, since he may go on there.
+func (x *tx) abandon(ctx context.Context, sql string) error {
+	if x.own {
+		err := x.l.resume()
+		if errors.Is(err, errReleased) {
+			return pgx.ErrTxClosed
+		}
+		if err == nil {
+			x.l.leave()
+			x.l.Release()
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.l.p.cancelWait())
+	defer cancel()
+	return x.finish(ctx, sql, x.t.Rollback)
 }
 
 func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
@@ -84,7 +152,8 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 	}
 	defer x.l.leave()
 	x.l.note(ctx, sql, args)
-	return x.t.Exec(ctx, sql, args...)
+	tag, err := x.t.Exec(ctx, sql, args...)
+	return tag, x.l.c.judge(err)
 }
 
 func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
@@ -125,7 +194,8 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	}
 	defer x.l.leave()
 	x.l.residue.trace = max(x.l.residue.trace, sqltext.AnyTrace) // of triggers
-	return x.t.CopyFrom(ctx, table, columns, &safeSource{p: x.l.p, src: src})
+	n, err := x.t.CopyFrom(ctx, table, columns, &safeSource{p: x.l.p, src: src})
+	return n, x.l.c.judge(err)
 }
 
 func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
@@ -134,7 +204,8 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 	}
 	defer x.l.leave()
 	x.l.residue.trace, x.l.residue.named = max(x.l.residue.trace, sqltext.AnyTrace), true
-	return x.t.Prepare(ctx, name, sql)
+	sd, err := x.t.Prepare(ctx, name, sql)
+	return sd, x.l.c.judge(err)
 }
 
 // LargeObjects talk to the connection directly: see Lease.Conn.

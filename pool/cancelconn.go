@@ -1,0 +1,86 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// maxCancels bounds the cancel connections that a pool has at once, those of closing
+// connections included. The server forks for each of them, so more at once are not
+// served sooner; they would be a load beside the one that made the statements slow.
+const maxCancels = 8
+
+// cancels is what the cancel requests of a pool have in common.
+type cancels struct {
+	slots   chan struct{}   // one for each cancel connection that is open or being opened
+	closing <-chan struct{} // closed by Shutdown
+	sent    atomic.Int64
+	lost    atomic.Int64 // connections that were given up
+}
+
+var errAnswered = errors.New("lmipool: the statement has its answer")
+
+// dial wraps the DialFunc of one connection. Once that is up, what it dials are cancel
+// connections: pgx makes them with it, whoever asks for one. They queue here, in order,
+// but for Shutdown, whose process may have a few hundred milliseconds to live: then each
+// connection that is torn away has its own at once.
+func (n *cancels) dial(up *atomic.Bool, dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+		if !up.Load() {
+			return dial(ctx, network, addr)
+		}
+		c := &cancelConn{n: n}
+		select {
+		case n.slots <- struct{}{}:
+			c.slot = true
+		case <-n.closing:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		defer func() {
+			if c.Conn == nil { // also when a DialFunc of the user's panicked
+				c.free()
+			}
+		}()
+		nc, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if r, ok := ctx.Value(requestKey{}).(*request); ok && !r.board() {
+			nc.Close()
+			return nil, errAnswered
+		}
+		n.sent.Add(1)
+		c.Conn = nc
+		return c, nil
+	}
+}
+
+// cancelConn is a connection that carries one cancel request.
+type cancelConn struct {
+	net.Conn
+	n    *cancels
+	slot bool
+	once sync.Once
+}
+
+func (c *cancelConn) Close() error {
+	defer c.free()
+	return c.Conn.Close()
+}
+
+func (c *cancelConn) free() {
+	if c.slot {
+		c.once.Do(func() { <-c.n.slots })
+	}
+}
+
+func (n *cancels) stat(s *Stat) {
+	s.canceling, s.maxCanceling = len(n.slots), cap(n.slots)
+	s.cancels, s.cancelsLost = n.sent.Load(), n.lost.Load()
+}

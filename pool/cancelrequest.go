@@ -1,0 +1,108 @@
+package pool
+
+import (
+	"context"
+	"time"
+)
+
+// askAgain is the pause before a cancel request is repeated; it doubles. A request that
+// arrives before its statement, or between two messages of it, does nothing.
+const askAgain = 25 * time.Millisecond
+
+// request asks the server to cancel one statement, as often as that takes.
+type request struct {
+	h        *canceler
+	why      error     // the ctx's
+	deadline time.Time // the caller waits no longer
+	ctx      context.Context
+	stop     context.CancelFunc
+	over     chan struct{} // closed when the statement has its answer, or was given up
+	done     chan struct{} // closed when nothing more will be sent, or arrive
+
+	// guarded by canceler.mu
+	ended     bool // over is closed
+	withdrawn bool // it is not to be sent
+	underWay  bool // it has a cancel connection, whose end was not seen yet
+
+	// constant once done is closed
+	asked bool // something was sent
+	sure  bool // and has arrived, all of it
+}
+
+type requestKey struct{}
+
+func (r *request) endLocked() {
+	if !r.ended {
+		r.ended = true
+		close(r.over)
+	}
+}
+
+// ask sends the request, and again while there is no answer. Once is enough for a
+// statement that was given up: pgx asks, too, as it closes the connection.
+func (r *request) ask() {
+	defer close(r.done)
+	defer r.stop()
+	for pause := askAgain; ; pause *= 2 {
+		r.untilReady()
+		_ = r.h.pc.CancelRequest(r.ctx) // reads only what never changes
+		if !r.arrived() {
+			return
+		}
+		select {
+		case <-r.over:
+			return
+		case <-r.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// untilReady waits while something runs that is not the caller's.
+func (r *request) untilReady() {
+	if r.h.ready == nil {
+		return
+	}
+	for !r.h.ready() {
+		select {
+		case <-r.over:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// board is called with a cancel connection that is about to be used. It is false if it
+// must not be any more.
+func (r *request) board() bool {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	r.underWay = !r.withdrawn && r.ctx.Err() == nil
+	r.asked = r.asked || r.underWay
+	return r.underWay
+}
+
+// arrived is called after a CancelRequest. pgx returns from that when the server has
+// closed the cancel connection, having signalled the backend before, or with our ctx:
+// then the request may still be on its way.
+func (r *request) arrived() bool {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	r.sure = !r.underWay || r.ctx.Err() == nil
+	r.underWay = false
+	return r.sure
+}
+
+// await waits until no request can arrive any more, and says whether that is sure.
+func (h *canceler) await(r *request, bound time.Duration) bool {
+	t := time.NewTimer(bound)
+	defer t.Stop()
+	select {
+	case <-r.done:
+		return r.sure
+	case <-t.C:
+		r.stop() // its cancel connection is not to be waited for any longer
+		return false
+	}
+}
