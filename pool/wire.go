@@ -27,6 +27,10 @@ type wire struct {
 	waiting atomic.Bool
 	heard   atomic.Pointer[recording] // of what is written, while there is one
 
+	tx    beginState
+	query []byte // pgx's own Query that begins the transaction, while it is held back
+	local []byte // answers to pgx that the server has no part in
+
 	// of the message that is being read
 	head   []byte // of what is not passed on: its first five bytes, or fewer
 	left   int    // how much of its body is still to come
@@ -43,6 +47,9 @@ type prefix struct {
 	// pgx gets the error; and it precedes only a flight that executes something.
 	whole   bool
 	answers int // CommandCompletes, if it is not whole
+	// begin: it is a transaction's BEGIN. It precedes any flight, and if it fails pgx gets
+	// the error, whole or not.
+	begin bool
 }
 
 // errSimple is what pgx gets when it sends a simple Query that a part of a flight was to
@@ -92,12 +99,20 @@ func (w *wire) Write(b []byte) (int, error) {
 		r.b = append(slices.Clip(r.b), b...)
 		r.mu.Unlock()
 	}
+	if w.tx != beginNone {
+		switch done, err := w.holdBack(b); {
+		case err != nil: // b has not been sent
+			return 0, err
+		case done:
+			return len(b), nil
+		}
+	}
 	if len(w.armed) == 0 {
 		return w.w.Write(b)
 	}
 	n, part := 0, false
 	for _, p := range w.armed {
-		if !p.whole {
+		if !p.whole && !p.begin {
 			part = true
 			continue
 		}
@@ -122,7 +137,12 @@ func (w *wire) Write(b []byte) (int, error) {
 
 // write sends b, of which the first n armed prefixes are a part.
 func (w *wire) write(b []byte, n int) (int, error) {
-	w.sent = append(w.sent, w.armed[:n]...)
+	for _, p := range w.armed[:n] {
+		w.sent = append(w.sent, p)
+		if p.begin {
+			w.tx = beginSent
+		}
+	}
 	w.armed = w.armed[n:]
 	w.waiting.Store(len(w.sent) > 0)
 	return w.w.Write(b)
@@ -143,9 +163,14 @@ func contents(b []byte) (executes, simple bool) {
 }
 
 func (w *wire) Read(b []byte) (int, error) {
+	if len(w.local) > 0 {
+		n := copy(b, w.local)
+		w.local = w.local[n:]
+		return n, nil
+	}
 	for {
 		n, err := w.r.Read(b)
-		if len(w.sent) == 0 && len(w.head) == 0 {
+		if len(w.sent) == 0 && len(w.head) == 0 && w.tx != beginFailing {
 			return n, err
 		}
 		n = w.filter(b[:n])
@@ -159,7 +184,7 @@ func (w *wire) Read(b []byte) (int, error) {
 func (w *wire) filter(b []byte) (kept int) {
 	for i := 0; i < len(b); {
 		if len(w.head) == 0 && w.left == 0 {
-			if len(w.sent) == 0 {
+			if len(w.sent) == 0 && w.tx != beginFailing {
 				return kept + copy(b[kept:], b[i:])
 			}
 			w.begin(b[i])
@@ -180,6 +205,10 @@ func (w *wire) filter(b []byte) (kept int) {
 		switch {
 		case w.pass:
 			kept += copy(b[kept:], b[i:i+n])
+			if w.tx == beginFailing && w.head[0] == 'Z' && n == w.left {
+				b[kept-1] = 'E' // the status: see beginFailed
+				w.tx = beginFailed
+			}
 		case w.head[0] == 'E':
 			w.body = append(w.body, b[i:i+n]...)
 		}
@@ -198,12 +227,15 @@ func (w *wire) begin(kind byte) {
 	case 'S', 'N', 'A': // ParameterStatus, notices and notifications are pgx's, whoever caused them
 		w.pass = true
 	case 'E': // of a part: its flight fails, and has no answers of ours any more
-		w.pass = !w.sent[0].whole
-		if w.pass {
+		w.pass = len(w.sent) == 0 || !w.sent[0].whole || w.sent[0].begin
+		if w.pass && len(w.sent) > 0 {
+			if w.sent[0].begin {
+				w.tx = beginFailing
+			}
 			w.answered()
 		}
 	default:
-		w.pass = false
+		w.pass = len(w.sent) == 0
 	}
 }
 
@@ -234,6 +266,9 @@ func (w *wire) end() {
 
 // answered ends the oldest prefix; with the error of a part, which is passed on, all of them.
 func (w *wire) answered() {
+	if w.sent[0].begin && !w.pass {
+		w.tx = beginNone
+	}
 	w.sent = w.sent[1:]
 	if w.pass || len(w.sent) == 0 {
 		w.sent = nil
