@@ -144,6 +144,7 @@ func (h *handler[In, Out]) newRun(scope *pool.Scope) *run[Out] {
 		r.label = newLabel(r)
 	}
 	r.scope = scope
+	scope.Labelled(r.label.line)
 	return r
 }
 

@@ -39,6 +39,7 @@ var settings = []setting{
 	{name: "connect_timeout", env: "LMIPOOL_CONNECT_TIMEOUT", dsn: "connect_timeout", field: func(c *Config) any { return &c.ConnectTimeout }, notZero: true},
 	{name: "cancel_wait", env: "LMIPOOL_CANCEL_WAIT", field: func(c *Config) any { return &c.CancelWait }},
 	{name: "report_rows_after", env: "LMIPOOL_REPORT_ROWS_AFTER", field: func(c *Config) any { return &c.ReportRowsAfter }},
+	{name: "report_idle_tx_after", env: "LMIPOOL_REPORT_IDLE_TX_AFTER", field: func(c *Config) any { return &c.ReportIdleTxAfter }},
 	{name: "lanes", env: "LMIPOOL_LANES", field: func(c *Config) any { return &c.Lanes }},
 	{name: "isolation", env: "LMIPOOL_ISOLATION", field: func(c *Config) any { return &c.Isolation }},
 	{name: "rerun", env: "LMIPOOL_RERUN", field: func(c *Config) any { return &c.NoRerun }, not: true},

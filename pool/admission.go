@@ -48,6 +48,9 @@ type admission struct {
 	recheck    *time.Timer   // asks again whether to grow, while somebody waits
 	rechecking bool
 
+	suspect chan struct{} // has room for one: it may be a standstill
+	watched bool          // whoever receives from suspect is looking
+
 	counts counts
 }
 
@@ -61,6 +64,7 @@ func newAdmission(maxConns int, startDial func()) *admission {
 		maxFlightTime: 2 * slow,
 		conns:         make(map[*conn]struct{}),
 		empty:         make(chan struct{}),
+		suspect:       make(chan struct{}, 1),
 	}
 }
 
@@ -348,6 +352,7 @@ func (a *admission) planLocked(now time.Time) (dials int) {
 		dials++
 	}
 	a.recheckLocked()
+	a.watchLocked()
 	return dials
 }
 

@@ -80,6 +80,14 @@ type Config struct {
 	// opened them. Negative means never. Defaults to 1 minute.
 	ReportRowsAfter time.Duration
 
+	// ReportIdleTxAfter is how long a lease with an open transaction may do nothing
+	// before it is logged, with the stack that acquired it, while it lasts: an idle
+	// transaction keeps a connection from the others, its locks and, on the server, dead rows. It is
+	// noticed at most half of that later, and logged once until it is used again. A
+	// connection whose *pgx.Conn the user has taken is not watched. Negative means
+	// never. Defaults to 1 second.
+	ReportIdleTxAfter time.Duration
+
 	// ApplicationName is sent as application_name unless the connection string
 	// or PGAPPNAME names one. Defaults to none.
 	ApplicationName string
@@ -157,6 +165,7 @@ const (
 	defaultConnectTimeout  = 10 * time.Second
 	defaultCancelWait      = 100 * time.Millisecond
 	defaultReportRowsAfter = time.Minute
+	defaultIdleTxAfter     = time.Second
 	defaultPingAfter       = time.Second
 )
 
@@ -177,6 +186,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
 	setDefault(&d.CancelWait, defaultCancelWait)
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
+	setDefault(&d.ReportIdleTxAfter, defaultIdleTxAfter)
 	setDefault(&d.Lanes, LanesAuto)
 	setDefault(&d.Isolation, IsolationAuto)
 	setDefault(&d.Tracer, px.ConnConfig.Tracer)

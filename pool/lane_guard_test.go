@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmipool/lmipool/internal/pgtest"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -125,6 +126,43 @@ func TestTheGuardDoesNotWaitForLocks(t *testing.T) {
 		assert.Equal(t, 7, n)
 	}, b.company(ctx))
 	assert.EqualValues(t, 1, b.p.Stat().GuardRefusalCount(), "%v", b.p.Stat().AloneCount())
+}
+
+// A read that waits for a lock of its own caller's transaction, which nobody can
+// see, keeps nobody else: it leaves the lane after lock_timeout, and waits alone.
+func TestALaneDoesNotWaitForItsOwnCallersTransaction(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	dsn := pgtest.Database(t)
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Logger: (&logs{}).logger()})
+	p.NeverSlow()
+	b := &laneLab{t: t, p: p, dsn: dsn, see: newInspector(t, dsn)}
+	b.exec("create table t as select 7 as id")
+	other := b.hold(ctx) // so that there is one connection to learn on
+	b.teach(ctx, "select 40 + $1::int", 2)
+	b.teach(ctx, "select id from t")
+	other()
+
+	tx, err := p.Begin(ctx) // no scope and no InTx say whose it is
+	require.NoError(t, err)
+	defer tx.Rollback(ctx)
+	_, err = tx.Exec(ctx, "lock table t in access exclusive mode")
+	require.NoError(t, err)
+	b.together(ctx, b.company(ctx), func() {
+		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		defer cancel()
+		assert.ErrorIs(t, b.scan(short, new(int), "select id from t"), context.DeadlineExceeded)
+	}, b.company(ctx))
+	assert.EqualValues(t, 1, p.Stat().GuardRefusalCount(), "%v", p.Stat().AloneCount())
+
+	// With InTx it does not even get there.
+	refused := p.Stat().AloneCount()["asked"]
+	require.NoError(t, tx.Rollback(ctx))
+	require.NoError(t, pool.InTx(ctx, p, pool.TxOptions{}, func(inner context.Context, tx pgx.Tx) error {
+		b.together(ctx, b.company(ctx), b.company(inner))
+		return nil
+	}))
+	assert.Equal(t, refused+1, p.Stat().AloneCount()["asked"])
 }
 
 // The session guard comes with the second group, and goes before anybody else gets

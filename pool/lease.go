@@ -26,6 +26,7 @@ type Lease struct {
 	c     *conn
 	plain *pgxpool.Conn // instead of c when Config.Plain
 	scope *Scope        // nil outside an invocation
+	in    *callback     // whose ctx it was asked for with; nil: no function of InTx's
 	what  string        // "lease", "transaction", "rows", "batch" or "statement"
 	asked time.Time     // when it was asked for
 	stack stack
@@ -35,7 +36,10 @@ type Lease struct {
 
 	mu       sync.Mutex
 	state    leaseState
-	calling  bool          // a call into pgx is running
+	calling  bool   // a call into pgx is running
+	calls    uint32 // how many there were
+	inTx     bool   // after the last there was a transaction
+	rest     rest
 	left     chan struct{} // closed when that call is over; set by whoever waits for it
 	result   result        // Rows or BatchResults that are still open
 	resultAt time.Time     // since when
@@ -68,6 +72,13 @@ const (
 
 // result is what keeps a connection busy between calls.
 type result interface{ closeResult() }
+
+// active reports whether l has its connection, and has not ended.
+func (l *Lease) active() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == leaseActive
+}
 
 // dead says why a connection is no longer wanted, if so.
 func (l *Lease) dead(ctx context.Context) error {
@@ -158,6 +169,7 @@ func (l *Lease) call(sql string) error {
 		return errBusy
 	}
 	l.calling, l.residue.used = true, true
+	l.calls++
 	if sql != "" {
 		l.sql = sql
 	}
@@ -167,6 +179,7 @@ func (l *Lease) call(sql string) error {
 func (l *Lease) leave() {
 	l.mu.Lock()
 	l.calling = false
+	l.inTx = l.c.pg.PgConn().TxStatus() != 'I'
 	if l.left != nil {
 		close(l.left)
 		l.left = nil

@@ -9,8 +9,29 @@ import (
 func (p *Pool) maintain() {
 	tick := time.NewTicker(p.cfg.HealthCheckPeriod)
 	defer tick.Stop()
+	var idleTx <-chan time.Time
+	if p.cfg.ReportIdleTxAfter > 0 {
+		t := time.NewTicker(max(p.cfg.ReportIdleTxAfter/4, time.Millisecond))
+		defer t.Stop()
+		idleTx = t.C
+	}
+	standstill := time.NewTimer(forever)
+	defer standstill.Stop()
+	every := standstillTick
 	for {
 		select {
+		case <-idleTx:
+			p.protect("housekeeping", p.reportIdleTx)
+		case <-p.adm.suspect:
+			every = standstillTick
+			standstill.Reset(every)
+		case <-standstill.C:
+			last := every
+			every = maxStandstillTick // if it panics
+			p.protect("housekeeping", func() { every = p.breakStandstill(last) })
+			if every > 0 {
+				standstill.Reset(every)
+			}
 		case <-p.ctx.Done():
 			return
 		case <-tick.C:

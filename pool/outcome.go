@@ -25,10 +25,11 @@ import (
 func OutcomeUnknown(err error) bool {
 	var acquire *AcquireError
 	var sent *sentError
+	var rolledBack *rolledBackError
 	var pg *pgconn.PgError
 	var netErr net.Error
 	switch {
-	case err == nil, errors.As(err, &acquire):
+	case err == nil, errors.As(err, &acquire), errors.As(err, &rolledBack):
 		return false
 	case errors.As(err, &sent), errors.Is(err, pgconn.ErrConnClosed):
 		// pgx says "conn closed", and that it is safe to retry, also when it finds

@@ -37,6 +37,7 @@ type Pool struct {
 	wg     sync.WaitGroup // every goroutine of the pool
 
 	detached atomic.Int64 // ctxs from Detach that live
+	inside   sites        // where the pool was used inside a transaction's function
 }
 
 // New makes a pool. It does not dial: a connection string or Config that is wrong
@@ -84,7 +85,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 // acquire gets a connection for ctx's scope, waiting in order of arrival. frames
 // is how many callers to leave out of the stack; negative takes no stack.
 func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Lease, error) {
-	l := &Lease{p: p, scope: scopeOf(ctx), what: what, sql: sql, asked: time.Now()}
+	l := &Lease{p: p, what: what, sql: sql, asked: time.Now()}
 	if frames >= 0 {
 		l.stack.capture(frames + 1)
 	}
@@ -94,7 +95,7 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 // statement is acquire for one statement outside a transaction, which may ride: then
 // the lease has its rows, and never had a connection.
 func (p *Pool) statement(ctx context.Context, what, sql string, args []any, frames int) (*Lease, error) {
-	l := &Lease{p: p, scope: scopeOf(ctx), what: what, sql: sql, args: args, mayRide: p.rides, asked: time.Now()}
+	l := &Lease{p: p, what: what, sql: sql, args: args, mayRide: p.rides, asked: time.Now()}
 	if frames >= 0 {
 		l.stack.capture(frames + 1)
 	}
@@ -102,6 +103,9 @@ func (p *Pool) statement(ctx context.Context, what, sql string, args []any, fram
 }
 
 func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
+	if l.scope, l.in = placeOf(ctx); l.in != nil {
+		p.reportInside(l)
+	}
 	if t := p.acquireTracer; t != nil {
 		ctx = t.TraceAcquireStart(ctx, p.px, pgxpool.TraceAcquireStartData{})
 		defer func() {
@@ -163,6 +167,9 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
+	}
+	if e, ok := err.(*NestedAcquireError); ok { //nolint:errorlint // it was just made, and is not wrapped
+		e.fill()
 	}
 	now := time.Now()
 	s := p.adm.stat()

@@ -27,6 +27,7 @@ type waiterQueue struct {
 	head, tail *waiter
 	len        int
 	riders     int // of len, those who may ride
+	inside     int // of len, those who wait inside a callback
 }
 
 // turns is how often a connection must come free for the queue to be empty.
@@ -39,6 +40,9 @@ func (q *waiterQueue) push(w *waiter, first bool) {
 	q.len++
 	if w.ride != nil {
 		q.riders++
+	}
+	if w.lease.in != nil {
+		q.inside++
 	}
 	switch {
 	case q.head == nil:
@@ -61,6 +65,9 @@ func (q *waiterQueue) remove(w *waiter) bool {
 	q.len--
 	if w.ride != nil {
 		q.riders--
+	}
+	if w.lease.in != nil {
+		q.inside--
 	}
 	if w.prev != nil {
 		w.prev.next = w.next

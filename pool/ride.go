@@ -12,7 +12,7 @@ import (
 // Why a statement that found no idle connection went alone: the keys of
 // [Stat.AloneCount].
 const (
-	aloneAsked   = "asked"      // Alone(ctx), or its invocation holds a lease or a transaction
+	aloneAsked   = "asked"      // Alone(ctx), or its invocation holds a lease or a transaction, or it is inside InTx
 	aloneArgs    = "arguments"  // a mode, result formats, a rewriter of the user's, or not to be encoded
 	aloneText    = "text"       // not a read, by its text
 	aloneCalls   = "function"   // calls what is not known to be harmless
@@ -89,7 +89,7 @@ func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
 }
 
 func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
-	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() {
+	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.in != nil {
 		return nil, aloneAsked
 	}
 	sql, args, ok := rewritten(ctx, l.sql, l.args)

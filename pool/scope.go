@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type Scope struct {
 	name   string
 	ctx    scopeContext
 	cancel context.CancelFunc
+	marked atomic.Pointer[string] // see Labelled
 
 	mu    sync.Mutex
 	ended bool
@@ -37,7 +39,7 @@ func (c *scopeContext) Value(key any) any {
 
 // scopeOf returns the scope that ctx belongs to, or nil.
 func scopeOf(ctx context.Context) *Scope {
-	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	s, _ := placeOf(ctx)
 	return s
 }
 
@@ -175,4 +177,29 @@ func (s *Scope) remove(l *Lease) {
 		l.next.prev = l.prev
 	}
 	l.prev, l.next = nil, nil
+}
+
+// id is the scope's name, or "" for no scope.
+func (s *Scope) id() string {
+	if s == nil {
+		return ""
+	}
+	return s.name
+}
+
+// Labelled tells the scope the profiler label that the invocation's goroutines carry,
+// as a goroutine profile shows it: "key":"value". By it, those who work are told from
+// those who wait when all connections are out. It does nothing for a nil Scope.
+func (s *Scope) Labelled(label string) {
+	if s != nil {
+		s.marked.Store(&label)
+	}
+}
+
+// label is what Labelled was told, or "".
+func (s *Scope) label() string {
+	if l := s.marked.Load(); l != nil {
+		return *l
+	}
+	return ""
 }

@@ -10,7 +10,7 @@ import (
 // stack is where something happened: program counters only, in place, because
 // taking it is on the path of every Acquire and reading it on that of mistakes.
 type stack struct {
-	pcs [12]uintptr
+	pcs [10]uintptr
 	n   int
 }
 
@@ -29,14 +29,22 @@ func (s *stack) lines() []string {
 	frames := runtime.CallersFrames(s.pcs[:s.n])
 	for {
 		f, more := frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") &&
-			!strings.HasPrefix(f.Function, thisPackage+".(*Pool).") {
+		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") && !ours(f.Function) {
 			lines = append(lines, f.Function+" ("+f.File+":"+strconv.Itoa(f.Line)+")")
 		}
 		if !more {
 			return lines
 		}
 	}
+}
+
+// ours reports whether function is between a caller and the place that captures.
+func ours(function string) bool {
+	of, ok := strings.CutPrefix(function, thisPackage)
+	if !ok {
+		return function == "github.com/lmipool/lmipool.InTx"
+	}
+	return strings.HasPrefix(of, ".(*Pool).") || strings.HasPrefix(of, ".(*admission).") || of == ".InTx" || of == ".inTx"
 }
 
 const thisPackage = "github.com/lmipool/lmipool/pool"

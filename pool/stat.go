@@ -32,6 +32,7 @@ type counts struct {
 	lifetimeDestroy  int64
 	idleDestroy      int64
 	leaks            int64
+	nested           int64
 	panics           int64
 	resets           int64
 	unclean          int64
@@ -149,6 +150,9 @@ func (s *Stat) FailedDialCount() int64 { return s.counts.failedDials }
 
 // LeakCount is how many leases were taken back from invocations that had ended.
 func (s *Stat) LeakCount() int64 { return s.counts.leaks }
+
+// NestedCount is how many waiters got [ErrNestedAcquire].
+func (s *Stat) NestedCount() int64 { return s.counts.nested }
 
 // DetachedCount is how many ctxs from Detach live, by the pool that opened the
 // invocation's scope.

@@ -26,6 +26,13 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if opts.CommitQuery != "" {
 		l.note(ctx, opts.CommitQuery, nil)
 	}
+	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
+		in.lease = l
+		if opts.BeginQuery == "" && opts.CommitQuery == "" && c.PgConn().TxStatus() == 'I' {
+			l.c.wire.holdBegin()
+			defer l.c.wire.unhold()
+		}
+	}
 	var t pgx.Tx
 	err = l.patiently(ctx, func(ctx context.Context) (err error) {
 		t, err = c.BeginTx(ctx, opts)

@@ -1,0 +1,57 @@
+package pool
+
+import "context"
+
+// callback is the function of an InTx while it runs. What is done with its ctx is done
+// on its behalf: it does not end, and its connection does not come free, before.
+type callback struct {
+	scope *Scope
+	outer *callback // whose ctx InTx was called with; nil: none
+	// lease is what it holds; nil with somebody else's pool, and for a savepoint. It is
+	// set once, before the function runs.
+	lease    *Lease
+	starting bool // BEGIN is under way: this is no use of the pool inside the function
+}
+
+// callbackContext is context.WithValue(ctx, scopeKey{}, callback): what looks for its
+// scope in a ctx finds both in one go.
+type callbackContext struct {
+	context.Context
+	callback
+}
+
+func (c *callbackContext) Value(key any) any {
+	if key == (scopeKey{}) {
+		return &c.callback
+	}
+	return c.Context.Value(key)
+}
+
+// placeOf returns the scope and the callback that ctx belongs to, or nil.
+func placeOf(ctx context.Context) (*Scope, *callback) {
+	switch v := ctx.Value(scopeKey{}).(type) {
+	case *Scope:
+		return v, nil
+	case *callback:
+		return v.scope, v
+	}
+	return nil, nil
+}
+
+// within reports whether c, or one around it, holds l.
+func (c *callback) within(l *Lease) bool {
+	for c != nil && c.lease != l {
+		c = c.outer
+	}
+	return c != nil
+}
+
+// holds returns the lease of p that the innermost callback around ctx holds, or nil.
+func (c *callback) holds(p *Pool) *Lease {
+	for ; c != nil; c = c.outer {
+		if c.lease != nil && c.lease.p == p && !c.starting && c.lease.active() {
+			return c.lease
+		}
+	}
+	return nil
+}

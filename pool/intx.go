@@ -1,0 +1,164 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Beginner begins transactions: a pool of lmipool, pgxpool or pgxmock, a lease, a
+// *pgx.Conn; or savepoints: a pgx.Tx.
+type Beginner interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// TxOptions are pgx's, and whether fn may run again. The zero value is the server's
+// default transaction, once.
+type TxOptions struct {
+	pgx.TxOptions
+
+	// MaxRetries is how often fn may run again, in a new transaction, after a
+	// serialization failure (40001) or a deadlock (40P01): those say that nothing
+	// happened and that it may go well next time. Set it if fn does nothing but talk to
+	// its transaction, or does it idempotently. Between two tries it waits, 5 ms
+	// doubling to 1 s, half of it at random, but never beyond ctx's deadline. For a
+	// savepoint it means nothing: only the whole transaction can be tried again.
+	// Defaults to 0.
+	MaxRetries int
+}
+
+// InTx runs fn in a transaction, which it commits if fn returns nil, and rolls back if
+// fn returns an error or panics; the panic goes on. db is anything that can begin one;
+// with a pgx.Tx it is a savepoint, which takes no pgx.TxOptions.
+//
+// On a pool or lease of lmipool's, BEGIN travels with fn's first statement and saves
+// a round trip, unless opts has a query of its own. The first statement must be
+// prepared for that already, which it is from its second use of a connection on,
+// or else the round trip that prepares it is shared. So is an error of BEGIN: it is
+// the first statement's. now() is the time of the first statement.
+//
+// fn uses tx and its own ctx. What it does with that ctx on the pool itself runs outside the
+// transaction, does not see its writes, and needs a second connection while the first
+// is held: the pool logs it, once for each place in the code, and if no connection can come
+// free because all wait like this, the youngest who waits gets [ErrNestedAcquire]. If that is
+// what you want (a log entry that stays, whatever happens), use the ctx that
+// InTx was called with.
+//
+// The error is fn's own, or Commit's. If Commit's answer was lost, [OutcomeUnknown]
+// is true for it, and fn does not run again; it is false for every error of fn's, since then nothing
+// was committed. There is no Rollback after a Commit.
+//
+// ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction that has to
+// be rolled back after ctx's end is rolled back all the same. Each call is for one
+// goroutine; any number may run at once.
+func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	begin, err := beginner(db, opts)
+	if err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		again, err := inTx(ctx, begin, fn)
+		if !again || opts.MaxRetries == 0 {
+			return err
+		}
+		if try == opts.MaxRetries || !pause(ctx, try) {
+			return fmt.Errorf("lmipool: the transaction failed %d times, the last time with: %w", try+1, err)
+		}
+	}
+}
+
+// beginner is how db begins what opts asks for.
+func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error), error) {
+	if opts.MaxRetries < 0 {
+		return nil, fmt.Errorf("lmipool: TxOptions.MaxRetries is %d: want 0 or more", opts.MaxRetries)
+	}
+	if opts.TxOptions == (pgx.TxOptions{}) {
+		return db.Begin, nil
+	}
+	b, ok := db.(interface {
+		BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
+	})
+	if !ok {
+		return nil, fmt.Errorf("lmipool: TxOptions.TxOptions is %+v: want the zero value for a savepoint, which is what a %T begins", opts.TxOptions, db)
+	}
+	return func(ctx context.Context) (pgx.Tx, error) { return b.BeginTx(ctx, opts.TxOptions) }, nil
+}
+
+// inTx is one try. again: it certainly has not happened, and may go well next time.
+func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), fn func(context.Context, pgx.Tx) error) (again bool, err error) {
+	c := &callbackContext{Context: ctx}
+	c.scope, c.outer = placeOf(ctx)
+	c.starting = true
+	tx, err := begin(c)
+	c.starting = false
+	if err != nil {
+		return transient(err), err
+	}
+	committing := false
+	defer func() { // also when fn panics, or ends its goroutine
+		if committing {
+			return
+		}
+		if gone := rollBack(ctx, tx); gone {
+			again = false // fn has ended the transaction itself, who knows how
+		} else if OutcomeUnknown(err) {
+			err = &rolledBackError{err}
+		}
+	}()
+	if err := fn(c, tx); err != nil {
+		return transient(err), err
+	}
+	if err := ctx.Err(); err != nil { // a COMMIT could not be sent any more
+		return false, err
+	}
+	committing = true
+	err = tx.Commit(ctx)
+	return transient(err) && !OutcomeUnknown(err), err
+}
+
+// rollBack ends t, and reports whether it had ended before. ctx may have ended: whatever
+// pool t is of, its connection is to live.
+func rollBack(ctx context.Context, t pgx.Tx) (gone bool) {
+	if _, own := t.(*tx); !own && ctx.Err() != nil { // ours does so by itself
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+		defer cancel()
+	}
+	return errors.Is(t.Rollback(ctx), pgx.ErrTxClosed)
+}
+
+// transient reports whether err is the server's word that the transaction lost a
+// race. PostgreSQL says 40001 also for a session that it ends.
+func transient(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+// pause waits before try+1, unless ctx would end meanwhile.
+func pause(ctx context.Context, try int) bool {
+	d := 5 * time.Millisecond << min(try, 8)
+	d = min(d, time.Second)
+	d = d/2 + rand.N(d/2)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// rolledBackError is an error after which the transaction was rolled back, though the
+// error itself would leave that open.
+type rolledBackError struct{ error }
+
+func (e *rolledBackError) Unwrap() error { return e.error }
