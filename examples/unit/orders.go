@@ -31,7 +31,7 @@ var ErrSoldOut = errors.New("sold out")
 func Place(db lmipool.DB) func(context.Context, Order) (Receipt, error) {
 	return lmipool.Handler(db, func(ctx context.Context, o Order) (Receipt, error) {
 		var r Receipt
-		err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		err := lmipool.InTx(ctx, db, lmipool.TxOptions{MaxRetries: 3}, func(ctx context.Context, tx pgx.Tx) error {
 			tag, err := tx.Exec(ctx, "update stock set count = count - $2 where item = $1 and count >= $2", o.Item, o.Count)
 			if err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/pashagolub/pgxmock/v5"
 	"github.com/stretchr/testify/assert"
@@ -29,8 +30,7 @@ func TestPlaceOnAMock(t *testing.T) {
 	db.ExpectBegin()
 	db.ExpectExec("update stock").WithArgs("book", 2).WillReturnResult(pgxmock.NewResult("UPDATE", 1))
 	db.ExpectQuery("insert into orders").WithArgs("book", 2).WillReturnRows(pgxmock.NewRows([]string{"id"}).AddRow(int64(7)))
-	db.ExpectCommit()
-	db.ExpectRollback().WillReturnError(pgx.ErrTxClosed) // pgx.BeginFunc always defers one
+	db.ExpectCommit() // and no Rollback behind it
 
 	receipt, err := orders.Place(db)(t.Context(), orders.Order{Item: "book", Count: 2})
 	require.NoError(t, err)
@@ -46,10 +46,36 @@ func TestSoldOutOnAMock(t *testing.T) {
 	db.ExpectBegin()
 	db.ExpectExec("update stock").WithArgs("book", 2).WillReturnResult(pgxmock.NewResult("UPDATE", 0))
 	db.ExpectRollback()
-	db.ExpectRollback().WillReturnError(pgx.ErrTxClosed)
 
 	_, err = orders.Place(db)(t.Context(), orders.Order{Item: "book", Count: 2})
 	assert.ErrorIs(t, err, orders.ErrSoldOut)
+	assert.NoError(t, db.ExpectationsWereMet())
+}
+
+// A deadlock is tried again, since MaxRetries allows it; a serializable transaction is
+// one by its options.
+func TestADeadlockOnAMockIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	db, err := pgxmock.NewPool()
+	require.NoError(t, err)
+	defer db.Close()
+	db.ExpectBegin()
+	db.ExpectExec("update stock").WithArgs("book", 2).WillReturnError(&pgconn.PgError{Code: "40P01"})
+	db.ExpectRollback()
+	db.ExpectBegin()
+	db.ExpectExec("update stock").WithArgs("book", 2).WillReturnResult(pgxmock.NewResult("UPDATE", 1))
+	db.ExpectQuery("insert into orders").WithArgs("book", 2).WillReturnRows(pgxmock.NewRows([]string{"id"}).AddRow(int64(8)))
+	db.ExpectCommit()
+	receipt, err := orders.Place(db)(t.Context(), orders.Order{Item: "book", Count: 2})
+	require.NoError(t, err)
+	assert.EqualValues(t, 8, receipt.ID)
+	assert.NoError(t, db.ExpectationsWereMet())
+
+	serializable := pgx.TxOptions{IsoLevel: pgx.Serializable}
+	db.ExpectBeginTx(serializable)
+	db.ExpectCommit()
+	require.NoError(t, lmipool.InTx(t.Context(), db, lmipool.TxOptions{TxOptions: serializable}, func(context.Context, pgx.Tx) error { return nil }))
+	assert.NoError(t, db.ExpectationsWereMet())
 }
 
 // The same handler on a plain *pgxpool.Pool: leaving lmipool is one line.
