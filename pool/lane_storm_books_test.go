@@ -43,6 +43,7 @@ type entry struct {
 	effects int  // how many rows of its own it was to leave
 
 	mu      sync.Mutex
+	spare   int  // how often it went out behind a reset: if that failed it has not run, and goes out again
 	sent    int  // how often it went out on the wire, to be executed
 	rode    bool // on a lane
 	begun   bool // its call
@@ -129,6 +130,16 @@ func (b *books) report(write func(format string, args ...any)) {
 	}
 }
 
+// spares is told what is about to be written behind a reset.
+func (b *books) spares(id int) {
+	if id >= 1 && id < len(b.entries) {
+		e := &b.entries[id]
+		e.mu.Lock()
+		e.spare++
+		e.mu.Unlock()
+	}
+}
+
 // sends is told what is about to be written.
 func (b *books) sends(id int, onLane bool) {
 	if id < 1 || id >= len(b.entries) {
@@ -141,9 +152,9 @@ func (b *books) sends(id int, onLane bool) {
 	e.rode = e.rode || onLane
 	e.missed = e.missed || e.waiting
 	e.gone = e.gone || e.over
-	most := 1 // a read that rode runs once more if it has to
+	most := 1 + e.spare // a read that rode runs once more if it has to
 	if e.rode {
-		most = 2
+		most++
 	}
 	if e.kind.stale {
 		most++
@@ -211,6 +222,7 @@ type wire struct {
 	*net.TCPConn
 	b       *books
 	guard   string // the name of the statement that sets a session guard
+	reset   bool   // the packet begins with a reset
 	explain bool   // what was Parsed last without a name is an EXPLAIN: it runs nothing
 }
 
@@ -220,6 +232,7 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 func (w *wire) read(p []byte) {
+	w.reset = p[0] == 'Q' && bytes.Contains(p, []byte("exit_on_error"))
 	for len(p) > 5 && p[0] != 0 { // the first message has no type, and no token
 		size := 1 + int(binary.BigEndian.Uint32(p[1:]))
 		if size < 5 || size > len(p) {
@@ -239,6 +252,9 @@ func (w *wire) message(kind byte, p []byte) {
 		seen := 0 // one entry may name its token twice
 		tokens(p, func(id int) {
 			if id != seen {
+				if w.reset {
+					w.b.spares(id)
+				}
 				w.b.sends(id, false)
 			}
 			seen = id
@@ -263,6 +279,9 @@ func (w *wire) message(kind byte, p []byte) {
 		seen := 0
 		tokens(rest, func(id int) {
 			if id != seen {
+				if w.reset {
+					w.b.spares(id)
+				}
 				w.b.sends(id, bytes.HasPrefix(name, []byte(lanePrefix)))
 			}
 			seen = id

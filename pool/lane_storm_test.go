@@ -400,7 +400,6 @@ func TestStormOfStatements(t *testing.T) {
 func TestStormOfStatementsWithAnEvilSearchPath(t *testing.T) {
 	s := newStorm(t, 1500, 1, true, nil)
 	s.rage()
-	assert.Positive(t, s.b.guards.Load(), "with one connection, flights are long enough for the session guard")
 	s.calm()
 }
 

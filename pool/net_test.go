@@ -59,7 +59,8 @@ func (i *inspector) running(pattern string) (n int) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	err := i.c.QueryRow(context.Background(), `select count(*) from pg_stat_activity
-		where datname = current_database() and pid <> pg_backend_pid() and state = 'active' and query like $1`, pattern).Scan(&n)
+		where datname = current_database() and pid <> pg_backend_pid() and state = 'active' and query like $1
+		and (query not like '%pg_sleep%' or wait_event = 'PgSleep')`, pattern).Scan(&n) // not while it is prepared
 	require.NoError(i.t, err)
 	return n
 }

@@ -134,7 +134,7 @@ var errNoReset = errors.New("nothing takes away what its session has")
 func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) {
 	switch {
 	case trace == sqltext.SequenceTrace:
-		return "discard sequences", nil
+		return "set exit_on_error = on; discard sequences; reset exit_on_error", nil
 	case trace >= sqltext.LastingTrace, s.lasting, trace == sqltext.AnyTrace && !s.plpgsql:
 		return "", errNoReset
 	}

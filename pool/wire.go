@@ -1,8 +1,10 @@
 package pool
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -37,6 +39,9 @@ type wire struct {
 	pass   bool   // it is pgx's
 	body   []byte // of an error that is not passed on
 	failed *pgconn.PgError
+	// refused: a whole prefix failed and the session did not end with it, which it should
+	// have: what was behind it ran all the same. Nothing more is read.
+	refused error
 }
 
 // prefix is what travels in front of a flight.
@@ -73,8 +78,14 @@ func (w *wire) flush() error {
 	return nil
 }
 
-// failure returns the error of a reset or other whole prefix since the last call. What
-// was behind it has run all the same, unless the error ended the session.
+// ends reports whether the server ends the session with err.
+func ends(err *pgconn.PgError) bool {
+	s := cmp.Or(err.SeverityUnlocalized, err.Severity)
+	return s == "FATAL" || s == "PANIC"
+}
+
+// failure returns the error of a whole prefix, since the last call, that has ended the
+// session: what was behind it has not run.
 func (w *wire) failure() *pgconn.PgError {
 	err := w.failed
 	w.failed = nil
@@ -174,6 +185,9 @@ func (w *wire) Read(b []byte) (int, error) {
 			return n, err
 		}
 		n = w.filter(b[:n])
+		if w.refused != nil {
+			return n, w.refused
+		}
 		if n > 0 || err != nil || len(b) == 0 {
 			return n, err
 		}
@@ -249,10 +263,13 @@ func (w *wire) end() {
 	switch kind {
 	case 'E':
 		var e pgproto3.ErrorResponse
-		if e.Decode(w.body) == nil {
-			w.failed = pgconn.ErrorResponseToPgError(&e)
-		}
+		_ = e.Decode(w.body)
 		w.body = nil
+		if err := pgconn.ErrorResponseToPgError(&e); ends(err) {
+			w.failed = err
+		} else {
+			w.refused = &sentError{fmt.Errorf("lmipool: the session was not reset: %w", err)}
+		}
 	case 'C':
 		if p := &w.sent[0]; !p.whole {
 			if p.answers--; p.answers == 0 {

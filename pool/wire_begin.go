@@ -2,6 +2,7 @@ package pool
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 )
@@ -94,7 +95,7 @@ func (w *wire) settle() (done bool, err error) {
 	for w.tx == beginSent || w.tx == beginFailing {
 		n, err := w.r.Read(buf)
 		w.local = append(w.local, buf[:w.filter(buf[:n])]...)
-		if err != nil {
+		if err := cmp.Or(w.refused, err); err != nil {
 			return false, err
 		}
 	}

@@ -19,6 +19,8 @@ type server struct {
 	got    []string // the messages, as kind and text
 	answer bytes.Buffer
 	skip   bool
+	fatal  bool // a Query that fails ends the session
+	ended  bool
 }
 
 func message(kind byte, body string) []byte {
@@ -36,8 +38,16 @@ func (s *server) Write(b []byte) (int, error) {
 		switch {
 		case s.skip && kind != 'S':
 		case fails:
-			e, _ := (&pgproto3.ErrorResponse{Severity: "ERROR", Code: "57014", Message: body}).Encode(nil)
+			severity := "ERROR"
+			if kind == 'Q' && s.fatal {
+				severity = "FATAL"
+			}
+			e, _ := (&pgproto3.ErrorResponse{Severity: severity, Code: "57014", Message: body}).Encode(nil)
 			s.answer.Write(e)
+			if severity == "FATAL" {
+				s.ended = true
+				return len(b), nil
+			}
 			if kind == 'Q' {
 				s.answer.Write(message('Z', "I"))
 			} else {
@@ -106,19 +116,16 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 		s := &server{}
 		w := &wire{r: s, w: s}
 		var want []string
-		failed := false
 		for f := range 1 + rand.IntN(4) {
 			broken := false
 			wholes := rand.IntN(3) // in front of the parts: a part that fails takes all with it up to the Sync
 			for p := range wholes + rand.IntN(3) {
 				name := fmt.Sprintf("own-%d-%d", f, p)
-				fails := rand.IntN(5) == 0
+				fails := p >= wholes && rand.IntN(5) == 0
 				if fails {
 					name += "-fail"
 				}
 				switch {
-				case p < wholes && fails:
-					failed = true
 				case !broken && fails:
 					want = append(want, "Error")
 				case !broken:
@@ -143,8 +150,29 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 		}
 		assert.Empty(t, w.sent)
 		assert.False(t, w.waiting.Load())
-		assert.Equal(t, failed, w.failure() != nil)
+		assert.Nil(t, w.failure())
 	}
+}
+
+func TestAWholePrefixThatFailsEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	s := &server{fatal: true}
+	w := &wire{r: s, w: s}
+	w.before(whole("fail"))
+	_, err := w.Write(execution("pgx"))
+	require.NoError(t, err)
+	assert.Empty(t, readAll(t, w))
+	require.NotNil(t, w.failure(), "what was behind it has not run")
+
+	s = &server{} // a server that goes on has run what was behind it
+	w = &wire{r: s, w: s}
+	w.before(whole("fail"))
+	_, err = w.Write(execution("pgx"))
+	require.NoError(t, err)
+	_, err = io.ReadAll(w)
+	require.ErrorContains(t, err, "was not reset")
+	assert.True(t, OutcomeUnknown(err))
+	assert.Nil(t, w.failure())
 }
 
 func TestAPartTravelsOnlyWithWhatExecutes(t *testing.T) {
