@@ -33,14 +33,14 @@ bench-overhead: ## what lmipool adds to pgxpool, and Handler to a handler, for o
 	@for i in 1 2 3 4 5 6 7 8; do (cd pool && ../bin/pool.test -test.run '^$$' -test.bench . -test.benchtime 0.5s); bin/handler.test -test.run '^$$' -test.bench . -test.benchtime 0.5s; done | grep -v '^lmipool' | tee out/bench.txt
 	@cd tools && go tool benchstat -col /pool,/handler ../out/bench.txt
 
-# What lanes promise depends on the server more than the rest does: these tests, each in full, under each version.
-LANE_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' pool/lane_*_test.go | cut -c6- | paste -sd'|')
+# What lanes and isolation promise depends on the server more than the rest does: these tests, each in full, under each version.
+MATRIX_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' pool/lane_*_test.go pool/isolation*_test.go pool/cancel_*test.go pool/intx_test.go | cut -c6- | paste -sd'|')
 
 .PHONY: test-matrix
-test-matrix: ## the tests of lanes under PostgreSQL 14, 16, 17 and 18, fetched once (PG='15 18' chooses, FLAGS=-test.v talks)
+test-matrix: ## lanes, isolation, cancels, transactions under PostgreSQL 14, 16, 17 and 18, fetched once (PG='15 18' chooses, FLAGS=-test.v talks)
 	@mkdir -p bin && go test -c $(RACE) -o bin/pool-matrix.test ./pool
 	@ok=true; for v in $(or $(PG),14 16 17 18); do echo "== PostgreSQL $$v"; \
-		(cd pool && LMIPOOL_TEST_PG=$$v LMIPOOL_TEST_MATRIX=1 ../bin/pool-matrix.test -test.run '^($(LANE_TESTS))$$' -test.timeout 5m $(FLAGS)) || ok=false; done; $$ok
+		(cd pool && LMIPOOL_TEST_PG=$$v LMIPOOL_TEST_MATRIX=1 ../bin/pool-matrix.test -test.run '^($(MATRIX_TESTS))$$' -test.timeout 5m $(FLAGS)) || ok=false; done; $$ok
 
 .PHONY: test-next
 test-next: ## the library's tests with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
