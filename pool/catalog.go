@@ -26,8 +26,10 @@ const (
 	large     = 64 << 10
 	maxResult = 256 << 10
 
-	// maxLooks is how often a look may fail for a reason that passes.
-	maxLooks = 5
+	// maxLooks is how often a look may fail for a reason that passes; restAfter is how
+	// long a statement that PostgreSQL refuses is left alone: its table may yet come.
+	maxLooks  = 5
+	restAfter = time.Minute
 )
 
 // catalog is what is known about statements, by their text. It is consulted only
@@ -50,6 +52,7 @@ type statement struct {
 	asks    bool          // a look will tell; until then it is taken to leave anything
 	looking bool          // it is being looked at
 	looks   int           // that found nothing out
+	rest    time.Time     // no look for its session before then: it could not even be prepared
 	again   bool          // it was wanted more than once
 	why     string        // it goes alone
 	desc    *description  // nil until it is known to be harmless
@@ -144,7 +147,7 @@ func (g *catalog) traces(s *statement) (trace sqltext.Trace, look bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.asks {
-		return sqltext.AnyTrace, s.again && !s.looking
+		return sqltext.AnyTrace, s.again && !s.looking && (s.rest.IsZero() || time.Now().After(s.rest))
 	}
 	return s.trace, false
 }
@@ -168,6 +171,7 @@ type finding struct {
 	why    string        // of one that goes alone, for good
 	trace  sqltext.Trace // what it leaves in its session
 	traced bool          // trace is known
+	failed bool          // PostgreSQL refuses the statement
 }
 
 // learned ends a look. What it has not found out the next one does, up to a bound.
@@ -175,6 +179,10 @@ func (g *catalog) learned(s *statement, f finding) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.looking = false
+	if f.failed {
+		s.rest = time.Now().Add(restAfter)
+		return
+	}
 	if !f.traced {
 		if s.looks++; s.looks == maxLooks {
 			f.traced, f.trace, f.why = true, sqltext.AnyTrace, aloneCalls

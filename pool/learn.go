@@ -89,8 +89,10 @@ func (c *conn) look(ctx context.Context, st *statement) (f finding) {
 	if rides && !c.p.lanes.harmless(st.functions) {
 		f.why, rides = aloneCalls, false
 	}
+	var pg *pgconn.PgError
 	sd, drop, err := c.prepareFor(ctx, st, rides)
 	if err != nil {
+		f.failed = errors.As(err, &pg) && !passes(pg.Code)
 		return f
 	}
 	defer drop()
@@ -100,7 +102,10 @@ func (c *conn) look(ctx context.Context, st *statement) (f finding) {
 	plan, texts, err := c.explain(ctx, sd)
 	if err != nil {
 		f.desc = nil
-		var pg *pgconn.PgError
+		if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "22") { // select 1/0: it fails when it is run, too
+			f.failed = true
+			return f
+		}
 		if errors.As(err, &pg) && !pc.IsClosed() && ctx.Err() == nil && !passes(pg.Code) {
 			f.why, f.trace, f.traced = cmp.Or(f.why, aloneCalls), sqltext.AnyTrace, true
 		}
