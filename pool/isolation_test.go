@@ -105,7 +105,7 @@ func TestAResetCostsNoRoundTripAndNoPreparedStatement(t *testing.T) {
 	ask()
 	eventually(t, "it was looked at", func() bool { return p.Stat().IdleConns() == 1 })
 	resets := p.Stat().ResetCount()
-	assert.Equal(t, []string{"QBES"}, leaving(t, ctx, p, tp, "set work_mem = '9MB'", ask))
+	assert.Equal(t, []string{"QQBES"}, leaving(t, ctx, p, tp, "set work_mem = '9MB'", ask))
 	assert.Equal(t, resets+1, p.Stat().ResetCount())
 	begin := func() {
 		assert.NoError(t, pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error { ask := tx.QueryRow(ctx, "show work_mem"); var s string; return ask.Scan(&s) }))
@@ -113,7 +113,7 @@ func TestAResetCostsNoRoundTripAndNoPreparedStatement(t *testing.T) {
 	begin()
 	tp.reset()
 	sent := leaving(t, ctx, p, tp, "set work_mem = '9MB'", begin)
-	assert.Equal(t, []string{"QQ", "BES", "Q"}, sent)
+	assert.Equal(t, []string{"QQQ", "BES", "Q"}, sent)
 }
 
 func TestCleanLeasesSendNothingOfTheirOwn(t *testing.T) {
@@ -191,7 +191,7 @@ func TestALeaseIsResetBeforeItsUserSaysAnything(t *testing.T) {
 		assert.NoError(t, err)
 	})
 	defer l.Release()
-	assert.Equal(t, []string{"Q"}, sent)
+	assert.Equal(t, []string{"QQ"}, sent)
 	var n int
 	require.NoError(t, l.QueryRow(ctx, "select count(*) from pg_listening_channels()").Scan(&n))
 	assert.Zero(t, n)
@@ -222,7 +222,7 @@ func TestNothingRunsBehindAResetThatFailed(t *testing.T) {
 		_, err := p.Exec(ctx, "insert into seen values (current_user)")
 		assert.NoError(t, err, "it had not run, and was run again")
 	})
-	assert.Equal(t, "QQ", sent[0])
+	assert.Equal(t, "QQQ", sent[0])
 	assert.Equal(t, 1, server.count("select count(*) from seen"))
 	assert.EqualValues(t, 2, p.Stat().NewConnsCount())
 }

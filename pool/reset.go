@@ -126,6 +126,9 @@ func (c *conn) handOn() {
 		c.retire()
 		return
 	}
+	if l.trace > sqltext.SequenceTrace {
+		c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
+	}
 	c.wire.before(prefix{msgs: query(sql), whole: true})
 	c.p.adm.count(&c.p.adm.counts.resets)
 	if l.named || len(l.unsure) > 0 {

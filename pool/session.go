@@ -127,6 +127,12 @@ func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 var errNoReset = errors.New("nothing takes away what its session has")
 
+// failClosed has every error end the session. A statement_timeout of a millisecond that
+// somebody has left can be over before that is said, on a busy machine: then what comes
+// behind would run in a session that was not reset. So it is said once in a Query of its
+// own and once more in the reset, before which the timeout is taken off for the rest.
+const failClosed = "set exit_on_error = on"
+
 // reset is what takes away what trace says, as one simple Query. It is nothing that
 // settings, search_path or a planted function could change. If a part of it fails, the
 // session ends (exit_on_error): so what travels behind it never runs in a session that
@@ -134,12 +140,12 @@ var errNoReset = errors.New("nothing takes away what its session has")
 func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) {
 	switch {
 	case trace == sqltext.SequenceTrace:
-		return "set exit_on_error = on; discard sequences; reset exit_on_error", nil
+		return failClosed + "; discard sequences; reset exit_on_error", nil
 	case trace >= sqltext.LastingTrace, s.lasting, trace == sqltext.AnyTrace && !s.plpgsql:
 		return "", errNoReset
 	}
 	var b strings.Builder
-	b.WriteString("set exit_on_error = on; set session authorization default; reset role; reset all; set exit_on_error = on; close all; ")
+	b.WriteString(failClosed + "; set statement_timeout = 0; set session authorization default; reset role; reset all; " + failClosed + "; close all; ")
 	if pc.ParameterStatus("in_hot_standby") != "on" { // it is refused there, and so was LISTEN
 		b.WriteString("unlisten *; ")
 	}

@@ -55,6 +55,8 @@ type prefix struct {
 	// begin: it is a transaction's BEGIN. It precedes any flight, and if it fails pgx gets
 	// the error, whole or not.
 	begin bool
+	// tries: an error of it does not matter, unless it ends the session.
+	tries bool
 }
 
 // errSimple is what pgx gets when it sends a simple Query that a part of a flight was to
@@ -70,12 +72,16 @@ func (w *wire) isArmed() bool { return len(w.armed) > 0 }
 
 // flush sends what can go alone, and does not wait for the answer.
 func (w *wire) flush() error {
-	for len(w.armed) > 0 && w.armed[0].whole {
-		if _, err := w.write(w.armed[0].msgs, 1); err != nil {
-			return err
-		}
+	var all []byte
+	n := 0
+	for ; n < len(w.armed) && w.armed[n].whole; n++ {
+		all = append(all, w.armed[n].msgs...)
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	_, err := w.write(all, n)
+	return err
 }
 
 // ends reports whether the server ends the session with err.
@@ -180,14 +186,14 @@ func (w *wire) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	for {
+		if w.refused != nil {
+			return 0, w.refused
+		}
 		n, err := w.r.Read(b)
 		if len(w.sent) == 0 && len(w.head) == 0 && w.tx != beginFailing {
 			return n, err
 		}
 		n = w.filter(b[:n])
-		if w.refused != nil {
-			return n, w.refused
-		}
 		if n > 0 || err != nil || len(b) == 0 {
 			return n, err
 		}
@@ -196,7 +202,7 @@ func (w *wire) Read(b []byte) (int, error) {
 
 // filter moves what is pgx's in b to its front, and returns how much that is.
 func (w *wire) filter(b []byte) (kept int) {
-	for i := 0; i < len(b); {
+	for i := 0; i < len(b) && w.refused == nil; {
 		if len(w.head) == 0 && w.left == 0 {
 			if len(w.sent) == 0 && w.tx != beginFailing {
 				return kept + copy(b[kept:], b[i:])
@@ -267,7 +273,7 @@ func (w *wire) end() {
 		w.body = nil
 		if err := pgconn.ErrorResponseToPgError(&e); ends(err) {
 			w.failed = err
-		} else {
+		} else if !w.sent[0].tries {
 			w.refused = &sentError{fmt.Errorf("lmipool: the session was not reset: %w", err)}
 		}
 	case 'C':
