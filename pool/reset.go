@@ -218,6 +218,9 @@ func (c *conn) judge(err error) error {
 	if failed := c.wire.failure(); failed != nil {
 		return &resetError{failed}
 	}
+	if c.wire.refused != nil {
+		return c.wire.refused
+	}
 	return c.cancel.explain(err)
 }
 
