@@ -1,6 +1,9 @@
 package sqltext
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // calls finds what is called: every name before a parenthesis, unless it is sure that the parenthesis is another's.
 type calls struct {
@@ -141,6 +144,15 @@ func (c *calls) parenthesis(i int) {
 	f := Function{Name: c.at(last).text}
 	if end := c.partner[i]; f.Name == "set_config" {
 		f.Local = c.at(end-1).word("true") && c.at(end-2).is(",")
+		// Of some settings transaction-local is not all there is to it.
+		name := c.at(i + 1)
+		known := name.kind == literal && name.text != "" && (c.at(i+2).is(",") || c.at(i+2).is("::"))
+		switch {
+		case known && strings.EqualFold(name.text, "seed"):
+			f = Function{Schema: f.Schema, Name: "setseed"}
+		case !known, strings.EqualFold(name.text, "search_path"):
+			f.Local = false
+		}
 	}
 	switch (last - first) / 2 {
 	case 0:

@@ -18,7 +18,7 @@ const (
 
 type token struct {
 	kind kind
-	text string // of a word, quoted or symbol
+	text string // of a word, quoted or symbol, and of a string as plain as they come
 }
 
 func (t token) is(text string) bool { return t.kind == symbol && t.text == text }
@@ -218,6 +218,7 @@ func (l *lexer) quoted() token {
 // string reads a string that begins at its quote, and the parts that continue it on later lines, which follow the
 // rules of its first. In a string with escapes a backslash keeps the next character from ending it.
 func (l *lexer) string(backslash, escapes bool) token {
+	from, plain := l.at+1, !backslash || !escapes
 	for {
 		l.at++ // the quote
 		for {
@@ -232,6 +233,7 @@ func (l *lexer) string(backslash, escapes bool) token {
 					return token{}
 				}
 				l.at++
+				plain = false
 				if escapes && l.at < len(l.text) {
 					l.at++ // the rest of a multi-byte character is no quote
 				}
@@ -241,11 +243,18 @@ func (l *lexer) string(backslash, escapes bool) token {
 				break
 			}
 			l.at += 2
+			plain = false
 		}
 		l.at++
-		if !l.continued() {
+		end := l.at - 1
+		if l.continued() {
+			plain = false
+			continue
+		}
+		if !plain {
 			return token{kind: literal}
 		}
+		return token{literal, l.text[from:end]}
 	}
 }
 

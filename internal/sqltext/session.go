@@ -1,6 +1,9 @@
 package sqltext
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Trace is what a statement may leave behind in its session, from the least to the most.
 type Trace uint8
@@ -22,14 +25,32 @@ const (
 // at the least, or what the functions leave: those it names, and those that only its plan shows.
 func Session(sql string) (trace Trace, asks bool, functions []Function) {
 	tokens, refused := lex(sql, statementText)
-	if refused == "" {
-		tokens, refused = oneStatement(tokens)
-	}
 	if refused != "" {
 		return AnyTrace, false, nil
 	}
+	if one, refused := oneStatement(tokens); refused == "" {
+		return session(one)
+	}
+	trace = AnyTrace
+	for len(tokens) > 0 {
+		end := slices.IndexFunc(tokens, func(t token) bool { return t.is(";") })
+		if end < 0 {
+			end = len(tokens)
+		}
+		t, _, _ := session(tokens[:end])
+		trace = max(trace, t)
+		tokens = tokens[min(end+1, len(tokens)):]
+	}
+	return trace, false, nil
+}
+
+// session is Session for one statement.
+func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 	if len(tokens) == 0 {
 		return NoTrace, false, nil
+	}
+	if lasts(tokens) {
+		return LastingTrace, false, nil
 	}
 	first := 0
 	for first < len(tokens)-1 && tokens[first].is("(") {
@@ -40,10 +61,9 @@ func Session(sql string) (trace Trace, asks bool, functions []Function) {
 	}
 	for i, t := range tokens {
 		switch {
-		case t.word("into") && (i == 0 || !tokens[i-1].word("insert", "merge")): // creates a table, which may be temporary
-			return SessionTrace, false, nil
-		case t.word("truncate", "copy", "call", "execute", "create", "alter", "drop", "grant", "revoke", "listen",
-			"vacuum", "treat"): // see forbidden
+		case t.word("into") && (i == 0 || !tokens[i-1].word("insert", "merge")), // creates a table, which may be temporary
+			t.word("truncate", "copy", "call", "execute", "create", "alter", "drop", "grant", "revoke", "listen",
+				"vacuum", "treat"): // see forbidden
 			return AnyTrace, false, nil
 		}
 	}
@@ -58,6 +78,16 @@ func Session(sql string) (trace Trace, asks bool, functions []Function) {
 	return trace, trace < AnyTrace, c.Functions
 }
 
+// lasts reports whether what is called by its name in a statement, wherever, leaves what lasts.
+func lasts(tokens []token) bool {
+	for i := 1; i < len(tokens); i++ {
+		if tokens[i].is("(") && tokens[i-1].name() && (Function{Name: tokens[i-1].text}).Trace() == LastingTrace {
+			return true
+		}
+	}
+	return false
+}
+
 // command is Session for what is neither a query nor a change of data.
 func command(tokens []token) Trace {
 	at := func(i int) token {
@@ -66,7 +96,15 @@ func command(tokens []token) Trace {
 		}
 		return token{kind: symbol}
 	}
+	setting := at(1) // if tokens set one
+	if setting.word("local", "session") {
+		setting = at(2)
+	}
 	switch {
+	case tokens[0].word("set", "reset") && setting.name() && strings.EqualFold(setting.text, "seed"):
+		return LastingTrace
+	case tokens[0].word("set") && at(1).word("local") && setting.name() && (strings.EqualFold(setting.text, "search_path") || setting.word("schema")):
+		return AnyTrace // what follows may mean other tables than those that were looked at
 	case tokens[0].word("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "show", "lock",
 		"notify"):
 		return NoTrace
@@ -90,7 +128,7 @@ func (f Function) Trace() Trace {
 			return LastingTrace
 		}
 		return AnyTrace
-	case f.Name == "setseed":
+	case lasting[f.Name]:
 		return LastingTrace
 	case f.Name == "nextval", f.Name == "setval":
 		return SequenceTrace
@@ -103,6 +141,12 @@ func (f Function) Trace() Trace {
 	}
 	return AnyTrace
 }
+
+// lasting are the functions of pg_catalog that leave what nothing takes away.
+var lasting = set(`
+	setseed pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
+	pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_replication_origin_session_setup
+`)
 
 // inSession are the functions of pg_catalog that are known to leave what SessionTrace says, and no more.
 var inSession = set(`
