@@ -155,6 +155,7 @@ func (a *admission) put(c *conn) {
 		return
 	}
 	if a.queue.len == 0 && c.wire != nil && c.wire.isArmed() { // nobody whose flight the reset could join
+		a.busySince = time.Time{} // it is as good as idle
 		a.mu.Unlock()
 		c.wash(residue{trace: sqltext.AnyTrace})
 		return

@@ -85,9 +85,12 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		return true, nil
 	}
 	ok := false
-	err := c.p.guard("PrepareConn", func() (err error) {
-		ok, err = c.p.cfg.PrepareConn(ctx, c.pg)
-		return err
+	var err error
+	c.heed(func() {
+		err = c.p.guard("PrepareConn", func() (err error) {
+			ok, err = c.p.cfg.PrepareConn(ctx, c.pg)
+			return err
+		})
 	})
 	switch {
 	case !ok:
@@ -164,7 +167,7 @@ func (c *conn) rollback() {
 
 func (c *conn) afterRelease() {
 	keep := false
-	c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) })
+	c.heed(func() { c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) }) })
 	if !keep {
 		c.retire()
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,6 +45,10 @@ const maxUnsure = 4
 // note notes what a statement is going to leave behind. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	if l.p.cfg.Isolation == IsolationOff {
+		return
+	}
+	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
+		l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
 		return
 	}
 	st := l.st
@@ -106,6 +111,16 @@ func (c *conn) soiled(l residue) {
 	}
 }
 
+// heed runs a hook that gets the connection. What it sends may leave anything behind, as
+// what a user with the raw connection sends.
+func (c *conn) heed(hook func()) {
+	before := c.wire.writes.Load()
+	hook()
+	if c.wire.writes.Load() != before && c.p.cfg.Isolation != IsolationOff {
+		c.residue.trace, c.residue.named = max(c.residue.trace, sqltext.AnyTrace), true
+	}
+}
+
 // handOn gives c, which is in no transaction, to the next user. A reset that is due goes in
 // front of his first flight; it goes by itself, in the background, if nobody waits, or if
 // there is more to do than that.
@@ -120,7 +135,11 @@ func (c *conn) handOn() {
 		}
 		return
 	}
-	sql, err := c.session.reset(l.trace, c.pg.PgConn())
+	trace := l.trace
+	if l.named && trace == sqltext.AnyTrace {
+		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
+	}
+	sql, err := c.session.reset(trace, c.pg.PgConn())
 	if err != nil {
 		c.p.adm.count(&c.p.adm.counts.unclean)
 		c.retire()
@@ -131,11 +150,25 @@ func (c *conn) handOn() {
 	}
 	c.wire.before(prefix{msgs: query(sql), whole: true})
 	c.p.adm.count(&c.p.adm.counts.resets)
-	if l.named || len(l.unsure) > 0 {
+	if l.trace > sqltext.SequenceTrace {
+		c.unhear()
+	}
+	if l.named || len(l.unsure) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
 	}
 	c.p.adm.put(c)
+}
+
+// unhear drops the notifications that pgx keeps for whoever waits for some.
+func (c *conn) unhear() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // so only for what is there already
+	for {
+		if n, _ := c.pg.WaitForNotification(ctx); n == nil {
+			return
+		}
+	}
 }
 
 // query is a simple Query message.
@@ -160,41 +193,72 @@ func (c *conn) wash(l residue) {
 		}()
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 		defer cancel()
-		if l.trace > sqltext.NoTrace { // Ping carries the reset
-			if err := c.pg.Ping(ctx); err != nil || !c.clean() || snapshot(c.pg.PgConn()) != c.session.reported {
-				return
-			}
+		if l.trace > sqltext.NoTrace && !c.rinsed(ctx) {
+			return
 		}
 		if l.named && c.dropNamed(ctx) != nil {
 			return
 		}
 		for _, st := range l.unsure {
-			if c.p.lanes.catalog.learn(st) {
-				c.learn(st)
+			if c.p.lanes.catalog.learn(st) && c.learn(st) && !c.rinsedOf(sqltext.AnyTrace) {
+				return
 			}
 		}
 		clean = c.clean()
 	})
 }
 
+// rinsed has a ping carry the reset that is due, and reports whether that was all.
+func (c *conn) rinsed(ctx context.Context) bool {
+	if c.pg.Ping(ctx) != nil || !c.clean() || snapshot(c.pg.PgConn()) != c.session.reported {
+		return false
+	}
+	c.unhear()
+	return true
+}
+
+// rinsedOf resets the session after something of the pool's own.
+func (c *conn) rinsedOf(trace sqltext.Trace) bool {
+	if c.p.cfg.Isolation == IsolationOff {
+		return true
+	}
+	sql, err := c.session.reset(trace, c.pg.PgConn())
+	if err != nil {
+		return false
+	}
+	c.wire.before(prefix{msgs: query(sql), whole: true})
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	return c.rinsed(ctx)
+}
+
 // dropNamed drops the statements that users have prepared under names of their own, on both
-// sides: pgx would take the next user's statement of the same name for this one.
+// sides: pgx would take the next user's statement of the same name for this one, or go on
+// believing in one that only the server has dropped.
 func (c *conn) dropNamed(ctx context.Context) error {
-	r := c.pg.PgConn().ExecParams(ctx, `select name from pg_catalog.pg_prepared_statements
-		where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'`, nil, nil, nil, nil).Read()
+	r := c.pg.PgConn().ExecParams(ctx, `select name, statement from pg_catalog.pg_prepared_statements
+		where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)' or name operator(pg_catalog.=) '`+witness+`'`, nil, nil, nil, nil).Read()
 	if r.Err != nil {
 		return r.Err
 	}
 	kept := 0
 	for _, row := range r.Rows {
-		if slices.Contains(c.session.prepared, string(row[0])) {
+		name, statement := string(row[0]), string(row[1])
+		if name == witness || slices.Contains(c.session.prepared, name) {
 			kept++
-		} else if err := c.pg.Deallocate(ctx, string(row[0])); err != nil {
+			continue
+		}
+		if err := c.pg.Deallocate(ctx, name); err != nil {
 			return err
 		}
+		if strings.HasPrefix(name, "stmt_") { // to pgx its name is its text; the server has no more to do
+			if err := c.pg.Deallocate(ctx, statement); err != nil {
+				return err
+			}
+		}
 	}
-	if kept < len(c.session.prepared) {
-		return errNoReset // a statement of AfterConnect's is gone
+	if kept <= len(c.session.prepared) {
+		return errNoReset // a statement of AfterConnect's is gone, or all
 	}
 	return nil
 }

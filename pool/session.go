@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -127,6 +128,13 @@ func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 var errNoReset = errors.New("nothing takes away what its session has")
 
+// readable reports whether the server reads what a reset says as it was meant: the encoding
+// may be another than that of what AfterConnect has set.
+func (s *session) readable(pc *pgconn.PgConn) bool {
+	return pc.ParameterStatus("client_encoding") == s.reported[slices.Index(reported[:], "client_encoding")] ||
+		!strings.ContainsFunc(s.restore+strings.Join(s.prepared, ""), func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
 // failClosed has every error end the session. A statement_timeout of a millisecond that
 // somebody has left can be over before that is said, on a busy machine: then what comes
 // behind would run in a session that was not reset. So it is said once in a Query of its
@@ -136,16 +144,17 @@ const failClosed = "set exit_on_error = on"
 // reset is what takes away what trace says, as one simple Query. It is nothing that
 // settings, search_path or a planted function could change. If a part of it fails, the
 // session ends (exit_on_error): so what travels behind it never runs in a session that
-// was not reset.
+// was not reset. Its transaction is not one that could have to wait for others
+// (DEFERRABLE), or that a standby has not got.
 func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) {
 	switch {
 	case trace == sqltext.SequenceTrace:
 		return failClosed + "; discard sequences; reset exit_on_error", nil
-	case trace >= sqltext.LastingTrace, s.lasting, trace == sqltext.AnyTrace && !s.plpgsql:
+	case trace >= sqltext.LastingTrace, s.lasting, trace == sqltext.AnyTrace && !s.plpgsql, !s.readable(pc):
 		return "", errNoReset
 	}
 	var b strings.Builder
-	b.WriteString(failClosed + "; set statement_timeout = 0; set session authorization default; reset role; reset all; " + failClosed + "; close all; ")
+	b.WriteString(failClosed + "; set statement_timeout = 0; set transaction isolation level read committed; set session authorization default; reset role; reset all; " + failClosed + "; close all; ")
 	if pc.ParameterStatus("in_hot_standby") != "on" { // it is refused there, and so was LISTEN
 		b.WriteString("unlisten *; ")
 	}

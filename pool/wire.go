@@ -27,6 +27,7 @@ type wire struct {
 	armed   []prefix // what goes in front of the next flight
 	sent    []prefix // what was sent, and is not answered yet
 	waiting atomic.Bool
+	writes  atomic.Int64              // that pgx has made
 	heard   atomic.Pointer[recording] // of what is written, while there is one
 
 	tx    beginState
@@ -111,6 +112,7 @@ func (r *recording) bytes() []byte {
 }
 
 func (w *wire) Write(b []byte) (int, error) {
+	w.writes.Add(1)
 	if r := w.heard.Load(); r != nil {
 		r.mu.Lock()
 		r.b = append(slices.Clip(r.b), b...)
@@ -244,8 +246,10 @@ func (w *wire) filter(b []byte) (kept int) {
 // begin decides whose the message is that begins with kind.
 func (w *wire) begin(kind byte) {
 	switch kind {
-	case 'S', 'N', 'A': // ParameterStatus, notices and notifications are pgx's, whoever caused them
+	case 'S', 'N': // ParameterStatus and notices are pgx's, whoever caused them
 		w.pass = true
+	case 'A': // before a reset is over notifications are for who was there before
+		w.pass = !w.sent[0].whole
 	case 'E': // of a part: its flight fails, and has no answers of ours any more
 		w.pass = len(w.sent) == 0 || !w.sent[0].whole || w.sent[0].begin
 		if w.pass && len(w.sent) > 0 {
