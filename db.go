@@ -33,6 +33,7 @@ type DB interface {
 var (
 	_ DB      = (*Pool)(nil)
 	_ DB      = (*pool.Pool)(nil)
+	_ DB      = (*pool.Bound)(nil)
 	_ DB      = (*pgxpool.Pool)(nil)
 	_ Querier = (*pool.Lease)(nil)
 	_ Querier = (*pgx.Conn)(nil)

@@ -16,6 +16,18 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		return errBatch{err: err}
 	}
 	defer l.leave()
+	if l.c.mode == pgx.QueryExecModeExec { // then pgx writes a batch past its frontend, and past the wire
+		err := l.c.wire.flush()
+		if err == nil && l.with != nil {
+			err = errPastWire
+		}
+		if err != nil {
+			if own {
+				defer l.Release()
+			}
+			return errBatch{err: err}
+		}
+	}
 	l.noteBatch(ctx, b)
 	w := &batch{l: l, own: own}
 	w.BatchResults = c.SendBatch(ctx, w.watch(b))
@@ -46,6 +58,10 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	}
 	return &c
 }
+
+// errPastWire is for a batch that settings cannot travel with. Only a BeforeConnect that
+// changes the mode gets to see it.
+var errPastWire = errors.New("lmipool: With: its connection has QueryExecModeExec, and the pool has not: set default_query_exec_mode")
 
 var errAbandoned = errors.New("lmipool: the batch was not closed")
 

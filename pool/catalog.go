@@ -37,13 +37,17 @@ const (
 type catalog struct {
 	slow  time.Duration
 	mu    sync.Mutex
-	bySQL map[string]*list.Element // of *statement
-	used  list.List                // the most recently wanted first
+	bySQL map[catalogKey]*list.Element // of *statement
+	used  list.List                    // the most recently wanted first
 }
+
+// catalogKey is a text, and the names of the settings of [Pool.With] that it runs with: a
+// policy that asks for them has no plan without.
+type catalogKey struct{ sql, settings string }
 
 // statement is what is known about one SQL text.
 type statement struct {
-	sql       string
+	catalogKey
 	functions []sqltext.Function // named in its text
 
 	// guarded by catalog.mu
@@ -85,13 +89,14 @@ type typeOf struct {
 }
 
 func newCatalog() *catalog {
-	return &catalog{slow: slow, bySQL: make(map[string]*list.Element)}
+	return &catalog{slow: slow, bySQL: make(map[catalogKey]*list.Element)}
 }
 
-// find returns what is known about sql, looking at its text if it is new.
-func (g *catalog) find(sql string) *statement {
+// find returns what is known about sql with these settings, looking at its text if it is new.
+func (g *catalog) find(sql, settings string) *statement {
+	key := catalogKey{sql, settings}
 	g.mu.Lock()
-	if e, ok := g.bySQL[sql]; ok {
+	if e, ok := g.bySQL[key]; ok {
 		g.used.MoveToFront(e)
 		s := e.Value.(*statement)
 		s.again = true
@@ -100,7 +105,7 @@ func (g *catalog) find(sql string) *statement {
 	}
 	g.mu.Unlock()
 
-	s := &statement{sql: sql}
+	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.verdict, s.why = alone, aloneText
@@ -110,15 +115,15 @@ func (g *catalog) find(sql string) *statement {
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if e, ok := g.bySQL[sql]; ok { // somebody else was quicker
+	if e, ok := g.bySQL[key]; ok { // somebody else was quicker
 		s = e.Value.(*statement)
 		s.again = true
 		return s
 	}
-	g.bySQL[sql] = g.used.PushFront(s)
+	g.bySQL[key] = g.used.PushFront(s)
 	if g.used.Len() > catalogSize {
 		last := g.used.Remove(g.used.Back()).(*statement)
-		delete(g.bySQL, last.sql)
+		delete(g.bySQL, last.catalogKey)
 	}
 	return s
 }

@@ -11,10 +11,10 @@ import (
 func TestTheCatalogForgetsWhatWasNotWantedForLongest(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()
-	kept := g.find("select 0")
+	kept := g.find("select 0", "")
 	for i := 1; i <= 3*catalogSize; i++ {
-		g.find(fmt.Sprintf("select %d", i))
-		assert.Same(t, kept, g.find("select 0"), "it is wanted all the time")
+		g.find(fmt.Sprintf("select %d", i), "")
+		assert.Same(t, kept, g.find("select 0", ""), "it is wanted all the time")
 	}
 	assert.Equal(t, catalogSize, g.used.Len())
 	assert.Len(t, g.bySQL, catalogSize)
@@ -26,11 +26,11 @@ func TestTheCatalogLooksAtWhatComesAgain(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()
 	for i := range catalogSize - 1 {
-		assert.True(t, g.learn(g.find(fmt.Sprintf("select %d", i))))
+		assert.True(t, g.learn(g.find(fmt.Sprintf("select %d", i), "")))
 	}
-	s := g.find("select 'one more'")
+	s := g.find("select 'one more'", "")
 	assert.False(t, g.learn(s))
-	assert.Same(t, s, g.find("select 'one more'"))
+	assert.Same(t, s, g.find("select 'one more'", ""))
 	assert.True(t, g.learn(s))
 	assert.False(t, g.learn(s), "once")
 }
@@ -39,7 +39,7 @@ func TestTheCatalogLooksAtWhatComesAgain(t *testing.T) {
 func TestTheCatalogLooksAFewTimes(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()
-	s := g.find("select 1")
+	s := g.find("select 1", "")
 	for range maxLooks {
 		assert.True(t, g.learn(s))
 		g.learned(s, finding{})
@@ -52,7 +52,7 @@ func TestTheCatalogLooksAFewTimes(t *testing.T) {
 func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()
-	s := g.find("select 1")
+	s := g.find("select 1", "")
 	g.learned(s, finding{desc: &description{}, why: ""})
 	g.observe(s, 15*time.Millisecond, 10)
 	_, _, why := g.mayRide(s)
@@ -75,7 +75,7 @@ func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 func TestALargeResultIsRemembered(t *testing.T) {
 	t.Parallel()
 	g := newCatalog()
-	s := g.find("select 1")
+	s := g.find("select 1", "")
 	g.learned(s, finding{desc: &description{}, why: ""})
 	for range 50 {
 		g.observe(s, 0, 1000)

@@ -38,6 +38,7 @@ type conn struct {
 	px      *pgxpool.Conn
 	pg      *pgx.Conn
 	expires time.Time // zero: never
+	mode    pgx.QueryExecMode
 
 	// guarded by admission.mu while idle, the owner's otherwise
 	lease   *Lease
@@ -112,6 +113,7 @@ func (c *conn) expiredAt(now time.Time) bool {
 // the queue or the idle stack. What takes time happens in the background, never
 // on the caller's.
 func (c *conn) giveBack() {
+	c.bind(nil)
 	c.cancel.mode.Store(cancelAsPgx)
 	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()

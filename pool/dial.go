@@ -56,7 +56,8 @@ func (p *Pool) dial() {
 // open makes c, which has been dialed, fit for what the pool does with it. It costs a
 // round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
-	rides := c.p.rides && c.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
+	c.mode = c.pg.Config().DefaultQueryExecMode
+	rides := c.p.rides && c.mode == pgx.QueryExecModeCacheStatement
 	if !rides && c.p.cfg.Isolation == IsolationOff {
 		return nil
 	}

@@ -40,6 +40,7 @@ type flight struct {
 // segment is what one Sync ends: a transaction of its own. All but the last of its
 // steps are optional.
 type segment struct {
+	set     *prepared                 // the rider's settings
 	before  *prepared                 // the local guard
 	parse   bool                      // stmt is Parsed and Described
 	exec    bool                      // and executed
@@ -51,6 +52,9 @@ type segment struct {
 }
 
 func (s *segment) send(pl *pgconn.Pipeline) {
+	if s.set != nil {
+		pl.SendQueryStatement(s.set.sd, s.w.ride.with.params, nil, nil)
+	}
 	if s.before != nil {
 		pl.SendQueryStatement(s.before.sd, nil, nil, nil)
 	}
@@ -77,7 +81,7 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 type stage uint8
 
 const (
-	inGuard stage = iota
+	inGuard stage = iota // or in its settings
 	inParse
 	inExec
 )
@@ -102,7 +106,10 @@ func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *buffered) (at 
 		return v, lost == nil && failed == nil
 	}
 	ok := true
-	if s.before != nil {
+	if s.set != nil {
+		_, ok = step(&buffered{})
+	}
+	if ok && s.before != nil {
 		_, ok = step(&buffered{})
 	}
 	if ok && s.drop != "" {
@@ -270,8 +277,8 @@ func (f *flight) plan() []segment {
 		plan = append(plan, segment{drop: name})
 	}
 	ln.surplus = ln.surplus[:0]
-	own := func(sql string, exec, becomes bool) *prepared {
-		s := ln.find(sql, guardFields)
+	own := func(sql string, fields []pgconn.FieldDescription, exec, becomes bool) *prepared {
+		s := ln.find(sql, fields)
 		if exec || !s.sent {
 			plan = append(plan, segment{stmt: s, parse: !s.sent, exec: exec, becomes: becomes})
 		}
@@ -280,9 +287,9 @@ func (f *flight) plan() []segment {
 	}
 	var local *prepared
 	if !ln.guard.session && len(f.group) > 0 {
-		local = own(ln.guard.local, false, false)
+		local = own(ln.guard.local, guardFields, false, false)
 		if f.groups == guardFrom && !f.landing {
-			own(ln.guard.on, true, true)
+			own(ln.guard.on, guardFields, true, true)
 		}
 	}
 	for _, w := range f.group {
@@ -303,11 +310,15 @@ func (f *flight) plan() []segment {
 			s = ln.find(r.st, r.desc.Fields)
 		}
 		f.riders = append(f.riders, w)
-		plan = append(plan, segment{before: local, stmt: s, parse: !s.sent, exec: true, bind: &r.eqb, w: w})
+		var set *prepared
+		if r.with != nil {
+			set = own(r.with.sql(), make([]pgconn.FieldDescription, len(r.with.names)), false, false)
+		}
+		plan = append(plan, segment{set: set, before: local, stmt: s, parse: !s.sent, exec: true, bind: &r.eqb, w: w})
 		s.sent = true
 	}
 	if f.landing && ln.guard.session && !f.landed {
-		own(ln.guard.off, true, false)
+		own(ln.guard.off, guardFields, true, false)
 		f.landed = true
 	}
 	return plan
@@ -344,8 +355,11 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 	}
 	size := r.result.size
 	if at < inExec {
-		if at == inGuard {
+		if at == inGuard && s.before != nil {
 			ln.forget(s.before)
+		}
+		if at == inGuard && s.set != nil {
+			ln.forget(s.set)
 		}
 		if at == inParse { // its table is gone, say: others need not try
 			g.forget(r.st, r.desc)

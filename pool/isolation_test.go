@@ -256,3 +256,20 @@ func TestAnAfterConnectThatListensIsNotReset(t *testing.T) {
 	}
 	assert.Positive(t, p.Stat().UncleanDestroyCount())
 }
+
+// In this mode pgx writes a batch to the socket itself.
+func TestAResetGoesBeforeABatchInExecMode(t *testing.T) {
+	t.Parallel()
+	ctx, tp := bounded(t), &tap{}
+	p := newPoolAt(t, pgtest.Database(t)+"&default_query_exec_mode=exec", tp.config(pool.Config{MaxConns: 1}))
+	leaving(t, ctx, p, tp, "set work_mem = '9MB'", func() {
+		var q pgx.Batch
+		q.Queue("select current_setting('work_mem')").QueryRow(func(r pgx.Row) error {
+			var s string
+			err := r.Scan(&s)
+			assert.Equal(t, "4MB", s)
+			return err
+		})
+		assert.NoError(t, p.SendBatch(ctx, &q).Close())
+	})
+}

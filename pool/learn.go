@@ -38,8 +38,8 @@ func (n *lanes) leased(l *Lease) {
 		return
 	}
 	n.catalog.observe(l.st, l.took-l.p.adm.leastRoundTrip(), -1)
-	if l.c.lane != nil && n.catalog.isUnknown(l.st) && !slices.Contains(l.residue.unsure, l.st) {
-		l.residue.unsure = append(l.residue.unsure, l.st)
+	if l.c.lane != nil && n.catalog.isUnknown(l.st) && !slices.Contains(l.residue.unsure, doubt{l.st, l.with}) {
+		l.residue.unsure = append(l.residue.unsure, doubt{l.st, l.with})
 	}
 }
 
@@ -47,12 +47,13 @@ func (n *lanes) leased(l *Lease) {
 // clean: may it ride, and does it leave anything behind? A look may leave something
 // itself: to plan means to run functions that say that they are not volatile, and which
 // ones only a look tells.
-func (c *conn) learn(st *statement) (soiled bool) {
+func (c *conn) learn(d doubt) (soiled bool) {
+	st := d.st
 	var f finding
 	defer func() { c.p.lanes.catalog.learned(st, f) }() // also when a hook of pgx's panics
 	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	defer cancel()
-	f = c.look(ctx, st)
+	f = c.look(ctx, st, d.with)
 	soiled = !f.traced || f.trace == sqltext.AnyTrace
 	if c.lane == nil {
 		return soiled
@@ -82,8 +83,8 @@ func (c *conn) dropSurplus(ctx context.Context) {
 	}
 }
 
-// look finds out about st what its text does not say.
-func (c *conn) look(ctx context.Context, st *statement) (f finding) {
+// look finds out about st, which ran with settings, what its text does not say.
+func (c *conn) look(ctx context.Context, st *statement, with *settings) (f finding) {
 	pc := c.pg.PgConn()
 	if pc.ParameterStatus("standard_conforming_strings") != "on" || pc.ParameterStatus("client_encoding") != "UTF8" {
 		// the scanner would read other strings than the server
@@ -103,14 +104,14 @@ func (c *conn) look(ctx context.Context, st *statement) (f finding) {
 	if rides {
 		f.desc, f.why = c.describeRide(st, sd)
 	}
-	plan, texts, err := c.explain(ctx, sd)
+	plan, texts, err := c.explain(ctx, sd, with)
 	if err != nil {
 		f.desc = nil
 		if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "22") { // select 1/0: it fails when it is run, too
 			f.failed = true
 			return f
 		}
-		if errors.As(err, &pg) && !pc.IsClosed() && ctx.Err() == nil && !passes(pg.Code) {
+		if errors.As(err, &pg) && !pc.IsClosed() && ctx.Err() == nil && !passes(pg.Code) && with == nil { // with others it may pass
 			f.why, f.trace, f.traced = cmp.Or(f.why, aloneCalls), sqltext.AnyTrace, true
 		}
 		return f
@@ -291,18 +292,23 @@ const generic = `select pg_catalog.set_config('plan_cache_mode', 'force_generic_
 // explain returns the plan of the prepared statement sd, and the texts of what it reads
 // through. No arguments have a say: those of one run would hide what others run. Planning
 // runs what is not volatile, so it is guarded like the statement itself on a lane.
-func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription) (plan, texts []string, err error) {
+func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription, with *settings) (plan, texts []string, err error) {
 	sql := "explain (verbose, costs off) execute " + sd.Name
 	if n := len(sd.ParamOIDs); n > 0 {
 		sql += "(null" + strings.Repeat(", null", n-1) + ")"
 	}
 	pl := c.pg.PgConn().StartPipeline(ctx)
+	parts := []*[]string{new([]string), new([]string), &plan, &texts}
+	if with != nil {
+		pl.SendQueryParams(with.sql(), with.params, nil, nil, nil)
+		parts = slices.Insert(parts, 0, new([]string))
+	}
 	pl.SendQueryParams(newGuard(c.session).look, nil, nil, nil, nil)
 	pl.SendQueryParams(generic, nil, nil, nil, nil)
 	pl.SendQueryParams(sql, nil, nil, nil, nil)
 	pl.SendQueryParams(hidden, [][]byte{textArray(sqltext.Names(sd.SQL))}, []uint32{pgtype.TextArrayOID}, nil, nil)
 	err = pl.Sync()
-	for _, rows := range []*[]string{new([]string), new([]string), &plan, &texts} {
+	for _, rows := range parts {
 		if err == nil {
 			*rows, err = column(pl.GetResults())
 		}

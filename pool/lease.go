@@ -30,6 +30,7 @@ type Lease struct {
 	what  string        // "lease", "transaction", "rows", "batch" or "statement"
 	asked time.Time     // when it was asked for
 	stack stack
+	with  *settings // what its statements run with; nil: nothing
 
 	// of Scope's list, guarded by Scope.mu
 	prev, next *Lease
@@ -108,6 +109,7 @@ func (l *Lease) start(c *conn) error {
 	if !closed {
 		l.state = leaseActive
 		c.cancel.lent()
+		c.bind(l.with) // also to nothing, whatever it was bound to
 	}
 	l.mu.Unlock()
 	if closed {
@@ -394,7 +396,12 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 	}
 	defer l.leave()
 	l.note(ctx, sql, args)
-	tag, err := c.Exec(ctx, sql, args...)
+	var tag pgconn.CommandTag
+	if l.with == nil {
+		tag, err = c.Exec(ctx, sql, args...)
+	} else {
+		tag, err = extended(ctx, c, sql, args)
+	}
 	l.answered(err)
 	return tag, l.c.judge(err)
 }

@@ -27,6 +27,7 @@ type Pool struct {
 	lanes         *lanes
 	cancels       cancels
 	rides         bool // statements may ride
+	mode          pgx.QueryExecMode
 	log           *slog.Logger
 	hosts         []string              // what dials go to, for what their errors say
 	acquireTracer pgxpool.AcquireTracer // nil: none
@@ -65,8 +66,9 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.adm.rideFor, p.adm.takeOff = p.rideFor, p.fly
 	p.lanes = newLanes(cfg.LaneFunctions)
 	p.cancels.slots, p.cancels.closing = make(chan struct{}, min(maxCancels, cfg.MaxConns)), p.ctx.Done()
+	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain &&
-		px.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
+		p.mode == pgx.QueryExecModeCacheStatement
 	if !cfg.Plain {
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
@@ -93,9 +95,9 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 }
 
 // statement is acquire for one statement outside a transaction, which may ride: then
-// the lease has its rows, and never had a connection.
-func (p *Pool) statement(ctx context.Context, what, sql string, args []any, frames int) (*Lease, error) {
-	l := &Lease{p: p, what: what, sql: sql, args: args, mayRide: p.rides, asked: time.Now()}
+// the lease has its rows, and never had a connection. It runs with settings, if any.
+func (p *Pool) statement(ctx context.Context, with *settings, what, sql string, args []any, frames int) (*Lease, error) {
+	l := &Lease{p: p, with: with, what: what, sql: sql, args: args, mayRide: p.rides, asked: time.Now()}
 	if frames >= 0 {
 		l.stack.capture(frames + 1)
 	}
@@ -217,7 +219,11 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	if p.cfg.Plain {
 		return p.px.Exec(ctx, sql, args...)
 	}
-	l, err := p.statement(ctx, "statement", sql, args, -1)
+	return p.exec(ctx, nil, sql, args)
+}
+
+func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any) (pgconn.CommandTag, error) {
+	l, err := p.statement(ctx, with, "statement", sql, args, -1)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -232,7 +238,7 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 		return l.Exec(ctx, sql, args...)
 	case didNotRun(err):
 		l.Release()
-		return p.Exec(Alone(ctx), sql, args...)
+		return p.exec(Alone(ctx), with, sql, args)
 	}
 	return tag, err
 }
@@ -244,7 +250,11 @@ func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	if p.cfg.Plain {
 		return p.px.Query(ctx, sql, args...)
 	}
-	l, err := p.statement(ctx, "query", sql, args, 1)
+	return p.query(ctx, nil, sql, args)
+}
+
+func (p *Pool) query(ctx context.Context, with *settings, sql string, args []any) (pgx.Rows, error) {
+	l, err := p.statement(ctx, with, "query", sql, args, 2)
 	if err != nil {
 		return errRows{err: err}, err
 	}
@@ -265,7 +275,11 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if p.cfg.Plain {
 		return p.px.QueryRow(ctx, sql, args...)
 	}
-	l, err := p.statement(ctx, "statement", sql, args, -1)
+	return p.queryRow(ctx, nil, sql, args)
+}
+
+func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []any) pgx.Row {
+	l, err := p.statement(ctx, with, "statement", sql, args, -1)
 	if err != nil {
 		return &row{err: err}
 	}
@@ -279,7 +293,7 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 		return l.queryRow(ctx, sql, args)
 	case didNotRun(r.err):
 		l.Release()
-		return p.QueryRow(Alone(ctx), sql, args...)
+		return p.queryRow(Alone(ctx), with, sql, args)
 	}
 	return r
 }
@@ -290,8 +304,13 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if p.cfg.Plain {
 		return p.px.SendBatch(ctx, b)
 	}
-	l, err := p.acquire(ctx, "batch", "", 1)
-	if err != nil {
+	return p.sendBatch(ctx, nil, b)
+}
+
+func (p *Pool) sendBatch(ctx context.Context, with *settings, b *pgx.Batch) pgx.BatchResults {
+	l := &Lease{p: p, with: with, what: "batch", asked: time.Now()}
+	l.stack.capture(2)
+	if _, err := p.obtain(ctx, l); err != nil {
 		return errBatch{err: err}
 	}
 	return l.sendBatch(ctx, b, true)
@@ -313,15 +332,15 @@ func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 // Begin starts a transaction. The connection is held until Commit or Rollback; ctx
 // affects only the begin, as in pgx.
 func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) {
-	return p.beginTx(ctx, pgx.TxOptions{})
+	return p.beginTx(ctx, nil, pgx.TxOptions{})
 }
 
 // BeginTx is Begin with options.
 func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	return p.beginTx(ctx, opts)
+	return p.beginTx(ctx, nil, opts)
 }
 
-func (p *Pool) beginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) (pgx.Tx, error) {
 	if p.cfg.Plain {
 		return p.px.BeginTx(ctx, opts)
 	}
@@ -329,11 +348,12 @@ func (p *Pool) beginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) 
 	if err != nil {
 		return nil, err
 	}
+	l.with = with // not before: BEGIN does not run with them
 	t, err := l.begin(ctx, opts, true)
 	if err != nil {
 		l.Release()
-		if didNotRun(err) {
-			return p.beginTx(ctx, opts)
+		if didNotRun(err) || with != nil && stalePlan(err) {
+			return p.beginTx(ctx, with, opts)
 		}
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -34,9 +35,15 @@ const (
 // residue is what the users of a connection have left behind since it was reset.
 type residue struct {
 	trace  sqltext.Trace
-	unsure []*statement // of which a look would tell whether they leave anything
-	named  bool         // statements may have been prepared under names of the user's
-	used   bool         // something was sent
+	unsure []doubt // of which a look would tell whether they leave anything
+	named  bool    // statements may have been prepared under names of the user's
+	used   bool    // something was sent
+}
+
+// doubt is a statement that a look would tell more of, and what it ran with.
+type doubt struct {
+	st   *statement
+	with *settings
 }
 
 // maxUnsure is how many statements of one lease are looked at after it.
@@ -54,16 +61,16 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	st := l.st
 	if st == nil {
 		sql, ok := textOf(ctx, sql, args)
-		if !ok || len(sql) > catalogText {
+		if !ok || !l.with.custom() || len(sql) > catalogText {
 			l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
 			return
 		}
-		st = l.p.lanes.catalog.find(sql)
+		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
 	trace, look := l.p.lanes.catalog.traces(st)
 	l.residue.trace = max(l.residue.trace, trace)
 	if look && len(l.residue.unsure) < maxUnsure {
-		l.residue.unsure = append(l.residue.unsure, st)
+		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
 	}
 }
 
@@ -199,8 +206,8 @@ func (c *conn) wash(l residue) {
 		if l.named && c.dropNamed(ctx) != nil {
 			return
 		}
-		for _, st := range l.unsure {
-			if c.p.lanes.catalog.learn(st) && c.learn(st) && !c.rinsedOf(sqltext.AnyTrace) {
+		for _, d := range l.unsure {
+			if c.p.lanes.catalog.learn(d.st) && c.learn(d) && !c.rinsedOf(sqltext.AnyTrace) {
 				return
 			}
 		}
@@ -284,6 +291,10 @@ func (c *conn) judge(err error) error {
 	}
 	if c.wire.refused != nil {
 		return c.wire.refused
+	}
+	if c.wire.declined {
+		c.wire.declined = false
+		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}
 	return c.cancel.explain(err)
 }

@@ -20,6 +20,7 @@ const (
 	aloneSlow    = "slow"       // usually takes longer than 10 ms
 	aloneLarge   = "large"      // usually has a large result
 	aloneGuarded = "guard"      // the guard stopped it once: it writes
+	aloneWith    = "settings"   // of With's settings one is PostgreSQL's own
 	aloneOnly    = "no company" // nobody else was waiting to ride
 )
 
@@ -33,6 +34,7 @@ type ride struct {
 	expect  time.Duration            // on the server
 	p       *Pool
 	ctx     context.Context // the caller's, for the tracer
+	with    *settings       // what it runs with; nil: nothing
 	sql     string          // as the caller wrote it
 	args    []any
 	traced  context.Context // what TraceQueryStart returned when it was sent; nil: no tracer
@@ -84,13 +86,16 @@ func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
 		p.lanes.maps.give(r.types)
 		return nil
 	}
-	r.p, r.ctx, r.sql, r.args = p, ctx, l.sql, l.args
+	r.p, r.ctx, r.with, r.sql, r.args = p, ctx, l.with, l.sql, l.args
 	return r
 }
 
 func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.in != nil {
 		return nil, aloneAsked
+	}
+	if !l.with.custom() { // it may mean another statement, or undo the guard
+		return nil, aloneWith
 	}
 	sql, args, ok := rewritten(ctx, l.sql, l.args)
 	if !ok {
@@ -100,7 +105,7 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 		return nil, aloneText
 	}
 	g := p.lanes.catalog
-	st := g.find(sql)
+	st := g.find(sql, l.with.key())
 	l.st = st
 	desc, expect, why := g.mayRide(st)
 	if why != "" {

@@ -194,7 +194,7 @@ func (s *Stat) MeanFlightSize() float64 {
 
 // AloneCount is how many statements found no idle connection and had one to
 // themselves all the same, by the reason: "text", "function", "new", "slow",
-// "large", "arguments", "asked", "guard" or "no company".
+// "large", "arguments", "asked", "guard", "settings" or "no company".
 func (s *Stat) AloneCount() map[string]int64 { return maps.Clone(s.alone) }
 
 // ShadowRideCount is how many would have ridden but for LanesShadow.

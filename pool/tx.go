@@ -10,7 +10,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// begin starts a transaction on the lease. With own, its end releases the lease.
+// begin starts a transaction on the lease, with settings if the lease has any. With own, its
+// end releases the lease.
 func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx, error) {
 	c, err := l.enter("begin")
 	if err != nil {
@@ -20,6 +21,9 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if err := ctx.Err(); err != nil {
 		return nil, &unsentError{"begin", err}
 	}
+	if l.with != nil {
+		l.c.wire.behind = l.with.behind()
+	}
 	if opts.BeginQuery != "" {
 		l.note(ctx, opts.BeginQuery, nil)
 	}
@@ -28,7 +32,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
 		in.lease = l
-		if opts.BeginQuery == "" && opts.CommitQuery == "" && c.PgConn().TxStatus() == 'I' {
+		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' {
 			l.c.wire.holdBegin()
 			defer l.c.wire.unhold()
 		}

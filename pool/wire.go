@@ -25,6 +25,8 @@ type wire struct {
 	w io.Writer
 
 	armed   []prefix // what goes in front of the next flight
+	each    *prefix  // a part that goes in front of every flight, as long as it is set
+	behind  *prefix  // what follows the next simple Query, and ends it in pgx's eyes
 	sent    []prefix // what was sent, and is not answered yet
 	waiting atomic.Bool
 	writes  atomic.Int64              // that pgx has made
@@ -43,6 +45,9 @@ type wire struct {
 	// refused: a whole prefix failed and the session did not end with it, which it should
 	// have: what was behind it ran all the same. Nothing more is read.
 	refused error
+
+	prepared map[string]bool // the names of prefixes that the server knows
+	declined bool            // it has refused what one of them says
 }
 
 // prefix is what travels in front of a flight.
@@ -58,6 +63,36 @@ type prefix struct {
 	begin bool
 	// tries: an error of it does not matter, unless it ends the session.
 	tries bool
+
+	prepare func() []byte // prepares what msgs executes; nil: they need nothing
+	name    string        // under which it stays prepared; "": it is prepared each time
+
+	// behind: it is what follows a Query. Its answers are no answers of ours if it fails: then
+	// the error is the Query's, and its ReadyForQuery is in any case.
+	behind bool
+	turn   bool // the answers to what is in front of it were read
+}
+
+// words are p's messages as long as nothing of it is prepared, or those that are left.
+func (w *wire) words(p *prefix) []byte {
+	if p.prepare == nil || p.name != "" && w.prepared[p.name] {
+		return p.msgs
+	}
+	return append(p.prepare(), p.msgs...)
+}
+
+// understood notes whether the server has done what p says.
+func (w *wire) understood(p *prefix, ok bool) {
+	if p.prepare == nil {
+		return
+	}
+	w.declined = w.declined || !ok
+	if p.name != "" && ok != w.prepared[p.name] {
+		if w.prepared == nil {
+			w.prepared = make(map[string]bool)
+		}
+		w.prepared[p.name] = ok
+	}
 }
 
 // errSimple is what pgx gets when it sends a simple Query that a part of a flight was to
@@ -70,6 +105,9 @@ func (w *wire) before(p prefix) { w.armed = append(w.armed, p) }
 
 // isArmed reports whether something is to go in front of the next flight.
 func (w *wire) isArmed() bool { return len(w.armed) > 0 }
+
+// bind has p, or nothing, go in front of every flight from now on.
+func (w *wire) bind(p *prefix) { w.each, w.behind, w.declined = p, nil, false }
 
 // flush sends what can go alone, and does not wait for the answer.
 func (w *wire) flush() error {
@@ -126,10 +164,10 @@ func (w *wire) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 	}
-	if len(w.armed) == 0 {
+	if len(w.armed) == 0 && w.each == nil && w.behind == nil {
 		return w.w.Write(b)
 	}
-	n, part := 0, false
+	n, part := 0, w.each != nil
 	for _, p := range w.armed {
 		if !p.whole && !p.begin {
 			part = true
@@ -137,25 +175,42 @@ func (w *wire) Write(b []byte) (int, error) {
 		}
 		n++
 	}
-	if part {
-		executes, simple := contents(b)
-		switch {
-		case simple:
-			return 0, errSimple
-		case executes:
-			n = len(w.armed)
-		}
+	prepares, executes, simple := contents(b)
+	if part && simple {
+		return 0, errSimple
+	}
+	if executes {
+		n = len(w.armed)
 	}
 	var all []byte
-	for _, p := range w.armed[:n] {
-		all = append(all, p.msgs...)
+	for i := range w.armed[:n] {
+		all = append(all, w.words(&w.armed[i])...)
 	}
-	written, err := w.write(append(all, b...), n)
-	return max(0, written-len(all)), err
+	w.take(n)
+	if w.each != nil && (prepares || executes) {
+		all = append(all, w.words(w.each)...)
+		w.sent = append(w.sent, *w.each)
+	}
+	front := len(all)
+	all = append(all, b...)
+	if w.behind != nil && simple {
+		all = append(append(all, w.words(w.behind)...), syncMessage...)
+		w.sent, w.behind = append(w.sent, *w.behind), nil
+	}
+	w.waiting.Store(len(w.sent) > 0)
+	written, err := w.w.Write(all)
+	return min(max(0, written-front), len(b)), err
 }
 
-// write sends b, of which the first n armed prefixes are a part.
+// write sends b, which the first n armed prefixes are.
 func (w *wire) write(b []byte, n int) (int, error) {
+	w.take(n)
+	w.waiting.Store(len(w.sent) > 0)
+	return w.w.Write(b)
+}
+
+// take notes that the first n armed prefixes are sent.
+func (w *wire) take(n int) {
 	for _, p := range w.armed[:n] {
 		w.sent = append(w.sent, p)
 		if p.begin {
@@ -163,13 +218,15 @@ func (w *wire) write(b []byte, n int) (int, error) {
 		}
 	}
 	w.armed = w.armed[n:]
-	w.waiting.Store(len(w.sent) > 0)
-	return w.w.Write(b)
 }
 
-// contents says whether one of the messages in b is an Execute, or a simple Query.
-func contents(b []byte) (executes, simple bool) {
+// syncMessage is the protocol's Sync message.
+var syncMessage = []byte{'S', 0, 0, 0, 4}
+
+// contents says whether one of the messages in b is a Parse, an Execute, or a simple Query.
+func contents(b []byte) (prepares, executes, simple bool) {
 	for len(b) >= 5 {
+		prepares = prepares || b[0] == 'P'
 		executes = executes || b[0] == 'E'
 		simple = simple || b[0] == 'Q'
 		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
@@ -178,7 +235,7 @@ func contents(b []byte) (executes, simple bool) {
 		}
 		b = b[n:]
 	}
-	return executes, simple
+	return prepares, executes, simple
 }
 
 func (w *wire) Read(b []byte) (int, error) {
@@ -245,21 +302,33 @@ func (w *wire) filter(b []byte) (kept int) {
 
 // begin decides whose the message is that begins with kind.
 func (w *wire) begin(kind byte) {
-	switch kind {
-	case 'S', 'N': // ParameterStatus and notices are pgx's, whoever caused them
+	if len(w.sent) == 0 { // up to the ReadyForQuery of a BEGIN that has failed
 		w.pass = true
-	case 'A': // before a reset is over notifications are for who was there before
-		w.pass = !w.sent[0].whole
-	case 'E': // of a part: its flight fails, and has no answers of ours any more
-		w.pass = len(w.sent) == 0 || !w.sent[0].whole || w.sent[0].begin
-		if w.pass && len(w.sent) > 0 {
-			if w.sent[0].begin {
+		return
+	}
+	switch p := &w.sent[0]; {
+	case kind == 'S', kind == 'N': // ParameterStatus and notices are pgx's, whoever caused them
+		w.pass = true
+	case kind == 'A': // before a reset is over notifications are for who was there before
+		w.pass = !p.whole
+	case p.behind && !p.turn:
+		w.pass = kind != 'Z'
+	case p.behind:
+		w.pass = kind == 'E' || kind == 'Z'
+		if kind == 'E' {
+			w.understood(p, false)
+		}
+	case kind == 'E': // of a part: its flight fails, and has no answers of ours any more
+		w.pass = !p.whole || p.begin
+		if w.pass {
+			if p.begin {
 				w.tx = beginFailing
 			}
+			w.understood(p, false)
 			w.answered()
 		}
 	default:
-		w.pass = len(w.sent) == 0
+		w.pass = false
 	}
 }
 
@@ -268,6 +337,9 @@ func (w *wire) end() {
 	kind, pass := w.head[0], w.pass
 	w.head = w.head[:0]
 	if pass {
+		if kind == 'Z' && len(w.sent) > 0 && w.sent[0].turn {
+			w.answered()
+		}
 		return
 	}
 	switch kind {
@@ -283,11 +355,18 @@ func (w *wire) end() {
 	case 'C':
 		if p := &w.sent[0]; !p.whole {
 			if p.answers--; p.answers == 0 {
-				w.answered()
+				w.understood(p, true)
+				if !p.behind {
+					w.answered()
+				}
 			}
 		}
 	case 'Z':
-		w.answered()
+		if p := &w.sent[0]; p.behind {
+			p.turn = true
+		} else {
+			w.answered()
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func (w *wire) holdBack(b []byte) (done bool, err error) {
 		w.armed = nil
 	case w.tx == beginAsked && simple:
 		w.query = bytes.Clone(b)
-		w.before(prefix{msgs: extended(sql), answers: 1, begin: true})
+		w.before(prefix{msgs: inParts(sql), answers: 1, begin: true})
 		w.tx = beginHeld
 		w.answer("BEGIN", 'T')
 		return true, nil
@@ -131,8 +131,8 @@ func queryText(b []byte) (sql string, simple bool) {
 	return string(b[5 : 5+end]), true
 }
 
-// extended is sql as Parse, Bind and Execute, unnamed and without a Sync.
-func extended(sql string) []byte {
+// inParts is sql as Parse, Bind and Execute, unnamed and without a Sync.
+func inParts(sql string) []byte {
 	m := append([]byte{'P', 0, 0, 0, 0, 0}, sql...)
 	m = append(m, 0, 0, 0)
 	binary.BigEndian.PutUint32(m[1:], uint32(len(m)-1))

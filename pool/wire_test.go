@@ -202,3 +202,84 @@ func TestAWholePrefixCanGoAlone(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Sstatus of own", "2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
 }
+
+// What goes in front of each flight does so until it is taken off, and is prepared once,
+// unless it fails.
+func TestWhatIsBoundTravelsWithEveryFlight(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	w := &wire{r: s, w: s}
+	bound := func(name string) *prefix {
+		p := part(name)
+		p.msgs, p.name, p.prepare = p.msgs[len(message('P', name)):], "statement", func() []byte { return message('P', name) }
+		return &p
+	}
+	send := func(b []byte) []string {
+		s.got = nil
+		_, err := w.Write(b)
+		require.NoError(t, err)
+		return s.got
+	}
+	w.bind(bound("own"))
+	assert.Equal(t, []string{"Pown", "Bown", "Eown", "Ppgx", "S"}, send(append(message('P', "pgx"), syncMessage...)))
+	assert.Equal(t, []string{"Sstatus of own", "1", "ZI"}, readAll(t, w))
+	assert.Equal(t, []string{"Bown", "Eown", "Bpgx", "Epgx", "S"}, send(execution("pgx")))
+	assert.Equal(t, []string{"Sstatus of own", "2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
+	_, err := w.Write(message('Q', "simple"))
+	require.ErrorIs(t, err, errSimple)
+	assert.Equal(t, []string{"S"}, send(syncMessage))
+	assert.Equal(t, []string{"ZI"}, readAll(t, w))
+
+	w.bind(bound("fail"))
+	for _, want := range [][]string{{"Bfail", "Efail"}, {"Pfail", "Bfail", "Efail"}} { // the first was prepared
+		assert.Equal(t, append(want, "Bpgx", "Epgx", "S"), send(execution("pgx")))
+		assert.Equal(t, []string{"Error", "ZI"}, readAll(t, w))
+		assert.True(t, w.declined)
+	}
+	w.bind(nil)
+	assert.False(t, w.declined)
+	assert.Equal(t, []string{"Bpgx", "Epgx", "S"}, send(execution("pgx")))
+	assert.Equal(t, []string{"2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
+}
+
+// What follows BEGIN is part of it in pgx's eyes: its error is BEGIN's.
+func TestWhatFollowsAQueryEndsIt(t *testing.T) {
+	t.Parallel()
+	for range 200 {
+		s := &server{}
+		w := &wire{r: s, w: s}
+		if rand.IntN(2) == 0 {
+			w.before(whole("reset"))
+		}
+		own, begin := part("own"), message('Q', "begin")
+		own.behind = true
+		want := []string{"Tbegin", "Sstatus of begin", "Dbegin", "Cbegin", "Sstatus of own", "ZI"}
+		switch rand.IntN(3) {
+		case 0:
+			own = part("own-fail")
+			own.behind = true
+			want = []string{"Tbegin", "Sstatus of begin", "Dbegin", "Cbegin", "Error", "ZI"}
+		case 1:
+			begin = message('Q', "begin-fail")
+			want = []string{"Error", "Sstatus of own", "ZI"}
+		}
+		w.behind = &own
+		_, err := w.Write(execution("another")) // before it, say of statements that are dropped
+		require.NoError(t, err)
+		readAll(t, w)
+		n, err := w.Write(begin)
+		require.NoError(t, err)
+		assert.Equal(t, len(begin), n)
+		var seen []string
+		for _, m := range readAll(t, w) {
+			if m != "Sstatus of reset" {
+				seen = append(seen, m)
+			}
+		}
+		assert.Equal(t, want, seen)
+		_, err = w.Write(execution("pgx"))
+		require.NoError(t, err)
+		assert.Equal(t, []string{"2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
+		assert.Empty(t, w.sent)
+	}
+}

@@ -1,6 +1,7 @@
 package sqltext
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -154,6 +155,7 @@ func (c *calls) parenthesis(i int) {
 			f.Local = false
 		}
 	}
+	f.Custom = f.Name == "current_setting" && c.customSetting(i+1)
 	switch (last - first) / 2 {
 	case 0:
 		c.add(f)
@@ -164,6 +166,19 @@ func (c *calls) parenthesis(i int) {
 		c.refuse("three-part name")
 	}
 }
+
+// customSetting reports whether the argument at i is, for sure, the name of a setting with a dot in it.
+func (c *calls) customSetting(i int) bool {
+	if t := c.at(i); t.kind != literal || !custom.MatchString(t.text) {
+		return false
+	}
+	if c.at(i+1).is("::") && c.at(i+2).word("text") {
+		i += 2
+	}
+	return c.at(i+1).is(",") || c.at(i+1).is(")")
+}
+
+var custom = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)+$`)
 
 // syntax reports whether the unquoted word at w, before the parenthesis at i, is part of the grammar there and cannot
 // be a function, although most of these words could be one elsewhere.

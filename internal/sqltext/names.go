@@ -15,3 +15,17 @@ func Names(sql string) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// First returns the first word of a text, in lower case: "" if there is none in front of anything but parentheses.
+func First(sql string) string {
+	l := lexer{text: sql, dialect: statementText}
+	for l.space() && l.refused == "" {
+		if t := l.token(); !t.is("(") {
+			if t.kind == word && l.refused == "" {
+				return t.text
+			}
+			break
+		}
+	}
+	return ""
+}

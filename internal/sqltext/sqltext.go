@@ -42,6 +42,7 @@ type Function struct {
 	Schema string // "" if the name was not qualified
 	Name   string
 	Local  bool // it is set_config, for the transaction only: its last argument is the word true
+	Custom bool // it is current_setting, and its first argument is the name of a setting with a dot in it
 }
 
 // String returns the name without quotes, for messages and for comparing with a user's list: not for SQL.
@@ -52,9 +53,10 @@ func (f Function) String() string {
 	return f.Schema + "." + f.Name
 }
 
-// Harmless reports whether f, as far as its name says, is a function of pg_catalog that is [Harmless].
+// Harmless reports whether f, as far as its name says, is a function of pg_catalog that is [Harmless], or reads a
+// setting with a dot in its name: none of PostgreSQL's own, so none that a lane's guard changes.
 func (f Function) Harmless() bool {
-	return (f.Schema == "" || f.Schema == "pg_catalog") && Harmless(f.Name)
+	return (f.Schema == "" || f.Schema == "pg_catalog") && (Harmless(f.Name) || f.Custom)
 }
 
 // Scan scans the text of a statement as PostgreSQL 14 to 18 would read it with standard_conforming_strings on and

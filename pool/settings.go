@@ -1,0 +1,173 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// settings are what the statements of a [Bound] run with: transaction-local, so that they
+// end with the statement, or its transaction, whatever comes of it. They never change.
+type settings struct {
+	names  []string // in lower case, sorted
+	params [][]byte // name, value, name, value …
+	own    bool     // one of them is PostgreSQL's own, which may change what a text means
+	joined string   // the names
+	part   prefix   // what goes in front of a statement
+}
+
+// maxSettings is how many With takes; so is the number of statements that set them.
+const maxSettings = 64
+
+// newSettings checks what With was given. Values are in no error.
+func newSettings(given map[string]string, once bool) (*settings, error) {
+	s := &settings{names: make([]string, 0, len(given))}
+	values := make(map[string]string, len(given))
+	var errs []error
+	for name, value := range given {
+		lower := strings.ToLower(name)
+		_, twice := values[lower]
+		switch why := refusedSettings[lower]; {
+		case twice:
+			errs = append(errs, fmt.Errorf("lmipool: With: setting %q is there twice, in lower and upper case", lower))
+		case !settingName.MatchString(name) || len(name) > 63:
+			errs = append(errs, fmt.Errorf("lmipool: With: %q is no name of a setting: want one like app.tenant, at most 63 bytes", cut(name, 80)))
+		case why != "":
+			errs = append(errs, fmt.Errorf("lmipool: With: setting %q cannot be set here: %s", lower, why))
+		case !utf8.ValidString(value) || strings.ContainsRune(value, 0):
+			errs = append(errs, fmt.Errorf("lmipool: With: the value of %q is not UTF-8, or has a zero byte", lower))
+		}
+		values[lower] = value
+		s.own = s.own || !strings.Contains(lower, ".")
+	}
+	switch {
+	case len(given) == 0:
+		errs = append(errs, errors.New("lmipool: With: no settings: want at least one"))
+	case len(values) > maxSettings:
+		errs = append(errs, fmt.Errorf("lmipool: With: %d settings: want at most %d", len(values), maxSettings))
+	}
+	if errs != nil {
+		slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+		return nil, errors.Join(errs...)
+	}
+	s.names = slices.AppendSeq(s.names, maps.Keys(values))
+	slices.Sort(s.names)
+	for _, name := range s.names {
+		s.params = append(s.params, []byte(name), []byte(values[name]))
+	}
+	s.joined = strings.Join(s.names, ",")
+	s.part = s.prefix(once)
+	return s, nil
+}
+
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*$`)
+
+// refusedSettings are those that With does not take, and why.
+var refusedSettings = map[string]string{
+	"session_authorization":         "it is the session's; role can be set",
+	"transaction_isolation":         "it has to come first in a transaction: use BeginTx",
+	"transaction_deferrable":        "it has to come first in a transaction: use BeginTx",
+	"default_transaction_isolation": "the transaction has begun: use BeginTx", "default_transaction_deferrable": "the transaction has begun: use BeginTx",
+	"default_transaction_read_only": "the transaction has begun: use transaction_read_only",
+	"client_encoding":               "pgx speaks UTF-8",
+	"standard_conforming_strings":   "pgx relies on it",
+	"seed":                          "it lasts as long as the session",
+	"exit_on_error":                 "it would end a session that is shared",
+}
+
+// prefix is what sets s in front of a flight. Its statement is prepared once for each
+// connection, and with once each time, for where names do not last.
+func (s *settings) prefix(once bool) prefix {
+	name := "lmipool_with_" + strconv.Itoa(len(s.names))
+	msgs, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.params}).Encode(nil)
+	msgs, _ = (&pgproto3.Execute{}).Encode(msgs)
+	p := prefix{msgs: msgs, answers: 1, name: name, prepare: func() []byte {
+		b, _ := (&pgproto3.Close{ObjectType: 'S', Name: name}).Encode(nil) // no error if it is not there
+		b, _ = (&pgproto3.Parse{Name: name, Query: s.sql()}).Encode(b)
+		return b
+	}}
+	if once {
+		p.name = ""
+	}
+	return p
+}
+
+// behind is what sets s right after BEGIN.
+func (s *settings) behind() *prefix {
+	p := s.part
+	p.behind = true
+	return &p
+}
+
+// sql is the statement that sets as many settings as s has. What they are is in its
+// parameters.
+func (s *settings) sql() string {
+	var b strings.Builder
+	b.WriteString("select ")
+	for i := range s.names {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "pg_catalog.set_config($%d, $%d, true)", 2*i+1, 2*i+2)
+	}
+	return b.String()
+}
+
+// args is params as arguments.
+func (s *settings) args() []any {
+	args := make([]any, len(s.params))
+	for i, v := range s.params {
+		args[i] = string(v)
+	}
+	return args
+}
+
+// custom reports whether no setting is one of PostgreSQL's own: then what a text means
+// does not hang on them, unless it asks for them.
+func (s *settings) custom() bool { return s == nil || !s.own }
+
+// key is the names for the catalog.
+func (s *settings) key() string {
+	if s == nil {
+		return ""
+	}
+	return s.joined
+}
+
+// bind has all that c sends from now on run with s, or with nothing. A connection that is
+// closed is left alone: pgx may be saying goodbye on it, in a goroutine of its own.
+func (c *conn) bind(s *settings) {
+	switch {
+	case c.pg.PgConn().IsClosed():
+	case s != nil:
+		c.wire.bind(&s.part)
+	case c.wire != nil:
+		c.wire.bind(nil)
+	}
+}
+
+// options returns the mode that args ask for, else mode, and whether a rewriter of the user's
+// is among them.
+func options(args []any, mode pgx.QueryExecMode) (_ pgx.QueryExecMode, foreign bool) {
+	for len(args) > 0 {
+		switch a := args[0].(type) {
+		case pgx.QueryExecMode:
+			mode = a
+		case pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.NamedArgs, pgx.StrictNamedArgs:
+		case pgx.QueryRewriter:
+			foreign = true
+		default:
+			return mode, foreign
+		}
+		args = args[1:]
+	}
+	return mode, foreign
+}

@@ -1,0 +1,237 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// Bound is a pool all of whose statements and transactions run with settings, such as
+// the tenant that row policies ask for. [Pool.With] makes one. It has no connection,
+// holds nothing and needs no closing; it is safe for concurrent use. Its settings are
+// not in any ctx: whoever has not got it runs without them.
+type Bound struct {
+	p     *Pool
+	given map[string]string
+	s     *settings
+	err   error // of every use
+}
+
+// With returns the pool bound to settings, by name:
+//
+//	db := p.With(map[string]string{"app.tenant": tenant})
+//	err := db.QueryRow(ctx, "select …", id).Scan(&v) // policies see current_setting('app.tenant')
+//
+// Each statement, batch, CopyFrom and transaction runs with them, as by SET LOCAL: they
+// end with it, and nobody else ever sees them. They travel in the same packet as a query,
+// INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN; if they fail, it does not run. Short
+// reads ride lanes as they do without, if all settings have a dot in their name. If one is
+// PostgreSQL's own (role, search_path, statement_timeout …), statements go alone, and a reset
+// is due after each. What is not allowed is an error of every use.
+//
+// What is different from the pool itself:
+//   - Any other command (CREATE, CALL, SET …), and CopyFrom, run in an explicit transaction, which
+//     costs two round trips more. What cannot run in one (VACUUM), or wants to end one (a
+//     procedure that commits), fails with PostgreSQL's own error.
+//   - Nothing uses the simple protocol: Exec takes one statement, also without arguments, and
+//     [pgx.QueryExecModeSimpleProtocol] is an error.
+//   - A batch has queries, INSERT, UPDATE, DELETE, MERGE, SET, LOCK, NOTIFY and TRUNCATE only.
+//
+// A statement can change the settings for itself, so they protect from mistakes, not from
+// whoever chooses the SQL. A custom setting that was once set on a connection is an empty string there
+// afterwards, not NULL: PostgreSQL keeps its name. A function that reads a setting must not
+// be declared IMMUTABLE: PostgreSQL would keep one tenant's result in the plan of a prepared
+// statement. COPY FROM is refused by PostgreSQL for tables with row policies.
+//
+// With [Config.Plain] all runs in explicit transactions, three round trips more for each
+// statement. Handler is given the pool itself: a Bound opens no scopes.
+func (p *Pool) With(settings map[string]string) *Bound {
+	b := &Bound{p: p, given: settings}
+	if p.mode == pgx.QueryExecModeSimpleProtocol {
+		b.err = errSimpleMode
+		return b
+	}
+	b.s, b.err = newSettings(settings, p.mode != pgx.QueryExecModeCacheStatement)
+	if b.err == nil { // a copy
+		b.given = make(map[string]string, len(b.s.names))
+		for i, name := range b.s.names {
+			b.given[name] = string(b.s.params[2*i+1])
+		}
+	}
+	return b
+}
+
+// With returns b bound to settings too. They win over b's of the same name.
+func (b *Bound) With(settings map[string]string) *Bound {
+	if b.err != nil {
+		return b
+	}
+	more := b.p.With(settings)
+	if more.err != nil {
+		return more
+	}
+	for name, value := range b.given {
+		if _, ok := more.given[name]; !ok {
+			more.given[name] = value
+		}
+	}
+	return b.p.With(more.given)
+}
+
+var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
+	"use QueryExecModeExec, which needs no prepared statements either")
+
+// apart reports whether a statement needs an explicit transaction: all but the plainest do, since
+// some end the implicit one, and the settings with it.
+func (b *Bound) apart(sql string, args []any) (bool, error) {
+	if b.err != nil {
+		return false, b.err
+	}
+	mode, foreign := options(args, b.p.mode)
+	if mode == pgx.QueryExecModeSimpleProtocol {
+		return false, errSimpleMode
+	}
+	return b.p.cfg.Plain || foreign || !slices.Contains(plainest, sqltext.First(sql)), nil
+}
+
+// plainest are the first words of what cannot but run in the transaction that it is in.
+var plainest = []string{"select", "insert", "update", "delete", "with", "values", "table", "merge"}
+
+// batchable are those of what a batch may have besides.
+var batchable = []string{"set", "lock", "notify", "truncate"}
+
+// Exec is [Pool.Exec].
+func (b *Bound) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
+	apart, err := b.apart(sql, args)
+	switch {
+	case err != nil:
+		return tag, err
+	case !apart:
+		return b.p.exec(ctx, b.s, sql, args)
+	}
+	err = b.inTx(ctx, func(t pgx.Tx) (err error) {
+		tag, err = extended(ctx, t, sql, args)
+		return err
+	})
+	return tag, err
+}
+
+// Query is [Pool.Query].
+func (b *Bound) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	apart, err := b.apart(sql, args)
+	switch {
+	case err != nil:
+		return errRows{err: err}, err
+	case !apart:
+		return b.p.query(ctx, b.s, sql, args)
+	}
+	t, err := b.Begin(ctx)
+	if err != nil {
+		return errRows{err: err}, err
+	}
+	return rowsInTx(ctx, t, sql, args)
+}
+
+// QueryRow is [Pool.QueryRow].
+func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	apart, err := b.apart(sql, args)
+	switch {
+	case err != nil:
+		return &row{err: err}
+	case !apart:
+		return b.p.queryRow(ctx, b.s, sql, args)
+	}
+	t, err := b.Begin(ctx)
+	if err != nil {
+		return &row{err: err}
+	}
+	if b.p.cfg.Plain {
+		r, _ := rowsInTx(ctx, t, sql, args)
+		return txRow{r}
+	}
+	r := t.QueryRow(ctx, sql, args...).(*row)
+	if r.err != nil {
+		_ = t.Rollback(ctx)
+	} else if err := t.Commit(ctx); err != nil {
+		return &row{err: err}
+	}
+	return r
+}
+
+// SendBatch is [Pool.SendBatch].
+func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
+	if err := b.checkBatch(q); err != nil {
+		return errBatch{err: err}
+	}
+	if !b.p.cfg.Plain && b.p.mode != pgx.QueryExecModeExec { // see Lease.sendBatch
+		return b.p.sendBatch(ctx, b.s, q)
+	}
+	t, err := b.Begin(ctx)
+	if err != nil {
+		return errBatch{err: err}
+	}
+	return &txBatch{BatchResults: t.SendBatch(ctx, q), end: txEnd{ctx: ctx, t: t}}
+}
+
+// checkBatch refuses what could end the settings in the middle of a batch.
+func (b *Bound) checkBatch(q *pgx.Batch) error {
+	if b.err != nil {
+		return b.err
+	}
+	for _, qq := range q.QueuedQueries {
+		if _, foreign := options(qq.Arguments, b.p.mode); foreign {
+			return errors.New("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
+		}
+		if first := sqltext.First(qq.SQL); !slices.Contains(plainest, first) && !slices.Contains(batchable, first) {
+			return fmt.Errorf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", cut(qq.SQL, 80))
+		}
+	}
+	return nil
+}
+
+// CopyFrom is [Pool.CopyFrom].
+func (b *Bound) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	err = b.inTx(ctx, func(t pgx.Tx) (err error) {
+		n, err = t.CopyFrom(ctx, table, columns, src)
+		return err
+	})
+	return n, err
+}
+
+// Begin is [Pool.Begin]. The settings are there until Commit or Rollback.
+func (b *Bound) Begin(ctx context.Context) (pgx.Tx, error) {
+	return b.beginTx(ctx, pgx.TxOptions{})
+}
+
+// BeginTx is [Pool.BeginTx].
+func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+	return b.beginTx(ctx, opts)
+}
+
+func (b *Bound) beginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+	switch {
+	case b.err != nil:
+		return nil, b.err
+	case b.p.cfg.Plain:
+		return b.beginPlain(ctx, opts)
+	}
+	return b.p.beginTx(ctx, b.s, opts)
+}
+
+// Ping is [Pool.Ping]. It also says what is wrong with the settings, as far as is known
+// without the server.
+func (b *Bound) Ping(ctx context.Context) error {
+	if b.err != nil {
+		return b.err
+	}
+	return b.p.Ping(ctx)
+}
