@@ -62,7 +62,8 @@ func (s *server) Write(b []byte) (int, error) {
 			s.answer.Write(message('S', "status of "+body))
 			s.answer.Write(message('D', body))
 			s.answer.Write(message('C', body))
-			if kind == 'Q' {
+			if kind == 'Q' { // a notification, which is for whoever was there before
+				s.answer.Write(message('A', body))
 				s.answer.Write(message('Z', "I"))
 			}
 		case kind == 'S':
