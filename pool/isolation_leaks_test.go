@@ -104,20 +104,25 @@ func TestNotificationsOfTheLastUserAreNotTheNextOnes(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
 	p := newPool(t, &pool.Config{MaxConns: 1})
-	_, err := p.Exec(ctx, "listen secret; notify secret, 'hush'")
+	none := func() {
+		assert.NoError(t, p.AcquireFunc(ctx, func(l *pool.Lease) error {
+			c := l.Conn()
+			if err := c.Ping(ctx); err != nil {
+				return err
+			}
+			over, cancel := context.WithCancel(ctx)
+			cancel()
+			n, err := c.WaitForNotification(over)
+			assert.Nil(t, n)
+			assert.ErrorIs(t, err, context.Canceled)
+			return nil
+		}))
+	}
+	const hear = "listen secret; notify secret, 'hush'"
+	_, err := p.Exec(ctx, hear)
 	require.NoError(t, err)
-	require.NoError(t, p.AcquireFunc(ctx, func(l *pool.Lease) error {
-		c := l.Conn()
-		if err := c.Ping(ctx); err != nil {
-			return err
-		}
-		over, cancel := context.WithCancel(ctx)
-		cancel()
-		n, err := c.WaitForNotification(over)
-		assert.Nil(t, n)
-		assert.ErrorIs(t, err, context.Canceled)
-		return nil
-	}))
+	none()
+	leaving(t, ctx, p, &tap{}, hear, none)
 }
 
 // A statement that each invocation prepares under the same name is prepared for each.
