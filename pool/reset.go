@@ -229,6 +229,9 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 	if c.p.cfg.Isolation == IsolationOff {
 		return true
 	}
+	if !c.clean() { // a connection that pgx closes is not ours to arm: it says goodbye beside us
+		return false
+	}
 	sql, err := c.session.reset(trace, c.pg.PgConn())
 	if err != nil {
 		return false
