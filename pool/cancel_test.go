@@ -206,7 +206,8 @@ func TestACancelledStatementKeepsItsConnection(t *testing.T) {
 func TestADeadlineIsInTheChainOfACancelledStatement(t *testing.T) {
 	t.Parallel()
 	b := newCancelLab(t, nil)
-	ctx, cancel := context.WithTimeout(b.ctx, 50*time.Millisecond)
+	eventually(t, "its session is reset", func() bool { return b.p.Stat().IdleConns() == 1 })
+	ctx, cancel := context.WithTimeout(b.ctx, 200*time.Millisecond)
 	defer cancel()
 	_, err := b.p.Exec(ctx, "select pg_sleep(30)")
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
