@@ -112,7 +112,8 @@ type Config struct {
 	BeforeConnect func(context.Context, *pgx.ConnConfig) error
 	// AfterConnect runs once on each new connection: type registration, SET.
 	AfterConnect func(context.Context, *pgx.Conn) error
-	// PrepareConn runs before a connection is handed out. The four outcomes are
+	// PrepareConn runs before a connection is handed out. What it sends counts as left
+	// behind, and so does what AfterRelease sends: with Isolation it costs a reset. The four outcomes are
 	// pgxpool's: false destroys the connection; an error is the caller's; false
 	// without an error tries another connection.
 	PrepareConn func(context.Context, *pgx.Conn) (bool, error)
