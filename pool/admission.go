@@ -26,6 +26,7 @@ type admission struct {
 	maxFlightTime time.Duration
 	takeOff       func(*flight) // runs flights until there are no more, and gives the connection back
 	now           func() time.Time
+	patience      time.Duration // how long to wait for a full server without a deadline
 
 	mu      sync.Mutex
 	idle    []*conn // a stack: the last used is the first reused, so that surplus ages
@@ -45,6 +46,7 @@ type admission struct {
 	grewAt     time.Time     // when a dial was last begun
 	notBefore  time.Time     // no dial before this: back-off after a failed one
 	failures   int           // dials that failed in a row
+	full       error         // of the last dial, if it was refused for want of room
 	recheck    *time.Timer   // asks again whether to grow, while somebody waits
 	rechecking bool
 
@@ -60,6 +62,7 @@ func newAdmission(maxConns int, startDial func()) *admission {
 		limit:     1,
 		startDial: startDial,
 		now:       time.Now,
+		patience:  defaultConnectTimeout,
 
 		maxFlightTime: 2 * slow,
 		conns:         make(map[*conn]struct{}),
@@ -86,6 +89,7 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	}
 	now := a.now()
 	w := &waiter{lease: l, ride: l.ride, arrived: l.asked, ready: make(chan grant, 1)}
+	_, w.bounded = ctx.Deadline()
 	if a.busySince.IsZero() {
 		a.busySince = now
 	}
@@ -110,6 +114,9 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	a.mu.Lock()
 	a.counts.canceledAcquire++
 	queued := a.queue.remove(w)
+	if queued && ctx.Err() != nil {
+		err = a.outOfTimeLocked(err)
+	}
 	a.mu.Unlock()
 	switch {
 	case w.boarded: // not sent if there is still time; else read and dropped by the lane
@@ -195,6 +202,9 @@ func (a *admission) dialed(c *conn, took time.Duration) {
 	a.dialing--
 	a.conns[c] = struct{}{}
 	a.failures, a.notBefore = 0, time.Time{}
+	if a.full != nil { // others may have none: one more, and a look at how far it goes
+		a.full, a.notBefore = nil, now.Add(mostIfBare/2+rand.N(mostIfBare/2))
+	}
 	a.counts.newConns++
 	a.dial.add(took)
 	if len(a.conns) == 1 {
@@ -220,18 +230,22 @@ func (a *admission) dialed(c *conn, took time.Duration) {
 // another dial is under way, that is no caller's error: they wait for what there
 // is, and the next dial waits longer each time. With nothing left, everybody who
 // had been waiting when the dial began gets its error; who came later gets a dial
-// that began later.
+// that began later. If the server was only full, they all wait on.
 func (a *admission) dialFailed(err error, start time.Time) {
 	now := a.now()
 	a.mu.Lock()
 	a.dialing--
 	a.counts.failedDials++
 	a.failures++
-	// 50 ms, doubling to 6.4 s, half of it at random so that the environments
-	// of a fleet do not all come back at once.
-	rest := 50 * time.Millisecond << min(a.failures-1, 7)
-	a.notBefore = now.Add(rest/2 + rand.N(rest/2))
-	if len(a.conns) == 0 && a.dialing == 0 {
+	a.full = nil
+	if isFull(err) {
+		a.full = fullError(err, a.max)
+	}
+	a.notBefore = now.Add(a.restLocked())
+	switch {
+	case a.full != nil:
+		a.refusedLocked(now)
+	case len(a.conns) == 0 && a.dialing == 0:
 		for w := a.queue.head; w != nil && !w.arrived.After(start); w = a.queue.head {
 			a.queue.remove(w)
 			w.ready <- grant{err: err}
@@ -346,7 +360,11 @@ func (a *admission) returnedLocked(c *conn, now time.Time) {
 
 // planLocked says how many dials to start now, and counts them as begun.
 func (a *admission) planLocked(now time.Time) (dials int) {
-	for !a.closed && a.dialing < maxDials && len(a.conns)+a.dialing < a.max && a.dialLocked(now) {
+	most := maxDials
+	if a.full != nil {
+		most = 1
+	}
+	for !a.closed && a.dialing < most && len(a.conns)+a.dialing < a.max && a.dialLocked(now) {
 		a.limit = max(a.limit, len(a.conns)+a.dialing+1)
 		a.dialing++
 		a.grewAt = now
@@ -365,7 +383,7 @@ func (a *admission) dialLocked(now time.Time) bool {
 		return true
 	case a.queue.turns() <= a.dialing:
 		return false
-	case len(a.conns) > 0 && resting: // there is something to wait for meanwhile
+	case (len(a.conns) > 0 || a.full != nil) && resting: // there is something to wait for meanwhile
 		return false
 	}
 	return conns < a.limit || a.demandLocked(now).grow()

@@ -63,7 +63,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.adm = newAdmission(int(cfg.MaxConns), p.dial)
-	p.adm.rideFor, p.adm.takeOff = p.rideFor, p.fly
+	p.adm.rideFor, p.adm.takeOff, p.adm.patience = p.rideFor, p.fly, cfg.ConnectTimeout
 	p.lanes = newLanes(cfg.LaneFunctions)
 	p.cancels.slots, p.cancels.closing = make(chan struct{}, min(maxCancels, cfg.MaxConns)), p.ctx.Done()
 	p.mode = px.ConnConfig.DefaultQueryExecMode

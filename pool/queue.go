@@ -8,6 +8,7 @@ type waiter struct {
 	lease      *Lease
 	ride       *ride // nil: it waits for a connection
 	arrived    time.Time
+	bounded    bool // its ctx has a deadline
 	ready      chan grant
 	queued     bool
 	boarded    bool // it left the queue to ride: ready follows when it has its answer

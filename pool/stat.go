@@ -29,6 +29,7 @@ type counts struct {
 	emptyAcquireWait time.Duration
 	newConns         int64
 	failedDials      int64
+	refusedDials     int64
 	lifetimeDestroy  int64
 	idleDestroy      int64
 	leaks            int64
@@ -147,6 +148,11 @@ func (s *Stat) Queued() int32 { return int32(s.queued) }
 
 // FailedDialCount is how many dials failed.
 func (s *Stat) FailedDialCount() int64 { return s.counts.failedDials }
+
+// RefusedDialCount is how many of them the server refused because it, the role or the
+// database had no more room; see [ErrServerFull]. If it grows, the fleet wants more
+// connections than there are.
+func (s *Stat) RefusedDialCount() int64 { return s.counts.refusedDials }
 
 // LeakCount is how many leases were taken back from invocations that had ended.
 func (s *Stat) LeakCount() int64 { return s.counts.leaks }

@@ -1,0 +1,82 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestWhatAFullServerSays(t *testing.T) {
+	t.Parallel()
+	pg := func(code, text string) error {
+		return fmt.Errorf("failed to connect: %w", &pgconn.PgError{Code: code, Message: text})
+	}
+	other := pg("28P01", "password authentication failed")
+	for text, full := range map[error]bool{
+		nil:                                 false,
+		errors.New("connection refused"):    false,
+		pg("53300", "sorry"):                true,
+		errors.Join(other, pg("53300", "")): true, // one of several hosts
+		fmt.Errorf("%w, %w", other, other):  false,
+		pg("08P01", "no more connections allowed (max_client_conn)"):             true,
+		pg("08P01", "client connections exceeded (max_user_client_connections)"): true,
+		pg("08P01", "unsupported startup parameter: x"):                          false,
+		pg("57P03", "the database system is starting up"):                        false,
+	} {
+		assert.Equal(t, full, isFull(text), "%v", text)
+	}
+}
+
+// Whoever has connections leaves what comes free to those who have none.
+func TestAPoolWithoutAConnectionTriesAgainSooner(t *testing.T) {
+	t.Parallel()
+	full := &pgconn.PgError{Code: "53300"}
+	d := newDesk(t, 3)
+	rest := func(failures int) time.Duration {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.failures, d.full = failures, full
+		return d.restLocked()
+	}
+	for range 100 {
+		assert.InDelta(t, 150*time.Millisecond, rest(1), float64(50*time.Millisecond))
+		assert.InDelta(t, 600*time.Millisecond, rest(20), float64(200*time.Millisecond))
+	}
+	d.mu.Lock()
+	d.full = nil
+	d.mu.Unlock()
+	d.open()
+	for range 100 {
+		assert.InDelta(t, 4800*time.Millisecond, rest(20), float64(1600*time.Millisecond))
+	}
+}
+
+func TestAFullServerIsDialedOnceAtATimeAndAfterARest(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 5)
+	for range 5 {
+		d.queue(false)
+	}
+	<-d.dials
+	d.dialFailed(&pgconn.PgError{Code: "53300"}, time.Now())
+	assert.Equal(t, 5, d.stat().queued)
+	began := time.Now()
+	select {
+	case <-d.dials:
+	case <-d.ctx.Done():
+		t.Fatal("nobody dials again")
+	}
+	assert.Greater(t, time.Since(began), leastIfFull/3)
+	assert.Equal(t, 1, d.stat().constructing)
+	assert.Empty(t, d.dials)
+	d.dialed(&conn{})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	assert.Nil(t, d.full)
+	assert.Greater(t, time.Until(d.notBefore), time.Duration(0), "the next is for others")
+	assert.Zero(t, d.dialing)
+}
