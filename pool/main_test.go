@@ -16,7 +16,14 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+// TestMain is also the main of the environments of a fleet.
+func TestMain(m *testing.M) {
+	if os.Getenv(fleetDSN) != "" {
+		runEnvironment()
+		return
+	}
+	os.Exit(pgtest.Main(m))
+}
 
 // newPool opens a pool on a database of the test's own, and closes it.
 func newPool(t testing.TB, c *pool.Config) *pool.Pool {
