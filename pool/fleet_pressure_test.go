@@ -31,7 +31,7 @@ const (
 
 const (
 	environments = 12
-	invocations  = 64 // at once, in each
+	atOnce       = 64 // invocations, in each
 	deadline     = 10 * time.Second
 )
 
@@ -65,7 +65,7 @@ func runEnvironment() {
 	var longest atomic.Int64
 	var once sync.Once
 	var wg sync.WaitGroup
-	for range invocations {
+	for range atOnce {
 		wg.Go(func() {
 			for time.Since(began) < lasts {
 				start := time.Now()
