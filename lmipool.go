@@ -195,7 +195,7 @@ func logOpen(log *slog.Logger, env lambdaenv.Env, source string, dsn *pgx.ConnCo
 			"kind", env.Kind.String(), "max_concurrency", env.MaxConcurrency, "memory_mb", env.MemoryMB,
 			"function", env.FunctionName, "version", env.FunctionVersion, "region", env.Region),
 		slog.Group("database",
-			"from", source, "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
+			"from", source, "upstream", p.Upstream(), "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
 			"application_name", appName),
 	}
 	for _, s := range chosen {

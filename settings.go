@@ -16,7 +16,7 @@ type setting struct {
 	name  string            // for the log
 	env   string            // the variable that overrides everything
 	dsn   string            // the connection string's key, if it has one
-	field func(*Config) any // *int32, *time.Duration, *bool, *Switch, *LaneMode or *Isolation
+	field func(*Config) any // *int32, *time.Duration, *bool, *Switch, *LaneMode, *Isolation or *Upstream
 	// notZero: 0 in the variable is a mistake. Otherwise it turns the setting off,
 	// which Config writes as a negative number because its own 0 is "not set".
 	notZero bool
@@ -42,6 +42,7 @@ var settings = []setting{
 	{name: "report_idle_tx_after", env: "LMIPOOL_REPORT_IDLE_TX_AFTER", field: func(c *Config) any { return &c.ReportIdleTxAfter }},
 	{name: "lanes", env: "LMIPOOL_LANES", field: func(c *Config) any { return &c.Lanes }},
 	{name: "isolation", env: "LMIPOOL_ISOLATION", field: func(c *Config) any { return &c.Isolation }},
+	{name: "upstream", env: "LMIPOOL_UPSTREAM", field: func(c *Config) any { return &c.Upstream }},
 	{name: "rerun", env: "LMIPOOL_RERUN", field: func(c *Config) any { return &c.NoRerun }, not: true},
 	{name: "stand_in", env: "LMIPOOL_STANDIN", field: func(c *Config) any { return &c.StandIn }},
 	{name: "panic", env: "LMIPOOL_PANIC", field: func(c *Config) any { return &c.CatchPanics }},
@@ -189,6 +190,13 @@ func (s setting) parse(field any, value string) error {
 		default:
 			return fmt.Errorf("%q or %q", IsolationAuto, IsolationOff)
 		}
+	case *Upstream:
+		switch u := Upstream(value); u {
+		case UpstreamAuto, UpstreamDirect, UpstreamRDSProxy, UpstreamPgBouncer:
+			*f = u
+		default:
+			return fmt.Errorf("%q, %q, %q or %q", UpstreamAuto, UpstreamDirect, UpstreamRDSProxy, UpstreamPgBouncer)
+		}
 	case *Switch:
 		on, off := s.words()
 		switch value {
@@ -223,6 +231,8 @@ func isZero(field any) bool {
 		return *f == ""
 	case *Isolation:
 		return *f == ""
+	case *Upstream:
+		return *f == ""
 	case *Switch:
 		return *f == Auto
 	}
@@ -243,6 +253,8 @@ func (s setting) show(field any) string {
 	case *LaneMode:
 		return string(*f)
 	case *Isolation:
+		return string(*f)
+	case *Upstream:
 		return string(*f)
 	case *Switch:
 		if *f == On {

@@ -72,7 +72,8 @@ type Config struct {
 	// the connection is given up, and [Stat.CancelLostCount] says so. Shorten it if
 	// callers have no time to spare, lengthen it if the database is far away.
 	// Negative means that the connection is closed at once, as in pgx, which is also
-	// what the raw *pgx.Conn of a lease does. Defaults to 100 milliseconds.
+	// what the raw *pgx.Conn of a lease does. Defaults to 100 milliseconds, and for
+	// UpstreamRDSProxy, which takes no cancel requests, to -1.
 	CancelWait time.Duration
 
 	// ReportRowsAfter is how long Rows or BatchResults that were opened outside
@@ -140,8 +141,13 @@ type Config struct {
 
 	// Isolation says whether what an invocation leaves behind in a session is taken
 	// away before the next one gets the connection. Behind a pooler in transaction
-	// mode turn it off: the session is not this pool's. Defaults to IsolationAuto.
+	// mode, see Upstream, it is always off. Defaults to IsolationAuto.
 	Isolation Isolation
+
+	// Upstream says what is at the other end: the server, or a pooler that shares its
+	// sessions between clients. Say UpstreamPgBouncer if that is in between, in
+	// transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name.
+	Upstream Upstream
 
 	// NoRerun has a read fail that was under way on a lane whose connection was
 	// lost. Otherwise it runs once more, alone: it had no effect.
@@ -185,6 +191,10 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.PingTimeout, px.PingTimeout, defaultPingTimeout)
 	setDefault(&d.ConnectTimeout, px.ConnConfig.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
+	setDefault(&d.Upstream, UpstreamAuto)
+	if d.Upstream = d.Upstream.of(px.ConnConfig); d.Upstream == UpstreamRDSProxy {
+		setDefault(&d.CancelWait, -1)
+	}
 	setDefault(&d.CancelWait, defaultCancelWait)
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
 	setDefault(&d.ReportIdleTxAfter, defaultIdleTxAfter)
@@ -250,6 +260,11 @@ func (c *Config) validate() error {
 	case IsolationAuto, IsolationOff:
 	default:
 		fault("Isolation", fmt.Sprintf("%q", c.Isolation), `"auto" or "off"`)
+	}
+	switch c.Upstream {
+	case UpstreamDirect, UpstreamRDSProxy, UpstreamPgBouncer:
+	default:
+		fault("Upstream", fmt.Sprintf("%q", c.Upstream), `"auto", "direct", "rds-proxy" or "pgbouncer"`)
 	}
 	for i, f := range c.LaneFunctions {
 		if !validFunction(f) {

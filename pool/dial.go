@@ -46,7 +46,7 @@ func (p *Pool) dial() {
 		if err := c.open(p.ctx); err != nil {
 			_ = c.pg.Close(p.ctx)
 			c.px.Release()
-			p.failed(err, start)
+			p.failed(p.dialError(err), start)
 			return
 		}
 		p.adm.dialed(c, time.Since(start))

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	process "os/exec"
+	osexec "os/exec"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -179,7 +179,7 @@ func TestAFleetBeyondItsLimitFailsNobody(t *testing.T) {
 	var wg sync.WaitGroup
 	for e := range reports {
 		wg.Go(func() {
-			cmd := process.CommandContext(ctx, os.Args[0])
+			cmd := osexec.CommandContext(ctx, os.Args[0])
 			cmd.Env = append(os.Environ(), fleetDSN+"="+dsn, fleetFor+"="+lasts.String())
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()

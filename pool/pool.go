@@ -57,6 +57,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
 		return nil, err
 	}
+	cfg.adapt(px.ConnConfig)
 	p := &Pool{cfg: cfg, log: cfg.Logger}
 	for _, h := range sslmode.Hosts(&px.ConnConfig.Config) {
 		p.hosts = append(p.hosts, h.Host)

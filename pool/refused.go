@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func (p *Pool) dialError(err error) error {
 	if errors.As(err, &ce) && ce.Config != nil {
 		ce.Config.Password = "" // of this dial alone
 	}
-	advice := explainTLS(err, p.hosts)
+	advice := cmp.Or(explainTLS(err, p.hosts), p.explainUpstream(err))
 	var e *pgconn.PgError
 	if advice == "" && errors.As(err, &e) {
 		advice = e.Hint

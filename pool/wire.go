@@ -53,7 +53,8 @@ type wire struct {
 // prefix is what travels in front of a flight.
 type prefix struct {
 	msgs []byte
-	// whole: it is a simple Query, a flight of its own that ends with ReadyForQuery. Otherwise
+	// whole: it is a simple Query, a flight of its own that ends with ReadyForQuery, and to a
+	// pooler a transaction of its own: the flight behind it may meet another session. Otherwise
 	// it is a part of the flight that it precedes: if it fails, the server skips the rest and
 	// pgx gets the error; and it precedes only a flight that executes something.
 	whole   bool

@@ -1,0 +1,113 @@
+package pool
+
+import (
+	"errors"
+	"maps"
+	"regexp"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/sslmode"
+)
+
+// Upstream says what is at the other end of the pool's connections: the server itself, or
+// a pooler that gives each transaction whatever server connection is free.
+//
+// Behind a pooler in transaction mode the session is not this pool's. So nothing is
+// prepared there by name: unless the connection string names a default_query_exec_mode,
+// that is cache_describe, which describes each statement once and then needs one round
+// trip, as with prepared statements, and has the same answers. Isolation is off: a reset
+// would meet a session that somebody else has now. What an invocation sets in a session
+// the pooler passes on to others, which is not ours to mend: use SET LOCAL, in a
+// transaction. Lanes are off. AfterConnect may register types; what it sets is set in
+// one session of many. LISTEN, temporary tables, session-level advisory locks and
+// cursors WITH HOLD need a direct connection.
+type Upstream string
+
+// The kinds. The zero value means UpstreamAuto.
+const (
+	// UpstreamAuto is UpstreamRDSProxy if a host of the connection string has the name of
+	// one, else UpstreamDirect. A CNAME has no such name, and PgBouncer none at all.
+	UpstreamAuto Upstream = "auto"
+	// UpstreamDirect is a PostgreSQL server, or a pooler in session mode.
+	UpstreamDirect Upstream = "direct"
+	// UpstreamRDSProxy is Amazon RDS Proxy. Nothing that the pool itself says pins a
+	// session; SET, a statement of more than 16 KB, and what AWS's documentation names
+	// further, do. It takes no cancel requests, so Config.CancelWait defaults to off:
+	// give the role a statement_timeout (ALTER ROLE ... SET).
+	UpstreamRDSProxy Upstream = "rds-proxy"
+	// UpstreamPgBouncer is PgBouncer in transaction mode, of any version. From 1.21 on it
+	// can keep prepared statements (max_prepared_statements); then
+	// default_query_exec_mode=cache_statement in the connection string uses them.
+	// Of startup parameters it takes application_name, client_encoding, DateStyle and
+	// TimeZone; others only if its ignore_startup_parameters names them.
+	UpstreamPgBouncer Upstream = "pgbouncer"
+)
+
+// Upstream returns what the pool takes to be upstream: never UpstreamAuto.
+func (p *Pool) Upstream() Upstream { return p.cfg.Upstream }
+
+// of is u, or what it is by cc's hosts.
+func (u Upstream) of(cc *pgx.ConnConfig) Upstream {
+	if u != UpstreamAuto {
+		return u
+	}
+	for _, h := range sslmode.Hosts(&cc.Config) {
+		if a, ok := awshost.Parse(h.Host); ok && a.Kind == awshost.Proxy {
+			return UpstreamRDSProxy
+		}
+	}
+	return UpstreamDirect
+}
+
+// shares reports whether sessions are shared with others behind our back.
+func (u Upstream) shares() bool { return u == UpstreamRDSProxy || u == UpstreamPgBouncer }
+
+// adapt has c and cc do nothing that what is upstream cannot take.
+func (c *Config) adapt(cc *pgx.ConnConfig) {
+	if !c.Upstream.shares() {
+		return
+	}
+	c.Lanes, c.Isolation = LanesOff, IsolationOff
+	if cc.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && !execModeWord.MatchString(cc.ConnString()) {
+		cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		if cc.DescriptionCacheCapacity == 0 {
+			cc.DefaultQueryExecMode = pgx.QueryExecModeExec
+		}
+	}
+	if c.Upstream != UpstreamRDSProxy {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(cc.RuntimeParams)) {
+		if name != "application_name" {
+			c.Logger.Warn("lmipool: RDS Proxy may refuse this setting of the connection string, or give each connection"+
+				" a session of its own for it; use ALTER ROLE ... SET", "setting", name)
+		}
+	}
+}
+
+// execModeWord finds out whether the user has said which mode he wants: pgx does not tell
+// its default from a chosen one. Residue: cache_statement in a service file counts as not
+// chosen.
+var execModeWord = regexp.MustCompile(`(^|[\s?&'])default_query_exec_mode\s*=`)
+
+// explainUpstream says what to do about err, if a pooler is behind it; else "".
+func (p *Pool) explainUpstream(err error) string {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return ""
+	}
+	switch {
+	case unsupportedParameter.MatchString(e.Message):
+		return "PgBouncer takes this setting of the connection string only if its ignore_startup_parameters names it; ALTER ROLE ... SET does without"
+	case p.cfg.Upstream == UpstreamDirect && (e.Code == "42P05" || e.Code == "26000"):
+		return `another client's prepared statements are in this session, so there is a pooler in transaction mode in between: say so with Config.Upstream, "pgbouncer" or "rds-proxy"`
+	}
+	return ""
+}
+
+// unsupportedParameter is PgBouncer's: it has the code 08P01 for everything.
+var unsupportedParameter = regexp.MustCompile(`^unsupported startup parameter`)
