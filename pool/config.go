@@ -130,7 +130,8 @@ type Config struct {
 	// Lanes says whether short reads ride together when no connection is idle, or
 	// run alone; LanesShadow tells what would ride. A connection string's
 	// default_query_exec_mode other than cache_statement, and PrepareConn, turn
-	// lanes off: both want to have a say in each statement. Defaults to LanesAuto.
+	// lanes off: both want to have a say in each statement. Behind a pooler, see
+	// Upstream. Defaults to LanesAuto, and for UpstreamRDSProxy to LanesOff.
 	Lanes LaneMode
 
 	// LaneFunctions are functions, "name" or "schema.name", that reads may call
@@ -194,6 +195,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.Upstream, UpstreamAuto)
 	if d.Upstream = d.Upstream.of(px.ConnConfig); d.Upstream == UpstreamRDSProxy {
 		setDefault(&d.CancelWait, -1)
+		setDefault(&d.Lanes, LanesOff)
 	}
 	setDefault(&d.CancelWait, defaultCancelWait)
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)

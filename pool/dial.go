@@ -57,18 +57,19 @@ func (p *Pool) dial() {
 // round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	c.mode = c.pg.Config().DefaultQueryExecMode
-	rides := c.p.rides && c.mode == pgx.QueryExecModeCacheStatement
+	shared := c.p.cfg.Upstream.shares()
+	rides := c.p.rides && c.p.cfg.ridesWith(c.mode) && (!shared || explainsGeneric(c.pg.PgConn()))
 	if !rides && c.p.cfg.Isolation == IsolationOff {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
-	if c.session, err = readSession(ctx, c.pg, c.said); err != nil {
+	if c.session, err = readSession(ctx, c.pg, c.said, !shared); err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 	}
 	c.said = nil
 	if rides {
-		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared)}
+		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared), unnamed: shared}
 	}
 	return nil
 }

@@ -51,12 +51,21 @@ type segment struct {
 	becomes bool                      // of the lane's own: what the session guard is then
 }
 
+// run sends a statement of the pool's own, whose result nobody reads.
+func (s *prepared) run(pl *pgconn.Pipeline, params [][]byte) {
+	if s.name == "" {
+		pl.SendQueryParams(s.key.(string), params, nil, nil, nil)
+		return
+	}
+	pl.SendQueryStatement(s.sd, params, nil, nil)
+}
+
 func (s *segment) send(pl *pgconn.Pipeline) {
 	if s.set != nil {
-		pl.SendQueryStatement(s.set.sd, s.w.ride.with.params, nil, nil)
+		s.set.run(pl, s.w.ride.with.params)
 	}
 	if s.before != nil {
-		pl.SendQueryStatement(s.before.sd, nil, nil, nil)
+		s.before.run(pl, nil)
 	}
 	if s.drop != "" {
 		pl.SendDeallocate(s.drop)
@@ -279,7 +288,7 @@ func (f *flight) plan() []segment {
 	ln.surplus = ln.surplus[:0]
 	own := func(sql string, fields []pgconn.FieldDescription, exec, becomes bool) *prepared {
 		s := ln.find(sql, fields)
-		if exec || !s.sent {
+		if exec || !s.sent && !ln.unnamed {
 			plan = append(plan, segment{stmt: s, parse: !s.sent, exec: exec, becomes: becomes})
 		}
 		s.sent = true
@@ -288,7 +297,7 @@ func (f *flight) plan() []segment {
 	var local *prepared
 	if !ln.guard.session && len(f.group) > 0 {
 		local = own(ln.guard.local, guardFields, false, false)
-		if f.groups == guardFrom && !f.landing {
+		if f.groups == guardFrom && !f.landing && !ln.unnamed {
 			own(ln.guard.on, guardFields, true, true)
 		}
 	}
@@ -315,7 +324,7 @@ func (f *flight) plan() []segment {
 			set = own(r.with.sql(), make([]pgconn.FieldDescription, len(r.with.names)), false, false)
 		}
 		plan = append(plan, segment{set: set, before: local, stmt: s, parse: !s.sent, exec: true, bind: &r.eqb, w: w})
-		s.sent = true
+		s.sent = !ln.unnamed
 	}
 	if f.landing && ln.guard.session && !f.landed {
 		own(ln.guard.off, guardFields, true, false)

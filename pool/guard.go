@@ -14,7 +14,8 @@ import (
 // of it: if it fails, PostgreSQL skips the statement too. It costs about a quarter
 // of the throughput.
 //
-// session is set once and holds until it is taken off. Segments do not depend on
+// session is set once and holds until it is taken off; never behind a pooler, where it
+// would be set in a session of somebody else. Segments do not depend on
 // each other, so what follows a session guard that failed would run unguarded:
 // it counts only when its reply was read, and until then local travels along.
 //

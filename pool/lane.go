@@ -30,11 +30,13 @@ type lane struct {
 	order    []*prepared       // the oldest first
 	surplus  []string          // names to deallocate with the next flight
 	names    int               // that were given out; none is used twice
+	unnamed  bool              // behind a pooler each segment prepares for itself, without a name
 }
 
 // prepared is a statement that this connection has Parsed and Described for
 // itself, under a name of its own: another connection's description can be wrong
-// here without any error, and pgx's names are pgx's.
+// here without any error, and pgx's names are pgx's. On an unnamed lane it is
+// Parsed and Described each time.
 type prepared struct {
 	key  any
 	name string
@@ -48,8 +50,11 @@ func (ln *lane) find(key any, fields []pgconn.FieldDescription) *prepared {
 	if s, ok := ln.prepared[key]; ok {
 		return s
 	}
-	ln.names++
-	s := &prepared{key: key, name: "lmipool_" + strconv.Itoa(ln.names)}
+	s := &prepared{key: key}
+	if !ln.unnamed {
+		ln.names++
+		s.name = "lmipool_" + strconv.Itoa(ln.names)
+	}
 	s.sd = &pgconn.StatementDescription{Name: s.name, Fields: fields}
 	ln.prepared[key] = s
 	ln.order = append(ln.order, s)
@@ -71,7 +76,9 @@ func (ln *lane) forget(s *prepared) {
 			break
 		}
 	}
-	ln.surplus = append(ln.surplus, s.name) // no error if the server has lost it
+	if !ln.unnamed {
+		ln.surplus = append(ln.surplus, s.name) // no error if the server has lost it
+	}
 }
 
 // fly has a connection carry reads for as long as the head of the queue is one, and

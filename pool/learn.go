@@ -157,6 +157,10 @@ func passes(code string) bool {
 // prepareFor prepares st: under the name that a lane will use if it may ride, else for the
 // look only, and then drop drops it.
 func (c *conn) prepareFor(ctx context.Context, st *statement, rides bool) (sd *pgconn.StatementDescription, drop func(), err error) {
+	if c.p.cfg.Upstream.shares() { // nothing that is prepared here is there at the next step
+		sd, err = c.prepare(ctx, "", st.sql)
+		return sd, func() {}, err
+	}
 	if !rides {
 		const name = "lmipool_look"
 		sd, err = c.prepare(ctx, name, st.sql)
@@ -186,7 +190,9 @@ func (c *conn) describeRide(st *statement, sd *pgconn.StatementDescription) (d *
 		}
 	}
 	d = c.p.lanes.describe(c.pg, sd)
-	c.lane.prepared[st].desc = d
+	if s, ok := c.lane.prepared[st]; ok {
+		s.desc = d
+	}
 	return d, ""
 }
 
@@ -293,6 +299,9 @@ const generic = `select pg_catalog.set_config('plan_cache_mode', 'force_generic_
 // through. No arguments have a say: those of one run would hide what others run. Planning
 // runs what is not volatile, so it is guarded like the statement itself on a lane.
 func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription, with *settings) (plan, texts []string, err error) {
+	if sd.Name == "" {
+		return c.explainText(ctx, sd.SQL, with)
+	}
 	sql := "explain (verbose, costs off) execute " + sd.Name
 	if n := len(sd.ParamOIDs); n > 0 {
 		sql += "(null" + strings.Repeat(", null", n-1) + ")"
@@ -317,6 +326,29 @@ func (c *conn) explain(ctx context.Context, sd *pgconn.StatementDescription, wit
 		err = closing
 	}
 	return plan, texts, err
+}
+
+// explainText is explain behind a pooler, by the statement's text, which was Parsed before:
+// so it is one. A simple Query, since of all protocols that alone has parameters without
+// values: with values the plan would be one for these.
+func (c *conn) explainText(ctx context.Context, sql string, with *settings) (plan, texts []string, err error) {
+	pc := c.pg.PgConn()
+	set := ""
+	if with != nil {
+		set = with.literal() + "; "
+	}
+	results, err := pc.Exec(ctx, set+newGuard(c.session).look+"; "+generic+"; explain (verbose, costs off, generic_plan) "+sql).ReadAll()
+	if err != nil {
+		return nil, nil, err
+	}
+	r := pc.ExecParams(ctx, hidden, [][]byte{textArray(sqltext.Names(sql))}, []uint32{pgtype.TextArrayOID}, nil, nil).Read()
+	for _, row := range results[len(results)-1].Rows {
+		plan = append(plan, string(row[0]))
+	}
+	for _, row := range r.Rows {
+		texts = append(texts, string(row[0]))
+	}
+	return plan, texts, r.Err
 }
 
 // column is the first column of a result, in text format.

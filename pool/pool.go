@@ -68,8 +68,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.lanes = newLanes(cfg.LaneFunctions)
 	p.cancels.slots, p.cancels.closing = make(chan struct{}, min(maxCancels, cfg.MaxConns)), p.ctx.Done()
 	p.mode = px.ConnConfig.DefaultQueryExecMode
-	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain &&
-		p.mode == pgx.QueryExecModeCacheStatement
+	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode)
 	if !cfg.Plain {
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)

@@ -44,16 +44,23 @@ func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
 }
 
 // readSession reads what the session is like. said is what AfterConnect has sent; nil if
-// there is none: then nothing can have been set that RESET ALL does not know.
-func readSession(ctx context.Context, c *pgx.Conn, said []byte) (*session, error) {
+// there is none: then nothing can have been set that RESET ALL does not know. With own the
+// session is ours, and a witness is left in it.
+func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*session, error) {
 	pc := c.PgConn()
-	const own = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
+	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
 		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql')`
 	pl := pc.StartPipeline(ctx)
-	pl.SendPrepare(witness, "select", nil)
-	pl.SendQueryParams(own, nil, nil, nil, nil)
-	if err := errors.Join(pl.Sync(), first(pl.GetResults())); err != nil {
+	if own {
+		pl.SendPrepare(witness, "select", nil)
+	}
+	pl.SendQueryParams(read, nil, nil, nil, nil)
+	err := pl.Sync()
+	if own && err == nil {
+		_, err = pl.GetResults()
+	}
+	if err != nil {
 		return nil, errors.Join(err, pl.Close())
 	}
 	v, err := pl.GetResults()
@@ -110,8 +117,6 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte) (*session, error
 // witness is a prepared statement whose absence tells that somebody has deallocated all,
 // also those that pgx relies on.
 const witness = "lmipool_witness"
-
-func first(_ any, err error) error { return err }
 
 // customSettings are the names in what was said that may be of settings.
 func customSettings(said []byte) (names []string) {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,7 +24,9 @@ import (
 // trip, as with prepared statements, and has the same answers. Isolation is off: a reset
 // would meet a session that somebody else has now. What an invocation sets in a session
 // the pooler passes on to others, which is not ours to mend: use SET LOCAL, in a
-// transaction. Lanes are off. AfterConnect may register types; what it sets is set in
+// transaction. Reads ride lanes if the server is PostgreSQL 16 or later, each with its own
+// guard and prepared anew; what somebody else has left as search_path in a session decides
+// there what their names mean. AfterConnect may register types; what it sets is set in
 // one session of many. LISTEN, temporary tables, session-level advisory locks and
 // cursors WITH HOLD need a direct connection.
 type Upstream string
@@ -37,7 +41,8 @@ const (
 	// UpstreamRDSProxy is Amazon RDS Proxy. Nothing that the pool itself says pins a
 	// session; SET, a statement of more than 16 KB, and what AWS's documentation names
 	// further, do. It takes no cancel requests, so Config.CancelWait defaults to off:
-	// give the role a statement_timeout (ALTER ROLE ... SET).
+	// give the role a statement_timeout (ALTER ROLE ... SET). Lanes are off unless
+	// Config.Lanes says otherwise: what the proxy makes of a pipeline was not tried.
 	UpstreamRDSProxy Upstream = "rds-proxy"
 	// UpstreamPgBouncer is PgBouncer in transaction mode, of any version. From 1.21 on it
 	// can keep prepared statements (max_prepared_statements); then
@@ -71,7 +76,7 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 	if !c.Upstream.shares() {
 		return
 	}
-	c.Lanes, c.Isolation = LanesOff, IsolationOff
+	c.Isolation = IsolationOff
 	if cc.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && !execModeWord.MatchString(cc.ConnString()) {
 		cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		if cc.DescriptionCacheCapacity == 0 {
@@ -87,6 +92,20 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 				" a session of its own for it; use ALTER ROLE ... SET", "setting", name)
 		}
 	}
+}
+
+// ridesWith reports whether reads may ride where pgx has this mode: it is for such that what
+// they are answered is known to be pgx's own.
+func (c *Config) ridesWith(mode pgx.QueryExecMode) bool {
+	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && c.Upstream.shares()
+}
+
+// explainsGeneric reports whether the server can show a statement's plan for all arguments
+// without the statement's being prepared: from PostgreSQL 16 on.
+func explainsGeneric(pc *pgconn.PgConn) bool {
+	major, _, _ := strings.Cut(pc.ParameterStatus("server_version"), ".")
+	n, err := strconv.Atoi(major)
+	return err == nil && n >= 16
 }
 
 // execModeWord finds out whether the user has said which mode he wants: pgx does not tell
