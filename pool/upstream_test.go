@@ -263,48 +263,6 @@ func TestPgBouncerGivesTheServersAnswers(t *testing.T) {
 	t.Logf("asked %d times; left out: %v", len(as), left)
 }
 
-// Who rides through PgBouncer gets the same answer, too: its own, of its own transaction.
-// Before PostgreSQL 16 nobody rides there.
-func TestWhoeverRidesThroughPgBouncerGetsPgxsAnswer(t *testing.T) {
-	t.Parallel()
-	o := newOracle(t, &pool.Config{AfterConnect: loadOracleTypes}, oracleSchema)
-	var version int
-	require.NoError(t, o.px.QueryRow(context.Background(), "select current_setting('server_version_num')::int").Scan(&version))
-	var qs []question
-	for _, q := range oracleQuestions(t, o) {
-		if beyondPgBouncer(q) == "" {
-			qs = append(qs, q)
-		}
-	}
-	o.p = newPoolAt(t, bouncer(t, o.dsn, "default_pool_size = 3"), &pool.Config{AfterConnect: loadOracleTypes, Upstream: pool.UpstreamPgBouncer, MaxConns: 1})
-	o.p.NeverSlow()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	if version < 160000 {
-		o.teachAll(ctx, wholeReads)
-		o.teachAll(ctx, wholeReads)
-		assert.Zero(t, o.p.Stat().RideCount())
-		t.Skip("nobody rides before PostgreSQL 16")
-	}
-	o.teachAll(ctx, qs)
-	all := slices.Sorted(maps.Keys(ways))
-	var as []asking
-	for i, q := range qs {
-		for _, way := range []string{"walk", all[i%len(all)]} {
-			as = append(as, asking{q, way, func(ctx context.Context, d asked, q question) answer { return withColumns(ways[way](ctx, d, q)) }})
-		}
-	}
-	o.agree(ctx, as)
-	s := o.p.Stat()
-	t.Logf("%d questions, asked %d times; %d rides on %d flights, %d ran again, alone %v", len(qs), len(as), s.RideCount(), s.FlightCount(), s.RerunCount(), s.AloneCount())
-	for range 6 {
-		var prepared []string
-		require.NoError(t, o.p.QueryRow(ctx, "select coalesce(array_agg(name), '{}') from pg_prepared_statements where name <> ''").Scan(&prepared))
-		assert.Empty(t, prepared, "nothing stays in a session")
-	}
-	assert.EqualValues(t, 1, s.NewConnsCount(), "the connection was good all along")
-}
-
 // beyondPgBouncer says why q is no question for a pooler; "" if it is one.
 func beyondPgBouncer(q question) string {
 	if len(q.args) > 0 && q.args[0] == pgx.QueryExecModeDescribeExec {
