@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,15 +18,14 @@ var ErrServerFull = errors.New("lmipool: the server takes no more connections")
 
 // isFull reports whether a dial was refused for want of room: max_connections, the
 // reserved slots, the CONNECTION LIMIT of the role or of the database (PostgreSQL says
-// 53300 for each), or a pooler's own limit (PgBouncer says 08P01 for all that it refuses,
-// and names the setting).
+// 53300 for each), or a pooler's own limit. PgBouncer says 08P01 for all that it refuses,
+// in words of its own or in those of the server behind it.
 func isFull(err error) bool {
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
 	case nil:
 		return false
 	case *pgconn.PgError:
-		return x.Code == "53300" || x.Code == "08P01" &&
-			(strings.Contains(x.Message, "max_client_conn") || strings.Contains(x.Message, "_client_connections"))
+		return x.Code == "53300" || x.Code == "08P01" && fullWords.MatchString(x.Message)
 	case interface{ Unwrap() []error }:
 		for _, e := range x.Unwrap() {
 			if isFull(e) {
@@ -37,6 +36,9 @@ func isFull(err error) bool {
 	}
 	return isFull(errors.Unwrap(err))
 }
+
+// fullWords are PgBouncer's settings and PostgreSQL's messages, these in English.
+var fullWords = regexp.MustCompile(`max_client_conn|max_(db|user)_client_connections|too many (clients|connections)|connection slots are reserved`)
 
 // fullError is what the refusal err means to a pool of at most maxConns.
 func fullError(err error, maxConns int) error {

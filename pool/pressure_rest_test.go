@@ -24,6 +24,7 @@ func TestWhatAFullServerSays(t *testing.T) {
 		fmt.Errorf("%w, %w", other, other):  false,
 		pg("08P01", "no more connections allowed (max_client_conn)"):             true,
 		pg("08P01", "client connections exceeded (max_user_client_connections)"): true,
+		pg("08P01", "too many connections for role \"r\""):                       true,
 		pg("08P01", "unsupported startup parameter: x"):                          false,
 		pg("57P03", "the database system is starting up"):                        false,
 	} {

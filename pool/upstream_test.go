@@ -200,6 +200,46 @@ func TestPgBouncersOwnLimitIsAFullServer(t *testing.T) {
 	assert.NoError(t, ends(t, "the wait for room", done))
 }
 
+// PgBouncer passes on what the server behind it says, but for the code.
+func TestAFullServerBehindPgBouncerIsFull(t *testing.T) {
+	t.Parallel()
+	dsn, _ := limitedRole(t, 1)
+	leave := occupy(t, dsn)
+	p := newPoolAt(t, bouncer(t, dsn, "server_login_retry = 1"), &pool.Config{Upstream: pool.UpstreamPgBouncer, MaxConns: 2, Logger: (&logs{}).logger()})
+	done := make(chan error)
+	go func() { done <- p.Ping(bounded(t)) }()
+	eventually(t, "it is refused", func() bool { return p.Stat().RefusedDialCount() > 0 })
+	leave()
+	assert.NoError(t, ends(t, "the wait for room", done))
+}
+
+// What an invocation sets in a session is there for whoever has it next, in this pool or
+// another client: PgBouncer's sessions are not this pool's to mend. SET LOCAL ends with its
+// transaction.
+func TestSettingsThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	p := newPoolAt(t, bouncer(t, pgtest.Database(t), "default_pool_size = 1"), &pool.Config{Upstream: pool.UpstreamPgBouncer, MaxConns: 2})
+	ctx := bounded(t)
+	workMem := func() (s string) {
+		require.NoError(t, p.QueryRow(ctx, "show work_mem").Scan(&s))
+		return s
+	}
+	was := workMem()
+	require.NoError(t, pool.InTx(ctx, p, pool.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "set local work_mem = '5MB'"); err != nil {
+			return err
+		}
+		var s string
+		err := tx.QueryRow(ctx, "show work_mem").Scan(&s)
+		assert.Equal(t, "5MB", s)
+		return err
+	}))
+	assert.Equal(t, was, workMem())
+	_, err := p.Exec(ctx, "set work_mem = '6MB'")
+	require.NoError(t, err)
+	assert.Equal(t, "6MB", workMem(), "the next one has it")
+}
+
 func TestWhatPgBouncerRefusesIsExplained(t *testing.T) {
 	t.Parallel()
 	dsn := bouncer(t, pgtest.Database(t), "default_pool_size = 1")
