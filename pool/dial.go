@@ -77,7 +77,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 // failed logs a failed dial: the caller that hears of it may be none, if there
 // are other connections to wait for. A server that stays full is said once.
 func (p *Pool) failed(err error, start time.Time) {
-	if p.ctx.Err() == nil && !(isFull(err) && p.adm.isFull()) {
+	if again := isFull(err) && p.adm.isFull(); p.ctx.Err() == nil && !again {
 		p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
 	}
 	p.adm.dialFailed(err, start)

@@ -31,6 +31,7 @@ func (b *laneLab) viaPgBouncer(c *pool.Config) {
 	b.teach(ctx, "select 40 + $1::int", 2)
 	b.together(ctx, b.company(ctx), b.company(ctx))
 	assert.Zero(b.t, b.p.Stat().RideCount())
+	assert.Equal(b.t, map[string]int64{"new": 3}, b.p.Stat().AloneCount(), "nobody looks in vain")
 	b.t.Skip("nobody rides before PostgreSQL 16")
 }
 

@@ -34,7 +34,7 @@ func bouncer(t testing.TB, dsn string, options ...string) string {
 	u, err := url.Parse(dsn)
 	require.NoError(t, err)
 	// Not t.TempDir: where we are root PgBouncer runs as nobody, and must be able to enter.
-	dir, err := os.MkdirTemp("/tmp", "lmipool-bouncer-")
+	dir, err := os.MkdirTemp("/tmp", "lmipool-bouncer-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	ini := filepath.Join(dir, "pgbouncer.ini")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,12 +28,7 @@ func isFull(err error) bool {
 	case *pgconn.PgError:
 		return x.Code == "53300" || x.Code == "08P01" && fullWords.MatchString(x.Message)
 	case interface{ Unwrap() []error }:
-		for _, e := range x.Unwrap() {
-			if isFull(e) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(x.Unwrap(), isFull)
 	}
 	return isFull(errors.Unwrap(err))
 }
