@@ -44,6 +44,7 @@ type admission struct {
 	stalled    time.Duration // how long somebody has waited with nothing coming free
 	busySince  time.Time     // since when somebody has queued and no connection was idle
 	grewAt     time.Time     // when a dial was last begun
+	washing    int           // connections that are being reset in the background
 	notBefore  time.Time     // no dial before this: back-off after a failed one
 	failures   int           // dials that failed in a row
 	full       error         // of the last dial, if it was refused for want of room
@@ -174,6 +175,13 @@ func (a *admission) put(c *conn) {
 	if f != nil {
 		a.takeOff(f)
 	}
+}
+
+// washes notes that one more connection, or one less, is being reset.
+func (a *admission) washes(n int) {
+	a.mu.Lock()
+	a.washing += n
+	a.mu.Unlock()
 }
 
 // drop forgets a connection that the server has let go of.
@@ -422,10 +430,11 @@ func (a *admission) recheckLocked() {
 func (a *admission) checkAgain() {
 	a.mu.Lock()
 	a.rechecking = false
-	if a.queue.len > 0 {
-		a.stalled += stallTick
-	} else {
+	switch {
+	case a.queue.len == 0:
 		a.stalled = 0
+	case a.washing == 0: // what is being reset comes free in a round trip
+		a.stalled += stallTick
 	}
 	dials := a.planLocked(a.now())
 	a.mu.Unlock()

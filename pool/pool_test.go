@@ -64,7 +64,7 @@ func TestStatementsOfEveryKind(t *testing.T) {
 
 func TestTransactions(t *testing.T) {
 	t.Parallel()
-	ctx, p := bounded(t), newPool(t, nil)
+	ctx, p := bounded(t), newPool(t, &pool.Config{MaxConns: 1})
 	_, err := p.Exec(ctx, "create table t (id int primary key)")
 	require.NoError(t, err)
 	count := func() (n int) {

@@ -188,9 +188,11 @@ func query(sql string) []byte {
 // what must not be done in a session that is not clean.
 func (c *conn) wash(l residue) {
 	c.p.adm.retain(c)
+	c.p.adm.washes(1)
 	c.p.background("reset", func() {
 		clean := false
 		defer func() {
+			c.p.adm.washes(-1)
 			if clean {
 				c.p.adm.put(c)
 			} else {
