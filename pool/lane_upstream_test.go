@@ -144,3 +144,33 @@ func TestAlteredTablesThroughPgBouncer(t *testing.T) {
 	}
 	assert.NotZero(t, b.p.Stat().RerunCount())
 }
+
+// The settings of With are transaction-local, and so each statement has its own, whoever
+// rides with it, and whatever session it meets.
+func TestWithThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	b := newLaneLab(t, nil)
+	b.viaPgBouncer(&pool.Config{LaneFunctions: []string{"current_setting"}})
+	ctx := bounded(t)
+	const sql = "select pg_catalog.current_setting('app.tenant') || $1::text"
+	ask := func(tenant string) func() {
+		return func() {
+			var s string
+			assert.NoError(t, b.p.With(map[string]string{"app.tenant": tenant}).QueryRow(ctx, sql, "!").Scan(&s))
+			assert.Equal(t, tenant+"!", s)
+		}
+	}
+	b.together(ctx, ask("it's me"), ask("taught"))
+	eventually(t, "it was looked at", func() bool { return b.p.Stat().IdleConns() > 0 })
+	var fs []func()
+	for i := range 60 {
+		fs = append(fs, ask(string(rune('a'+i%26))+"'"))
+	}
+	b.saturate(ctx, fs)
+	assert.GreaterOrEqual(t, b.p.Stat().RideCount(), int64(60), "%v", b.p.Stat().AloneCount())
+	for range 6 {
+		var s *string
+		require.NoError(t, b.p.QueryRow(ctx, "select nullif(current_setting('app.tenant', true), '')").Scan(&s))
+		assert.Nil(t, s)
+	}
+}
