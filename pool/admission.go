@@ -42,6 +42,7 @@ type admission struct {
 	hold, dial average
 	leastHold  least
 	stalled    time.Duration // how long somebody has waited with nothing coming free
+	debt       debt          // of short stalls
 	busySince  time.Time     // since when somebody has queued and no connection was idle
 	grewAt     time.Time     // when a dial was last begun
 	washing    int           // connections that are being reset in the background
@@ -375,7 +376,7 @@ func (a *admission) planLocked(now time.Time) (dials int) {
 	for !a.closed && a.dialing < most && len(a.conns)+a.dialing < a.max && a.dialLocked(now) {
 		a.limit = max(a.limit, len(a.conns)+a.dialing+1)
 		a.dialing++
-		a.grewAt = now
+		a.grewAt, a.debt = now, debt{}
 		dials++
 	}
 	a.recheckLocked()
@@ -398,6 +399,7 @@ func (a *admission) dialLocked(now time.Time) bool {
 }
 
 func (a *admission) demandLocked(now time.Time) demand {
+	a.debt.add(0, now)
 	d := demand{
 		waiting:   a.queue.turns() - a.dialing,
 		conns:     len(a.conns) + a.dialing,
@@ -405,6 +407,7 @@ func (a *admission) demandLocked(now time.Time) demand {
 		leastHold: a.leastHold.d,
 		dial:      a.dial.d,
 		stalled:   a.stalled,
+		debt:      a.debt.d,
 	}
 	if !a.busySince.IsZero() {
 		d.busy, d.sinceDial = now.Sub(a.busySince), now.Sub(a.grewAt)
@@ -434,6 +437,9 @@ func (a *admission) checkAgain() {
 	case a.queue.len == 0:
 		a.stalled = 0
 	case a.washing == 0: // what is being reset comes free in a round trip
+		if a.stalled > 0 { // at two looks in a row
+			a.debt.add(stallTick, a.now())
+		}
 		a.stalled += stallTick
 	}
 	dials := a.planLocked(a.now())

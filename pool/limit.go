@@ -45,6 +45,7 @@ type demand struct {
 	leastHold time.Duration // how long a connection is held at the least, lately
 	dial      time.Duration // how long a dial usually takes
 	stalled   time.Duration // for how long somebody has waited and nothing came free
+	debt      time.Duration // and for how long in all, lately
 	busy      time.Duration // for how long somebody has queued and nothing was idle
 	sinceDial time.Duration // since the last dial was begun
 }
@@ -62,6 +63,11 @@ func (d demand) grow() bool {
 	// from here on waiting has cost more than dialing: the break-even of "rent
 	// or buy", which is never worse than twice the best choice in hindsight.
 	if d.conns > d.dialing && d.stalled >= dial {
+		return true
+	}
+	// Stalls that are too short for that, such as behind one statement of 20 ms in a
+	// hundred, are as dear when they have come to as much.
+	if d.conns > d.dialing && d.debt >= dial {
 		return true
 	}
 	// With no connection yet there is only a dial to wait for. One that takes four
@@ -90,6 +96,22 @@ func (a *average) add(d time.Duration) {
 		return
 	}
 	a.d += (d - a.d) / 8
+}
+
+// debt is a sum of which half is forgiven each second.
+type debt struct {
+	d  time.Duration
+	at time.Time
+}
+
+func (s *debt) add(d time.Duration, now time.Time) {
+	for ; s.d > 0 && now.Sub(s.at) >= time.Second; s.at = s.at.Add(time.Second) {
+		s.d /= 2
+	}
+	if s.d == 0 {
+		s.at = now
+	}
+	s.d += d
 }
 
 // least is the smallest of the last values, or so: it follows a smaller one at once

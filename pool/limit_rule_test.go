@@ -24,6 +24,9 @@ func TestTheGrowthRule(t *testing.T) {
 		{"a quick dial is taken for 25 ms", demand{waiting: 1, conns: 4, dial: ms, stalled: 25 * ms}, true},
 		{"which are not over", demand{waiting: 1, conns: 4, dial: ms, stalled: 25*ms - 1}, false},
 
+		{"short stalls that come to a dial", demand{waiting: 1, conns: 4, dial: 30 * ms, debt: 30 * ms}, true},
+		{"and to less", demand{waiting: 1, conns: 4, dial: 30 * ms, debt: 30*ms - 1}, false},
+
 		{"the first dial has its time", demand{waiting: 1, conns: 1, dialing: 1, dial: 30 * ms, stalled: 120*ms - 1}, false},
 		{"but not for ever", demand{waiting: 1, conns: 1, dialing: 1, dial: 30 * ms, stalled: 120 * ms}, true},
 
@@ -53,6 +56,19 @@ func TestAnAverageFollowsByAnEighth(t *testing.T) {
 	var first average
 	first.add(800)
 	assert.EqualValues(t, 800, first.d, "the first is taken as it is")
+}
+
+func TestADebtIsForgivenByHalves(t *testing.T) {
+	t.Parallel()
+	var d debt
+	at := time.Unix(1000, 0)
+	for _, c := range []struct{ after, add, want time.Duration }{
+		{0, 8, 8}, {time.Second - 1, 8, 16}, {1, 8, 16}, {2 * time.Second, 4, 8}, {time.Hour, 8, 8}, {time.Second, 0, 4},
+	} {
+		at = at.Add(c.after)
+		d.add(c.add, at)
+		assert.Equal(t, c.want, d.d)
+	}
 }
 
 func TestTheLeastFallsAtOnceAndRisesSlowly(t *testing.T) {
