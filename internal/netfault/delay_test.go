@@ -25,7 +25,10 @@ func TestRoundTripIsAddedAndTakenBack(t *testing.T) {
 
 	p.SetRoundTrip(0)
 	ping(t, c)
-	require.Less(t, timed(func() { ping(t, c) }), d)
+	for i := range took {
+		took[i] = timed(func() { ping(t, c) })
+	}
+	require.Less(t, slices.Min(took), d)
 }
 
 func TestDelayIsNotARateLimit(t *testing.T) {
@@ -47,7 +50,7 @@ func TestDelayIsNotARateLimit(t *testing.T) {
 		}
 	})
 	require.GreaterOrEqual(t, took, d-time.Millisecond)
-	require.Less(t, took, n*d/10)
+	require.Less(t, took, n*d/2) // and not n × d
 }
 
 func TestAShorterDelayHoldsForWhatIsUnderWayAndOvertakesNothing(t *testing.T) {
