@@ -321,7 +321,7 @@ func TestStandingDownRefusesNewWorkAndFinishesWhatRuns(t *testing.T) {
 	})
 	go func() { _, err := h(deadline(t, 10*time.Second), 1); running <- err }()
 	for range 2 {
-		out, err := h(deadline(t, 300*time.Millisecond), 0)
+		out, err := h(deadline(t, 1200*time.Millisecond), 0)
 		assert.NoError(t, err, "it has a reply of its own, which ends nothing")
 		assert.Equal(t, -1, out)
 	}
