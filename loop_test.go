@@ -35,7 +35,7 @@ func leaks(db *lmipool.Pool) {
 		case "transaction":
 			_, err = db.Begin(ctx)
 		case "query":
-			_, err = db.Query(ctx, "select generate_series(1, 100)")
+			_, err = db.Query(lmipool.Alone(ctx), "select generate_series(1, 100)") // one that rides holds nothing
 		case "batch":
 			b := &pgx.Batch{}
 			b.Queue("select 1")
