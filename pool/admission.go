@@ -77,19 +77,23 @@ func newAdmission(maxConns int, startDial func()) *admission {
 // if l's statement rode instead. first puts l in front of the queue: its turn had
 // come, but what it got was no good.
 func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, error) {
+	now := l.asked // a moment ago: a clock can take longer to read than all of this
+	if first || now.IsZero() {
+		now = a.now()
+	}
 	a.mu.Lock()
-	c, err := a.idleLocked(ctx, l)
+	c, err := a.idleLocked(ctx, l, now)
 	if c == nil && err == nil && l.mayRide {
 		a.mu.Unlock()
 		l.ride = a.rideFor(ctx, l)
 		a.mu.Lock()
-		c, err = a.idleLocked(ctx, l)
+		c, err = a.idleLocked(ctx, l, now)
 	}
 	if c != nil || err != nil {
 		a.mu.Unlock()
 		return c, err
 	}
-	now := a.now()
+	now = a.now()
 	w := &waiter{lease: l, ride: l.ride, arrived: l.asked, ready: make(chan grant, 1)}
 	_, w.bounded = ctx.Deadline()
 	if a.busySince.IsZero() {
@@ -127,7 +131,7 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 		}
 	case !queued: // served at the same moment: what it got goes to the next
 		if g := <-w.ready; g.c != nil {
-			a.put(g.c)
+			a.put(g.c, a.now())
 		}
 	}
 	return nil, err
@@ -135,7 +139,7 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 
 // idleLocked returns an idle connection for l, or why l gets none; neither if it
 // has to wait.
-func (a *admission) idleLocked(ctx context.Context, l *Lease) (*conn, error) {
+func (a *admission) idleLocked(ctx context.Context, l *Lease, now time.Time) (*conn, error) {
 	if err := l.dead(ctx); err != nil {
 		a.counts.canceledAcquire++
 		return nil, err
@@ -149,13 +153,12 @@ func (a *admission) idleLocked(ctx context.Context, l *Lease) (*conn, error) {
 	}
 	c := a.idle[n-1]
 	a.idle = a.idle[:n-1]
-	a.lendLocked(c, l, a.now())
+	a.lendLocked(c, l, now)
 	return c, nil
 }
 
 // put takes a connection back that is fit for the next user.
-func (a *admission) put(c *conn) {
-	now := a.now()
+func (a *admission) put(c *conn, now time.Time) {
 	a.mu.Lock()
 	a.returnedLocked(c, now)
 	if a.closed {

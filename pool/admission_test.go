@@ -43,6 +43,8 @@ func (d *desk) queue(first bool) <-chan grant {
 	return end
 }
 
+func (d *desk) put(c *conn) { d.admission.put(c, d.now()) }
+
 func (d *desk) dialed(c *conn) { d.admission.dialed(c, time.Millisecond) }
 
 // open makes a connection that is out.

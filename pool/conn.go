@@ -103,7 +103,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	return ok, err
 }
 
-func (c *conn) expired() bool { return c.expiredAt(time.Now()) }
+func (c *conn) expired() bool { return c.expiredAt(c.p.adm.now()) }
 
 func (c *conn) expiredAt(now time.Time) bool {
 	return !c.expires.IsZero() && now.After(c.expires)
@@ -126,10 +126,11 @@ func (c *conn) giveBack() {
 // keep is giveBack without the hook.
 func (c *conn) keep() {
 	pc := c.pg.PgConn()
+	now := c.p.adm.now()
 	switch {
-	case c.clean():
-		c.handOn()
-	case pc.IsClosed() || pc.IsBusy() || c.expired():
+	case c.cleanAt(now):
+		c.handOn(now)
+	case pc.IsClosed() || pc.IsBusy() || c.expiredAt(now):
 		if pc.IsClosed() && c.cancel.req.Load() != nil {
 			c.p.cancels.lost.Add(1)
 		}
@@ -144,9 +145,11 @@ func (c *conn) keep() {
 }
 
 // clean reports whether c can be used as it is.
-func (c *conn) clean() bool {
+func (c *conn) clean() bool { return c.cleanAt(c.p.adm.now()) }
+
+func (c *conn) cleanAt(now time.Time) bool {
 	pc := c.pg.PgConn()
-	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && c.cancel.req.Load() == nil && !c.expired()
+	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && c.cancel.req.Load() == nil && !c.expiredAt(now)
 }
 
 // rollback ends the transaction that the last user left open. pgxpool closes the

@@ -38,7 +38,7 @@ func (p *Pool) reportInside(l *Lease) {
 		return
 	}
 	var s stack
-	s.capture(2)
+	s.capture(2, deep)
 	if !p.inside.first(&s) {
 		return
 	}

@@ -89,7 +89,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Lease, error) {
 	l := &Lease{p: p, what: what, sql: sql, asked: time.Now()}
 	if frames >= 0 {
-		l.stack.capture(frames + 1)
+		l.stack.capture(frames+1, deep)
 	}
 	return p.obtain(ctx, l)
 }
@@ -99,7 +99,7 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 func (p *Pool) statement(ctx context.Context, with *settings, what, sql string, args []any, frames int) (*Lease, error) {
 	l := &Lease{p: p, with: with, what: what, sql: sql, args: args, mayRide: p.rides, asked: time.Now()}
 	if frames >= 0 {
-		l.stack.capture(frames + 1)
+		l.stack.capture(frames+1, deep)
 	}
 	return p.obtain(ctx, l)
 }
@@ -200,7 +200,9 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 		}
 		return &Lease{plain: c}, nil
 	}
-	return p.acquire(ctx, "lease", "", 1)
+	l := &Lease{p: p, what: "lease", asked: time.Now()}
+	l.stack.capture(0, ofAcquire)
+	return p.obtain(ctx, l)
 }
 
 // AcquireFunc runs f with a lease, and releases it after f, also when f panics.
@@ -309,7 +311,7 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 
 func (p *Pool) sendBatch(ctx context.Context, with *settings, b *pgx.Batch) pgx.BatchResults {
 	l := &Lease{p: p, with: with, what: "batch", asked: time.Now()}
-	l.stack.capture(2)
+	l.stack.capture(2, deep)
 	if _, err := p.obtain(ctx, l); err != nil {
 		return errBatch{err: err}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -131,14 +132,14 @@ func (c *conn) heed(hook func()) {
 // handOn gives c, which is in no transaction, to the next user. A reset that is due goes in
 // front of his first flight; it goes by itself, in the background, if nobody waits, or if
 // there is more to do than that.
-func (c *conn) handOn() {
+func (c *conn) handOn(now time.Time) {
 	l := c.residue
 	c.residue = residue{}
 	if l.trace == sqltext.NoTrace {
 		if len(l.unsure) > 0 {
 			c.wash(l)
 		} else {
-			c.p.adm.put(c)
+			c.p.adm.put(c, now)
 		}
 		return
 	}
@@ -164,7 +165,7 @@ func (c *conn) handOn() {
 		c.wash(l)
 		return
 	}
-	c.p.adm.put(c)
+	c.p.adm.put(c, now)
 }
 
 // unhear drops the notifications that pgx keeps for whoever waits for some.
@@ -194,7 +195,7 @@ func (c *conn) wash(l residue) {
 		defer func() {
 			c.p.adm.washes(-1)
 			if clean {
-				c.p.adm.put(c)
+				c.p.adm.put(c, c.p.adm.now())
 			} else {
 				c.p.adm.count(&c.p.adm.counts.unclean)
 				c.retire()

@@ -165,14 +165,11 @@ func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) 
 	}
 	b.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; ")
 	if trace == sqltext.AnyTrace {
-		b.WriteString(`do $$ declare n pg_catalog.text; begin` +
-			` if not exists(select from pg_catalog.pg_prepared_statements where name operator(pg_catalog.=) '` + witness + `') then` +
-			` raise 'the prepared statements are gone'; end if; for n in select name from pg_catalog.pg_prepared_statements` +
-			` where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'`)
+		b.WriteString("do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
 		for _, p := range s.prepared {
 			b.WriteString(" and name operator(pg_catalog.<>) '" + strings.ReplaceAll(p, "'", "''") + "'")
 		}
-		b.WriteString(` loop execute pg_catalog.format('deallocate %I', n); end loop; end $$; `)
+		b.WriteString(" loop execute pg_catalog.format('deallocate %I', n); end loop; end $$; execute " + witness + "; ")
 	}
 	b.WriteString(s.restore)
 	b.WriteString("reset exit_on_error")

@@ -59,7 +59,7 @@ func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedA
 // fill adds the stacks, in the goroutine that waited.
 func (e *NestedAcquireError) fill() {
 	var s stack
-	s.capture(3)
+	s.capture(3, deep)
 	e.Holder, e.Waiting = e.held.holder(time.Now()), s.lines()
 }
 
