@@ -166,6 +166,7 @@ func (f *flight) run() (whole bool) {
 			f.receive(&f.coming[i])
 		}
 		f.wake()
+		runtime.Gosched() // who has just been answered may want to ask again, and come along
 		if f.lost != nil {
 			break
 		}
