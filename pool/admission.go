@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // admission decides who gets a connection, in which order, and when one more is
@@ -166,13 +164,11 @@ func (a *admission) put(c *conn, now time.Time) {
 		c.retire()
 		return
 	}
-	if a.queue.len == 0 && c.wire != nil && c.wire.isArmed() { // nobody whose flight the reset could join
-		a.busySince = time.Time{} // it is as good as idle
-		a.mu.Unlock()
-		c.wash(residue{trace: sqltext.AnyTrace})
-		return
-	}
+	armed := a.queue.len == 0 && c.wire != nil && c.wire.isArmed()
 	f := a.serveLocked(c, now)
+	if armed {
+		a.waitLocked(c)
+	}
 	dials := a.planLocked(now)
 	a.mu.Unlock()
 	a.start(dials)

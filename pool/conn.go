@@ -44,6 +44,7 @@ type conn struct {
 	lease   *Lease
 	since   time.Time     // idle since, or lent since
 	idleFor time.Duration // how long it had been idle when it was lent
+	waited  *time.Timer   // ends its reset's wait for company; nil: it never had one
 
 	maps    typeMaps
 	wire    *wire

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -114,6 +115,25 @@ func TestAResetCostsNoRoundTripAndNoPreparedStatement(t *testing.T) {
 	tp.reset()
 	sent := leaving(t, ctx, p, tp, "set work_mem = '9MB'", begin)
 	assert.Equal(t, []string{"QQQ", "BES", "Q"}, sent)
+}
+
+// Whoever runs one statement after the other does not wait for a reset after each: it joins
+// the next, if that comes soon.
+func TestAResetWaitsForCompany(t *testing.T) {
+	t.Parallel()
+	ctx, tp := bounded(t), &tap{}
+	p := newPool(t, tp.config(pool.Config{MaxConns: 1, Lanes: pool.LanesOff}))
+	for range 50 {
+		_, err := p.Exec(ctx, "select set_config('app.user', $1, false)", "somebody")
+		require.NoError(t, err)
+	}
+	assert.Contains(t, tp.since(), "QQBES", "a reset in the packet of the statement after it")
+	var sent []string
+	eventually(t, "the last of them goes alone", func() bool {
+		sent = append(sent, tp.since()...)
+		return slices.Contains(sent, "QQQ")
+	})
+	assert.NotContains(t, sent, "QQBES")
 }
 
 func TestCleanLeasesSendNothingOfTheirOwn(t *testing.T) {
