@@ -26,8 +26,8 @@ const (
 	// nothing was left behind. Nothing is, for certain, by reads and writes that call
 	// only what is known to leave nothing, in their text and in their plan, on tables
 	// without triggers; and by transaction control. What is not known, a function of the
-	// user's say, counts as having left something. A reset costs the server some 30 to
-	// 130 µs and no round trip; prepared statements and what AfterConnect has set stay.
+	// user's say, counts as having left something. A reset costs the next user
+	// 60 to 130 µs and no round trip; prepared statements and what AfterConnect has set stay.
 	IsolationAuto Isolation = "auto"
 	// IsolationOff resets nothing, as pgxpool does.
 	IsolationOff Isolation = "off"
