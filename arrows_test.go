@@ -20,19 +20,20 @@ func TestArrowsPointDown(t *testing.T) {
 	lambda := []string{"github.com/aws/aws-lambda-go"}
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
-		"":                    join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv"}),
-		"/pool":               join(pgx, []string{module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/sslmode"}),
-		"/iam":                join(pgx, aws, []string{module + "/internal/awshost", module + "/internal/sslmode"}),
-		"/lambdaenv":          nil,
-		"/lmitest":            join(lambda, []string{module + "/lambdaenv", module + "/internal/child"}),
-		"/lmitest/cmd/lmirun": join(pgx, []string{module + "/lmitest", module + "/lambdaenv"}),
-		"/internal/pgtest":    join(pgx, []string{module + "/internal/child"}),
-		"/internal/child":     nil,
-		"/internal/netfault":  nil,
-		"/internal/sqltext":   nil,
-		"/internal/awshost":   nil,
-		"/internal/sslmode":   pgx,
-		"/internal/tlstest":   {module + "/internal/child"},
+		"":                     join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv", module + "/internal/connstring"}),
+		"/pool":                join(pgx, []string{module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/sslmode"}),
+		"/iam":                 join(pgx, aws, []string{module + "/internal/awshost", module + "/internal/sslmode"}),
+		"/lambdaenv":           nil,
+		"/lmitest":             join(lambda, []string{module + "/lambdaenv", module + "/internal/child"}),
+		"/lmitest/cmd/lmirun":  join(pgx, []string{module + "/lmitest", module + "/lambdaenv", module + "/internal/connstring"}),
+		"/internal/pgtest":     join(pgx, []string{module + "/internal/child"}),
+		"/internal/child":      nil,
+		"/internal/netfault":   nil,
+		"/internal/sqltext":    nil,
+		"/internal/awshost":    nil,
+		"/internal/connstring": pgx,
+		"/internal/sslmode":    pgx,
+		"/internal/tlstest":    {module + "/internal/child"},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -30,7 +30,3 @@ const (
 // Alone returns a ctx whose statements never share a connection with those of
 // another invocation: [pool.Alone].
 func Alone(ctx context.Context) context.Context { return pool.Alone(ctx) }
-
-// OutcomeUnknown reports whether err leaves open whether what was sent has happened:
-// [pool.OutcomeUnknown].
-func OutcomeUnknown(err error) bool { return pool.OutcomeUnknown(err) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
@@ -121,11 +122,11 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 	warnOfUnknown(environ, c.Logger)
 	connString, source, err := findConnString(connString, lookup, env)
 	if err != nil {
-		return nil, err
+		return nil, &misconfigured{err}
 	}
 	dsn, err := pgx.ParseConfig(connString)
 	if err != nil {
-		return nil, fmt.Errorf("lmipool: %s: %w", source, err)
+		return nil, &misconfigured{fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))}
 	}
 	chosen, errs := c.resolve(lookup, dsn, ceiling(env))
 	if c.ApplicationName == "" {
@@ -136,7 +137,7 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 		if p != nil {
 			p.Close()
 		}
-		return nil, err
+		return nil, &misconfigured{err}
 	}
 	logOpen(c.Logger, env, source, dsn, c.ApplicationName, chosen, p)
 	return &Pool{Pool: p, env: env, bulkhead: newBulkhead(&c, env)}, nil

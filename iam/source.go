@@ -84,6 +84,9 @@ func New(credentials aws.CredentialsProvider, config *Config) *Source {
 	return s
 }
 
+// Format writes what s is, whatever the verb: what is inside changes meanwhile.
+func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprint(f, "iam.Source()") }
+
 func (c *Config) validate() error {
 	var errs []error
 	fault := func(field string, value any, want string) {
@@ -97,10 +100,18 @@ func (c *Config) validate() error {
 	}
 	if c.Endpoint != "" {
 		if _, _, err := splitEndpoint(c.Endpoint); err != nil {
-			fault("Endpoint", strconv.Quote(c.Endpoint), `"host" or "host:port"`)
+			fault("Endpoint", shown(c.Endpoint), `"host" or "host:port"`)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// shown is s in quotes, unless it looks as if there were a password in it.
+func shown(s string) string {
+	if strings.ContainsAny(s, "@=") {
+		return "what looks like a connection string"
+	}
+	return strconv.Quote(s)
 }
 
 // splitEndpoint splits "host" or "host:port"; port is 0 if there is none.
@@ -176,7 +187,7 @@ func (s *Source) BeforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 func (s *Source) secure(cc *pgx.ConnConfig) error {
 	switch mode := sslmode.Of(&cc.Config); mode {
 	case "", sslmode.Disable:
-		return fmt.Errorf("lmipool: iam: no TLS to %s, and a token must not be sent in clear text: want sslmode=verify-full in the connection string", cc.Host)
+		return misconfiguredf("lmipool: iam: no TLS to %s, and a token must not be sent in clear text: want sslmode=verify-full in the connection string", cc.Host)
 	case sslmode.Allow, sslmode.Prefer:
 		sslmode.Verify(&cc.Config, nil, func(string) bool { return true })
 	case sslmode.Require, sslmode.VerifyCA:
@@ -185,7 +196,7 @@ func (s *Source) secure(cc *pgx.ConnConfig) error {
 	}
 	for _, h := range sslmode.Hosts(&cc.Config) {
 		if h.TLSConfig == nil {
-			return fmt.Errorf("lmipool: iam: no TLS to %s: want only hosts with TLS in the connection string", h.Host)
+			return misconfiguredf("lmipool: iam: no TLS to %s: want only hosts with TLS in the connection string", h.Host)
 		}
 	}
 	return nil
@@ -206,7 +217,7 @@ func (id identity) String() string {
 // identity finds out what a token for a dial to host must be signed for.
 func (s *Source) identity(host string, port uint16, user string) (identity, error) {
 	if s.fault != nil {
-		return identity{}, s.fault
+		return identity{}, &misconfigured{s.fault}
 	}
 	if s.cfg.Endpoint != "" {
 		h, p, _ := splitEndpoint(s.cfg.Endpoint)
@@ -219,7 +230,7 @@ func (s *Source) identity(host string, port uint16, user string) (identity, erro
 	h, known := awshost.Parse(host)
 	switch {
 	case h.Kind == awshost.DSQL:
-		return identity{}, fmt.Errorf("lmipool: iam: %s is Aurora DSQL, whose tokens are of another kind: want an endpoint of RDS or Aurora", host)
+		return identity{}, misconfiguredf("lmipool: iam: %s is Aurora DSQL, whose tokens are of another kind: want an endpoint of RDS or Aurora", host)
 	case !known:
 		s.warnOnce(host, "lmipool: iam: not the name of an RDS endpoint; tokens are signed for it, and RDS takes them for its own name only: "+
 			"dial the endpoint itself, or set Config.Endpoint to it", "host", host)
@@ -235,7 +246,7 @@ func (s *Source) identity(host string, port uint16, user string) (identity, erro
 		}
 	}
 	if id.region == "" {
-		return identity{}, fmt.Errorf("lmipool: iam: no region for %s: want Config.Region or AWS_REGION", host)
+		return identity{}, misconfiguredf("lmipool: iam: no region for %s: want Config.Region or AWS_REGION", host)
 	}
 	return id, nil
 }

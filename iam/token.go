@@ -109,7 +109,7 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 	case <-f.done:
 		return f.token, f.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("lmipool: iam: waiting for a token for %s: %w", id, context.Cause(ctx))
+		return nil, temporaryf("lmipool: iam: waiting for a token for %s: %w", id, context.Cause(ctx))
 	case <-f.ctx.Done():
 	}
 	// A provider that heeds its ctx returns now, and knows more than we do. One that
@@ -118,7 +118,7 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 	case <-f.done:
 		return f.token, f.err
 	case <-time.After(100 * time.Millisecond):
-		return nil, fmt.Errorf("lmipool: iam: no credentials within %s for a token for %s", s.cfg.Timeout, id)
+		return nil, temporaryf("lmipool: iam: no credentials within %s for a token for %s", s.cfg.Timeout, id)
 	}
 }
 
@@ -157,17 +157,17 @@ func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
 func sign(ctx context.Context, credentials aws.CredentialsProvider, id identity) (*token, error) {
 	c, err := credentials.Retrieve(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("lmipool: iam: credentials for %s: %w", id, err)
+		return nil, ofProvider(fmt.Errorf("lmipool: iam: credentials for %s: %w", id, err), err)
 	}
 	if !c.HasKeys() {
-		return nil, fmt.Errorf("lmipool: iam: credentials for %s: the provider has no keys; on Lambda they are in the environment", id)
+		return nil, misconfiguredf("lmipool: iam: credentials for %s: the provider has no keys; on Lambda they are in the environment", id)
 	}
 	endpoint := net.JoinHostPort(id.host, strconv.Itoa(int(id.port)))
 	fixed := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })
 	signed := time.Now()
 	value, err := auth.BuildAuthToken(ctx, endpoint, id.region, id.user, fixed)
 	if err != nil {
-		return nil, fmt.Errorf("lmipool: iam: signing a token for %s: %w", id, err)
+		return nil, misconfiguredf("lmipool: iam: signing a token for %s: %w", id, err)
 	}
 	if value == "" {
 		return nil, errors.New("lmipool: iam: the signer returned nothing")

@@ -23,7 +23,8 @@ type Config struct {
 	// AWS_LAMBDA_LOG_FORMAT, AWS_LAMBDA_LOG_LEVEL and the X-Ray settings may be replaced. The credentials
 	// (AWS_ACCESS_KEY_ID and its kin) may be given too: they stand for the function's role.
 	// Nothing else of the caller's environment reaches the handler but PATH and HOME.
-	Env []string
+	// Values may be secrets: printed, logged and as JSON they are left out.
+	Env Environ
 
 	// Dir is the handler's working directory and its LAMBDA_TASK_ROOT. Defaults to the caller's.
 	Dir string

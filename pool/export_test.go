@@ -11,3 +11,12 @@ func (p *Pool) NeverSlow() {
 
 // SlowAbove moves the bound.
 func (p *Pool) SlowAbove(d time.Duration) { p.lanes.catalog.slow = d }
+
+// The wrappers by which the pool says what had happened when an error came.
+func RolledBack(err error) error    { return &rolledBackError{err} }
+func Sent(err error) error          { return &sentError{err} }
+func Unsent(err error) error        { return &unsentError{"it", err} }
+func Canceled(why, err error) error { return &canceledError{why, err} }
+
+// WithoutArgument is err without the argument that pgx could not encode.
+func WithoutArgument(err error) error { return withoutArgument(err) }

@@ -133,7 +133,8 @@ func rollBack(ctx context.Context, t pgx.Tx) (gone bool) {
 }
 
 // transient reports whether err is the server's word that the transaction lost a
-// race. PostgreSQL says 40001 also for a session that it ends.
+// race. PostgreSQL says 40001 also for a session that it ends. What else is [Retryable]
+// (a server that is away, or full) is not over within the milliseconds that InTx waits.
 func transient(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")

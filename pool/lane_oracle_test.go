@@ -69,6 +69,7 @@ type failure struct {
 }
 
 func told(err error) any {
+	err = pool.WithoutArgument(err) // pgx shows one that it cannot encode, and we do not
 	f := failure{Text: err.Error(), NoRows: errors.Is(err, pgx.ErrNoRows), TooMany: errors.Is(err, pgx.ErrTooManyRows), Column: -1, Safe: pgconn.SafeToRetry(err)}
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		f.Server = *pg

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -46,16 +47,17 @@ type Pool struct {
 // [Pool.Ping] or [Pool.Warm]. ctx gives the dials its values, not its end.
 //
 // connString is what [pgxpool.ParseConfig] takes. What config sets wins over the
-// connection string; a nil config is all defaults. All faults are reported at once.
+// connection string; a nil config is all defaults. All faults are reported at once,
+// without anything that may be part of a password; [Misconfigured] is true for them.
 func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	px, err := pgxpool.ParseConfig(connString)
 	if err != nil {
-		return nil, fmt.Errorf("lmipool: %w", err)
+		return nil, &misconfigured{fmt.Errorf("lmipool: %w", connstring.Fault(err))}
 	}
 	cfg := config.withDefaults(px)
 	cfg.secure(px.ConnConfig, connString)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
-		return nil, err
+		return nil, &misconfigured{err}
 	}
 	cfg.adapt(px.ConnConfig)
 	p := &Pool{cfg: cfg, log: cfg.Logger}
@@ -122,7 +124,9 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
 		}()
 	}
-	if err := p.connFor(ctx, l); err != nil {
+	err = p.connFor(ctx, l)
+	l.args = nil // secrets: no lease shows them
+	if err != nil {
 		if l.ride != nil { // it had got further
 			return nil, err
 		}
@@ -161,8 +165,10 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			return l.start(c)
 		}
 	}
-	return errors.New("no connection passed its checks; see PrepareConn and ShouldPing")
+	return errUnfit
 }
+
+var errUnfit = errors.New("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
 
 // acquireError adds to err what the pool looked like. The ctx's own error needs
 // it most, the sentinels of a use that cannot succeed need nothing.

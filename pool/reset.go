@@ -340,7 +340,7 @@ func (c *conn) judge(err error) error {
 		c.wire.declined = false
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}
-	return c.cancel.explain(err)
+	return withoutArgument(c.cancel.explain(err))
 }
 
 // didNotRun reports whether err is of a statement that can be run once more, elsewhere.

@@ -68,6 +68,15 @@ func newSettings(given map[string]string, once bool) (*settings, error) {
 	return s, nil
 }
 
+// values are what With was given, by the names in lower case.
+func (s *settings) values() map[string]string {
+	values := make(map[string]string, len(s.names))
+	for i, name := range s.names {
+		values[name] = string(s.params[2*i+1])
+	}
+	return values
+}
+
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*$`)
 
 // refusedSettings are those that With does not take, and why.

@@ -60,7 +60,7 @@ func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedA
 func (e *NestedAcquireError) fill() {
 	var s stack
 	s.capture(3, deep)
-	e.Holder, e.Waiting = e.held.holder(time.Now()), s.lines()
+	e.Holder, e.Waiting, e.held = e.held.holder(time.Now()), s.lines(), nil
 }
 
 // fullLocked reports whether somebody waits and only what is lent can come free: what is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -17,10 +18,9 @@ import (
 // holds nothing and needs no closing; it is safe for concurrent use. Its settings are
 // not in any ctx: whoever has not got it runs without them.
 type Bound struct {
-	p     *Pool
-	given map[string]string
-	s     *settings
-	err   error // of every use
+	p   *Pool
+	s   *settings // a pointer, since values are secrets: no verb of fmt follows it
+	err error     // of every use
 }
 
 // With returns the pool bound to settings, by name:
@@ -52,18 +52,12 @@ type Bound struct {
 // With [Config.Plain] all runs in explicit transactions, three round trips more for each
 // statement. Handler is given the pool itself: a Bound opens no scopes.
 func (p *Pool) With(settings map[string]string) *Bound {
-	b := &Bound{p: p, given: settings}
+	b := &Bound{p: p}
 	if p.mode == pgx.QueryExecModeSimpleProtocol {
 		b.err = errSimpleMode
 		return b
 	}
 	b.s, b.err = newSettings(settings, p.mode != pgx.QueryExecModeCacheStatement)
-	if b.err == nil { // a copy
-		b.given = make(map[string]string, len(b.s.names))
-		for i, name := range b.s.names {
-			b.given[name] = string(b.s.params[2*i+1])
-		}
-	}
 	return b
 }
 
@@ -76,12 +70,9 @@ func (b *Bound) With(settings map[string]string) *Bound {
 	if more.err != nil {
 		return more
 	}
-	for name, value := range b.given {
-		if _, ok := more.given[name]; !ok {
-			more.given[name] = value
-		}
-	}
-	return b.p.With(more.given)
+	both := b.s.values()
+	maps.Copy(both, more.s.values())
+	return b.p.With(both)
 }
 
 var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/connstring"
 )
 
 const (
@@ -34,7 +36,7 @@ type database struct {
 func watchDatabase(ctx context.Context, dsn string) (*database, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("flag -dsn: %w", err) // pgx leaves the password out
+		return nil, fmt.Errorf("flag -dsn: %w", connstring.Fault(err))
 	}
 	config.RuntimeParams["application_name"] = "lmirun"
 	conn, err := pgx.ConnectConfig(ctx, config)

@@ -1,0 +1,67 @@
+package pool
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// classOfPg is for what the server says, or a pooler in its place.
+func classOfPg(e *pgconn.PgError, at progress) class {
+	kind := e.Code[:min(2, len(e.Code))]
+	switch {
+	case at == loggingIn:
+		return classOfLogin(e, kind)
+	case kind == "28", e.Code == "3D000": // a login's, wherever they come from
+		return classMisconfigured
+	case e.Code == "53300", e.Code == "57P03":
+		return classRetryable
+	case kind == "08", e.Code == "40003", ends(e):
+		// The connection goes down with the answer: a backend that was told to
+		// stop (57P01 … 57P05) may have committed just before.
+		if at == wasSent {
+			return classUnknown
+		}
+		return classRetryable
+	case at == notSent && (e.Code == "42P05" || e.Code == "26000"): // a pooler in between that nobody told us of
+		return classMisconfigured
+	case stalePlan(e), slices.Contains(again, e.Code):
+		return classRetryable
+	case e.Code == "42501" && e.Routine != "ExecWithCheckOptions", // which refuses one row by a policy, and not the role
+		e.Code == "53400", kind == "F0":
+		return classMisconfigured
+	}
+	return classGiveUp
+}
+
+// again are the codes after which the same may go well, in time or at once.
+var again = []string{
+	"40001", "40P01", // lost a race
+	"55P03",                   // lock_timeout, NOWAIT
+	"53000", "53100", "53200", // no memory, no disk
+}
+
+// classOfLogin is for what refuses a new connection. Nothing was sent, and what is not
+// said of this client may pass.
+func classOfLogin(e *pgconn.PgError, kind string) class {
+	switch {
+	case slices.Contains([]string{"28", "3D", "42", "22", "0A", "F0"}, kind), // user, database, settings, protocol
+		e.Code == "55000", // ALLOW_CONNECTIONS false
+		kind == "08" && bouncerRefuses.MatchString(e.Message): // which has 08P01 for nearly everything
+		return classMisconfigured
+	}
+	return classRetryable
+}
+
+// endsDial reports whether err is one after which pgx tries no other host.
+func endsDial(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "28P01" || e.Code == "3D000" || e.Code == "42501")
+}
+
+// bouncerRefuses are PgBouncer's words for what is wrong with the client or its own
+// configuration, and PostgreSQL's, in English, which it passes on without their code.
+var bouncerRefuses = regexp.MustCompile(`unsupported startup parameter|no such (user|database)|authentication failed|not allowed|SSL required|` +
+	`invalid (server parameter|user|database)|login rejected|is disabled|does not exist|no pg_hba\.conf entry|permission denied`)
