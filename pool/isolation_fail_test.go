@@ -78,7 +78,7 @@ func TestAResetThatFailsSoftlyCostsTheConnectionAndNothingRunsTwice(t *testing.T
 		err := asked("insert into seen values (1)")
 		assert.ErrorContains(t, err, "the session was not reset")
 		assert.True(t, pool.OutcomeUnknown(err))
-		eventually(t, "it ran once", func() bool { return server.count("select count(*) from seen") == i+1 })
+		assert.LessOrEqual(t, server.count("select count(*) from seen"), i+1, "it ran, unless the end of its connection was quicker")
 	}
 	eventually(t, "the session is nobody's any more", func() bool { return p.Stat().NewConnsCount() > conns })
 	_, err := p.Exec(ctx, "select lastval()")
