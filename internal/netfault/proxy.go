@@ -12,7 +12,7 @@ import (
 
 // Proxy forwards TCP connections to one target. Its methods are safe for concurrent use.
 type Proxy struct {
-	target string
+	target atomic.Pointer[string]
 	addr   string
 	delay  *delay
 	gate   *gate
@@ -34,12 +34,12 @@ func Listen(target string) (*Proxy, error) {
 		return nil, fmt.Errorf("netfault: %w", err)
 	}
 	p := &Proxy{
-		target: target,
-		addr:   l.Addr().String(),
-		delay:  newDelay(),
-		gate:   newGate(),
-		links:  make(map[*link]struct{}),
+		addr:  l.Addr().String(),
+		delay: newDelay(),
+		gate:  newGate(),
+		links: make(map[*link]struct{}),
 	}
+	p.Retarget(target)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.running.Go(func() { p.delay.run(p.ctx) })
 	p.acceptFrom(l)
@@ -48,6 +48,9 @@ func Listen(target string) (*Proxy, error) {
 
 // Addr returns the proxy's host:port. It stays the same for the proxy's life.
 func (p *Proxy) Addr() string { return p.addr }
+
+// Retarget has connections that are made from now on forwarded to target. Those that exist stay what they are.
+func (p *Proxy) Retarget(target string) { p.target.Store(&target) }
 
 // SetRoundTrip adds d to every round trip from now on, half of it each way. It does not limit the rate: what is sent
 // together arrives together. What is under way keeps its order, and its delay unless the new one ends earlier.
@@ -98,7 +101,7 @@ func (p *Proxy) acceptFrom(l net.Listener) {
 // serve forwards one connection until it ends.
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := new(net.Dialer).DialContext(p.ctx, "tcp", p.target)
+	server, err := new(net.Dialer).DialContext(p.ctx, "tcp", *p.target.Load())
 	if err != nil {
 		return
 	}

@@ -38,6 +38,7 @@ const deathSignal = syscall.SIGQUIT
 // Server is a PostgreSQL server that belongs to this process. Its methods are safe for concurrent use.
 type Server struct {
 	dir  string
+	host string // what it listens to
 	port string
 	log  *os.File
 	proc *child.Process
@@ -63,7 +64,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pgtest: %w", err)
 	}
-	s := &Server{dir: dir}
+	s := &Server{dir: dir, host: "127.0.0.1"}
 	if err := s.start(ctx, bin, o); err != nil {
 		err = fmt.Errorf("pgtest: %w%s", err, s.logTail())
 		s.Stop()
@@ -73,15 +74,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 func (s *Server) start(ctx context.Context, bin string, o Options) error {
-	var err error
-	if s.log, err = os.Create(filepath.Join(s.dir, "log")); err != nil {
+	log, err := s.openLog(o)
+	if err != nil {
 		return err
 	}
-	var log io.Writer = s.log // a plain file costs no copying goroutine
-	if o.Log != nil {
-		log = io.MultiWriter(s.log, o.Log)
-	}
-
 	initdb := child.Command(filepath.Join(bin, "initdb"), s.dir, log, deathSignal,
 		"-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	if err := run(ctx, initdb); err != nil {
@@ -103,9 +99,17 @@ func (s *Server) start(ctx context.Context, bin string, o Options) error {
 	return err
 }
 
+// openLog returns where the server and its tools write to.
+func (s *Server) openLog(o Options) (log io.Writer, err error) {
+	if s.log, err = os.Create(filepath.Join(s.dir, "log")); err != nil || o.Log == nil {
+		return s.log, err // a plain file costs no copying goroutine
+	}
+	return io.MultiWriter(s.log, o.Log), nil
+}
+
 func (s *Server) arguments(settings map[string]string) []string {
 	all := map[string]string{
-		"listen_addresses":   "127.0.0.1",
+		"listen_addresses":   s.host,
 		"max_connections":    "200",
 		"fsync":              "off",
 		"synchronous_commit": "off",
@@ -154,7 +158,7 @@ func (s *Server) ConnString() string {
 }
 
 // Addr returns the server's host:port.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
+func (s *Server) Addr() string { return net.JoinHostPort(s.host, s.port) }
 
 // Pid returns the process id of the server's first process, the postmaster.
 func (s *Server) Pid() int { return s.proc.Cmd.Process.Pid }
