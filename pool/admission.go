@@ -1,9 +1,11 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,7 +48,8 @@ type admission struct {
 	washing    int           // connections that are being reset in the background
 	notBefore  time.Time     // no dial before this: back-off after a failed one
 	failures   int           // dials that failed in a row
-	full       error         // of the last dial, if it was refused for want of room
+	lack       lack          // of the last dial
+	fences     int           // how often all connections were given up
 	recheck    *time.Timer   // asks again whether to grow, while somebody waits
 	rechecking bool
 
@@ -54,6 +57,9 @@ type admission struct {
 	watched bool          // whoever receives from suspect is looking
 
 	counts counts
+
+	losses atomic.Int64 // connections that were lost, not by us
+	hasty  atomic.Bool  // since the last dial that went well one was lost, or the server is away
 }
 
 func newAdmission(maxConns int, startDial func()) *admission {
@@ -189,6 +195,7 @@ func (a *admission) drop(c *conn) {
 	a.mu.Lock()
 	a.returnedLocked(c, a.now())
 	delete(a.conns, c)
+	a.hurryLocked(a.now())
 	dials := a.planLocked(a.now())
 	a.emptyLocked()
 	a.mu.Unlock()
@@ -203,16 +210,19 @@ func (a *admission) retain(c *conn) {
 	a.mu.Unlock()
 }
 
-// dialed adds a new connection.
-func (a *admission) dialed(c *conn, took time.Duration) {
+// dialed adds a new connection, and returns what was lacking until then.
+func (a *admission) dialed(c *conn, took time.Duration) (until lack) {
 	now := a.now()
 	a.mu.Lock()
 	a.dialing--
 	a.conns[c] = struct{}{}
+	c.fenced.Store(c.fences != a.fences) // it was begun before
 	a.failures, a.notBefore = 0, time.Time{}
-	if a.full != nil { // others may have none: one more, and a look at how far it goes
-		a.full, a.notBefore = nil, now.Add(mostIfBare/2+rand.N(mostIfBare/2))
+	if until = a.lack; until.full { // others may have none: one more, and a look at how far it goes
+		a.notBefore = now.Add(mostIfBare/2 + rand.N(mostIfBare/2))
 	}
+	a.lack = lack{}
+	a.hasty.Store(false)
 	a.counts.newConns++
 	a.dial.add(took)
 	if len(a.conns) == 1 {
@@ -232,27 +242,29 @@ func (a *admission) dialed(c *conn, took time.Duration) {
 	case f != nil:
 		a.takeOff(f)
 	}
+	return until
 }
 
 // dialFailed ends a dial that began at start. While the pool has a connection, or
 // another dial is under way, that is no caller's error: they wait for what there
 // is, and the next dial waits longer each time. With nothing left, everybody who
 // had been waiting when the dial began gets its error; who came later gets a dial
-// that began later. If the server was only full, they all wait on.
+// that began later. If the server is only full, or away, they all wait on.
 func (a *admission) dialFailed(err error, start time.Time) {
 	now := a.now()
 	a.mu.Lock()
 	a.dialing--
 	a.counts.failedDials++
 	a.failures++
-	a.full = nil
-	if isFull(err) {
-		a.full = fullError(err, a.max)
+	lacked := a.lack
+	if a.lack = a.lackOfLocked(err); a.lack.err != nil && !a.lack.full {
+		a.hasty.Store(true)
+		a.lack.since = cmp.Or(lacked.since, start)
 	}
 	a.notBefore = now.Add(a.restLocked())
 	switch {
-	case a.full != nil:
-		a.refusedLocked(now)
+	case a.lack.err != nil:
+		a.parkLocked(now)
 	case len(a.conns) == 0 && a.dialing == 0:
 		for w := a.queue.head; w != nil && !w.arrived.After(start); w = a.queue.head {
 			a.queue.remove(w)
@@ -369,7 +381,7 @@ func (a *admission) returnedLocked(c *conn, now time.Time) {
 // planLocked says how many dials to start now, and counts them as begun.
 func (a *admission) planLocked(now time.Time) (dials int) {
 	most := maxDials
-	if a.full != nil {
+	if a.lack.full {
 		most = 1
 	}
 	for !a.closed && a.dialing < most && len(a.conns)+a.dialing < a.max && a.dialLocked(now) {
@@ -391,7 +403,7 @@ func (a *admission) dialLocked(now time.Time) bool {
 		return true
 	case a.queue.turns() <= a.dialing:
 		return false
-	case (len(a.conns) > 0 || a.full != nil) && resting: // there is something to wait for meanwhile
+	case (len(a.conns) > 0 || a.lack.err != nil) && resting: // there is something to wait for meanwhile
 		return false
 	}
 	return conns < a.limit || a.demandLocked(now).grow()

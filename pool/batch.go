@@ -30,7 +30,12 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	}
 	l.noteBatch(ctx, b)
 	w := &batch{l: l, own: own}
-	w.BatchResults = c.SendBatch(ctx, w.watch(b))
+	send := w.watch(b)
+	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil }) {
+		again := copied(b) // pgx writes down in a batch what the connection knows of it
+		w.resend = func() pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
+	}
+	w.BatchResults = c.SendBatch(ctx, send)
 	l.opened(w)
 	return w
 }
@@ -59,6 +64,18 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	return &c
 }
 
+// copied returns a copy of b that was not sent yet.
+func copied(b *pgx.Batch) *pgx.Batch {
+	c := *b
+	queries := make([]pgx.QueuedQuery, len(b.QueuedQueries))
+	c.QueuedQueries = make([]*pgx.QueuedQuery, len(queries))
+	for i, q := range b.QueuedQueries {
+		queries[i] = *q
+		c.QueuedQueries[i] = &queries[i]
+	}
+	return &c
+}
+
 // errPastWire is for a batch that settings cannot travel with. Only a BeforeConnect that
 // changes the mode gets to see it.
 var errPastWire = errors.New("lmipool: With: its connection has QueryExecModeExec, and the pool has not: set default_query_exec_mode")
@@ -75,42 +92,95 @@ type batch struct {
 	tx               *tx
 	abandoned        bool  // no callback may run any more
 	scanErr          error // of a row; pgx's Close returns it too
+
+	resend func() pgx.BatchResults // sends it once more, elsewhere; nil once something was read
+	moved  pgx.BatchResults        // it was: the results
+}
+
+// judge is conn.judge. If nothing of the batch ran it is sent once more: then it has moved, and
+// its lease has ended.
+func (b *batch) judge(err error) error {
+	resend, c := b.resend, b.l.c
+	b.resend = nil
+	if err == nil || resend == nil {
+		return c.judge(err)
+	}
+	if readOnly(err) && c.p.writer.wanted.Load() { // it has no more results, and the server can be asked
+		_ = b.BatchResults.Close()
+	}
+	if err = c.judge(err); !didNotRun(err) {
+		return err
+	}
+	b.l.closed(b)
+	b.l.leave()
+	b.l.Release()
+	b.moved = resend()
+	return nil
+}
+
+// left ends a call on the lease, unless that has ended.
+func (b *batch) left() {
+	if b.moved == nil {
+		b.l.leave()
+	}
 }
 
 func (b *batch) Exec() (pgconn.CommandTag, error) {
+	if b.moved != nil {
+		return b.moved.Exec()
+	}
 	if err := b.l.resume(); err != nil {
 		return pgconn.CommandTag{}, &sentError{err}
 	}
-	defer b.l.leave()
+	defer b.left()
 	tag, err := b.BatchResults.Exec()
-	return tag, b.l.c.judge(err)
+	if err = b.judge(err); b.moved != nil {
+		return b.moved.Exec()
+	}
+	b.l.p.writer.wrote(tag)
+	return tag, err
 }
 
 func (b *batch) Query() (pgx.Rows, error) {
+	if b.moved != nil {
+		return b.moved.Query()
+	}
 	if err := b.l.resume(); err != nil {
 		err = &sentError{err}
 		return errRows{err: err}, err
 	}
-	defer b.l.leave()
+	defer b.left()
 	r, err := b.BatchResults.Query()
-	if err = b.l.c.judge(err); err != nil {
+	if err = b.judge(err); b.moved != nil {
+		return b.moved.Query()
+	}
+	if err != nil {
 		return errRows{err: err}, err
 	}
 	return &rows{l: b.l, r: r}, nil
 }
 
 func (b *batch) QueryRow() pgx.Row {
+	if b.moved != nil {
+		return b.moved.QueryRow()
+	}
 	if err := b.l.resume(); err != nil {
 		return &row{err: &sentError{err}}
 	}
-	defer b.l.leave()
+	defer b.left()
 	r, err := b.BatchResults.Query()
 	w := readRow(r, err, b.l.c)
+	if w.err = b.judge(w.err); b.moved != nil {
+		return b.moved.QueryRow()
+	}
 	w.batch = b
 	return w
 }
 
 func (b *batch) Close() error {
+	if b.moved != nil {
+		return b.moved.Close()
+	}
 	if b.done {
 		return b.err
 	}
@@ -118,15 +188,18 @@ func (b *batch) Close() error {
 		return &sentError{err}
 	}
 	defer func() {
-		b.l.leave()
+		b.left()
 		// A transaction that the batch began (pgx 5.12, Batch.BeginTx) keeps
 		// the connection until its own end.
-		if b.own && (b.Tx() == nil || b.err != nil) {
+		if b.own && b.moved == nil && (b.Tx() == nil || b.err != nil) {
 			b.l.Release()
 		}
 	}()
 	b.done = true
-	if b.err = b.l.c.judge(b.BatchResults.Close()); b.err == nil {
+	if b.err = b.judge(b.BatchResults.Close()); b.moved != nil {
+		return b.moved.Close()
+	}
+	if b.err == nil {
 		b.err = b.scanErr
 	}
 	b.l.closed(b)
@@ -135,6 +208,10 @@ func (b *batch) Close() error {
 
 // Tx returns the transaction that the batch began, or nil: pgx 5.12's method.
 func (b *batch) Tx() pgx.Tx {
+	if b.moved != nil {
+		t, _ := b.moved.(interface{ Tx() pgx.Tx })
+		return t.Tx()
+	}
 	if b.tx == nil {
 		t, ok := b.BatchResults.(interface{ Tx() pgx.Tx })
 		if !ok || t.Tx() == nil {

@@ -212,6 +212,13 @@ func (g *catalog) isUnknown(s *statement) bool {
 	return s.verdict == unknown
 }
 
+// isHarmless says whether s could ride, were it short.
+func (g *catalog) isHarmless(s *statement) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return s.verdict == harmless
+}
+
 // refuse has s go alone from now on.
 func (g *catalog) refuse(s *statement, why string) {
 	g.mu.Lock()

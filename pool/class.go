@@ -26,8 +26,8 @@ func Misconfigured(err error) bool { return classify(err, wasSent, true) == clas
 //	                host; a server without TLS, or for which nobody vouches; no credentials for an IAM
 //	                token; a missing privilege (42501, but not for a row that a row policy refuses).
 //	Retryable       Try again, after a pause: a lost race (40001, 40P01, also as the answer to COMMIT);
-//	                a lock not had in time (55P03); a server that is away, starting (57P03) or full (53…,
-//	                [ErrServerFull]); no connection in time ([*AcquireError]); a statement that was stopped
+//	                a lock not had in time (55P03); a server that is away, starting (57P03), full (53…) or
+//	                a standby now ([ErrServerAway], [ErrServerFull]); no connection in time ([*AcquireError]); a statement that was stopped
 //	                in time because its ctx had ended; a stale prepared statement; what was not sent
 //	                (pgconn.SafeToRetry); what InTx has rolled back since its connection was lost or ctx ended.
 //	OutcomeUnknown  Look whether it has happened; see there.
@@ -65,7 +65,7 @@ const (
 // decides reports whether err is one of ours that means Retryable, whatever it is wrapped
 // together with to explain it.
 func decides(err error) bool {
-	return err == ErrServerFull //nolint:errorlint // it is asked for each error of a tree
+	return err == ErrServerFull || err == ErrServerAway //nolint:errorlint // it is asked for each error of a tree
 }
 
 // classify walks the tree of err. believe: what says of itself that it is safe to retry is.
@@ -163,7 +163,7 @@ func classOfLeaf(err error, at progress) class {
 			return classUnknown
 		}
 		return classRetryable
-	case errUnfit,
+	case errUnfit, errStandby,
 		pgconn.ErrReadOnlyConnection, pgconn.ErrReadWriteConnection, pgconn.ErrPrimaryConnection, pgconn.ErrStandbyConnection: // of target_session_attrs
 		return classRetryable
 	case ErrClosed, ErrInvocationEnded, ErrNestedAcquire, errDialPanicked:

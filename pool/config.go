@@ -60,9 +60,11 @@ type Config struct {
 	// so a dead network costs the caller's whole deadline).
 	PingTimeout time.Duration
 
-	// ConnectTimeout bounds one dial, TLS and authentication included.
-	// Defaults to the connection string's connect_timeout, else to 10 seconds
-	// (pgxpool: 2 minutes).
+	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its
+	// hooks. Defaults to the connection string's connect_timeout, else to 10 seconds
+	// (pgxpool: 2 minutes); for hosts of AWS to 2 seconds for the dial itself, as AWS
+	// advises, which is too short for an Aurora Serverless that has paused: that
+	// needs 30. While a server is away its TCP part is bounded by 1 second.
 	ConnectTimeout time.Duration
 
 	// CancelWait is how long a call on a connection of its own, whose ctx ends while its
@@ -190,7 +192,11 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.MaxConnIdleTime, px.MaxConnIdleTime)
 	setDefault(&d.HealthCheckPeriod, px.HealthCheckPeriod)
 	setDefault(&d.PingTimeout, px.PingTimeout, defaultPingTimeout)
+	said := d.ConnectTimeout != 0 || px.ConnConfig.ConnectTimeout != 0
 	setDefault(&d.ConnectTimeout, px.ConnConfig.ConnectTimeout, defaultConnectTimeout)
+	if px.ConnConfig.ConnectTimeout = d.ConnectTimeout; !said && inAWS(px.ConnConfig) {
+		px.ConnConfig.ConnectTimeout = awsConnectTimeout
+	}
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
 	setDefault(&d.Upstream, UpstreamAuto)
 	if d.Upstream = d.Upstream.of(px.ConnConfig); d.Upstream == UpstreamRDSProxy {

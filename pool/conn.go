@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,7 +38,9 @@ type conn struct {
 	p       *Pool
 	px      *pgxpool.Conn
 	pg      *pgx.Conn
-	expires time.Time // zero: never
+	expires time.Time   // zero: never
+	fences  int         // of the pool, when its dial began
+	fenced  atomic.Bool // it was given up, with all that were dialed before
 	mode    pgx.QueryExecMode
 
 	// guarded by admission.mu while idle, the owner's otherwise
@@ -53,13 +56,28 @@ type conn struct {
 	residue residue // of its users, since it was reset; the owner's
 	lane    *lane   // nil: no flights on this one
 	cancel  *canceler
+
+	// the owner's
+	doubtful bool // its server has refused to write, and may be a standby
+	lost     bool
+	peek     *peeker // nil: its socket cannot be looked at
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
 // pgxpool's Acquire does. If it returns false, c is on its way out.
 func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
-	if c.expiredAt(c.since) { // since it was lent: just now
+	switch {
+	case c.fenced.Load():
+		c.retire()
+		return false, nil
+	case c.expiredAt(c.since): // since it was lent: just now
 		c.p.adm.count(&c.p.adm.counts.lifetimeDestroy)
+		c.retire()
+		return false, nil
+	}
+	heard := c.peek.look()
+	if heard == nothingMore {
+		c.p.adm.lost()
 		c.retire()
 		return false, nil
 	}
@@ -67,21 +85,15 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	c.p.protect("ShouldPing", func() {
 		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.idleFor})
 	})
+	ping = ping || c.suspected() || heard == something && !c.wire.waiting.Load() // its last words, it may be
 	if ping || c.p.cfg.PrepareConn != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
 		defer cancel()
 	}
-	if ping {
-		pingCtx, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
-		back := c.cancel.waits()
-		err := c.pg.Ping(pingCtx)
-		back()
-		cancel()
-		if err != nil {
-			c.retire()
-			return false, ctx.Err()
-		}
+	if ping && !c.verify(ctx) {
+		c.retire()
+		return false, ctx.Err()
 	}
 	if c.p.cfg.PrepareConn == nil {
 		return true, nil
@@ -107,7 +119,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 func (c *conn) expired() bool { return c.expiredAt(c.p.adm.now()) }
 
 func (c *conn) expiredAt(now time.Time) bool {
-	return !c.expires.IsZero() && now.After(c.expires)
+	return c.fenced.Load() || !c.expires.IsZero() && now.After(c.expires)
 }
 
 // giveBack returns c, whose lease has ended and whom nobody uses any more, to
@@ -139,6 +151,9 @@ func (c *conn) keep() {
 	case c.cancel.req.Load() != nil:
 		c.p.adm.retain(c)
 		c.p.background("settle", c.settled)
+	case pc.TxStatus() == 'I':
+		c.p.adm.retain(c)
+		c.p.background("verify", c.resolved)
 	default:
 		c.p.adm.retain(c)
 		c.p.background("rollback", c.rollback)
@@ -150,7 +165,7 @@ func (c *conn) clean() bool { return c.cleanAt(c.p.adm.now()) }
 
 func (c *conn) cleanAt(now time.Time) bool {
 	pc := c.pg.PgConn()
-	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && c.cancel.req.Load() == nil && !c.expiredAt(now)
+	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && c.cancel.req.Load() == nil && !c.expiredAt(now) && !c.doubtful
 }
 
 // rollback ends the transaction that the last user left open. pgxpool closes the

@@ -27,7 +27,7 @@ func (p *Pool) dial() {
 		}()
 		// No timeout on this ctx: pgxpool would go on dialing without us, and the
 		// connection would be nobody's. Each step below has its own.
-		c := &conn{p: p}
+		c := &conn{p: p, fences: p.adm.fenceCount()}
 		px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
 		done = true
 		if err != nil {
@@ -35,6 +35,7 @@ func (p *Pool) dial() {
 			return
 		}
 		c.px, c.pg, c.since = px, px.Conn(), time.Now()
+		c.peek = newPeeker(c.pg.PgConn().Conn())
 		c.cancel = cancelerOf(c.pg.PgConn())
 		c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
 		if life := p.cfg.MaxConnLifetime; life > 0 {
@@ -49,7 +50,9 @@ func (p *Pool) dial() {
 			p.failed(p.dialError(err), start)
 			return
 		}
-		p.adm.dialed(c, time.Since(start))
+		if until := p.adm.dialed(c, time.Since(start)); until.err != nil && !until.full {
+			p.log.Info("lmipool: the server is back", "after", round(time.Since(until.since)))
+		}
 	})
 }
 
@@ -59,25 +62,40 @@ func (c *conn) open(ctx context.Context) (err error) {
 	c.mode = c.pg.Config().DefaultQueryExecMode
 	shared := c.p.cfg.Upstream.shares()
 	rides := c.p.rides && c.p.cfg.ridesWith(c.mode) && (!shared || explainsGeneric(c.pg.PgConn()))
-	if !rides && c.p.cfg.Isolation == IsolationOff {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
+	if !rides && c.p.cfg.Isolation == IsolationOff {
+		if c.p.writer.wanted.Load() {
+			return c.refuseStandby(inRecovery(ctx, c.pg.PgConn()))
+		}
+		return nil
+	}
 	if c.session, err = readSession(ctx, c.pg, c.said, !shared); err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 	}
 	c.said = nil
+	if err := c.refuseStandby(c.session.standby, nil); err != nil {
+		return err
+	}
 	if rides {
 		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared), unnamed: shared}
 	}
 	return nil
 }
 
+// refuseStandby is the last look at a new session, which may be behind a pooler that repeats
+// what was so once.
+func (c *conn) refuseStandby(standby bool, err error) error {
+	if err != nil || !standby || !c.p.writer.wanted.Load() {
+		return err
+	}
+	return fmt.Errorf("lmipool: %s: %w", c.pg.PgConn().Conn().RemoteAddr(), errStandby)
+}
+
 // failed logs a failed dial: the caller that hears of it may be none, if there
-// are other connections to wait for. A server that stays full is said once.
+// are other connections to wait for. A server that stays full, or away, is said once.
 func (p *Pool) failed(err error, start time.Time) {
-	if again := isFull(err) && p.adm.isFull(); p.ctx.Err() == nil && !again {
+	if p.ctx.Err() == nil && !p.adm.isKnown(err) {
 		p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
 	}
 	p.adm.dialFailed(err, start)
@@ -89,7 +107,6 @@ func (p *Pool) failed(err error, start time.Time) {
 func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	c := &p.cfg
 	px.MaxConns = c.MaxConns
-	px.ConnConfig.ConnectTimeout = c.ConnectTimeout
 	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
 		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
 	}
@@ -122,15 +139,16 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		pgxs := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
-				return err
+				return &hookError{err}
 			}
 		}
+		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)
 		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
-				dialing.wire = &wire{r: r, w: w}
+				dialing.wire = &wire{r: r, w: w, losses: &p.adm.losses}
 				return build(dialing.wire, dialing.wire)
 			}
 		}

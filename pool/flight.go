@@ -181,6 +181,9 @@ func (f *flight) run() (whole bool) {
 	_ = f.pl.Close()
 	c.p.lanes.catalog.observeAll(f.seen)
 	if f.lost != nil {
+		if isLost(f.lost) {
+			c.p.adm.lost()
+		}
 		c.p.log.Warn("lmipool: a connection that reads shared was lost", "error", f.lost)
 		return false
 	}

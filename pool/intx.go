@@ -23,8 +23,9 @@ type TxOptions struct {
 	pgx.TxOptions
 
 	// MaxRetries is how often fn may run again, in a new transaction, after a
-	// serialization failure (40001) or a deadlock (40P01): those say that nothing
-	// happened and that it may go well next time. Set it if fn does nothing but talk to
+	// serialization failure (40001) or a deadlock (40P01), or if, before COMMIT
+	// was sent, its server has become a standby or, once, its connection was lost: those say
+	// that nothing happened and that it may go well next time. Set it if fn does nothing but talk to
 	// its transaction, or does it idempotently. Between two tries it waits, 5 ms
 	// doubling to 1 s, half of it at random, but never beyond ctx's deadline. For a
 	// savepoint it means nothing: only the whole transaction can be tried again.
@@ -61,11 +62,13 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 	if err != nil {
 		return err
 	}
+	lost := false
 	for try := 0; ; try++ {
 		again, err := inTx(ctx, begin, fn)
-		if !again || opts.MaxRetries == 0 {
+		if !again || opts.MaxRetries == 0 || isLost(err) && lost { // fn may be what ends it
 			return err
 		}
+		lost = lost || isLost(err)
 		if try == opts.MaxRetries || !pause(ctx, try) {
 			return fmt.Errorf("lmipool: the transaction failed %d times, the last time with: %w", try+1, err)
 		}
@@ -104,9 +107,17 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), fn f
 		if committing {
 			return
 		}
-		if gone := rollBack(ctx, tx); gone {
+		gone := rollBack(ctx, tx)
+		switch {
+		case gone:
 			again = false // fn has ended the transaction itself, who knows how
-		} else if OutcomeUnknown(err) {
+		case failedOver(tx, err):
+			again = true // no COMMIT was sent
+			if readOnly(err) {
+				err = &notRunError{err: err, what: errStandby.Error()}
+			}
+		}
+		if !gone && OutcomeUnknown(err) {
 			err = &rolledBackError{err}
 		}
 	}()
@@ -138,6 +149,13 @@ func rollBack(ctx context.Context, t pgx.Tx) (gone bool) {
 func transient(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+// failedOver reports whether err is of a transaction that had to end because its server is
+// gone, or has become a standby.
+func failedOver(t pgx.Tx, err error) bool {
+	own, ok := t.(*tx)
+	return ok && own.own && own.l.lost && (isLost(err) || errors.Is(err, pgconn.ErrConnClosed) || readOnly(err))
 }
 
 // pause waits before try+1, unless ctx would end meanwhile.

@@ -152,8 +152,8 @@ func (b *books) sends(id int, onLane bool) {
 	e.rode = e.rode || onLane
 	e.missed = e.missed || e.waiting
 	e.gone = e.gone || e.over
-	most := 1 + e.spare // a read that rode runs once more if it has to
-	if e.rode {
+	most := 1 + e.spare // a read that may ride runs once more if it has to
+	if e.kind.mayRide {
 		most++
 	}
 	if e.kind.stale {
@@ -169,6 +169,18 @@ func (b *books) sends(id int, onLane bool) {
 	}
 	if e.sent > most && !e.kind.parts {
 		b.violation("sent too often", "%s %s: %d times, rode %v", e.kind.name, e.token, e.sent, e.rode)
+	}
+}
+
+// unsent is told what could not be written.
+func (b *books) unsent(ids []int) {
+	for _, id := range ids {
+		if id >= 1 && id < len(b.entries) {
+			e := &b.entries[id]
+			e.mu.Lock()
+			e.sent--
+			e.mu.Unlock()
+		}
 	}
 }
 
@@ -208,7 +220,8 @@ func (b *books) audit(applied map[string]int) {
 		if e.fate == fateDone && e.kind.guarded && e.rode && e.sent == 1 {
 			b.violation("not stopped by the guard", "%s %s", e.kind.name, e.token)
 		}
-		if e.fate == fateUnsent && e.sent > 0 && !e.rode {
+		// What runs once more may wait for a connection in vain.
+		if e.fate == fateUnsent && e.sent > e.spare && !e.kind.mayRide {
 			b.violation("no connection, but sent", "%s %s", e.kind.name, e.token)
 		}
 	}
@@ -224,11 +237,17 @@ type wire struct {
 	guard   string // the name of the statement that sets a session guard
 	reset   bool   // the packet begins with a reset
 	explain bool   // what was Parsed last without a name is an EXPLAIN: it runs nothing
+	ids     []int  // in what is being written
 }
 
 func (w *wire) Write(p []byte) (int, error) {
+	w.ids = w.ids[:0]
 	w.read(p)
-	return w.TCPConn.Write(p)
+	n, err := w.TCPConn.Write(p)
+	if n == 0 && err != nil {
+		w.b.unsent(w.ids)
+	}
+	return n, err
 }
 
 func (w *wire) read(p []byte) {
@@ -255,6 +274,7 @@ func (w *wire) message(kind byte, p []byte) {
 				if w.reset {
 					w.b.spares(id)
 				}
+				w.ids = append(w.ids, id)
 				w.b.sends(id, false)
 			}
 			seen = id
@@ -282,6 +302,7 @@ func (w *wire) message(kind byte, p []byte) {
 				if w.reset {
 					w.b.spares(id)
 				}
+				w.ids = append(w.ids, id)
 				w.b.sends(id, bytes.HasPrefix(name, []byte(lanePrefix)))
 			}
 			seen = id

@@ -51,12 +51,15 @@ type Lease struct {
 
 	residue residue // what it leaves behind in the session; the caller's that is inside
 
+	lost bool // of a transaction's: when it ended its server was gone, or a standby
+
 	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
 
 	// of a statement that may ride; its caller's until it has a connection
 	mayRide bool
 	args    []any
 	ride    *ride         // nil: it goes alone
+	repeats bool          // it rode, and runs once more
 	st      *statement    // what the catalog knows of it; nil: it was not asked
 	took    time.Duration // alone, without an error; 0: not known
 }
@@ -174,6 +177,7 @@ func (l *Lease) call(sql string) error {
 	l.calls++
 	if sql != "" {
 		l.sql = sql
+		l.c.wire.executed.Store(false)
 	}
 	return nil
 }
@@ -403,6 +407,7 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 		tag, err = extended(ctx, c, sql, args)
 	}
 	l.answered(err)
+	l.p.writer.wrote(tag)
 	return tag, l.c.judge(err)
 }
 
@@ -443,6 +448,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	defer l.leave()
 	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace) // of triggers
 	n, err := c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
+	l.p.writer.copied(err)
 	return n, l.c.judge(err)
 }
 

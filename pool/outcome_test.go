@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,12 +39,14 @@ func TestAWriteWhoseConnectionIsLostHasAnUnknownOutcome(t *testing.T) {
 	ctx := bounded(t)
 	b := newLaneLab(t, nil)
 	b.exec("create table t (id int)")
-	go func() {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
 		for b.see.count("select count(*) from pg_stat_activity where query like '%pg_sleep(10)%' and pid <> pg_backend_pid()") == 0 {
 			time.Sleep(5 * time.Millisecond)
 		}
 		b.see.count("select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%pg_sleep(10)%' and pid <> pg_backend_pid()")
-	}()
+	})
 	_, err := b.p.Exec(ctx, "insert into t select 1 from pg_sleep(10)")
 	require.Error(t, err)
 	assert.True(t, pool.OutcomeUnknown(err), "%v", err)

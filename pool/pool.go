@@ -27,6 +27,7 @@ type Pool struct {
 	adm           *admission
 	lanes         *lanes
 	cancels       cancels
+	writer        writer
 	rides         bool // statements may ride
 	mode          pgx.QueryExecMode
 	log           *slog.Logger
@@ -69,6 +70,12 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.adm.rideFor, p.adm.takeOff, p.adm.patience = p.rideFor, p.fly, cfg.ConnectTimeout
 	p.lanes = newLanes(cfg.LaneFunctions)
 	p.cancels.slots, p.cancels.closing = make(chan struct{}, min(maxCancels, cfg.MaxConns)), p.ctx.Done()
+	never, wanted := newWriter(px.ConnConfig, cfg.Upstream)
+	p.writer.never = never
+	p.writer.wanted.Store(wanted)
+	if inAWS(px.ConnConfig) && !cfg.Plain {
+		px.ConnConfig.DialFunc = awsDialer().DialContext // BeforeConnect may have another
+	}
 	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode)
 	if !cfg.Plain {
@@ -244,7 +251,7 @@ func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any)
 	switch {
 	case stalePlan(err):
 		return l.Exec(ctx, sql, args...)
-	case didNotRun(err):
+	case p.again(ctx, l, err):
 		l.Release()
 		return p.exec(Alone(ctx), with, sql, args)
 	}
@@ -271,7 +278,11 @@ func (p *Pool) query(ctx context.Context, with *settings, sql string, args []any
 	}
 	r, err := l.query(ctx, sql, args, true)
 	if err != nil {
+		again := p.again(ctx, l, err)
 		l.Release()
+		if again {
+			return p.query(Alone(ctx), with, sql, args)
+		}
 	}
 	return r, err
 }
@@ -299,7 +310,7 @@ func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []
 	switch {
 	case stalePlan(r.err):
 		return l.queryRow(ctx, sql, args)
-	case didNotRun(r.err):
+	case p.again(ctx, l, r.err):
 		l.Release()
 		return p.queryRow(Alone(ctx), with, sql, args)
 	}
@@ -360,7 +371,8 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 	t, err := l.begin(ctx, opts, true)
 	if err != nil {
 		l.Release()
-		if didNotRun(err) || with != nil && stalePlan(err) {
+		// A BEGIN without an answer has begun nothing that would last.
+		if didNotRun(err) || isLost(err) && ctx.Err() == nil || with != nil && stalePlan(err) {
 			return p.beginTx(ctx, with, opts)
 		}
 		return nil, err
@@ -378,7 +390,11 @@ func (p *Pool) Ping(ctx context.Context) error {
 		return err
 	}
 	defer l.Release()
-	return l.Ping(ctx)
+	if err = l.Ping(ctx); isLost(err) && ctx.Err() == nil {
+		l.Release()
+		return p.Ping(ctx)
+	}
+	return err
 }
 
 // Warm opens connections before the first invocation needs them: MinConns or

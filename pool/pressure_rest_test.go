@@ -35,12 +35,12 @@ func TestWhatAFullServerSays(t *testing.T) {
 // Whoever has connections leaves what comes free to those who have none.
 func TestAPoolWithoutAConnectionTriesAgainSooner(t *testing.T) {
 	t.Parallel()
-	full := &pgconn.PgError{Code: "53300"}
+	full := lack{err: &pgconn.PgError{Code: "53300"}, full: true}
 	d := newDesk(t, 3)
 	rest := func(failures int) time.Duration {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.failures, d.full = failures, full
+		d.failures, d.lack = failures, full
 		return d.restLocked()
 	}
 	for range 100 {
@@ -48,7 +48,7 @@ func TestAPoolWithoutAConnectionTriesAgainSooner(t *testing.T) {
 		assert.InDelta(t, 600*time.Millisecond, rest(20), float64(200*time.Millisecond))
 	}
 	d.mu.Lock()
-	d.full = nil
+	d.lack = lack{}
 	d.mu.Unlock()
 	d.open()
 	for range 100 {
@@ -77,7 +77,7 @@ func TestAFullServerIsDialedOnceAtATimeAndAfterARest(t *testing.T) {
 	d.dialed(&conn{})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	assert.Nil(t, d.full)
+	assert.Zero(t, d.lack)
 	assert.Greater(t, time.Until(d.notBefore), time.Duration(0), "the next is for others")
 	assert.Zero(t, d.dialing)
 }

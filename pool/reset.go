@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -331,6 +330,9 @@ func (c *conn) judge(err error) error {
 		return nil
 	}
 	if failed := c.wire.failure(); failed != nil {
+		if isLost(failed) {
+			c.p.adm.lost()
+		}
 		return &resetError{failed}
 	}
 	if c.wire.refused != nil {
@@ -340,11 +342,5 @@ func (c *conn) judge(err error) error {
 		c.wire.declined = false
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}
-	return withoutArgument(c.cancel.explain(err))
-}
-
-// didNotRun reports whether err is of a statement that can be run once more, elsewhere.
-func didNotRun(err error) bool {
-	var r *resetError
-	return errors.As(err, &r)
+	return c.suffers(withoutArgument(c.cancel.explain(err)))
 }

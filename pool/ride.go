@@ -172,7 +172,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	}
 	n.reruns.Add(1)
 	r.traceEnd(r.result.err)
-	l.ride = nil
+	l.ride, l.repeats = nil, true
 	return false, ctx.Err()
 }
 

@@ -40,6 +40,7 @@ func readRow(r pgx.Rows, err error, c *conn) *row {
 	}
 	r.Close() // reads and drops the other rows; an error among them is the row's
 	w.tag, w.err = r.CommandTag(), c.judge(r.Err())
+	c.p.writer.wrote(w.tag)
 	return w
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,7 +23,11 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 	if !own {
 		return l.openRows(r, err, nil)
 	}
-	return l.openRows(r, err, func() (pgx.Rows, error) { return c.Query(ctx, sql, args...) })
+	w, err := l.openRows(r, err, func() (pgx.Rows, error) { return c.Query(ctx, sql, args...) })
+	if w, ok := w.(*rows); ok {
+		w.ctx, w.sql, w.args = ctx, sql, args
+	}
+	return w, err
 }
 
 // openRows makes what a Query returned the lease's open result. again is not nil if
@@ -53,6 +58,9 @@ type rows struct {
 	own bool
 
 	again func() (pgx.Rows, error) // runs the query once more; nil once a row was read
+	ctx   context.Context          // the query's, and what it is, as long as again is not nil
+	sql   string
+	args  []any
 
 	// what stays readable after Close, when the connection serves somebody else
 	done   bool
@@ -82,9 +90,38 @@ func (r *rows) finish() {
 	r.done = true
 	r.err = r.l.c.judge(r.r.Err())
 	r.tag = r.r.CommandTag()
+	r.l.p.writer.wrote(r.tag)
 	r.fields = slices.Clone(r.r.FieldDescriptions())
 	r.l.answered(r.err)
 	r.l.closed(r)
+}
+
+// elsewhere runs the query once more, on another connection.
+func (r *rows) elsewhere() error {
+	old := r.l
+	r.r.Close()
+	old.closed(r)
+	old.leave()
+	old.Release()
+	r.ctx = Alone(r.ctx)
+	l := &Lease{p: old.p, with: old.with, what: old.what, sql: r.sql, args: r.args, stack: old.stack, asked: time.Now()}
+	l, err := old.p.obtain(r.ctx, l)
+	if err != nil {
+		return err
+	}
+	c, err := l.enter(r.sql)
+	if err == nil {
+		l.note(r.ctx, r.sql, r.args)
+		if r.r, err = c.Query(r.ctx, r.sql, r.args...); err == nil {
+			r.l = l
+			l.opened(r)
+			return nil
+		}
+		err = l.c.judge(err)
+		l.leave()
+	}
+	l.Release()
+	return err
 }
 
 // left ends a call, and the lease too if the rows are done and own it.
@@ -109,7 +146,8 @@ func (r *rows) Next() bool {
 	if !r.enter() {
 		return false
 	}
-	defer r.left()
+	left := r.left
+	defer func() { left() }()
 	ok := r.r.Next()
 	if !ok && r.again != nil && stalePlan(r.r.Err()) {
 		if n, err := r.again(); err == nil {
@@ -117,12 +155,26 @@ func (r *rows) Next() bool {
 			ok = n.Next()
 		}
 	}
+	var err error
+	for !ok && r.again != nil {
+		if err = r.l.c.judge(r.r.Err()); !r.l.p.again(r.ctx, r.l, err) {
+			break
+		}
+		if err := r.elsewhere(); err != nil {
+			r.done, r.err, left = true, err, func() {}
+			return false
+		}
+		ok = r.r.Next()
+	}
 	r.again = nil
 	if ok {
 		r.l.answered(nil)
 		return true
 	}
 	r.finish()
+	if err != nil { // it is judged once
+		r.err = err
+	}
 	return false
 }
 

@@ -25,6 +25,7 @@ type session struct {
 	role     string   // of AfterConnect's, or of the connection string
 	lasting  bool     // AfterConnect listens, holds a lock, or has a temporary table or a cursor: no reset keeps that
 	plpgsql  bool     // DO can be used
+	standby  bool     // the server is one
 	reported [len(reported)]string
 }
 
@@ -50,7 +51,7 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
-		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql')`
+		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery()`
 	pl := pc.StartPipeline(ctx)
 	if own {
 		pl.SendPrepare(witness, "select", nil)
@@ -75,7 +76,7 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	row := r.Rows[0]
 	s := &session{
 		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
-		plpgsql: string(row[5]) == "t", reported: snapshot(pc),
+		plpgsql: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
 	}
 	if said == nil {
 		return s, nil

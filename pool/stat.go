@@ -37,6 +37,7 @@ type counts struct {
 	panics           int64
 	resets           int64
 	unclean          int64
+	failovers        int64
 }
 
 // count adds one to a counter of a.counts.
@@ -153,6 +154,10 @@ func (s *Stat) FailedDialCount() int64 { return s.counts.failedDials }
 // database had no more room; see [ErrServerFull]. If it grows, the fleet wants more
 // connections than there are.
 func (s *Stat) RefusedDialCount() int64 { return s.counts.refusedDials }
+
+// FailoverCount is how often the server turned out to have become a standby, and all its
+// connections were given up.
+func (s *Stat) FailoverCount() int64 { return s.counts.failovers }
 
 // LeakCount is how many leases were taken back from invocations that had ended.
 func (s *Stat) LeakCount() int64 { return s.counts.leaks }

@@ -133,7 +133,12 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		return err
 	}
 	defer x.l.leave()
-	return x.l.patiently(ctx, end)
+	err = x.l.patiently(ctx, end)
+	if c := x.l.c; x.own {
+		c.resolve() // of a write in it that was refused
+		x.l.lost = c.lost || c.doubtful && c.fenced.Load()
+	}
+	return err
 }
 
 // abandon rolls back for a caller whose ctx has ended. With a connection of its own
@@ -164,6 +169,7 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 	defer x.l.leave()
 	x.l.note(ctx, sql, args)
 	tag, err := x.t.Exec(ctx, sql, args...)
+	x.l.p.writer.wrote(tag)
 	return tag, x.l.c.judge(err)
 }
 
@@ -206,6 +212,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	defer x.l.leave()
 	x.l.residue.trace = max(x.l.residue.trace, sqltext.AnyTrace) // of triggers
 	n, err := x.t.CopyFrom(ctx, table, columns, &safeSource{p: x.l.p, src: src})
+	x.l.p.writer.copied(err)
 	return n, x.l.c.judge(err)
 }
 

@@ -1,11 +1,13 @@
 package pool
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +33,12 @@ type wire struct {
 	waiting atomic.Bool
 	writes  atomic.Int64              // that pgx has made
 	heard   atomic.Pointer[recording] // of what is written, while there is one
+
+	losses   *atomic.Int64         // of the pool; nil: nobody counts them
+	seen     atomic.Int64          // how many there were when something was last read
+	stuck    atomic.Uint32         // something could not be written
+	broke    atomic.Pointer[error] // why nothing can be read any more
+	executed atomic.Bool           // since the lease's last call began, something was sent that the server executes
 
 	tx    beginState
 	query []byte // pgx's own Query that begins the transaction, while it is held back
@@ -166,7 +174,12 @@ func (w *wire) Write(b []byte) (int, error) {
 		}
 	}
 	if len(w.armed) == 0 && w.each == nil && w.behind == nil {
-		return w.w.Write(b)
+		n, err := w.send(b)
+		if n > 0 && !w.executed.Load() {
+			_, executes, simple := contents(b)
+			w.executed.Store(executes || simple)
+		}
+		return n, err
 	}
 	n, part := 0, w.each != nil
 	for _, p := range w.armed {
@@ -199,7 +212,10 @@ func (w *wire) Write(b []byte) (int, error) {
 		w.sent, w.behind = append(w.sent, *w.behind), nil
 	}
 	w.waiting.Store(len(w.sent) > 0)
-	written, err := w.w.Write(all)
+	written, err := w.send(all)
+	if written > front && (executes || simple) {
+		w.executed.Store(true)
+	}
 	return min(max(0, written-front), len(b)), err
 }
 
@@ -207,8 +223,40 @@ func (w *wire) Write(b []byte) (int, error) {
 func (w *wire) write(b []byte, n int) (int, error) {
 	w.take(n)
 	w.waiting.Store(len(w.sent) > 0)
-	return w.w.Write(b)
+	return w.send(b)
 }
+
+// send writes b, unless something could not be written before: pgx keeps that, and would
+// send it once more with its goodbye, long after its caller was told that it is lost. Then
+// only the goodbye is sent or, behind a part of something, the end of our half.
+func (w *wire) send(b []byte) (int, error) {
+	switch bye := bytes.HasSuffix(b, terminate); w.stuck.Load() {
+	case stuckBefore:
+		if bye {
+			return w.w.Write(terminate)
+		}
+		return 0, net.ErrClosed
+	case stuckInside:
+		if half, ok := w.w.(interface{ CloseWrite() error }); bye && ok {
+			_ = half.CloseWrite()
+		}
+		return 0, net.ErrClosed
+	}
+	n, err := w.w.Write(b)
+	switch {
+	case err != nil && n == 0:
+		w.stuck.Store(stuckBefore)
+	case err != nil:
+		w.stuck.Store(stuckInside)
+	}
+	return n, err
+}
+
+// Where a write failed.
+const (
+	stuckBefore uint32 = iota + 1 // nothing of it was written
+	stuckInside
+)
 
 // take notes that the first n armed prefixes are sent.
 func (w *wire) take(n int) {
@@ -250,6 +298,12 @@ func (w *wire) Read(b []byte) (int, error) {
 			return 0, w.refused
 		}
 		n, err := w.r.Read(b)
+		if n > 0 && w.losses != nil {
+			w.seen.Store(w.losses.Load())
+		}
+		if err != nil {
+			w.broke.CompareAndSwap(nil, &err)
+		}
 		if len(w.sent) == 0 && len(w.head) == 0 && w.tx != beginFailing {
 			return n, err
 		}

@@ -1,0 +1,40 @@
+package pool
+
+import (
+	"context"
+	"errors"
+)
+
+// again says whether a statement outside a transaction that ended with err runs once more. It
+// does if it certainly has not run: it was not sent, or refused by a standby, or by a session
+// that could not be reset. A read that may ride does so too, once, when its connection was lost.
+func (p *Pool) again(ctx context.Context, l *Lease, err error) bool {
+	switch {
+	case err == nil:
+		return false
+	case didNotRun(err):
+		return true
+	}
+	again := !p.cfg.NoRerun && !l.repeats && isLost(err) && ctx.Err() == nil && p.mayRepeat(ctx, l)
+	if again {
+		p.lanes.reruns.Add(1)
+	}
+	return again
+}
+
+// didNotRun reports whether err is of a statement that can be run once more, elsewhere.
+func didNotRun(err error) bool {
+	var r *resetError
+	var n *notRunError
+	return errors.As(err, &r) || errors.As(err, &n)
+}
+
+// mayRepeat reports whether l's statement could ride, were it short. What was repeated is
+// alone, by its ctx.
+func (p *Pool) mayRepeat(ctx context.Context, l *Lease) bool {
+	if !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
+		return false
+	}
+	sql, _, ok := rewritten(ctx, l.sql, l.args)
+	return ok && len(sql) <= catalogText && p.lanes.catalog.isHarmless(p.lanes.catalog.find(sql, l.with.key()))
+}

@@ -1,0 +1,157 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A pool's connections lead to one server, and what one of them finds out holds for all.
+//
+// A *fence* is certain: the server is a standby now, and this pool writes. Whatever was dialed
+// before is not used again: idle ones are closed at once, the others when they come back.
+//
+// A *loss* is a suspicion: a connection ended and it was not us. A terminated backend says
+// nothing of the others, so they are only looked at before anybody gets them: a round trip
+// each, once. Without it a write would be sent into a socket with nobody behind it, and its
+// outcome be unknown for nothing.
+
+// fence gives up every connection that was dialed before now, because c has found a standby.
+func (p *Pool) fence(c *conn) {
+	idle, first := p.adm.fence(c)
+	if first {
+		p.log.Warn("lmipool: the server is a standby now; its connections are given up", "server", c.pg.PgConn().Conn().RemoteAddr())
+	}
+	for _, c := range idle {
+		c.retire()
+	}
+}
+
+// fence marks all connections, unless c is marked, and takes those that are idle.
+func (a *admission) fence(c *conn) (idle []*conn, first bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.fenced.Load() {
+		return nil, false
+	}
+	a.fences++ // dials under way are behind it, too
+	a.counts.failovers++
+	a.hasty.Store(true)
+	for o := range a.conns {
+		o.fenced.Store(true)
+	}
+	idle, a.idle = a.idle, nil
+	a.limit = max(1, len(a.conns)-len(idle)) // the growth rule decides anew
+	return idle, true
+}
+
+// fenceCount is how often all connections were given up.
+func (a *admission) fenceCount() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.fences
+}
+
+// lost notes that a connection was lost.
+func (a *admission) lost() {
+	a.losses.Add(1)
+	a.hasty.Store(true)
+}
+
+// suspected reports whether c was last heard from before the last loss.
+func (c *conn) suspected() bool { return c.wire.seen.Load() != c.p.adm.losses.Load() }
+
+// verify reports whether c's server answers, and is what it is to be. It says nothing more
+// of one that is a standby than that c is no good.
+func (c *conn) verify(ctx context.Context) bool {
+	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
+	defer cancel()
+	defer c.cancel.waits()()
+	var standby bool
+	var err error
+	if c.p.writer.wanted.Load() { // as dear as a ping, and a standby answers those
+		standby, err = inRecovery(bound, c.pg.PgConn())
+	} else {
+		err = c.pg.Ping(bound)
+	}
+	switch {
+	case err != nil && ctx.Err() == nil:
+		c.p.adm.lost()
+		if bound.Err() != nil { // so would each of the others take as long
+			for _, o := range c.p.adm.takeIdle(func(o *conn, _, _ int) bool { return o.suspected() }) {
+				o.retire()
+			}
+		}
+	case standby:
+		c.p.fence(c)
+	}
+	return err == nil && !standby
+}
+
+// suffers takes from err what it says of c and of the server behind it. Its owner calls it,
+// for each error.
+func (c *conn) suffers(err error) error {
+	pc := c.pg.PgConn()
+	if broke := c.wire.broke.Load(); broke != nil && isLost(*broke) && errors.Is(err, pgconn.ErrConnClosed) {
+		err = fmt.Errorf("%w: %w", err, *broke) // in the simple protocol pgx says no more than that
+	}
+	switch {
+	case pc.IsClosed() && (isLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
+		if isLost(err) && !c.lost {
+			c.lost = true
+			c.p.adm.lost()
+		}
+		if !c.wire.executed.Load() && pc.TxStatus() == 'I' {
+			return &notRunError{err: err, what: "the connection was lost before the statement was sent"}
+		}
+	case c.p.writer.wanted.Load() && readOnly(err):
+		c.doubtful = true
+		if c.resolve(); c.doubtful && c.fenced.Load() && pc.TxStatus() == 'I' {
+			return &notRunError{err: err, what: errStandby.Error()}
+		}
+	}
+	return err
+}
+
+// readOnly reports whether the server says that it does not write.
+func readOnly(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "25006"
+}
+
+// resolve finds out whether a server that refuses to write has become a standby, or whether it
+// was asked for that: as soon as there is nothing else under way.
+func (c *conn) resolve() {
+	pc := c.pg.PgConn()
+	if !c.doubtful || pc.IsClosed() || pc.IsBusy() || pc.TxStatus() != 'I' || c.cancel.req.Load() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	if c.verify(ctx) {
+		c.doubtful = false
+	}
+}
+
+// resolved is keep for a connection of which only that is not known.
+func (c *conn) resolved() {
+	c.resolve()
+	if c.doubtful {
+		c.retire()
+		return
+	}
+	c.giveBack()
+}
+
+// notRunError is the error of a statement that the server has not run: it was refused, or
+// never sent, because of where it was to run.
+type notRunError struct {
+	what string
+	err  error
+}
+
+func (e *notRunError) Error() string     { return fmt.Sprintf("lmipool: %s: %v", e.what, e.err) }
+func (e *notRunError) Unwrap() error     { return &rolledBackError{e.err} }
+func (e *notRunError) SafeToRetry() bool { return true }

@@ -1,0 +1,125 @@
+package pool
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// lack is why dials get no connection, if that is nobody's error yet: the server is full,
+// or away. The zero value: nothing is lacking.
+//
+// Who waits then goes on waiting, until its own deadline: a connection may come free, and
+// the next dial may go well. Without a deadline it waits for patience and no longer.
+type lack struct {
+	err   error // has ErrServerFull or ErrServerAway, and the last dial's
+	full  bool
+	since time.Time
+}
+
+// How long no dial is tried after one that failed.
+const (
+	leastRest   = 50 * time.Millisecond
+	leastIfFull = 200 * time.Millisecond
+	mostRest    = 128 * leastRest // 6.4 s
+
+	// mostIfBare is the longest rest of a pool that was refused and has no connection:
+	// its callers wait for the next try. Those that have some leave it what comes free.
+	mostIfBare = 800 * time.Millisecond
+
+	// mostIfAway is that of one whose server is away: a dial that is refused costs little,
+	// and everybody waits for the first that is not.
+	mostIfAway = 400 * time.Millisecond
+)
+
+// awayPatience is how much longer than for a full server one waits without a deadline for
+// one that is away: in Aurora a new writer has its name within half a minute.
+const awayPatience = 3
+
+// lackOfLocked is what a dial that failed with err comes to.
+func (a *admission) lackOfLocked(err error) lack {
+	switch away, always := isAway(err); {
+	case isFull(err):
+		return lack{err: fullError(err, a.max), full: true}
+	case away && (always || a.counts.newConns > 0): // otherwise it may never have been there
+		return lack{err: fmt.Errorf("%w: %w", ErrServerAway, err)}
+	}
+	return lack{}
+}
+
+// isKnown reports whether a dial's failure with err says nothing new.
+func (a *admission) isKnown(err error) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.lackOfLocked(err)
+	return l.err != nil && a.lack.err != nil && a.lack.full == l.full
+}
+
+// restLocked is how long to rest after the last failed dial: it doubles with each, and half
+// of it is at random, so that the environments of a fleet do not all come back at once.
+func (a *admission) restLocked() time.Duration {
+	least, most := leastRest, mostRest
+	bare := a.bareLocked()
+	switch {
+	case a.lack.full && bare:
+		least, most = leastIfFull, mostIfBare
+	case a.lack.full:
+		least = leastIfFull
+	case a.lack.err != nil && bare:
+		most = mostIfAway
+	}
+	rest := min(least<<min(a.failures-1, 7), most)
+	return rest/2 + rand.N(rest/2)
+}
+
+// parkLocked has those who wait wait on.
+func (a *admission) parkLocked(now time.Time) {
+	patience := a.patience
+	if a.lack.full {
+		a.counts.refusedDials++
+	} else {
+		patience *= awayPatience
+	}
+	a.limit = max(1, len(a.conns)+a.dialing) // the growth rule decides anew
+	if !a.bareLocked() || a.dialing > 0 {
+		return
+	}
+	for w := a.queue.head; w != nil; {
+		next := w.next
+		if !w.bounded && now.Sub(w.arrived) >= patience {
+			a.queue.remove(w)
+			w.ready <- grant{err: a.lack.err}
+		}
+		w = next
+	}
+}
+
+// bareLocked reports whether there is no connection that anybody could get.
+func (a *admission) bareLocked() bool {
+	for c := range a.conns {
+		if !c.fenced.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// hurryLocked is called when a connection is gone. With the last one goes what a longer
+// rest was for.
+func (a *admission) hurryLocked(now time.Time) {
+	if a.lack.err == nil || a.lack.full || !a.bareLocked() {
+		return
+	}
+	if soon := now.Add(mostIfAway/2 + rand.N(mostIfAway/2)); a.notBefore.After(soon) {
+		a.notBefore = soon
+	}
+}
+
+// outOfTimeLocked is why a waiter left whose ctx has ended: also that there is no connection at
+// all, if that is the server's doing.
+func (a *admission) outOfTimeLocked(err error) error {
+	if a.lack.err == nil || !a.bareLocked() {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, a.lack.err)
+}
