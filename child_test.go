@@ -27,6 +27,7 @@ var children = map[string]func(*lmipool.Pool){
 	"url":       func(db *lmipool.Pool) { startURL(db) },
 	"http":      func(db *lmipool.Pool) { lambda.Start(lmipool.HTTPHandler(db, mux(db))) },
 	"terminate": func(db *lmipool.Pool) { startForSIGTERM(db) },
+	"failover":  func(*lmipool.Pool) { startFailover() },
 }
 
 func runChild() {
