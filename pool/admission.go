@@ -375,6 +375,7 @@ func (a *admission) returnedLocked(c *conn, now time.Time) {
 	a.leased--
 	a.hold.add(now.Sub(c.since))
 	a.leastHold.add(now.Sub(c.since))
+	c.since = now
 	a.stalled = 0
 }
 

@@ -75,7 +75,10 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		c.retire()
 		return false, nil
 	}
-	heard := c.peek.look()
+	heard := nothing
+	if c.idleFor >= peekAfter {
+		heard = c.peek.look()
+	}
 	if heard == nothingMore {
 		c.p.adm.lost()
 		c.retire()
@@ -116,7 +119,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	return ok, err
 }
 
-func (c *conn) expired() bool { return c.expiredAt(c.p.adm.now()) }
+func (c *conn) expired() bool { return c.expiredAt(time.Now()) }
 
 func (c *conn) expiredAt(now time.Time) bool {
 	return c.fenced.Load() || !c.expires.IsZero() && now.After(c.expires)

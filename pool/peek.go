@@ -3,7 +3,11 @@ package pool
 import (
 	"net"
 	"syscall"
+	"time"
 )
+
+// peekAfter is for how long a connection was idle whose socket is looked at.
+const peekAfter = time.Millisecond
 
 // heard is what waits to be read from a socket of which nobody expects anything.
 type heard uint8
@@ -16,7 +20,8 @@ const (
 
 // peeker looks at a connection's socket, without a round trip. A server that restarts closes
 // its ends, and the first to hear of it would otherwise be who sends the next statement, to
-// nobody: whether that was done he could not know. It is a system call of half a microsecond.
+// nobody: whether that was done he could not know. It is a system call of half a microsecond,
+// so it is left out where somebody else has just had an answer.
 type peeker struct {
 	raw  syscall.RawConn
 	peek func(fd uintptr) // allocated once

@@ -131,9 +131,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
 		}()
 	}
-	err = p.connFor(ctx, l)
-	l.args = nil // secrets: no lease shows them
-	if err != nil {
+	if err = p.connFor(ctx, l); err != nil {
 		if l.ride != nil { // it had got further
 			return nil, err
 		}
