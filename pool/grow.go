@@ -1,0 +1,99 @@
+package pool
+
+import "time"
+
+// planLocked says how many dials to start now, and counts them as begun.
+func (a *admission) planLocked(now time.Time) (dials int) {
+	most := maxDials
+	if a.lack.full {
+		most = 1
+	}
+	for !a.closed && a.dialing < most && len(a.conns)+a.dialing < a.max && a.dialLocked(now) {
+		a.limit = max(a.limit, len(a.conns)+a.dialing+1)
+		a.dialing++
+		a.grewAt, a.debt = now, debt{}
+		dials++
+	}
+	a.recheckLocked()
+	a.watchLocked()
+	return dials
+}
+
+// dialLocked says whether one more dial is wanted.
+func (a *admission) dialLocked(now time.Time) bool {
+	conns, resting := len(a.conns)+a.dialing, now.Before(a.notBefore)
+	switch {
+	case conns < a.floor && !resting:
+		return true
+	case a.queue.turns() <= a.dialing:
+		return false
+	case (len(a.conns) > 0 || a.lack.err != nil) && resting: // there is something to wait for meanwhile
+		return false
+	}
+	return conns < a.limit || a.demandLocked(now).grow()
+}
+
+func (a *admission) demandLocked(now time.Time) demand {
+	a.debt.add(0, now)
+	d := demand{
+		waiting:   a.queue.turns() - a.dialing,
+		conns:     len(a.conns) + a.dialing,
+		dialing:   a.dialing,
+		leastHold: a.leastHold.d,
+		dial:      a.dial.d,
+		stalled:   a.stalled,
+		debt:      a.debt.d,
+	}
+	if !a.busySince.IsZero() {
+		d.busy, d.sinceDial = now.Sub(a.busySince), now.Sub(a.grewAt)
+	}
+	return d
+}
+
+// recheckLocked sees to it that the question is asked again when nothing comes
+// free: no other event would ask it.
+func (a *admission) recheckLocked() {
+	wanted := a.queue.turns() > a.dialing || len(a.conns)+a.dialing < a.floor
+	if a.closed || a.rechecking || !wanted || len(a.conns)+a.dialing >= a.max {
+		return
+	}
+	a.rechecking = true
+	if a.recheck == nil {
+		a.recheck = time.AfterFunc(stallTick, a.checkAgain)
+	} else {
+		a.recheck.Reset(stallTick)
+	}
+}
+
+func (a *admission) checkAgain() {
+	a.mu.Lock()
+	a.rechecking = false
+	switch {
+	case a.queue.len == 0:
+		a.stalled = 0
+	case a.washing == 0: // what is being reset comes free in a round trip
+		if a.stalled > 0 { // at two looks in a row
+			a.debt.add(stallTick, a.now())
+		}
+		a.stalled += stallTick
+	}
+	dials := a.planLocked(a.now())
+	a.mu.Unlock()
+	a.start(dials)
+}
+
+// setFloor has n connections opened, and reopened, without waiting for demand.
+// It is how Warm, MinConns and MinIdleConns are served.
+func (a *admission) setFloor(n int) {
+	a.mu.Lock()
+	a.floor = n
+	dials := a.planLocked(a.now())
+	a.mu.Unlock()
+	a.start(dials)
+}
+
+func (a *admission) start(dials int) {
+	for range dials {
+		a.startDial()
+	}
+}
