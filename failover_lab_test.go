@@ -213,6 +213,7 @@ func (l *failoverLab) round(t *testing.T, prompt, must bool) *failoverRound {
 	if prompt {
 		r.follows = "at once"
 	}
+	require.NoError(t, l.c.CatchUp(l.ctx))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 64 {

@@ -59,7 +59,7 @@ func TestWhatIsSaidOfAServerThatIsAway(t *testing.T) {
 		away, always := isAway(c.err)
 		assert.Equal(t, c.away, away, "%v", c.err)
 		assert.Equal(t, c.always, always, "%v", c.err)
-		if _, joined := c.err.(interface{ Unwrap() []error }); !joined { //nolint:errorlint // the value itself
+		if _, joined := c.err.(interface{ Unwrap() []error }); !joined {
 			assert.Equal(t, c.lost, isLost(c.err), "%v", c.err)
 		}
 	}

@@ -234,6 +234,7 @@ func TestWhoWaitsForAServerThatRestartsWaits(t *testing.T) {
 	_, err := b.p.Exec(ctx, "select 1")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, pool.ErrServerAway)
+	assert.True(t, pool.Retryable(err))
 	t.Log(err)
 	require.NoError(t, b.proxy.Refuse(false))
 	for range 16 {
@@ -404,7 +405,7 @@ func TestATransactionThatWasLostRunsAgainIfItMay(t *testing.T) {
 	calls, err := run(0)
 	require.Error(t, err)
 	assert.Equal(t, 1, calls)
-	assert.False(t, pool.OutcomeUnknown(err))
+	assert.True(t, pool.Retryable(err), "%v", err)
 	calls, err = run(2)
 	require.NoError(t, err)
 	assert.Equal(t, 2, calls)

@@ -27,15 +27,15 @@ func TestWhatWasDialedBeforeAFenceIsBehindIt(t *testing.T) {
 	_, first = d.fence(idle)
 	assert.False(t, first, "it is known")
 	assert.EqualValues(t, 1, d.stat().counts.failovers)
-	assert.True(t, held.expired())
+	assert.True(t, held.fenced.Load())
 	d.dialed(under)
-	assert.True(t, under.expired())
+	assert.True(t, under.fenced.Load())
 	after := &conn{fences: d.fenceCount()}
 	d.mu.Lock()
 	d.dialing++
 	d.mu.Unlock()
 	d.dialed(after)
-	assert.False(t, after.expired())
+	assert.False(t, after.fenced.Load())
 }
 
 // Connections that nobody can get are none.

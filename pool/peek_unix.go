@@ -8,7 +8,7 @@ func peek(fd uintptr) heard {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	switch {
-	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR: //nolint:errorlint // the system's own
+	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
 		return nothing
 	case err != nil || n == 0:
 		return nothingMore

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -78,15 +79,13 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.join(ctx, c.Standby, w); err != nil {
 		return err
 	}
-	return c.streams(ctx)
+	return c.CatchUp(ctx)
 }
 
 // run starts s as it is, or as a standby of the server that primary names.
 func (c *Cluster) run(ctx context.Context, s *Server, primary string) (err error) {
-	settings := map[string]string{"primary_conninfo": primary}
-	for name, value := range c.o.Settings {
-		settings[name] = value
-	}
+	settings := map[string]string{"primary_conninfo": primary, "wal_retrieve_retry_interval": "100ms"}
+	maps.Copy(settings, c.o.Settings)
 	s.proc, err = child.Start(child.Command(filepath.Join(c.bin, "postgres"), s.dir, c.log[s], deathSignal, s.arguments(settings)...))
 	if err != nil {
 		return err
@@ -108,8 +107,8 @@ func (c *Cluster) join(ctx context.Context, s, w *Server) error {
 	return c.run(ctx, s, fmt.Sprintf("host=%s port=%s user=postgres", w.host, w.port))
 }
 
-// streams waits until the standby has all that the writer has.
-func (c *Cluster) streams(ctx context.Context) error {
+// CatchUp waits until the standby has all that the writer has.
+func (c *Cluster) CatchUp(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, c.Writer.ConnString())
 	if err != nil {
 		return err
@@ -149,7 +148,7 @@ func (c *Cluster) Rejoin(ctx context.Context, stream bool) error {
 	if err := c.join(ctx, c.Standby, c.Writer); err != nil || !stream {
 		return err
 	}
-	return c.streams(ctx)
+	return c.CatchUp(ctx)
 }
 
 // Stop is [Server.Stop] of both.
