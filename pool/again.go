@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // again says whether a statement outside a transaction that ended with err runs once more. It
@@ -18,9 +19,15 @@ func (p *Pool) again(ctx context.Context, l *Lease, err error) bool {
 	again := !p.cfg.NoRerun && !l.repeats && isLost(err) && ctx.Err() == nil && p.mayRepeat(ctx, l)
 	if again {
 		p.lanes.reruns.Add(1)
+		sleep(ctx, afterLoss)
 	}
 	return again
 }
+
+// afterLoss is how long a read waits that is to run once more because its connection was
+// lost. A server that stops ends all its sessions within moments, so another that still
+// answers would be no better; and the read may run twice, not three times.
+const afterLoss = 50 * time.Millisecond
 
 // didNotRun reports whether err is of a statement that can be run once more, elsewhere.
 func didNotRun(err error) bool {

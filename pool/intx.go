@@ -162,7 +162,11 @@ func failedOver(t pgx.Tx, err error) bool {
 func pause(ctx context.Context, try int) bool {
 	d := 5 * time.Millisecond << min(try, 8)
 	d = min(d, time.Second)
-	d = d/2 + rand.N(d/2)
+	return sleep(ctx, d/2+rand.N(d/2))
+}
+
+// sleep waits for d, unless ctx would end meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
 		return false
 	}

@@ -169,6 +169,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 			r.traceEnd(r.result.err)
 			return true, fmt.Errorf("lmipool: the connection was lost: %w", r.result.err)
 		}
+		sleep(ctx, afterLoss)
 	}
 	n.reruns.Add(1)
 	r.traceEnd(r.result.err)
