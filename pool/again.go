@@ -29,6 +29,17 @@ func (p *Pool) again(ctx context.Context, l *Lease, err error) bool {
 // answers would be no better; and the read may run twice, not three times.
 const afterLoss = 50 * time.Millisecond
 
+// patient waits before a call that was begun at began, and lost its connection for the try+1st
+// time, tries another, and says whether it is to: who takes a new connection and ends it at its
+// first word, as a pooler does whose server is gone, would otherwise be dialed a thousand times a
+// second. It is waited for as long as for a server that is away.
+func (p *Pool) patient(ctx context.Context, began time.Time, try int) bool {
+	if _, bounded := ctx.Deadline(); !bounded && time.Since(began) >= awayPatience*p.cfg.ConnectTimeout {
+		return false
+	}
+	return ctx.Err() == nil && pause(ctx, try)
+}
+
 // didNotRun reports whether err is of a statement that can be run once more, elsewhere.
 func didNotRun(err error) bool {
 	var r *resetError

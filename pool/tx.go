@@ -198,6 +198,11 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return errBatch{err: err}
 	}
 	defer x.l.leave()
+	if x.l.c.mode == pgx.QueryExecModeExec {
+		if err := x.l.pastWire(ctx); err != nil {
+			return errBatch{err: err}
+		}
+	}
 	x.l.noteBatch(ctx, b)
 	w := &batch{l: x.l}
 	w.BatchResults = x.t.SendBatch(ctx, w.watch(b))
