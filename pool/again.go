@@ -3,7 +3,12 @@ package pool
 import (
 	"context"
 	"errors"
+	"maps"
+	"reflect"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // again says whether a statement outside a transaction that ended with err runs once more. It
@@ -45,6 +50,29 @@ func didNotRun(err error) bool {
 	var r *resetError
 	var n *notRunError
 	return errors.As(err, &r) || errors.As(err, &n)
+}
+
+// mayChange reports whether an argument is a buffer, which its caller may use for something else as
+// soon as a Query or SendBatch has returned: what is read later must not be sent again with it.
+func mayChange(args []any) bool {
+	for _, arg := range args {
+		switch v := arg.(type) {
+		case pgx.NamedArgs:
+			if mayChange(slices.Collect(maps.Values(v))) {
+				return true
+			}
+		case pgx.StrictNamedArgs:
+			if mayChange(slices.Collect(maps.Values(v))) {
+				return true
+			}
+		case nil, string, bool, int, int32, int64, float64, time.Time:
+		default:
+			if t := reflect.TypeOf(v); t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mayRepeat reports whether l's statement could ride, were it short. What was repeated is

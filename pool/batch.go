@@ -31,7 +31,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	l.noteBatch(ctx, b)
 	w := &batch{l: l, own: own}
 	send := w.watch(b)
-	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil }) {
+	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil || mayChange(q.Arguments) }) {
 		again := copied(b) // pgx writes down in a batch what the connection knows of it
 		w.resend = func() pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
 	}

@@ -141,6 +141,14 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	return err
 }
 
+// byHand reports whether the transaction has ended by a COMMIT or ROLLBACK in SQL, of which pgx
+// knows nothing.
+func (x *tx) byHand() bool {
+	x.l.mu.Lock()
+	defer x.l.mu.Unlock()
+	return x.own && x.l.state == leaseActive && !x.l.inTx
+}
+
 // abandon rolls back for a caller whose ctx has ended. With a connection of its own
 // that happens in the background, before anybody else gets it: he has no time, and pgx,
 // which would take his ctx for the rollback, would have to close it. A savepoint, or a
