@@ -53,7 +53,7 @@ func isAway(err error) (away, always bool) {
 		}
 	}
 	switch err { //nolint:errorlint // as above
-	case io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded:
+	case io.EOF, io.ErrUnexpectedEOF, pgconn.ErrConnClosed, context.DeadlineExceeded:
 		return true, false
 	case errStandby, pgconn.ErrStandbyConnection, pgconn.ErrReadOnlyConnection:
 		return true, true

@@ -2,8 +2,10 @@ package pool_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,4 +131,47 @@ func TestAPoolComesBackAlsoWhereADialTakesItsTime(t *testing.T) {
 	slow.Store(true)
 	see.exec("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
 	require.NoError(t, p.Ping(bounded(t)))
+}
+
+// dying is a connection that is lost at its second word: the first logs in.
+type dying struct {
+	net.Conn
+	words int
+	err   error
+}
+
+func (c *dying) Write(b []byte) (int, error) { c.words++; return c.Conn.Write(b) }
+
+func (c *dying) Read(b []byte) (int, error) {
+	if c.words > 1 {
+		return 0, c.err
+	}
+	return c.Conn.Read(b)
+}
+
+// A server that stops ends also the sessions that it has just begun.
+func TestADialThatIsLostAfterItsLoginIsNobodysError(t *testing.T) {
+	t.Parallel()
+	for what, lost := range map[string]error{"FIN": io.EOF, "RST": &net.OpError{Op: "read", Err: syscall.ECONNRESET}} {
+		var die atomic.Bool
+		dsn := pgtest.Database(t)
+		see := newInspector(t, dsn)
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger(), BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
+			dial := c.DialFunc
+			c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := dial(ctx, network, addr)
+				if err == nil && die.CompareAndSwap(true, false) {
+					return &dying{Conn: nc, err: lost}, nil
+				}
+				return nc, err
+			}
+			return nil
+		}})
+		require.NoError(t, p.Ping(bounded(t)))
+		see.exec("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+		time.Sleep(5 * time.Millisecond) // until it can be seen on our side
+		die.Store(true)
+		require.NoError(t, p.Ping(bounded(t)), what)
+		assert.EqualValues(t, 1, p.Stat().FailedDialCount(), what)
+	}
 }
