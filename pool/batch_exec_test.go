@@ -117,3 +117,23 @@ func TestACallBesideOpenRowsDoesNotHideThatTheyWereSent(t *testing.T) {
 	require.Error(t, err)
 	assert.True(t, pool.OutcomeUnknown(err), "%v", err)
 }
+
+// What With runs in a transaction of its own is rolled back if it is lost before COMMIT.
+func TestWhatWithRunsApartIsNotUnknownBeforeItsCommit(t *testing.T) {
+	t.Parallel()
+	b := newAwayLab(t, &pool.Config{MaxConns: 1})
+	b.see.exec("create table kept as select 1")
+	calls := 0
+	err := b.lost(t, func(ctx context.Context) error {
+		calls++
+		table := "t"
+		if calls > 1 {
+			table += ", kept"
+		}
+		_, err := b.p.With(map[string]string{"app.tenant": "a"}).Exec(ctx, "truncate "+table)
+		return err
+	})
+	require.Error(t, err)
+	assert.Equal(t, 1, b.see.count("select count(*) from kept"))
+	assert.True(t, pool.Retryable(err), "%v", err)
+}
