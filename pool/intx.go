@@ -129,7 +129,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), fn f
 	}
 	committing = true
 	err = tx.Commit(ctx)
-	return transient(err) && !OutcomeUnknown(err), err
+	return (transient(err) || didNotRun(err) && isLost(err)) && !OutcomeUnknown(err), err
 }
 
 // rollBack ends t, and reports whether it had ended before. ctx may have ended: whatever

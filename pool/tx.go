@@ -134,7 +134,14 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	}
 	defer x.l.leave()
 	err = x.l.patiently(ctx, end)
-	if c := x.l.c; x.own {
+	c := x.l.c
+	if err != nil {
+		sent := c.wire.executed.Load()
+		if err = c.suffers(err); c.pg.PgConn().IsClosed() && !sent && !didNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
+			err = &notRunError{err: err, what: "the connection was lost before " + sql + " was sent"}
+		}
+	}
+	if x.own {
 		c.resolve() // of a write in it that was refused
 		x.l.lost = c.lost || c.doubtful && c.fenced.Load()
 	}
