@@ -3,7 +3,12 @@ package pool
 import (
 	"context"
 	"errors"
+	"maps"
+	"reflect"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // again says whether a statement outside a transaction that ended with err runs once more. It
@@ -29,11 +34,45 @@ func (p *Pool) again(ctx context.Context, l *Lease, err error) bool {
 // answers would be no better; and the read may run twice, not three times.
 const afterLoss = 50 * time.Millisecond
 
+// patient waits before a call that was begun at began, and lost its connection for the try+1st
+// time, tries another, and says whether it is to: who takes a new connection and ends it at its
+// first word, as a pooler does whose server is gone, would otherwise be dialed a thousand times a
+// second. It is waited for as long as for a server that is away.
+func (p *Pool) patient(ctx context.Context, began time.Time, try int) bool {
+	if _, bounded := ctx.Deadline(); !bounded && time.Since(began) >= awayPatience*p.cfg.ConnectTimeout {
+		return false
+	}
+	return ctx.Err() == nil && pause(ctx, try)
+}
+
 // didNotRun reports whether err is of a statement that can be run once more, elsewhere.
 func didNotRun(err error) bool {
 	var r *resetError
 	var n *notRunError
 	return errors.As(err, &r) || errors.As(err, &n)
+}
+
+// mayChange reports whether an argument is a buffer, which its caller may use for something else as
+// soon as a Query or SendBatch has returned: what is read later must not be sent again with it.
+func mayChange(args []any) bool {
+	for _, arg := range args {
+		switch v := arg.(type) {
+		case pgx.NamedArgs:
+			if mayChange(slices.Collect(maps.Values(v))) {
+				return true
+			}
+		case pgx.StrictNamedArgs:
+			if mayChange(slices.Collect(maps.Values(v))) {
+				return true
+			}
+		case nil, string, bool, int, int32, int64, float64, time.Time:
+		default:
+			if t := reflect.TypeOf(v); t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mayRepeat reports whether l's statement could ride, were it short. What was repeated is

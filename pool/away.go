@@ -53,7 +53,7 @@ func isAway(err error) (away, always bool) {
 		}
 	}
 	switch err { //nolint:errorlint // as above
-	case io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded:
+	case io.EOF, io.ErrUnexpectedEOF, pgconn.ErrConnClosed, context.DeadlineExceeded:
 		return true, false
 	case errStandby, pgconn.ErrStandbyConnection, pgconn.ErrReadOnlyConnection:
 		return true, true
@@ -90,13 +90,14 @@ func (e *hookError) Unwrap() error { return e.error }
 
 // hastyConnect bounds the TCP part of a dial when the server was lost or does not answer: a
 // machine that is gone says nothing, and meanwhile its name may have come to stand for another.
-// A living one answers within a round trip.
+// A living one answers within a round trip, unless the way to it is a longer one, through a
+// tunnel say: so each fourth dial in a row has all its time.
 const hastyConnect = time.Second
 
 // hasty bounds dial while there is a reason to.
 func (p *Pool) hasty(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if p.adm.hasty.Load() {
+		if p.adm.hasty.Load() && p.adm.failedDials()%4 != 3 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, hastyConnect)
 			defer cancel()

@@ -16,9 +16,9 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		return errBatch{err: err}
 	}
 	defer l.leave()
-	if l.c.mode == pgx.QueryExecModeExec { // then pgx writes a batch past its frontend, and past the wire
-		err := l.c.wire.flush()
-		if err == nil && l.with != nil {
+	if l.c.mode == pgx.QueryExecModeExec {
+		err := l.pastWire(ctx)
+		if l.with != nil {
 			err = errPastWire
 		}
 		if err != nil {
@@ -31,13 +31,29 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	l.noteBatch(ctx, b)
 	w := &batch{l: l, own: own}
 	send := w.watch(b)
-	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil }) {
+	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil || mayChange(q.Arguments) }) {
 		again := copied(b) // pgx writes down in a batch what the connection knows of it
 		w.resend = func() pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
 	}
 	w.BatchResults = c.SendBatch(ctx, send)
 	l.opened(w)
 	return w
+}
+
+// pastWire is for exec mode, in which pgx writes a batch past its frontend, and so past the wire:
+// what goes in front of it, a BEGIN that is held back say, has to go before.
+func (l *Lease) pastWire(ctx context.Context) error {
+	w := l.c.wire
+	if w.tx == beginHeld {
+		if err := l.c.pg.PgConn().Exec(ctx, "-- has BEGIN sent").Close(); err != nil {
+			return l.c.judge(err)
+		}
+	}
+	if err := w.flush(); err != nil {
+		return &unsentError{"the batch", err}
+	}
+	w.executed.Store(true) // it cannot see that
+	return nil
 }
 
 // watch returns a copy of q whose callbacks run only while the user closes the batch:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -161,6 +162,12 @@ func (c *pair) aReaderThatIsWrittenToStaysAReader(t *testing.T) {
 		}
 		assert.Equal(t, before, pid(t, p), more)
 		assert.Zero(t, p.Stat().FailoverCount())
+		_, err := p.Exec(bounded(t), "alter system reset work_mem") // which a standby does
+		require.NoError(t, err)
+		newInspector(t, c.Standby.ConnString()).exec("select pg_terminate_backend(" + strconv.Itoa(before) + ", 5000)")
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		require.NoError(t, p.Ping(ctx), "it is a standby's as before")
 	}
 }
 

@@ -98,6 +98,8 @@ func (c *conn) suffers(err error) error {
 		err = fmt.Errorf("%w: %w", err, *broke) // in the simple protocol pgx says no more than that
 	}
 	switch {
+	case errors.Is(err, errSimple): // nothing will change that, though pgx has it safe to retry
+		return errSimple
 	case pc.IsClosed() && (isLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
 		if isLost(err) && !c.lost {
 			c.lost = true

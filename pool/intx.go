@@ -129,18 +129,20 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), fn f
 	}
 	committing = true
 	err = tx.Commit(ctx)
-	return transient(err) && !OutcomeUnknown(err), err
+	return (transient(err) || didNotRun(err) && isLost(err)) && !OutcomeUnknown(err), err
 }
 
 // rollBack ends t, and reports whether it had ended before. ctx may have ended: whatever
 // pool t is of, its connection is to live.
 func rollBack(ctx context.Context, t pgx.Tx) (gone bool) {
-	if _, own := t.(*tx); !own && ctx.Err() != nil { // ours does so by itself
+	own, ok := t.(*tx)
+	gone = ok && own.byHand()
+	if !ok && ctx.Err() != nil { // ours does so by itself
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 		defer cancel()
 	}
-	return errors.Is(t.Rollback(ctx), pgx.ErrTxClosed)
+	return errors.Is(t.Rollback(ctx), pgx.ErrTxClosed) || gone
 }
 
 // transient reports whether err is the server's word that the transaction lost a

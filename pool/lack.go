@@ -81,9 +81,10 @@ func (a *admission) parkLocked(now time.Time) {
 		patience *= awayPatience
 	}
 	a.limit = max(1, len(a.conns)+a.dialing) // the growth rule decides anew
-	if !a.bareLocked() || a.dialing > 0 {
+	if !a.bareLocked() {
 		return
 	}
+	// Also beside another dial: of two that take turns one is always under way.
 	for w := a.queue.head; w != nil; {
 		next := w.next
 		if !w.bounded && now.Sub(w.arrived) >= patience {
@@ -92,6 +93,13 @@ func (a *admission) parkLocked(now time.Time) {
 		}
 		w = next
 	}
+}
+
+// failedDials is how many dials have failed in a row.
+func (a *admission) failedDials() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.failures
 }
 
 // bareLocked reports whether there is no connection that anybody could get.

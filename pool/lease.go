@@ -177,7 +177,9 @@ func (l *Lease) call(sql string) error {
 	l.calls++
 	if sql != "" {
 		l.sql = sql
-		l.c.wire.executed.Store(false)
+		if l.result == nil { // else it may be what was sent for that
+			l.c.wire.executed.Store(false)
+		}
 	}
 	return nil
 }

@@ -361,21 +361,30 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 	if p.cfg.Plain {
 		return p.px.BeginTx(ctx, opts)
 	}
-	l, err := p.acquire(ctx, "transaction", "", 2)
-	if err != nil {
-		return nil, err
-	}
-	l.with = with // not before: BEGIN does not run with them
-	t, err := l.begin(ctx, opts, true)
-	if err != nil {
-		l.Release()
-		// A BEGIN without an answer has begun nothing that would last.
-		if didNotRun(err) || isLost(err) && ctx.Err() == nil || with != nil && stalePlan(err) {
-			return p.beginTx(ctx, with, opts)
+	began := time.Now()
+	for try := 0; ; try++ {
+		l, err := p.acquire(ctx, "transaction", "", 2)
+		if err != nil {
+			return nil, err
 		}
-		return nil, err
+		l.with = with // not before: BEGIN does not run with them
+		t, err := l.begin(ctx, opts, true)
+		if err == nil {
+			return t, nil
+		}
+		l.Release()
+		if _, in := placeOf(ctx); in != nil && in.lease == l {
+			in.lease = nil // the next is
+		}
+		switch {
+		case isLost(err) && opts.BeginQuery == "": // it has begun nothing that would last
+			if !p.patient(ctx, began, try) {
+				return nil, &notRunError{err: err, what: "the connection was lost at BEGIN"}
+			}
+		case !didNotRun(err) && (with == nil || !stalePlan(err)):
+			return nil, err
+		}
 	}
-	return t, nil
 }
 
 // Ping gets a connection, dialing if need be, and checks that the server answers.
@@ -383,16 +392,21 @@ func (p *Pool) Ping(ctx context.Context) error {
 	if p.cfg.Plain {
 		return p.px.Ping(ctx)
 	}
-	l, err := p.acquire(ctx, "statement", "ping", -1)
-	if err != nil {
-		return err
-	}
-	defer l.Release()
-	if err = l.Ping(ctx); isLost(err) && ctx.Err() == nil {
+	began := time.Now()
+	for try := 0; ; try++ {
+		l, err := p.acquire(ctx, "statement", "ping", -1)
+		if err != nil {
+			return err
+		}
+		err = l.Ping(ctx)
 		l.Release()
-		return p.Ping(ctx)
+		if !isLost(err) {
+			return err
+		}
+		if !p.patient(ctx, began, try) {
+			return &notRunError{err: err, what: "the connection was lost at a ping"}
+		}
 	}
-	return err
 }
 
 // Warm opens connections before the first invocation needs them: MinConns or

@@ -338,7 +338,7 @@ func (c *conn) judge(err error) error {
 	if c.wire.refused != nil {
 		return c.wire.refused
 	}
-	if c.wire.declined {
+	if c.wire.declined && !isLost(err) { // else it was not the settings that were declined
 		c.wire.declined = false
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}

@@ -157,7 +157,7 @@ func (r *rows) Next() bool {
 	}
 	var err error
 	for !ok && r.again != nil {
-		if err = r.l.c.judge(r.r.Err()); !r.l.p.again(r.ctx, r.l, err) {
+		if err = r.l.c.judge(r.r.Err()); mayChange(r.args) || !r.l.p.again(r.ctx, r.l, err) {
 			break
 		}
 		if err := r.elsewhere(); err != nil {

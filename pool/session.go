@@ -2,6 +2,7 @@ package pool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
@@ -62,16 +63,17 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 		_, err = pl.GetResults()
 	}
 	if err != nil {
-		return nil, errors.Join(err, pl.Close())
+		_ = pl.Close() // has no more to say
+		return nil, err
 	}
 	v, err := pl.GetResults()
 	rr, ok := v.(*pgconn.ResultReader)
 	if !ok {
-		return nil, errors.Join(err, pl.Close())
+		return nil, cmp.Or(err, pl.Close())
 	}
 	r := rr.Read()
-	if err := errors.Join(r.Err, pl.Close()); err != nil {
-		return nil, err
+	if err := pl.Close(); cmp.Or(r.Err, err) != nil {
+		return nil, cmp.Or(r.Err, err)
 	}
 	row := r.Rows[0]
 	s := &session{

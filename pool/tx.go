@@ -134,11 +134,26 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	}
 	defer x.l.leave()
 	err = x.l.patiently(ctx, end)
-	if c := x.l.c; x.own {
+	c := x.l.c
+	if err != nil {
+		sent := c.wire.executed.Load()
+		if err = c.suffers(err); c.pg.PgConn().IsClosed() && !sent && !didNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
+			err = &notRunError{err: err, what: "the connection was lost before " + sql + " was sent"}
+		}
+	}
+	if x.own {
 		c.resolve() // of a write in it that was refused
 		x.l.lost = c.lost || c.doubtful && c.fenced.Load()
 	}
 	return err
+}
+
+// byHand reports whether the transaction has ended by a COMMIT or ROLLBACK in SQL, of which pgx
+// knows nothing.
+func (x *tx) byHand() bool {
+	x.l.mu.Lock()
+	defer x.l.mu.Unlock()
+	return x.own && x.l.state == leaseActive && !x.l.inTx
 }
 
 // abandon rolls back for a caller whose ctx has ended. With a connection of its own
@@ -198,6 +213,11 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return errBatch{err: err}
 	}
 	defer x.l.leave()
+	if x.l.c.mode == pgx.QueryExecModeExec {
+		if err := x.l.pastWire(ctx); err != nil {
+			return errBatch{err: err}
+		}
+	}
 	x.l.noteBatch(ctx, b)
 	w := &batch{l: x.l}
 	w.BatchResults = x.t.SendBatch(ctx, w.watch(b))

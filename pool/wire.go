@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -267,7 +268,7 @@ func (w *wire) Read(b []byte) (int, error) {
 		if n > 0 && w.losses != nil {
 			w.seen.Store(w.losses.Load())
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // after which it can be read on
 			w.broke.CompareAndSwap(nil, &err)
 		}
 		if len(w.sent) == 0 && len(w.head) == 0 && w.tx != beginFailing {

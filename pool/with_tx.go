@@ -67,6 +67,9 @@ func (e *txEnd) end(err error) error {
 	}
 	t := e.t
 	e.t = nil
+	if OutcomeUnknown(err) { // no COMMIT was sent
+		err = &rolledBackError{err}
+	}
 	if e.err = err; err == nil {
 		e.err = t.Commit(e.ctx)
 		return e.err

@@ -52,7 +52,10 @@ func (w *writer) wrote(tag pgconn.CommandTag) {
 	if w.never || w.wanted.Load() {
 		return
 	}
-	word, _, _ := strings.Cut(tag.String(), " ")
+	word, of, _ := strings.Cut(tag.String(), " ")
+	if of == "SYSTEM" { // ALTER SYSTEM, which writes a file of the server's own, a standby's as well
+		return
+	}
 	switch word {
 	case "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE":
 		w.wanted.Store(true)
