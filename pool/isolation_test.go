@@ -259,6 +259,31 @@ func TestIsolationCanBeTurnedOff(t *testing.T) {
 	assert.Zero(t, p.Stat().ResetCount())
 }
 
+// Under the name of a statement that AfterConnect has prepared the next user finds no other one, and not none.
+func TestWhatAfterConnectHasPreparedIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{"replaced": "prepare mine as select 666", "gone": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := bounded(t)
+			p := newPool(t, &pool.Config{MaxConns: 1, AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
+				_, err := c.Exec(ctx, "prepare mine as select 1")
+				return err
+			}})
+			l, err := p.Acquire(ctx)
+			require.NoError(t, err)
+			for _, s := range []string{"deallocate mine", sql} {
+				_, err := l.Exec(ctx, s)
+				require.NoError(t, err)
+			}
+			l.Release()
+			var n int
+			require.NoError(t, p.QueryRow(ctx, "execute mine").Scan(&n))
+			assert.Equal(t, 1, n)
+		})
+	}
+}
+
 // What AfterConnect does that no reset can do again costs the connection, not the next user.
 func TestAnAfterConnectThatListensIsNotReset(t *testing.T) {
 	t.Parallel()

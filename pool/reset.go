@@ -142,6 +142,12 @@ func (c *conn) handOn(now time.Time) {
 		}
 		return
 	}
+	if l.trace == sqltext.PreparedTrace {
+		l.trace = sqltext.AnyTrace
+		if len(c.session.prepared) > 0 { // under the name of one there may be another now, or none
+			l.trace = sqltext.LastingTrace
+		}
+	}
 	trace := l.trace
 	if l.named && trace == sqltext.AnyTrace {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed

@@ -17,6 +17,8 @@ const (
 	SessionTrace
 	// AnyTrace: these, statements prepared in SQL, and what nobody can tell.
 	AnyTrace
+	// PreparedTrace: these, and certainly statements prepared in SQL, or no longer prepared.
+	PreparedTrace
 	// LastingTrace: what lasts as long as the session: loaded libraries, the seed of random, connections of dblink.
 	LastingTrace
 )
@@ -114,6 +116,8 @@ func command(tokens []token) Trace {
 		return LastingTrace
 	case tokens[0].word("discard") && at(1).word("all"), tokens[0].word("deallocate") && (at(1).word("all") || at(1).word("prepare") && at(2).word("all")):
 		return LastingTrace // pgx goes on believing in the statements that it had prepared
+	case tokens[0].word("prepare", "deallocate"):
+		return PreparedTrace
 	case tokens[0].word("set", "reset", "listen", "unlisten", "close", "discard"):
 		return SessionTrace
 	}
