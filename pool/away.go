@@ -36,7 +36,7 @@ func isAway(err error) (away, always bool) {
 	case nil, *hookError:
 		return false, false
 	case *pgconn.PgError:
-		return x.Code == "57P01" || x.Code == "57P02" || x.Code == "57P03" || poolerLost(x), x.Code == "57P03"
+		return stops(x) || poolerLost(x), x.Code == "57P03"
 	case *net.DNSError, syscall.Errno:
 		_, dns := err.(*net.DNSError) //nolint:errorlint // as above
 		return dns || slices.Contains(gone, err), false
@@ -66,10 +66,15 @@ func isAway(err error) (away, always bool) {
 func isLost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return pg.Code == "57P01" || pg.Code == "57P02" || pg.Code == "57P03" || ends(pg) && poolerLost(pg)
+		return stops(pg) || ends(pg) && poolerLost(pg)
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		slices.ContainsFunc(gone, func(e error) bool { return errors.Is(err, e) })
+}
+
+// stops reports whether the server says that it, or this session, ends, or that it is not ready yet.
+func stops(e *pgconn.PgError) bool {
+	return e.Code == "57P01" || e.Code == "57P02" || e.Code == "57P03"
 }
 
 // poolerLost reports whether a pooler says that the server behind it is gone. PgBouncer has the

@@ -144,15 +144,7 @@ func TestAfterALossTheOthersAreLookedAtFirst(t *testing.T) {
 
 func TestAStatementThatCouldNotBeWrittenRunsElsewhere(t *testing.T) {
 	t.Parallel()
-	mute := new(atomic.Bool)
-	b := newAwayLab(t, &pool.Config{MaxConns: 1, BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
-		dial := c.DialFunc
-		c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := dial(ctx, network, addr)
-			return opaque{nc, mute}, err
-		}
-		return nil
-	}})
+	b, mute := newMuteLab(t)
 	id := 0
 	for what, do := range map[string]func(ctx context.Context) error{
 		"Exec": func(ctx context.Context) error { _, err := b.p.Exec(ctx, "insert into t values ($1)", id); return err },

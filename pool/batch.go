@@ -17,9 +17,9 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	}
 	defer l.leave()
 	if l.c.mode == pgx.QueryExecModeExec {
-		err := l.pastWire(ctx)
-		if l.with != nil {
-			err = errPastWire
+		err := errPastWire
+		if l.with == nil {
+			err = l.pastWire(ctx)
 		}
 		if err != nil {
 			if own {

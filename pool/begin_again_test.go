@@ -17,15 +17,7 @@ import (
 
 func TestABeginThatRanElsewhereIsStillTheFunctionsOwn(t *testing.T) {
 	t.Parallel()
-	mute := new(atomic.Bool)
-	b := newAwayLab(t, &pool.Config{MaxConns: 1, BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
-		dial := c.DialFunc
-		c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := dial(ctx, network, addr)
-			return opaque{nc, mute}, err
-		}
-		return nil
-	}})
+	b, mute := newMuteLab(t)
 	db := b.p.With(map[string]string{"app.tenant": "a"}) // so that BEGIN travels alone
 	mute.Store(true)
 	done := make(chan error, 1)

@@ -21,14 +21,7 @@ import (
 func newMuteLab(t *testing.T) (b *awayLab, mute *atomic.Bool) {
 	t.Helper()
 	mute = new(atomic.Bool)
-	return newAwayLab(t, &pool.Config{MaxConns: 1, BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
-		dial := c.DialFunc
-		c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := dial(ctx, network, addr)
-			return opaque{nc, mute}, err
-		}
-		return nil
-	}}), mute
+	return newAwayLab(t, &pool.Config{MaxConns: 1, BeforeConnect: wrapped(func(nc *net.TCPConn) net.Conn { return opaque{nc, mute} })}), mute
 }
 
 // A buffer is its owner's again when SendBatch has returned, as with pgx.
@@ -156,17 +149,12 @@ func TestADialThatIsLostAfterItsLoginIsNobodysError(t *testing.T) {
 		var die atomic.Bool
 		dsn := pgtest.Database(t)
 		see := newInspector(t, dsn)
-		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger(), BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
-			dial := c.DialFunc
-			c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				nc, err := dial(ctx, network, addr)
-				if err == nil && die.CompareAndSwap(true, false) {
-					return &dying{Conn: nc, err: lost}, nil
-				}
-				return nc, err
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger(), BeforeConnect: wrapped(func(nc *net.TCPConn) net.Conn {
+			if die.CompareAndSwap(true, false) {
+				return &dying{Conn: nc, err: lost}
 			}
-			return nil
-		}})
+			return nc
+		})})
 		require.NoError(t, p.Ping(bounded(t)))
 		see.exec("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
 		time.Sleep(5 * time.Millisecond) // until it can be seen on our side

@@ -2,12 +2,10 @@ package pool_test
 
 import (
 	"bytes"
-	"context"
 	"net"
 	"sync/atomic"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -39,14 +37,7 @@ func TestAResetThatFailsSoftlyCostsTheConnectionAndNothingRunsTwice(t *testing.T
 	server.exec("create table seen (id int)")
 	server.exec("create sequence s")
 	var on atomic.Bool
-	c := &pool.Config{MaxConns: 1, BeforeConnect: func(_ context.Context, cc *pgx.ConnConfig) error {
-		dial := cc.DialFunc
-		cc.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := dial(ctx, network, addr)
-			return spoiling{nc, &on}, err
-		}
-		return nil
-	}}
+	c := &pool.Config{MaxConns: 1, BeforeConnect: wrapped(func(nc *net.TCPConn) net.Conn { return spoiling{nc, &on} })}
 	p := newPoolAt(t, dsn, c)
 	asked := func(sql string) (err error) {
 		l, err := p.Acquire(ctx)

@@ -24,17 +24,7 @@ type tap struct {
 }
 
 func (t *tap) config(c pool.Config) *pool.Config {
-	c.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
-		dial := cc.DialFunc
-		cc.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &tapped{Conn: nc, tap: t}, nil
-		}
-		return nil
-	}
+	c.BeforeConnect = wrapped(func(nc *net.TCPConn) net.Conn { return &tapped{Conn: nc, tap: t} })
 	return &c
 }
 

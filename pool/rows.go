@@ -23,20 +23,16 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 	if !own {
 		return l.openRows(r, err, nil)
 	}
-	w, err := l.openRows(r, err, func() (pgx.Rows, error) { return c.Query(ctx, sql, args...) })
-	if w, ok := w.(*rows); ok {
-		w.ctx, w.sql, w.args = ctx, sql, args
-	}
-	return w, err
+	return l.openRows(r, err, &asked{ctx, sql, args})
 }
 
-// openRows makes what a Query returned the lease's open result. again is not nil if
-// the lease is the result's own; it runs the Query once more.
-func (l *Lease) openRows(r pgx.Rows, err error, again func() (pgx.Rows, error)) (pgx.Rows, error) {
+// openRows makes what a Query returned the lease's open result. asked is not nil if
+// the lease is the result's own: what the Query was.
+func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) {
 	if err = l.c.judge(err); err != nil {
 		return errRows{err: err}, err
 	}
-	w := &rows{l: l, r: r, own: again != nil, again: again}
+	w := &rows{l: l, r: r, own: asked != nil, asked: asked}
 	l.opened(w)
 	return w, nil
 }
@@ -57,10 +53,7 @@ type rows struct {
 	r   pgx.Rows
 	own bool
 
-	again func() (pgx.Rows, error) // runs the query once more; nil once a row was read
-	ctx   context.Context          // the query's, and what it is, as long as again is not nil
-	sql   string
-	args  []any
+	asked *asked // what to run once more, if need be; nil once a row was read
 
 	// what stays readable after Close, when the connection serves somebody else
 	done   bool
@@ -68,6 +61,16 @@ type rows struct {
 	tag    pgconn.CommandTag
 	fields []pgconn.FieldDescription
 }
+
+// asked is what a Query was called with.
+type asked struct {
+	ctx  context.Context
+	sql  string
+	args []any
+}
+
+// query runs it on c.
+func (q *asked) query(c *pgx.Conn) (pgx.Rows, error) { return c.Query(q.ctx, q.sql, q.args...) }
 
 func (r *rows) enter() bool {
 	if r.done {
@@ -98,21 +101,21 @@ func (r *rows) finish() {
 
 // elsewhere runs the query once more, on another connection.
 func (r *rows) elsewhere() error {
-	old := r.l
+	old, q := r.l, r.asked
 	r.r.Close()
 	old.closed(r)
 	old.leave()
 	old.Release()
-	r.ctx = Alone(r.ctx)
-	l := &Lease{p: old.p, with: old.with, what: old.what, sql: r.sql, args: r.args, stack: old.stack, asked: time.Now()}
-	l, err := old.p.obtain(r.ctx, l)
+	q.ctx = Alone(q.ctx)
+	l := &Lease{p: old.p, with: old.with, what: old.what, sql: q.sql, args: q.args, stack: old.stack, asked: time.Now()}
+	l, err := old.p.obtain(q.ctx, l)
 	if err != nil {
 		return err
 	}
-	c, err := l.enter(r.sql)
+	c, err := l.enter(q.sql)
 	if err == nil {
-		l.note(r.ctx, r.sql, r.args)
-		if r.r, err = c.Query(r.ctx, r.sql, r.args...); err == nil {
+		l.note(q.ctx, q.sql, q.args)
+		if r.r, err = q.query(c); err == nil {
 			r.l = l
 			l.opened(r)
 			return nil
@@ -149,15 +152,15 @@ func (r *rows) Next() bool {
 	left := r.left
 	defer func() { left() }()
 	ok := r.r.Next()
-	if !ok && r.again != nil && stalePlan(r.r.Err()) {
-		if n, err := r.again(); err == nil {
+	if !ok && r.asked != nil && stalePlan(r.r.Err()) {
+		if n, err := r.asked.query(r.l.c.pg); err == nil {
 			r.r = n
 			ok = n.Next()
 		}
 	}
 	var err error
-	for !ok && r.again != nil {
-		if err = r.l.c.judge(r.r.Err()); mayChange(r.args) || !r.l.p.again(r.ctx, r.l, err) {
+	for !ok && r.asked != nil {
+		if err = r.l.c.judge(r.r.Err()); mayChange(r.asked.args) || !r.l.p.again(r.asked.ctx, r.l, err) {
 			break
 		}
 		if err := r.elsewhere(); err != nil {
@@ -166,7 +169,7 @@ func (r *rows) Next() bool {
 		}
 		ok = r.r.Next()
 	}
-	r.again = nil
+	r.asked = nil
 	if ok {
 		r.l.answered(nil)
 		return true
