@@ -45,7 +45,7 @@ type entry struct {
 	mu      sync.Mutex
 	spare   int  // how often it went out behind a reset: if that failed it has not run, and goes out again
 	sent    int  // how often it went out on the wire, to be executed
-	rode    bool // on a lane
+	rides   int  // on lanes, among them
 	begun   bool // its call
 	over    bool // returned, so that nothing of it may be sent any more
 	late    bool // its call began after the end of its invocation: it must not be sent at all
@@ -149,7 +149,9 @@ func (b *books) sends(id int, onLane bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sent++
-	e.rode = e.rode || onLane
+	if onLane {
+		e.rides++
+	}
 	e.missed = e.missed || e.waiting
 	e.gone = e.gone || e.over
 	most := 1 + e.spare // a read that may ride runs once more if it has to
@@ -168,17 +170,20 @@ func (b *books) sends(id int, onLane bool) {
 		b.violation("sent after its call had returned", "%s %s", e.kind.name, e.token)
 	}
 	if e.sent > most && !e.kind.parts {
-		b.violation("sent too often", "%s %s: %d times, rode %v", e.kind.name, e.token, e.sent, e.rode)
+		b.violation("sent too often", "%s %s: %d times, rode %v", e.kind.name, e.token, e.sent, e.rides > 0)
 	}
 }
 
 // unsent is told what could not be written.
-func (b *books) unsent(ids []int) {
-	for _, id := range ids {
-		if id >= 1 && id < len(b.entries) {
-			e := &b.entries[id]
+func (b *books) unsent(all []written) {
+	for _, w := range all {
+		if w.id >= 1 && w.id < len(b.entries) {
+			e := &b.entries[w.id]
 			e.mu.Lock()
 			e.sent--
+			if w.onLane {
+				e.rides--
+			}
 			e.mu.Unlock()
 		}
 	}
@@ -217,7 +222,7 @@ func (b *books) audit(applied map[string]int) {
 		if e.fate == fateUnknown && e.known && n != 0 && !e.kind.autonomous {
 			b.violation("applied, though OutcomeUnknown is false", "%s %s: %d, %v", e.kind.name, e.token, n, e.err)
 		}
-		if e.fate == fateDone && e.kind.guarded && e.rode && e.sent == 1 {
+		if e.fate == fateDone && e.kind.guarded && e.rides > 0 && e.sent == 1 {
 			b.violation("not stopped by the guard", "%s %s", e.kind.name, e.token)
 		}
 		// What runs once more may wait for a connection in vain.
@@ -237,15 +242,21 @@ type wire struct {
 	guard   string // the name of the statement that sets a session guard
 	reset   bool   // the packet begins with a reset
 	explain bool   // what was Parsed last without a name is an EXPLAIN: it runs nothing
-	ids     []int  // in what is being written
+	writing []written
+}
+
+// written is an entry in what is being written.
+type written struct {
+	id     int
+	onLane bool
 }
 
 func (w *wire) Write(p []byte) (int, error) {
-	w.ids = w.ids[:0]
+	w.writing = w.writing[:0]
 	w.read(p)
 	n, err := w.TCPConn.Write(p)
 	if n == 0 && err != nil {
-		w.b.unsent(w.ids)
+		w.b.unsent(w.writing)
 	}
 	return n, err
 }
@@ -274,7 +285,7 @@ func (w *wire) message(kind byte, p []byte) {
 				if w.reset {
 					w.b.spares(id)
 				}
-				w.ids = append(w.ids, id)
+				w.writing = append(w.writing, written{id, false})
 				w.b.sends(id, false)
 			}
 			seen = id
@@ -302,8 +313,9 @@ func (w *wire) message(kind byte, p []byte) {
 				if w.reset {
 					w.b.spares(id)
 				}
-				w.ids = append(w.ids, id)
-				w.b.sends(id, bytes.HasPrefix(name, []byte(lanePrefix)))
+				onLane := bytes.HasPrefix(name, []byte(lanePrefix))
+				w.writing = append(w.writing, written{id, onLane})
+				w.b.sends(id, onLane)
 			}
 			seen = id
 		})
@@ -331,6 +343,26 @@ func TestTheBooksOfAStormFindWhatIsWrong(t *testing.T) {
 		b.audit(map[string]int{e.token: do(b, e)})
 		if got := b.violations(); !slices.Equal(got, []string{want}) {
 			t.Errorf("want %q, found %q", want, got)
+		}
+	}
+}
+
+// What could not be written on a lane did not ride, and who rode once and is done was not stopped.
+func TestTheBooksOfAStormKnowWhatWasNotWritten(t *testing.T) {
+	t.Parallel()
+	for unwritten, want := range map[bool][]string{true: nil, false: {"not stopped by the guard"}} {
+		b := newBooks(1)
+		e := b.open(&kind{name: "declared", mayRide: true, guarded: true}, false)
+		e.effects = 1
+		b.sends(e.id, true)
+		if unwritten {
+			b.unsent([]written{{e.id, true}})
+			b.sends(e.id, false)
+		}
+		e.close(fateDone)
+		b.audit(map[string]int{e.token: 1})
+		if got := b.violations(); !slices.Equal(got, want) {
+			t.Errorf("unwritten %v: want %q, found %q", unwritten, want, got)
 		}
 	}
 }
