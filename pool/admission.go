@@ -115,6 +115,7 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	}
 	select {
 	case g := <-w.ready:
+		w.disembark()
 		return g.c, g.err
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -129,7 +130,8 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	}
 	a.mu.Unlock()
 	switch {
-	case w.boarded: // not sent if there is still time; else read and dropped by the lane
+	case w.flight != nil: // not sent if there is still time; else read and dropped by the lane
+		w.disembark()
 		if !w.ride.state.CompareAndSwap(rideWaiting, rideGivenUp) {
 			w.ride.leave()
 		}
@@ -293,7 +295,7 @@ func (a *admission) serveLocked(c *conn, now time.Time) *flight {
 	if c.lane != nil && w.ride != nil && a.queue.riders > 1 {
 		f := &flight{c: c, l: &Lease{p: c.p, what: "lane", asked: now}}
 		a.lendLocked(c, f.l, now)
-		f.group = a.boardLocked(now)
+		f.group = a.boardLocked(f, now)
 		f.landing = a.queue.len > a.queue.riders
 		return f
 	}
@@ -304,8 +306,8 @@ func (a *admission) serveLocked(c *conn, now time.Time) *flight {
 	return nil
 }
 
-// boardLocked takes from the queue the reads of one flight.
-func (a *admission) boardLocked(now time.Time) []*waiter {
+// boardLocked takes from the queue the reads of f's next group.
+func (a *admission) boardLocked(f *flight, now time.Time) []*waiter {
 	riders := make([]*waiter, 0, min(a.queue.riders, maxFlight))
 	var expect time.Duration
 	for w := a.queue.head; w != nil && a.queue.riders > 0 && len(riders) < maxFlight; {
@@ -315,7 +317,8 @@ func (a *admission) boardLocked(now time.Time) []*waiter {
 				break
 			}
 			a.queue.remove(w)
-			w.boarded = true
+			w.flight = f
+			f.aboard.Add(1)
 			riders = append(riders, w)
 			a.servedLocked(w, now)
 		}
@@ -324,15 +327,23 @@ func (a *admission) boardLocked(now time.Time) []*waiter {
 	return riders
 }
 
-// nextGroup returns who boards the flight that l is, on c, and whether a lease
+// fullFlight reports whether as many reads wait as a flight can take.
+func (a *admission) fullFlight() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.queue.riders >= maxFlight
+}
+
+// nextGroup returns who boards f next, and whether a lease
 // waits behind them; nobody if its turn is over, because the head of the queue is a
 // lease or there is none. A read that has no company gets c for itself.
-func (a *admission) nextGroup(c *conn, l *Lease) (group []*waiter, landing bool) {
+func (a *admission) nextGroup(f *flight) (group []*waiter, landing bool) {
+	c := f.c
 	expired := c.expired()
 	now := a.now()
 	a.mu.Lock()
 	w := a.queue.head
-	if a.closed || expired || c.lease != l || w == nil || w.ride == nil || a.queue.riders == 1 && !c.lane.guard.session {
+	if a.closed || expired || c.lease != f.l || w == nil || w.ride == nil || a.queue.riders == 1 && !c.lane.guard.session {
 		a.mu.Unlock()
 		return nil, false
 	}
@@ -340,7 +351,7 @@ func (a *admission) nextGroup(c *conn, l *Lease) (group []*waiter, landing bool)
 	a.hold.add(now.Sub(c.since))
 	c.since = now
 	a.stalled = 0
-	group = a.boardLocked(now)
+	group = a.boardLocked(f, now)
 	landing = a.queue.len > a.queue.riders
 	dials := a.planLocked(now)
 	a.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,15 +19,16 @@ const laneSilence = laneStatementTimeout + 3*time.Second
 // flight is a connection that carries reads, group after group.
 type flight struct {
 	c       *conn
-	l       *Lease        // the lane's own
-	group   []*waiter     // has boarded, and is to be sent
-	riders  []*waiter     // were sent, and have no answer yet
-	served  []*waiter     // have their answer, and are to be woken
-	coming  []segment     // what was sent, in this order
-	landing bool          // a lease waits: nobody boards any more
-	landed  bool          // the session guard was taken off, or that was tried
-	groups  int           // that have boarded
-	flushed chan struct{} // closed when the group has been sent
+	l       *Lease         // the lane's own
+	group   []*waiter      // has boarded, and is to be sent
+	riders  []*waiter      // were sent, and have no answer yet
+	served  []*waiter      // have their answer, and are to be woken
+	aboard  sync.WaitGroup // those who have boarded and not yet gone on with their answers
+	coming  []segment      // what was sent, in this order
+	landing bool           // a lease waits: nobody boards any more
+	landed  bool           // the session guard was taken off, or that was tried
+	groups  int            // that have boarded
+	flushed chan struct{}  // closed when the group has been sent
 
 	pl       *pgconn.Pipeline
 	lost     error         // the connection is, for this reason
@@ -166,7 +168,6 @@ func (f *flight) run() (whole bool) {
 			f.receive(&f.coming[i])
 		}
 		f.wake()
-		runtime.Gosched() // who has just been answered may want to ask again, and come along
 		if f.lost != nil {
 			break
 		}
@@ -196,7 +197,12 @@ func (f *flight) board() bool {
 	if f.landing || f.broken {
 		return false
 	}
-	f.group, f.landing = f.c.p.adm.nextGroup(f.c, f.l)
+	// Most who were just answered ask again at once. All that they need for that is a CPU,
+	// and who comes a moment late waits for the whole of another flight.
+	if !f.c.p.adm.fullFlight() {
+		f.aboard.Wait()
+	}
+	f.group, f.landing = f.c.p.adm.nextGroup(f)
 	return len(f.group) > 0
 }
 

@@ -11,9 +11,16 @@ type waiter struct {
 	bounded    bool // its ctx has a deadline
 	ready      chan grant
 	queued     bool
-	boarded    bool // it left the queue to ride: ready follows when it has its answer
-	answered   bool // the lane's: ready has it
+	flight     *flight // it left the queue to ride on it: ready follows when it has its answer
+	answered   bool    // the lane's: ready has it
 	prev, next *waiter
+}
+
+// disembark lets the flight that w rode on, if it did, know that its caller has gone on.
+func (w *waiter) disembark() {
+	if w.flight != nil {
+		w.flight.aboard.Done()
+	}
 }
 
 // grant ends a wait: with a connection, with the reason why there is none, or with
