@@ -42,6 +42,7 @@ type admission struct {
 	hold, dial average
 	leastHold  least
 	stalled    time.Duration // how long somebody has waited with nothing coming free
+	freed      bool          // something came free since it was last asked whether to grow
 	debt       debt          // of short stalls
 	busySince  time.Time     // since when somebody has queued and no connection was idle
 	grewAt     time.Time     // when a dial was last begun
@@ -228,7 +229,7 @@ func (a *admission) dialed(c *conn, took time.Duration) (until lack) {
 	a.counts.newConns++
 	a.dial.add(took)
 	if len(a.conns) == 1 {
-		a.stalled = 0 // until now there was nothing that could come free
+		a.freedLocked() // until now there was nothing that could come free
 	}
 	var f *flight
 	closed := a.closed
@@ -350,7 +351,7 @@ func (a *admission) nextGroup(f *flight) (group []*waiter, landing bool) {
 	// To the growth rule each group is a turn of its own.
 	a.hold.add(now.Sub(c.since))
 	c.since = now
-	a.stalled = 0
+	a.freedLocked()
 	group = a.boardLocked(f, now)
 	landing = a.queue.len > a.queue.riders
 	dials := a.planLocked(now)
@@ -387,7 +388,7 @@ func (a *admission) returnedLocked(c *conn, now time.Time) {
 	a.hold.add(now.Sub(c.since))
 	a.leastHold.add(now.Sub(c.since))
 	c.since = now
-	a.stalled = 0
+	a.freedLocked()
 }
 
 // takeIdle removes the idle connections for which surplus is true, from the

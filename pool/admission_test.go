@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +189,66 @@ func TestDialsAreNoStampede(t *testing.T) {
 		d.queue(false)
 	}
 	assert.EqualValues(t, maxDials, d.stat().constructing)
+}
+
+func TestAStallIsAsDearAsThoseWhomOneMoreConnectionWouldServe(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		queue   string // r rides, l waits for a lease
+		freed   bool
+		washing int
+		dialing int
+		owed    time.Duration
+	}{
+		{"nobody", "", false, 0, 0, 0},
+		{"a lease", "l", false, 0, 0, stallTick},
+		{"of leases the first", "llll", false, 0, 0, stallTick},
+		{"reads all that wait", "rrrlr", false, 0, 0, 4 * stallTick},
+		{"but no read behind a lease", "lrrr", false, 0, 0, stallTick},
+		{"up to a flight", strings.Repeat("r", 2*maxFlight), false, 0, 0, maxFlight * stallTick},
+		{"something came free", "rrr", true, 0, 0, 0},
+		{"something will, in a round trip", "rrr", false, 1, 0, 0},
+		{"they wait for a dial", "rrr", false, 0, 1, 0},
+	} {
+		d := newDesk(t, 1) // has no room to dial, so the only look is the test's
+		d.open()
+		d.mu.Lock()
+		for _, what := range c.queue {
+			w := &waiter{lease: &Lease{}}
+			if what == 'r' {
+				w.ride = &ride{}
+			}
+			d.admission.queue.push(w, false)
+		}
+		d.freed, d.washing, d.dialing = c.freed, c.washing, c.dialing
+		d.mu.Unlock()
+		d.checkAgain()
+		d.mu.Lock()
+		assert.Equal(t, c.owed, d.debt.d, c.name)
+		d.mu.Unlock()
+	}
+}
+
+func TestWhatComesFreeEndsAStall(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1)
+	c := d.open()
+	end := d.queue(false)
+	d.queue(false)
+	d.mu.Lock()
+	d.freed = false // a tick begins
+	d.mu.Unlock()
+	d.checkAgain()
+	d.mu.Lock()
+	assert.Equal(t, stallTick, d.stalled)
+	d.mu.Unlock()
+	d.put(c)
+	<-end
+	d.checkAgain()
+	d.mu.Lock()
+	assert.Zero(t, d.stalled, "the tick was not a whole one")
+	d.mu.Unlock()
 }
 
 func TestTheFloorIsReachedThoughADialFails(t *testing.T) {

@@ -57,7 +57,7 @@ func (a *admission) recheckLocked() {
 	if a.closed || a.rechecking || !wanted || len(a.conns)+a.dialing >= a.max {
 		return
 	}
-	a.rechecking = true
+	a.rechecking, a.freed = true, false
 	if a.recheck == nil {
 		a.recheck = time.AfterFunc(stallTick, a.checkAgain)
 	} else {
@@ -71,16 +71,19 @@ func (a *admission) checkAgain() {
 	switch {
 	case a.queue.len == 0:
 		a.stalled = 0
-	case a.washing == 0: // what is being reset comes free in a round trip
-		if a.stalled > 0 { // at two looks in a row
-			a.debt.add(stallTick, a.now())
-		}
+	case !a.freed && a.washing == 0: // what is being reset comes free in a round trip
 		a.stalled += stallTick
+		if a.dialing == 0 { // else they wait for that
+			a.debt.add(time.Duration(a.queue.next())*stallTick, a.now())
+		}
 	}
 	dials := a.planLocked(a.now())
 	a.mu.Unlock()
 	a.start(dials)
 }
+
+// freedLocked notes that a connection came free.
+func (a *admission) freedLocked() { a.stalled, a.freed = 0, true }
 
 // setFloor has n connections opened, and reopened, without waiting for demand.
 // It is how Warm, MinConns and MinIdleConns are served.

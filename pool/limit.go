@@ -45,7 +45,7 @@ type demand struct {
 	leastHold time.Duration // how long a connection is held at the least, lately
 	dial      time.Duration // how long a dial usually takes
 	stalled   time.Duration // for how long somebody has waited and nothing came free
-	debt      time.Duration // and for how long in all, lately
+	debt      time.Duration // what such waits have come to lately, of all whom one connection more would have served
 	busy      time.Duration // for how long somebody has queued and nothing was idle
 	sinceDial time.Duration // since the last dial was begun
 }
@@ -66,7 +66,8 @@ func (d demand) grow() bool {
 		return true
 	}
 	// Stalls that are too short for that, such as behind one statement of 20 ms in a
-	// hundred, are as dear when they have come to as much.
+	// hundred, are as dear when they have come to as much: of each caller, since reads
+	// that wait together would have flown together.
 	if d.conns > d.dialing && d.debt >= dial {
 		return true
 	}

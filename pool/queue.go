@@ -43,6 +43,14 @@ func (q *waiterQueue) turns() int {
 	return q.len - q.riders + (q.riders+maxFlight-1)/maxFlight
 }
 
+// next is how many one more connection would take from the queue at once.
+func (q *waiterQueue) next() int {
+	if q.head == nil || q.head.ride == nil {
+		return min(q.len, 1)
+	}
+	return min(q.riders, maxFlight)
+}
+
 func (q *waiterQueue) push(w *waiter, first bool) {
 	w.queued = true
 	q.len++
