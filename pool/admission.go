@@ -307,59 +307,6 @@ func (a *admission) serveLocked(c *conn, now time.Time) *flight {
 	return nil
 }
 
-// boardLocked takes from the queue the reads of f's next group.
-func (a *admission) boardLocked(f *flight, now time.Time) []*waiter {
-	riders := make([]*waiter, 0, min(a.queue.riders, maxFlight))
-	var expect time.Duration
-	for w := a.queue.head; w != nil && a.queue.riders > 0 && len(riders) < maxFlight; {
-		next := w.next
-		if r := w.ride; r != nil {
-			if expect += r.expect; expect > a.maxFlightTime && len(riders) > 0 {
-				break
-			}
-			a.queue.remove(w)
-			w.flight = f
-			f.aboard.Add(1)
-			riders = append(riders, w)
-			a.servedLocked(w, now)
-		}
-		w = next
-	}
-	return riders
-}
-
-// fullFlight reports whether as many reads wait as a flight can take.
-func (a *admission) fullFlight() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.queue.riders >= maxFlight
-}
-
-// nextGroup returns who boards f next, and whether a lease
-// waits behind them; nobody if its turn is over, because the head of the queue is a
-// lease or there is none. A read that has no company gets c for itself.
-func (a *admission) nextGroup(f *flight) (group []*waiter, landing bool) {
-	c := f.c
-	expired := c.expired()
-	now := a.now()
-	a.mu.Lock()
-	w := a.queue.head
-	if a.closed || expired || c.lease != f.l || w == nil || w.ride == nil || a.queue.riders == 1 && !c.lane.guard.session {
-		a.mu.Unlock()
-		return nil, false
-	}
-	// To the growth rule each group is a turn of its own.
-	a.hold.add(now.Sub(c.since))
-	c.since = now
-	a.freedLocked()
-	group = a.boardLocked(f, now)
-	landing = a.queue.len > a.queue.riders
-	dials := a.planLocked(now)
-	a.mu.Unlock()
-	a.start(dials)
-	return group, landing
-}
-
 func (a *admission) servedLocked(w *waiter, now time.Time) {
 	a.counts.emptyAcquireWait += now.Sub(w.arrived)
 }

@@ -2,13 +2,10 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -37,116 +34,6 @@ type flight struct {
 	overhead time.Duration // of the next answer: its way there and back
 	silence  time.Time     // the connection's deadline
 	seen     []observation
-}
-
-// segment is what one Sync ends: a transaction of its own. All but the last of its
-// steps are optional.
-type segment struct {
-	set     *prepared                 // the rider's settings
-	before  *prepared                 // the local guard
-	parse   bool                      // stmt is Parsed and Described
-	exec    bool                      // and executed
-	drop    string                    // a name is deallocated
-	stmt    *prepared                 //
-	bind    *pgx.ExtendedQueryBuilder // nil: no arguments
-	w       *waiter                   // whose it is; nil: the lane's own
-	becomes bool                      // of the lane's own: what the session guard is then
-}
-
-// run sends a statement of the pool's own, whose result nobody reads.
-func (s *prepared) run(pl *pgconn.Pipeline, params [][]byte) {
-	if s.name == "" {
-		pl.SendQueryParams(s.key.(string), params, nil, nil, nil)
-		return
-	}
-	pl.SendQueryStatement(s.sd, params, nil, nil)
-}
-
-func (s *segment) send(pl *pgconn.Pipeline) {
-	if s.set != nil {
-		s.set.run(pl, s.w.ride.with.params)
-	}
-	if s.before != nil {
-		s.before.run(pl, nil)
-	}
-	if s.drop != "" {
-		pl.SendDeallocate(s.drop)
-	}
-	if s.parse {
-		sql, ok := s.stmt.key.(string)
-		if !ok {
-			sql = s.stmt.key.(*statement).sql
-		}
-		pl.SendPrepare(s.stmt.name, sql, nil)
-	}
-	switch {
-	case s.exec && s.bind != nil:
-		pl.SendQueryStatement(s.stmt.sd, s.bind.ParamValues, s.bind.ParamFormats, s.bind.ResultFormats)
-	case s.exec:
-		pl.SendQueryStatement(s.stmt.sd, nil, nil, nil)
-	}
-	pl.SendPipelineSync()
-}
-
-// stage is how far a segment came.
-type stage uint8
-
-const (
-	inGuard stage = iota // or in its settings
-	inParse
-	inExec
-)
-
-// read reads a segment's answers up to its ReadyForQuery, and the rows into b. One
-// of the steps may have failed on the server; lost means the connection.
-func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *buffered) (at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, lost error) {
-	step := func(into *buffered) (any, bool) {
-		v, err := pl.GetResults()
-		if rr, ok := v.(*pgconn.ResultReader); ok {
-			for rr.NextRow() {
-				into.add(rr.Values())
-			}
-			into.tag, err = rr.Close()
-		}
-		switch {
-		case err != nil && (pc.IsClosed() || !errors.As(err, &failed)):
-			lost = err
-		case v == nil && err == nil:
-			lost = errors.New("lmipool: the pipeline ended early")
-		}
-		return v, lost == nil && failed == nil
-	}
-	ok := true
-	if s.set != nil {
-		_, ok = step(&buffered{})
-	}
-	if ok && s.before != nil {
-		_, ok = step(&buffered{})
-	}
-	if ok && s.drop != "" {
-		_, ok = step(nil)
-	}
-	if ok && s.parse {
-		at = inParse
-		var v any
-		if v, ok = step(nil); ok {
-			own, _ = v.(*pgconn.StatementDescription)
-		}
-	}
-	if ok && s.exec {
-		at = inExec
-		_, _ = step(b)
-	}
-	for lost == nil { // up to the Sync, also after a failure
-		v, err := pl.GetResults()
-		if _, ok := v.(*pgconn.PipelineSync); ok {
-			break
-		}
-		if err != nil && (pc.IsClosed() || !errors.As(err, &failed)) || err == nil && v == nil {
-			lost = errors.Join(err, errors.New("lmipool: no answer to Sync"))
-		}
-	}
-	return at, own, failed, lost
 }
 
 // run carries the group that has boarded, and those that come after it. It hands
@@ -345,75 +232,3 @@ func (f *flight) plan() []segment {
 
 // guardFields are the columns of the guard's statements, whose rows nobody reads.
 var guardFields = make([]pgconn.FieldDescription, 3)
-
-// judge decides what s's answer means for its rider, and whether it says anything
-// about its statement.
-func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, took time.Duration) bool {
-	ln, g, r := f.c.lane, f.c.p.lanes.catalog, s.w.ride
-	r.outcome = outcomeAgain
-	if own != nil {
-		if !sameShape(own, r.desc) || !sameTypes(f.c.pg.TypeMap(), r.desc) {
-			ln.forget(s.stmt)
-			g.forget(r.st, r.desc)
-			r.result = buffered{err: errStale}
-			return false
-		}
-		s.stmt.desc = r.desc
-	}
-	switch {
-	case failed == nil && s.stmt.desc != r.desc: // its Parse is in a segment that failed
-		r.result = buffered{err: errStale}
-		return false
-	case failed == nil && r.result.size > maxResult:
-		r.result = buffered{err: errTooLarge, size: r.result.size}
-		return true
-	case failed == nil:
-		r.outcome = outcomeOwn
-		r.result.fields = r.desc.shown
-		return true
-	}
-	size := r.result.size
-	if at < inExec {
-		if at == inGuard && s.before != nil {
-			ln.forget(s.before)
-		}
-		if at == inGuard && s.set != nil {
-			ln.forget(s.set)
-		}
-		if at == inParse { // its table is gone, say: others need not try
-			g.forget(r.st, r.desc)
-		}
-		ln.forget(s.stmt)
-		r.result = buffered{err: failed}
-		return false
-	}
-	switch failed.Code {
-	case "25006": // read_only_sql_transaction
-		g.refuse(r.st, aloneGuarded)
-		f.c.p.lanes.refusals.Add(1)
-	case "55P03", "57014": // lock_not_available, query_canceled
-		g.observe(r.st, 10*max(took, laneLockTimeout), -1) // slow, for now
-		f.c.p.lanes.refusals.Add(1)
-	case "0A000", "26000", "42P05": // a cached plan, or the statement itself, is gone
-		ln.forget(s.stmt)
-		g.forget(r.st, r.desc)
-	default:
-		r.outcome = outcomeOwn
-		r.result.err = failed
-		r.result.fields = r.desc.shown
-		return size > 0
-	}
-	r.result = buffered{err: failed}
-	return false
-}
-
-var (
-	errStale    = errors.New("lmipool: the statement's description has changed")
-	errTooLarge = errors.New("lmipool: the result is too large for a lane")
-)
-
-// sameShape reports whether a connection's own description is what arguments were
-// encoded for and rows will be decoded with.
-func sameShape(own *pgconn.StatementDescription, d *description) bool {
-	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
-}

@@ -54,16 +54,6 @@ const (
 	rideGivenUp
 )
 
-// outcome says what a ride came to.
-type outcome uint8
-
-const (
-	outcomeNone  outcome = iota // it was never sent
-	outcomeOwn                  // it has its own result, or its own error
-	outcomeAgain                // it did nothing, or its result was dropped: it runs again, alone
-	outcomeLost                 // its connection was lost, for the reason in result.err
-)
-
 type aloneKey struct{}
 
 // Alone returns a ctx whose statements never share a connection with those of
