@@ -26,6 +26,7 @@ type admission struct {
 	maxFlightTime time.Duration
 	takeOff       func(*flight) // runs flights until there are no more, and gives the connection back
 	now           func() time.Time
+	readies       sync.Pool     // chan grant, empty
 	patience      time.Duration // how long to wait for a full server without a deadline
 
 	mu      sync.Mutex
@@ -99,7 +100,7 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 		return c, err
 	}
 	now = a.now()
-	w := &waiter{lease: l, ride: l.ride, arrived: l.asked, ready: make(chan grant, 1)}
+	w := &waiter{lease: l, ride: l.ride, arrived: l.asked, ready: a.newReady()}
 	_, w.bounded = ctx.Deadline()
 	if a.busySince.IsZero() {
 		a.busySince = now
@@ -115,8 +116,9 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 		ended = l.scope.end()
 	}
 	select {
-	case g := <-w.ready:
+	case g := <-w.ready: // the only thing that ever comes
 		w.disembark()
+		a.readies.Put(w.ready)
 		return g.c, g.err
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -142,6 +144,14 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 		}
 	}
 	return nil, err
+}
+
+// newReady returns a channel for a waiter: that of another whose wait is over, if there is one.
+func (a *admission) newReady() chan grant {
+	if r, ok := a.readies.Get().(chan grant); ok {
+		return r
+	}
+	return make(chan grant, 1)
 }
 
 // idleLocked returns an idle connection for l, or why l gets none; neither if it

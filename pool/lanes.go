@@ -35,6 +35,7 @@ type lanes struct {
 	catalog   *catalog
 	maps      typeMaps
 	functions map[string]bool  // of Config.LaneFunctions
+	spare     spare
 	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
 
 	rides, flights, refusals, reruns, shadow atomic.Int64

@@ -53,6 +53,8 @@ type Lease struct {
 
 	lost bool // of a transaction's: when it ended its server was gone, or a standby
 
+	known bool // it was lent a connection, so others may know it
+
 	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
 
 	// of a statement that may ride; its caller's until it has a connection

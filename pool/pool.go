@@ -106,7 +106,8 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 // statement is acquire for one statement outside a transaction, which may ride: then
 // the lease has its rows, and never had a connection. It runs with settings, if any.
 func (p *Pool) statement(ctx context.Context, with *settings, what, sql string, args []any, frames int) (*Lease, error) {
-	l := &Lease{p: p, with: with, what: what, sql: sql, args: args, mayRide: p.rides, asked: time.Now()}
+	l := p.lanes.spare.lease()
+	l.p, l.with, l.what, l.sql, l.args, l.mayRide, l.asked = p, with, what, sql, args, p.rides, time.Now()
 	if frames >= 0 {
 		l.stack.capture(frames+1, deep)
 	}
@@ -160,6 +161,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		case l.ride != nil:
 			l.goAlone()
 		}
+		l.known = true
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {

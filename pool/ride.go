@@ -101,7 +101,8 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	if why != "" {
 		return nil, why
 	}
-	r = &ride{st: st, desc: desc, expect: expect, types: p.lanes.mapFor(desc)}
+	r = p.lanes.spare.ride()
+	r.st, r.desc, r.expect, r.types = st, desc, expect, p.lanes.mapFor(desc)
 	// What cannot be encoded here is pgx's to judge, and to word.
 	if len(args) != len(desc.ParamOIDs) || r.eqb.Build(r.types.Map, desc.StatementDescription, args) != nil {
 		return nil, aloneArgs
@@ -188,12 +189,16 @@ func (r *ride) traceEnd(err error) {
 	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.lanes.nobody(), end)
 }
 
-// rows is the result of a statement that rode; nil: it has a connection instead.
+// rows is the result of a statement that rode, and the end of l; nil: it has a connection
+// instead.
 func (l *Lease) rows() *bufferedRows {
-	if l.ride == nil {
+	r := l.ride
+	if r == nil {
 		return nil
 	}
-	return &bufferedRows{buffered: l.ride.result, maps: &l.p.lanes.maps, types: l.ride.types}
+	rows := &bufferedRows{buffered: r.result, maps: &l.p.lanes.maps, types: r.types}
+	l.p.lanes.spare.take(l, r)
+	return rows
 }
 
 // goAlone is for a statement that was to ride and got a connection for itself.

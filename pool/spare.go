@@ -1,0 +1,39 @@
+package pool
+
+import "sync"
+
+// spare are the leases and rides of statements that have ridden, to be used again: at tens of
+// thousands a second they would be half of the garbage, and its collector would run beside
+// the statements of the moment. Only what nobody else knows any more comes back: the lane
+// may still look at a ride whose caller did not stay for the answer, and whoever looks for
+// standstills at a lease that was lent a connection.
+type spare struct {
+	leases sync.Pool // *Lease, zero
+	rides  sync.Pool // *ride, with nothing in it but the space that its arguments took
+}
+
+func (s *spare) lease() *Lease {
+	if l, ok := s.leases.Get().(*Lease); ok {
+		return l
+	}
+	return &Lease{}
+}
+
+func (s *spare) ride() *ride {
+	if r, ok := s.rides.Get().(*ride); ok {
+		return r
+	}
+	return &ride{}
+}
+
+// take takes back what was l's, once it has its result.
+func (s *spare) take(l *Lease, r *ride) {
+	*r = ride{eqb: r.eqb}
+	s.rides.Put(r)
+	if l.known {
+		l.ride = nil
+		return
+	}
+	*l = Lease{}
+	s.leases.Put(l)
+}
