@@ -34,7 +34,7 @@ limit 1`
 // leased is called with the end of a lease whose statement went alone while others
 // waited. It notes how long the statement took, and has it looked at if it is new.
 func (n *lanes) leased(l *Lease) {
-	if l.st == nil || l.took <= 0 {
+	if l.took <= 0 {
 		return
 	}
 	n.catalog.observe(l.st, l.took-l.p.adm.leastRoundTrip(), -1)

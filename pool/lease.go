@@ -63,6 +63,7 @@ type Lease struct {
 	ride    *ride         // nil: it goes alone
 	repeats bool          // it rode, and runs once more
 	st      *statement    // what the catalog knows of it; nil: it was not asked
+	timed   bool          // it is of use to know for how long it ran
 	took    time.Duration // alone, without an error; 0: not known
 }
 

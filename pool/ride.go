@@ -98,6 +98,10 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	st := g.find(sql, l.with.key())
 	l.st = st
 	desc, expect, why := g.mayRide(st)
+	switch why {
+	case "", aloneNew, aloneSlow, aloneLarge: // it rides, or may yet
+		l.timed = true
+	}
 	if why != "" {
 		return nil, why
 	}
@@ -219,7 +223,7 @@ func (l *Lease) gaveUp(err error) {
 
 // answered notes how long a statement took that went alone, once.
 func (l *Lease) answered(err error) {
-	if l.st != nil && l.took == 0 && err == nil {
+	if l.timed && l.took == 0 && err == nil {
 		l.took = time.Since(l.since)
 	}
 }
