@@ -11,22 +11,38 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// again says whether a statement outside a transaction that ended with err runs once more. It
-// does if it certainly has not run: it was not sent, or refused by a standby, or by a session
-// that could not be reset. A read that may ride does so too, once, when its connection was lost.
-func (p *Pool) again(ctx context.Context, l *Lease, err error) bool {
-	switch {
-	case err == nil:
-		return false
-	case didNotRun(err):
-		return true
+// again waits before a statement outside a transaction that ended with err runs once more, and
+// returns the ctx for that; nil: it does not. It does if it certainly has not run: it was not
+// sent, or refused by a standby, or by a session that could not be reset. A read that may ride
+// does so too, once, when its connection was lost.
+func (p *Pool) again(ctx context.Context, l *Lease, err error) context.Context {
+	if err == nil {
+		return nil
 	}
-	again := !p.cfg.NoRerun && !l.repeats && isLost(err) && ctx.Err() == nil && p.mayRepeat(ctx, l)
-	if again {
+	r, repeated := ctx.Value(aloneKey{}).(rerun)
+	if !repeated {
+		r.began = l.asked
+	}
+	switch {
+	case didNotRun(err):
+		// The first time at once: it was a connection that had died while it was idle.
+		if repeated && !p.patient(ctx, r.began, r.tries-1) {
+			return nil
+		}
+	case p.cfg.NoRerun || l.repeats || !isLost(err) || ctx.Err() != nil || !p.mayRepeat(ctx, l):
+		return nil
+	default:
 		p.lanes.reruns.Add(1)
 		sleep(ctx, afterLoss)
 	}
-	return again
+	r.tries++
+	return context.WithValue(ctx, aloneKey{}, r)
+}
+
+// rerun is what the ctx of a statement that runs once more knows of its other tries. It runs alone.
+type rerun struct {
+	began time.Time // the first
+	tries int
 }
 
 // afterLoss is how long a read waits that is to run once more because its connection was

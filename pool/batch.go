@@ -33,7 +33,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	send := w.watch(b)
 	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil || mayChange(q.Arguments) }) {
 		again := copied(b) // pgx writes down in a batch what the connection knows of it
-		w.resend = func() pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
+		w.ctx, w.resend = ctx, func(ctx context.Context) pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
 	}
 	w.BatchResults = c.SendBatch(ctx, send)
 	l.opened(w)
@@ -109,8 +109,9 @@ type batch struct {
 	abandoned        bool  // no callback may run any more
 	scanErr          error // of a row; pgx's Close returns it too
 
-	resend func() pgx.BatchResults // sends it once more, elsewhere; nil once something was read
-	moved  pgx.BatchResults        // it was: the results
+	ctx    context.Context                        // of SendBatch, if there is resend
+	resend func(context.Context) pgx.BatchResults // sends it once more, elsewhere; nil once something was read
+	moved  pgx.BatchResults                       // it was: the results
 }
 
 // judge is conn.judge. If nothing of the batch ran it is sent once more: then it has moved, and
@@ -127,10 +128,14 @@ func (b *batch) judge(err error) error {
 	if err = c.judge(err); !didNotRun(err) {
 		return err
 	}
+	next := c.p.again(b.ctx, b.l, err)
+	if next == nil {
+		return err
+	}
 	b.l.closed(b)
 	b.l.leave()
 	b.l.Release()
-	b.moved = resend()
+	b.moved = resend(next)
 	return nil
 }
 

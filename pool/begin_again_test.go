@@ -32,7 +32,7 @@ func TestABeginThatRanElsewhereIsStillTheFunctionsOwn(t *testing.T) {
 }
 
 // A pooler whose server is gone takes a new client, and ends it at its first word.
-func TestABeginThatIsLostAgainAndAgainIsNoStormOfDials(t *testing.T) {
+func TestWhatIsLostAgainAndAgainIsNoStormOfDials(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -69,6 +69,24 @@ func TestABeginThatIsLostAgainAndAgainIsNoStormOfDials(t *testing.T) {
 	for what, do := range map[string]func(context.Context) error{
 		"Begin": func(ctx context.Context) error { _, err := p.Begin(ctx); return err },
 		"Ping":  p.Ping,
+		"Exec":  func(ctx context.Context) error { _, err := p.Exec(ctx, "select $1::int", 1); return err },
+		"QueryRow": func(ctx context.Context) error {
+			var n int
+			return p.QueryRow(ctx, "select $1::int", 1).Scan(&n)
+		},
+		"Query": func(ctx context.Context) error {
+			rows, err := p.Query(ctx, "select $1::int", 1)
+			if err == nil {
+				rows.Next()
+				err = rows.Err()
+			}
+			return err
+		},
+		"SendBatch": func(ctx context.Context) error {
+			b := &pgx.Batch{}
+			b.Queue("select $1::int", 1)
+			return p.SendBatch(ctx, b).Close()
+		},
 	} {
 		before := accepted.Load()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -34,7 +34,7 @@ const (
 type lanes struct {
 	catalog   *catalog
 	maps      typeMaps
-	functions map[string]bool  // of Config.LaneFunctions
+	functions map[string]bool // of Config.LaneFunctions
 	spare     spare
 	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
 

@@ -248,12 +248,14 @@ func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any)
 	}
 	defer l.Release()
 	tag, err := l.Exec(ctx, sql, args...)
-	switch {
-	case stalePlan(err):
+	if stalePlan(err) {
 		return l.Exec(ctx, sql, args...)
-	case p.again(ctx, l, err):
-		l.Release()
-		return p.exec(Alone(ctx), with, sql, args)
+	}
+	if err != nil {
+		l.Release() // its place is free while it is waited
+		if next := p.again(ctx, l, err); next != nil {
+			return p.exec(next, with, sql, args)
+		}
 	}
 	return tag, err
 }
@@ -278,10 +280,9 @@ func (p *Pool) query(ctx context.Context, with *settings, sql string, args []any
 	}
 	r, err := l.query(ctx, sql, args, true)
 	if err != nil {
-		again := p.again(ctx, l, err)
 		l.Release()
-		if again {
-			return p.query(Alone(ctx), with, sql, args)
+		if next := p.again(ctx, l, err); next != nil {
+			return p.query(next, with, sql, args)
 		}
 	}
 	return r, err
@@ -307,12 +308,14 @@ func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []
 	}
 	defer l.Release()
 	r := l.queryRow(ctx, sql, args)
-	switch {
-	case stalePlan(r.err):
+	if stalePlan(r.err) {
 		return l.queryRow(ctx, sql, args)
-	case p.again(ctx, l, r.err):
+	}
+	if r.err != nil {
 		l.Release()
-		return p.queryRow(Alone(ctx), with, sql, args)
+		if next := p.again(ctx, l, r.err); next != nil {
+			return p.queryRow(next, with, sql, args)
+		}
 	}
 	return r
 }

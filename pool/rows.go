@@ -100,13 +100,13 @@ func (r *rows) finish() {
 }
 
 // elsewhere runs the query once more, on another connection.
-func (r *rows) elsewhere() error {
+func (r *rows) elsewhere(ctx context.Context) error {
 	old, q := r.l, r.asked
 	r.r.Close()
 	old.closed(r)
 	old.leave()
 	old.Release()
-	q.ctx = Alone(q.ctx)
+	q.ctx = ctx
 	l := &Lease{p: old.p, with: old.with, what: old.what, sql: q.sql, args: q.args, stack: old.stack, asked: time.Now()}
 	l, err := old.p.obtain(q.ctx, l)
 	if err != nil {
@@ -160,10 +160,14 @@ func (r *rows) Next() bool {
 	}
 	var err error
 	for !ok && r.asked != nil {
-		if err = r.l.c.judge(r.r.Err()); mayChange(r.asked.args) || !r.l.p.again(r.asked.ctx, r.l, err) {
+		if err = r.l.c.judge(r.r.Err()); mayChange(r.asked.args) {
 			break
 		}
-		if err := r.elsewhere(); err != nil {
+		next := r.l.p.again(r.asked.ctx, r.l, err)
+		if next == nil {
+			break
+		}
+		if err := r.elsewhere(next); err != nil {
 			r.done, r.err, left = true, err, func() {}
 			return false
 		}
