@@ -23,11 +23,12 @@ func (a *admission) boardLocked(f *flight, now time.Time) []*waiter {
 	return riders
 }
 
-// fullFlight reports whether as many reads wait as a flight can take.
-func (a *admission) fullFlight() bool {
+// decided reports whether it makes no difference to the next group who else comes: as many
+// reads wait as a flight can take, or a lease is next and there is no group.
+func (a *admission) decided() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.queue.riders >= maxFlight
+	return a.queue.riders >= maxFlight || a.queue.head != nil && a.queue.head.ride == nil
 }
 
 // nextGroup returns who boards f next, and whether a lease

@@ -60,12 +60,21 @@ func TestAFlightThatIsFullWithoutThemDoesNotWait(t *testing.T) {
 
 func TestAFlightThatLandsWaitsForNobody(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f, _ := gate(2)
-		f.landing = true // a lease waits
-		boarded := true
-		go func() { boarded = f.board() }()
-		synctest.Wait()
-		assert.False(t, boarded)
-	})
+	for name, lands := range map[string]func(*flight){
+		"a lease waited when the last group boarded": func(f *flight) { f.landing = true },
+		"a lease is next now":                        func(f *flight) { f.c.p.adm.queue.push(&waiter{lease: &Lease{}}, true) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f, brought := gate(2)
+			lands(f)
+			boarded, over := false, false
+			go func() { boarded, over = f.board(), true }()
+			synctest.Wait()
+			assert.True(t, over, name)
+			assert.False(t, boarded, name)
+			for _, w := range brought {
+				w.disembark()
+			}
+		})
+	}
 }
