@@ -25,8 +25,7 @@ func (p *Pool) again(ctx context.Context, l *Lease, err error) context.Context {
 	}
 	switch {
 	case didNotRun(err):
-		// The first time at once: it was a connection that had died while it was idle.
-		if repeated && !p.patient(ctx, r.began, r.tries-1) {
+		if !p.patient(ctx, r.began, r.tries) {
 			return nil
 		}
 	case p.cfg.NoRerun || l.repeats || !isLost(err) || ctx.Err() != nil || !p.mayRepeat(ctx, l):
@@ -51,14 +50,20 @@ type rerun struct {
 const afterLoss = 50 * time.Millisecond
 
 // patient waits before a call that was begun at began, and lost its connection for the try+1st
-// time, tries another, and says whether it is to: who takes a new connection and ends it at its
-// first word, as a pooler does whose server is gone, would otherwise be dialed a thousand times a
-// second. It is waited for as long as for a server that is away.
+// time, tries another, and says whether it is to. The first time is at once: it was a connection
+// that had died while it was idle. But who takes a new connection and ends it at its first word,
+// as a pooler does whose server is gone, would be dialed a thousand times a second. It is waited
+// for as long as for a server that is away.
 func (p *Pool) patient(ctx context.Context, began time.Time, try int) bool {
-	if _, bounded := ctx.Deadline(); !bounded && time.Since(began) >= awayPatience*p.cfg.ConnectTimeout {
+	switch _, bounded := ctx.Deadline(); {
+	case ctx.Err() != nil:
+		return false
+	case try == 0:
+		return true
+	case !bounded && time.Since(began) >= awayPatience*p.cfg.ConnectTimeout:
 		return false
 	}
-	return ctx.Err() == nil && pause(ctx, try)
+	return pause(ctx, try-1)
 }
 
 // didNotRun reports whether err is of a statement that can be run once more, elsewhere.

@@ -381,12 +381,14 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 		if _, in := placeOf(ctx); in != nil && in.lease == l {
 			in.lease = nil // the next is
 		}
+		lost := isLost(err) && opts.BeginQuery == "" // it has begun nothing that would last
 		switch {
-		case isLost(err) && opts.BeginQuery == "": // it has begun nothing that would last
-			if !p.patient(ctx, began, try) {
-				return nil, &notRunError{err: err, what: "the connection was lost at BEGIN"}
+		case !lost && !didNotRun(err) && (with == nil || !stalePlan(err)):
+			return nil, err
+		case !p.patient(ctx, began, try):
+			if lost && !didNotRun(err) {
+				err = &notRunError{err: err, what: "the connection was lost at BEGIN"}
 			}
-		case !didNotRun(err) && (with == nil || !stalePlan(err)):
 			return nil, err
 		}
 	}

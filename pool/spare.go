@@ -29,6 +29,10 @@ func (s *spare) ride() *ride {
 // take takes back what was l's, once it has its result.
 func (s *spare) take(l *Lease, r *ride) {
 	*r = ride{eqb: r.eqb}
+	// pgconn keeps those of a statement that the server has skipped, and looks at them when it
+	// reads the answer to a later one. (It also keeps its fields, with which that is read: so a
+	// ride's rows are decoded by its own, never by pgconn's.)
+	r.eqb.ResultFormats = nil
 	s.rides.Put(r)
 	if l.known {
 		l.ride = nil
