@@ -23,11 +23,12 @@ func (a *admission) boardLocked(f *flight, now time.Time) []*waiter {
 	return riders
 }
 
-// fullFlight reports whether as many reads wait as a flight can take.
-func (a *admission) fullFlight() bool {
+// settled reports whether those who may yet come can change nothing about a flight's next
+// group: as many wait as it can take, or a lease is in front, and there is none.
+func (a *admission) settled() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.queue.riders >= maxFlight
+	return a.queue.riders >= maxFlight || a.queue.head != nil && a.queue.head.ride == nil
 }
 
 // nextGroup returns who boards f next, and whether a lease

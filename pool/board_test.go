@@ -69,3 +69,18 @@ func TestAFlightThatLandsWaitsForNobody(t *testing.T) {
 		assert.False(t, boarded)
 	})
 }
+
+func TestAFlightWaitsForNobodyIfALeaseIsInFront(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, brought := gate(0)
+		f.c.p.adm.queue.push(&waiter{lease: &Lease{}}, false)
+		ended := false
+		go func() { ended = !f.board() }()
+		synctest.Wait()
+		assert.True(t, ended, "the lease could have the connection")
+		for _, w := range brought {
+			w.disembark()
+		}
+	})
+}

@@ -86,7 +86,7 @@ func (f *flight) board() bool {
 	}
 	// Most who were just answered ask again at once. All that they need for that is a CPU,
 	// and who comes a moment late waits for the whole of another flight.
-	if !f.c.p.adm.fullFlight() {
+	if !f.c.p.adm.settled() {
 		f.aboard.Wait()
 	}
 	f.group, f.landing = f.c.p.adm.nextGroup(f)
