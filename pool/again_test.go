@@ -44,20 +44,25 @@ func newChoking(t *testing.T) (p *pool.Pool, left *atomic.Int64) {
 
 // chokes are the ways to say it of which the answer is read later.
 var chokes = map[string]func(context.Context, *pool.Pool) error{
-	"Query": func(ctx context.Context, p *pool.Pool) error {
-		rows, err := p.Query(ctx, "select $1::text as choke", "choke")
+	"Query":            queryChoke("choke"),
+	"Query unprepared": queryChoke(pgx.QueryExecModeExec, "choke"), // only its answer fails
+	"SendBatch": func(ctx context.Context, p *pool.Pool) error {
+		b := &pgx.Batch{}
+		b.Queue("select $1::text as choke", "choke")
+		return p.SendBatch(ctx, b).Close()
+	},
+}
+
+func queryChoke(args ...any) func(context.Context, *pool.Pool) error {
+	return func(ctx context.Context, p *pool.Pool) error {
+		rows, err := p.Query(ctx, "select $1::text as choke", args...)
 		if err != nil {
 			return err
 		}
 		for rows.Next() {
 		}
 		return rows.Err()
-	},
-	"SendBatch": func(ctx context.Context, p *pool.Pool) error {
-		b := &pgx.Batch{}
-		b.Queue("select $1::text as choke", "choke")
-		return p.SendBatch(ctx, b).Close()
-	},
+	}
 }
 
 func TestWhatCouldNotBeSentThreeTimesIsSentTheFourth(t *testing.T) {
