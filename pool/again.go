@@ -14,7 +14,7 @@ import (
 // again waits before a statement outside a transaction that ended with err runs once more, and
 // returns the ctx for that; nil: it does not. It does if it certainly has not run: it was not
 // sent, or refused by a standby, or by a session that could not be reset. A read that may ride
-// does so too, once, when its connection was lost.
+// does so too, once, when its connection was lost. l has been released: it holds nothing meanwhile.
 func (p *Pool) again(ctx context.Context, l *Lease, err error) context.Context {
 	if err == nil {
 		return nil

@@ -114,8 +114,8 @@ type batch struct {
 	moved  pgx.BatchResults                       // it was: the results
 }
 
-// judge is conn.judge. If nothing of the batch ran it is sent once more: then it has moved, and
-// its lease has ended.
+// judge is conn.judge. If nothing of the batch ran its lease ends, and it is sent once more: then
+// it has moved, if only to the error that it did not run.
 func (b *batch) judge(err error) error {
 	resend, c := b.resend, b.l.c
 	b.resend = nil
@@ -128,14 +128,14 @@ func (b *batch) judge(err error) error {
 	if err = c.judge(err); !didNotRun(err) {
 		return err
 	}
-	next := c.p.again(b.ctx, b.l, err)
-	if next == nil {
-		return err
-	}
 	b.l.closed(b)
 	b.l.leave()
-	b.l.Release()
-	b.moved = resend(next)
+	b.l.Release() // its place is free while it is waited
+	if next := c.p.again(b.ctx, b.l, err); next != nil {
+		b.moved = resend(next)
+	} else {
+		b.moved = errBatch{err: err}
+	}
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -99,32 +98,17 @@ func (r *rows) finish() {
 	r.l.closed(r)
 }
 
-// elsewhere runs the query once more, on another connection.
-func (r *rows) elsewhere(ctx context.Context) error {
-	old, q := r.l, r.asked
-	r.r.Close()
-	old.closed(r)
-	old.leave()
-	old.Release()
-	q.ctx = ctx
-	l := &Lease{p: old.p, with: old.with, what: old.what, sql: q.sql, args: q.args, stack: old.stack, asked: time.Now()}
-	l, err := old.p.obtain(q.ctx, l)
+// elsewhere runs q, which r's query was, once more on another connection.
+func (r *rows) elsewhere(ctx context.Context, q *asked) bool {
+	again, err := r.l.p.query(ctx, r.l.with, q.sql, q.args)
 	if err != nil {
-		return err
+		r.err = err
+		return false
 	}
-	c, err := l.enter(q.sql)
-	if err == nil {
-		l.note(q.ctx, q.sql, q.args)
-		if r.r, err = q.query(c); err == nil {
-			r.l = l
-			l.opened(r)
-			return nil
-		}
-		err = l.c.judge(err)
-		l.leave()
-	}
-	l.Release()
-	return err
+	n := again.(*rows) // with that ctx nothing rides
+	r.l, r.r, r.asked, r.done, r.err = n.l, n.r, n.asked, false, nil
+	r.l.opened(r) // unless the lease has ended, which Next finds out
+	return r.Next()
 }
 
 // left ends a call, and the lease too if the rows are done and own it.
@@ -158,29 +142,20 @@ func (r *rows) Next() bool {
 			ok = n.Next()
 		}
 	}
-	var err error
-	for !ok && r.asked != nil {
-		if err = r.l.c.judge(r.r.Err()); mayChange(r.asked.args) {
-			break
-		}
-		next := r.l.p.again(r.asked.ctx, r.l, err)
-		if next == nil {
-			break
-		}
-		if err := r.elsewhere(next); err != nil {
-			r.done, r.err, left = true, err, func() {}
-			return false
-		}
-		ok = r.r.Next()
-	}
+	q := r.asked
 	r.asked = nil
 	if ok {
 		r.l.answered(nil)
 		return true
 	}
 	r.finish()
-	if err != nil { // it is judged once
-		r.err = err
+	if r.err == nil || q == nil || mayChange(q.args) {
+		return false
+	}
+	r.left() // its place is free while it is waited
+	left = func() {}
+	if next := r.l.p.again(q.ctx, r.l, r.err); next != nil {
+		return r.elsewhere(next, q)
 	}
 	return false
 }
