@@ -61,7 +61,7 @@ func faultsLast(t *testing.T) time.Duration {
 	case testing.Short():
 		return 200 * time.Millisecond
 	}
-	return 600 * time.Millisecond
+	return 500 * time.Millisecond
 }
 
 // Invariants 1 to 5, and what errors promise, however a statement is sent and whatever the network does to it: what was
