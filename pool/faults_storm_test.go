@@ -77,7 +77,7 @@ func TestStormOfFaults(t *testing.T) {
 	var storms []*faults
 	for _, mode := range []string{"cache_statement", "cache_describe", "exec", simpleProtocol} {
 		for _, conns := range []int32{1, 4} {
-			storms = append(storms, &faults{mode: mode, conns: conns, seed: seed, nth: uint64(len(storms)), lasts: lasts})
+			storms = append(storms, &faults{mode: mode, conns: conns, seed: seed, nth: uint64(len(storms)), lasts: lasts, b: newClaims()})
 		}
 	}
 	pgtest.Database(t) // the server has a goroutine
@@ -111,7 +111,7 @@ func (f *faults) over() bool {
 // rage runs the storm, and looks at what it has left behind.
 func (f *faults) rage(t *testing.T) {
 	t.Parallel()
-	f.t, f.b, f.stop, f.weather = t, newClaims(), make(chan struct{}), make(map[string]int)
+	f.t, f.stop, f.weather = t, make(chan struct{}), make(map[string]int)
 	f.dsn = pgtest.Database(t)
 	f.see, f.proxy = newInspector(t, f.dsn), newProxy(t, f.dsn)
 	f.ways = stormWays()
