@@ -51,8 +51,13 @@ const cancelerKey = "lmipool.canceler"
 // cancelsOurWay gives the connection that cc is for its canceler. With own, a handler of
 // the user's is left to do the work.
 func (p *Pool) cancelsOurWay(cc *pgx.ConnConfig, own bool) {
-	up, theirs := new(atomic.Bool), cc.BuildContextWatcherHandler
-	cc.DialFunc = p.cancels.dial(up, cc.DialFunc)
+	var begun atomic.Bool
+	up, theirs, validate := new(atomic.Bool), cc.BuildContextWatcherHandler, cc.ValidateConnect
+	cc.DialFunc = p.cancels.dial(&begun, up, cc.DialFunc)
+	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
+		begun.Store(true)
+		return validate(ctx, pc)
+	}
 	cc.BuildContextWatcherHandler = func(pc *pgconn.PgConn) ctxwatch.Handler {
 		h := &canceler{p: p, pc: pc, nc: pc.Conn(), up: up, off: own || p.cfg.CancelWait < 0}
 		pc.CustomData()[cancelerKey] = h

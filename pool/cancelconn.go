@@ -23,15 +23,21 @@ type cancels struct {
 	lost    atomic.Int64 // connections that were given up
 }
 
-var errAnswered = errors.New("lmipool: the statement has its answer")
+var (
+	errAnswered = errors.New("lmipool: the statement has its answer")
+	errLogin    = errors.New("lmipool: the session has not begun: there is nothing to cancel")
+)
 
 // dial wraps the DialFunc of one connection. Once that is up, what it dials are cancel
 // connections: pgx makes them with it, whoever asks for one. They queue here, in order,
 // but for Shutdown, whose process may have a few hundred milliseconds to live: then each
-// connection that is torn away has its own at once.
-func (n *cancels) dial(up *atomic.Bool, dial pgconn.DialFunc) pgconn.DialFunc {
+// connection that is torn away has its own at once. Before its session has begun nothing runs in it.
+func (n *cancels) dial(begun, up *atomic.Bool, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
 		if !up.Load() {
+			if !begun.Load() && ctx.Value(dialingKey{}) == nil { // pgx cleans up after a login that was lost
+				return nil, errLogin
+			}
 			return dial(ctx, network, addr)
 		}
 		c := &cancelConn{n: n}
