@@ -31,13 +31,13 @@ func TestABeginThatRanElsewhereIsStillTheFunctionsOwn(t *testing.T) {
 	assert.False(t, mute.Load())
 }
 
-// A pooler whose server is gone takes a new client, and ends it at its first word.
-func TestWhatIsLostAgainAndAgainIsNoStormOfDials(t *testing.T) {
-	t.Parallel()
+// hangsUp is a pooler whose server is gone: it takes a new client, and ends it at its first word.
+func hangsUp(t *testing.T) (dsn string, accepted *atomic.Int64) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	var accepted atomic.Int64
+	accepted = new(atomic.Int64)
 	go func() {
 		for {
 			nc, err := l.Accept()
@@ -64,40 +64,50 @@ func TestWhatIsLostAgainAndAgainIsNoStormOfDials(t *testing.T) {
 			}()
 		}
 	}()
-	p := newPoolAt(t, "postgres://u@"+l.Addr().String()+"/d?sslmode=disable",
-		&pool.Config{MaxConns: 2, Lanes: pool.LanesOff, Upstream: pool.UpstreamPgBouncer, ConnectTimeout: 300 * time.Millisecond, Logger: (&logs{}).logger()})
-	for what, do := range map[string]func(context.Context) error{
-		"Begin": func(ctx context.Context) error { _, err := p.Begin(ctx); return err },
-		"Ping":  p.Ping,
-		"Exec":  func(ctx context.Context) error { _, err := p.Exec(ctx, "select $1::int", 1); return err },
-		"QueryRow": func(ctx context.Context) error {
+	return "postgres://u@" + l.Addr().String() + "/d?sslmode=disable", accepted
+}
+
+func TestWhatIsLostAgainAndAgainIsNoStormOfDials(t *testing.T) {
+	t.Parallel()
+	const sql = "select $1::int"
+	for what, do := range map[string]func(context.Context, *pool.Pool) error{
+		"Begin": func(ctx context.Context, p *pool.Pool) error { _, err := p.Begin(ctx); return err },
+		"Ping":  func(ctx context.Context, p *pool.Pool) error { return p.Ping(ctx) },
+		"Exec":  func(ctx context.Context, p *pool.Pool) error { _, err := p.Exec(ctx, sql, 1); return err },
+		"QueryRow": func(ctx context.Context, p *pool.Pool) error {
 			var n int
-			return p.QueryRow(ctx, "select $1::int", 1).Scan(&n)
+			return p.QueryRow(ctx, sql, 1).Scan(&n)
 		},
-		"Query": func(ctx context.Context) error {
-			rows, err := p.Query(ctx, "select $1::int", 1)
+		"Query": func(ctx context.Context, p *pool.Pool) error {
+			rows, err := p.Query(ctx, sql, 1)
 			if err == nil {
 				rows.Next()
 				err = rows.Err()
 			}
 			return err
 		},
-		"SendBatch": func(ctx context.Context) error {
+		"SendBatch": func(ctx context.Context, p *pool.Pool) error {
 			b := &pgx.Batch{}
-			b.Queue("select $1::int", 1)
+			b.Queue(sql, 1)
 			return p.SendBatch(ctx, b).Close()
 		},
 	} {
-		before := accepted.Load()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		err = do(ctx)
-		require.Error(t, err)
-		assert.False(t, pool.OutcomeUnknown(err), "%s: %v", what, err)
-		assert.Less(t, accepted.Load()-before, int64(20), what)
-		// Without a deadline it ends all the same.
-		done := make(chan error, 1)
-		go func() { done <- do(context.Background()) }()
-		require.Error(t, ends(t, what, done))
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			dsn, accepted := hangsUp(t)
+			p := newPoolAt(t, dsn, &pool.Config{
+				MaxConns: 2, Lanes: pool.LanesOff, Upstream: pool.UpstreamPgBouncer, ConnectTimeout: 150 * time.Millisecond, Logger: (&logs{}).logger(),
+			})
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			err := do(ctx, p)
+			require.Error(t, err)
+			assert.False(t, pool.OutcomeUnknown(err), "%v", err)
+			assert.Less(t, accepted.Load(), int64(20))
+			// Without a deadline it ends all the same.
+			done := make(chan error, 1)
+			go func() { done <- do(context.Background(), p) }()
+			require.Error(t, ends(t, "without a deadline", done))
+		})
 	}
 }
