@@ -134,7 +134,7 @@ func (d *deaf) Close() error {
 func TestACancelConnectionWithoutEndClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	newLab := func(t *testing.T) *cancelLab {
-		return newCancelLab(t, &pool.Config{CancelWait: short, BeforeConnect: cancelDials(func(_ context.Context, own func() (net.Conn, error)) (net.Conn, error) {
+		return newCancelLab(t, &pool.Config{CancelWait: 10 * short, BeforeConnect: cancelDials(func(_ context.Context, own func() (net.Conn, error)) (net.Conn, error) {
 			nc, err := own()
 			if err != nil {
 				return nil, err
