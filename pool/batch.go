@@ -11,6 +11,8 @@ import (
 
 // sendBatch sends b on the lease. With own, closing the result releases the lease.
 func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.BatchResults {
+	kept := !own
+	defer l.releaseUnless(&kept)
 	c, err := l.enter("batch")
 	if err != nil {
 		return errBatch{err: err}
@@ -22,9 +24,6 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 			err = l.pastWire(ctx)
 		}
 		if err != nil {
-			if own {
-				defer l.Release()
-			}
 			return errBatch{err: err}
 		}
 	}
@@ -37,6 +36,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	}
 	w.BatchResults = c.SendBatch(ctx, send)
 	l.opened(w)
+	kept = true
 	return w
 }
 

@@ -244,6 +244,14 @@ func (l *Lease) Release() {
 	l.end(leaseReleased)
 }
 
+// releaseUnless is for a call whose result holds the lease from then on: it does not if the
+// call fails, or code of the user's (a tracer, a Valuer) panics in it.
+func (l *Lease) releaseUnless(kept *bool) {
+	if !*kept {
+		l.Release()
+	}
+}
+
 // end takes the connection from the user, once, and returns whether it did.
 func (l *Lease) end(why leaseState) bool {
 	l.mu.Lock()

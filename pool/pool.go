@@ -280,7 +280,6 @@ func (p *Pool) query(ctx context.Context, with *settings, sql string, args []any
 	}
 	r, err := l.query(ctx, sql, args, true)
 	if err != nil {
-		l.Release()
 		if next := p.again(ctx, l, err); next != nil {
 			return p.query(next, with, sql, args)
 		}
@@ -377,7 +376,6 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 		if err == nil {
 			return t, nil
 		}
-		l.Release()
 		if _, in := placeOf(ctx); in != nil && in.lease == l {
 			in.lease = nil // the next is
 		}

@@ -12,6 +12,8 @@ import (
 
 // query runs sql on the lease. With own, closing the Rows releases the lease.
 func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pgx.Rows, error) {
+	kept := !own
+	defer l.releaseUnless(&kept)
 	c, err := l.enter(sql)
 	if err != nil {
 		return errRows{err: err}, err
@@ -22,7 +24,9 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 	if !own {
 		return l.openRows(r, err, nil)
 	}
-	return l.openRows(r, err, &asked{ctx, sql, args})
+	w, err := l.openRows(r, err, &asked{ctx, sql, args})
+	kept = err == nil
+	return w, err
 }
 
 // openRows makes what a Query returned the lease's open result. asked is not nil if

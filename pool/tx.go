@@ -13,6 +13,8 @@ import (
 // begin starts a transaction on the lease, with settings if the lease has any. With own, its
 // end releases the lease.
 func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx, error) {
+	kept := !own
+	defer l.releaseUnless(&kept)
 	c, err := l.enter("begin")
 	if err != nil {
 		return nil, err
@@ -45,6 +47,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if err != nil {
 		return nil, l.c.judge(err)
 	}
+	kept = true
 	return &tx{l: l, t: t, own: own}, nil
 }
 
