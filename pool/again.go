@@ -16,9 +16,6 @@ import (
 // sent, or refused by a standby, or by a session that could not be reset. A read that may ride
 // does so too, once, when its connection was lost. l has been released: it holds nothing meanwhile.
 func (p *Pool) again(ctx context.Context, l *Lease, err error) context.Context {
-	if err == nil {
-		return nil
-	}
 	r, repeated := ctx.Value(aloneKey{}).(rerun)
 	if !repeated {
 		r.began = l.asked

@@ -31,9 +31,9 @@ func (a *admission) decided() bool {
 	return a.queue.riders >= maxFlight || a.queue.head != nil && a.queue.head.ride == nil
 }
 
-// nextGroup returns who boards f next, and whether a lease
-// waits behind them; nobody if its turn is over, because the head of the queue is a
-// lease or there is none. A read that has no company gets c for itself.
+// nextGroup returns who boards f next, and whether a lease waits behind them; nobody if
+// its turn is over, because the head of the queue is a lease or there is none. A read that
+// has no company gets the connection for itself.
 func (a *admission) nextGroup(f *flight) (group []*waiter, landing bool) {
 	c := f.c
 	expired := c.expired()
