@@ -380,17 +380,26 @@ func TestAReadThatWasLostRunsAgainAndAWriteDoesNot(t *testing.T) {
 func TestATransactionThatWasLostRunsAgainIfItMay(t *testing.T) {
 	t.Parallel()
 	b := newAwayLab(t, &pool.Config{MaxConns: 1})
+	runsAgain(t, b.p, b.see, 2, func(ctx context.Context, tx pgx.Tx, call int) error {
+		if call == 1 {
+			b.proxy.Reset()
+		}
+		_, err := tx.Exec(ctx, "update t set id = id")
+		return err
+	})
+}
+
+// runsAgain checks that a transaction whose first try is lost is an error that may be retried, and
+// runs once more with so many retries. It inserts into t, and then does lost.
+func runsAgain(t *testing.T, p *pool.Pool, see *inspector, retries int, lost func(ctx context.Context, tx pgx.Tx, call int) error) {
+	t.Helper()
 	run := func(retries int) (calls int, err error) {
-		err = pool.InTx(bounded(t), b.p, pool.TxOptions{MaxRetries: retries}, func(ctx context.Context, tx pgx.Tx) error {
+		err = pool.InTx(bounded(t), p, pool.TxOptions{MaxRetries: retries}, func(ctx context.Context, tx pgx.Tx) error {
 			calls++
 			if _, err := tx.Exec(ctx, "insert into t values ($1)", retries); err != nil {
 				return err
 			}
-			if calls == 1 {
-				b.proxy.Reset()
-			}
-			_, err := tx.Exec(ctx, "update t set id = id")
-			return err
+			return lost(ctx, tx, calls)
 		})
 		return calls, err
 	}
@@ -398,8 +407,8 @@ func TestATransactionThatWasLostRunsAgainIfItMay(t *testing.T) {
 	require.Error(t, err)
 	assert.Equal(t, 1, calls)
 	assert.True(t, pool.Retryable(err), "%v", err)
-	calls, err = run(2)
+	calls, err = run(retries)
 	require.NoError(t, err)
 	assert.Equal(t, 2, calls)
-	assert.Equal(t, 1, b.see.count("select count(*) from t"))
+	assert.Equal(t, 1, see.count("select count(*) from t"))
 }

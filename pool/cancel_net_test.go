@@ -247,8 +247,7 @@ func TestCancelRequestsQueueBehindTheirBound(t *testing.T) {
 	p := newPoolAt(t, dsn, &pool.Config{
 		MaxConns: most, CancelWait: patience, Lanes: pool.LanesOff, Logger: (&logs{}).logger(),
 		BeforeConnect: cancelDials(func(ctx context.Context, own func() (net.Conn, error)) (net.Conn, error) {
-			open.enter()
-			defer open.now.Add(-1)
+			defer open.enter()()
 			select {
 			case <-gate:
 				return own()

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,43 +40,38 @@ func cancelDials(dial func(context.Context, func() (net.Conn, error)) (net.Conn,
 // gauge counts what is open, and how much was at most.
 type gauge struct{ now, most, all atomic.Int64 }
 
-func (g *gauge) enter() {
+// enter counts one more until leave is called, once or more often.
+func (g *gauge) enter() (leave func()) {
 	g.all.Add(1)
 	n := g.now.Add(1)
 	for m := g.most.Load(); n > m && !g.most.CompareAndSwap(m, n); m = g.most.Load() {
 	}
+	return sync.OnceFunc(func() { g.now.Add(-1) })
 }
 
 func (g *gauge) dial(_ context.Context, own func() (net.Conn, error)) (net.Conn, error) {
-	g.enter()
+	leave := g.enter()
 	nc, err := own()
 	if err != nil {
-		g.now.Add(-1)
+		leave()
 		return nil, err
 	}
-	return &gauged{Conn: nc, g: g}, nil
+	return &gauged{nc, leave}, nil
 }
 
 type gauged struct {
 	net.Conn
-	g    *gauge
-	once sync.Once
+	leave func()
 }
 
 func (c *gauged) Close() error {
-	defer c.once.Do(func() { c.g.now.Add(-1) })
+	defer c.leave()
 	return c.Conn.Close()
 }
 
 // cancelsInStorm is how many statements the storm cancels.
 func cancelsInStorm(t testing.TB) int64 {
-	s := os.Getenv("LMIPOOL_TEST_CANCELS")
-	if s == "" {
-		return 600
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	require.NoError(t, err)
-	return n
+	return int64(envInt(t, "LMIPOOL_TEST_CANCELS", 600))
 }
 
 // Statements of every kind are cancelled at random moments. No connection is lost, no

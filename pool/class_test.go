@@ -32,22 +32,28 @@ const (
 	giveUp        = "give up"
 )
 
+// classes are all that err says is to be done about it.
+func classes(err error) (all []string) {
+	for _, class := range []struct {
+		name string
+		is   func(error) bool
+	}{{misconfigured, pool.Misconfigured}, {retryable, pool.Retryable}, {unknown, pool.OutcomeUnknown}} {
+		if class.is(err) {
+			all = append(all, class.name)
+		}
+	}
+	if len(all) == 0 {
+		return []string{giveUp}
+	}
+	return all
+}
+
 // next is what is to be done about err, which must be one thing.
 func next(t testing.TB, err error) string {
 	t.Helper()
-	class := []string{}
-	for name, is := range map[string]func(error) bool{
-		misconfigured: pool.Misconfigured, retryable: pool.Retryable, unknown: pool.OutcomeUnknown,
-	} {
-		if is(err) {
-			class = append(class, name)
-		}
-	}
-	if len(class) == 0 {
-		return giveUp
-	}
-	require.Len(t, class, 1, "%v", err)
-	return class[0]
+	all := classes(err)
+	require.Len(t, all, 1, "%v", err)
+	return all[0]
 }
 
 // quick is a ctx that ends soon, in which a server answers all the same.

@@ -168,21 +168,8 @@ func TestADialThatIsLostAfterItsLoginIsNobodysError(t *testing.T) {
 func TestACommitThatCouldNotBeWrittenIsNotUnknown(t *testing.T) {
 	t.Parallel()
 	b, mute := newMuteLab(t)
-	run := func(retries int) (calls int, err error) {
-		err = pool.InTx(bounded(t), b.p, pool.TxOptions{MaxRetries: retries}, func(ctx context.Context, tx pgx.Tx) error {
-			calls++
-			_, err := tx.Exec(ctx, "insert into t values ($1)", retries)
-			mute.Store(calls == 1)
-			return err
-		})
-		return calls, err
-	}
-	calls, err := run(0)
-	require.Error(t, err)
-	assert.Equal(t, 1, calls)
-	assert.True(t, pool.Retryable(err), "%v", err)
-	calls, err = run(1)
-	require.NoError(t, err)
-	assert.Equal(t, 2, calls)
-	assert.Equal(t, 1, b.see.count("select count(*) from t"))
+	runsAgain(t, b.p, b.see, 1, func(_ context.Context, _ pgx.Tx, call int) error {
+		mute.Store(call == 1)
+		return nil
+	})
 }

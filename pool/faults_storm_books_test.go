@@ -10,8 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
-
-	"github.com/lmipool/lmipool/pool"
 )
 
 // claims are what callers were told. What was found to be wrong is in the books.
@@ -52,19 +50,7 @@ func stormClass(err error) string {
 	case errors.As(err, &own):
 		return fateUndone
 	}
-	var is []string
-	for _, of := range []struct {
-		name string
-		is   func(error) bool
-	}{{misconfigured, pool.Misconfigured}, {retryable, pool.Retryable}, {unknown, pool.OutcomeUnknown}} {
-		if of.is(err) {
-			is = append(is, of.name)
-		}
-	}
-	if len(is) == 0 {
-		return giveUp
-	}
-	return strings.Join(is, " and ")
+	return strings.Join(classes(err), " and ")
 }
 
 // note notes what came of a call.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -75,17 +74,16 @@ func (v *victim) close() {
 
 // counts has a socket counted as long as it is open.
 func (v *victim) counts(nc *net.TCPConn) net.Conn {
-	v.open.enter()
-	return &socket{TCPConn: nc, closed: sync.OnceFunc(func() { v.open.now.Add(-1) })}
+	return &socket{nc, v.open.enter()}
 }
 
 type socket struct {
 	*net.TCPConn
-	closed func()
+	leave func()
 }
 
 func (s *socket) Close() error {
-	defer s.closed()
+	defer s.leave()
 	return s.TCPConn.Close()
 }
 

@@ -3,7 +3,6 @@ package pool_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -53,27 +52,18 @@ const (
 
 // faultsLast is how long each storm of faults lasts at least: see raged.
 func faultsLast(t *testing.T) time.Duration {
-	switch s := os.Getenv("LMIPOOL_TEST_FAULTS"); {
-	case s != "":
-		d, err := time.ParseDuration(s)
-		require.NoError(t, err)
-		return d
-	case testing.Short():
-		return 200 * time.Millisecond
+	least := 500 * time.Millisecond
+	if testing.Short() {
+		least = 200 * time.Millisecond
 	}
-	return 500 * time.Millisecond
+	return envDuration(t, "LMIPOOL_TEST_FAULTS", least)
 }
 
 // Invariants 1 to 5, and what errors promise, however a statement is sent and whatever the network does to it: what was
 // acknowledged has happened once, what is unknown once or never, nothing else has happened; every answer is its caller's.
 // Not parallel: goleak sees every goroutine of the process.
 func TestStormOfFaults(t *testing.T) {
-	lasts, seed := faultsLast(t), rand.Uint64()
-	if s := os.Getenv("LMIPOOL_TEST_SEED"); s != "" {
-		_, err := fmt.Sscan(s, &seed)
-		require.NoError(t, err)
-	}
-	t.Logf("LMIPOOL_TEST_SEED=%d", seed)
+	lasts, seed := faultsLast(t), envSeed(t)
 	var storms []*faults
 	for _, mode := range []string{"cache_statement", "cache_describe", "exec", simpleProtocol} {
 		for _, conns := range []int32{1, 4} {

@@ -164,12 +164,7 @@ func other(ctx context.Context, t *testing.T, dsn string, most int) (changed fun
 }
 
 func TestAFleetBeyondItsLimitFailsNobody(t *testing.T) {
-	lasts := 3 * time.Second
-	if s := os.Getenv("LMIPOOL_TEST_PRESSURE"); s != "" {
-		var err error
-		lasts, err = time.ParseDuration(s)
-		require.NoError(t, err)
-	}
+	lasts := envDuration(t, "LMIPOOL_TEST_PRESSURE", 3*time.Second)
 	dsn, i := limitedRole(t, 40)
 	ctx, cancel := context.WithTimeout(context.Background(), lasts+time.Minute)
 	defer cancel()

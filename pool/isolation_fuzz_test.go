@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,8 +197,7 @@ func missing(a, b []string) (lines []string) {
 func TestNothingPassesFromOneInvocationToTheNext(t *testing.T) {
 	t.Parallel()
 	programs := envInt(t, "LMIPOOL_TEST_PROGRAMS", 1000)
-	seed := uint64(envInt(t, "LMIPOOL_TEST_SEED", int(time.Now().UnixNano()&0x7fffffff)))
-	t.Logf("LMIPOOL_TEST_SEED=%d", seed)
+	seed := envSeed(t)
 	custom := func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.Exec(ctx, "set time zone 'Asia/Kathmandu'; set app.tenant = 'nobody'; set search_path = public, other; set work_mem = '7MB'; set role leaker; prepare mine as select 1")
 		return err
@@ -347,13 +345,3 @@ func TestPgxpoolPassesOnWhatTheProbeLooksFor(t *testing.T) {
 }
 
 // envInt is a number from the environment, or otherwise.
-func envInt(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	s := os.Getenv(name)
-	if s == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(s)
-	require.NoError(t, err, name)
-	return n
-}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/pgtest"
@@ -16,12 +17,17 @@ import (
 func BenchmarkSaturated(b *testing.B) {
 	ctx, dsn := context.Background(), pgtest.Database(b)
 	const sql = "select id, name from t where id = $1"
-	crowd := func(b *testing.B, one func(id int) error) {
+	type db interface {
+		QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	}
+	crowd := func(b *testing.B, p db) {
 		b.ReportAllocs()
 		b.SetParallelism(64 / runtime.GOMAXPROCS(0))
 		b.RunParallel(func(pb *testing.PB) {
 			for id := 1; pb.Next(); id = id%100 + 1 {
-				if err := one(id); err != nil {
+				var got int
+				var name string
+				if err := p.QueryRow(ctx, sql, id).Scan(&got, &name); err != nil {
 					b.Error(err)
 					return
 				}
@@ -43,19 +49,11 @@ func BenchmarkSaturated(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer p.Close()
-		crowd(b, func(want int) error {
-			var id int
-			var name string
-			return p.QueryRow(ctx, sql, want).Scan(&id, &name)
-		})
+		crowd(b, p)
 	})
 	b.Run("pool=lmipool", func(b *testing.B) {
 		p := newPoolAt(b, dsn, &pool.Config{MaxConns: 2})
-		crowd(b, func(want int) error {
-			var id int
-			var name string
-			return p.QueryRow(ctx, sql, want).Scan(&id, &name)
-		})
+		crowd(b, p)
 		s := p.Stat()
 		b.ReportMetric(float64(s.RideCount())/float64(b.N), "rides/op")
 	})

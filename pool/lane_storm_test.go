@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -101,12 +100,7 @@ var stormSettings = map[string]string{"default_transaction_read_only": "off", "t
 // newStorm makes a storm of so many statements on so many connections. functions are
 // wrongly taken for harmless.
 func newStorm(t *testing.T, statements, conns int, evil bool, functions []string) *storm {
-	s := &storm{t: t, seed: rand.Uint64(), conns: conns, evil: evil, b: newBooks(statements), log: &logs{}}
-	if v := os.Getenv("LMIPOOL_TEST_SEED"); v != "" {
-		_, err := fmt.Sscan(v, &s.seed)
-		require.NoError(t, err)
-	}
-	t.Logf("LMIPOOL_TEST_SEED=%d", s.seed)
+	s := &storm{t: t, seed: envSeed(t), conns: conns, evil: evil, b: newBooks(statements), log: &logs{}}
 	s.dsn = pgtest.Database(t)
 	s.role = fmt.Sprintf("storm_%d", rand.Uint64())
 	c := s.connect()

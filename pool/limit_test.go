@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -251,12 +250,7 @@ func TestADeadIdleConnectionIsReplacedUnseen(t *testing.T) {
 // MaxConns on the server, nobody waits past his deadline, all comes back.
 func TestStormOfAcquires(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	if s := os.Getenv("LMIPOOL_TEST_SEED"); s != "" {
-		_, err := fmt.Sscan(s, &seed)
-		require.NoError(t, err)
-	}
-	t.Logf("LMIPOOL_TEST_SEED=%d", seed)
+	seed := envSeed(t)
 	dsn := pgtest.Database(t)
 	server := newInspector(t, dsn)
 	const most = 5
