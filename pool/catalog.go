@@ -26,16 +26,15 @@ const (
 	large     = 64 << 10
 	maxResult = 256 << 10
 
-	// maxLooks is how often a look may fail for a reason that passes; restAfter is how
-	// long a statement that PostgreSQL refuses is left alone: its table may yet come.
-	maxLooks  = 5
-	restAfter = time.Minute
+	// maxLooks is how often a statement may fail to be described.
+	maxLooks = 5
 )
 
 // catalog is what is known about statements, by their text. It is consulted only
 // when no connection is idle: until then nobody needs to know.
 type catalog struct {
 	slow  time.Duration
+	facts func() *facts // that statements are judged by; nil: of no connection yet
 	mu    sync.Mutex
 	bySQL map[catalogKey]*list.Element // of *statement
 	used  list.List                    // the most recently wanted first
@@ -49,28 +48,21 @@ type catalogKey struct{ sql, settings string }
 type statement struct {
 	catalogKey
 	functions []sqltext.Function // named in its text
+	mentions  *sqltext.Mentions  // nil: its text is not to be judged
 
 	// guarded by catalog.mu
-	verdict verdict
-	trace   sqltext.Trace // what it leaves in its session
-	asks    bool          // a look will tell; until then it is taken to leave anything
-	looking bool          // it is being looked at
-	looks   int           // that found nothing out
-	rest    time.Time     // no look for its session before then: it could not even be prepared
+	alone   string        // why it goes alone, for good; "": it may yet ride
+	trace   sqltext.Trace // what it leaves in its session, by its text
+	asks    bool          // what it mentions may leave more
+	looking bool          // it is being described
+	looks   int           // that could not describe it
 	again   bool          // it was wanted more than once
-	why     string        // it goes alone
-	desc    *description  // nil until it is known to be harmless
+	desc    *description  // nil until it is needed
+	proof   proof         // of its text, by the facts of
+	by      *facts        // these
 	took    average       // on the server
 	size    int           // of its results in bytes, a moving average
 }
-
-type verdict uint8
-
-const (
-	unknown  verdict = iota // the next one that goes alone is looked at
-	harmless                // may ride, if it is also short
-	alone                   // for good, as long as the catalog knows it
-)
 
 // description is a statement's parameters and columns as one connection had them
 // described, with the Go side of their types. It never changes: when the
@@ -80,6 +72,14 @@ type description struct {
 	shown []pgconn.FieldDescription // its columns in the formats that are asked for
 	types []typeOf                  // of its parameters and columns, as far as they are known
 	base  *pgtype.Map               // to copy; nobody changes it
+	user  []uint32                  // those of its types that are not built-in
+}
+
+func (d *description) userTypes() []uint32 {
+	if d == nil {
+		return nil
+	}
+	return d.user
 }
 
 // typeOf is the Go side of one type, as a connection's Map had it.
@@ -88,8 +88,8 @@ type typeOf struct {
 	*pgtype.Type
 }
 
-func newCatalog() *catalog {
-	return &catalog{slow: slow, bySQL: make(map[catalogKey]*list.Element)}
+func newCatalog(facts func() *facts) *catalog {
+	return &catalog{slow: slow, facts: facts, bySQL: make(map[catalogKey]*list.Element)}
 }
 
 // find returns what is known about sql with these settings, looking at its text if it is new.
@@ -108,9 +108,12 @@ func (g *catalog) find(sql, settings string) *statement {
 	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
-		s.verdict, s.why = alone, aloneText
+		s.alone = aloneText
 	} else {
 		s.functions = scan.Functions
+	}
+	if m, ok := sqltext.Mention(sql); ok {
+		s.mentions = &m
 	}
 
 	g.mu.Lock()
@@ -128,111 +131,132 @@ func (g *catalog) find(sql, settings string) *statement {
 	return s
 }
 
+// judgeLocked is what the facts say of s now.
+func (g *catalog) judgeLocked(s *statement) proof {
+	f := g.facts()
+	if f == nil || s.mentions == nil {
+		return proof{trace: sqltext.AnyTrace}
+	}
+	if s.by != f || !s.proof.known || s.proof.gen != f.gen.Load() {
+		s.by, s.proof = f, f.prove(s.mentions, s.functions, s.desc.userTypes())
+	}
+	return s.proof
+}
+
 // mayRide returns what s's arguments have to be encoded for and how long it is
 // expected to take, or why it goes alone.
-func (g *catalog) mayRide(s *statement) (d *description, expect time.Duration, why string) {
+func (g *catalog) mayRide(s *statement) (d *description, by proven, expect time.Duration, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case s.verdict == alone:
-		return nil, 0, s.why
-	case s.verdict != harmless:
-		return nil, 0, aloneNew
+	if s.alone != "" {
+		return nil, by, 0, s.alone
+	}
+	p := g.judgeLocked(s)
+	switch why = p.reason(); {
+	case why != "":
+	case s.desc == nil:
+		why = aloneNew
 	case s.took.d > g.slow:
-		return nil, 0, aloneSlow
+		why = aloneSlow
 	case s.size > large:
-		return nil, 0, aloneLarge
+		why = aloneLarge
+	default:
+		return s.desc, proven{s.by, p.gen}, s.took.d, ""
 	}
-	return s.desc, s.took.d, ""
+	return nil, by, 0, why
 }
 
-// traces returns what s leaves in its session, as far as is known, and whether it is
-// worth a look to know more.
-func (g *catalog) traces(s *statement) (trace sqltext.Trace, look bool) {
+// proven is by which facts, and which generation of them, a statement was judged.
+type proven struct {
+	facts *facts
+	gen   uint64
+}
+
+// holds reports whether that is still what the facts of a connection say.
+func (p proven) holds(f *facts) bool { return p.facts == f && f.gen.Load() == p.gen }
+
+// traces returns what s leaves in its session, as far as is known, and whether the server
+// could be asked for more.
+func (g *catalog) traces(s *statement) (trace sqltext.Trace, ask bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s.asks {
-		return sqltext.AnyTrace, s.again && !s.looking && (s.rest.IsZero() || time.Now().After(s.rest))
+	if !s.asks {
+		return s.trace, false
 	}
-	return s.trace, false
+	if g.facts() == nil || s.mentions == nil {
+		return sqltext.AnyTrace, false
+	}
+	p := g.judgeLocked(s)
+	return max(s.trace, p.trace), !p.known
 }
 
-// learn claims the one look that s gets. When there are more texts than the catalog
+// describe claims the one look that s gets to be described for lanes. When there are more texts than the catalog
 // has room for, most of them may never come again, and a look costs more than a run:
 // then it is for those that have.
-func (g *catalog) learn(s *statement) bool {
+func (g *catalog) describe(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s.looking || s.verdict != unknown && !s.asks || !s.again && g.used.Len() == catalogSize {
+	if s.looking || !g.wantsLocked(s) || !s.again && g.used.Len() == catalogSize {
 		return false
 	}
 	s.looking = true
 	return true
 }
 
-// finding is what a look at a statement has found out.
-type finding struct {
-	desc   *description  // of one that may ride
-	why    string        // of one that goes alone, for good
-	trace  sqltext.Trace // what it leaves in its session
-	traced bool          // trace is known
-	failed bool          // PostgreSQL refuses the statement
-}
-
-// learned ends a look. What it has not found out the next one does, up to a bound.
-func (g *catalog) learned(s *statement, f finding) {
+// described ends what describe began. What could not be described may be next time, up to a bound.
+func (g *catalog) described(s *statement, d *description, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.looking = false
-	if f.failed {
-		s.rest = time.Now().Add(restAfter)
-		return
-	}
-	if !f.traced {
+	switch {
+	case why != "":
+		s.alone = why
+	case d != nil:
+		s.desc, s.looks = d, 0
+	default:
 		if s.looks++; s.looks == maxLooks {
-			f.traced, f.trace, f.why = true, sqltext.AnyTrace, aloneCalls
+			s.alone = aloneCalls
 		}
 	}
-	switch {
-	case s.verdict != unknown:
-	case f.desc != nil:
-		s.verdict, s.desc = harmless, f.desc
-	case f.why != "":
-		s.verdict, s.why = alone, f.why
-	}
-	if f.traced {
-		s.trace, s.asks = f.trace, false
-	}
+	s.proof.known = false // the types of its columns and parameters count too
 }
 
-// isUnknown says whether s may yet turn out to be one that rides.
-func (g *catalog) isUnknown(s *statement) bool {
+// wants says whether s could ride if it was described.
+func (g *catalog) wants(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return s.verdict == unknown
+	return g.wantsLocked(s)
+}
+
+func (g *catalog) wantsLocked(s *statement) bool {
+	if s.alone != "" || s.desc != nil && s.proof.known {
+		return false
+	}
+	p := g.judgeLocked(s)
+	return !p.known || p.reason() == "" && s.desc == nil
 }
 
 // isHarmless says whether s could ride, were it short.
 func (g *catalog) isHarmless(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return s.verdict == harmless
+	return s.alone == "" && s.desc != nil && g.judgeLocked(s).reason() == ""
 }
 
 // refuse has s go alone from now on.
 func (g *catalog) refuse(s *statement, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s.verdict, s.why, s.desc = alone, why, nil
+	s.alone, s.desc = why, nil
 	s.trace, s.asks = sqltext.AnyTrace, false
 }
 
-// forget has s looked at again, unless somebody has done that since d.
+// forget has s described again, unless somebody has done that since d.
 func (g *catalog) forget(s *statement, d *description) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s.verdict == harmless && s.desc == d {
-		s.verdict, s.desc = unknown, nil
+	if s.desc == d {
+		s.desc, s.proof.known = nil, false
 	}
 }
 

@@ -6,11 +6,22 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
+
+// knowing are facts by which a statement that mentions nothing is proven.
+func knowing() *facts { return nothingOfTheUsers }
+
+var nothingOfTheUsers = func() *facts {
+	f := newFacts(func(sqltext.Function) bool { return false })
+	f.global = &globalFact{}
+	return f
+}()
 
 func TestTheCatalogForgetsWhatWasNotWantedForLongest(t *testing.T) {
 	t.Parallel()
-	g := newCatalog()
+	g := newCatalog(knowing)
 	kept := g.find("select 0", "")
 	for i := 1; i <= 3*catalogSize; i++ {
 		g.find(fmt.Sprintf("select %d", i), "")
@@ -24,38 +35,38 @@ func TestTheCatalogForgetsWhatWasNotWantedForLongest(t *testing.T) {
 // With more texts than there is room for, a look is for those that come again.
 func TestTheCatalogLooksAtWhatComesAgain(t *testing.T) {
 	t.Parallel()
-	g := newCatalog()
+	g := newCatalog(knowing)
 	for i := range catalogSize - 1 {
-		assert.True(t, g.learn(g.find(fmt.Sprintf("select %d", i), "")))
+		assert.True(t, g.describe(g.find(fmt.Sprintf("select %d", i), "")))
 	}
 	s := g.find("select 'one more'", "")
-	assert.False(t, g.learn(s))
+	assert.False(t, g.describe(s))
 	assert.Same(t, s, g.find("select 'one more'", ""))
-	assert.True(t, g.learn(s))
-	assert.False(t, g.learn(s), "once")
+	assert.True(t, g.describe(s))
+	assert.False(t, g.describe(s), "once")
 }
 
 // A look that fails is tried again, and not for ever.
 func TestTheCatalogLooksAFewTimes(t *testing.T) {
 	t.Parallel()
-	g := newCatalog()
+	g := newCatalog(knowing)
 	s := g.find("select 1", "")
 	for range maxLooks {
-		assert.True(t, g.learn(s))
-		g.learned(s, finding{})
+		assert.True(t, g.describe(s))
+		g.described(s, nil, "")
 	}
-	assert.False(t, g.learn(s))
-	_, _, why := g.mayRide(s)
+	assert.False(t, g.describe(s))
+	_, _, _, why := g.mayRide(s)
 	assert.Equal(t, aloneCalls, why)
 }
 
 func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	t.Parallel()
-	g := newCatalog()
+	g := newCatalog(knowing)
 	s := g.find("select 1", "")
-	g.learned(s, finding{desc: &description{}, why: ""})
+	g.described(s, &description{}, "")
 	g.observe(s, 15*time.Millisecond, 10)
-	_, _, why := g.mayRide(s)
+	_, _, _, why := g.mayRide(s)
 	assert.Empty(t, why)
 	for range 3 {
 		g.observe(s, 15*time.Millisecond, 10)
@@ -63,28 +74,28 @@ func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	for range 20 {
 		g.observe(s, 15*time.Millisecond, 10)
 	}
-	_, _, why = g.mayRide(s)
+	_, _, _, why = g.mayRide(s)
 	assert.Equal(t, aloneSlow, why)
 	for range 20 {
 		g.observe(s, time.Millisecond, 10)
 	}
-	_, _, why = g.mayRide(s)
+	_, _, _, why = g.mayRide(s)
 	assert.Empty(t, why, "it has become fast")
 }
 
 func TestALargeResultIsRemembered(t *testing.T) {
 	t.Parallel()
-	g := newCatalog()
+	g := newCatalog(knowing)
 	s := g.find("select 1", "")
-	g.learned(s, finding{desc: &description{}, why: ""})
+	g.described(s, &description{}, "")
 	for range 50 {
 		g.observe(s, 0, 1000)
 	}
-	_, _, why := g.mayRide(s)
+	_, _, _, why := g.mayRide(s)
 	assert.Empty(t, why)
 	g.observe(s, 0, maxResult+1)
 	g.observe(s, 0, 1)
-	_, _, why = g.mayRide(s)
+	_, _, _, why = g.mayRide(s)
 	assert.Equal(t, aloneLarge, why)
 }
 

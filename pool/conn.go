@@ -53,6 +53,7 @@ type conn struct {
 	wire    *wire
 	said    []byte // by AfterConnect, while it is being dialed
 	session *session
+	base    *facts  // about names, as this connection reads them; nil: nothing is judged by it
 	residue residue // of its users, since it was reset; the owner's
 	lane    *lane   // nil: no flights on this one
 	cancel  *canceler

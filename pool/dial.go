@@ -61,7 +61,7 @@ func (p *Pool) dial() {
 func (c *conn) open(ctx context.Context) (err error) {
 	c.mode = c.pg.Config().DefaultQueryExecMode
 	shared := c.p.cfg.Upstream.shares()
-	rides := c.p.rides && c.p.cfg.ridesWith(c.mode) && (!shared || explainsGeneric(c.pg.PgConn()))
+	rides := c.p.rides && c.p.cfg.ridesWith(c.mode)
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
 	if !rides && c.p.cfg.Isolation == IsolationOff {
@@ -77,6 +77,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	if err := c.refuseStandby(c.session.standby, nil); err != nil {
 		return err
 	}
+	c.base = c.p.lanes.baselines.at(c.session.baseline)
 	if rides {
 		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared), unnamed: shared}
 	}

@@ -1,6 +1,13 @@
 package pool
 
-import "time"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
 
 // NeverSlow has reads ride however long they took before, and as many as there is
 // room for: on a busy machine any statement can look slow. Call it before use.
@@ -20,3 +27,67 @@ func Canceled(why, err error) error { return &canceledError{why, err} }
 
 // WithoutArgument is err without the argument that pgx could not encode.
 func WithoutArgument(err error) error { return withoutArgument(err) }
+
+// Findings says why the pool would not let sql ride, were it short: "" if it is proven that no code of the user's own
+// runs. It asks the server what is not known yet.
+func (p *Pool) Findings(ctx context.Context, sql string) (why string, err error) {
+	st, pf, err := p.prove(ctx, sql)
+	if err != nil {
+		return "", err
+	}
+	if st.alone != "" {
+		return st.alone, nil
+	}
+	if pf.why != "" {
+		return pf.why, nil
+	}
+	return pf.reason(), nil
+}
+
+// Leaves says what the pool takes sql to leave in its session: 0 for nothing.
+func (p *Pool) Leaves(ctx context.Context, sql string) (sqltext.Trace, error) {
+	st, pf, err := p.prove(ctx, sql)
+	if err != nil || !st.asks {
+		return st.trace, err
+	}
+	return max(st.trace, pf.trace), nil
+}
+
+func (p *Pool) prove(ctx context.Context, sql string) (*statement, proof, error) {
+	g := p.lanes.catalog
+	st := g.find(sql, "")
+	if st.mentions == nil {
+		return st, proof{}, nil
+	}
+	l, err := p.acquire(ctx, "statement", sql, -1)
+	if err != nil {
+		return st, proof{}, err
+	}
+	defer l.Release()
+	k, err := l.c.findOut(ctx, l.c.base.missing(st.mentions, nil))
+	if err != nil {
+		return st, proof{}, err
+	}
+	l.c.base.learn(k, false)
+	if w := l.c.base.missing(st.mentions, nil); !w.isEmpty() {
+		if k, err = l.c.findOut(ctx, w); err != nil {
+			return st, proof{}, err
+		}
+		l.c.base.learn(k, false)
+	}
+	pf := l.c.base.prove(st.mentions, st.functions, nil)
+	if !pf.known {
+		return st, pf, errors.New("it is not known after it was asked for")
+	}
+	return st, pf, nil
+}
+
+// Dump is for debugging.
+func (p *Pool) Dump(sql string) string { return p.Dump2(sql, "") }
+
+func (p *Pool) Dump2(sql, set string) string {
+	st := p.lanes.catalog.find(sql, set)
+	f := p.lanes.baselines.newest.Load()
+	w := f.missing(st.mentions, st.desc.userTypes())
+	return fmt.Sprintf("%+v missing %+v desc %v looking %v alone %q looks %d", f.prove(st.mentions, st.functions, st.desc.userTypes()), w, st.desc != nil, st.looking, st.alone, st.looks)
+}

@@ -43,6 +43,7 @@ func (f *flight) run() (whole bool) {
 	c, pc := f.c, f.c.pg.PgConn()
 	guard := c.lane.guard
 	f.pl = pc.StartPipeline(context.Background())
+	f.confirm()
 	f.send()
 	for {
 		for i := range f.coming {
@@ -64,6 +65,7 @@ func (f *flight) run() (whole bool) {
 			}
 			f.landing = true // nobody is on board, but the guard has to come off
 		}
+		f.confirm()
 		f.send()
 	}
 	_ = f.pl.Close()
@@ -126,10 +128,22 @@ func (f *flight) extend(now time.Time) {
 func (f *flight) receive(s *segment) {
 	c, ln := f.c, f.c.lane
 	if s.w == nil {
+		if f.lost != nil && s.heard != nil {
+			s.heard(&buffered{})
+		}
 		if f.lost == nil {
 			var failed *pgconn.PgError
-			_, _, failed, f.lost = s.read(f.pl, c.pg.PgConn(), &buffered{})
+			var rows buffered
+			_, _, failed, f.lost = s.read(f.pl, c.pg.PgConn(), &rows)
 			switch {
+			case s.heard != nil:
+				if f.lost != nil || failed != nil {
+					rows = buffered{}
+				}
+				if failed != nil {
+					ln.forget(s.stmt)
+				}
+				s.heard(&rows)
 			case f.lost != nil || s.stmt == nil: // a name was deallocated
 			case failed != nil:
 				ln.forget(s.stmt)
@@ -198,9 +212,14 @@ func (f *flight) plan() []segment {
 			own(ln.guard.on, guardFields, true, true)
 		}
 	}
+	fresh := f.c.base.isFresh(time.Now())
 	for _, w := range f.group {
 		r := w.ride
 		if w.lease.scope.gone() || r.state.Load() != rideWaiting {
+			w.answer()
+			continue
+		}
+		if !fresh || !r.by.holds(f.c.base) { // what says that it may ride may not be so any more
 			w.answer()
 			continue
 		}
@@ -222,6 +241,9 @@ func (f *flight) plan() []segment {
 		}
 		plan = append(plan, segment{set: set, before: local, stmt: s, parse: !s.sent, exec: true, bind: &r.eqb, w: w})
 		s.sent = !ln.unnamed
+	}
+	if sign := f.sign(); sign != nil && len(f.riders) > 0 {
+		plan = append(plan, *sign)
 	}
 	if f.landing && ln.guard.session && !f.landed {
 		own(ln.guard.off, guardFields, true, false)

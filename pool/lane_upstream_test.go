@@ -17,22 +17,12 @@ import (
 // reads can ride there: before PostgreSQL 16 nobody knows what they call.
 func (b *laneLab) viaPgBouncer(c *pool.Config) {
 	b.t.Helper()
-	version := b.see.count("select current_setting('server_version_num')::int")
 	if c == nil {
 		c = &pool.Config{}
 	}
 	c.Upstream, c.MaxConns = pool.UpstreamPgBouncer, 1
 	b.p = newPoolAt(b.t, bouncer(b.t, b.dsn, "default_pool_size = 3"), c)
 	b.p.NeverSlow()
-	if version >= 160000 {
-		return
-	}
-	ctx := bounded(b.t)
-	b.teach(ctx, "select 40 + $1::int", 2)
-	b.together(ctx, b.company(ctx), b.company(ctx))
-	assert.Zero(b.t, b.p.Stat().RideCount())
-	assert.Equal(b.t, map[string]int64{"new": 3}, b.p.Stat().AloneCount(), "nobody looks in vain")
-	b.t.Skip("nobody rides before PostgreSQL 16")
 }
 
 // Who rides through PgBouncer gets the same answer, too: its own, of its own transaction.

@@ -33,12 +33,14 @@ const (
 // lanes is what the lanes of a pool have in common.
 type lanes struct {
 	catalog   *catalog
+	baselines baselines
 	maps      typeMaps
 	functions map[string]bool // of Config.LaneFunctions
 	spare     spare
 	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
 
 	rides, flights, refusals, reruns, shadow atomic.Int64
+	derived                                  atomic.Int64 // how often the catalogs had changed
 
 	mu    sync.Mutex
 	base  *pgtype.Map // what maps are copied from: a copy of the first connection's
@@ -47,11 +49,12 @@ type lanes struct {
 
 func newLanes(functions []string) *lanes {
 	n := &lanes{
-		catalog:   newCatalog(),
 		functions: make(map[string]bool),
 		nobody:    sync.OnceValue(func() *pgx.Conn { c, _ := dead(); return c }),
 		alone:     make(map[string]int64),
 	}
+	n.baselines.allowed = n.allows
+	n.catalog = newCatalog(n.baselines.newest.Load)
 	for _, f := range functions {
 		n.functions[f] = true
 	}
@@ -98,11 +101,12 @@ func (n *lanes) describe(c *pgx.Conn, d *pgconn.StatementDescription) *descripti
 		oids = append(oids, f.DataTypeOID)
 	}
 	slices.Sort(oids)
-	desc := &description{StatementDescription: d, base: base, shown: slices.Clone(d.Fields)}
+	oids = slices.Compact(oids)
+	desc := &description{StatementDescription: d, base: base, shown: slices.Clone(d.Fields), user: unknownTypes(oids)}
 	for i := range desc.shown {
 		desc.shown[i].Format = c.TypeMap().FormatCodeForOID(desc.shown[i].DataTypeOID)
 	}
-	for _, oid := range slices.Compact(oids) {
+	for _, oid := range oids {
 		if t, ok := c.TypeMap().TypeForOID(oid); ok {
 			desc.types = append(desc.types, typeOf{oid, t})
 		}

@@ -107,7 +107,7 @@ options:
 
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
-	c.residue.unsure = l.unsure
+	c.residue.unsure, c.residue.used = l.unsure, c.residue.used || l.used
 	if c.p.cfg.Isolation == IsolationOff {
 		return
 	}
@@ -135,7 +135,7 @@ func (c *conn) handOn(now time.Time) {
 	l := c.residue
 	c.residue = residue{}
 	if l.trace == sqltext.NoTrace {
-		if len(l.unsure) > 0 {
+		if len(l.unsure) > 0 || c.base != nil && c.base.isDue(now) {
 			c.wash(l)
 		} else {
 			c.p.adm.put(c, now)
@@ -252,10 +252,11 @@ func (c *conn) wash(l residue) {
 		if l.named && c.dropNamed(ctx) != nil {
 			return
 		}
+		if !c.check(ctx) && l.trace == sqltext.NoTrace && l.used && !c.rinsedOf(sqltext.AnyTrace) {
+			return // what ran may have left more than was known
+		}
 		for _, d := range l.unsure {
-			if c.p.lanes.catalog.learn(d.st) && c.learn(d) && !c.rinsedOf(sqltext.AnyTrace) {
-				return
-			}
+			c.learn(d)
 		}
 		clean = c.clean()
 	})

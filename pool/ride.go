@@ -29,6 +29,7 @@ const (
 type ride struct {
 	st      *statement
 	desc    *description             // what eqb is encoded for
+	by      proven                   // what says that it may ride
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
 	types   *rowTypes                // what encoded them, and will decode the result
 	expect  time.Duration            // on the server
@@ -97,7 +98,7 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	g := p.lanes.catalog
 	st := g.find(sql, l.with.key())
 	l.st = st
-	desc, expect, why := g.mayRide(st)
+	desc, by, expect, why := g.mayRide(st)
 	switch why {
 	case "", aloneNew, aloneSlow, aloneLarge: // it rides, or may yet
 		l.timed = true
@@ -106,7 +107,7 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 		return nil, why
 	}
 	r = p.lanes.spare.ride()
-	r.st, r.desc, r.expect, r.types = st, desc, expect, p.lanes.mapFor(desc)
+	r.st, r.desc, r.by, r.expect, r.types = st, desc, by, expect, p.lanes.mapFor(desc)
 	// What cannot be encoded here is pgx's to judge, and to word.
 	if len(args) != len(desc.ParamOIDs) || r.eqb.Build(r.types.Map, desc.StatementDescription, args) != nil {
 		return nil, aloneArgs

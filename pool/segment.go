@@ -19,6 +19,8 @@ type segment struct {
 	bind    *pgx.ExtendedQueryBuilder // nil: no arguments
 	w       *waiter                   // whose it is; nil: the lane's own
 	becomes bool                      // of the lane's own: what the session guard is then
+	params  [][]byte                  // of the lane's own
+	heard   func(rows *buffered)      // of the lane's own: takes the result; nil: nobody does
 }
 
 // run sends a statement of the pool's own, whose result nobody reads.
@@ -48,6 +50,8 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 		pl.SendPrepare(s.stmt.name, sql, nil)
 	}
 	switch {
+	case s.heard != nil:
+		s.stmt.run(pl, s.params)
 	case s.exec && s.bind != nil:
 		pl.SendQueryStatement(s.stmt.sd, s.bind.ParamValues, s.bind.ParamFormats, s.bind.ResultFormats)
 	case s.exec:

@@ -26,6 +26,7 @@ type session struct {
 	role     string   // of AfterConnect's, or of the connection string
 	lasting  bool     // AfterConnect listens, holds a lock, or has a temporary table or a cursor: no reset keeps that
 	plpgsql  bool     // DO can be used
+	baseline string   // what decides what a name means: two sessions that agree in it read a text alike
 	standby  bool     // the server is one
 	reported [len(reported)]string
 }
@@ -52,7 +53,11 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
-		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery()`
+		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery(),
+		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
+		pg_catalog.concat_ws('|', session_user, current_user, pg_catalog.current_setting('search_path'), pg_catalog.current_setting('TimeZone'),
+			pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('array_nulls'),
+			pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('xmloption'), pg_catalog.current_setting('bytea_output'))`
 	pl := pc.StartPipeline(ctx)
 	if own {
 		pl.SendPrepare(witness, "select", nil)
@@ -79,6 +84,7 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	s := &session{
 		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
 		plpgsql: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
+		baseline: string(row[7]) + "|" + string(row[8]),
 	}
 	if said == nil {
 		return s, nil

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -98,14 +96,6 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 // they are answered is known to be pgx's own.
 func (c *Config) ridesWith(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && c.Upstream.shares()
-}
-
-// explainsGeneric reports whether the server can show a statement's plan for all arguments
-// without the statement's being prepared: from PostgreSQL 16 on.
-func explainsGeneric(pc *pgconn.PgConn) bool {
-	major, _, _ := strings.Cut(pc.ParameterStatus("server_version"), ".")
-	n, err := strconv.Atoi(major)
-	return err == nil && n >= 16
 }
 
 // execModeWord finds out whether the user has said which mode he wants: pgx does not tell

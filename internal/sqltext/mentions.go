@@ -1,0 +1,135 @@
+package sqltext
+
+import (
+	"slices"
+	"strings"
+)
+
+// Mentions is what a text names that may be code of the user's own, or lead to some. It does not say what each name
+// means: whoever has the text asks the catalogs about all that it may mean. So nothing in it hangs on a parser.
+type Mentions struct {
+	// Called is every name in front of a parenthesis, whatever the parenthesis is for.
+	Called []string
+	// Dotted is every name behind a dot and not in front of a parenthesis: t.f may mean f(t), and so may (row).f, t.arr[1].f and $1.f.
+	Dotted []string
+	// Names is what may be a relation or a type: every name that is not behind a dot, and each a.b.
+	Names []Name
+	// Written is what an INSERT or MERGE writes to, Changed what an UPDATE or DELETE does, also inside WITH.
+	Written, Changed []Name
+	// Operators is every run of operator characters, and the operators that keywords stand for. White space between
+	// the characters is left out, so an operator is in the text only if it is a part of one of these.
+	Operators []string
+}
+
+// Name is the name of a relation or type, folded where it was not quoted. Schema is "" if there is none: then it is the
+// first one of that name in search_path.
+type Name struct{ Schema, Name string }
+
+// operatorsOf are the operators that a keyword may stand for. PostgreSQL looks them up in search_path, like those that
+// are written out: an operator = for varchar in a schema of the user's runs in each of these.
+var operatorsOf = map[string][]string{
+	"in": {"=", "<>"}, "using": {"="}, "natural": {"="}, "nullif": {"="}, "case": {"="}, "distinct": {"=", "<>"},
+	"between": {"<", ">", "<=", ">="}, "like": {"~~", "!~~"}, "ilike": {"~~*", "!~~*"}, "similar": {"~", "!~"},
+	"cycle": {"=", "<>"}, "merge": {"="},
+}
+
+// Mention returns what sql mentions. It returns false if the text cannot be cut into tokens for sure.
+func Mention(sql string) (Mentions, bool) {
+	tokens, refused := lex(sql, statementText)
+	if refused != "" {
+		return Mentions{}, false
+	}
+	at := func(i int) token {
+		if i < 0 || i >= len(tokens) {
+			return token{kind: symbol}
+		}
+		return tokens[i]
+	}
+	// chain is the name that begins at i, with its schema if it has one: of a.b.c it is b.c, for what is in front of
+	// that can only be the database.
+	chain := func(i int) (n Name, ok bool) {
+		for at(i).word("only") || at(i).is("(") {
+			i++
+		}
+		if !at(i).name() {
+			return n, false
+		}
+		n.Name = at(i).text
+		for at(i+1).is(".") && at(i+2).name() {
+			i += 2
+			n = Name{n.Name, at(i).text}
+		}
+		return n, true
+	}
+	var m Mentions
+	run := ""
+	for i, t := range tokens {
+		if t.kind == symbol && t.text != "" && isOperator(t.text[0]) {
+			run += t.text
+			continue
+		}
+		if run != "" {
+			m.Operators = append(m.Operators, run)
+			run = ""
+		}
+		if !t.name() {
+			continue
+		}
+		if at(i + 1).is("(") {
+			m.Called = append(m.Called, t.text)
+		}
+		if t.kind == word {
+			m.Operators = append(m.Operators, operatorsOf[t.text]...)
+		}
+		switch {
+		case at(i - 1).is("."):
+			if !at(i + 1).is("(") { // a.f(…) calls f of the schema a
+				m.Dotted = append(m.Dotted, t.text)
+			}
+			if at(i - 2).name() {
+				m.Names = append(m.Names, Name{at(i - 2).text, t.text})
+			}
+		case t.kind == quoted || !reserved[t.text]:
+			m.Names = append(m.Names, Name{Name: t.text})
+		}
+		switch {
+		case t.word("into") && at(i-1).word("insert", "merge"):
+			if n, ok := chain(i + 1); ok {
+				m.Written = append(m.Written, n)
+			}
+		case t.word("update") && !at(i+1).word("set") && !at(i-1).word("for", "key"),
+			t.word("from") && at(i-1).word("delete"):
+			if n, ok := chain(i + 1); ok {
+				m.Changed = append(m.Changed, n)
+			}
+		}
+	}
+	if run != "" {
+		m.Operators = append(m.Operators, run)
+	}
+	for _, s := range []*[]string{&m.Called, &m.Dotted, &m.Operators} {
+		slices.Sort(*s)
+		*s = slices.Compact(*s)
+	}
+	for _, s := range []*[]Name{&m.Names, &m.Written, &m.Changed} {
+		slices.SortFunc(*s, func(a, b Name) int {
+			return strings.Compare(a.Schema+"\x00"+a.Name, b.Schema+"\x00"+b.Name)
+		})
+		*s = slices.Compact(*s)
+	}
+	return m, true
+}
+
+// HasOperator reports whether the text may use the operator op.
+func (m *Mentions) HasOperator(op string) bool {
+	return slices.ContainsFunc(m.Operators, func(run string) bool { return strings.Contains(run, op) })
+}
+
+// reserved are the keywords that no relation or type can be called without quotes, in any version from 14 to 18.
+var reserved = set(`
+	all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create
+	current_catalog current_date current_role current_time current_timestamp current_user default deferrable desc
+	distinct do else end except false fetch for foreign from grant group having in initially intersect into lateral
+	leading limit localtime localtimestamp not null offset on only or order placing primary references returning select
+	session_user some symmetric table then to trailing true union unique user using variadic when where window with
+`)

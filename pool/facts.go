@@ -1,0 +1,448 @@
+package pool
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// facts are what is known about the names that statements mention: may they be, or lead to, code of the user's own? They
+// hold for the connections of one baseline: the same database, role and search_path, so that a name means the same.
+//
+// A statement is proven if all that it mentions is known, and nothing of it is the user's own. So a new text of known
+// names needs no question to the server. What is derived from the catalogs comes with a sign, a sum over the rows that
+// it was derived from; while the server still gives the same sum, it is still true. See signs.go.
+type facts struct {
+	allowed func(sqltext.Function) bool // Config.LaneFunctions
+
+	gen atomic.Uint64 // of what is below; a verdict holds for one
+
+	mu        sync.RWMutex
+	global    *globalFact
+	functions map[string]*functionFact
+	names     map[nameKey]*nameFact
+	nodes     map[node]*nodeFact
+
+	signedAt atomic.Int64 // when the last sign that was right was asked for, in nanoseconds; 0: never
+	asking   atomic.Int64 // since when somebody is asking for one; 0: nobody is
+	suspect  atomic.Bool  // the last one was not right
+	snapshot string       // of it, if nothing was under way in it; "": unknown. Its owner is whoever has set asking
+	restTill atomic.Int64 // no question before then: the last could not be answered
+}
+
+// maxFacts is how many names are known at once. Beyond that all are forgotten: whoever has so many has texts with names
+// that never come again.
+const maxFacts = 8192
+
+// use says what a statement does with a name.
+type use uint8
+
+const (
+	reads use = iota
+	changes
+	inserts
+)
+
+type nameKey struct {
+	sqltext.Name
+	use use
+}
+
+// node is a relation that is read ('r'), changed ('w') or inserted into ('i'), or a type ('t').
+type node struct {
+	class byte
+	oid   uint32
+}
+
+// globalFact is what holds for every statement of the database.
+type globalFact struct {
+	sign      int64
+	operators []operator      // of the user's own
+	types     map[uint32]bool // to which the user has given code
+	families  map[uint32]bool // operator families to which he has
+	builtin   bool            // one of these types is built-in
+}
+
+type operator struct {
+	name string
+	does sqltext.Function
+}
+
+// functionFact is what a function's name may mean.
+type functionFact struct {
+	sign       int64
+	builtin    bool     // one of PostgreSQL's own
+	builtinOne bool     // one of these takes one argument
+	extension  bool     // one of an extension that says that it is not volatile
+	own        []string // schemas of the user's own
+	ownOne     []string // of those that take one argument
+	types      []uint32 // user-made ones of arguments and results
+}
+
+// nameFact is what a relation's or type's name means, and all that it leads to.
+type nameFact struct {
+	sign  int64
+	nodes []node
+}
+
+// nodeFact is what is known about a relation or type.
+type nodeFact struct {
+	sign int64
+	bad  string // why it is no good in itself
+	next []node
+	own  []sqltext.Function // functions of the user's own that its expressions call
+	call []sqltext.Function // all functions that its expressions name
+	uses []uint32           // the operator families of the operator classes that it uses
+	deep *reach             // what it leads to, itself included; nil: not yet known
+}
+
+// reach is what a node leads to.
+type reach struct {
+	bad  string
+	own  []sqltext.Function
+	call []sqltext.Function
+	uses []uint32
+	all  []uint32 // the types
+}
+
+func newFacts(allowed func(sqltext.Function) bool) *facts {
+	f := &facts{allowed: allowed}
+	f.clear()
+	return f
+}
+
+// clear forgets everything. f.mu is held, or nobody else has f.
+func (f *facts) clear() {
+	f.gen.Add(1)
+	f.global = nil
+	f.functions, f.names, f.nodes = map[string]*functionFact{}, map[nameKey]*nameFact{}, map[node]*nodeFact{}
+}
+
+// proof is what the facts say of a statement.
+type proof struct {
+	gen   uint64
+	known bool          // all that the statement mentions is
+	why   string        // it may run code of the user's own; "": it is proven that it does not
+	rides bool          // what it calls has no effect but its result
+	trace sqltext.Trace // what it leaves in its session
+}
+
+// prove says what is known of a statement that mentions m, names functions and has parameters and columns of types.
+func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (p proof) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	p.gen, p.trace = f.gen.Load(), sqltext.AnyTrace
+	if w := f.missingLocked(m, types); !w.isEmpty() {
+		return p
+	}
+	p.known = true
+	if p.why = f.refutedLocked(m, types); p.why != "" {
+		return p
+	}
+	calls := slices.Clone(functions)
+	for _, r := range f.reachedLocked(m, types) {
+		calls = append(calls, r.call...)
+	}
+	p.rides, p.trace = true, sqltext.NoTrace
+	for _, c := range calls {
+		if f.trusted(c) {
+			continue
+		}
+		p.rides = p.rides && c.Harmless()
+		p.trace = max(p.trace, c.Trace())
+	}
+	return p
+}
+
+// trusted reports whether c is a function of the user's that he has vouched for, or of an extension that says that it is
+// not volatile, and no other of its name is anybody else's.
+func (f *facts) trusted(c sqltext.Function) bool {
+	if f.allowed(c) {
+		return true
+	}
+	k := f.functions[c.Name]
+	return k != nil && k.extension && !k.builtin && len(k.own) == 0
+}
+
+// ownOf reports whether name may mean a function of the user's own in one of schemas, other than those he has vouched for.
+func (f *facts) ownOf(name string, schemas []string) bool {
+	return slices.ContainsFunc(schemas, func(s string) bool { return !f.allowed(sqltext.Function{Schema: s, Name: name}) })
+}
+
+// refutedLocked says why a statement of known names may run code of the user's own: "" if it certainly does not.
+func (f *facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
+	if f.global.builtin {
+		return "built-in type"
+	}
+	for _, name := range m.Called {
+		if f.ownOf(name, f.functions[name].own) {
+			return "function"
+		}
+	}
+	for _, name := range m.Dotted {
+		k := f.functions[name]
+		if f.ownOf(name, k.ownOne) || k.builtinOne && !sqltext.Harmless(name) {
+			return "attribute"
+		}
+	}
+	for _, o := range f.global.operators {
+		if m.HasOperator(o.name) && !f.allowed(o.does) && !o.does.Harmless() {
+			return "operator"
+		}
+	}
+	for _, r := range f.reachedLocked(m, types) {
+		if r.bad != "" {
+			return r.bad
+		}
+		if slices.ContainsFunc(r.all, func(t uint32) bool { return f.global.types[t] }) {
+			return "type"
+		}
+		if slices.ContainsFunc(r.uses, func(t uint32) bool { return f.global.families[t] }) {
+			return "operator class"
+		}
+		if slices.ContainsFunc(r.own, func(c sqltext.Function) bool { return !f.allowed(c) }) {
+			return "reached function"
+		}
+	}
+	return ""
+}
+
+// reachedLocked is what the relations and types that m and types name lead to.
+func (f *facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*reach) {
+	add := func(nodes []node) {
+		for _, n := range nodes {
+			if k := f.nodes[n]; k != nil && k.deep != nil {
+				all = append(all, k.deep)
+			}
+		}
+	}
+	for u, names := range byUse(m) {
+		for _, n := range names {
+			add(f.names[nameKey{n, u}].nodes)
+		}
+	}
+	for _, t := range types {
+		add([]node{{'t', t}})
+	}
+	for _, name := range m.Called {
+		for _, t := range f.functions[name].types {
+			add([]node{{'t', t}})
+		}
+	}
+	return all
+}
+
+func byUse(m *sqltext.Mentions) map[use][]sqltext.Name {
+	return map[use][]sqltext.Name{reads: m.Names, changes: m.Changed, inserts: m.Written}
+}
+
+// wanted is what is to be asked about.
+type wanted struct {
+	global    bool
+	functions []string
+	names     []nameKey
+	types     []uint32
+}
+
+func (w *wanted) isEmpty() bool {
+	return !w.global && len(w.functions) == 0 && len(w.names) == 0 && len(w.types) == 0
+}
+
+// missing is what is not known yet of what a statement mentions.
+func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.missingLocked(m, types)
+}
+
+func (f *facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
+	w.global = f.global == nil
+	for _, names := range [][]string{m.Called, m.Dotted} {
+		for _, name := range names {
+			k := f.functions[name]
+			if k == nil {
+				w.functions = append(w.functions, name)
+				continue
+			}
+			w.types = f.unknownLocked(w.types, k.types)
+		}
+	}
+	for u, names := range byUse(m) {
+		for _, n := range names {
+			if f.names[nameKey{n, u}] == nil {
+				w.names = append(w.names, nameKey{n, u})
+			}
+		}
+	}
+	w.types = f.unknownLocked(w.types, types)
+	return w
+}
+
+// unknownLocked adds to missing the types that are not known.
+func (f *facts) unknownLocked(missing, types []uint32) []uint32 {
+	for _, t := range types {
+		if t >= firstUserOID && f.nodes[node{'t', t}] == nil {
+			missing = append(missing, t)
+		}
+	}
+	return missing
+}
+
+// firstUserOID is the first OID of what is not built-in.
+const firstUserOID = 16384
+
+// all is everything that is known, to be asked for once more.
+func (f *facts) all() (w wanted) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	w.global = f.global != nil
+	for name := range f.functions {
+		w.functions = append(w.functions, name)
+	}
+	for k := range f.names {
+		w.names = append(w.names, k)
+	}
+	for n := range f.nodes {
+		if n.class == 't' {
+			w.types = append(w.types, n.oid)
+		}
+	}
+	return w
+}
+
+// learn adds what was found out. With anew it takes the place of all that was known, since the catalogs have changed; and what
+// was proven before is to be proven again.
+func (f *facts) learn(k *known, anew bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if anew || len(f.functions)+len(f.names) > maxFacts {
+		f.clear()
+	}
+	if k.global != nil {
+		if f.global != nil && f.global.sign != k.global.sign {
+			f.suspect.Store(true)
+		}
+		f.global = k.global
+	}
+	for name, v := range k.functions {
+		f.functions[name] = v
+	}
+	for name, v := range k.names {
+		f.names[name] = v
+	}
+	for n, v := range k.nodes {
+		if have := f.nodes[n]; have != nil && have.sign != v.sign {
+			f.suspect.Store(true) // what was derived from it before may be wrong
+		}
+		f.nodes[n] = v
+	}
+	for n := range k.nodes {
+		f.nodes[n].deep = f.reachOf(n)
+	}
+}
+
+// reachOf collects what n leads to.
+func (f *facts) reachOf(n node) *reach {
+	r := &reach{}
+	seen := map[node]bool{}
+	todo := []node{n}
+	for len(todo) > 0 {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		k := f.nodes[at]
+		if seen[at] {
+			continue
+		}
+		seen[at] = true
+		if k == nil { // it was there when the edges were read, and not when the nodes were
+			r.bad = cmp.Or(r.bad, "unknown")
+			continue
+		}
+		r.bad = cmp.Or(r.bad, k.bad)
+		for _, c := range k.own {
+			if !slices.Contains(r.own, c) {
+				r.own = append(r.own, c)
+			}
+		}
+		for _, c := range k.call {
+			if !slices.Contains(r.call, c) {
+				r.call = append(r.call, c)
+			}
+		}
+		r.uses = append(r.uses, k.uses...)
+		if at.class == 't' {
+			r.all = append(r.all, at.oid)
+		}
+		todo = append(todo, k.next...)
+	}
+	return r
+}
+
+// isFresh reports whether what is known was right a moment ago: a ride may be sent.
+func (f *facts) isFresh(now time.Time) bool {
+	return !f.suspect.Load() && now.UnixNano()-f.signedAt.Load() < int64(maxSignAge)
+}
+
+// isDue reports whether it is time to ask for the sign again, or for what is not known to be right any more.
+func (f *facts) isDue(now time.Time) bool {
+	return (f.suspect.Load() || now.UnixNano()-f.signedAt.Load() >= int64(signEvery)) && now.UnixNano() >= f.restTill.Load()
+}
+
+const (
+	// maxSignAge is how old the last sign may be when a ride is sent; signEvery is when the next is asked for. With
+	// the guard's 100 ms, an answer that a change of the catalogs has made wrong comes less than a second after it.
+	maxSignAge = 800 * time.Millisecond
+	signEvery  = 400 * time.Millisecond
+
+	// restAfterFault is how long nothing is asked after a question that could not be answered.
+	restAfterFault = 500 * time.Millisecond
+)
+
+// why is p's reason in the words of [Stat.AloneCount].
+func (p proof) reason() string {
+	switch {
+	case !p.known:
+		return aloneNew
+	case p.why != "" || !p.rides:
+		return aloneCalls
+	}
+	return ""
+}
+
+// baselines are the facts of a pool, by the baselines of its connections. There is one, unless somebody changes the role's or the
+// database's settings while the pool lives.
+type baselines struct {
+	allowed func(sqltext.Function) bool
+	mu      sync.Mutex
+	of      map[string]*facts
+	newest  atomic.Pointer[facts]
+}
+
+// maxBaselines is how many are kept: who has more has connections to different databases, or settings that never stay.
+const maxBaselines = 16
+
+// at returns the facts for a new connection with this baseline. Statements are judged by those of the newest connection.
+func (b *baselines) at(baseline string) *facts {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.of[baseline]
+	if f == nil {
+		if b.of == nil || len(b.of) >= maxBaselines {
+			b.of = map[string]*facts{}
+		}
+		f = newFacts(b.allowed)
+		b.of[baseline] = f
+	}
+	b.newest.Store(f)
+	return f
+}
+
+// functionIn is a function in a schema, by the names that a catalog has for it.
+func functionIn(schema, name string) sqltext.Function {
+	return sqltext.Function{Schema: schema, Name: strings.Clone(name)}
+}

@@ -1,0 +1,209 @@
+package pool
+
+// The questions that facts are derived from. Nothing in them is looked up by search_path: each function, operator and
+// type is PostgreSQL's own by its schema, whatever stands in front of pg_catalog.
+
+// own says of a function p whether it is the user's own: neither built-in, nor a constructor that PostgreSQL has made for a
+// range type, nor of an extension that says that it is not volatile, nor a trigger function of PL/pgSQL, which
+// PostgreSQL calls in triggers only.
+const own = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
+	and not (p.provolatile operator(pg_catalog.<>) 'v' and exists (select from pg_catalog.pg_depend x
+		where x.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass and x.objid operator(pg_catalog.=) p.oid
+		and x.deptype operator(pg_catalog.=) 'e'))
+	and not (p.prosrc operator(pg_catalog.~) '^(multi)?range_constructor[0-9]$' and p.prolang operator(pg_catalog.=) 12::pg_catalog.oid)
+	and not (p.prorettype operator(pg_catalog.=) any ('{pg_catalog.trigger,pg_catalog.event_trigger}'::pg_catalog.regtype[]::pg_catalog.oid[])
+		and p.prolang operator(pg_catalog.=) any (select l.oid from pg_catalog.pg_language l where l.lanname operator(pg_catalog.=) 'plpgsql')))`
+
+// rowSign is a number for one version of one row of a catalog: its OID and the transaction that wrote it. VACUUM and ANALYZE,
+// which change pg_class in place, leave it as it is.
+func rowSign(oid string) string {
+	return `pg_catalog.sum(pg_catalog.hashint8(xmin::pg_catalog.text::pg_catalog.int8 operator(pg_catalog.#) (` +
+		oid + `::pg_catalog.int8 operator(pg_catalog.<<) 32))::pg_catalog.int8)`
+}
+
+// sumOf is the sum of rows of a catalog.
+func sumOf(oid, catalog, where string) string {
+	return `coalesce((select ` + rowSign(oid) + ` from pg_catalog.` + catalog + ` where ` + where + `), 0)`
+}
+
+// relationSign is a number for all rows of the catalogs that say what the relation n.o is; typeSign for the type n.o.
+var (
+	relationSign = `(` + sumOf("oid", "pg_class", "oid operator(pg_catalog.=) n.o") +
+		plus + sumOf("attnum", "pg_attribute", "attrelid operator(pg_catalog.=) n.o and attnum operator(pg_catalog.>) 0") +
+		plus + sumOf("indexrelid", "pg_index", "indrelid operator(pg_catalog.=) n.o") +
+		plus + sumOf("oid", "pg_constraint", "conrelid operator(pg_catalog.=) n.o") +
+		plus + sumOf("oid", "pg_policy", "polrelid operator(pg_catalog.=) n.o") +
+		plus + sumOf("oid", "pg_rewrite", "ev_class operator(pg_catalog.=) n.o") +
+		plus + sumOf("oid", "pg_trigger", "tgrelid operator(pg_catalog.=) n.o") +
+		plus + sumOf("oid", "pg_attrdef", "adrelid operator(pg_catalog.=) n.o") +
+		plus + sumOf("inhrelid", "pg_inherits", "inhparent operator(pg_catalog.=) n.o") +
+		plus + sumOf("oid", "pg_statistic_ext", "stxrelid operator(pg_catalog.=) n.o") + `)`
+	typeSign = `(` + sumOf("oid", "pg_type", "oid operator(pg_catalog.=) n.o") +
+		plus + sumOf("oid", "pg_constraint", "contypid operator(pg_catalog.=) n.o") + `)`
+	functionSign = func(name string) string {
+		return sumOf("oid", "pg_proc", "proname operator(pg_catalog.=) "+name)
+	}
+	globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
+		plus + sumOf("oid", "pg_amproc", userMade) + plus + sumOf("oid", "pg_amop", userMade) +
+		plus + sumOf("oid", "pg_opclass", userMade) + plus + sumOf("oid", "pg_extension", "true") +
+		plus + sumOf("rngtypid", "pg_range", "rngtypid operator(pg_catalog.>=) 16384::pg_catalog.oid") +
+		plus + sumOf("oid", "pg_namespace", userMade+` and nspname operator(pg_catalog.!~) '^pg_(toast_)?temp_'`) + `)`
+)
+
+const (
+	plus = " operator(pg_catalog.+) "
+	// relevant leaves out the built-in types: what the user has given to them is asked for once, by askOperators.
+	relevant = `(m.c operator(pg_catalog.<>) 't' or m.o operator(pg_catalog.>=) 16384::pg_catalog.oid)`
+	userMade = "oid operator(pg_catalog.>=) 16384::pg_catalog.oid"
+)
+
+// The relation and the type that the name k.n in schema k.s stands for; without schema what search_path finds.
+const (
+	relationOf = `coalesce(case when k.s operator(pg_catalog.=) '' then pg_catalog.to_regclass(pg_catalog.quote_ident(k.n))::pg_catalog.oid
+		else (select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) c.relnamespace
+			where c.relname operator(pg_catalog.=) k.n::pg_catalog.name and s.nspname operator(pg_catalog.=) k.s::pg_catalog.name) end, 0::pg_catalog.oid)`
+	typeOfName = `coalesce(case when k.s operator(pg_catalog.=) '' then pg_catalog.to_regtype(pg_catalog.quote_ident(k.n))::pg_catalog.oid
+		else (select t.oid from pg_catalog.pg_type t join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) t.typnamespace
+			where t.typname operator(pg_catalog.=) k.n::pg_catalog.name and s.nspname operator(pg_catalog.=) k.s::pg_catalog.name) end, 0::pg_catalog.oid)`
+	nameSign = `pg_catalog.hashtextextended(k.s operator(pg_catalog.||) '.' operator(pg_catalog.||) k.n, k.rel::pg_catalog.int8)
+		operator(pg_catalog.#) pg_catalog.hashtextextended(k.n, k.typ::pg_catalog.int8)`
+	keysOf = `(select k.s, k.n, ` + relationOf + `, ` + typeOfName + ` from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) k(s, n)) k(s, n, rel, typ)`
+)
+
+// askFunctions asks what the function names $1 may mean: for each its sign; whether it is built-in, built-in and can be
+// called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
+// that can be called with one argument; and the types of arguments and results of what is not built-in.
+var askFunctions = `select n.n, ` + functionSign("n.n::pg_catalog.name") + `,
+	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
+	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
+	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own and f.one)),
+	pg_catalog.array_to_json((select pg_catalog.array_agg(distinct t) from pg_catalog.pg_proc p cross join lateral unnest(
+			coalesce(p.proallargtypes, p.proargtypes::pg_catalog.oid[]) operator(pg_catalog.||) p.prorettype) t
+		where p.proname operator(pg_catalog.=) n.n::pg_catalog.name and p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
+		and t operator(pg_catalog.>=) 16384::pg_catalog.oid))
+from unnest($1::pg_catalog.text[]) n(n)
+left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 16384::pg_catalog.oid as builtin, ` + own + ` as own,
+		p.pronargs operator(pg_catalog.>=) 1 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1 as one
+	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
+	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
+group by n.n`
+
+// askGlobal asks for what counts wherever it is: s, the sign of all that; o, an operator that is the user's own, with its
+// function's schema and name; t, a type to which the user has given code, by a cast, an operator class or family, or as a
+// range's functions; f, an operator family to which he has. A built-in type among them, which only a superuser can have
+// made one, means that 1 + 1 may run it.
+var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
+amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
+amop as materialized (select a.* from pg_catalog.pg_amop a join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) a.amopopr join own on own.oid operator(pg_catalog.=) o.oprcode),
+casts as (select c.* from pg_catalog.pg_cast c join own on own.oid operator(pg_catalog.=) c.castfunc)
+select 's', ` + globalSign + `::pg_catalog.text, ''::pg_catalog.text, ''::pg_catalog.text
+union all select 'o', o.oprname, s.nspname, p.proname from pg_catalog.pg_operator o
+	join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) o.oprcode
+	join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
+	left join own on own.oid operator(pg_catalog.=) p.oid
+	where o.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and (p.oid operator(pg_catalog.<) 16384::pg_catalog.oid or own.oid is not null)
+union all select 't', t::pg_catalog.text, '', '' from (
+	select case when castsource operator(pg_catalog.>=) 16384::pg_catalog.oid or casttarget operator(pg_catalog.<) 16384::pg_catalog.oid then castsource else casttarget end from casts
+	union select case when casttarget operator(pg_catalog.>=) 16384::pg_catalog.oid or castsource operator(pg_catalog.<) 16384::pg_catalog.oid then casttarget else castsource end from casts
+	union select case when amproclefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amproclefttype else amprocrighttype end from amproc
+	union select case when amprocrighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amprocrighttype else amproclefttype end from amproc
+	union select case when amoplefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoplefttype else amoprighttype end from amop
+	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop
+	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
+		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
+union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`
+
+// attached are the objects that belong to n and hold expressions: class, oid, and the text of what a plan or a write
+// may run of them.
+const attached = `(
+	select 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, pg_catalog.pg_get_viewdef(w.ev_class) from pg_catalog.pg_rewrite w
+		join pg_catalog.pg_class v on v.oid operator(pg_catalog.=) w.ev_class and v.relkind operator(pg_catalog.=) 'v'
+		where n.c operator(pg_catalog.<>) 't' and w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.=) '1'
+	union all select 'pg_catalog.pg_policy'::pg_catalog.regclass, p.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(e, p.polrelid) from pg_catalog.pg_policy p
+		cross join lateral (values (p.polqual), (p.polwithcheck)) _(e)
+		where n.c operator(pg_catalog.<>) 't' and p.polrelid operator(pg_catalog.=) n.o and (n.c operator(pg_catalog.<>) 'r' or p.polcmd operator(pg_catalog.=) any ('{r,*}'::pg_catalog."char"[]))
+	union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(c.conbin, c.conrelid) from pg_catalog.pg_constraint c
+		where n.c operator(pg_catalog.<>) 't' and c.conrelid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(e, i.indrelid) from pg_catalog.pg_index i
+		cross join lateral (values (i.indexprs), (i.indpred)) _(e) where n.c operator(pg_catalog.<>) 't' and i.indrelid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, p.partrelid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(p.partexprs, p.partrelid) from pg_catalog.pg_partitioned_table p
+		where n.c operator(pg_catalog.<>) 't' and p.partrelid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid) from pg_catalog.pg_statistic_ext s
+		where n.c operator(pg_catalog.<>) 't' and s.stxrelid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d
+		join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) d.adrelid and a.attnum operator(pg_catalog.=) d.adnum
+		where n.c operator(pg_catalog.<>) 't' and d.adrelid operator(pg_catalog.=) n.o and (n.c operator(pg_catalog.=) 'i' or a.attgenerated operator(pg_catalog.<>) '')
+	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, a.attrelid, 'select nextval(null)' from pg_catalog.pg_attribute a
+		where n.c operator(pg_catalog.=) 'i' and a.attrelid operator(pg_catalog.=) n.o and a.attidentity operator(pg_catalog.<>) ''
+	union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(c.conbin, 0) from pg_catalog.pg_constraint c
+		where n.c operator(pg_catalog.=) 't' and c.contypid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(t.typdefaultbin, 0) from pg_catalog.pg_type t
+		where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
+) a(class, oid, expression)`
+
+// next are the nodes that n leads to: what its expressions read, the types of its columns, its children, what a type is
+// made of, what a foreign key changes too.
+const next = `(
+	select case when d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass then 't' when a.class operator(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass then n.c else 'r' end, d.refobjid
+		from ` + attached + ` join pg_catalog.pg_depend d on d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid
+		where d.refclassid operator(pg_catalog.=) any ('{pg_catalog.pg_class,pg_catalog.pg_type}'::pg_catalog.regclass[]::pg_catalog.oid[])
+	union all select 't', a.atttypid from pg_catalog.pg_attribute a where n.c operator(pg_catalog.<>) 't' and a.attrelid operator(pg_catalog.=) n.o and a.attnum operator(pg_catalog.>) 0 and not a.attisdropped
+	union all select n.c, i.inhrelid from pg_catalog.pg_inherits i where n.c operator(pg_catalog.<>) 't' and i.inhparent operator(pg_catalog.=) n.o
+	union all select 'r', i.inhparent from pg_catalog.pg_inherits i where n.c operator(pg_catalog.=) any ('{w,i}') and i.inhrelid operator(pg_catalog.=) n.o
+	union all select case when 'd' operator(pg_catalog.=) any (array[c.confdeltype, c.confupdtype]) then 'i' else 'w' end, c.conrelid from pg_catalog.pg_trigger t
+		join pg_catalog.pg_constraint c on c.oid operator(pg_catalog.=) t.tgconstraint and c.contype operator(pg_catalog.=) 'f' and c.confrelid operator(pg_catalog.=) n.o
+		where n.c operator(pg_catalog.=) any ('{w,i}') and t.tgrelid operator(pg_catalog.=) n.o
+		and (c.confdeltype operator(pg_catalog.=) any ('{c,n,d}'::pg_catalog."char"[]) or c.confupdtype operator(pg_catalog.=) any ('{c,n,d}'::pg_catalog."char"[]))
+	union all select 't', x from pg_catalog.pg_type t cross join lateral (values (t.typelem), (t.typbasetype)) _(x) where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
+	union all select 'r', t.typrelid from pg_catalog.pg_type t where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
+	union all select 't', r.rngsubtype from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and (r.rngtypid operator(pg_catalog.=) n.o or r.rngmultitypid operator(pg_catalog.=) n.o)
+	union all select 't', r.rngtypid from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and r.rngmultitypid operator(pg_catalog.=) n.o
+) m(c, o)`
+
+// badNode says why a node is no good in itself: ” if it is.
+const badNode = `coalesce((select case
+		when c.relkind operator(pg_catalog.=) 'f' then 'foreign table' when c.relpersistence operator(pg_catalog.=) 't' then 'temporary table'
+		when c.relam operator(pg_catalog.>=) 16384::pg_catalog.oid and c.relkind operator(pg_catalog.<>) 'i' then 'access method'
+		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_trigger t where t.tgrelid operator(pg_catalog.=) n.o and not t.tgisinternal) then 'trigger'
+		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_rewrite w where w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.<>) '1') then 'rule' end
+	from pg_catalog.pg_class c where n.c operator(pg_catalog.<>) 't' and c.oid operator(pg_catalog.=) n.o), '')`
+
+// askNodes asks what the names $2 in the schemas $1 are and lead to: $1 and $2 for reading, those from $3 on for changing, from $4
+// on for inserting. $5 are types by OID. The answers are of these kinds: k, which nodes a name is; n, a node: why it is bad,
+// and its sign; e, an edge; x, an expression; f, a function that an expression calls and that may be the user's own; o, the
+// operator family of an operator class that it uses.
+var askNodes = `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, i
+		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) with ordinality k(s, n, i)) k(s, n, rel, typ, i)),
+base(i, c, o) as materialized (
+	select i, case when i operator(pg_catalog.>=) $4::pg_catalog.int8 then 'i' when i operator(pg_catalog.>=) $3::pg_catalog.int8 then 'w' else 'r' end, rel from k where rel operator(pg_catalog.<>) 0::pg_catalog.oid
+	union all select i, 't', typ from k where typ operator(pg_catalog.>=) 16384::pg_catalog.oid
+	union all select 0, 't', t from unnest($5::pg_catalog.oid[]) t),
+e(fc, fo, c, o) as (select '', 0::pg_catalog.oid, c, o from base union select n.c, n.o, m.c, m.o from e n cross join lateral ` + next + `
+	where m.o operator(pg_catalog.<>) 0::pg_catalog.oid and ` + relevant + `),
+n as materialized (select distinct c, o from e),
+a as materialized (select n.c, n.o, a.* from n cross join lateral ` + attached + `)
+select 'k', i::pg_catalog.text, c, o::pg_catalog.text, '' from base
+union all select 'k', i::pg_catalog.text, '', (` + nameSign + `)::pg_catalog.text, '' from k
+union all select 'n', c, o::pg_catalog.text, ` + badNode + `, (case when c operator(pg_catalog.=) 't' then ` + typeSign + ` else ` + relationSign + ` end)::pg_catalog.text from n
+union all select 'e', fc, fo::pg_catalog.text, c, o::pg_catalog.text from e where fc operator(pg_catalog.<>) ''
+union all select 'x', c, o::pg_catalog.text, expression, '' from a where expression is not null
+union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_catalog.text, coalesce(f.schema::pg_catalog.text, f.family::pg_catalog.text), f.name from a
+	join pg_catalog.pg_depend d on d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid and d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid
+	cross join lateral (
+		select s.nspname, p.proname, null::pg_catalog.oid from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
+			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass and p.oid operator(pg_catalog.=) d.refobjid and ` + own + `
+		union all select s.nspname, p.proname, null from pg_catalog.pg_operator o join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) o.oprcode
+			join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
+			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid
+			and (p.oid operator(pg_catalog.<) 16384::pg_catalog.oid or ` + own + `)
+		union all select null, '', o.opcfamily from pg_catalog.pg_opclass o
+			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)`
+
+// askSign asks for the sum of the signs of the names $1 and $2, the relations $3, the types $4 and the function names $5; NULL if
+// the snapshot is $6, so that nothing was committed since that was taken.
+var askSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, case when pg_catalog.pg_current_snapshot()::pg_catalog.text operator(pg_catalog.=) $6::pg_catalog.text then null else (` +
+	`coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
+	plus + `coalesce((select pg_catalog.sum(` + relationSign + `::pg_catalog.numeric) from unnest($3::pg_catalog.oid[]) n(o)), 0)` +
+	plus + `coalesce((select pg_catalog.sum(` + typeSign + `::pg_catalog.numeric) from unnest($4::pg_catalog.oid[]) n(o)), 0)` +
+	plus + `coalesce((select pg_catalog.sum(` + functionSign("n.n::pg_catalog.name") + `::pg_catalog.numeric) from unnest($5::pg_catalog.text[]) n(n)), 0)` +
+	plus + globalSign + `)::pg_catalog.text end`

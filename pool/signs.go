@@ -1,0 +1,119 @@
+package pool
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// The sign of the facts: is what they were derived from still in the catalogs? PostgreSQL tells nobody that something
+// was created or altered. So the rows that the facts were derived from are summed up, by the transactions that wrote them,
+// and while the sum is the same the facts hold. It is asked for on a connection that is there anyway: behind the last
+// statement of a flight, or when a connection comes back, every signEvery while there is something to judge. It needs no
+// statistics (track_counts) and works on a standby. If nothing at all was committed since the last time, the snapshot says so,
+// and nothing is summed up.
+
+// signArgs are the arguments of askSign, and the sum that is right.
+func (f *facts) signArgs() (args [][]byte, want int64, gen uint64) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var schemas, names, functions []string
+	var relations, types []uint32
+	for k, v := range f.names {
+		schemas, names = append(schemas, k.Schema), append(names, k.Name.Name)
+		want += v.sign
+	}
+	seen := make(map[node]bool, len(f.nodes))
+	for n, v := range f.nodes {
+		if n.class != 't' {
+			n.class = 'r'
+		}
+		if seen[n] {
+			continue
+		}
+		seen[n] = true
+		want += v.sign
+		if n.class == 't' {
+			types = append(types, n.oid)
+		} else {
+			relations = append(relations, n.oid)
+		}
+	}
+	for name, v := range f.functions {
+		functions = append(functions, name)
+		want += v.sign
+	}
+	if f.global != nil {
+		want += f.global.sign
+	}
+	return [][]byte{textArray(schemas), textArray(names), oidArray(relations), oidArray(types), textArray(functions), []byte(f.snapshot)}, want, f.gen.Load()
+}
+
+// signed takes the answer to askSign, which was sent at sent.
+func (f *facts) signed(row [][]byte, want int64, gen uint64, sent time.Time) {
+	if f.gen.Load() != gen || len(row) != 2 {
+		return // it is of what was known before
+	}
+	if row[1] != nil {
+		got, err := strconv.ParseInt(string(row[1]), 10, 64)
+		if err != nil || got != want {
+			f.suspect.Store(true)
+			return
+		}
+	}
+	f.snapshot = quietSnapshot(string(row[0]))
+	f.signedAt.Store(sent.UnixNano())
+}
+
+// claimSign reports whether the caller is to ask for the sign now. Then he says askedFor when he has the answer; nobody else
+// asks until then, or until it can come no more.
+func (f *facts) claimSign(now time.Time) bool {
+	since := f.asking.Load()
+	return f.isDue(now) && (since == 0 || now.UnixNano()-since > int64(askTimeout)) && f.asking.CompareAndSwap(since, now.UnixNano())
+}
+
+// askedFor ends what claimSign began.
+func (f *facts) askedFor() { f.asking.Store(0) }
+
+// check asks for the sign and, if it is not right, derives the facts anew, on a connection that nobody else uses just now and
+// whose session is clean. It reports whether what was known has held until now.
+func (c *conn) check(ctx context.Context) (held bool) {
+	f := c.base
+	if f == nil || !f.claimSign(time.Now()) {
+		return true
+	}
+	defer f.askedFor()
+	if !f.suspect.Load() {
+		args, want, gen := f.signArgs()
+		sent := time.Now()
+		rows, err := c.ask(ctx, askSign, args...)
+		if err != nil || len(rows) != 1 {
+			f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
+			return false
+		}
+		f.signed(rows[0], want, gen, sent)
+		if !f.suspect.Load() {
+			return true
+		}
+	}
+	c.deriveAnew(ctx)
+	return false
+}
+
+// deriveAnew finds out once more all that is known. The caller has claimed the sign.
+func (c *conn) deriveAnew(ctx context.Context) {
+	f := c.base
+	f.snapshot = ""
+	sent := time.Now()
+	k, err := c.findOut(ctx, f.all())
+	if err != nil { // rather nothing than what may be wrong
+		f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
+		k = &known{}
+	}
+	f.suspect.Store(false)
+	f.learn(k, true)
+	if err == nil {
+		f.signedAt.Store(sent.UnixNano())
+	}
+	c.p.lanes.derived.Add(1)
+}
