@@ -236,6 +236,23 @@ func (g *catalog) wantsLocked(s *statement) bool {
 	return !p.known || p.reason() == "" && s.desc == nil
 }
 
+// unproven are the mentions of the statements that were wanted last and are not judged yet.
+func (g *catalog) unproven() (ms []*sqltext.Mentions) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := g.used.Front()
+	for range 64 {
+		if e == nil {
+			break
+		}
+		if s := e.Value.(*statement); s.mentions != nil && (s.asks || s.alone == "") && !s.proof.known {
+			ms = append(ms, s.mentions)
+		}
+		e = e.Next()
+	}
+	return ms
+}
+
 // isHarmless says whether s could ride, were it short.
 func (g *catalog) isHarmless(s *statement) bool {
 	g.mu.Lock()

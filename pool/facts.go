@@ -19,6 +19,7 @@ import (
 // it was derived from; while the server still gives the same sum, it is still true. See signs.go.
 type facts struct {
 	allowed func(sqltext.Function) bool // Config.LaneFunctions
+	of      *baselines                  // nil in tests
 
 	gen atomic.Uint64 // of what is below; a verdict holds for one
 
@@ -29,6 +30,7 @@ type facts struct {
 	nodes     map[node]*nodeFact
 
 	signedAt atomic.Int64 // when the last sign that was right was asked for, in nanoseconds; 0: never
+	ridden   atomic.Int64 // how many had ridden when the last sign came that was right
 	asking   atomic.Int64 // since when somebody is asking for one; 0: nobody is
 	suspect  atomic.Bool  // the last one was not right
 	snapshot string       // of it, if nothing was under way in it; "": unknown. Its owner is whoever has set asking
@@ -260,6 +262,23 @@ func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	return f.missingLocked(m, types)
 }
 
+// add adds what else is wanted, each once.
+func (w *wanted) add(more wanted) {
+	w.global = w.global || more.global
+	w.functions = addNew(w.functions, more.functions)
+	w.names = addNew(w.names, more.names)
+	w.types = addNew(w.types, more.types)
+}
+
+func addNew[T comparable](have, more []T) []T {
+	for _, v := range more {
+		if !slices.Contains(have, v) {
+			have = append(have, v)
+		}
+	}
+	return have
+}
+
 func (f *facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 	w.global = f.global == nil
 	for _, names := range [][]string{m.Called, m.Dotted} {
@@ -388,9 +407,10 @@ func (f *facts) isFresh(now time.Time) bool {
 	return !f.suspect.Load() && now.UnixNano()-f.signedAt.Load() < int64(maxSignAge)
 }
 
-// isDue reports whether it is time to ask for the sign again, or for what is not known to be right any more.
+// isDue reports whether it is time to ask for the sign again, or for what is not known to be right any more. As long as nothing
+// is known there is nothing to ask for.
 func (f *facts) isDue(now time.Time) bool {
-	return (f.suspect.Load() || now.UnixNano()-f.signedAt.Load() >= int64(signEvery)) && now.UnixNano() >= f.restTill.Load()
+	return f.signedAt.Load() != 0 && (f.suspect.Load() || now.UnixNano()-f.signedAt.Load() >= int64(signEvery)) && now.UnixNano() >= f.restTill.Load()
 }
 
 const (
@@ -417,10 +437,13 @@ func (p proof) reason() string {
 // baselines are the facts of a pool, by the baselines of its connections. There is one, unless somebody changes the role's or the
 // database's settings while the pool lives.
 type baselines struct {
-	allowed func(sqltext.Function) bool
-	mu      sync.Mutex
-	of      map[string]*facts
-	newest  atomic.Pointer[facts]
+	allowed              func(sqltext.Function) bool
+	rides                *atomic.Int64 // how many there were
+	changes, unconfirmed atomic.Int64  // see Stat
+
+	mu     sync.Mutex
+	of     map[string]*facts
+	newest atomic.Pointer[facts]
 }
 
 // maxBaselines is how many are kept: who has more has connections to different databases, or settings that never stay.
@@ -436,6 +459,7 @@ func (b *baselines) at(baseline string) *facts {
 			b.of = map[string]*facts{}
 		}
 		f = newFacts(b.allowed)
+		f.of = b
 		b.of[baseline] = f
 	}
 	b.newest.Store(f)

@@ -40,7 +40,6 @@ type lanes struct {
 	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
 
 	rides, flights, refusals, reruns, shadow atomic.Int64
-	derived                                  atomic.Int64 // how often the catalogs had changed
 
 	mu    sync.Mutex
 	base  *pgtype.Map // what maps are copied from: a copy of the first connection's
@@ -53,7 +52,7 @@ func newLanes(functions []string) *lanes {
 		nobody:    sync.OnceValue(func() *pgx.Conn { c, _ := dead(); return c }),
 		alone:     make(map[string]int64),
 	}
-	n.baselines.allowed = n.allows
+	n.baselines.allowed, n.baselines.rides = n.allows, &n.rides
 	n.catalog = newCatalog(n.baselines.newest.Load)
 	for _, f := range functions {
 		n.functions[f] = true
@@ -78,6 +77,7 @@ func (n *lanes) goesAlone(why string) {
 func (n *lanes) stat(s *Stat) {
 	s.rides, s.flights, s.shadow = n.rides.Load(), n.flights.Load(), n.shadow.Load()
 	s.refusals, s.reruns = n.refusals.Load(), n.reruns.Load()
+	s.catalogChanges, s.unconfirmed = n.baselines.changes.Load(), n.baselines.unconfirmed.Load()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s.alone = maps.Clone(n.alone)

@@ -57,6 +57,9 @@ func (c *conn) learn(d doubt) {
 	}
 }
 
+// maxAsked is from how many names on nothing is added to a question.
+const maxAsked = 200
+
 // know asks the server what is not known of what m mentions, and of types.
 func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bool {
 	pc := c.pg.PgConn()
@@ -67,9 +70,14 @@ func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bo
 		return false
 	}
 	for range 2 { // the second time for the types of functions that the first has found
-		w := c.base.missing(m, types)
-		if w.isEmpty() {
+		w := wanted{}
+		if w.add(c.base.missing(m, types)); w.isEmpty() {
 			break
+		}
+		for _, other := range c.p.lanes.catalog.unproven() { // to ask about many costs little more than about one
+			if len(w.names) < maxAsked {
+				w.add(c.base.missing(other, nil))
+			}
 		}
 		sent := time.Now()
 		k, err := c.findOut(ctx, w)

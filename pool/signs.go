@@ -61,6 +61,7 @@ func (f *facts) signed(row [][]byte, want int64, gen uint64, sent time.Time) {
 			return
 		}
 	}
+	f.ridden.Store(f.of.rides.Load())
 	f.snapshot = quietSnapshot(string(row[0]))
 	f.signedAt.Store(sent.UnixNano())
 }
@@ -115,5 +116,7 @@ func (c *conn) deriveAnew(ctx context.Context) {
 	if err == nil {
 		f.signedAt.Store(sent.UnixNano())
 	}
-	c.p.lanes.derived.Add(1)
+	f.of.changes.Add(1)
+	rode := f.of.rides.Load()
+	f.of.unconfirmed.Add(rode - f.ridden.Swap(rode))
 }

@@ -15,6 +15,7 @@ type Stat struct {
 	detached                                                int64
 
 	rides, flights, shadow, refusals, reruns int64
+	unconfirmed, catalogChanges              int64
 	alone                                    map[string]int64
 
 	canceling, maxCanceling int
@@ -218,6 +219,14 @@ func (s *Stat) GuardRefusalCount() int64 { return s.refusals }
 // RerunCount is how many rides ended without an answer of their own and ran again,
 // alone: stopped by the guard, too large, described anew, or their connection lost.
 func (s *Stat) RerunCount() int64 { return s.reruns }
+
+// CatalogChangeCount is how often it was noticed that the catalogs had changed in a way that concerns statements, so that
+// what they may run had to be found out anew.
+func (s *Stat) CatalogChangeCount() int64 { return s.catalogChanges }
+
+// UnconfirmedRideCount is how many reads rode between the last time that the catalogs were known to be unchanged and such a
+// change's being noticed: what they read from may have been changed, in the last second, to run code of the user's own.
+func (s *Stat) UnconfirmedRideCount() int64 { return s.unconfirmed }
 
 // MaxFlightSize is how many reads ride together at most.
 func (s *Stat) MaxFlightSize() int { return maxFlight }

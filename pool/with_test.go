@@ -221,14 +221,14 @@ func TestSettingsCostNoRoundTrip(t *testing.T) {
 	assert.Equal(t, "3", value(ctx, b.With(tenant("t2")), "select count($1::int)::text from docs", 1))
 	assert.Equal(t, []string{"BEBES"}, b.tap.since())
 	two := db.With(map[string]string{"app.user": "me"})
-	assert.Equal(t, "3", value(ctx, two, "select count($1::int)::text from docs", 1))
+	assert.Equal(t, "3", value(ctx, two, "select count($1::int)::text as unheard_of from docs", 1))
 	var sent []string
 	eventually(t, "what is not known yet has its reset", func() bool {
 		sent = append(sent, b.tap.since()...)
 		return slices.Contains(sent, "QQQ")
 	})
 	assert.Equal(t, "CPBEBES", sent[0])
-	assert.Equal(t, "3", value(ctx, two, "select count($1::int)::text from docs", 1))
+	assert.Equal(t, "3", value(ctx, two, "select count($1::int)::text as unheard_of from docs", 1))
 	b.idle(t)
 	assert.Equal(t, "BEBES", b.tap.since()[0])
 

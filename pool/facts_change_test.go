@@ -1,0 +1,98 @@
+package pool_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/internal/pgtest"
+	"github.com/lmipool/lmipool/pool"
+)
+
+// What is proven of a statement holds as long as the catalogs are what they were. Reads ride all the time, and then what they
+// read from is made to write. No read that begins a second later may ride any more: there its write would be stopped
+// by the guard and swallowed.
+func TestAChangeOfTheCatalogsEndsWhatWasProven(t *testing.T) {
+	t.Parallel()
+	const schema = `
+		create table ledger (id int);
+		create table nums as select id, 'name ' || id as name from generate_series(1, 200000) id;
+		create unique index on nums (id);
+		create table renamed as table nums;
+		create unique index on renamed (id);
+		create function planted(i int) returns text language plpgsql as $$ begin insert into public.ledger values (i); return 'x'; exception when others then return 'y'; end $$;
+		create view shown as select id, name from nums;
+		create view over as select * from shown;
+		create schema evil;
+		analyze;`
+	for name, c := range map[string]struct{ sql, change string }{
+		"a view is replaced":           {"select name from shown where id = $1", "create or replace view shown as select id, planted(id) as name from nums"},
+		"a view below a view":          {"select name from over where id = $1", "create or replace view shown as select id, planted(id) as name from nums"},
+		"a view takes a table's place": {"select name from renamed where id = $1", "alter table renamed rename to old; create view renamed as select id, planted(id) as name from old"},
+		"search_path of the database": {"select name from shown where id = $1", `create view evil.shown as select id, public.planted(id) as name from public.nums;
+			do $$ begin execute format('alter database %I set search_path = evil, public', current_database()); end $$`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := pgtest.Database(t)
+			see := newInspector(t, dsn)
+			see.exec(schema)
+			p := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, MaxConnLifetime: 200 * time.Millisecond})
+			p.NeverSlow()
+			ctx, cancel := context.WithCancel(bounded(t))
+			var id atomic.Int64
+			var changed atomic.Int64 // when the change was committed, in nanoseconds
+			var mu sync.Mutex
+			var late []int64
+			var wg sync.WaitGroup
+			for range 16 {
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						i := id.Add(1)
+						since := changed.Load()
+						is := since != 0 && time.Now().UnixNano()-since > int64(1200*time.Millisecond)
+						var name string
+						err := p.QueryRow(ctx, c.sql, i).Scan(&name)
+						if ctx.Err() != nil {
+							return
+						}
+						if assert.NoError(t, err) && is {
+							mu.Lock()
+							late = append(late, i)
+							mu.Unlock()
+						}
+					}
+				})
+			}
+			eventually(t, "they ride", func() bool { return p.Stat().RideCount() > 1000 })
+			see.exec(c.change)
+			changed.Store(time.Now().UnixNano())
+			rode := p.Stat().RideCount()
+			eventually(t, "enough", func() bool { mu.Lock(); defer mu.Unlock(); return len(late) > 960 })
+			cancel()
+			wg.Wait()
+			assert.Positive(t, rode)
+			missing := 0
+			written := map[int64]bool{}
+			rows, err := see.c.Query(context.Background(), "select distinct id from ledger")
+			require.NoError(t, err)
+			for rows.Next() {
+				var i int64
+				require.NoError(t, rows.Scan(&i))
+				written[i] = true
+			}
+			for _, i := range late {
+				if !written[i] {
+					missing++
+				}
+			}
+			t.Logf("%d reads a second after the change, %d did not write; %d rode unconfirmed", len(late), missing, p.Stat().UnconfirmedRideCount())
+			assert.Zero(t, missing)
+		})
+	}
+}
