@@ -29,16 +29,6 @@ func (t token) word(words ...string) bool {
 	return t.kind == word && slices.Contains(words, t.text)
 }
 
-// dialect is what the text comes from: a person, or EXPLAIN.
-type dialect uint8
-
-const (
-	statementText dialect = iota
-	// planText differs in one thing: a plain string may have a backslash in it. EXPLAIN doubles backslashes if the
-	// setting wants it, so where the string ends is clear.
-	planText
-)
-
 // maxName is the longest identifier that PostgreSQL does not truncate, in bytes.
 const maxName = 63
 
@@ -51,11 +41,11 @@ const operatorChars = "+-*/<>=~!@#%^&|`?"
 
 // lex cuts text into tokens by the rules of PostgreSQL's scan.l, and leaves out comments and white space. It returns
 // why the text is refused, if it is.
-func lex(text string, d dialect) (tokens []token, refused string) {
+func lex(text string) (tokens []token, refused string) {
 	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
 		return nil, "encoding"
 	}
-	l := lexer{text: text, dialect: d}
+	l := lexer{text: text}
 	for l.refused == "" && l.space() {
 		tokens = append(tokens, l.token())
 	}
@@ -68,7 +58,6 @@ func lex(text string, d dialect) (tokens []token, refused string) {
 type lexer struct {
 	text    string
 	at      int
-	dialect dialect
 	refused string
 }
 
@@ -137,7 +126,7 @@ func (l *lexer) token() token {
 	case isNameStart(c):
 		return l.word()
 	case c == '\'':
-		return l.string(l.dialect == planText, false)
+		return l.string(false, false)
 	case c == '"':
 		return l.quoted()
 	case isDigit(c), c == '.' && isDigit(l.peek(1)):

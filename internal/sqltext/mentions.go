@@ -35,7 +35,7 @@ var operatorsOf = map[string][]string{
 
 // Mention returns what sql mentions. It returns false if the text cannot be cut into tokens for sure.
 func Mention(sql string) (Mentions, bool) {
-	tokens, refused := lex(sql, statementText)
+	tokens, refused := lex(sql)
 	if refused != "" {
 		return Mentions{}, false
 	}

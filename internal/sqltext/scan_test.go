@@ -209,12 +209,6 @@ func TestScanRefuses(t *testing.T) {
 	}
 }
 
-func TestNamesAreAllThatATextNames(t *testing.T) {
-	t.Parallel()
-	assert.Equal(t, []string{"A b", "B", "as", "from", "lower", "one", "s", "select", "t"},
-		sqltext.Names(`select lower(t."B"), 'none' as "A b" from s.T /* not this */ as one`))
-}
-
 func TestHarmlessIsAboutPgCatalog(t *testing.T) {
 	t.Parallel()
 	assert.True(t, sqltext.Function{Name: "lower"}.Harmless())
@@ -266,21 +260,6 @@ func FuzzScan(f *testing.F) {
 		default:
 			require.NotEmpty(t, sqltext.Scan("select (\n"+sql+"\n)").Refused)
 			require.NotEmpty(t, sqltext.Scan(sql+"\n (select 1)").Refused)
-		}
-	})
-}
-
-func FuzzScanPlan(f *testing.F) {
-	f.Add("Result\n  Output: lower('A'::text)")
-	f.Add("Seq Scan on public.t\n  Filter: (a ~ '\\'::text)")
-	f.Fuzz(func(t *testing.T, plan string) {
-		lines := strings.Split(plan, "\n")
-		s := sqltext.ScanPlan(lines)
-		if s.Refused == "" {
-			require.NotEmpty(t, sqltext.ScanPlan(append(lines, "")).Refused)
-			more := sqltext.ScanPlan(append(lines, "  Filter: evil(1)"))
-			require.Empty(t, more.Refused)
-			require.Contains(t, more.Functions, sqltext.Function{Name: "evil"})
 		}
 	})
 }

@@ -26,7 +26,7 @@ const (
 // Session says what a statement leaves behind in its session, as far as its text says. If asks is true, it is trace
 // at the least, or what the functions leave: those it names, and those that only its plan shows.
 func Session(sql string) (trace Trace, asks bool, functions []Function) {
-	tokens, refused := lex(sql, statementText)
+	tokens, refused := lex(sql)
 	if refused != "" {
 		return AnyTrace, false, nil
 	}

@@ -1,32 +1,21 @@
-// Package sqltext says of a read what can be said without a parser: whether anything in its text, or in its plan,
-// forbids that it shares a connection with other invocations' reads, and which functions it names.
+// Package sqltext says of a statement what can be said without a parser: whether anything in its text forbids that it shares
+// a connection with other invocations' reads, which functions it names, and all that it mentions.
 //
-// A statement may ride if three things hold:
+// A statement may ride if
 //
 //   - [Scan] of its text refuses nothing: it is one statement, begins with SELECT, VALUES, TABLE or WITH, and has no
 //     locking clause, no INTO and no data-modifying word;
-//   - [ScanPlan] of its plan refuses nothing: the plan shows what the text does not, the functions inside views,
-//     policies and generated columns, and t.f for f(t);
-//   - every function that either names is [Function.Harmless], or the user's word for it was given.
+//   - every function that it calls is [Function.Harmless], or the user's word for it was given;
+//   - nothing that it mentions ([Mention]) may be code of the user's own, or lead to some. That is for the catalogs to
+//     say: a name may be a function, a type, a relation; t.f may mean f(t); IN may be the user's operator.
 //
 // The scan is strict: what it does not understand it refuses. A false refusal costs a statement its company, a false
 // acceptance may cost an invocation its isolation.
-//
-// # What neither text nor plan shows
-//
-//   - Which function an unqualified name means. A user's lower(integer), or one in a schema that stands before
-//     pg_catalog in search_path, is written lower in both. Whoever must exclude it asks pg_proc for functions of
-//     these names outside pg_catalog.
-//   - Functions behind operators, casts, domains' checks, and the operator classes of a user's types.
-//   - What a plan leaves out although a view or policy brought it in: VALUES, the arguments of LIMIT and OFFSET, before
-//     PostgreSQL 18 those of a window's frame, before 17 the left side of IN (SELECT …). [Scan] of pg_get_viewdef and
-//     pg_get_expr shows them; [Names] has the names of the relations to ask for.
-//   - A function that the planner has computed, because it is declared immutable, though it is not.
 package sqltext
 
 import "strings"
 
-// Statement is what a scan of one SQL text, or of one plan, found.
+// Statement is what a scan of one SQL text found.
 type Statement struct {
 	// Refused says in a few words why the statement may not share a connection ("insert", "for update", "two
 	// statements" …). It is "" if nothing found forbids it; then Functions decides.
@@ -62,7 +51,7 @@ func (f Function) Harmless() bool {
 // Scan scans the text of a statement as PostgreSQL 14 to 18 would read it with standard_conforming_strings on and
 // client_encoding UTF8. Where these, the version or the setting, make a difference, it refuses.
 func Scan(sql string) Statement {
-	tokens, refused := lex(sql, statementText)
+	tokens, refused := lex(sql)
 	if refused == "" {
 		tokens, refused = oneStatement(tokens)
 	}
