@@ -24,7 +24,7 @@ type known struct {
 }
 
 // askTimeout bounds the questions, while their connection is out.
-const askTimeout = 2 * time.Second
+const askTimeout = 5 * time.Second
 
 // findOut finds out what w asks for. It runs on a connection that nobody else uses just now, whose session is clean.
 func (c *conn) findOut(ctx context.Context, w wanted) (*known, error) {

@@ -33,7 +33,7 @@ const (
 	laneStatementTimeout = 100 * time.Millisecond
 	laneLockTimeout      = 50 * time.Millisecond
 
-	lookStatementTimeout = 500 * time.Millisecond // of each step of a look, alone
+	lookStatementTimeout = 2 * time.Second // of each question that is asked about statements, alone
 )
 
 // newGuard makes the guard of a connection whose session is s.

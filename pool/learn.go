@@ -13,9 +13,6 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// learnTimeout bounds the look at a statement, while its connection is out.
-const learnTimeout = 2 * time.Second
-
 // leased is called with the end of a lease whose statement went alone while others
 // waited. It notes how long the statement took, and has it looked at if it is new.
 func (n *lanes) leased(l *Lease) {
@@ -31,7 +28,7 @@ func (n *lanes) leased(l *Lease) {
 // learn finds out what is not known yet of a statement, on a connection that is nobody's just now and whose session is
 // clean: what it mentions and, if it may ride, its description.
 func (c *conn) learn(d doubt) {
-	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
 	st, g := d.st, c.p.lanes.catalog
 	if c.base == nil || st.mentions == nil || !c.know(ctx, st.mentions, nil) {
