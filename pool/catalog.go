@@ -49,6 +49,7 @@ type catalogKey struct{ sql, settings string }
 type statement struct {
 	catalogKey
 	functions []sqltext.Function // named in its text
+	sequences sqltext.Sequences  // what its text does with their values
 
 	// guarded by catalog.mu
 	verdict verdict
@@ -58,6 +59,7 @@ type statement struct {
 	looks   int           // that found nothing out
 	rest    time.Time     // no look for its session before then: it could not even be prepared
 	again   bool          // it was wanted more than once
+	steady  steadiness    // of the defaults of the table that sequences names
 	why     string        // it goes alone
 	desc    *description  // nil until it is known to be harmless
 	took    average       // on the server
@@ -107,6 +109,7 @@ func (g *catalog) find(sql, settings string) *statement {
 
 	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
+	s.sequences = sqltext.SequencesOf(sql)
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.verdict, s.why = alone, aloneText
 	} else {

@@ -51,10 +51,11 @@ type conn struct {
 
 	maps    typeMaps
 	wire    *wire
-	said    []byte // by AfterConnect, while it is being dialed
+	heard   *recording // of what hooks say while it is being dialed; nil: there are none
 	session *session
 	residue residue // of its users, since it was reset; the owner's
-	lane    *lane   // nil: no flights on this one
+	foreign foreign
+	lane    *lane // nil: no flights on this one
 	cancel  *canceler
 
 	// the owner's
