@@ -18,6 +18,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		return errBatch{err: err}
 	}
 	defer l.leave()
+	l.noteBatch(ctx, b) // before pastWire: it may arm something
 	if l.c.mode == pgx.QueryExecModeExec {
 		err := errPastWire
 		if l.with == nil {
@@ -27,7 +28,6 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 			return errBatch{err: err}
 		}
 	}
-	l.noteBatch(ctx, b)
 	w := &batch{l: l, own: own}
 	send := w.watch(b)
 	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil || mayChange(q.Arguments) }) {

@@ -49,6 +49,7 @@ type statement struct {
 	catalogKey
 	functions []sqltext.Function // named in its text
 	mentions  *sqltext.Mentions  // nil: its text is not to be judged
+	sequences sqltext.Sequences  // what its text does with their values
 
 	// guarded by catalog.mu
 	alone   string        // why it goes alone, for good; "": it may yet ride
@@ -57,6 +58,7 @@ type statement struct {
 	looking bool          // it is being described
 	looks   int           // that could not describe it
 	again   bool          // it was wanted more than once
+	steady  steadiness    // of the defaults of the table that sequences names
 	desc    *description  // nil until it is needed
 	proof   proof         // of its text, by the facts of
 	by      *facts        // these
@@ -107,6 +109,7 @@ func (g *catalog) find(sql, settings string) *statement {
 
 	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
+	s.sequences = sqltext.SequencesOf(sql)
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.alone = aloneText
 	} else {

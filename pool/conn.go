@@ -51,11 +51,12 @@ type conn struct {
 
 	maps    typeMaps
 	wire    *wire
-	said    []byte // by AfterConnect, while it is being dialed
+	heard   *recording // of what hooks say while it is being dialed; nil: there are none
 	session *session
 	base    *facts  // about names, as this connection reads them; nil: nothing is judged by it
 	residue residue // of its users, since it was reset; the owner's
-	lane    *lane   // nil: no flights on this one
+	foreign foreign
+	lane    *lane // nil: no flights on this one
 	cancel  *canceler
 
 	// the owner's

@@ -70,10 +70,18 @@ func (c *conn) open(ctx context.Context) (err error) {
 		}
 		return nil
 	}
-	if c.session, err = readSession(ctx, c.pg, c.said, !shared); err != nil {
+	heard := c.heardAll()
+	if c.session, err = readSession(ctx, c.pg, heard, !shared); err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 	}
-	c.said = nil
+	if heard != nil {
+		for _, sql := range heard.queries {
+			c.session.asks = append(c.session.asks, c.p.lanes.catalog.find(sql, ""))
+		}
+		if heard.unsure != "" {
+			c.p.cannotReset(heard.unsure)
+		}
+	}
 	if err := c.refuseStandby(c.session.standby, nil); err != nil {
 		return err
 	}
@@ -111,7 +119,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
 		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
 	}
-	px.AfterConnect = p.listening(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect)))
+	px.AfterConnect = timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect))
 	if c.Plain {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
 		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
@@ -143,10 +151,14 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return &hookError{err}
 			}
 		}
+		dialing, _ := ctx.Value(dialingKey{}).(*conn)
+		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && c.Isolation != IsolationOff {
+			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)
+		}
 		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)
-		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
+		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
 				dialing.wire = &wire{r: r, w: w, losses: &p.adm.losses}
@@ -156,25 +168,6 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		return attempt(ctx, cc)
 	}
 	return px
-}
-
-// listening has the conn that is being dialed remember what AfterConnect has sent.
-func (p *Pool) listening(after func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
-	if after == nil || p.cfg.Plain || p.cfg.Isolation == IsolationOff {
-		return after
-	}
-	return func(ctx context.Context, c *pgx.Conn) error {
-		dialing, ok := ctx.Value(dialingKey{}).(*conn)
-		if !ok {
-			return after(ctx, c)
-		}
-		var r recording
-		dialing.wire.heard.Store(&r)
-		err := after(ctx, c)
-		dialing.wire.heard.Store(nil)
-		dialing.said = append([]byte{}, r.bytes()...) // not nil
-		return err
-	}
 }
 
 // dialingKey is where BeforeConnect finds the conn that is being dialed.

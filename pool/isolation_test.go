@@ -157,12 +157,12 @@ func TestCleanLeasesSendNothingOfTheirOwn(t *testing.T) {
 	clean()
 	assert.Equal(t, resets, p.Stat().ResetCount())
 
-	// A serial column leaves lastval behind, which costs the least of resets.
+	// A serial column leaves lastval behind, which is dropped in front of who would read it.
 	for range 3 {
 		exec("insert into serials (v) values ($1)", "x")
 		eventually(t, "it is idle", func() bool { return p.Stat().IdleConns() == 1 })
 	}
-	assert.Equal(t, resets+3, p.Stat().ResetCount())
+	assert.LessOrEqual(t, p.Stat().ResetCount(), resets+2, "none once it is known what the insert does")
 	_, err := p.Exec(ctx, "select lastval()")
 	assert.Error(t, err)
 
@@ -232,7 +232,7 @@ func TestNothingRunsBehindAResetThatFailed(t *testing.T) {
 		_, err := p.Exec(ctx, "insert into seen values (current_user)")
 		assert.NoError(t, err, "it had not run, and was run again")
 	})
-	assert.Equal(t, "QQQ", sent[0])
+	assert.Equal(t, "QQQQ", sent[0], "fail closed, the reset, the values of sequences, the statement")
 	assert.Equal(t, 1, server.count("select count(*) from seen"))
 	assert.EqualValues(t, 2, p.Stat().NewConnsCount())
 }

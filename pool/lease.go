@@ -53,6 +53,8 @@ type Lease struct {
 
 	lost bool // of a transaction's: when it ended its server was gone, or a standby
 
+	goesOn bool // it is a batch's, and has a transaction that may outlive the batch
+
 	known bool // it was lent a connection, so others may know it
 
 	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
@@ -190,7 +192,14 @@ func (l *Lease) call(sql string) error {
 func (l *Lease) leave() {
 	l.mu.Lock()
 	l.calling = false
-	l.inTx = l.c.pg.PgConn().TxStatus() != 'I'
+	status := l.c.pg.PgConn().TxStatus()
+	l.inTx = status != 'I'
+	if status == 'E' {
+		l.c.foreign.failed()
+	}
+	if l.raw {
+		l.c.hideForeign()
+	}
 	if l.left != nil {
 		close(l.left)
 		l.left = nil
@@ -228,6 +237,9 @@ func (l *Lease) tookRaw() bool {
 		return false
 	}
 	l.raw = true
+	if !l.calling { // else leave does it
+		l.c.hideForeign()
+	}
 	l.c.cancel.mode.Store(cancelAsPgx)
 	return true
 }
@@ -459,7 +471,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 		return 0, err
 	}
 	defer l.leave()
-	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace) // of triggers
+	l.noteAny() // of triggers
 	n, err := c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
 	l.p.writer.copied(err)
 	return n, l.c.judge(err)

@@ -39,8 +39,9 @@ type Pool struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // every goroutine of the pool
 
-	detached atomic.Int64 // ctxs from Detach that live
-	inside   sites        // where the pool was used inside a transaction's function
+	detached       atomic.Int64 // ctxs from Detach that live
+	closesSessions sync.Once    // that it does is logged once
+	inside         sites        // where the pool was used inside a transaction's function
 }
 
 // New makes a pool. It does not dial: a connection string or Config that is wrong

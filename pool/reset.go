@@ -38,6 +38,10 @@ type residue struct {
 	unsure []doubt // of which a look would tell whether they leave anything
 	named  bool    // statements may have been prepared under names of the user's
 	used   bool    // something was sent
+
+	drew     foreign      // whose values of sequences there are
+	unsteady []*statement // of which it is not known yet whether they draw from the same sequences each time
+	moved    bool         // a setting has changed, so the same text may mean other sequences
 }
 
 // doubt is a statement that a look would tell more of, and what it ran with.
@@ -55,23 +59,33 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		return
 	}
 	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
-		l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+		l.noteAny()
 		return
 	}
 	st := l.st
 	if st == nil {
 		sql, ok := textOf(ctx, sql, args)
 		if !ok || !l.with.custom() || len(sql) > catalogText {
-			l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+			l.noteAny()
 			return
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
 	trace, look := l.p.lanes.catalog.traces(st)
 	l.residue.trace = max(l.residue.trace, trace)
+	l.heedSequences(trace, st)
 	if look && len(l.residue.unsure) < maxUnsure {
 		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
 	}
+}
+
+// noteAny notes what nobody knows.
+func (l *Lease) noteAny() {
+	if l.p.cfg.Isolation == IsolationOff {
+		return
+	}
+	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+	l.heedSequences(sqltext.AnyTrace, nil)
 }
 
 // noteBatch notes what the statements of a batch are going to leave behind.
@@ -107,7 +121,7 @@ options:
 
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
-	c.residue.unsure, c.residue.used = l.unsure, c.residue.used || l.used
+	c.residue.unsure, c.residue.unsteady, c.residue.used = l.unsure, l.unsteady, c.residue.used || l.used
 	if c.p.cfg.Isolation == IsolationOff {
 		return
 	}
@@ -116,15 +130,26 @@ func (c *conn) soiled(l residue) {
 	if l.used && c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
 		c.residue.trace = sqltext.AnyTrace // whoever did that, in a way that nobody could foresee
 	}
+	c.foreign.failed() // of its last statement nobody has said how it went
+	c.foreign.add(l.drew.by...)
+	if c.residue.trace >= sqltext.AnyTrace {
+		c.foreign.add(anybody)
+	}
 }
 
 // heed runs a hook that gets the connection. What it sends may leave anything behind, as
 // what a user with the raw connection sends.
 func (c *conn) heed(hook func()) {
-	before := c.wire.writes.Load()
+	before, armed, values := c.wire.writes.Load(), c.wire.armedNow(), c.foreign
+	c.hideForeign()
 	hook()
-	if c.wire.writes.Load() != before && c.p.cfg.Isolation != IsolationOff {
+	switch {
+	case c.wire.writes.Load() == before:
+		c.wire.rearm(armed)
+		c.foreign = values
+	case c.p.cfg.Isolation != IsolationOff:
 		c.residue.trace, c.residue.named = max(c.residue.trace, sqltext.AnyTrace), true
+		c.foreign.add(anybody)
 	}
 }
 
@@ -134,8 +159,12 @@ func (c *conn) heed(hook func()) {
 func (c *conn) handOn(now time.Time) {
 	l := c.residue
 	c.residue = residue{}
-	if l.trace == sqltext.NoTrace {
-		if len(l.unsure) > 0 || c.base != nil && c.base.isDue(now) {
+	if c.foreign.any() && c.session.draws { // they cannot be told from those of AfterConnect's
+		c.unclean()
+		return
+	}
+	if l.trace <= sqltext.SequenceTrace {
+		if len(l.unsure) > 0 || len(l.unsteady) > 0 || c.base != nil && c.base.isDue(now) {
 			c.wash(l)
 		} else {
 			c.p.adm.put(c, now)
@@ -148,29 +177,34 @@ func (c *conn) handOn(now time.Time) {
 			l.trace = sqltext.LastingTrace
 		}
 	}
+	if l.trace == sqltext.AnyTrace && !c.session.deallocates {
+		l.named = true
+	}
 	trace := l.trace
 	if l.named && trace == sqltext.AnyTrace {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
 	}
 	sql, err := c.session.reset(trace, c.pg.PgConn())
 	if err != nil {
-		c.p.adm.count(&c.p.adm.counts.unclean)
-		c.retire()
+		c.unclean()
 		return
 	}
-	if l.trace > sqltext.SequenceTrace {
-		c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
-	}
+	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
 	c.wire.before(prefix{msgs: query(sql), whole: true})
 	c.p.adm.count(&c.p.adm.counts.resets)
-	if l.trace > sqltext.SequenceTrace {
-		c.unhear()
-	}
-	if l.named || len(l.unsure) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
+	c.unhear()
+	l.unsure = append(l.unsure, c.untold()...)
+	if l.named || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
 	}
 	c.p.adm.put(c, now)
+}
+
+// unclean closes a connection whose session cannot be cleaned.
+func (c *conn) unclean() {
+	c.p.adm.count(&c.p.adm.counts.unclean)
+	c.retire()
 }
 
 // joinWithin is how long a reset waits on an idle connection for a flight that it can join:
@@ -240,25 +274,29 @@ func (c *conn) wash(l residue) {
 			if clean {
 				c.p.adm.put(c, c.p.adm.now())
 			} else {
-				c.p.adm.count(&c.p.adm.counts.unclean)
-				c.retire()
+				c.unclean()
 			}
 		}()
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 		defer cancel()
-		if l.trace > sqltext.NoTrace && !c.rinsed(ctx) {
+		if l.trace > sqltext.SequenceTrace && !c.rinsed(ctx) {
 			return
 		}
 		if l.named && c.dropNamed(ctx) != nil {
 			return
 		}
-		if !c.check(ctx) && l.trace == sqltext.NoTrace && l.used && !c.rinsedOf(sqltext.AnyTrace) {
+		if !c.check(ctx) && l.trace <= sqltext.SequenceTrace && l.used && !c.rinsedOf(sqltext.AnyTrace) {
 			return // what ran may have left more than was known
 		}
 		for _, d := range l.unsure {
 			c.learn(d)
 		}
-		clean = c.clean()
+		for _, st := range l.unsteady {
+			if c.findSteady(ctx, st) != nil {
+				return
+			}
+		}
+		clean = c.clean() && (l.trace <= sqltext.SequenceTrace || c.told())
 	})
 }
 
@@ -279,6 +317,7 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 	if !c.clean() { // a connection that pgx closes is not ours to arm: it says goodbye beside us
 		return false
 	}
+	c.foreign.add(anybody)
 	sql, err := c.session.reset(trace, c.pg.PgConn())
 	if err != nil {
 		return false
@@ -294,7 +333,7 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 // believing in one that only the server has dropped.
 func (c *conn) dropNamed(ctx context.Context) error {
 	r := c.pg.PgConn().ExecParams(ctx, `select name, statement from pg_catalog.pg_prepared_statements
-		where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)' or name operator(pg_catalog.=) '`+witness+`'`, nil, nil, nil, nil).Read()
+		where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)' or name operator(pg_catalog.=) '`+witness+`'`, nil, nil, nil, nil).Read()
 	if r.Err != nil {
 		return r.Err
 	}

@@ -1,12 +1,12 @@
 package pool
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
-	"regexp"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -21,14 +21,17 @@ import (
 type session struct {
 	readOnly, statementTimeout, lockTimeout string // as AfterConnect has left them
 
-	restore  string   // what AfterConnect has set, as SQL; RESET ALL does not know it
-	prepared []string // statements that AfterConnect has prepared
-	role     string   // of AfterConnect's, or of the connection string
-	lasting  bool     // AfterConnect listens, holds a lock, or has a temporary table or a cursor: no reset keeps that
-	plpgsql  bool     // DO can be used
-	baseline string   // what decides what a name means: two sessions that agree in it read a text alike
-	standby  bool     // the server is one
-	reported [len(reported)]string
+	restore     string       // what AfterConnect has set, as SQL; RESET ALL does not know it
+	prepared    []string     // statements that AfterConnect has prepared
+	role        string       // of AfterConnect's, or of the connection string
+	asks        []*statement // of AfterConnect's, whose functions have to be looked at
+	lasting     bool         // AfterConnect listens, holds a lock, has something temporary or a cursor, or what it set is not certain: no reset keeps that
+	draws       bool         // it may have left values of sequences, which go with those of others
+	exits       string       // exit_on_error, if AfterConnect has set it
+	deallocates bool         // DO can be used
+	baseline    string       // what decides what a name means: two sessions that agree in it read a text alike
+	standby     bool         // the server is one
+	reported    [len(reported)]string
 }
 
 // reported are settings that the server reports with every change, some from a later
@@ -46,14 +49,15 @@ func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
 	return s
 }
 
-// readSession reads what the session is like. said is what AfterConnect has sent; nil if
-// there is none: then nothing can have been set that RESET ALL does not know. With own the
+// readSession reads what the session is like. heard is what hooks have sent; nil if there
+// are none: then nothing can have been set that RESET ALL does not know. With own the
 // session is ours, and a witness is left in it.
-func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*session, error) {
+func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*session, error) {
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
-		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery(),
+		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql' and pg_catalog.has_language_privilege(oid, 'usage')),
+		pg_catalog.pg_is_in_recovery(),
 		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
 		pg_catalog.concat_ws('|', session_user, current_user, pg_catalog.current_setting('search_path'), pg_catalog.current_setting('TimeZone'),
 			pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('array_nulls'),
@@ -83,39 +87,42 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	row := r.Rows[0]
 	s := &session{
 		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
-		plpgsql: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
+		deallocates: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
 		baseline: string(row[7]) + "|" + string(row[8]),
 	}
-	if said == nil {
+	if heard == nil {
 		return s, nil
 	}
-	// A setting with a dot in its name that no extension has defined is in no list of the
-	// server's; but AfterConnect must have said its name.
+	s.lasting, s.draws = heard.unsure != "", heard.draws
+	// pg_depend: what is in the schema of temporary objects, functions and types too. The schema itself stays.
 	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
 			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
-				and name operator(pg_catalog.<>) all ('{role,session_authorization,transaction_isolation,transaction_read_only,transaction_deferrable}')
+				and name operator(pg_catalog.<>) all ('{role,session_authorization,transaction_isolation,transaction_read_only,transaction_deferrable,exit_on_error}')
 				union select n, pg_catalog.current_setting(n, true) from unnest($1::pg_catalog.text[]) n
 				where pg_catalog.current_setting(n, true) operator(pg_catalog.<>) '') _(n, v)), ''),
 		exists(select from pg_catalog.pg_listening_channels()) or
 		exists(select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()) or
-		exists(select from pg_catalog.pg_class where relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) or
+		exists(select from pg_catalog.pg_depend where refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+			and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) or
 		exists(select from pg_catalog.pg_cursors where is_holdable),
 		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements
-			where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)')`
-	r = pc.ExecParams(ctx, left, [][]byte{textArray(customSettings(said))}, nil, nil, nil).Read()
+			where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'),
+		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session')`
+	r = pc.ExecParams(ctx, left, [][]byte{textArray(heard.names)}, nil, nil, nil).Read()
 	if r.Err != nil {
 		return nil, r.Err
 	}
 	set := string(r.Rows[0][0])
-	s.lasting = string(r.Rows[0][1]) == "t"
+	s.lasting = s.lasting || string(r.Rows[0][1]) == "t"
 	if names := string(r.Rows[0][2]); names != "" {
 		s.prepared = strings.Split(names, "\n")
 	}
+	s.exits = string(r.Rows[0][3])
 	if set != "" {
 		s.restore = "select " + set + "; "
 	}
-	if lower := bytes.ToLower(said); bytes.Contains(lower, []byte("authorization")) {
-		s.restore += "set session authorization " + quoteName(string(row[4])) + "; "
+	if user := string(row[4]); user != c.Config().User {
+		s.restore += "set session authorization " + quoteName(user) + "; "
 	}
 	if s.role != "none" {
 		s.restore += "set role " + quoteName(s.role) + "; "
@@ -126,17 +133,6 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 // witness is a prepared statement whose absence tells that somebody has deallocated all,
 // also those that pgx relies on.
 const witness = "lmipool_witness"
-
-// customSettings are the names in what was said that may be of settings.
-func customSettings(said []byte) (names []string) {
-	for _, n := range customSetting.FindAll(said, -1) {
-		names = append(names, string(n))
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-var customSetting = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)+`)
 
 func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
@@ -161,10 +157,7 @@ const failClosed = "set exit_on_error = on"
 // was not reset. Its transaction is not one that could have to wait for others
 // (DEFERRABLE), or that a standby has not got.
 func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) {
-	switch {
-	case trace == sqltext.SequenceTrace:
-		return failClosed + "; discard sequences; reset exit_on_error", nil
-	case trace >= sqltext.LastingTrace, s.lasting, trace == sqltext.AnyTrace && !s.plpgsql, !s.readable(pc):
+	if trace >= sqltext.LastingTrace || s.lasting || !s.readable(pc) {
 		return "", errNoReset
 	}
 	var b strings.Builder
@@ -172,15 +165,23 @@ func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) 
 	if pc.ParameterStatus("in_hot_standby") != "on" { // it is refused there, and so was LISTEN
 		b.WriteString("unlisten *; ")
 	}
-	b.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; ")
-	if trace == sqltext.AnyTrace {
+	// A seed that somebody has set, in whatever way, would tell him what the next user calls random.
+	b.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; set seed = " + strconv.FormatFloat(2*rand.Float64()-1, 'f', -1, 64) + "; ")
+	b.WriteString(s.restore)
+	if trace == sqltext.AnyTrace { // in the role that was asked whether it may use PL/pgSQL
 		b.WriteString("do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
 		for _, p := range s.prepared {
-			b.WriteString(" and name operator(pg_catalog.<>) '" + strings.ReplaceAll(p, "'", "''") + "'")
+			b.WriteString(" and name operator(pg_catalog.<>) " + quoteText(p))
 		}
 		b.WriteString(" loop execute pg_catalog.format('deallocate %I', n); end loop; end $$; execute " + witness + "; ")
 	}
-	b.WriteString(s.restore)
-	b.WriteString("reset exit_on_error")
-	return b.String(), nil
+	if s.exits != "" {
+		return b.String() + "set exit_on_error = " + s.exits, nil
+	}
+	return b.String() + "reset exit_on_error", nil
+}
+
+// quoteText is s as a string that means the same whatever standard_conforming_strings is.
+func quoteText(s string) string {
+	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(s) + "'"
 }

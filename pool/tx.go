@@ -216,12 +216,12 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return errBatch{err: err}
 	}
 	defer x.l.leave()
+	x.l.noteBatch(ctx, b) // before pastWire: it may arm something
 	if x.l.c.mode == pgx.QueryExecModeExec {
 		if err := x.l.pastWire(ctx); err != nil {
 			return errBatch{err: err}
 		}
 	}
-	x.l.noteBatch(ctx, b)
 	w := &batch{l: x.l}
 	w.BatchResults = x.t.SendBatch(ctx, w.watch(b))
 	x.l.opened(w)
@@ -233,7 +233,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 		return 0, err
 	}
 	defer x.l.leave()
-	x.l.residue.trace = max(x.l.residue.trace, sqltext.AnyTrace) // of triggers
+	x.l.noteAny() // of triggers
 	n, err := x.t.CopyFrom(ctx, table, columns, &safeSource{p: x.l.p, src: src})
 	x.l.p.writer.copied(err)
 	return n, x.l.c.judge(err)

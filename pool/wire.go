@@ -111,6 +111,21 @@ var errSimple = errors.New("lmipool: the simple protocol cannot be used here")
 // wholes before the parts. pgx must be waiting for nothing, since its answers come first.
 func (w *wire) before(p prefix) { w.armed = append(w.armed, p) }
 
+// ahead is before for a whole, in front of the parts that are armed already and of a BEGIN that is held back.
+func (w *wire) ahead(p prefix) {
+	at := slices.IndexFunc(w.armed, func(p prefix) bool { return !p.whole || p.begin })
+	if at < 0 {
+		at = len(w.armed)
+	}
+	w.armed = slices.Insert(slices.Clip(w.armed), at, p)
+}
+
+// armedNow is what is armed, for rearm.
+func (w *wire) armedNow() []prefix { return slices.Clone(w.armed) }
+
+// rearm has what was armed go in front of the next flight, and nothing else. Nothing was sent meanwhile.
+func (w *wire) rearm(armed []prefix) { w.armed = armed }
+
 // isArmed reports whether something is to go in front of the next flight.
 func (w *wire) isArmed() bool { return len(w.armed) > 0 }
 

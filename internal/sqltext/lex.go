@@ -57,6 +57,7 @@ func lex(text string) (tokens []token, refused string) {
 
 type lexer struct {
 	text    string
+	plain   bool // a backslash in a plain string is no escape, for sure
 	at      int
 	refused string
 }
@@ -126,7 +127,7 @@ func (l *lexer) token() token {
 	case isNameStart(c):
 		return l.word()
 	case c == '\'':
-		return l.string(false, false)
+		return l.string(l.plain, false)
 	case c == '"':
 		return l.quoted()
 	case isDigit(c), c == '.' && isDigit(l.peek(1)):

@@ -13,13 +13,13 @@ const (
 	NoTrace Trace = iota
 	// SequenceTrace: what currval and lastval return.
 	SequenceTrace
-	// SessionTrace: settings, cursors, advisory locks, channels listened to, temporary tables.
+	// SessionTrace: settings, the seed of random, cursors, advisory locks, channels listened to, temporary tables.
 	SessionTrace
 	// AnyTrace: these, statements prepared in SQL, and what nobody can tell.
 	AnyTrace
 	// PreparedTrace: these, and certainly statements prepared in SQL, or no longer prepared.
 	PreparedTrace
-	// LastingTrace: what lasts as long as the session: loaded libraries, the seed of random, connections of dblink.
+	// LastingTrace: what lasts as long as the session: loaded libraries, connections of dblink.
 	LastingTrace
 )
 
@@ -103,8 +103,8 @@ func command(tokens []token) Trace {
 		setting = at(2)
 	}
 	switch {
-	case tokens[0].word("set", "reset") && setting.name() && strings.EqualFold(setting.text, "seed"):
-		return LastingTrace
+	case tokens[0].word("set") && at(1).word("local") && setting.name() && strings.EqualFold(setting.text, "seed"):
+		return SessionTrace // it outlives the transaction
 	case tokens[0].word("set") && at(1).word("local") && setting.name() && (strings.EqualFold(setting.text, "search_path") || setting.word("schema")):
 		return AnyTrace // what follows may mean other tables than those that were looked at
 	case tokens[0].word("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "show", "lock",
@@ -148,13 +148,13 @@ func (f Function) Trace() Trace {
 
 // lasting are the functions of pg_catalog that leave what nothing takes away.
 var lasting = set(`
-	setseed pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
+	pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
 	pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_replication_origin_session_setup
 `)
 
 // inSession are the functions of pg_catalog that are known to leave what SessionTrace says, and no more.
 var inSession = set(`
-	set_config pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared
+	set_config setseed pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared
 	pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all
 `)
 

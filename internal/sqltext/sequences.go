@@ -1,0 +1,104 @@
+package sqltext
+
+import "strings"
+
+// Sequences is what a statement does with the values of sequences that its session has, as far as its text says.
+type Sequences struct {
+	// Reads: it names currval or lastval, which tell what nextval returned before in the session.
+	Reads bool
+	// Draws: it may call nextval or setval: it names one of them, or changes data, which a column's default may do.
+	// It is false for what cannot, if all functions in it are known.
+	Draws bool
+	// Steady: whenever it succeeds it has drawn from the same sequences, if Table is "" or the defaults of that table's
+	// columns are steady too. Then what somebody else left by the same text is overwritten.
+	Steady bool
+	Table  string // the table that is inserted into, as written
+	// Moves: it sets something, so that the same names may mean other sequences afterwards.
+	Moves  bool
+	Begins bool // it is BEGIN
+}
+
+// SequencesOf scans one statement.
+func SequencesOf(sql string) Sequences {
+	everything := Sequences{Reads: true, Draws: true, Moves: true}
+	tokens, refused := lex(sql)
+	if refused == "" {
+		tokens, refused = oneStatement(tokens)
+	}
+	if refused != "" {
+		return everything
+	}
+	s, named := Sequences{}, false
+	for _, t := range tokens {
+		s.Reads = s.Reads || t.name() && (t.text == "currval" || t.text == "lastval")
+		named = named || t.name() && (t.text == "nextval" || t.text == "setval")
+		s.Moves = s.Moves || t.name() && t.text == "set_config"
+		s.Draws = s.Draws || named || t.word("insert", "update", "merge", "delete")
+	}
+	switch {
+	case len(tokens) == 0:
+	case tokens[0].word("set", "reset"):
+		s.Moves = true
+	case tokens[0].word("begin", "start"):
+		s.Begins = true
+	case named:
+		s.Steady = onlyNextval(tokens)
+	case tokens[0].word("insert"):
+		s.Table = insertsValues(tokens)
+		s.Steady = s.Table != ""
+	}
+	return s
+}
+
+// onlyNextval reports whether tokens are SELECT nextval('…'), with a cast to regclass at most.
+func onlyNextval(tokens []token) bool {
+	texts := make([]string, 0, len(tokens))
+	for _, t := range tokens {
+		switch {
+		case t.kind == quoted, t.kind == param:
+			return false
+		case t.kind == literal && t.text == "":
+			return false
+		case t.kind == literal:
+			texts = append(texts, "''")
+		default:
+			texts = append(texts, t.text)
+		}
+	}
+	switch strings.Join(texts, " ") {
+	case "select nextval ( '' )", "select nextval ( '' :: regclass )", "select pg_catalog . nextval ( '' )":
+		return true
+	}
+	return false
+}
+
+// insertsValues returns the table of INSERT INTO table … VALUES … [RETURNING …] or DEFAULT VALUES, without anything in it
+// that may run for some rows only.
+func insertsValues(tokens []token) (table string) {
+	at := 1
+	if at >= len(tokens) || !tokens[at].word("into") {
+		return ""
+	}
+	var name strings.Builder
+	for at++; at < len(tokens) && (tokens[at].name() || tokens[at].is(".")); at++ {
+		if tokens[at].word("default", "values", "overriding", "as") {
+			break
+		}
+		if tokens[at].is(".") {
+			name.WriteByte('.')
+		} else {
+			name.WriteString(`"` + strings.ReplaceAll(tokens[at].text, `"`, `""`) + `"`)
+		}
+	}
+	values := false
+	for _, t := range tokens[at:] {
+		values = values || t.word("values")
+		if t.word("select", "with", "conflict") {
+			return ""
+		}
+	}
+	if !values {
+		return ""
+	}
+	return name.String()
+}

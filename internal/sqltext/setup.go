@@ -1,0 +1,128 @@
+package sqltext
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Setup is what a text does to the settings of its session, for who has to know each by its name.
+type Setup struct {
+	Settings []string // names with a dot in them that it sets, or may
+	Queries  []string // its statements of which only their functions tell more, each by itself
+	Draws    bool     // it may leave values of sequences
+	// Unsure is why there may be more settings than those: the kind of statement, or what is not understood. "" if not.
+	Unsure string
+}
+
+// SetupOf scans a text of one statement or several. If plain, a plain string may have a backslash in it, which is no
+// escape: standard_conforming_strings is on.
+func SetupOf(sql string, plain bool) (s Setup) {
+	statements, refused := split(sql, plain)
+	if refused != "" {
+		return Setup{Unsure: refused, Draws: true}
+	}
+	for _, one := range statements {
+		s.add(one)
+	}
+	return s
+}
+
+// piece is one statement of a text.
+type piece struct {
+	tokens []token
+	text   string
+}
+
+// split cuts a text into its statements. plain is that of SetupOf.
+func split(sql string, plain bool) (pieces []piece, refused string) {
+	if !utf8.ValidString(sql) || strings.Contains(sql, "\x00") {
+		return nil, "encoding"
+	}
+	l := lexer{text: sql, plain: plain}
+	for l.space() {
+		from, p := l.at, piece{}
+		for l.refused == "" && l.space() {
+			t := l.token()
+			if t.is(";") {
+				break
+			}
+			p.tokens, p.text = append(p.tokens, t), l.text[from:l.at]
+		}
+		if l.refused != "" {
+			return nil, l.refused
+		}
+		if len(p.tokens) > 0 {
+			pieces = append(pieces, p)
+		}
+	}
+	return pieces, l.refused
+}
+
+// add adds one statement.
+func (s *Setup) add(p piece) {
+	trace, asks, _ := session(p.tokens)
+	first := p.tokens[0]
+	switch {
+	case asks:
+		s.Queries = append(s.Queries, p.text)
+		s.query(p.tokens)
+	case first.word("load"), first.word("discard", "deallocate"): // a library stays; of the others readSession sees what is left
+	case trace >= AnyTrace && trace != PreparedTrace:
+		s.Unsure, s.Draws = first.text, true
+		if s.Unsure == "" {
+			s.Unsure = "a statement that is no command"
+		}
+	case first.word("set"):
+		if name := dotted(p.tokens[1:]); name != "" {
+			s.Settings = append(s.Settings, name)
+		}
+	}
+}
+
+// query adds what a query or a change of data names.
+func (s *Setup) query(tokens []token) {
+	for i, t := range tokens {
+		next := func(n int) token {
+			if i+n < len(tokens) {
+				return tokens[i+n]
+			}
+			return token{kind: symbol}
+		}
+		s.Draws = s.Draws || t.name() && (t.text == "nextval" || t.text == "setval") || t.word("insert", "update", "merge", "delete")
+		if !t.name() || t.text != "set_config" || !next(1).is("(") {
+			continue
+		}
+		switch arg, end := next(2), 3; {
+		case arg.kind == literal && arg.text != "", arg.kind == param:
+			if next(end).is("::") && next(end+1).word("text") {
+				end += 2
+			}
+			if !next(end).is(",") {
+				s.Unsure = "set_config of a name that is put together"
+			} else if arg.kind == literal {
+				s.Settings = append(s.Settings, arg.text)
+			}
+		default:
+			s.Unsure = "set_config of a name that is put together"
+		}
+	}
+}
+
+// dotted is the name, with a dot in it, that SET sets.
+func dotted(tokens []token) (name string) {
+	if len(tokens) > 1 && tokens[0].word("session", "local") && tokens[1].name() {
+		tokens = tokens[1:]
+	}
+	end := slices.IndexFunc(tokens, func(t token) bool { return t.is("=") || t.word("to") })
+	if end < 1 {
+		return ""
+	}
+	for _, t := range tokens[:end] {
+		if !t.name() && !t.is(".") {
+			return ""
+		}
+		name += t.text
+	}
+	return name
+}
