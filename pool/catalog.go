@@ -2,6 +2,7 @@ package pool
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,9 @@ type catalogKey struct{ sql, settings string }
 type statement struct {
 	catalogKey
 	functions []sqltext.Function // named in its text
+	said      sqltext.Trace      // what it leaves in its session by its text
+	asked     bool               // the text alone does not say that: it is a query or a change of data
+	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 
 	// guarded by catalog.mu
 	verdict verdict
@@ -107,6 +111,8 @@ func (g *catalog) find(sql, settings string) *statement {
 
 	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
+	s.said, s.meaning = s.trace, sqltext.AfterMeaning(sql)
+	s.asked = s.asks || slices.Contains(plainest, sqltext.First(sql))
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.verdict, s.why = alone, aloneText
 	} else {

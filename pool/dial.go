@@ -142,6 +142,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return &hookError{err}
 			}
 		}
+		cc.Tracer = quietly(cc.Tracer)
 		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)

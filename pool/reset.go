@@ -36,6 +36,7 @@ const (
 type residue struct {
 	trace  sqltext.Trace
 	unsure []doubt // of which a look would tell whether they leave anything
+	plans  bool    // what the server has planned may have a meaning that is not a clean session's
 	named  bool    // statements may have been prepared under names of the user's
 	used   bool    // something was sent
 }
@@ -56,6 +57,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	}
 	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
 		l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+		l.changes(sqltext.KeepsMeaning, true)
 		return
 	}
 	st := l.st
@@ -63,12 +65,14 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		sql, ok := textOf(ctx, sql, args)
 		if !ok || !l.with.custom() || len(sql) > catalogText {
 			l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+			l.changes(sqltext.MayChangeMeaning, true)
 			return
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
 	trace, look := l.p.lanes.catalog.traces(st)
 	l.residue.trace = max(l.residue.trace, trace)
+	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
 	if look && len(l.residue.unsure) < maxUnsure {
 		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
 	}
@@ -112,9 +116,9 @@ func (c *conn) soiled(l residue) {
 		return
 	}
 	c.residue.trace = max(c.residue.trace, l.trace)
-	c.residue.named = c.residue.named || l.named
+	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
 	if l.used && c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
-		c.residue.trace = sqltext.AnyTrace // whoever did that, in a way that nobody could foresee
+		c.residue.trace, c.residue.plans = sqltext.AnyTrace, true // whoever did that, in a way that nobody could foresee
 	}
 }
 
@@ -152,7 +156,7 @@ func (c *conn) handOn(now time.Time) {
 	if l.named && trace == sqltext.AnyTrace {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
 	}
-	sql, err := c.session.reset(trace, c.pg.PgConn())
+	sql, err := c.session.reset(trace, l.plans, c.pg.PgConn())
 	if err != nil {
 		c.p.adm.count(&c.p.adm.counts.unclean)
 		c.retire()
@@ -278,7 +282,7 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 	if !c.clean() { // a connection that pgx closes is not ours to arm: it says goodbye beside us
 		return false
 	}
-	sql, err := c.session.reset(trace, c.pg.PgConn())
+	sql, err := c.session.reset(trace, trace == sqltext.AnyTrace, c.pg.PgConn())
 	if err != nil {
 		return false
 	}

@@ -24,6 +24,7 @@ type session struct {
 	restore  string   // what AfterConnect has set, as SQL; RESET ALL does not know it
 	prepared []string // statements that AfterConnect has prepared
 	role     string   // of AfterConnect's, or of the connection string
+	meaning  string   // all that decides what a text means: see askMeaning
 	lasting  bool     // AfterConnect listens, holds a lock, or has a temporary table or a cursor: no reset keeps that
 	plpgsql  bool     // DO can be used
 	standby  bool     // the server is one
@@ -52,7 +53,7 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
-		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery()`
+		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery(), ` + meaningColumns
 	pl := pc.StartPipeline(ctx)
 	if own {
 		pl.SendPrepare(witness, "select", nil)
@@ -78,7 +79,7 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	row := r.Rows[0]
 	s := &session{
 		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
-		plpgsql: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
+		plpgsql: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc), meaning: meaningOf(row[7:]),
 	}
 	if said == nil {
 		return s, nil
@@ -154,7 +155,7 @@ const failClosed = "set exit_on_error = on"
 // session ends (exit_on_error): so what travels behind it never runs in a session that
 // was not reset. Its transaction is not one that could have to wait for others
 // (DEFERRABLE), or that a standby has not got.
-func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) {
+func (s *session) reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (string, error) {
 	switch {
 	case trace == sqltext.SequenceTrace:
 		return failClosed + "; discard sequences; reset exit_on_error", nil
@@ -167,6 +168,9 @@ func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) 
 		b.WriteString("unlisten *; ")
 	}
 	b.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; ")
+	if plans { // as they were made under other settings: see meaning.go
+		b.WriteString("discard plans; ")
+	}
 	if trace == sqltext.AnyTrace {
 		b.WriteString("do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
 		for _, p := range s.prepared {

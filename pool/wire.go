@@ -111,6 +111,15 @@ var errSimple = errors.New("lmipool: the simple protocol cannot be used here")
 // wholes before the parts. pgx must be waiting for nothing, since its answers come first.
 func (w *wire) before(p prefix) { w.armed = append(w.armed, p) }
 
+// ahead has p, a whole, travel in front of the next flight, and of a BEGIN that is held back.
+func (w *wire) ahead(p prefix) {
+	n := len(w.armed)
+	for n > 0 && !w.armed[n-1].whole {
+		n--
+	}
+	w.armed = slices.Insert(slices.Clip(w.armed), n, p)
+}
+
 // isArmed reports whether something is to go in front of the next flight.
 func (w *wire) isArmed() bool { return len(w.armed) > 0 }
 
