@@ -18,6 +18,10 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		return errBatch{err: err}
 	}
 	defer l.leave()
+	meant, named, err := l.meantBatch(ctx, b)
+	if err != nil {
+		return errBatch{err: l.c.judge(err)}
+	}
 	if l.c.mode == pgx.QueryExecModeExec {
 		err := errPastWire
 		if l.with == nil {
@@ -26,10 +30,6 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		if err != nil {
 			return errBatch{err: err}
 		}
-	}
-	meant, named, err := l.meantBatch(ctx, b)
-	if err != nil {
-		return errBatch{err: l.c.judge(err)}
 	}
 	l.noteBatch(ctx, b)
 	w := &batch{l: l, own: own, named: named}

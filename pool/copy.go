@@ -18,19 +18,16 @@ type copier interface {
 // columns by a query that it caches, in the mode of the connection: where texts mean something
 // else (meaning.go), what it has of that is dropped before and after.
 func (l *Lease) copyFrom(ctx context.Context, c copier, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
-	if l.meaning == meansAsk && l.with.custom() {
-		if err := l.ask(ctx); err != nil {
-			return 0, err
-		}
+	same, err := l.settled(ctx)
+	if err != nil {
+		return 0, err
 	}
 	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace) // of triggers
 	source := &safeSource{p: l.p, src: src}
-	if !l.foreign() {
+	if same || !caches(l.c.mode) {
 		l.changes(sqltext.KeepsMeaning, true)
 		return c.CopyFrom(ctx, table, columns, source)
 	}
-	l.differs()
-	l.replan()
 	quoted := make([]string, len(columns))
 	for i, name := range columns {
 		quoted[i] = quoteName(name)

@@ -22,9 +22,9 @@ import (
 type meaning uint8
 
 const (
-	meansSame   meaning = iota
-	meansAsk            // something ran of which nobody knows what it has set: the server is asked before the next text
-	meansOther          // they do not
+	meansSame  meaning = iota
+	meansAsk           // something ran of which nobody knows what it has set: the server is asked before the next text
+	meansOther         // they do not
 )
 
 // foreign reports whether l's texts are kept out of pgx's caches.
@@ -38,28 +38,36 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 		return args, nil
 	}
 	runs := !slices.Contains(aside, sqltext.First(sql))
-	if l.residue.plans && runs {
-		l.replan()
-	}
-	if simple && bare(args) {
-		return args, nil
-	}
-	if mode, _ := options(args, l.c.mode); mode != pgx.QueryExecModeCacheStatement && mode != pgx.QueryExecModeCacheDescribe {
-		return args, nil
-	}
-	if l.meaning == meansAsk && l.with.custom() && slices.Contains(plainest, sqltext.First(sql)) {
-		if err := l.ask(ctx); err != nil {
-			return nil, err
+	if runs {
+		if same, err := l.settled(ctx); same || err != nil {
+			return args, err
 		}
 	}
-	if l.meaning == meansSame && l.with.custom() {
+	if mode, _ := options(args, l.c.mode); simple && bare(args) || !caches(mode) {
 		return args, nil
 	}
-	if runs {
-		l.differs()
-		l.replan()
-	}
 	return uncached(args), nil
+}
+
+// settled asks the server, if that is due, and reports whether texts mean what they mean in a
+// clean session. If not, it does what is to be done before the next that runs something.
+func (l *Lease) settled(ctx context.Context) (same bool, err error) {
+	if l.meaning == meansAsk && l.with.custom() {
+		if err := l.ask(ctx); err != nil {
+			return false, err
+		}
+	}
+	if !l.foreign() {
+		return l.meaning == meansSame, nil
+	}
+	l.differs()
+	l.replan()
+	return false, nil
+}
+
+// caches reports whether pgx keeps in this mode what it has of a text.
+func caches(mode pgx.QueryExecMode) bool {
+	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
 }
 
 // aside are the first words of what runs no code of the user's and may come before SET TRANSACTION.

@@ -15,19 +15,12 @@ import (
 // rather than its caches. named are the texts that were prepared so: they must not be there any
 // more when the batch is over, since the next statements may run under other settings.
 func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch, named []string, err error) {
-	if l.meaning == meansSame && l.with.custom() || l.c.mode != pgx.QueryExecModeCacheStatement && l.c.mode != pgx.QueryExecModeCacheDescribe {
+	if l.meaning == meansSame && l.with.custom() {
 		return q, nil, nil
 	}
-	if l.meaning == meansAsk && l.with.custom() {
-		if err := l.ask(ctx); err != nil {
-			return nil, nil, err
-		}
-		if l.meaning == meansSame {
-			return q, nil, nil
-		}
+	if same, err := l.settled(ctx); same || err != nil || !caches(l.c.mode) {
+		return q, nil, err
 	}
-	l.differs()
-	l.replan()
 	meant = copied(q)
 	for _, qq := range meant.QueuedQueries {
 		if qq.SQL, qq.Arguments, err = rewrite(ctx, l.c.pg, qq.SQL, qq.Arguments); err != nil {

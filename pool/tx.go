@@ -241,14 +241,14 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return errBatch{err: err}
 	}
 	defer x.l.leave()
+	meant, named, err := x.l.meantBatch(ctx, b)
+	if err != nil {
+		return errBatch{err: x.l.c.judge(err)}
+	}
 	if x.l.c.mode == pgx.QueryExecModeExec {
 		if err := x.l.pastWire(ctx); err != nil {
 			return errBatch{err: err}
 		}
-	}
-	meant, named, err := x.l.meantBatch(ctx, b)
-	if err != nil {
-		return errBatch{err: x.l.c.judge(err)}
 	}
 	x.l.noteBatch(ctx, b)
 	w := &batch{l: x.l, named: named}
