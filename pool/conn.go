@@ -53,8 +53,9 @@ type conn struct {
 	wire    *wire
 	said    []byte // by AfterConnect, while it is being dialed
 	session *session
-	residue residue // of its users, since it was reset; the owner's
-	lane    *lane   // nil: no flights on this one
+	residue residue  // of its users, since it was reset; the owner's
+	kept    []string // names of what users with the raw connection have prepared, and left
+	lane    *lane    // nil: no flights on this one
 	cancel  *canceler
 
 	// the owner's
@@ -103,12 +104,15 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	}
 	ok := false
 	var err error
-	c.heed(func() {
+	changed := c.heed(func() {
 		err = c.p.guard("PrepareConn", func() (err error) {
 			ok, err = c.p.cfg.PrepareConn(ctx, c.pg)
 			return err
 		})
 	})
+	if changed {
+		l.meaning, l.touched = meansAsk, true
+	}
 	switch {
 	case !ok:
 		c.retire()

@@ -18,6 +18,7 @@ type copier interface {
 // columns by a query that it caches, in the mode of the connection: where texts mean something
 // else (meaning.go), what it has of that is dropped before and after.
 func (l *Lease) copyFrom(ctx context.Context, c copier, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	l.heard()
 	same, err := l.settled(ctx)
 	if err != nil {
 		return 0, err

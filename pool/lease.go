@@ -196,6 +196,9 @@ func (l *Lease) leave() {
 	l.mu.Lock()
 	l.calling = false
 	l.inTx = l.c.pg.PgConn().TxStatus() != 'I'
+	if l.raw {
+		l.c.watching()
+	}
 	if l.left != nil {
 		close(l.left)
 		l.left = nil
@@ -233,6 +236,7 @@ func (l *Lease) tookRaw() bool {
 		return false
 	}
 	l.raw = true
+	l.c.watching()
 	l.c.cancel.mode.Store(cancelAsPgx)
 	return true
 }
@@ -292,6 +296,7 @@ func (l *Lease) end(why leaseState) bool {
 	if raw {
 		l.c.maps.forget()
 		l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.AnyTrace), true
+		l.c.watched(&l.residue)
 	}
 	switch {
 	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already

@@ -34,6 +34,7 @@ func (l *Lease) foreign() bool { return l.meaning == meansOther || !l.with.custo
 // It runs between enter and leave, before the statement is noted. simple: without arguments
 // pgx takes the simple protocol, which caches nothing.
 func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
+	l.heard()
 	if l.meaning == meansSame && l.with.custom() {
 		return args, nil
 	}
@@ -47,6 +48,16 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 		return args, nil
 	}
 	return uncached(args), nil
+}
+
+// heard takes in what the user has sent by the raw connection, if he has that, up to now.
+func (l *Lease) heard() {
+	l.mu.Lock()
+	raw := l.raw
+	l.mu.Unlock()
+	if raw && l.c.watched(&l.residue) {
+		l.changes(sqltext.MayChangeMeaning, true)
+	}
 }
 
 // settled asks the server, if that is due, and reports whether texts mean what they mean in a

@@ -15,6 +15,7 @@ import (
 // rather than its caches. named are the texts that were prepared so: they must not be there any
 // more when the batch is over, since the next statements may run under other settings.
 func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch, named []string, err error) {
+	l.heard()
 	if l.meaning == meansSame && l.with.custom() {
 		return q, nil, nil
 	}

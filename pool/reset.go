@@ -35,10 +35,11 @@ const (
 // residue is what the users of a connection have left behind since it was reset.
 type residue struct {
 	trace  sqltext.Trace
-	unsure []doubt // of which a look would tell whether they leave anything
-	plans  bool    // what the server has planned may have a meaning that is not a clean session's
-	named  bool    // statements may have been prepared under names of the user's
-	used   bool    // something was sent
+	parsed []string // texts that pgx must not keep
+	unsure []doubt  // of which a look would tell whether they leave anything
+	plans  bool     // what the server has planned may have a meaning that is not a clean session's
+	named  bool     // statements may have been prepared under names of the user's
+	used   bool     // something was sent
 }
 
 // doubt is a statement that a look would tell more of, and what it ran with.
@@ -111,7 +112,8 @@ options:
 
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
-	c.residue.unsure = l.unsure
+	c.residue.unsure = append(c.residue.unsure, l.unsure...)
+	c.residue.parsed = append(c.residue.parsed, l.parsed...)
 	if c.p.cfg.Isolation == IsolationOff {
 		return
 	}
@@ -123,13 +125,16 @@ func (c *conn) soiled(l residue) {
 }
 
 // heed runs a hook that gets the connection. What it sends may leave anything behind, as
-// what a user with the raw connection sends.
-func (c *conn) heed(hook func()) {
+// what a user with the raw connection sends. changed: texts may mean something else after it.
+func (c *conn) heed(hook func()) (changed bool) {
 	before := c.wire.writes.Load()
+	c.watching()
+	defer func() { changed = c.watched(&c.residue) }()
 	hook()
 	if c.wire.writes.Load() != before && c.p.cfg.Isolation != IsolationOff {
 		c.residue.trace, c.residue.named = max(c.residue.trace, sqltext.AnyTrace), true
 	}
+	return changed
 }
 
 // handOn gives c, which is in no transaction, to the next user. A reset that is due goes in
@@ -170,7 +175,7 @@ func (c *conn) handOn(now time.Time) {
 	if l.trace > sqltext.SequenceTrace {
 		c.unhear()
 	}
-	if l.named || len(l.unsure) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
+	if l.named || len(l.parsed) > 0 || len(l.unsure) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
 	}
@@ -254,6 +259,9 @@ func (c *conn) wash(l residue) {
 			return
 		}
 		if l.named && c.dropNamed(ctx) != nil {
+			return
+		}
+		if len(l.parsed) > 0 && c.forget(ctx, l.parsed) != nil {
 			return
 		}
 		for _, d := range l.unsure {
