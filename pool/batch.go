@@ -18,6 +18,10 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		return errBatch{err: err}
 	}
 	defer l.leave()
+	meant, named, err := l.meantBatch(ctx, b)
+	if err != nil {
+		return errBatch{err: l.c.judge(err)}
+	}
 	l.noteBatch(ctx, b) // before pastWire: it may arm something
 	if l.c.mode == pgx.QueryExecModeExec {
 		err := errPastWire
@@ -28,8 +32,8 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 			return errBatch{err: err}
 		}
 	}
-	w := &batch{l: l, own: own}
-	send := w.watch(b)
+	w := &batch{l: l, own: own, named: named}
+	send := w.watch(meant)
 	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil || mayChange(q.Arguments) }) {
 		again := copied(b) // pgx writes down in a batch what the connection knows of it
 		w.ctx, w.resend = ctx, func(ctx context.Context) pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
@@ -106,8 +110,9 @@ type batch struct {
 	err              error // of Close; a second Close returns it again
 	done             bool
 	tx               *tx
-	abandoned        bool  // no callback may run any more
-	scanErr          error // of a row; pgx's Close returns it too
+	abandoned        bool     // no callback may run any more
+	scanErr          error    // of a row; pgx's Close returns it too
+	named            []string // what is prepared for it only: see meantBatch
 
 	ctx    context.Context                        // of SendBatch, if there is resend
 	resend func(context.Context) pgx.BatchResults // sends it once more, elsewhere; nil once something was read
@@ -217,7 +222,9 @@ func (b *batch) Close() error {
 		}
 	}()
 	b.done = true
-	if b.err = b.judge(b.BatchResults.Close()); b.moved != nil {
+	err := b.BatchResults.Close()
+	b.unname()
+	if b.err = b.judge(err); b.moved != nil {
 		return b.moved.Close()
 	}
 	if b.err == nil {
@@ -244,7 +251,18 @@ func (b *batch) Tx() pgx.Tx {
 }
 
 // closeResult is for reclaim, which has the connection to itself.
-func (b *batch) closeResult() { b.abandoned = true; _ = b.BatchResults.Close() }
+func (b *batch) closeResult() { b.abandoned = true; _ = b.BatchResults.Close(); b.unname() }
+
+// unname drops what is prepared for the batch only, whatever came of that.
+func (b *batch) unname() {
+	if b.named == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	b.l.unname(ctx, b.named)
+	b.named = nil
+}
 
 // errBatch is the result of a batch that never reached the server.
 type errBatch struct{ err error }

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,9 @@ type statement struct {
 	functions []sqltext.Function // named in its text
 	mentions  *sqltext.Mentions  // nil: its text is not to be judged
 	sequences sqltext.Sequences  // what its text does with their values
+	said      sqltext.Trace      // what it leaves in its session by its text
+	asked     bool               // the text alone does not say that: it is a query or a change of data
+	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 
 	// guarded by catalog.mu
 	alone   string        // why it goes alone, for good; "": it may yet ride
@@ -110,6 +114,8 @@ func (g *catalog) find(sql, settings string) *statement {
 	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
 	s.sequences = sqltext.SequencesOf(sql)
+	s.said, s.meaning = s.trace, sqltext.AfterMeaning(sql)
+	s.asked = s.asks || slices.Contains(plainest, sqltext.First(sql))
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.alone = aloneText
 	} else {

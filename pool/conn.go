@@ -53,8 +53,9 @@ type conn struct {
 	wire    *wire
 	heard   *recording // of what hooks say while it is being dialed; nil: there are none
 	session *session
-	base    *facts  // about names, as this connection reads them; nil: nothing is judged by it
-	residue residue // of its users, since it was reset; the owner's
+	base    *facts   // about names, as this connection reads them; nil: nothing is judged by it
+	residue residue  // of its users, since it was reset; the owner's
+	kept    []string // names of what users with the raw connection have prepared, and left
 	foreign foreign
 	lane    *lane // nil: no flights on this one
 	cancel  *canceler
@@ -105,12 +106,15 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	}
 	ok := false
 	var err error
-	c.heed(func() {
+	changed := c.heed(func() {
 		err = c.p.guard("PrepareConn", func() (err error) {
 			ok, err = c.p.cfg.PrepareConn(ctx, c.pg)
 			return err
 		})
 	})
+	if changed {
+		l.meaning, l.touched = meansAsk, true
+	}
 	switch {
 	case !ok:
 		c.retire()

@@ -85,7 +85,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	if err := c.refuseStandby(c.session.standby, nil); err != nil {
 		return err
 	}
-	c.base = c.p.lanes.baselines.at(c.session.baseline)
+	c.base = c.p.lanes.baselines.at(c.session.database + "\x00" + c.session.meaning)
 	if rides {
 		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared), unnamed: shared}
 	}
@@ -151,6 +151,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return &hookError{err}
 			}
 		}
+		cc.Tracer = quietly(cc.Tracer)
 		dialing, _ := ctx.Value(dialingKey{}).(*conn)
 		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && c.Isolation != IsolationOff {
 			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)

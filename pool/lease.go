@@ -51,6 +51,11 @@ type Lease struct {
 
 	residue residue // what it leaves behind in the session; the caller's that is inside
 
+	// of meaning.go; the caller's that is inside
+	meaning meaning // of texts in its session
+	touched bool    // something ran that may have changed that
+	planned bool    // what had been planned before is dropped, or will be
+
 	lost bool // of a transaction's: when it ended its server was gone, or a standby
 
 	goesOn bool // it is a batch's, and has a transaction that may outlive the batch
@@ -198,6 +203,7 @@ func (l *Lease) leave() {
 		l.c.foreign.failed()
 	}
 	if l.raw {
+		l.c.watching()
 		l.c.hideForeign()
 	}
 	if l.left != nil {
@@ -237,6 +243,7 @@ func (l *Lease) tookRaw() bool {
 		return false
 	}
 	l.raw = true
+	l.c.watching()
 	if !l.calling { // else leave does it
 		l.c.hideForeign()
 	}
@@ -299,6 +306,7 @@ func (l *Lease) end(why leaseState) bool {
 	if raw {
 		l.c.maps.forget()
 		l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.AnyTrace), true
+		l.c.watched(&l.residue)
 	}
 	switch {
 	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
@@ -424,12 +432,16 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 		return pgconn.CommandTag{}, err
 	}
 	defer l.leave()
+	meant, err := l.meant(ctx, sql, args, l.with == nil)
+	if err != nil {
+		return pgconn.CommandTag{}, l.c.judge(err)
+	}
 	l.note(ctx, sql, args)
 	var tag pgconn.CommandTag
 	if l.with == nil {
-		tag, err = c.Exec(ctx, sql, args...)
+		tag, err = c.Exec(ctx, sql, meant...)
 	} else {
-		tag, err = extended(ctx, c, sql, args)
+		tag, err = extended(ctx, c, sql, meant)
 	}
 	l.answered(err)
 	l.p.writer.wrote(tag)
@@ -471,8 +483,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 		return 0, err
 	}
 	defer l.leave()
-	l.noteAny() // of triggers
-	n, err := c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
+	n, err := l.copyFrom(ctx, c, table, columns, src)
 	l.p.writer.copied(err)
 	return n, l.c.judge(err)
 }

@@ -35,9 +35,11 @@ const (
 // residue is what the users of a connection have left behind since it was reset.
 type residue struct {
 	trace  sqltext.Trace
-	unsure []doubt // of which a look would tell whether they leave anything
-	named  bool    // statements may have been prepared under names of the user's
-	used   bool    // something was sent
+	parsed []string // texts that pgx must not keep
+	unsure []doubt  // whose names are not known yet
+	plans  bool     // what the server has planned may have a meaning that is not a clean session's
+	named  bool     // statements may have been prepared under names of the user's
+	used   bool     // something was sent
 
 	drew     foreign      // whose values of sequences there are
 	unsteady []*statement // of which it is not known yet whether they draw from the same sequences each time
@@ -60,6 +62,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	}
 	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
 		l.noteAny()
+		l.changes(sqltext.KeepsMeaning, true)
 		return
 	}
 	st := l.st
@@ -67,6 +70,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		sql, ok := textOf(ctx, sql, args)
 		if !ok || !l.with.custom() || len(sql) > catalogText {
 			l.noteAny()
+			l.changes(sqltext.MayChangeMeaning, true)
 			return
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
@@ -74,6 +78,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	trace, look := l.p.lanes.catalog.traces(st)
 	l.residue.trace = max(l.residue.trace, trace)
 	l.heedSequences(trace, st)
+	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
 	if look && len(l.residue.unsure) < maxUnsure {
 		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
 	}
@@ -121,14 +126,16 @@ options:
 
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
-	c.residue.unsure, c.residue.unsteady, c.residue.used = l.unsure, l.unsteady, c.residue.used || l.used
+	c.residue.unsure = append(c.residue.unsure, l.unsure...)
+	c.residue.parsed = append(c.residue.parsed, l.parsed...)
+	c.residue.unsteady, c.residue.used = l.unsteady, c.residue.used || l.used
 	if c.p.cfg.Isolation == IsolationOff {
 		return
 	}
 	c.residue.trace = max(c.residue.trace, l.trace)
-	c.residue.named = c.residue.named || l.named
+	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
 	if l.used && c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
-		c.residue.trace = sqltext.AnyTrace // whoever did that, in a way that nobody could foresee
+		c.residue.trace, c.residue.plans = sqltext.AnyTrace, true // whoever did that, in a way that nobody could foresee
 	}
 	c.foreign.failed() // of its last statement nobody has said how it went
 	c.foreign.add(l.drew.by...)
@@ -138,10 +145,12 @@ func (c *conn) soiled(l residue) {
 }
 
 // heed runs a hook that gets the connection. What it sends may leave anything behind, as
-// what a user with the raw connection sends.
-func (c *conn) heed(hook func()) {
+// what a user with the raw connection sends. changed: texts may mean something else after it.
+func (c *conn) heed(hook func()) (changed bool) {
 	before, armed, values := c.wire.writes.Load(), c.wire.armedNow(), c.foreign
 	c.hideForeign()
+	c.watching()
+	defer func() { changed = c.watched(&c.residue) }()
 	hook()
 	switch {
 	case c.wire.writes.Load() == before:
@@ -151,6 +160,7 @@ func (c *conn) heed(hook func()) {
 		c.residue.trace, c.residue.named = max(c.residue.trace, sqltext.AnyTrace), true
 		c.foreign.add(anybody)
 	}
+	return changed
 }
 
 // handOn gives c, which is in no transaction, to the next user. A reset that is due goes in
@@ -184,7 +194,7 @@ func (c *conn) handOn(now time.Time) {
 	if l.named && trace == sqltext.AnyTrace {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
 	}
-	sql, err := c.session.reset(trace, c.pg.PgConn())
+	sql, err := c.session.reset(trace, l.plans, c.pg.PgConn())
 	if err != nil {
 		c.unclean()
 		return
@@ -194,7 +204,7 @@ func (c *conn) handOn(now time.Time) {
 	c.p.adm.count(&c.p.adm.counts.resets)
 	c.unhear()
 	l.unsure = append(l.unsure, c.untold()...)
-	if l.named || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
+	if l.named || len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
 	}
@@ -285,6 +295,9 @@ func (c *conn) wash(l residue) {
 		if l.named && c.dropNamed(ctx) != nil {
 			return
 		}
+		if len(l.parsed) > 0 && c.forget(ctx, l.parsed) != nil {
+			return
+		}
 		if !c.check(ctx) && l.trace <= sqltext.SequenceTrace && l.used && !c.rinsedOf(sqltext.AnyTrace) {
 			return // what ran may have left more than was known
 		}
@@ -318,7 +331,7 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 		return false
 	}
 	c.foreign.add(anybody)
-	sql, err := c.session.reset(trace, c.pg.PgConn())
+	sql, err := c.session.reset(trace, trace == sqltext.AnyTrace, c.pg.PgConn())
 	if err != nil {
 		return false
 	}

@@ -19,8 +19,12 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any) *row {
 		return &row{err: err}
 	}
 	defer l.leave()
+	meant, err := l.meant(ctx, sql, args, false)
+	if err != nil {
+		return &row{err: l.c.judge(err)}
+	}
 	l.note(ctx, sql, args)
-	r, err := c.Query(ctx, sql, args...)
+	r, err := c.Query(ctx, sql, meant...)
 	w := readRow(r, err, l.c)
 	l.answered(w.err)
 	return w

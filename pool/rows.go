@@ -19,12 +19,17 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 		return errRows{err: err}, err
 	}
 	defer l.leave()
+	meant, err := l.meant(ctx, sql, args, false)
+	if err != nil {
+		err = l.c.judge(err)
+		return errRows{err: err}, err
+	}
 	l.note(ctx, sql, args)
-	r, err := c.Query(ctx, sql, args...)
+	r, err := c.Query(ctx, sql, meant...)
 	if !own {
 		return l.openRows(r, err, nil)
 	}
-	w, err := l.openRows(r, err, &asked{ctx, sql, args})
+	w, err := l.openRows(r, err, &asked{ctx, sql, meant})
 	kept = err == nil
 	return w, err
 }

@@ -24,12 +24,13 @@ type session struct {
 	restore     string       // what AfterConnect has set, as SQL; RESET ALL does not know it
 	prepared    []string     // statements that AfterConnect has prepared
 	role        string       // of AfterConnect's, or of the connection string
+	meaning     string       // all that decides what a text means: see askMeaning
 	asks        []*statement // of AfterConnect's, whose functions have to be looked at
 	lasting     bool         // AfterConnect listens, holds a lock, has something temporary or a cursor, or what it set is not certain: no reset keeps that
 	draws       bool         // it may have left values of sequences, which go with those of others
 	exits       string       // exit_on_error, if AfterConnect has set it
 	deallocates bool         // DO can be used
-	baseline    string       // what decides what a name means: two sessions that agree in it read a text alike
+	database    string       // which one it is: with meaning, what decides what a name means
 	standby     bool         // the server is one
 	reported    [len(reported)]string
 }
@@ -59,9 +60,7 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql' and pg_catalog.has_language_privilege(oid, 'usage')),
 		pg_catalog.pg_is_in_recovery(),
 		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
-		pg_catalog.concat_ws('|', session_user, current_user, pg_catalog.current_setting('search_path'), pg_catalog.current_setting('TimeZone'),
-			pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('array_nulls'),
-			pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('xmloption'), pg_catalog.current_setting('bytea_output'))`
+		` + meaningColumns
 	pl := pc.StartPipeline(ctx)
 	if own {
 		pl.SendPrepare(witness, "select", nil)
@@ -88,7 +87,7 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	s := &session{
 		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
 		deallocates: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
-		baseline: string(row[7]) + "|" + string(row[8]),
+		database: string(row[7]), meaning: meaningOf(row[8:]),
 	}
 	if heard == nil {
 		return s, nil
@@ -156,7 +155,7 @@ const failClosed = "set exit_on_error = on"
 // session ends (exit_on_error): so what travels behind it never runs in a session that
 // was not reset. Its transaction is not one that could have to wait for others
 // (DEFERRABLE), or that a standby has not got.
-func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) {
+func (s *session) reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (string, error) {
 	if trace >= sqltext.LastingTrace || s.lasting || !s.readable(pc) {
 		return "", errNoReset
 	}
@@ -167,6 +166,9 @@ func (s *session) reset(trace sqltext.Trace, pc *pgconn.PgConn) (string, error) 
 	}
 	// A seed that somebody has set, in whatever way, would tell him what the next user calls random.
 	b.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; set seed = " + strconv.FormatFloat(2*rand.Float64()-1, 'f', -1, 64) + "; ")
+	if plans { // as they were made under other settings: see meaning.go
+		b.WriteString("discard plans; ")
+	}
 	b.WriteString(s.restore)
 	if trace == sqltext.AnyTrace { // in the role that was asked whether it may use PL/pgSQL
 		b.WriteString("do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")

@@ -23,6 +23,17 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if err := ctx.Err(); err != nil {
 		return nil, &unsentError{"begin", err}
 	}
+	if l.meaning == meansAsk && c.PgConn().TxStatus() == 'I' { // inside it would be too late for SET TRANSACTION
+		if err := l.ask(ctx); err != nil {
+			return nil, l.c.judge(err)
+		}
+	}
+	if l.foreign() {
+		l.differs()
+	}
+	if !l.with.custom() {
+		l.replan()
+	}
 	if l.with != nil {
 		l.c.wire.behind = l.with.behind()
 	}
@@ -136,6 +147,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		return err
 	}
 	defer x.l.leave()
+	x.l.restores()
 	err = x.l.patiently(ctx, end)
 	c := x.l.c
 	if err != nil {
@@ -185,8 +197,12 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 		return pgconn.CommandTag{}, err
 	}
 	defer x.l.leave()
+	meant, err := x.l.meant(ctx, sql, args, true)
+	if err != nil {
+		return pgconn.CommandTag{}, x.l.c.judge(err)
+	}
 	x.l.note(ctx, sql, args)
-	tag, err := x.t.Exec(ctx, sql, args...)
+	tag, err := x.t.Exec(ctx, sql, meant...)
 	x.l.p.writer.wrote(tag)
 	return tag, x.l.c.judge(err)
 }
@@ -196,8 +212,13 @@ func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 		return errRows{err: err}, err
 	}
 	defer x.l.leave()
+	meant, err := x.l.meant(ctx, sql, args, false)
+	if err != nil {
+		err = x.l.c.judge(err)
+		return errRows{err: err}, err
+	}
 	x.l.note(ctx, sql, args)
-	r, err := x.t.Query(ctx, sql, args...)
+	r, err := x.t.Query(ctx, sql, meant...)
 	return x.l.openRows(r, err, nil)
 }
 
@@ -206,8 +227,12 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 		return &row{err: err}
 	}
 	defer x.l.leave()
+	meant, err := x.l.meant(ctx, sql, args, false)
+	if err != nil {
+		return &row{err: x.l.c.judge(err)}
+	}
 	x.l.note(ctx, sql, args)
-	r, err := x.t.Query(ctx, sql, args...)
+	r, err := x.t.Query(ctx, sql, meant...)
 	return readRow(r, err, x.l.c)
 }
 
@@ -216,14 +241,18 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return errBatch{err: err}
 	}
 	defer x.l.leave()
+	meant, named, err := x.l.meantBatch(ctx, b)
+	if err != nil {
+		return errBatch{err: x.l.c.judge(err)}
+	}
 	x.l.noteBatch(ctx, b) // before pastWire: it may arm something
 	if x.l.c.mode == pgx.QueryExecModeExec {
 		if err := x.l.pastWire(ctx); err != nil {
 			return errBatch{err: err}
 		}
 	}
-	w := &batch{l: x.l}
-	w.BatchResults = x.t.SendBatch(ctx, w.watch(b))
+	w := &batch{l: x.l, named: named}
+	w.BatchResults = x.t.SendBatch(ctx, w.watch(meant))
 	x.l.opened(w)
 	return w
 }
@@ -233,8 +262,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 		return 0, err
 	}
 	defer x.l.leave()
-	x.l.noteAny() // of triggers
-	n, err := x.t.CopyFrom(ctx, table, columns, &safeSource{p: x.l.p, src: src})
+	n, err := x.l.copyFrom(ctx, x.t, table, columns, src)
 	x.l.p.writer.copied(err)
 	return n, x.l.c.judge(err)
 }

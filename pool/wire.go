@@ -32,6 +32,7 @@ type wire struct {
 	waiting atomic.Bool
 	writes  atomic.Int64              // that pgx has made
 	heard   atomic.Pointer[recording] // of what is written, while there is one
+	watch   atomic.Pointer[watch]     // the same of what is to be understood
 
 	losses   *atomic.Int64         // of the pool; nil: nobody counts them
 	seen     atomic.Int64          // how many there were when something was last read
@@ -178,6 +179,9 @@ func (w *wire) Write(b []byte) (int, error) {
 		r.mu.Lock()
 		r.b = append(slices.Clip(r.b), b...)
 		r.mu.Unlock()
+	}
+	if watch := w.watch.Load(); watch != nil {
+		watch.note(b)
 	}
 	if w.tx != beginNone {
 		switch done, err := w.holdBack(b); {

@@ -151,7 +151,7 @@ func (c *calls) parenthesis(i int) {
 		switch {
 		case known && strings.EqualFold(name.text, "seed"):
 			f = Function{Schema: f.Schema, Name: "setseed"}
-		case !known, strings.EqualFold(name.text, "search_path"):
+		case !known, !keepsMeaning(name.text):
 			f.Local = false
 		}
 	}

@@ -1,0 +1,209 @@
+package pool
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// What a text means is decided when the server parses it, by the settings that are there then:
+// which table a name stands for, by search_path, role and temporary tables; which instant
+// '2024-01-01' is, by TimeZone. The prepared statement keeps that meaning, and pgx keeps the
+// prepared statement, by its text, for whoever sends the text next. The server may also parse a
+// statement again when it is executed, because its table was altered. So while the settings of
+// a session differ from what AfterConnect has left, nothing is taken from pgx's caches and
+// nothing is put there: each text is parsed, described and executed without a name.
+
+// meaning is whether texts mean in a session what they mean in a clean one.
+type meaning uint8
+
+const (
+	meansSame  meaning = iota
+	meansAsk           // something ran of which nobody knows what it has set: the server is asked before the next text
+	meansOther         // they do not
+)
+
+// foreign reports whether l's texts are kept out of pgx's caches.
+func (l *Lease) foreign() bool { return l.meaning == meansOther || !l.with.custom() }
+
+// meant is args as they have to be for sql to mean what it says in its session as it is now.
+// It runs between enter and leave, before the statement is noted. simple: without arguments
+// pgx takes the simple protocol, which caches nothing.
+func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
+	l.heard()
+	if l.meaning == meansSame && l.with.custom() {
+		return args, nil
+	}
+	runs := !slices.Contains(aside, sqltext.First(sql))
+	if runs {
+		if same, err := l.settled(ctx); same || err != nil {
+			return args, err
+		}
+	}
+	if mode, _ := options(args, l.c.mode); simple && bare(args) || !caches(mode) {
+		return args, nil
+	}
+	return uncached(args), nil
+}
+
+// heard takes in what the user has sent by the raw connection, if he has that, up to now.
+func (l *Lease) heard() {
+	l.mu.Lock()
+	raw := l.raw
+	l.mu.Unlock()
+	if raw && l.c.watched(&l.residue) {
+		l.changes(sqltext.MayChangeMeaning, true)
+	}
+}
+
+// settled asks the server, if that is due, and reports whether texts mean what they mean in a
+// clean session. If not, it does what is to be done before the next that runs something.
+func (l *Lease) settled(ctx context.Context) (same bool, err error) {
+	if l.meaning == meansAsk && l.with.custom() {
+		if err := l.ask(ctx); err != nil {
+			return false, err
+		}
+	}
+	if !l.foreign() {
+		return l.meaning == meansSame, nil
+	}
+	l.differs()
+	l.replan()
+	return false, nil
+}
+
+// caches reports whether pgx keeps in this mode what it has of a text.
+func caches(mode pgx.QueryExecMode) bool {
+	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
+}
+
+// aside are the first words of what runs no code of the user's and may come before SET TRANSACTION.
+var aside = []string{"set", "reset", "show", "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "listen", "unlisten", "notify"}
+
+// bare reports whether args has only options.
+func bare(args []any) bool {
+	for _, a := range args {
+		switch a.(type) {
+		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// uncached is args with the mode that has pgx's answers without its caches. Of two modes pgx
+// takes the last, so one that the user gave is replaced.
+func uncached(args []any) []any {
+	given := make([]any, 0, len(args)+1)
+	given = append(given, pgx.QueryExecModeDescribeExec)
+	for i, a := range args {
+		switch a.(type) {
+		case pgx.QueryExecMode: // one that caches, or this would not be asked for
+			continue
+		case pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
+			given = append(given, a)
+			continue
+		}
+		return append(given, args[i:]...)
+	}
+	return given
+}
+
+// differs notes that texts mean something else, or may.
+func (l *Lease) differs() {
+	if l.p.cfg.Isolation != IsolationOff {
+		l.residue.trace, l.residue.plans = max(l.residue.trace, sqltext.SessionTrace), true
+	}
+}
+
+// replan drops on the server, in front of what is sent next, what functions of the user's have
+// planned, as that has another meaning than it would get now. The reset does so again.
+func (l *Lease) replan() {
+	if !l.planned && l.p.cfg.Isolation != IsolationOff && l.c.pg.PgConn().TxStatus() != 'E' {
+		l.planned = true
+		l.c.wire.ahead(prefix{msgs: query("discard plans"), whole: true, tries: true})
+	}
+}
+
+// changes notes what a statement that is about to run does to the meaning of later texts: m, or,
+// if hidden, what only the server knows.
+func (l *Lease) changes(m sqltext.Meaning, hidden bool) {
+	switch {
+	case m == sqltext.ChangesMeaning:
+		l.meaning, l.planned = max(l.meaning, meansOther), false
+		l.differs()
+	case m == sqltext.MayChangeMeaning:
+		l.planned = false
+		l.differs()
+		l.meaning = max(l.meaning, meansAsk)
+	case hidden:
+		l.meaning = max(l.meaning, meansAsk)
+	case m == sqltext.RestoresMeaning:
+		l.restores()
+		return
+	default:
+		return
+	}
+	l.touched = true
+}
+
+// restores notes that a transaction, or what came after a savepoint, is over: what was set in it
+// is what it was before, whatever that was; and triggers that were deferred have run.
+func (l *Lease) restores() {
+	if l.touched {
+		l.meaning = meansAsk
+	}
+}
+
+// ask asks the server whether all that decides what a text means is as it was when the session
+// was clean. It is a round trip, and each statement that is parsed anew costs one more.
+func (l *Lease) ask(ctx context.Context) error {
+	pc := l.c.pg.PgConn()
+	if pc.TxStatus() == 'E' || pc.IsBusy() || pc.IsClosed() { // what comes next fails, and pgx says why
+		return nil
+	}
+	r := pc.ExecParams(ctx, askMeaning, nil, nil, nil, nil).Read()
+	if l.result == nil {
+		l.c.wire.executed.Store(false) // of the user's
+	}
+	if r.Err != nil {
+		return r.Err
+	}
+	l.meaning, l.planned = meansOther, false
+	if l.c.session != nil && meaningOf(r.Rows[0]) == l.c.session.meaning {
+		l.meaning = meansSame
+	}
+	return nil
+}
+
+// meaningOf is all columns of askMeaning's row.
+func meaningOf(row [][]byte) string {
+	var b strings.Builder
+	for _, v := range row {
+		b.Write(v)
+		b.WriteByte(0)
+	}
+	return b.String()
+}
+
+// askMeaning reads what decides the meaning of a text: TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more.
+// An empty schema for temporary tables stays in a session for good and hides nothing, so what is in it counts.
+const askMeaning = `select ` + meaningColumns
+
+const meaningColumns = `current_user, session_user,
+	pg_catalog.array_remove(pg_catalog.current_schemas(true)::pg_catalog.text[], (select nspname::pg_catalog.text from pg_catalog.pg_namespace where oid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())),
+	(select pg_catalog.string_agg(pg_catalog.concat_ws('.', classid, objid), ',' order by classid, objid) from pg_catalog.pg_depend
+		where refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()
+		and refobjid operator(pg_catalog.<>) 0),
+	pg_catalog.current_setting('search_path'), pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('timezone_abbreviations'),
+	pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('array_nulls'),
+	pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('standard_conforming_strings'),
+	pg_catalog.current_setting('backslash_quote'), pg_catalog.current_setting('client_encoding'), pg_catalog.current_setting('xmloption'),
+	pg_catalog.current_setting('xmlbinary'), pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('lc_numeric'),
+	pg_catalog.current_setting('lc_time'), pg_catalog.current_setting('default_text_search_config'), pg_catalog.current_setting('row_security'),
+	pg_catalog.current_setting('session_replication_role'), pg_catalog.current_setting('restrict_nonsystem_relation_kind', true)`

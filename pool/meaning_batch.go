@@ -1,0 +1,70 @@
+package pool
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// meantBatch is q as it has to be for its texts to mean what they say in their session as it is
+// now: see meaning.go. A batch takes no mode; but what is prepared under its own text pgx uses
+// rather than its caches. named are the texts that were prepared so: they must not be there any
+// more when the batch is over, since the next statements may run under other settings.
+func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch, named []string, err error) {
+	l.heard()
+	if l.meaning == meansSame && l.with.custom() {
+		return q, nil, nil
+	}
+	if same, err := l.settled(ctx); same || err != nil || !caches(l.c.mode) {
+		return q, nil, err
+	}
+	meant = copied(q)
+	for _, qq := range meant.QueuedQueries {
+		if qq.SQL, qq.Arguments, err = rewrite(ctx, l.c.pg, qq.SQL, qq.Arguments); err != nil {
+			return nil, nil, err
+		}
+		if qq.SQL == "" || slices.Contains(named, qq.SQL) || l.c.session != nil && slices.Contains(l.c.session.prepared, qq.SQL) {
+			continue
+		}
+		sd, err := l.c.pg.Prepare(ctx, qq.SQL, qq.SQL)
+		if err != nil {
+			l.unname(ctx, named)
+			return nil, nil, err
+		}
+		if strings.HasPrefix(sd.Name, "stmt_") {
+			named = append(named, qq.SQL)
+		}
+	}
+	return meant, named, nil
+}
+
+// unname drops what meantBatch has prepared. What cannot be dropped now is dropped when the
+// lease ends.
+func (l *Lease) unname(ctx context.Context, named []string) {
+	for _, sql := range named {
+		if l.c.pg.Deallocate(ctx, sql) != nil {
+			l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.SessionTrace), true
+			return
+		}
+	}
+}
+
+// rewrite applies a rewriter as pgx does in a batch, where it is the only option there is.
+func rewrite(ctx context.Context, c *pgx.Conn, sql string, args []any) (string, []any, error) {
+	var rw pgx.QueryRewriter
+	for len(args) > 0 {
+		r, ok := args[0].(pgx.QueryRewriter)
+		if !ok {
+			break
+		}
+		rw, args = r, args[1:]
+	}
+	if rw == nil {
+		return sql, args, nil
+	}
+	return rw.RewriteQuery(ctx, c, sql, args)
+}

@@ -1,0 +1,95 @@
+package pool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// watch is what somebody with the raw connection sends, a user or a hook: the pool does not see his
+// statements, and pgx keeps in its caches what he has parsed, under settings that may be his.
+type watch struct {
+	mu     sync.Mutex
+	parsed []string // texts; their statements may be in pgx's caches
+	said   []string // texts of simple Queries
+	names  []string // of what was prepared
+	unseen bool     // something was executed of which the text is not known, or it was too much
+}
+
+// maxWatched is how many texts are kept of one lease.
+const maxWatched = 64
+
+// note takes in what is sent.
+func (w *watch) note(b []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(b) >= 5 {
+		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
+		if n > len(b) {
+			w.unseen = true
+			return
+		}
+		kind, body := b[0], b[5:n]
+		b = b[n:]
+		first, rest, _ := bytes.Cut(body, []byte{0})
+		switch kind {
+		case 'P':
+			text, _, _ := bytes.Cut(rest, []byte{0})
+			w.parsed, w.names = add(w.parsed, string(text)), add(w.names, string(first))
+		case 'Q':
+			w.said = add(w.said, string(first))
+		case 'B':
+			name, _, _ := bytes.Cut(rest, []byte{0})
+			w.unseen = w.unseen || !slices.Contains(w.names, string(name))
+		}
+		w.unseen = w.unseen || len(w.parsed) > maxWatched || len(w.said) > maxWatched
+	}
+}
+
+func add(all []string, one string) []string {
+	if slices.Contains(all, one) || len(all) > maxWatched {
+		return all
+	}
+	return append(all, one)
+}
+
+// watching has c write down what is sent from now on.
+func (c *conn) watching() {
+	if c.p.cfg.Isolation != IsolationOff && c.wire.watch.Load() == nil {
+		c.wire.watch.Store(&watch{names: slices.Clip(c.kept)})
+	}
+}
+
+// watched ends that. Unless each statement is known to leave the meaning of texts alone, what was
+// parsed is not for others: it is to be dropped from pgx's caches, and changed is true.
+func (c *conn) watched(r *residue) (changed bool) {
+	w := c.wire.watch.Swap(nil)
+	if w == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changed = w.unseen
+	for _, sql := range slices.Concat(w.parsed, w.said) {
+		st := c.p.lanes.catalog.find(sql, "")
+		trace, look := c.p.lanes.catalog.traces(st)
+		if look && len(r.unsure) < maxUnsure {
+			r.unsure = append(r.unsure, doubt{st, nil})
+		}
+		changed = changed || !(st.meaning == sqltext.KeepsMeaning && (trace <= sqltext.SequenceTrace || !st.asked && trace == sqltext.SessionTrace) ||
+			st.meaning == sqltext.RestoresMeaning)
+	}
+	if !changed {
+		c.kept = w.names[:min(len(w.names), maxWatched)]
+		return false
+	}
+	r.plans = true
+	if len(w.parsed) > maxWatched {
+		r.trace = sqltext.LastingTrace // nobody knows what to drop
+	}
+	r.parsed = append(r.parsed, w.parsed...)
+	return true
+}
