@@ -5,9 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -71,22 +68,6 @@ const (
 	harmless                // may ride, if it is also short
 	alone                   // for good, as long as the catalog knows it
 )
-
-// description is a statement's parameters and columns as one connection had them
-// described, with the Go side of their types. It never changes: when the
-// statement means something else, it gets another one.
-type description struct {
-	*pgconn.StatementDescription
-	shown []pgconn.FieldDescription // its columns in the formats that are asked for
-	types []typeOf                  // of its parameters and columns, as far as they are known
-	base  *pgtype.Map               // to copy; nobody changes it
-}
-
-// typeOf is the Go side of one type, as a connection's Map had it.
-type typeOf struct {
-	oid uint32
-	*pgtype.Type
-}
 
 func newCatalog() *catalog {
 	return &catalog{slow: slow, bySQL: make(map[catalogKey]*list.Element)}
@@ -233,6 +214,16 @@ func (g *catalog) forget(s *statement, d *description) {
 	defer g.mu.Unlock()
 	if s.verdict == harmless && s.desc == d {
 		s.verdict, s.desc = unknown, nil
+	}
+}
+
+// redescribe has those who ride s from now on encode for d, unless somebody has given it
+// another description since old. What s may do is not asked again.
+func (g *catalog) redescribe(s *statement, old, d *description) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.verdict == harmless && s.desc == old {
+		s.desc = d
 	}
 }
 

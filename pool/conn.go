@@ -49,7 +49,7 @@ type conn struct {
 	idleFor time.Duration // how long it had been idle when it was lent
 	waited  *time.Timer   // ends its reset's wait for company; nil: it never had one
 
-	maps    typeMaps
+	types   connTypes
 	wire    *wire
 	said    []byte // by AfterConnect, while it is being dialed
 	session *session
@@ -109,6 +109,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 			return err
 		})
 	})
+	c.types.forget(false)
 	switch {
 	case !ok:
 		c.retire()
@@ -192,6 +193,7 @@ func (c *conn) rollback() {
 func (c *conn) afterRelease() {
 	keep := false
 	c.heed(func() { c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) }) })
+	c.types.forget(false)
 	if !keep {
 		c.retire()
 		return

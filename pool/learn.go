@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -189,9 +188,9 @@ func (c *conn) describeRide(st *statement, sd *pgconn.StatementDescription) (d *
 			return nil, aloneArgs // how to encode it depends on what a copied Map has lost
 		}
 	}
-	d = c.p.lanes.describe(c.pg, sd)
+	d = c.describe(sd)
 	if s, ok := c.lane.prepared[st]; ok {
-		s.desc = d
+		s.desc = d // dropped before it flies
 	}
 	return d, ""
 }
@@ -235,15 +234,4 @@ func textArray(names []string) []byte {
 	}
 	b.WriteByte('}')
 	return []byte(b.String())
-}
-
-// sameTypes reports whether m has the Go types that d was made with.
-func sameTypes(m *pgtype.Map, d *description) bool {
-	for _, of := range d.types {
-		t, ok := m.TypeForOID(of.oid)
-		if !ok || t != of.Type && (t.Name != of.Name || reflect.TypeOf(t.Codec) != reflect.TypeOf(of.Codec)) {
-			return false
-		}
-	}
-	return true
 }

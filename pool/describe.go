@@ -1,0 +1,76 @@
+package pool
+
+import (
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// description is a statement's parameters and columns as one connection had them
+// described, with the Go side of their types. It never changes: when the
+// statement means something else, it gets another one.
+type description struct {
+	*pgconn.StatementDescription
+	shown []pgconn.FieldDescription // its columns in the formats that are asked for
+	set   *typeSet                  // the connection's
+}
+
+// describe makes a description of what c had described. Its owner calls it.
+func (c *conn) describe(d *pgconn.StatementDescription) *description {
+	desc := &description{StatementDescription: d, set: c.types.of(c.pg), shown: slices.Clone(d.Fields)}
+	for i := range desc.shown {
+		desc.shown[i].Format = desc.set.base.FormatCodeForOID(desc.shown[i].DataTypeOID)
+	}
+	return desc
+}
+
+// encode encodes args, if they can be.
+func (d *description) encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
+	t := d.set.takeFor(d)
+	err := eqb.Build(t.Map, d.StatementDescription, args)
+	t.give() // not after a panic in a Valuer: it may be in any state
+	return err == nil
+}
+
+// encodable reports whether all that d takes is of types that are known: how to encode
+// another depends on the value.
+func (d *description) encodable() bool {
+	for _, oid := range d.ParamOIDs {
+		if _, ok := d.set.base.TypeForOID(oid); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// alike says how alike d's Go types are to those of the same OIDs in s.
+func (p *typePairs) alike(d *description, s *typeSet) sameness {
+	if d.set == s {
+		return equal
+	}
+	all := equal
+	one := func(oid uint32) {
+		a, knownThere := d.set.base.TypeForOID(oid)
+		b, knownHere := s.base.TypeForOID(oid)
+		switch {
+		case knownThere != knownHere:
+			all = different
+		case knownHere:
+			all = min(all, p.compare(a, b))
+		}
+	}
+	for _, oid := range d.ParamOIDs {
+		one(oid)
+	}
+	for i := range d.Fields {
+		one(d.Fields[i].DataTypeOID)
+	}
+	return all
+}
+
+// sameShape reports whether a connection's own description is what arguments were
+// encoded for and rows will be decoded with.
+func sameShape(own *pgconn.StatementDescription, d *description) bool {
+	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
+}
