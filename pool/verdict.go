@@ -141,7 +141,7 @@ func (f *flight) stopped(r *ride, code string, took time.Duration) bool {
 // been encoded for a type that is gone. Parse is cheap, so what is not certain is not in here.
 func ofData(code string) bool {
 	switch code {
-	case "22P02", "22P03", "22021", "22023", "22000", "22018": // text or binary representation, repertoire, parameter, data, cast
+	case "22P02", "22P03", "22021", "22000", "22018": // text or binary representation, repertoire, data, cast
 		return false
 	}
 	switch code[:min(2, len(code))] {
