@@ -6,9 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -68,30 +65,6 @@ type statement struct {
 	by      *facts        // these
 	took    average       // on the server
 	size    int           // of its results in bytes, a moving average
-}
-
-// description is a statement's parameters and columns as one connection had them
-// described, with the Go side of their types. It never changes: when the
-// statement means something else, it gets another one.
-type description struct {
-	*pgconn.StatementDescription
-	shown []pgconn.FieldDescription // its columns in the formats that are asked for
-	types []typeOf                  // of its parameters and columns, as far as they are known
-	base  *pgtype.Map               // to copy; nobody changes it
-	user  []uint32                  // those of its types that are not built-in
-}
-
-func (d *description) userTypes() []uint32 {
-	if d == nil {
-		return nil
-	}
-	return d.user
-}
-
-// typeOf is the Go side of one type, as a connection's Map had it.
-type typeOf struct {
-	oid uint32
-	*pgtype.Type
 }
 
 func newCatalog(facts func() *facts) *catalog {
@@ -283,6 +256,16 @@ func (g *catalog) forget(s *statement, d *description) {
 	defer g.mu.Unlock()
 	if s.desc == d {
 		s.desc, s.proof.known = nil, false
+	}
+}
+
+// redescribe has those who ride s from now on encode for d, unless somebody has given it
+// another description since old.
+func (g *catalog) redescribe(s *statement, old, d *description) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.desc == old {
+		s.desc, s.proof.known = d, false // its types count too
 	}
 }
 

@@ -49,7 +49,7 @@ type conn struct {
 	idleFor time.Duration // how long it had been idle when it was lent
 	waited  *time.Timer   // ends its reset's wait for company; nil: it never had one
 
-	maps    typeMaps
+	types   connTypes
 	wire    *wire
 	heard   *recording // of what hooks say while it is being dialed; nil: there are none
 	session *session
@@ -112,6 +112,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 			return err
 		})
 	})
+	c.types.forget(false)
 	if changed {
 		l.meaning, l.touched = meansAsk, true
 	}
@@ -198,6 +199,7 @@ func (c *conn) rollback() {
 func (c *conn) afterRelease() {
 	keep := false
 	c.heed(func() { c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) }) })
+	c.types.forget(false)
 	if !keep {
 		c.retire()
 		return

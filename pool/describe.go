@@ -1,49 +1,85 @@
 package pool
 
 import (
-	"cmp"
-	"context"
-	"errors"
+	"slices"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// prepare is pgx's Prepare, guarded: it too waits for locks.
-func (c *conn) prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	pl := c.pg.PgConn().StartPipeline(ctx)
-	pl.SendQueryParams(newGuard(c.session).look, nil, nil, nil, nil)
-	pl.SendPrepare(name, sql, nil)
-	err := pl.Sync()
-	var sd *pgconn.StatementDescription
-	if err == nil {
-		_, err = column(pl.GetResults())
-	}
-	if err == nil {
-		var v any
-		v, err = pl.GetResults()
-		sd, _ = v.(*pgconn.StatementDescription)
-	}
-	if closing := pl.Close(); err == nil { // reads the Sync
-		err = closing
-	}
-	if sd == nil || err != nil {
-		return nil, cmp.Or(err, errNotPrepared)
-	}
-	sd.Name, sd.SQL = name, sql
-	return sd, nil
+// description is a statement's parameters and columns as one connection had them
+// described, with the Go side of their types. It never changes: when the
+// statement means something else, it gets another one.
+type description struct {
+	*pgconn.StatementDescription
+	shown []pgconn.FieldDescription // its columns in the formats that are asked for
+	set   *typeSet                  // the connection's
+	user  []uint32                  // those of its types that are not built-in
 }
 
-var errNotPrepared = errors.New("lmipool: no answer to Parse")
+func (d *description) userTypes() []uint32 {
+	if d == nil {
+		return nil
+	}
+	return d.user
+}
 
-// column is the first column of a result, in text format.
-func column(v any, err error) (values []string, _ error) {
-	rr, ok := v.(*pgconn.ResultReader)
-	if !ok {
-		return nil, err
+// describe makes a description of what c had described. Its owner calls it.
+func (c *conn) describe(d *pgconn.StatementDescription) *description {
+	desc := &description{StatementDescription: d, set: c.types.of(c.pg), shown: slices.Clone(d.Fields), user: unknownTypes(d.ParamOIDs)}
+	for i := range desc.shown {
+		desc.user = append(desc.user, unknownTypes([]uint32{desc.shown[i].DataTypeOID})...)
+		desc.shown[i].Format = desc.set.base.FormatCodeForOID(desc.shown[i].DataTypeOID)
 	}
-	for rr.NextRow() {
-		values = append(values, string(rr.Values()[0]))
+	return desc
+}
+
+// encode encodes args, if they can be.
+func (d *description) encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
+	t := d.set.takeFor(d)
+	err := eqb.Build(t.Map, d.StatementDescription, args)
+	t.give() // not after a panic in a Valuer: it may be in any state
+	return err == nil
+}
+
+// encodable reports whether all that d takes is of types that are known: how to encode
+// another depends on the value.
+func (d *description) encodable() bool {
+	for _, oid := range d.ParamOIDs {
+		if _, ok := d.set.base.TypeForOID(oid); !ok {
+			return false
+		}
 	}
-	_, err = rr.Close()
-	return values, err
+	return true
+}
+
+// alike says how alike d's Go types are to those of the same OIDs in s.
+func (p *typePairs) alike(d *description, s *typeSet) sameness {
+	if d.set == s {
+		return equal
+	}
+	all := equal
+	one := func(oid uint32) {
+		a, knownThere := d.set.base.TypeForOID(oid)
+		b, knownHere := s.base.TypeForOID(oid)
+		switch {
+		case knownThere != knownHere:
+			all = different
+		case knownHere:
+			all = min(all, p.compare(a, b))
+		}
+	}
+	for _, oid := range d.ParamOIDs {
+		one(oid)
+	}
+	for i := range d.Fields {
+		one(d.Fields[i].DataTypeOID)
+	}
+	return all
+}
+
+// sameShape reports whether a connection's own description is what arguments were
+// encoded for and rows will be decoded with.
+func sameShape(own *pgconn.StatementDescription, d *description) bool {
+	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
 }

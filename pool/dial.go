@@ -87,7 +87,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	c.base = c.p.lanes.baselines.at(c.session.database + "\x00" + c.session.meaning)
 	if rides {
-		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared), unnamed: shared}
+		c.lane = &lane{guard: newGuard(c.session), baseline: c.session.meaning, prepared: make(map[any]*prepared), unnamed: shared}
 	}
 	return nil
 }

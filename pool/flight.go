@@ -229,11 +229,7 @@ func (f *flight) plan() []segment {
 			r.traceEnd(context.Canceled)
 			continue
 		}
-		s := ln.find(r.st, r.desc.Fields)
-		if s.desc != nil && s.desc != r.desc { // it was described anew since
-			ln.forget(s)
-			s = ln.find(r.st, r.desc.Fields)
-		}
+		s := ln.findAs(r.st, r.desc)
 		f.riders = append(f.riders, w)
 		var set *prepared
 		if r.with != nil {

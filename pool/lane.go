@@ -2,7 +2,7 @@ package pool
 
 import (
 	"errors"
-	"strconv"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -26,34 +26,63 @@ var errLanePanicked = errors.New("lmipool: the lane panicked; see the log")
 // connection belongs to.
 type lane struct {
 	guard    *guard
-	prepared map[any]*prepared // by *statement, or by the guard's text
-	order    []*prepared       // the oldest first
-	surplus  []string          // names to deallocate with the next flight
-	names    int               // that were given out; none is used twice
-	unnamed  bool              // behind a pooler each segment prepares for itself, without a name
+	baseline string               // what its session was like after AfterConnect, as far as it changes what a text means
+	prepared map[any]*prepared    // by *statement, or by the guard's text
+	named    map[string]*prepared // the same, by name
+	order    []*prepared          // the oldest first
+	surplus  []string             // names to deallocate with the next flight
+	unnamed  bool                 // behind a pooler each segment prepares for itself, without a name
 }
 
 // prepared is a statement that this connection has Parsed and Described for
-// itself, under a name of its own: another connection's description can be wrong
-// here without any error, and pgx's names are pgx's. On an unnamed lane it is
+// itself, under a name that is the lanes' alone: another connection's description can be
+// wrong here without any error, and pgx's names are pgx's. On an unnamed lane it is
 // Parsed and Described each time.
 type prepared struct {
 	key  any
 	name string
 	sent bool         // its Parse was sent, and did not fail
-	desc *description // what this connection's own agrees with; nil: not yet read
+	as   *description // what its riders' arguments are encoded for; nil: it is the pool's own
 	sd   *pgconn.StatementDescription
+	verified
 }
 
-// find returns key's statement, which may still have to be sent.
-func (ln *lane) find(key any, fields []pgconn.FieldDescription) *prepared {
-	if s, ok := ln.prepared[key]; ok {
+// find returns the statement of a text of the pool's own, which may still have to be sent.
+func (ln *lane) find(sql string, fields []pgconn.FieldDescription) *prepared {
+	if s, ok := ln.prepared[sql]; ok {
 		return s
 	}
+	return ln.add(sql, statementName("own", sql, ln.baseline, "", nil), fields)
+}
+
+// findAs returns st's statement as it is described by d, which may still have to be sent.
+// One that was described in another way is dropped.
+func (ln *lane) findAs(st *statement, d *description) *prepared {
+	if s, ok := ln.prepared[st]; ok {
+		if s.as == d || s.as != nil && sameShape(s.as.StatementDescription, d) {
+			return s
+		}
+		ln.forget(s)
+	}
+	s := ln.add(st, statementName("lane", st.sql, ln.baseline, st.settings, d.StatementDescription), d.Fields)
+	s.as = d
+	return s
+}
+
+// add makes the statement of key. A name is used for what is prepared now: whoever had it
+// before, such as the same text before the catalog had forgotten it, has no use for it.
+func (ln *lane) add(key any, name string, fields []pgconn.FieldDescription) *prepared {
 	s := &prepared{key: key}
 	if !ln.unnamed {
-		ln.names++
-		s.name = "lmipool_" + strconv.Itoa(ln.names)
+		s.name = name
+		if old, ok := ln.named[name]; ok {
+			ln.forget(old)
+		}
+		ln.surplus = slices.DeleteFunc(ln.surplus, func(n string) bool { return n == name }) // its Parse closes it
+		if ln.named == nil {
+			ln.named = make(map[string]*prepared)
+		}
+		ln.named[name] = s
 	}
 	s.sd = &pgconn.StatementDescription{Name: s.name, Fields: fields}
 	ln.prepared[key] = s
@@ -70,13 +99,9 @@ func (ln *lane) forget(s *prepared) {
 		return
 	}
 	delete(ln.prepared, s.key)
-	for i, o := range ln.order {
-		if o == s {
-			ln.order = append(ln.order[:i], ln.order[i+1:]...)
-			break
-		}
-	}
+	ln.order = slices.DeleteFunc(ln.order, func(o *prepared) bool { return o == s })
 	if !ln.unnamed {
+		delete(ln.named, s.name)
 		ln.surplus = append(ln.surplus, s.name) // no error if the server has lost it
 	}
 }

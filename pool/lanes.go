@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -34,7 +32,7 @@ const (
 type lanes struct {
 	catalog   *catalog
 	baselines baselines
-	maps      typeMaps
+	types     typePairs
 	functions map[string]bool // of Config.LaneFunctions
 	spare     spare
 	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
@@ -42,7 +40,6 @@ type lanes struct {
 	rides, flights, refusals, reruns, shadow atomic.Int64
 
 	mu    sync.Mutex
-	base  *pgtype.Map // what maps are copied from: a copy of the first connection's
 	alone map[string]int64
 }
 
@@ -86,41 +83,6 @@ func (n *lanes) stat(s *Stat) {
 // allows reports whether f is in Config.LaneFunctions, with its schema or for any.
 func (n *lanes) allows(f sqltext.Function) bool {
 	return n.functions[f.Name] || f.Schema != "" && n.functions[f.Schema+"."+f.Name]
-}
-
-// describe makes a description of what c had described. Its owner calls it.
-func (n *lanes) describe(c *pgx.Conn, d *pgconn.StatementDescription) *description {
-	n.mu.Lock()
-	if n.base == nil {
-		n.base = copyMap(c.TypeMap())
-	}
-	base := n.base
-	n.mu.Unlock()
-	oids := slices.Clone(d.ParamOIDs)
-	for _, f := range d.Fields {
-		oids = append(oids, f.DataTypeOID)
-	}
-	slices.Sort(oids)
-	oids = slices.Compact(oids)
-	desc := &description{StatementDescription: d, base: base, shown: slices.Clone(d.Fields), user: unknownTypes(oids)}
-	for i := range desc.shown {
-		desc.shown[i].Format = c.TypeMap().FormatCodeForOID(desc.shown[i].DataTypeOID)
-	}
-	for _, oid := range oids {
-		if t, ok := c.TypeMap().TypeForOID(oid); ok {
-			desc.types = append(desc.types, typeOf{oid, t})
-		}
-	}
-	return desc
-}
-
-// mapFor returns a map that encodes and decodes what d describes.
-func (n *lanes) mapFor(d *description) *rowTypes {
-	t := n.maps.get(d.base)
-	for _, of := range d.types {
-		t.adopt(of.oid, of.Type)
-	}
-	return t
 }
 
 // validFunction reports whether name is "function" or "schema.function".

@@ -2,13 +2,11 @@ package pool
 
 import (
 	"context"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -40,17 +38,11 @@ func (c *conn) learn(d doubt) {
 	var desc *description
 	why := ""
 	defer func() { g.described(st, desc, why) }() // also when a hook of pgx's panics
-	sd, err := c.prepareFor(ctx, st)
+	sd, err := c.prepare(ctx, "", st.sql)
 	if err == nil {
-		if desc, why = c.describeRide(st, sd); desc != nil && !c.know(ctx, st.mentions, desc.user) {
+		if desc, why = c.describeRide(sd); desc != nil && !c.know(ctx, st.mentions, desc.user) {
 			desc = nil
 		}
-	}
-	if s, ok := c.lane.prepared[st]; ok && desc == nil {
-		c.lane.forget(s)
-	}
-	if len(c.lane.surplus) >= maxSurplus {
-		c.dropSurplus(ctx)
 	}
 }
 
@@ -89,53 +81,13 @@ func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bo
 	return true
 }
 
-// maxSurplus is how many prepared statements a connection has too many before they are
-// dropped without a flight: where texts are many, there may be none.
-const maxSurplus = 32
-
-// dropSurplus drops, on the server, what the lane has no use for any more.
-func (c *conn) dropSurplus(ctx context.Context) {
-	pl := c.pg.PgConn().StartPipeline(ctx)
-	for _, name := range c.lane.surplus {
-		pl.SendDeallocate(name)
-	}
-	_ = pl.Sync()
-	if pl.Close() == nil { // reads the answers
-		c.lane.surplus = c.lane.surplus[:0]
-	}
-}
-
-// prepareFor prepares st under the name that its lane will use.
-func (c *conn) prepareFor(ctx context.Context, st *statement) (sd *pgconn.StatementDescription, err error) {
-	if c.lane.unnamed { // nothing that is prepared here is there at the next step
-		return c.prepare(ctx, "", st.sql)
-	}
-	s := c.lane.find(st, nil)
-	if s.sent { // from before it was forgotten
-		c.lane.forget(s)
-		s = c.lane.find(st, nil)
-	}
-	if sd, err = c.prepare(ctx, s.name, st.sql); err != nil {
-		c.lane.forget(s)
-		return nil, err
-	}
-	s.sent, s.sd = true, sd
-	return sd, nil
-}
-
-// describeRide describes st for lanes, unless it goes alone because of why.
-func (c *conn) describeRide(st *statement, sd *pgconn.StatementDescription) (d *description, why string) {
+// describeRide makes a description for lanes, unless it goes alone because of why.
+func (c *conn) describeRide(sd *pgconn.StatementDescription) (d *description, why string) {
 	if len(sd.Fields) == 0 {
 		return nil, aloneText
 	}
-	for _, oid := range sd.ParamOIDs {
-		if _, ok := c.pg.TypeMap().TypeForOID(oid); !ok {
-			return nil, aloneArgs // how to encode it depends on what a copied Map has lost
-		}
-	}
-	d = c.p.lanes.describe(c.pg, sd)
-	if s, ok := c.lane.prepared[st]; ok {
-		s.desc = d
+	if d = c.describe(sd); !d.encodable() {
+		return nil, aloneArgs
 	}
 	return d, ""
 }
@@ -152,15 +104,4 @@ func textArray(names []string) []byte {
 	}
 	b.WriteByte('}')
 	return []byte(b.String())
-}
-
-// sameTypes reports whether m has the Go types that d was made with.
-func sameTypes(m *pgtype.Map, d *description) bool {
-	for _, of := range d.types {
-		t, ok := m.TypeForOID(of.oid)
-		if !ok || t != of.Type && (t.Name != of.Name || reflect.TypeOf(t.Codec) != reflect.TypeOf(of.Codec)) {
-			return false
-		}
-	}
-	return true
 }

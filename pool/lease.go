@@ -243,6 +243,7 @@ func (l *Lease) tookRaw() bool {
 		return false
 	}
 	l.raw = true
+	l.c.types.forget(true)
 	l.c.watching()
 	if !l.calling { // else leave does it
 		l.c.hideForeign()
@@ -304,7 +305,7 @@ func (l *Lease) end(why leaseState) bool {
 		l.p.protect("TraceRelease", func() { t.TraceRelease(l.p.px, pgxpool.TraceReleaseData{Conn: l.c.pg}) })
 	}
 	if raw {
-		l.c.maps.forget()
+		l.c.types.forget(false)
 		l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.AnyTrace), true
 		l.c.watched(&l.residue)
 	}

@@ -48,8 +48,7 @@ func (b *buffered) add(values [][]byte) {
 // others by now.
 type bufferedRows struct {
 	buffered
-	maps   *typeMaps
-	types  *rowTypes // nil when closed
+	types  *rowTypes // of the connection that carried it; nil when closed
 	next   int       // the next row
 	from   int       // its first byte in data
 	values [][]byte  // of the current row
@@ -64,7 +63,7 @@ func (r *bufferedRows) Close() {
 	}
 	r.closed = true
 	r.values = nil
-	r.maps.give(r.types)
+	r.types.give()
 	r.types = nil
 }
 
@@ -129,6 +128,7 @@ func (r *bufferedRows) scan(dest []any) error {
 			return rs.ScanRow(r)
 		}
 	}
+	r.types.know(dest)
 	if r.next < 2 || len(dest) != len(r.fields) || len(r.values) != len(r.fields) { // one row, or an error in pgx's words
 		return pgx.ScanRow(r.types.Map, r.fields, r.values, dest...)
 	}
@@ -194,7 +194,7 @@ func (r *bufferedRows) notOpen() error {
 
 // row makes a result a Row: its first row, if it has one.
 func (r *bufferedRows) row() *row {
-	w := &row{maps: r.maps, tag: r.tag, err: r.err}
+	w := &row{sent: true, tag: r.tag, err: r.err}
 	if r.Next() {
 		w.fields, w.values, w.types = r.fields, r.values, r.types
 		return w

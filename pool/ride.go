@@ -31,7 +31,6 @@ type ride struct {
 	desc    *description             // what eqb is encoded for
 	by      proven                   // what says that it may ride
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
-	types   *rowTypes                // what encoded them, and will decode the result
 	expect  time.Duration            // on the server
 	p       *Pool
 	ctx     context.Context // the caller's, for the tracer
@@ -44,6 +43,7 @@ type ride struct {
 
 	// the lane's until the grant, then the caller's
 	result  buffered
+	types   *typeSet // of the connection that carried it
 	outcome outcome
 }
 
@@ -74,7 +74,6 @@ func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
 		return nil
 	case p.cfg.Lanes == LanesShadow:
 		p.lanes.shadow.Add(1)
-		p.lanes.maps.give(r.types)
 		return nil
 	}
 	r.p, r.ctx, r.with, r.sql, r.args = p, ctx, l.with, l.sql, l.args
@@ -107,9 +106,9 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 		return nil, why
 	}
 	r = p.lanes.spare.ride()
-	r.st, r.desc, r.by, r.expect, r.types = st, desc, by, expect, p.lanes.mapFor(desc)
+	r.st, r.desc, r.by, r.expect = st, desc, by, expect
 	// What cannot be encoded here is pgx's to judge, and to word.
-	if len(args) != len(desc.ParamOIDs) || r.eqb.Build(r.types.Map, desc.StatementDescription, args) != nil {
+	if len(args) != len(desc.ParamOIDs) || !desc.encode(&r.eqb, args) {
 		return nil, aloneArgs
 	}
 	size := 0
@@ -201,7 +200,7 @@ func (l *Lease) rows() *bufferedRows {
 	if r == nil {
 		return nil
 	}
-	rows := &bufferedRows{buffered: r.result, maps: &l.p.lanes.maps, types: r.types}
+	rows := &bufferedRows{buffered: r.result, types: r.types.take(r.result.fields)}
 	l.p.lanes.spare.take(l, r)
 	return rows
 }
@@ -209,7 +208,6 @@ func (l *Lease) rows() *bufferedRows {
 // goAlone is for a statement that was to ride and got a connection for itself.
 func (l *Lease) goAlone() {
 	l.p.lanes.goesAlone(aloneOnly)
-	l.p.lanes.maps.give(l.ride.types)
 	l.ride = nil
 }
 

@@ -36,11 +36,11 @@ func readRow(r pgx.Rows, err error, c *conn) *row {
 	if err != nil {
 		return &row{err: c.judge(err)}
 	}
-	w := &row{maps: &c.maps}
+	w := &row{sent: true}
 	if r.Next() {
 		w.fields = slices.Clone(r.FieldDescriptions())
 		w.values = cloneValues(r.RawValues())
-		w.types = c.maps.take(c.pg, w.fields)
+		w.types = c.types.of(c.pg).take(w.fields)
 	}
 	r.Close() // reads and drops the other rows; an error among them is the row's
 	w.tag, w.err = r.CommandTag(), c.judge(r.Err())
@@ -70,7 +70,7 @@ func cloneValues(values [][]byte) [][]byte {
 // row is one row in memory, with no connection behind it. Scan and its errors are
 // those of pgx's QueryRow.
 type row struct {
-	maps   *typeMaps // nil: nothing was sent
+	sent   bool
 	types  *rowTypes // nil: there is no row
 	fields []pgconn.FieldDescription
 	values [][]byte
@@ -80,7 +80,7 @@ type row struct {
 }
 
 func (r *row) Scan(dest ...any) error {
-	if r.maps != nil { // the statement was sent, so pgx would look at dest first
+	if r.sent { // the statement was sent, so pgx would look at dest first
 		for _, d := range dest {
 			if _, ok := d.(*pgtype.DriverBytes); ok {
 				return errors.New("cannot scan into *pgtype.DriverBytes from QueryRow")
@@ -101,7 +101,7 @@ func (r *row) Scan(dest ...any) error {
 	}
 	// As in pgx, a second Scan finds no row. The map goes back only from here:
 	// after a panic in a Scanner it may be in any state.
-	r.maps.give(r.types)
+	r.types.give()
 	r.types = nil
 	return r.err
 }
@@ -124,6 +124,7 @@ func (s *scannedRow) Scan(dest ...any) error {
 			return rs.ScanRow(s)
 		}
 	}
+	s.r.types.know(dest)
 	return pgx.ScanRow(s.r.types.Map, s.r.fields, s.r.values, dest...)
 }
 

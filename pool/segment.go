@@ -47,6 +47,9 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 		if !ok {
 			sql = s.stmt.key.(*statement).sql
 		}
+		if s.stmt.name != "" { // no error if it is not there
+			pl.SendDeallocate(s.stmt.name)
+		}
 		pl.SendPrepare(s.stmt.name, sql, nil)
 	}
 	switch {
@@ -100,6 +103,11 @@ func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *buffered) (at 
 	}
 	if ok && s.parse {
 		at = inParse
+		if s.stmt.name != "" {
+			_, ok = step(nil)
+		}
+	}
+	if ok && s.parse {
 		var v any
 		if v, ok = step(nil); ok {
 			own, _ = v.(*pgconn.StatementDescription)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -95,7 +94,7 @@ var refusedSettings = map[string]string{
 // prefix is what sets s in front of a flight. Its statement is prepared once for each
 // connection, and with once each time, for where names do not last.
 func (s *settings) prefix(once bool) prefix {
-	name := "lmipool_with_" + strconv.Itoa(len(s.names))
+	name := statementName("with", s.sql(), "", "", nil) // what it means hangs on no setting
 	msgs, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.params}).Encode(nil)
 	msgs, _ = (&pgproto3.Execute{}).Encode(msgs)
 	p := prefix{msgs: msgs, answers: 1, name: name, prepare: func() []byte {

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"reflect"
 	"slices"
 	"sync"
 
@@ -9,54 +10,137 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// typeMaps are copies of a connection's pgtype.Map, for rows that are decoded
-// after the connection has gone on to somebody else: a Map is not safe for
-// concurrent use.
-type typeMaps struct {
+// typeSet is the Go side of the types of one connection, as it was at one moment: a
+// pgtype.Map is not safe for concurrent use, and rows are decoded after their connection has
+// gone on to somebody else. It lives as long as its rows, and is safe for concurrent use.
+type typeSet struct {
+	base  *pgtype.Map // a copy of the connection's; nobody changes it
+	given pgtype.Map  // the connection's by value; asked for given types only, see givenType
+
 	mu   sync.Mutex
-	free []*rowTypes
+	free []*rowTypes // copies of base
 }
 
-// rowTypes is one copy, and which of its types are its own.
+// newTypeSet is called by who owns the connection of m.
+func newTypeSet(m *pgtype.Map) *typeSet {
+	base := copyMap(m)
+	for _, m := range []*pgtype.Map{m, base} {
+		m.TypeForValue(nil) // has it make the table that givenType reads
+	}
+	return &typeSet{base: base, given: *m}
+}
+
+// givenType is what RegisterDefaultPgType has said of v's Go type, or nothing, if that is what
+// it says in any case. A Map's Copy leaves these behind, and no method tells them. But a Map
+// makes a table of them when it is first asked for one, and a new table when something
+// is registered later; so a Map that was copied by value and has its table can be asked at any time.
+func (s *typeSet) givenType(v any) (*pgtype.Type, bool) {
+	t, ok := s.given.TypeForValue(v)
+	if !ok {
+		return nil, false
+	}
+	if usual, ok := s.base.TypeForValue(v); ok && usual == t {
+		return nil, false
+	}
+	return t, true
+}
+
+// connTypes is the typeSet of a connection, made when it is first needed.
+type connTypes struct {
+	mu   sync.Mutex
+	set  *typeSet
+	lent bool // somebody has the raw connection, and may register types at any time
+}
+
+// of returns what c's types are now. The connection's owner calls it.
+func (t *connTypes) of(c *pgx.Conn) *typeSet {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.set == nil || t.lent {
+		t.set = newTypeSet(c.TypeMap())
+	}
+	return t.set
+}
+
+// forget says that code of the user's has had the connection, or has it from now on.
+func (t *connTypes) forget(lent bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.set, t.lent = nil, lent
+}
+
+// rowTypes is a copy for one row, or result, at a time.
 type rowTypes struct {
 	*pgtype.Map
+	set     *typeSet
 	adopted map[uint32]adopted
+	asked   map[reflect.Type]bool // whether the set has been asked what is given for it
+	loose   bool                  // the row has what may depend on what is given for a destination
 }
 
 // adopted is a type with codecs of its own, if they have a state, and from what it was made.
 type adopted struct{ from, own *pgtype.Type }
 
-// take returns a copy that fits a row of fields, for the connection's owner.
-func (m *typeMaps) take(c *pgx.Conn, fields []pgconn.FieldDescription) *rowTypes {
-	t := m.get(c.TypeMap())
-	for _, f := range fields {
-		if src, ok := c.TypeMap().TypeForOID(f.DataTypeOID); ok {
-			t.adopt(f.DataTypeOID, src)
-		}
+// take returns a copy that fits rows of fields.
+func (s *typeSet) take(fields []pgconn.FieldDescription) *rowTypes {
+	t := s.get()
+	t.loose = false
+	for i := range fields {
+		oid := fields[i].DataTypeOID
+		t.adoptOID(oid)
+		t.loose = t.loose || s.mayAskFor(oid, 0)
 	}
 	return t
 }
 
-// get returns a copy of src, made now or before. Nobody may change src meanwhile.
-func (m *typeMaps) get(src *pgtype.Map) *rowTypes {
-	m.mu.Lock()
-	if n := len(m.free); n > 0 {
-		t := m.free[n-1]
-		m.free = m.free[:n-1]
-		m.mu.Unlock()
+// takeFor returns a copy that encodes arguments of d.
+func (s *typeSet) takeFor(d *description) *rowTypes {
+	t := s.get()
+	for _, oid := range d.ParamOIDs {
+		t.adoptOID(oid)
+	}
+	return t
+}
+
+// get returns a copy, made now or before.
+func (s *typeSet) get() *rowTypes {
+	s.mu.Lock()
+	if n := len(s.free); n > 0 {
+		t := s.free[n-1]
+		s.free = s.free[:n-1]
+		s.mu.Unlock()
 		return t
 	}
-	m.mu.Unlock()
-	return &rowTypes{Map: copyMap(src), adopted: map[uint32]adopted{}}
+	s.mu.Unlock()
+	t := &rowTypes{Map: copyMap(s.base), set: s, adopted: make(map[uint32]adopted), asked: make(map[reflect.Type]bool)}
+	t.TryWrapScanPlanFuncs = slices.Insert(slices.Clone(t.TryWrapScanPlanFuncs), 0, t.tryGiven)
+	return t
+}
+
+// give gives t back. It is called by anybody.
+func (t *rowTypes) give() {
+	s := t.set
+	s.mu.Lock()
+	if len(s.free) < maxFlight {
+		s.free = append(s.free, t)
+	}
+	s.mu.Unlock()
 }
 
 // copyMap copies what is registered, and the wrappers that Copy forgets. What stays
-// behind is RegisterDefaultPgType, which matters for encoding to unknown types.
+// behind is RegisterDefaultPgType, for which there is givenType.
 func copyMap(src *pgtype.Map) *pgtype.Map {
 	m := src.Copy()
 	m.TryWrapEncodePlanFuncs = src.TryWrapEncodePlanFuncs
 	m.TryWrapScanPlanFuncs = src.TryWrapScanPlanFuncs
 	return m
+}
+
+// adoptOID adopts the set's type of oid, if it has one.
+func (t *rowTypes) adoptOID(oid uint32) {
+	if src, ok := t.set.base.TypeForOID(oid); ok {
+		t.adopt(oid, src)
+	}
 }
 
 // adopt makes src the type of oid, with codecs of its own, and has the types inside it
@@ -140,21 +224,4 @@ func (t *rowTypes) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 		}
 	}
 	return src, false
-}
-
-// give is called by anybody.
-func (m *typeMaps) give(t *rowTypes) {
-	m.mu.Lock()
-	if len(m.free) < 64 {
-		m.free = append(m.free, t)
-	}
-	m.mu.Unlock()
-}
-
-// forget drops the copies: somebody had the raw connection and may have
-// registered more types.
-func (m *typeMaps) forget() {
-	m.mu.Lock()
-	m.free = nil
-	m.mu.Unlock()
 }

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,24 +17,46 @@ const (
 	outcomeLost                 // its connection was lost, for the reason in result.err
 )
 
-// judge decides what s's answer means for its rider, and whether it says anything
-// about its statement.
-func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, took time.Duration) bool {
-	ln, g, r := f.c.lane, f.c.p.lanes.catalog, s.w.ride
-	r.outcome = outcomeAgain
-	if own != nil {
-		if !sameShape(own, r.desc) || !sameTypes(f.c.pg.TypeMap(), r.desc) {
-			ln.forget(s.stmt)
-			g.forget(r.st, r.desc)
-			r.result = buffered{err: errStale}
-			return false
-		}
-		s.stmt.desc = r.desc
-	}
+// verified is what is known of a statement that a connection has Parsed.
+type verified struct {
+	own   *pgconn.StatementDescription // what the server said that it takes and returns; nil: nothing yet
+	desc  *description                 // what own was last compared with,
+	set   *typeSet                     // together with the Go types that the connection had then,
+	match sameness                     // and what came of it
+}
+
+// verify says whether what was encoded for d, and is decoded with set, is right for v.
+func (v *verified) verify(d *description, set *typeSet, pairs *typePairs) sameness {
 	switch {
-	case failed == nil && s.stmt.desc != r.desc: // its Parse is in a segment that failed
+	case v.own == nil: // its Parse has failed
+		return different
+	case v.desc == d && v.set == set:
+		return v.match
+	}
+	v.desc, v.set, v.match = d, set, different
+	if sameShape(v.own, d) {
+		v.match = pairs.alike(d, set)
+	}
+	return v.match
+}
+
+// judge decides what s's answer means for its rider, and whether it says anything
+// about its statement. A ride had no effect, so whatever cannot be proven to be the rider's
+// own result, or his own error, is dropped, and he runs again, alone.
+func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, took time.Duration) bool {
+	ln, n, r := f.c.lane, f.c.p.lanes, s.w.ride
+	if own != nil {
+		s.stmt.own = own
+	}
+	r.outcome, r.types = outcomeAgain, f.c.types.of(f.c.pg)
+	match := s.stmt.verify(r.desc, r.types, &n.types)
+	if match == different {
+		f.redescribe(s, r)
+		f.unprepared(s, at, failed, took)
 		r.result = buffered{err: errStale}
 		return false
+	}
+	switch {
 	case failed == nil && r.result.size > maxResult:
 		r.result = buffered{err: errTooLarge, size: r.result.size}
 		return true
@@ -45,37 +66,88 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 		return true
 	}
 	size := r.result.size
-	if at < inExec {
-		if at == inGuard && s.before != nil {
-			ln.forget(s.before)
-		}
-		if at == inGuard && s.set != nil {
-			ln.forget(s.set)
-		}
-		if at == inParse { // its table is gone, say: others need not try
-			g.forget(r.st, r.desc)
-		}
-		ln.forget(s.stmt)
-		r.result = buffered{err: failed}
-		return false
-	}
-	switch failed.Code {
-	case "25006": // read_only_sql_transaction
-		g.refuse(r.st, aloneGuarded)
-		f.c.p.lanes.refusals.Add(1)
-	case "55P03", "57014": // lock_not_available, query_canceled
-		g.observe(r.st, 10*max(took, laneLockTimeout), -1) // slow, for now
-		f.c.p.lanes.refusals.Add(1)
-	case "0A000", "26000", "42P05": // a cached plan, or the statement itself, is gone
-		ln.forget(s.stmt)
-		g.forget(r.st, r.desc)
-	default:
+	switch {
+	case at < inExec:
+		f.unprepared(s, at, failed, took)
+	case f.stopped(r, failed.Code, took):
+	case own != nil && match == equal, ofData(failed.Code):
 		r.outcome = outcomeOwn
 		r.result.err = failed
 		r.result.fields = r.desc.shown
 		return size > 0
+	default:
+		ln.forget(s.stmt) // the next flight Parses it anew, and sees what it is now
 	}
 	r.result = buffered{err: failed}
+	return false
+}
+
+// redescribe has those who come encode for what s's statement is here, if that is not what r
+// was encoded for.
+func (f *flight) redescribe(s *segment, r *ride) {
+	v := &s.stmt.verified
+	if v.own == nil {
+		return
+	}
+	if !sameShape(v.own, r.desc) {
+		f.c.lane.forget(s.stmt)
+	}
+	d := f.c.describe(v.own)
+	if len(d.Fields) == 0 || !d.encodable() {
+		f.c.p.lanes.catalog.forget(r.st, r.desc)
+		return
+	}
+	f.c.p.lanes.catalog.redescribe(r.st, r.desc, d)
+}
+
+// unprepared drops what may be missing on the server after s has failed before its statement
+// was executed.
+func (f *flight) unprepared(s *segment, at stage, failed *pgconn.PgError, took time.Duration) {
+	if failed == nil || at == inExec && s.stmt.own != nil {
+		return
+	}
+	ln, r := f.c.lane, s.w.ride
+	if at == inGuard && s.before != nil {
+		ln.forget(s.before)
+	}
+	if at == inGuard && s.set != nil {
+		ln.forget(s.set)
+	}
+	if at == inParse && !f.stopped(r, failed.Code, took) { // its table is gone, say: others need not try
+		f.c.p.lanes.catalog.forget(r.st, r.desc)
+	}
+	ln.forget(s.stmt)
+}
+
+// stopped reports whether code is what the guard stops a statement with, and notes that r's
+// was.
+func (f *flight) stopped(r *ride, code string, took time.Duration) bool {
+	n := f.c.p.lanes
+	switch code {
+	case "25006": // read_only_sql_transaction
+		n.catalog.refuse(r.st, aloneGuarded)
+	case "55P03", "57014": // lock_not_available, query_canceled
+		n.catalog.observe(r.st, 10*max(took, laneLockTimeout), -1) // slow, for now
+	default:
+		return false
+	}
+	n.refusals.Add(1)
+	return true
+}
+
+// ofData reports whether an error is certainly not one of a statement that was Parsed, or
+// planned, before something that it is made of has changed: then it is the caller's own. Those of
+// data may be his own too, but for the values that the server could not read, which may have
+// been encoded for a type that is gone. Parse is cheap, so what is not certain is not in here.
+func ofData(code string) bool {
+	switch code {
+	case "22P02", "22P03", "22021", "22000", "22018": // text or binary representation, repertoire, data, cast
+		return false
+	}
+	switch code[:min(2, len(code))] {
+	case "21", "22", "23", "40", "53", "54", "58", "P0": // cardinality, data, constraints, rollback, resources, limits, system, RAISE
+		return true
+	}
 	return false
 }
 
@@ -83,9 +155,3 @@ var (
 	errStale    = errors.New("lmipool: the statement's description has changed")
 	errTooLarge = errors.New("lmipool: the result is too large for a lane")
 )
-
-// sameShape reports whether a connection's own description is what arguments were
-// encoded for and rows will be decoded with.
-func sameShape(own *pgconn.StatementDescription, d *description) bool {
-	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
-}
