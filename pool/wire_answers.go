@@ -46,14 +46,15 @@ func (a *answers) asked(b []byte) {
 	if len(b) == 0 || b[0] != 'B' {
 		return
 	}
-	for rest := b; len(rest) >= 5; {
+	for rest := b; len(rest) > 0; {
+		if len(rest) < 5 || rest[0] == 'P' || rest[0] == 'Q' || rest[0] == 'B' && len(rest) < len(b) {
+			return
+		}
 		n := 1 + int(binary.BigEndian.Uint32(rest[1:]))
 		if n > len(rest) {
 			return
 		}
-		if rest = rest[n:]; len(rest) > 0 && (rest[0] == 'B' || rest[0] == 'P' || rest[0] == 'Q') {
-			return
-		}
+		rest = rest[n:]
 	}
 	a.last.Store(lastSent)
 }
