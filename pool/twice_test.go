@@ -119,6 +119,27 @@ func read(rows pgx.Rows, err error) error {
 	return rows.Err()
 }
 
+// generated is a text of several statements that commits here and there, and then fails.
+func generated() string {
+	var parts []string
+	for range 1 + rand.IntN(3) {
+		parts = append(parts, []string{
+			"insert into twice values ('ID'); commit",
+			"begin; insert into twice values ('ID'); commit",
+			"insert into twice values ('ID'); rollback",
+			"insert into twice values ('ID'); commit and chain; insert into twice values ('ID'); rollback",
+			"do $do$ begin insert into twice values ('ID'); commit; end $do$; commit",
+			"prepare q as insert into twice values ('ID'); execute q; deallocate q",
+		}[rand.IntN(6)])
+	}
+	parts = append(parts, []string{
+		"execute nosuch", "deallocate nosuch", "select raises('ID', 'CODE')", "call commits('ID', 'CODE')", "call executes('ID', 'CODE')",
+		"begin read only; insert into twice values ('ID')", "set local statement_timeout = '1ms'; select pg_sleep(1)",
+		"savepoint s; execute nosuch", "begin; execute nosuch",
+	}[rand.IntN(9)])
+	return strings.Join(parts, "; ")
+}
+
 // What has committed something and then fails, with whatever code and however it is said, is
 // sent once: the server has as many rows as after pgxpool.
 func TestWhatHasCommittedIsNotSentTwice(t *testing.T) {
@@ -127,43 +148,56 @@ func TestWhatHasCommittedIsNotSentTwice(t *testing.T) {
 	dsn := pgtest.Database(t)
 	see := newInspector(t, dsn)
 	see.exec(twiceSchema)
-	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Logger: (&logs{}).logger()})
-	theirs, err := pgxpool.New(ctx, dsn)
-	require.NoError(t, err)
-	t.Cleanup(theirs.Close)
-	n := 0
-	run := func(d doer, program, code, way string) (rows int, err error) {
-		n++
-		id := fmt.Sprintf("i%d", n)
-		sql := strings.NewReplacer("ID", id, "CODE", code).Replace(programs[program])
-		var args []any
-		if strings.Contains(sql, "$1") {
-			args = []any{id, code}
+	n, differ := 0, 0
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec"} {
+		p := newPoolAt(t, withParam(dsn, "default_query_exec_mode", mode), &pool.Config{MaxConns: 2, Logger: (&logs{}).logger()})
+		theirs, err := pgxpool.New(ctx, withParam(dsn, "default_query_exec_mode", mode))
+		require.NoError(t, err)
+		_, err = p.Exec(ctx, "insert into twice values ('so that the pool knows that it writes')")
+		require.NoError(t, err)
+		run := func(d doer, sql, code, way string) (rows int, err error) {
+			n++
+			id := fmt.Sprintf("i%d", n)
+			sql = strings.NewReplacer("ID", id, "CODE", code).Replace(sql)
+			var args []any
+			if strings.Contains(sql, "$1") {
+				args = []any{id, code}
+			}
+			err = waysToSay[way](ctx, d, sql, args)
+			return see.count("select count(*) from twice where id = '" + id + "'"), err
 		}
-		err = waysToSay[way](ctx, d, sql, args)
-		return see.count("select count(*) from twice where id = '" + id + "'"), err
-	}
-	differ := 0
-	for program := range programs {
+		beside := func(program, sql, code, way string) {
+			got, err := run(p, sql, code, way)
+			want, theirErr := run(theirs, sql, code, way)
+			if !assert.Equal(t, want, got, "%s, %s, %s, %s: rows after %v; pgxpool: %v", mode, program, code, way, err, theirErr) {
+				differ++
+			}
+			assert.Equal(t, theirErr != nil, err != nil, "%s, %s, %s, %s: %v; pgxpool: %v", mode, program, code, way, err, theirErr)
+		}
 		for way := range waysToSay {
-			for _, code := range failures {
-				if rand.IntN(4) > 0 && code != "26000" && code != "0A000" {
-					continue
-				}
-				for range 2 { // the second time it is prepared
-					got, err := run(p, program, code, way)
-					want, theirErr := run(theirs, program, code, way)
-					if !assert.Equal(t, want, got, "%s, %s, %s: rows after %v; pgxpool: %v", program, code, way, err, theirErr) {
-						differ++
+			for program, sql := range programs {
+				for _, code := range failures {
+					often := 4
+					if mode != "cache_statement" {
+						often = 20
 					}
-					assert.Equal(t, theirErr != nil, err != nil, "%s, %s, %s: %v; pgxpool: %v", program, code, way, err, theirErr)
+					if rand.IntN(often) > 0 && (mode != "cache_statement" || code != "26000" && code != "0A000") {
+						continue
+					}
+					beside(program, sql, code, way)
+					beside(program, sql, code, way) // the second time it is prepared
 				}
 			}
+			for range 10 {
+				sql := generated()
+				beside(sql, sql, failures[rand.IntN(len(failures))], way)
+			}
 		}
+		theirs.Close()
 	}
 	t.Logf("%d programs beside pgxpool, %d differ", n/2, differ)
 
-	b := p.With(map[string]string{"app.x": "1"})
+	b := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Logger: (&logs{}).logger()}).With(map[string]string{"app.x": "1"})
 	for _, sql := range []string{"call commits($1, $2)", "call executes($1, $2)", "select raises($1, $2)", "insert into twice select $1 where raises($1, $2) = 1"} {
 		for _, way := range []string{"Exec", "Query", "QueryRow", "a transaction"} {
 			for range 2 {
