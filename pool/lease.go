@@ -428,6 +428,12 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 	if l.plain != nil {
 		return l.plain.Exec(ctx, sql, args...)
 	}
+	return l.exec(ctx, sql, args, false)
+}
+
+// exec runs sql on the lease. With own, the lease is of this statement alone, and one that did
+// not run because it is stale runs once more.
+func (l *Lease) exec(ctx context.Context, sql string, args []any, own bool) (pgconn.CommandTag, error) {
 	c, err := l.enter(sql)
 	if err != nil {
 		return pgconn.CommandTag{}, err
@@ -438,11 +444,15 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 		return pgconn.CommandTag{}, l.c.judge(err)
 	}
 	l.note(ctx, sql, args)
-	var tag pgconn.CommandTag
-	if l.with == nil {
-		tag, err = c.Exec(ctx, sql, meant...)
-	} else {
-		tag, err = extended(ctx, c, sql, meant)
+	run := func() (pgconn.CommandTag, error) {
+		if l.with == nil {
+			return c.Exec(ctx, sql, meant...)
+		}
+		return extended(ctx, c, sql, meant)
+	}
+	tag, err := run()
+	if own && l.c.stale(err) {
+		tag, err = run()
 	}
 	l.answered(err)
 	l.p.writer.wrote(tag)
@@ -463,7 +473,7 @@ func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if l.plain != nil {
 		return l.plain.QueryRow(ctx, sql, args...)
 	}
-	return l.queryRow(ctx, sql, args)
+	return l.queryRow(ctx, sql, args, false)
 }
 
 // SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.

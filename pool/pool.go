@@ -248,10 +248,7 @@ func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any)
 		return r.tag, r.err
 	}
 	defer l.Release()
-	tag, err := l.Exec(ctx, sql, args...)
-	if stalePlan(err) {
-		return l.Exec(ctx, sql, args...)
-	}
+	tag, err := l.exec(ctx, sql, args, true)
 	if err != nil {
 		l.Release() // its place is free while it is waited
 		if next := p.again(ctx, l, err); next != nil {
@@ -307,10 +304,7 @@ func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []
 		return r.row()
 	}
 	defer l.Release()
-	r := l.queryRow(ctx, sql, args)
-	if stalePlan(r.err) {
-		return l.queryRow(ctx, sql, args)
-	}
+	r := l.queryRow(ctx, sql, args, true)
 	if r.err != nil {
 		l.Release()
 		if next := p.again(ctx, l, r.err); next != nil {
@@ -382,7 +376,7 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 		}
 		lost := isLost(err) && opts.BeginQuery == "" // it has begun nothing that would last
 		switch {
-		case !lost && !didNotRun(err) && (with == nil || !stalePlan(err)):
+		case !lost && !didNotRun(err):
 			return nil, err
 		case !p.patient(ctx, began, try):
 			if lost && !didNotRun(err) {

@@ -12,8 +12,8 @@ import (
 
 var errRowsClosed = errors.New("rows is closed") // pgx's own words
 
-// queryRow runs sql and reads its row at once.
-func (l *Lease) queryRow(ctx context.Context, sql string, args []any) *row {
+// queryRow runs sql and reads its row at once. own is as for exec.
+func (l *Lease) queryRow(ctx context.Context, sql string, args []any, own bool) *row {
 	c, err := l.enter(sql)
 	if err != nil {
 		return &row{err: err}
@@ -26,6 +26,10 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any) *row {
 	l.note(ctx, sql, args)
 	r, err := c.Query(ctx, sql, meant...)
 	w := readRow(r, err, l.c)
+	if own && l.c.stale(w.err) {
+		r, err = c.Query(ctx, sql, meant...)
+		w = readRow(r, err, l.c)
+	}
 	l.answered(w.err)
 	return w
 }

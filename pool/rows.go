@@ -29,6 +29,9 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 	if !own {
 		return l.openRows(r, err, nil)
 	}
+	if l.c.stale(err) {
+		r, err = c.Query(ctx, sql, meant...)
+	}
 	w, err := l.openRows(r, err, &asked{ctx, sql, meant})
 	kept = err == nil
 	return w, err
@@ -45,12 +48,23 @@ func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) 
 	return w, nil
 }
 
-// stalePlan reports whether err says no more than that a statement was prepared
-// before the schema, or the session, has changed. It did not run, and pgx has
-// dropped it, so running it again heals that.
+// stalePlan reports whether err says that a statement was prepared before the schema, or the
+// session, has changed. It may be another statement than the one that was sent: one that this
+// has executed, after it had committed something.
 func stalePlan(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "0A000" && pg.Routine == "RevalidateCachedQuery")
+}
+
+// stale reports whether err is of what c has just sent, and says that this was prepared before
+// the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
+// again heals that.
+func (c *conn) stale(err error) bool {
+	if !stalePlan(err) || c.wire.answers.last.Load() != lastRefused {
+		return false
+	}
+	c.wire.declined = false // the settings are prepared anew with it
+	return true
 }
 
 // rows are pgx's Rows on a lease. Each method asks the lease first, so that the
@@ -145,7 +159,7 @@ func (r *rows) Next() bool {
 	left := r.left
 	defer func() { left() }()
 	ok := r.r.Next()
-	if !ok && r.asked != nil && stalePlan(r.r.Err()) {
+	if !ok && r.asked != nil && r.l.c.stale(r.r.Err()) && !mayChange(r.asked.args) {
 		if n, err := r.asked.query(r.l.c.pg); err == nil {
 			r.r = n
 			ok = n.Next()

@@ -56,6 +56,9 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return err
 	})
 	if err != nil {
+		if opts.BeginQuery == "" && l.c.stale(err) { // pgx has closed the connection all the same
+			return nil, &notRunError{err: err, what: "With: what sets the settings is not prepared any more"}
+		}
 		return nil, l.c.judge(err)
 	}
 	kept = true

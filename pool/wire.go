@@ -39,6 +39,7 @@ type wire struct {
 	stuck    atomic.Uint32         // something could not be written
 	broke    atomic.Pointer[error] // why nothing can be read any more
 	executed atomic.Bool           // since the lease's last call began, something was sent that the server executes
+	answers  answers
 
 	tx    beginState
 	query []byte // pgx's own Query that begins the transaction, while it is held back
@@ -96,6 +97,9 @@ func (w *wire) understood(p *prefix, ok bool) {
 		return
 	}
 	w.declined = w.declined || !ok
+	if !ok && p.name != "" && w.prepared[p.name] { // earlier, so what is behind it has not run
+		w.answers.last.Store(lastRefused)
+	}
 	if p.name != "" && ok != w.prepared[p.name] {
 		if w.prepared == nil {
 			w.prepared = make(map[string]bool)
@@ -175,6 +179,7 @@ func (r *recording) bytes() []byte {
 
 func (w *wire) Write(b []byte) (int, error) {
 	w.writes.Add(1)
+	w.answers.asked(b)
 	if r := w.heard.Load(); r != nil {
 		r.mu.Lock()
 		r.b = append(slices.Clip(r.b), b...)
@@ -290,10 +295,10 @@ func (w *wire) Read(b []byte) (int, error) {
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // after which it can be read on
 			w.broke.CompareAndSwap(nil, &err)
 		}
-		if len(w.sent) == 0 && len(w.head) == 0 && w.tx != beginFailing {
-			return n, err
+		if len(w.sent) > 0 || len(w.head) > 0 || w.tx == beginFailing {
+			n = w.filter(b[:n])
 		}
-		n = w.filter(b[:n])
+		w.answers.read(b[:n])
 		if n > 0 || err != nil || len(b) == 0 {
 			return n, err
 		}
@@ -302,6 +307,9 @@ func (w *wire) Read(b []byte) (int, error) {
 
 // filter moves what is pgx's in b to its front, and returns how much that is.
 func (w *wire) filter(b []byte) (kept int) {
+	if a := &w.answers; len(w.head) == 0 && w.left == 0 && a.n > 0 { // pgx has the first half, of a notification say // pgx has the first half, of a notification say
+		w.head, w.left, w.pass = append(w.head, a.head[:a.n]...), a.left, true
+	}
 	for i := 0; i < len(b) && w.refused == nil; {
 		if len(w.head) == 0 && w.left == 0 {
 			if len(w.sent) == 0 && w.tx != beginFailing {

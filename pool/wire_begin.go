@@ -94,7 +94,9 @@ func (w *wire) settle() (done bool, err error) {
 	buf := make([]byte, 1024)
 	for w.tx == beginSent || w.tx == beginFailing {
 		n, err := w.r.Read(buf)
-		w.local = append(w.local, buf[:w.filter(buf[:n])]...)
+		n = w.filter(buf[:n])
+		w.answers.read(buf[:n])
+		w.local = append(w.local, buf[:n]...)
 		if err := cmp.Or(w.refused, err); err != nil {
 			return false, err
 		}

@@ -1,0 +1,92 @@
+package pool
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A message that pgx has half of when something goes in front of its next flight stays whole,
+// and its second half is not taken for another message.
+func TestAMessageThatIsReadInTwoStaysWhole(t *testing.T) {
+	t.Parallel()
+	async := message('A', "a notification with \x00\x00\x00\x05 and Z in it")
+	for cut := range len(async) + 1 {
+		s := &server{}
+		w := &wire{r: s, w: s}
+		s.answer.Write(async[:cut])
+		first := make([]byte, 0, len(async))
+		for s.answer.Len() > 0 {
+			b := make([]byte, 64)
+			n, err := w.Read(b)
+			require.NoError(t, err)
+			first = append(first, b[:n]...)
+		}
+		s.answer.Write(async[cut:])
+		w.before(part("own"))
+		_, err := w.Write(execution("pgx"))
+		require.NoError(t, err)
+		rest, err := io.ReadAll(w)
+		require.NoError(t, err)
+		want := bytes.Join([][]byte{
+			async, message('S', "status of own"), message('2', ""), message('T', "pgx"), message('S', "status of pgx"),
+			message('D', "pgx"), message('C', "pgx"), message('Z', "I"),
+		}, nil)
+		require.Equal(t, want, append(first, rest...), cut)
+	}
+}
+
+// In whatever pieces the answers come: a statement counts as refused if it was prepared before
+// and the error comes before it is bound, and the ends of transactions are seen.
+func TestAnswersAreUnderstoodInAnyPieces(t *testing.T) {
+	t.Parallel()
+	sync, bind, execute := message('S', ""), message('B', "x"), message('E', "x")
+	noise := [][]byte{message('N', "COMMIT\x00"), message('S', "2E"), message('A', strings.Repeat("C", 70))}
+	type flight struct {
+		asked   []byte
+		answer  []byte
+		refused bool
+	}
+	join := func(b ...[]byte) []byte { return bytes.Join(b, nil) }
+	flights := map[string]flight{
+		"refused":              {join(bind, execute, sync), join(message('E', "no"), message('Z', "I")), true},
+		"failed":               {join(bind, execute, sync), join(message('2', ""), message('E', "no"), message('Z', "I")), false},
+		"prepared with it":     {join(message('P', "x"), bind, execute, sync), join(message('E', "no"), message('Z', "I")), false},
+		"prepared only":        {join(message('P', "x"), sync), join(message('E', "no"), message('Z', "I")), false},
+		"simple":               {message('Q', "x"), join(message('E', "no"), message('Z', "I")), false},
+		"two":                  {join(bind, execute, bind, execute, sync), join(message('E', "no"), message('Z', "I")), false},
+		"cut":                  {bind[:3], message('E', "no"), false},
+		"described on its way": {join(bind, message('D', "P"), execute, sync), join(message('E', "no"), message('Z', "I")), true},
+	}
+	tags := map[string][2]bool{
+		"COMMIT": {true, false}, "ROLLBACK": {false, true}, "PREPARE TRANSACTION": {true, false}, "COMMIT PREPARED": {}, "ROLLBACK PREPARED": {},
+		"BEGIN": {}, "SAVEPOINT": {}, "COPY 5": {}, "": {}, "PREPARE TRANSACTION AND MORE": {}, "COMMI": {},
+	}
+	for range 300 {
+		var a answers
+		say := func(b []byte) {
+			for len(b) > 0 {
+				n := min(len(b), 1+rand.IntN(20))
+				a.read(b[:n])
+				b = b[n:]
+			}
+		}
+		for what, f := range flights {
+			a.asked(f.asked)
+			say(join(noise[rand.IntN(len(noise))], f.answer))
+			assert.Equal(t, f.refused, a.last.Load() == lastRefused, what)
+		}
+		for tag, want := range tags {
+			say(join(noise[rand.IntN(len(noise))], message('C', tag+"\x00")))
+			committed, rolledBack := a.ended()
+			assert.Equal(t, want, [2]bool{committed, rolledBack}, tag)
+		}
+		committed, rolledBack := a.ended()
+		assert.False(t, committed || rolledBack, "it is told once")
+	}
+}
