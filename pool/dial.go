@@ -25,28 +25,13 @@ func (p *Pool) dial() {
 				p.adm.dialFailed(errDialPanicked, start)
 			}
 		}()
-		// No timeout on this ctx: pgxpool would go on dialing without us, and the
-		// connection would be nobody's. Each step below has its own.
-		c := &conn{p: p, fences: p.adm.fenceCount()}
-		px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
+		c, err := p.newConn()
+		for err == nil && c.reach == reachPooled && c.lookAtPostponed() {
+			c.abandon()
+			c, err = p.newConn()
+		}
 		done = true
 		if err != nil {
-			p.failed(p.dialError(err), start)
-			return
-		}
-		c.px, c.pg, c.since = px, px.Conn(), time.Now()
-		c.peek = newPeeker(c.pg.PgConn().Conn())
-		c.cancel = cancelerOf(c.pg.PgConn())
-		c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
-		if life := p.cfg.MaxConnLifetime; life > 0 {
-			c.expires = c.since.Add(life)
-			if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
-				c.expires = c.expires.Add(rand.N(j))
-			}
-		}
-		if err := c.open(p.ctx); err != nil {
-			_ = c.pg.Close(p.ctx)
-			c.px.Release()
 			p.failed(p.dialError(err), start)
 			return
 		}
@@ -56,12 +41,51 @@ func (p *Pool) dial() {
 	})
 }
 
+// newConn opens one connection, and makes it fit for what the pool does with it.
+func (p *Pool) newConn() (*conn, error) {
+	c := &conn{p: p, fences: p.adm.fenceCount()}
+	// No timeout on this ctx: pgxpool would go on dialing without us, and the
+	// connection would be nobody's. Each step below has its own.
+	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
+	if err != nil {
+		return nil, err
+	}
+	c.px, c.pg, c.since = px, px.Conn(), time.Now()
+	c.peek = newPeeker(c.pg.PgConn().Conn())
+	c.cancel = cancelerOf(c.pg.PgConn())
+	c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
+	if life := p.cfg.MaxConnLifetime; life > 0 {
+		c.expires = c.since.Add(life)
+		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
+			c.expires = c.expires.Add(rand.N(j))
+		}
+	}
+	if err := c.open(p.ctx); err != nil {
+		c.abandon()
+		return nil, err
+	}
+	return c, nil
+}
+
+// abandon closes c, which has never been the pool's.
+func (c *conn) abandon() {
+	c.p.recognition.left(c)
+	_ = c.pg.Close(c.p.ctx)
+	c.px.Release()
+}
+
 // open makes c, which has been dialed, fit for what the pool does with it. It costs a
 // round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	c.mode = c.pg.Config().DefaultQueryExecMode
-	shared := c.p.cfg.Upstream.shares()
-	rides := c.p.rides && c.p.cfg.ridesWith(c.mode) && (!shared || explainsGeneric(c.pg.PgConn()))
+	switch r := &c.p.recognition; {
+	case r.asks: // it was recognised
+	case c.p.cfg.Upstream.shares():
+		c.reach = reachPooled
+	case r.said:
+		c.reach = reachDirect
+	}
+	rides := c.p.rides && c.p.cfg.ridesWith(c.mode, c.forPooler) && c.mayLook()
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
 	if !rides && c.p.cfg.Isolation == IsolationOff {
@@ -70,15 +94,19 @@ func (c *conn) open(ctx context.Context) (err error) {
 		}
 		return nil
 	}
-	if c.session, err = readSession(ctx, c.pg, c.said, !shared); err != nil {
-		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
+	if c.session == nil || c.p.cfg.AfterConnect != nil { // which may have changed what was read
+		if c.session, err = readSession(ctx, c.pg, c.said, c.own()); err != nil {
+			return fmt.Errorf("lmipool: reading what the session is like: %w", err)
+		}
+		c.said = nil
+	} else if c.own() && c.isolates() {
+		c.wire.leaveWitness()
 	}
-	c.said = nil
 	if err := c.refuseStandby(c.session.standby, nil); err != nil {
 		return err
 	}
 	if rides {
-		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared), unnamed: shared}
+		c.lane = &lane{guard: newGuard(c.session), prepared: make(map[any]*prepared), unnamed: !c.own()}
 	}
 	return nil
 }
@@ -110,7 +138,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
 		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
 	}
-	px.AfterConnect = p.listening(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect)))
+	px.AfterConnect = p.recognising(p.listening(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect))))
 	if c.Plain {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
 		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
@@ -137,6 +165,10 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
 		pgxs := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
+		dialing, _ := ctx.Value(dialingKey{}).(*conn)
+		if dialing != nil {
+			p.recognition.prepareFor(dialing, cc)
+		}
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
 				return &hookError{err}
@@ -145,7 +177,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)
-		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
+		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
 				dialing.wire = &wire{r: r, w: w, losses: &p.adm.losses}

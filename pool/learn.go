@@ -157,7 +157,7 @@ func passes(code string) bool {
 // prepareFor prepares st: under the name that a lane will use if it may ride, else for the
 // look only, and then drop drops it.
 func (c *conn) prepareFor(ctx context.Context, st *statement, rides bool) (sd *pgconn.StatementDescription, drop func(), err error) {
-	if c.p.cfg.Upstream.shares() { // nothing that is prepared here is there at the next step
+	if !c.own() { // nothing that is prepared here is there at the next step
 		sd, err = c.prepare(ctx, "", st.sql)
 		return sd, func() {}, err
 	}

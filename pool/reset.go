@@ -51,7 +51,7 @@ const maxUnsure = 4
 
 // note notes what a statement is going to leave behind. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
-	if l.p.cfg.Isolation == IsolationOff {
+	if !l.c.isolates() {
 		return
 	}
 	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
@@ -108,7 +108,7 @@ options:
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
 	c.residue.unsure = l.unsure
-	if c.p.cfg.Isolation == IsolationOff {
+	if !c.isolates() {
 		return
 	}
 	c.residue.trace = max(c.residue.trace, l.trace)
@@ -123,7 +123,7 @@ func (c *conn) soiled(l residue) {
 func (c *conn) heed(hook func()) {
 	before := c.wire.writes.Load()
 	hook()
-	if c.wire.writes.Load() != before && c.p.cfg.Isolation != IsolationOff {
+	if c.wire.writes.Load() != before && c.isolates() {
 		c.residue.trace, c.residue.named = max(c.residue.trace, sqltext.AnyTrace), true
 	}
 }
@@ -134,8 +134,15 @@ func (c *conn) heed(hook func()) {
 func (c *conn) handOn(now time.Time) {
 	l := c.residue
 	c.residue = residue{}
+	if !c.isolates() { // no more
+		l.trace, l.named = sqltext.NoTrace, false
+	}
+	if !c.own() && l.trace > sqltext.NoTrace {
+		c.discard(l)
+		return
+	}
 	if l.trace == sqltext.NoTrace {
-		if len(l.unsure) > 0 {
+		if len(l.unsure) > 0 || c.wonders(now) {
 			c.wash(l)
 		} else {
 			c.p.adm.put(c, now)
@@ -253,11 +260,38 @@ func (c *conn) wash(l residue) {
 			return
 		}
 		for _, d := range l.unsure {
-			if c.p.lanes.catalog.learn(d.st) && c.learn(d) && !c.rinsedOf(sqltext.AnyTrace) {
+			if c.mayLook() && c.p.lanes.catalog.learn(d.st) && c.learn(d) && !c.rinsedOf(sqltext.AnyTrace) {
 				return
 			}
 		}
+		if c.wonders(time.Now()) && c.askAgain(ctx) != nil {
+			return
+		}
 		clean = c.clean()
+	})
+}
+
+// discard closes c, behind a pooler, whose session may have something of its user's. A reset could
+// meet the session of somebody else, to whom it does harm; and the session is clean
+// for its next user if it was c's alone: a pooler in session mode sees to that when a client leaves (PgBouncer by its
+// server_reset_query). Unless it turns out that the session is shared: then it is not ours to mend.
+func (c *conn) discard(l residue) {
+	c.p.recognition.postpone(l.unsure)
+	c.p.adm.retain(c)
+	c.p.background("discard", func() {
+		kept := false
+		defer func() {
+			if !kept {
+				c.p.adm.count(&c.p.adm.counts.unclean)
+				c.retire()
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+		defer cancel()
+		if c.askAgain(ctx) == nil && !c.isolates() && c.clean() {
+			kept = true
+			c.p.adm.put(c, c.p.adm.now())
+		}
 	})
 }
 
@@ -272,10 +306,13 @@ func (c *conn) rinsed(ctx context.Context) bool {
 
 // rinsedOf resets the session after something of the pool's own.
 func (c *conn) rinsedOf(trace sqltext.Trace) bool {
-	if c.p.cfg.Isolation == IsolationOff {
+	if !c.isolates() {
 		return true
 	}
 	if !c.clean() { // a connection that pgx closes is not ours to arm: it says goodbye beside us
+		return false
+	}
+	if !c.own() {
 		return false
 	}
 	sql, err := c.session.reset(trace, c.pg.PgConn())
@@ -348,5 +385,6 @@ func (c *conn) judge(err error) error {
 		c.wire.declined = false
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}
+	c.conflicts(err)
 	return c.suffers(withoutArgument(c.cancel.explain(err)))
 }

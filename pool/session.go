@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -27,6 +28,7 @@ type session struct {
 	lasting  bool     // AfterConnect listens, holds a lock, or has a temporary table or a cursor: no reset keeps that
 	plpgsql  bool     // DO can be used
 	standby  bool     // the server is one
+	backend  backend  // that has told all this
 	reported [len(reported)]string
 }
 
@@ -52,37 +54,7 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
-		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery()`
-	pl := pc.StartPipeline(ctx)
-	if own {
-		pl.SendPrepare(witness, "select", nil)
-	}
-	pl.SendQueryParams(read, nil, nil, nil, nil)
-	err := pl.Sync()
-	if own && err == nil {
-		_, err = pl.GetResults()
-	}
-	if err != nil {
-		_ = pl.Close() // has no more to say
-		return nil, err
-	}
-	v, err := pl.GetResults()
-	rr, ok := v.(*pgconn.ResultReader)
-	if !ok {
-		return nil, cmp.Or(err, pl.Close())
-	}
-	r := rr.Read()
-	if err := pl.Close(); cmp.Or(r.Err, err) != nil {
-		return nil, cmp.Or(r.Err, err)
-	}
-	row := r.Rows[0]
-	s := &session{
-		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
-		plpgsql: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
-	}
-	if said == nil {
-		return s, nil
-	}
+		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql'), pg_catalog.pg_is_in_recovery(), ` + backendSQL
 	// A setting with a dot in its name that no extension has defined is in no list of the
 	// server's; but AfterConnect must have said its name.
 	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
@@ -96,13 +68,54 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 		exists(select from pg_catalog.pg_cursors where is_holdable),
 		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements
 			where name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)')`
-	r = pc.ExecParams(ctx, left, [][]byte{textArray(customSettings(said))}, nil, nil, nil).Read()
-	if r.Err != nil {
-		return nil, r.Err
+	pl := pc.StartPipeline(ctx)
+	if own {
+		pl.SendPrepare(witness, "select", nil)
 	}
-	set := string(r.Rows[0][0])
-	s.lasting = string(r.Rows[0][1]) == "t"
-	if names := string(r.Rows[0][2]); names != "" {
+	pl.SendQueryParams(read, nil, nil, nil, []int16{0, 0, 0, 0, 0, 0, 0, pgx.BinaryFormatCode, pgx.BinaryFormatCode})
+	if said != nil {
+		pl.SendQueryParams(left, [][]byte{textArray(customSettings(said))}, nil, nil, nil)
+	}
+	err := pl.Sync()
+	if own && err == nil {
+		_, err = pl.GetResults()
+	}
+	if err != nil {
+		_ = pl.Close() // has no more to say
+		return nil, err
+	}
+	questions := 1
+	if said != nil {
+		questions = 2
+	}
+	var rows [][][]byte
+	for range questions {
+		v, err := pl.GetResults()
+		rr, ok := v.(*pgconn.ResultReader)
+		if !ok {
+			return nil, cmp.Or(err, pl.Close(), errNoAnswer)
+		}
+		r := rr.Read()
+		if r.Err != nil || len(r.Rows) != 1 {
+			return nil, cmp.Or(r.Err, pl.Close(), errNoAnswer)
+		}
+		rows = append(rows, r.Rows[0])
+	}
+	if err := pl.Close(); err != nil {
+		return nil, err
+	}
+	row := rows[0]
+	s := &session{
+		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
+		plpgsql: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
+	}
+	if s.backend, err = backendOf(row[7:]); err != nil || said == nil {
+		return s, err
+	}
+	answer := rows[1]
+	set := string(answer[0])
+	s.lasting = string(answer[1]) == "t"
+	if names := string(answer[2]); names != "" {
 		s.prepared = strings.Split(names, "\n")
 	}
 	if set != "" {
@@ -117,9 +130,17 @@ func readSession(ctx context.Context, c *pgx.Conn, said []byte, own bool) (*sess
 	return s, nil
 }
 
+var errNoAnswer = errors.New("lmipool: no answer to what the session is like")
+
 // witness is a prepared statement whose absence tells that somebody has deallocated all,
 // also those that pgx relies on.
 const witness = "lmipool_witness"
+
+// leaveWitness has the witness prepared in front of the next flight.
+func (w *wire) leaveWitness() {
+	b, _ := (&pgproto3.Parse{Name: witness, Query: "select"}).Encode(nil)
+	w.before(prefix{msgs: append(b, syncMessage...), whole: true})
+}
 
 // customSettings are the names in what was said that may be of settings.
 func customSettings(said []byte) (names []string) {

@@ -24,7 +24,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return nil, &unsentError{"begin", err}
 	}
 	if l.with != nil {
-		l.c.wire.behind = l.with.behind()
+		l.c.wire.behind = l.with.behind(l.c.own())
 	}
 	if opts.BeginQuery != "" {
 		l.note(ctx, opts.BeginQuery, nil)

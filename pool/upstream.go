@@ -52,8 +52,14 @@ const (
 	UpstreamPgBouncer Upstream = "pgbouncer"
 )
 
-// Upstream returns what the pool takes to be upstream: never UpstreamAuto.
-func (p *Pool) Upstream() Upstream { return p.cfg.Upstream }
+// Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it,
+// that is UpstreamDirect until a connection has met a pooler, and from then on UpstreamPgBouncer.
+func (p *Pool) Upstream() Upstream {
+	if p.recognition.warned.Load() {
+		return UpstreamPgBouncer
+	}
+	return p.cfg.Upstream
+}
 
 // of is u, or what it is by cc's hosts.
 func (u Upstream) of(cc *pgx.ConnConfig) Upstream {
@@ -77,12 +83,7 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 		return
 	}
 	c.Isolation = IsolationOff
-	if cc.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && !execModeWord.MatchString(cc.ConnString()) {
-		cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-		if cc.DescriptionCacheCapacity == 0 {
-			cc.DefaultQueryExecMode = pgx.QueryExecModeExec
-		}
-	}
+	cc.DefaultQueryExecMode = pooledMode(cc)
 	if c.Upstream != UpstreamRDSProxy {
 		return
 	}
@@ -94,10 +95,21 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 	}
 }
 
+// pooledMode is the mode behind a pooler, unless the user has said which he wants.
+func pooledMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
+	switch {
+	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
+		return cc.DefaultQueryExecMode
+	case cc.DescriptionCacheCapacity == 0:
+		return pgx.QueryExecModeExec
+	}
+	return pgx.QueryExecModeCacheDescribe
+}
+
 // ridesWith reports whether reads may ride where pgx has this mode: it is for such that what
 // they are answered is known to be pgx's own.
-func (c *Config) ridesWith(mode pgx.QueryExecMode) bool {
-	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && c.Upstream.shares()
+func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
+	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }
 
 // explainsGeneric reports whether the server can show a statement's plan for all arguments
