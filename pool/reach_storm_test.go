@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,7 +120,9 @@ func (s *reachStorm) stranger(ctx context.Context, dsn string) {
 
 func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 	long := envDuration(t, "LMIPOOL_TEST_POOLER", 2*time.Second)
-	for _, mode := range []string{"transaction", "session", "plain TCP"} {
+	// "transaction" is two functions and a stranger; "one function" has the sessions for itself, which is when
+	// statements named by connection had the answers of others.
+	for _, mode := range []string{"transaction", "one function", "session", "plain TCP"} {
 		t.Run(mode, func(t *testing.T) {
 			dsn := pgtest.Database(t)
 			see := newInspector(t, dsn)
@@ -133,6 +136,8 @@ func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 				// what the sessions have from their administrator, not from the database: RESET ALL would take it away
 				prime(t, via, 3)
 				strangers = via
+			case "one function":
+				via = bouncer(t, dsn, "default_pool_size = 3", "query_wait_timeout = 10")
 			case "session":
 				via = bouncer(t, dsn, "pool_mode = session", "default_pool_size = 4", "query_wait_timeout = 10")
 			default:
@@ -140,20 +145,21 @@ func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 			}
 			s := &reachStorm{t: t}
 			log := &logs{}
-			pools := make([]*pool.Pool, 2)
-			for i := range pools {
-				pools[i] = newPoolAt(t, via, &pool.Config{MaxConns: 3, Logger: log.logger()})
-				if mode == "session" {
-					pools[i] = newPoolAt(t, via, &pool.Config{MaxConns: 2, Logger: log.logger()})
-				}
+			conns := map[string]int32{"one function": 8, "session": 2}[mode]
+			var pools []*pool.Pool
+			for range 2 {
+				pools = append(pools, newPoolAt(t, via, &pool.Config{MaxConns: cmp.Or(conns, 3), Logger: log.logger()}))
+			}
+			if mode == "one function" {
+				pools = pools[:1]
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), long)
 			defer cancel()
 			var wg sync.WaitGroup
 			for i := range 24 {
 				wg.Go(func() {
-					columns := [][]string{{"a", "b", "c"}, {"d", "e", "f"}}[i%2]
-					s.reads(ctx, pools[i%2], columns, mode != "transaction")
+					k := i % len(pools)
+					s.reads(ctx, pools[k], [][]string{{"a", "b", "c"}, {"d", "e", "f"}}[k], mode == "session" || mode == "plain TCP")
 				})
 			}
 			if strangers != "" {
@@ -162,11 +168,14 @@ func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 				}
 			}
 			wg.Wait()
-			rides := pools[0].Stat().RideCount() + pools[1].Stat().RideCount()
-			conns := pools[0].Stat().NewConnsCount() + pools[1].Stat().NewConnsCount()
+			var rides, opened int64
+			for _, p := range pools {
+				rides += p.Stat().RideCount()
+				opened += p.Stat().NewConnsCount()
+			}
 			pooler, shared := log.warnings()
 			t.Logf("%s: %d reads, %d wrong, %d failed, %d rode, %d connections; %d traces; the stranger: %d writes, %d × 25006, %d × changed; %d+%d warnings",
-				mode, s.asked.Load(), s.wrong.Load(), s.failed.Load(), rides, conns, s.traces.Load(), s.writes.Load(), s.refused.Load(), s.foreign.Load(), pooler, shared)
+				mode, s.asked.Load(), s.wrong.Load(), s.failed.Load(), rides, opened, s.traces.Load(), s.writes.Load(), s.refused.Load(), s.foreign.Load(), pooler, shared)
 			s.first.Range(func(k, v any) bool { t.Log(k, ": ", v); return true })
 			assert.Zero(t, s.wrong.Load())
 			assert.Zero(t, s.failed.Load())
@@ -177,6 +186,8 @@ func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 			case "transaction":
 				assert.Equal(t, 2, pooler)
 				assert.NotZero(t, s.writes.Load())
+			case "one function":
+				assert.Equal(t, 1, pooler)
 			case "session":
 				assert.Equal(t, 2, pooler)
 				assert.Zero(t, shared, "isolation stays on")

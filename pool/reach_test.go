@@ -280,3 +280,19 @@ func TestRecognitionCostsNoRoundTrip(t *testing.T) {
 	}
 	assert.EqualValues(t, 6, flights(pool.UpstreamAuto, set), "as many as before it was asked; the two about the session are one now")
 }
+
+// In describe_exec mode pgx executes, in a flight of its own, the unnamed statement that the flight before has
+// prepared: what With sets in between must not be in its place.
+func TestWithBehindAPoolerLeavesPgxsUnnamedStatementAlone(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, &pool.Config{Upstream: pool.UpstreamPgBouncer, MaxConns: 1})
+	ctx := bounded(t)
+	b := p.With(map[string]string{"app.tenant": "me"})
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeDescribeExec, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec, pgx.QueryExecModeCacheStatement} {
+		for range 2 {
+			var s string
+			require.NoError(t, b.QueryRow(ctx, "select current_setting('app.tenant') || $1::text", mode, "!").Scan(&s), mode)
+			assert.Equal(t, "me!", s, mode)
+		}
+	}
+}

@@ -34,9 +34,20 @@ type Upstream string
 // The kinds. The zero value means UpstreamAuto.
 const (
 	// UpstreamAuto is UpstreamRDSProxy if a host of the connection string has the name of
-	// one, else UpstreamDirect. A CNAME has no such name, and PgBouncer none at all.
+	// one. Otherwise each new connection is asked, before anything else, which server process
+	// answers it. If that is the one that was named at login there is no pooler, and it is
+	// treated as UpstreamDirect. A plain TCP proxy is no pooler.
+	//
+	// If it is another one there is a pooler (PgBouncer, RDS Proxy behind a CNAME). That is logged
+	// once, and the connection is treated as with UpstreamPgBouncer, but for Isolation: that stays on,
+	// since the pooler may be in session mode. As a reset could meet the session of
+	// somebody else, a connection that may have left something in its session is closed
+	// instead: in session mode the pooler cleans the session then (PgBouncer's
+	// server_reset_query). This costs a new connection to the pooler each time; say
+	// UpstreamDirect for a pooler in session mode. If the session turns out to be shared, Isolation is
+	// off from then on, which is logged once.
 	UpstreamAuto Upstream = "auto"
-	// UpstreamDirect is a PostgreSQL server, or a pooler in session mode.
+	// UpstreamDirect is a PostgreSQL server, or a pooler in session mode. Nobody is asked.
 	UpstreamDirect Upstream = "direct"
 	// UpstreamRDSProxy is Amazon RDS Proxy. Nothing that the pool itself says pins a
 	// session; SET, a statement of more than 16 KB, and what AWS's documentation names
