@@ -54,7 +54,7 @@ var settings = []setting{
 }
 
 // forTests are variables of our test suite, which are no mistake either.
-var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_PRESSURE", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_PG_BIN"}
+var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_PRESSURE", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_TEST_POOLER", "LMIPOOL_PG_BIN"}
 
 // chosen is one setting's value and who set it.
 type chosen struct {

@@ -149,7 +149,8 @@ type Config struct {
 
 	// Upstream says what is at the other end: the server, or a pooler that shares its
 	// sessions between clients. Say UpstreamPgBouncer if that is in between, in
-	// transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name.
+	// transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name, and
+	// recognises other poolers when it connects.
 	Upstream Upstream
 
 	// NoRerun has a read fail that was under way on a lane whose connection was

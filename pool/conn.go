@@ -41,7 +41,16 @@ type conn struct {
 	expires time.Time   // zero: never
 	fences  int         // of the pool, when its dial began
 	fenced  atomic.Bool // it was given up, with all that were dialed before
-	mode    pgx.QueryExecMode
+
+	// of recognition
+	reach     reach
+	backend   backend       // that has answered it first
+	forPooler bool          // pgx's mode is that for a pooler
+	redialed  bool          // since that was found to be wrong
+	doubled   atomic.Bool   // another connection was answered by its backend
+	askAt     time.Time     // who answers it, again
+	askEvery  time.Duration //
+	mode      pgx.QueryExecMode
 
 	// guarded by admission.mu while idle, the owner's otherwise
 	lease   *Lease
@@ -214,6 +223,7 @@ func (c *conn) retire() {
 	c.p.adm.retain(c)
 	c.p.background("close", func() {
 		defer c.p.adm.drop(c)
+		c.p.recognition.left(c)
 		if c.p.cfg.BeforeClose != nil {
 			c.p.protect("BeforeClose", func() { c.p.cfg.BeforeClose(c.pg) })
 		}
@@ -254,6 +264,7 @@ func (c *conn) goodbye(ctx context.Context) {
 func (c *conn) sever() {
 	c.cancel.close()
 	c.p.adm.retain(c)
+	c.p.recognition.left(c)
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()
 	_ = own.SetWriteDeadline(time.Now().Add(graceToSever))

@@ -25,28 +25,12 @@ func (p *Pool) dial() {
 				p.adm.dialFailed(errDialPanicked, start)
 			}
 		}()
-		// No timeout on this ctx: pgxpool would go on dialing without us, and the
-		// connection would be nobody's. Each step below has its own.
-		c := &conn{p: p, fences: p.adm.fenceCount()}
-		px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
+		c, err := p.newConn()
+		if err == nil && c.reach == reachPooled {
+			c.lookAtPostponed()
+		}
 		done = true
 		if err != nil {
-			p.failed(p.dialError(err), start)
-			return
-		}
-		c.px, c.pg, c.since = px, px.Conn(), time.Now()
-		c.peek = newPeeker(c.pg.PgConn().Conn())
-		c.cancel = cancelerOf(c.pg.PgConn())
-		c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
-		if life := p.cfg.MaxConnLifetime; life > 0 {
-			c.expires = c.since.Add(life)
-			if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
-				c.expires = c.expires.Add(rand.N(j))
-			}
-		}
-		if err := c.open(p.ctx); err != nil {
-			_ = c.pg.Close(p.ctx)
-			c.px.Release()
 			p.failed(p.dialError(err), start)
 			return
 		}
@@ -56,12 +40,51 @@ func (p *Pool) dial() {
 	})
 }
 
+// newConn opens one connection, and makes it fit for what the pool does with it.
+func (p *Pool) newConn() (*conn, error) {
+	c := &conn{p: p, fences: p.adm.fenceCount()}
+	// No timeout on this ctx: pgxpool would go on dialing without us, and the
+	// connection would be nobody's. Each step below has its own.
+	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
+	if err != nil {
+		return nil, err
+	}
+	c.px, c.pg, c.since = px, px.Conn(), time.Now()
+	c.peek = newPeeker(c.pg.PgConn().Conn())
+	c.cancel = cancelerOf(c.pg.PgConn())
+	c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
+	if life := p.cfg.MaxConnLifetime; life > 0 {
+		c.expires = c.since.Add(life)
+		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
+			c.expires = c.expires.Add(rand.N(j))
+		}
+	}
+	if err := c.open(p.ctx); err != nil {
+		c.abandon()
+		return nil, err
+	}
+	return c, nil
+}
+
+// abandon closes c, which has never been the pool's.
+func (c *conn) abandon() {
+	c.p.recognition.left(c)
+	_ = c.pg.Close(c.p.ctx)
+	c.px.Release()
+}
+
 // open makes c, which has been dialed, fit for what the pool does with it. It costs a
 // round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	c.mode = c.pg.Config().DefaultQueryExecMode
-	shared := c.p.cfg.Upstream.shares()
-	rides := c.p.rides && c.p.cfg.ridesWith(c.mode)
+	switch r := &c.p.recognition; {
+	case r.asks: // it was recognised
+	case c.p.cfg.Upstream.shares():
+		c.reach = reachPooled
+	case r.said:
+		c.reach = reachDirect
+	}
+	rides := c.p.rides && c.p.cfg.ridesWith(c.mode, c.forPooler)
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
 	if !rides && c.p.cfg.Isolation == IsolationOff {
@@ -71,8 +94,12 @@ func (c *conn) open(ctx context.Context) (err error) {
 		return nil
 	}
 	heard := c.heardAll()
-	if c.session, err = readSession(ctx, c.pg, heard, !shared); err != nil {
-		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
+	if c.session == nil || heard != nil { // AfterConnect may have changed what was read
+		if c.session, err = readSession(ctx, c.pg, heard, c.own()); err != nil {
+			return fmt.Errorf("lmipool: reading what the session is like: %w", err)
+		}
+	} else if c.own() && c.isolates() {
+		c.wire.leaveWitness()
 	}
 	if heard != nil {
 		for _, sql := range heard.queries {
@@ -87,7 +114,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	c.base = c.p.lanes.baselines.at(c.session.database + "\x00" + c.session.meaning)
 	if rides {
-		c.lane = &lane{guard: newGuard(c.session), baseline: c.session.meaning, prepared: make(map[any]*prepared), unnamed: shared}
+		c.lane = &lane{guard: newGuard(c.session), baseline: c.session.meaning, prepared: make(map[any]*prepared), unnamed: !c.own()}
 	}
 	return nil
 }
@@ -119,7 +146,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
 		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
 	}
-	px.AfterConnect = timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect))
+	px.AfterConnect = p.recognising(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect)))
 	if c.Plain {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
 		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
@@ -146,13 +173,16 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
 		pgxs := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
+		dialing, _ := ctx.Value(dialingKey{}).(*conn)
+		if dialing != nil {
+			p.recognition.prepareFor(dialing, cc)
+		}
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
 				return &hookError{err}
 			}
 		}
 		cc.Tracer = quietly(cc.Tracer)
-		dialing, _ := ctx.Value(dialingKey{}).(*conn)
 		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && c.Isolation != IsolationOff {
 			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)
 		}

@@ -100,11 +100,11 @@ type nodeFact struct {
 	own  []sqltext.Function // functions of the user's own that its expressions call
 	call []sqltext.Function // all functions that its expressions name
 	uses []uint32           // the operator families of the operator classes that it uses
-	deep *reach             // what it leads to, itself included; nil: not yet known
+	deep *extent             // what it leads to, itself included; nil: not yet known
 }
 
-// reach is what a node leads to.
-type reach struct {
+// extent is all that a node leads to, itself included.
+type extent struct {
 	bad  string
 	own  []sqltext.Function
 	call []sqltext.Function
@@ -215,7 +215,7 @@ func (f *facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
 }
 
 // reachedLocked is what the relations and types that m and types name lead to.
-func (f *facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*reach) {
+func (f *facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*extent) {
 	add := func(nodes []node) {
 		for _, n := range nodes {
 			if k := f.nodes[n]; k != nil && k.deep != nil {
@@ -366,8 +366,8 @@ func (f *facts) learn(k *known, anew bool) {
 }
 
 // reachOf collects what n leads to.
-func (f *facts) reachOf(n node) *reach {
-	r := &reach{}
+func (f *facts) reachOf(n node) *extent {
+	r := &extent{}
 	seen := map[node]bool{}
 	todo := []node{n}
 	for len(todo) > 0 {

@@ -195,6 +195,9 @@ func meaningOf(row [][]byte) string {
 // An empty schema for temporary tables stays in a session for good and hides nothing, so what is in it counts.
 const askMeaning = `select ` + meaningColumns
 
+// meaningCount is how many meaningColumns are.
+const meaningCount = 23
+
 const meaningColumns = `current_user, session_user,
 	pg_catalog.array_remove(pg_catalog.current_schemas(true)::pg_catalog.text[], (select nspname::pg_catalog.text from pg_catalog.pg_namespace where oid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())),
 	(select pg_catalog.string_agg(pg_catalog.concat_ws('.', classid, objid), ',' order by classid, objid) from pg_catalog.pg_depend

@@ -28,6 +28,7 @@ type Pool struct {
 	lanes         *lanes
 	cancels       cancels
 	writer        writer
+	recognition   recognition
 	rides         bool // statements may ride
 	mode          pgx.QueryExecMode
 	log           *slog.Logger
@@ -78,7 +79,8 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		px.ConnConfig.DialFunc = awsDialer().DialContext // BeforeConnect may have another
 	}
 	p.mode = px.ConnConfig.DefaultQueryExecMode
-	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode)
+	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)
+	p.recognition.init(&cfg, px.ConnConfig, config == nil || config.Upstream == "" || config.Upstream == UpstreamAuto, p.rides)
 	if !cfg.Plain {
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)

@@ -27,6 +27,15 @@ var errSamePassword = errors.New("lmipool: BeforeConnect has no other password")
 
 // connect has pgxpool dial.
 func (p *Pool) connect(ctx context.Context) (c *pgxpool.Conn, err error) {
+	for range maxModes {
+		if c, err = p.connectOnce(ctx); !errors.Is(err, errOtherMode) {
+			break
+		}
+	}
+	return c, err
+}
+
+func (p *Pool) connectOnce(ctx context.Context) (c *pgxpool.Conn, err error) {
 	if p.cfg.BeforeConnect == nil {
 		return p.px.Acquire(ctx)
 	}

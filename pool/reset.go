@@ -57,7 +57,7 @@ const maxUnsure = 4
 
 // note notes what a statement is going to leave behind. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
-	if l.p.cfg.Isolation == IsolationOff {
+	if !l.c.isolates() {
 		return
 	}
 	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
@@ -129,7 +129,7 @@ func (c *conn) soiled(l residue) {
 	c.residue.unsure = append(c.residue.unsure, l.unsure...)
 	c.residue.parsed = append(c.residue.parsed, l.parsed...)
 	c.residue.unsteady, c.residue.used = l.unsteady, c.residue.used || l.used
-	if c.p.cfg.Isolation == IsolationOff {
+	if !c.isolates() {
 		return
 	}
 	c.residue.trace = max(c.residue.trace, l.trace)
@@ -156,7 +156,7 @@ func (c *conn) heed(hook func()) (changed bool) {
 	case c.wire.writes.Load() == before:
 		c.wire.rearm(armed)
 		c.foreign = values
-	case c.p.cfg.Isolation != IsolationOff:
+	case c.isolates():
 		c.residue.trace, c.residue.named = max(c.residue.trace, sqltext.AnyTrace), true
 		c.foreign.add(anybody)
 	}
@@ -169,12 +169,19 @@ func (c *conn) heed(hook func()) (changed bool) {
 func (c *conn) handOn(now time.Time) {
 	l := c.residue
 	c.residue = residue{}
+	if !c.isolates() { // no more
+		l.trace, l.named = sqltext.NoTrace, false
+	}
+	if !c.own() && (l.trace > sqltext.NoTrace || c.foreign.any()) && c.isolates() {
+		c.discard(l)
+		return
+	}
 	if c.foreign.any() && c.session.draws { // they cannot be told from those of AfterConnect's
 		c.unclean()
 		return
 	}
 	if l.trace <= sqltext.SequenceTrace {
-		if len(l.unsure) > 0 || len(l.unsteady) > 0 || c.base != nil && c.base.isDue(now) {
+		if len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.isDue(now) {
 			c.wash(l)
 		} else {
 			c.p.adm.put(c, now)
@@ -309,7 +316,34 @@ func (c *conn) wash(l residue) {
 				return
 			}
 		}
+		if c.wonders(time.Now()) && c.askAgain(ctx) != nil {
+			return
+		}
 		clean = c.clean() && (l.trace <= sqltext.SequenceTrace || c.told())
+	})
+}
+
+// discard closes c, behind a pooler, whose session may have something of its user's. A reset could
+// meet the session of somebody else, to whom it does harm; and the session is clean
+// for its next user if it was c's alone: a pooler in session mode sees to that when a client leaves (PgBouncer by its
+// server_reset_query). Unless it turns out that the session is shared: then it is not ours to mend.
+func (c *conn) discard(l residue) {
+	c.p.recognition.postpone(l.unsure)
+	c.p.adm.retain(c)
+	c.p.background("discard", func() {
+		kept := false
+		defer func() {
+			if !kept {
+				c.p.adm.count(&c.p.adm.counts.unclean)
+				c.retire()
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+		defer cancel()
+		if c.askAgain(ctx) == nil && !c.isolates() && c.clean() {
+			kept = true
+			c.p.adm.put(c, c.p.adm.now())
+		}
 	})
 }
 
@@ -324,10 +358,13 @@ func (c *conn) rinsed(ctx context.Context) bool {
 
 // rinsedOf resets the session after something of the pool's own.
 func (c *conn) rinsedOf(trace sqltext.Trace) bool {
-	if c.p.cfg.Isolation == IsolationOff {
+	if !c.isolates() {
 		return true
 	}
 	if !c.clean() { // a connection that pgx closes is not ours to arm: it says goodbye beside us
+		return false
+	}
+	if !c.own() {
 		return false
 	}
 	c.foreign.add(anybody)
@@ -401,5 +438,6 @@ func (c *conn) judge(err error) error {
 		c.wire.declined = false
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}
+	c.conflicts(err)
 	return c.suffers(withoutArgument(c.cancel.explain(err)))
 }

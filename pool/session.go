@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -32,6 +33,7 @@ type session struct {
 	deallocates bool         // DO can be used
 	database    string       // which one it is: with meaning, what decides what a name means
 	standby     bool         // the server is one
+	backend     backend      // that has told all this
 	reported    [len(reported)]string
 }
 
@@ -58,41 +60,9 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
 		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql' and pg_catalog.has_language_privilege(oid, 'usage')),
-		pg_catalog.pg_is_in_recovery(),
+		pg_catalog.pg_is_in_recovery(), ` + backendSQL + `,
 		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
 		` + meaningColumns
-	pl := pc.StartPipeline(ctx)
-	if own {
-		pl.SendPrepare(witness, "select", nil)
-	}
-	pl.SendQueryParams(read, nil, nil, nil, nil)
-	err := pl.Sync()
-	if own && err == nil {
-		_, err = pl.GetResults()
-	}
-	if err != nil {
-		_ = pl.Close() // has no more to say
-		return nil, err
-	}
-	v, err := pl.GetResults()
-	rr, ok := v.(*pgconn.ResultReader)
-	if !ok {
-		return nil, cmp.Or(err, pl.Close())
-	}
-	r := rr.Read()
-	if err := pl.Close(); cmp.Or(r.Err, err) != nil {
-		return nil, cmp.Or(r.Err, err)
-	}
-	row := r.Rows[0]
-	s := &session{
-		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
-		deallocates: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
-		database: string(row[7]), meaning: meaningOf(row[8:]),
-	}
-	if heard == nil {
-		return s, nil
-	}
-	s.lasting, s.draws = heard.unsure != "", heard.draws
 	// pg_depend: what is in the schema of temporary objects, functions and types too. The schema itself stays.
 	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
 			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
@@ -107,16 +77,61 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements
 			where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'),
 		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session')`
-	r = pc.ExecParams(ctx, left, [][]byte{textArray(heard.names)}, nil, nil, nil).Read()
-	if r.Err != nil {
-		return nil, r.Err
+	pl := pc.StartPipeline(ctx)
+	if own {
+		pl.SendPrepare(witness, "select", nil)
 	}
-	set := string(r.Rows[0][0])
-	s.lasting = s.lasting || string(r.Rows[0][1]) == "t"
-	if names := string(r.Rows[0][2]); names != "" {
+	formats := make([]int16, 10+meaningCount)
+	formats[7], formats[8] = pgx.BinaryFormatCode, pgx.BinaryFormatCode
+	pl.SendQueryParams(read, nil, nil, nil, formats)
+	if heard != nil {
+		pl.SendQueryParams(left, [][]byte{textArray(heard.names)}, nil, nil, nil)
+	}
+	err := pl.Sync()
+	if own && err == nil {
+		_, err = pl.GetResults()
+	}
+	if err != nil {
+		_ = pl.Close() // has no more to say
+		return nil, err
+	}
+	questions := 1
+	if heard != nil {
+		questions = 2
+	}
+	var rows [][][]byte
+	for range questions {
+		v, err := pl.GetResults()
+		rr, ok := v.(*pgconn.ResultReader)
+		if !ok {
+			return nil, cmp.Or(err, pl.Close(), errNoAnswer)
+		}
+		r := rr.Read()
+		if r.Err != nil || len(r.Rows) != 1 {
+			return nil, cmp.Or(r.Err, pl.Close(), errNoAnswer)
+		}
+		rows = append(rows, r.Rows[0])
+	}
+	if err := pl.Close(); err != nil {
+		return nil, err
+	}
+	row := rows[0]
+	s := &session{
+		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
+		deallocates: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
+		database: string(row[9]), meaning: meaningOf(row[10:]),
+	}
+	if s.backend, err = backendOf(row[7:9]); err != nil || heard == nil {
+		return s, err
+	}
+	s.lasting, s.draws = heard.unsure != "", heard.draws
+	answer := rows[1]
+	set := string(answer[0])
+	s.lasting = s.lasting || string(answer[1]) == "t"
+	if names := string(answer[2]); names != "" {
 		s.prepared = strings.Split(names, "\n")
 	}
-	s.exits = string(r.Rows[0][3])
+	s.exits = string(answer[3])
 	if set != "" {
 		s.restore = "select " + set + "; "
 	}
@@ -129,10 +144,17 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	return s, nil
 }
 
+var errNoAnswer = errors.New("lmipool: no answer to what the session is like")
+
 // witness is a prepared statement whose absence tells that somebody has deallocated all,
 // also those that pgx relies on.
 const witness = "lmipool_witness"
 
+// leaveWitness has the witness prepared in front of the next flight.
+func (w *wire) leaveWitness() {
+	b, _ := (&pgproto3.Parse{Name: witness, Query: "select"}).Encode(nil)
+	w.before(prefix{msgs: append(b, syncMessage...), whole: true})
+}
 func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 var errNoReset = errors.New("nothing takes away what its session has")

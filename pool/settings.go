@@ -21,6 +21,8 @@ type settings struct {
 	own    bool     // one of them is PostgreSQL's own, which may change what a text means
 	joined string   // the names
 	part   prefix   // what goes in front of a statement
+
+	unnamed prefix // the same where names do not last
 }
 
 // maxSettings is how many With takes; so is the number of statements that set them.
@@ -63,7 +65,8 @@ func newSettings(given map[string]string, once bool) (*settings, error) {
 		s.params = append(s.params, []byte(name), []byte(values[name]))
 	}
 	s.joined = strings.Join(s.names, ",")
-	s.part = s.prefix(once)
+	s.part, s.unnamed = s.prefix(once), s.prefix(true)
+	s.unnamed.alone = s.alone()
 	return s, nil
 }
 
@@ -108,9 +111,20 @@ func (s *settings) prefix(once bool) prefix {
 	return p
 }
 
+// alone is what sets s, all in unnamed messages.
+func (s *settings) alone() []byte {
+	b, _ := (&pgproto3.Parse{Query: s.sql()}).Encode(nil)
+	b, _ = (&pgproto3.Bind{Parameters: s.params}).Encode(b)
+	b, _ = (&pgproto3.Execute{}).Encode(b)
+	return b
+}
+
 // behind is what sets s right after BEGIN.
-func (s *settings) behind() *prefix {
-	p := s.part
+func (s *settings) behind(own bool) *prefix {
+	p := s.unnamed
+	if own {
+		p = s.part
+	}
 	p.behind = true
 	return &p
 }
@@ -165,8 +179,10 @@ func (s *settings) key() string {
 func (c *conn) bind(s *settings) {
 	switch {
 	case c.pg.PgConn().IsClosed():
-	case s != nil:
+	case s != nil && c.own():
 		c.wire.bind(&s.part)
+	case s != nil:
+		c.wire.bind(&s.unnamed)
 	case c.wire != nil:
 		c.wire.bind(nil)
 	}

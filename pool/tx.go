@@ -35,7 +35,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		l.replan()
 	}
 	if l.with != nil {
-		l.c.wire.behind = l.with.behind()
+		l.c.wire.behind = l.with.behind(l.c.own())
 	}
 	if opts.BeginQuery != "" {
 		l.note(ctx, opts.BeginQuery, nil)

@@ -32,9 +32,20 @@ type Upstream string
 // The kinds. The zero value means UpstreamAuto.
 const (
 	// UpstreamAuto is UpstreamRDSProxy if a host of the connection string has the name of
-	// one, else UpstreamDirect. A CNAME has no such name, and PgBouncer none at all.
+	// one. Otherwise each new connection is asked, before anything else, which server process
+	// answers it. If that is the one that was named at login there is no pooler, and it is
+	// treated as UpstreamDirect. A plain TCP proxy is no pooler.
+	//
+	// If it is another one there is a pooler (PgBouncer, RDS Proxy behind a CNAME). That is logged
+	// once, and the connection is treated as with UpstreamPgBouncer, but for Isolation: that stays on,
+	// since the pooler may be in session mode. As a reset could meet the session of
+	// somebody else, a connection that may have left something in its session is closed
+	// instead: in session mode the pooler cleans the session then (PgBouncer's
+	// server_reset_query). This costs a new connection to the pooler each time; say
+	// UpstreamDirect for a pooler in session mode. If the session turns out to be shared, Isolation is
+	// off from then on, which is logged once.
 	UpstreamAuto Upstream = "auto"
-	// UpstreamDirect is a PostgreSQL server, or a pooler in session mode.
+	// UpstreamDirect is a PostgreSQL server, or a pooler in session mode. Nobody is asked.
 	UpstreamDirect Upstream = "direct"
 	// UpstreamRDSProxy is Amazon RDS Proxy. Nothing that the pool itself says pins a
 	// session; SET, a statement of more than 16 KB, and what AWS's documentation names
@@ -50,8 +61,14 @@ const (
 	UpstreamPgBouncer Upstream = "pgbouncer"
 )
 
-// Upstream returns what the pool takes to be upstream: never UpstreamAuto.
-func (p *Pool) Upstream() Upstream { return p.cfg.Upstream }
+// Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it,
+// that is UpstreamDirect until a connection has met a pooler, and from then on UpstreamPgBouncer.
+func (p *Pool) Upstream() Upstream {
+	if p.recognition.warned.Load() {
+		return UpstreamPgBouncer
+	}
+	return p.cfg.Upstream
+}
 
 // of is u, or what it is by cc's hosts.
 func (u Upstream) of(cc *pgx.ConnConfig) Upstream {
@@ -75,12 +92,7 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 		return
 	}
 	c.Isolation = IsolationOff
-	if cc.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && !execModeWord.MatchString(cc.ConnString()) {
-		cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-		if cc.DescriptionCacheCapacity == 0 {
-			cc.DefaultQueryExecMode = pgx.QueryExecModeExec
-		}
-	}
+	cc.DefaultQueryExecMode = pooledMode(cc)
 	if c.Upstream != UpstreamRDSProxy {
 		return
 	}
@@ -92,10 +104,21 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 	}
 }
 
+// pooledMode is the mode behind a pooler, unless the user has said which he wants.
+func pooledMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
+	switch {
+	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
+		return cc.DefaultQueryExecMode
+	case cc.DescriptionCacheCapacity == 0:
+		return pgx.QueryExecModeExec
+	}
+	return pgx.QueryExecModeCacheDescribe
+}
+
 // ridesWith reports whether reads may ride where pgx has this mode: it is for such that what
 // they are answered is known to be pgx's own.
-func (c *Config) ridesWith(mode pgx.QueryExecMode) bool {
-	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && c.Upstream.shares()
+func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
+	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }
 
 // execModeWord finds out whether the user has said which mode he wants: pgx does not tell

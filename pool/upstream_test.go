@@ -249,9 +249,10 @@ func TestWhatPgBouncerRefusesIsExplained(t *testing.T) {
 	assert.ErrorContains(t, err, "unsupported startup parameter: statement_timeout")
 	assert.ErrorContains(t, err, "ignore_startup_parameters names it")
 
-	// nobody said that it is there
-	require.NoError(t, newPoolAt(t, dsn, &pool.Config{Logger: log}).Ping(bounded(t)))
-	err = newPoolAt(t, dsn, &pool.Config{Logger: log}).Ping(bounded(t))
+	// somebody said that it is not there
+	direct := &pool.Config{Upstream: pool.UpstreamDirect, Logger: log}
+	require.NoError(t, newPoolAt(t, dsn, direct).Ping(bounded(t)))
+	err = newPoolAt(t, dsn, direct).Ping(bounded(t))
 	assert.ErrorContains(t, err, `say so with Config.Upstream, "pgbouncer" or "rds-proxy"`)
 }
 

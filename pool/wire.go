@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -76,6 +77,7 @@ type prefix struct {
 
 	prepare func() []byte // prepares what msgs executes; nil: they need nothing
 	name    string        // under which it stays prepared; "": it is prepared each time
+	alone   []byte        // instead of both, where nothing is to stay prepared
 
 	// behind: it is what follows a Query. Its answers are no answers of ours if it fails: then
 	// the error is the Query's, and its ReadyForQuery is in any case.
@@ -83,8 +85,11 @@ type prefix struct {
 	turn   bool // the answers to what is in front of it were read
 }
 
-// words are p's messages as long as nothing of it is prepared, or those that are left.
-func (w *wire) words(p *prefix) []byte {
+// words are p's messages in front of b: as long as nothing of it is prepared, or those that are left.
+func (w *wire) words(p *prefix, b []byte) []byte {
+	if p.alone != nil && !needsUnnamed(b) {
+		return p.alone
+	}
 	if p.prepare == nil || p.name != "" && w.prepared[p.name] {
 		return p.msgs
 	}
@@ -221,17 +226,17 @@ func (w *wire) Write(b []byte) (int, error) {
 	}
 	var all []byte
 	for i := range w.armed[:n] {
-		all = append(all, w.words(&w.armed[i])...)
+		all = append(all, w.words(&w.armed[i], b)...)
 	}
 	w.take(n)
 	if w.each != nil && (prepares || executes) {
-		all = append(all, w.words(w.each)...)
+		all = append(all, w.words(w.each, b)...)
 		w.sent = append(w.sent, *w.each)
 	}
 	front := len(all)
 	all = append(all, b...)
 	if w.behind != nil && simple {
-		all = append(append(all, w.words(w.behind)...), syncMessage...)
+		all = append(append(all, w.words(w.behind, nil)...), syncMessage...)
 		w.sent, w.behind = append(w.sent, *w.behind), nil
 	}
 	w.waiting.Store(len(w.sent) > 0)
@@ -276,6 +281,22 @@ func contents(b []byte) (prepares, executes, simple bool) {
 		b = b[n:]
 	}
 	return prepares, executes, simple
+}
+
+// needsUnnamed reports whether b executes an unnamed statement that an earlier flight has prepared.
+func needsUnnamed(b []byte) bool {
+	for len(b) >= 5 && b[0] != 'P' {
+		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
+		if b[0] == 'B' {
+			_, statement, _ := bytes.Cut(b[5:min(max(n, 5), len(b))], []byte{0}) // behind the portal's name
+			return len(statement) > 0 && statement[0] == 0
+		}
+		if n > len(b) {
+			return false
+		}
+		b = b[n:]
+	}
+	return false
 }
 
 func (w *wire) Read(b []byte) (int, error) {
