@@ -48,7 +48,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return err
 	})
 	if err != nil {
-		if opts.BeginQuery == "" && l.c.stale(err) { // pgx has closed the connection all the same
+		if opts.BeginQuery == "" && l.c.stale(err) { // nothing but BEGIN has run, and that is rolled back
 			return nil, &notRunError{err: err, what: "With: what sets the settings is not prepared any more"}
 		}
 		return nil, l.c.judge(err)
