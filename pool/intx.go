@@ -64,7 +64,7 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 	}
 	lost := false
 	for try := 0; ; try++ {
-		again, err := inTx(ctx, begin, fn)
+		again, err := inTx(ctx, begin, opts, fn)
 		if !again || opts.MaxRetries == 0 || isLost(err) && lost { // fn may be what ends it
 			return err
 		}
@@ -93,14 +93,14 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 }
 
 // inTx is one try. again: it certainly has not happened, and may go well next time.
-func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), fn func(context.Context, pgx.Tx) error) (again bool, err error) {
+func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts TxOptions, fn func(context.Context, pgx.Tx) error) (again bool, err error) {
 	c := &callbackContext{Context: ctx}
 	c.scope, c.outer = placeOf(ctx)
 	c.starting = true
 	tx, err := begin(c)
 	c.starting = false
-	if err != nil {
-		return transient(err), err
+	if err != nil { // a query of the user's may have committed something, and so below
+		return transient(err) && opts.BeginQuery == "", err
 	}
 	committing := false
 	defer func() { // also when fn panics, or ends its goroutine
@@ -109,8 +109,8 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), fn f
 		}
 		gone := rollBack(ctx, tx)
 		switch {
-		case gone:
-			again = false // fn has ended the transaction itself, who knows how
+		case gone: // fn has ended the transaction itself, who knows how
+			again = false
 		case failedOver(tx, err):
 			again = true // no COMMIT was sent
 			if readOnly(err) {
@@ -128,21 +128,33 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), fn f
 		return false, err
 	}
 	committing = true
+	ended := byHand(tx) || opts.CommitQuery != ""
 	err = tx.Commit(ctx)
-	return (transient(err) || didNotRun(err) && isLost(err)) && !OutcomeUnknown(err), err
+	return (transient(err) || didNotRun(err) && isLost(err)) && !OutcomeUnknown(err) && !ended, err
 }
 
 // rollBack ends t, and reports whether it had ended before. ctx may have ended: whatever
 // pool t is of, its connection is to live.
 func rollBack(ctx context.Context, t pgx.Tx) (gone bool) {
-	own, ok := t.(*tx)
-	gone = ok && own.byHand()
-	if !ok && ctx.Err() != nil { // ours does so by itself
+	gone = byHand(t)
+	if own, ok := t.(*tx); ok {
+		gone = gone || own.mayHaveEnded()
+	} else if ctx.Err() != nil { // ours does so by itself
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 		defer cancel()
 	}
 	return errors.Is(t.Rollback(ctx), pgx.ErrTxClosed) || gone
+}
+
+// byHand reports whether t has ended in SQL, of which pgx knows nothing. Of somebody else's it is
+// known only whether there is a transaction now.
+func byHand(t pgx.Tx) bool {
+	if own, ok := t.(*tx); ok {
+		return own.byHand()
+	}
+	c := t.Conn()
+	return c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'
 }
 
 // transient reports whether err is the server's word that the transaction lost a

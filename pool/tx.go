@@ -3,6 +3,9 @@ package pool
 import (
 	"context"
 	"errors"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,12 +59,13 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return err
 	})
 	if err != nil {
-		if opts.BeginQuery == "" && l.c.stale(err) { // pgx has closed the connection all the same
+		if opts.BeginQuery == "" && l.c.stale(err) { // nothing but BEGIN has run, and that is rolled back
 			return nil, &notRunError{err: err, what: "With: what sets the settings is not prepared any more"}
 		}
 		return nil, l.c.judge(err)
 	}
 	kept = true
+	l.c.wire.answers.began() // pgx may have dropped statements in front of BEGIN
 	return &tx{l: l, t: t, own: own}, nil
 }
 
@@ -171,8 +175,35 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 func (x *tx) byHand() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
-	return x.own && x.l.state == leaseActive && !x.l.inTx
+	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.answers.byHand())
 }
+
+// mayHaveEnded reports whether what was asked for last can have ended the transaction, and its answer
+// was lost, or is not read to its end.
+func (x *tx) mayHaveEnded() bool {
+	x.l.mu.Lock()
+	defer x.l.mu.Unlock()
+	if x.l.state != leaseActive {
+		return false
+	}
+	pc := x.l.c.pg.PgConn()
+	return (pc.IsClosed() || pc.IsBusy()) && (x.l.raw || mayEnd(x.l.sql))
+}
+
+// mayEnd reports whether sql can end the transaction that it runs in.
+func mayEnd(sql string) bool {
+	return !slices.Contains(staysInside, sqltext.First(sql)) || strings.Contains(sql, ";") && endsInside.MatchString(sql)
+}
+
+// staysInside are the first words of what cannot end a transaction, and what a lease says that it does
+// otherwise.
+var staysInside = append([]string{
+	"begin", "savepoint", "release", "copy", "batch", "ping", "call", "do", "create", "alter", "drop", "grant", "revoke", "comment", "declare",
+	"fetch", "move", "close", "explain", "refresh", "analyze", "show", "reset", "listen", "unlisten", "deallocate",
+}, slices.Concat(plainest, batchable)...)
+
+// endsInside finds in a text of several statements what may be one that ends a transaction.
+var endsInside = regexp.MustCompile(`(?i)\b(commit|end|rollback|abort|prepare|execute)\b`)
 
 // abandon rolls back for a caller whose ctx has ended. With a connection of its own
 // that happens in the background, before anybody else gets it: he has no time, and pgx,
@@ -240,7 +271,11 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 }
 
 func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	if err := x.enter("batch"); err != nil {
+	doing := "batch"
+	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return mayEnd(q.SQL) }) {
+		doing = "a batch that may end its transaction"
+	}
+	if err := x.enter(doing); err != nil {
 		return errBatch{err: err}
 	}
 	defer x.l.leave()

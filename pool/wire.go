@@ -328,7 +328,7 @@ func (w *wire) Read(b []byte) (int, error) {
 
 // filter moves what is pgx's in b to its front, and returns how much that is.
 func (w *wire) filter(b []byte) (kept int) {
-	if a := &w.answers; len(w.head) == 0 && w.left == 0 && a.n > 0 { // pgx has the first half, of a notification say // pgx has the first half, of a notification say
+	if a := &w.answers; len(w.head) == 0 && w.left == 0 && a.n > 0 { // pgx has the first half, of a notification say
 		w.head, w.left, w.pass = append(w.head, a.head[:a.n]...), a.left, true
 	}
 	for i := 0; i < len(b) && w.refused == nil; {

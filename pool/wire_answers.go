@@ -13,9 +13,9 @@ type answers struct {
 	head [5]byte // of the message that is being read: its kind and its length
 	n    int     // how much of head is there; 0: no message has begun
 	left int     // how much of the message is still to come
-	tag  []byte  // the beginning of a CommandComplete's
+	tag  []byte  // the beginning of what is in it, if it is a CommandComplete or ReadyForQuery
 	last atomic.Uint32
-	ends atomic.Uint32
+	tx   atomic.Uint32
 }
 
 // What became of the statement that pgx has sent last.
@@ -31,10 +31,14 @@ const (
 	lastRefused
 )
 
-// How a transaction has ended.
+// What has become of the transaction that pgx has begun, and has not ended itself.
 const (
-	endCommit   uint32 = 1 << iota // COMMIT, or PREPARE TRANSACTION
-	endRollback                    // ROLLBACK, or ROLLBACK TO a savepoint: the server calls both the same
+	// ended: something may have been committed, and what followed too. It was committed or
+	// prepared by hand, or there was no transaction for a while.
+	ended uint32 = 1 << iota
+	// rolledBack: it was, by hand, or to a savepoint: the server calls both the same. As long as
+	// there is another, by AND CHAIN, nothing was committed.
+	rolledBack
 )
 
 // longestTag is how much of a tag is looked at.
@@ -73,7 +77,7 @@ func (a *answers) read(b []byte) {
 			a.tag = a.tag[:0]
 		}
 		n := min(a.left, len(b))
-		if a.head[0] == 'C' {
+		if a.head[0] == 'C' || a.head[0] == 'Z' {
 			a.tag = append(a.tag, b[:min(n, longestTag-len(a.tag))]...)
 		}
 		b = b[n:]
@@ -91,21 +95,26 @@ func (a *answers) heard() {
 		a.last.CompareAndSwap(lastSent, lastOther)
 	case 'E':
 		a.last.CompareAndSwap(lastSent, lastRefused)
+	case 'Z':
+		if string(a.tag) == "I" {
+			a.tx.Or(ended)
+		}
 	case 'C':
 		switch string(a.tag) {
 		case "COMMIT\x00", "PREPARE TRANSACTION\x00":
-			a.ends.Or(endCommit)
+			a.tx.Or(ended)
 		case "ROLLBACK\x00":
-			a.ends.Or(endRollback)
+			a.tx.Or(rolledBack)
+		case "BEGIN\x00", "START TRANSACTION\x00": // between the two anything may have run by itself
+			if a.tx.Load()&rolledBack != 0 {
+				a.tx.Or(ended)
+			}
 		}
 	}
 }
 
-// ended says how transactions have ended since it was asked last.
-func (a *answers) ended() (committed, rolledBack bool) {
-	if a.ends.Load() == 0 {
-		return false, false
-	}
-	e := a.ends.Swap(0)
-	return e&endCommit != 0, e&endRollback != 0
-}
+// began forgets what became of earlier transactions.
+func (a *answers) began() { a.tx.Store(0) }
+
+// byHand reports whether the transaction that has begun was ended without pgx, or may have been.
+func (a *answers) byHand() bool { return a.tx.Load()&ended != 0 }

@@ -57,13 +57,11 @@ func (w *wire) holdBack(b []byte) (done bool, err error) {
 		w.query = bytes.Clone(b)
 		w.before(prefix{msgs: inParts(sql), answers: 1, begin: true})
 		w.tx = beginHeld
-		w.answer("BEGIN", 'T')
-		return true, nil
+		return true, w.answer("BEGIN", 'T')
 	case w.tx == beginHeld && ends:
 		w.armed = w.armed[:w.heldAt()]
 		w.tx = beginNone
-		w.answer(string(bytes.ToUpper([]byte(sql))), 'I')
-		return true, nil
+		return true, w.answer(string(bytes.ToUpper([]byte(sql))), 'I')
 	case w.tx == beginHeld && simple:
 		at := w.heldAt()
 		if at < len(w.armed)-1 {
@@ -73,8 +71,7 @@ func (w *wire) holdBack(b []byte) (done bool, err error) {
 		return w.settle()
 	case w.tx == beginFailed && ends:
 		w.tx = beginNone
-		w.answer("ROLLBACK", 'I')
-		return true, nil
+		return true, w.answer("ROLLBACK", 'I')
 	case w.tx == beginFailed:
 		return true, errNotBegun
 	}
@@ -113,12 +110,23 @@ func (w *wire) heldAt() int {
 	return at
 }
 
-// answer tells pgx what the server would have said.
-func (w *wire) answer(tag string, status byte) {
+// answer tells pgx what the server would have said, behind the rest of what pgx has half of.
+func (w *wire) answer(tag string, status byte) error {
+	for a := &w.answers; a.n > 0; {
+		rest := make([]byte, max(len(a.head)-a.n, a.left))
+		n, err := w.r.Read(rest)
+		w.local = append(w.local, rest[:n]...)
+		if a.read(rest[:n]); err != nil {
+			return err
+		}
+	}
+	at := len(w.local)
 	w.local = append(w.local, 'C')
 	w.local = binary.BigEndian.AppendUint32(w.local, uint32(4+len(tag)+1))
 	w.local = append(append(w.local, tag...), 0)
 	w.local = append(w.local, 'Z', 0, 0, 0, 5, status)
+	w.answers.read(w.local[at:])
+	return nil
 }
 
 // queryText is the text of the simple Query that b is, if it is one.
