@@ -47,6 +47,7 @@ func (p *Pool) newConn() (*conn, error) {
 	// connection would be nobody's. Each step below has its own.
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
 	if err != nil {
+		p.recognition.left(c)
 		return nil, err
 	}
 	c.px, c.pg, c.since = px, px.Conn(), time.Now()

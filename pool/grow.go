@@ -95,6 +95,23 @@ func (a *admission) setFloor(n int) {
 	a.start(dials)
 }
 
+// replace has a connection dialed for one that is about to be closed, if there is room for both.
+func (a *admission) replace() bool {
+	a.mu.Lock()
+	now := a.now()
+	room := !a.closed && a.dialing < maxDials && len(a.conns)+a.dialing < a.max && !now.Before(a.notBefore)
+	if room {
+		a.limit = max(a.limit, len(a.conns)+a.dialing+1)
+		a.dialing++
+		a.grewAt = now
+	}
+	a.mu.Unlock()
+	if room {
+		a.startDial()
+	}
+	return room
+}
+
 func (a *admission) start(dials int) {
 	for range dials {
 		a.startDial()

@@ -52,6 +52,8 @@ type recognition struct {
 	shared atomic.Bool // proved, on any connection, for good
 
 	mu     sync.Mutex
+	next   chan struct{}     // closed when the next connection has met its process; nil: nobody waits
+	tries  int               // to have two connections meet one process
 	last   map[backend]*conn // the last connection that each process has answered
 	doubts []doubt           // what connections were closed without looking at
 }
@@ -152,6 +154,43 @@ func (r *recognition) met(c *conn) {
 		o.doubled.Store(true)
 	}
 	r.last[c.backend] = c
+	if r.next != nil {
+		close(r.next)
+		r.next = nil
+	}
+}
+
+// Two connections that are there at once meet one process only if it is shared. So the first few that
+// would be closed wait for the one that takes their place, as long as a dial may take.
+const (
+	maxTries = 8
+	tryFor   = 100 * time.Millisecond
+)
+
+// awaitTwin waits until another connection has been answered, perhaps by c's process.
+func (c *conn) awaitTwin(ctx context.Context) {
+	r := &c.p.recognition
+	if !c.isolates() || c.doubled.Load() {
+		return
+	}
+	r.mu.Lock()
+	r.tries++
+	try := r.tries <= maxTries
+	if try && r.next == nil {
+		r.next = make(chan struct{})
+	}
+	next := r.next
+	r.mu.Unlock()
+	if !try || !c.p.adm.replace() {
+		return
+	}
+	t := time.NewTimer(tryFor)
+	defer t.Stop()
+	select {
+	case <-next:
+	case <-t.C: // it may wait for c to go
+	case <-ctx.Done():
+	}
 }
 
 // left forgets c, which is closed.

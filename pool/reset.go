@@ -340,6 +340,7 @@ func (c *conn) discard(l residue) {
 		}()
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 		defer cancel()
+		c.awaitTwin(ctx)
 		if c.askAgain(ctx) == nil && !c.isolates() && c.clean() {
 			kept = true
 			c.p.adm.put(c, c.p.adm.now())
