@@ -317,6 +317,10 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 		return false
 	}
 	c.foreign.add(anybody)
+	named := trace == sqltext.AnyTrace && !c.session.deallocates
+	if named {
+		trace = sqltext.SessionTrace
+	}
 	sql, err := c.session.reset(trace, c.pg.PgConn())
 	if err != nil {
 		return false
@@ -324,7 +328,7 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 	c.wire.before(prefix{msgs: query(sql), whole: true})
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	return c.rinsed(ctx)
+	return c.rinsed(ctx) && (!named || c.dropNamed(ctx) == nil)
 }
 
 // dropNamed drops the statements that users have prepared under names of their own, on both
