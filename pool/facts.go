@@ -100,7 +100,7 @@ type nodeFact struct {
 	own  []sqltext.Function // functions of the user's own that its expressions call
 	call []sqltext.Function // all functions that its expressions name
 	uses []uint32           // the operator families of the operator classes that it uses
-	deep *extent             // what it leads to, itself included; nil: not yet known
+	deep *extent            // what it leads to, itself included; nil: not yet known
 }
 
 // extent is all that a node leads to, itself included.

@@ -369,14 +369,18 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 		return false
 	}
 	c.foreign.add(anybody)
-	sql, err := c.session.reset(trace, trace == sqltext.AnyTrace, c.pg.PgConn())
+	plans, named := trace == sqltext.AnyTrace, trace == sqltext.AnyTrace && !c.session.deallocates
+	if named {
+		trace = sqltext.SessionTrace
+	}
+	sql, err := c.session.reset(trace, plans, c.pg.PgConn())
 	if err != nil {
 		return false
 	}
 	c.wire.before(prefix{msgs: query(sql), whole: true})
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	return c.rinsed(ctx)
+	return c.rinsed(ctx) && (!named || c.dropNamed(ctx) == nil)
 }
 
 // dropNamed drops the statements that users have prepared under names of their own, on both

@@ -295,3 +295,62 @@ create function last() returns text language plpgsql volatile as $$ begin return
 	t.Logf("%d programs, %d of them read, %d wrong; %d connections", programs, reads, wrong, p.Stat().NewConnsCount())
 	assert.Less(t, p.Stat().NewConnsCount(), int64(programs/4))
 }
+
+// known has a text known well enough that it does not cost a cache: it runs alone until then.
+func known(t *testing.T, p *pool.Pool, run func() error) {
+	t.Helper()
+	for range 4 {
+		require.NoError(t, run())
+		eventually(t, "it was looked at", func() bool { return p.Stat().IdleConns() == 1 })
+	}
+}
+
+// A default that draws from one sequence now and from another then overwrites nothing for certain.
+func TestADefaultThatDrawsNowHereNowThereLeavesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, dsn := bounded(t), pgtest.Database(t)
+	newInspector(t, dsn).exec(`create sequence a; create sequence b;
+		create table odd (id bigint default case when random() < 0.5 then nextval('a') else nextval('b') end, v text);
+		create function has(s text) returns int language plpgsql volatile as $$ begin return (currval(s) > 0)::int; exception when object_not_in_prerequisite_state then return 0; end $$`)
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})
+	const insert = "insert into odd (v) values ('x')"
+	known(t, p, func() error { _, err := p.Exec(ctx, insert); return err })
+	for range 40 {
+		_, err := p.Exec(ctx, insert)
+		require.NoError(t, err)
+		var has int
+		require.NoError(t, pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, insert); err != nil {
+				return err
+			}
+			return tx.QueryRow(ctx, "select has('a') + has('b')").Scan(&has)
+		}))
+		require.Equal(t, 1, has, "its own, and no other")
+	}
+}
+
+// An INSERT that fails before it has drawn has overwritten nothing.
+func TestAnInsertThatFailsOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, dsn := bounded(t), pgtest.Database(t)
+	newInspector(t, dsn).exec(`create sequence s; create table early (x int, id bigint default nextval('s'))`)
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})
+	const insert = "insert into early (x) values (1 / $1::int)"
+	inTx := func(by int, then func(pgx.Tx) error) error {
+		return pool.InTx(ctx, p, pool.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
+			_ = pgx.BeginFunc(ctx, tx, func(sp pgx.Tx) error { _, err := sp.Exec(ctx, insert, by); return err })
+			return then(tx)
+		})
+	}
+	known(t, p, func() error { return inTx(1, func(pgx.Tx) error { return nil }) })
+	for by, want := range []string{"55000", ""} {
+		known(t, p, func() error { return inTx(1, func(pgx.Tx) error { return nil }) })
+		var pg pgconn.PgError
+		found := &pg
+		err := inTx(by, func(tx pgx.Tx) error { _, err := tx.Exec(ctx, "select currval('s')"); return err })
+		if !errors.As(err, &found) {
+			assert.NoError(t, err)
+		}
+		assert.Equal(t, want, found.Code)
+	}
+}

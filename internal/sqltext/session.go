@@ -162,8 +162,11 @@ var inSession = set(`
 // that they run in, but leave nothing behind in it: what they do is in the database, or ends with the transaction.
 var quiet = set(`
 	clock_timestamp currval lastval current_setting gen_random_uuid inet_client_addr inet_client_port
-	inet_server_addr inet_server_port pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_backend_pid
+	has_column_privilege has_database_privilege has_function_privilege has_language_privilege has_schema_privilege
+	has_sequence_privilege has_table_privilege has_type_privilege inet_server_addr inet_server_port pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_backend_pid
 	pg_current_wal_lsn pg_current_xact_id pg_current_xact_id_if_assigned pg_is_in_recovery pg_last_wal_replay_lsn
+	pg_collation_is_visible pg_conversion_is_visible pg_function_is_visible pg_opclass_is_visible pg_operator_is_visible
+	pg_opfamily_is_visible pg_table_is_visible pg_ts_config_is_visible pg_ts_dict_is_visible pg_type_is_visible
 	pg_notify pg_postmaster_start_time pg_sleep pg_sleep_for pg_sleep_until pg_table_size pg_total_relation_size
 	pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared random random_normal timeofday txid_current
 	txid_current_if_assigned uuidv4 uuidv7
