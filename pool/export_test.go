@@ -20,3 +20,6 @@ func Canceled(why, err error) error { return &canceledError{why, err} }
 
 // WithoutArgument is err without the argument that pgx could not encode.
 func WithoutArgument(err error) error { return withoutArgument(err) }
+
+// AskMeaning is what the server is asked for what decides the meaning of texts.
+const AskMeaning = askMeaning
