@@ -82,12 +82,15 @@ func (p *Pool) prove(ctx context.Context, sql string) (*statement, proof, error)
 	return st, pf, nil
 }
 
-// Dump is for debugging.
-func (p *Pool) Dump(sql string) string { return p.Dump2(sql, "") }
-
-func (p *Pool) Dump2(sql, set string) string {
-	st := p.lanes.catalog.find(sql, set)
-	f := p.lanes.baselines.newest.Load()
-	w := f.missing(st.mentions, st.desc.userTypes())
-	return fmt.Sprintf("%+v missing %+v desc %v looking %v alone %q looks %d", f.prove(st.mentions, st.functions, st.desc.userTypes()), w, st.desc != nil, st.looking, st.alone, st.looks)
+// Traces says what the pool believes that sql leaves in its session when it goes alone: "" if it is proven that it leaves
+// nothing but, perhaps, the values of sequences.
+func (p *Pool) Traces(ctx context.Context, sql string) (trace string, err error) {
+	t, err := p.Leaves(ctx, sql)
+	if err != nil || t <= sqltext.SequenceTrace {
+		return "", err
+	}
+	return fmt.Sprintf("trace %d", t), nil
 }
+
+// AskMeaning is what the server is asked for what decides the meaning of texts.
+const AskMeaning = askMeaning

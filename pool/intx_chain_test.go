@@ -15,15 +15,15 @@ import (
 
 // byHand are ways to end a transaction in SQL. In most, another is open afterwards.
 var byHand = map[string]func(ctx context.Context, tx pgx.Tx) error{
-	"commit and chain": say("commit and chain"), "COMMIT WORK AND CHAIN": say("COMMIT /* x */ WORK AND CHAIN"), "end and chain": say("end and chain"),
-	"commit; begin":                       say("commit; begin"),
-	"commit, begin":                       say("commit", "begin"),
-	"commit, insert, start transaction":   say("commit", "insert into t values (2)", "start transaction"),
-	"rollback, insert, begin":             say("rollback", "insert into t values (2)", "begin"),
-	"abort; begin, insert, commit; begin": say("abort; begin", "insert into t values (2)", "commit; begin isolation level serializable"),
-	"rollback, a procedure, begin":        say("rollback", "call adds()", "begin"),
-	"prepare transaction, begin":          say("prepare transaction 'x'; begin", "commit; rollback prepared 'x'; insert into t values (2); begin"),
-	"commit":                              say("commit", "insert into t values (2)"),
+	"commit and chain": tell("commit and chain"), "COMMIT WORK AND CHAIN": tell("COMMIT /* x */ WORK AND CHAIN"), "end and chain": tell("end and chain"),
+	"commit; begin":                       tell("commit; begin"),
+	"commit, begin":                       tell("commit", "begin"),
+	"commit, insert, start transaction":   tell("commit", "insert into t values (2)", "start transaction"),
+	"rollback, insert, begin":             tell("rollback", "insert into t values (2)", "begin"),
+	"abort; begin, insert, commit; begin": tell("abort; begin", "insert into t values (2)", "commit; begin isolation level serializable"),
+	"rollback, a procedure, begin":        tell("rollback", "call adds()", "begin"),
+	"prepare transaction, begin":          tell("prepare transaction 'x'; begin", "commit; rollback prepared 'x'; insert into t values (2); begin"),
+	"commit":                              tell("commit", "insert into t values (2)"),
 	"in a batch": func(ctx context.Context, tx pgx.Tx) error {
 		b := &pgx.Batch{}
 		for _, sql := range []string{"rollback", "call adds()", "begin"} {
@@ -53,7 +53,7 @@ var byHand = map[string]func(ctx context.Context, tx pgx.Tx) error{
 }
 
 // say says each by itself.
-func say(sql ...string) func(context.Context, pgx.Tx) error {
+func tell(sql ...string) func(context.Context, pgx.Tx) error {
 	return func(ctx context.Context, tx pgx.Tx) error {
 		for _, sql := range sql {
 			if _, err := tx.Exec(ctx, sql); err != nil {
@@ -82,8 +82,8 @@ func TestInTxDoesNotRepeatWhatEndedByHand(t *testing.T) {
 	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 4})
 	bound := p.With(map[string]string{"app.x": "1"})
 	fails := map[string]func(ctx context.Context, tx pgx.Tx) error{
-		"40001":           say("select lost_a_race()"),
-		"40001 at COMMIT": say("insert into c values (1)"),
+		"40001":           tell("select lost_a_race()"),
+		"40001 at COMMIT": tell("insert into c values (1)"),
 		"a 40001 of another's": func(ctx context.Context, _ pgx.Tx) error {
 			_, err := see.c.Exec(ctx, "select lost_a_race()")
 			return err
@@ -132,8 +132,8 @@ func TestInTxDoesNotRepeatACommitByHandThatWasLost(t *testing.T) {
 		runs int
 		rows int
 	}{
-		"a text of several":    {say("commit and chain; select pg_sleep(60)"), 1, 1},
-		"a text that prepares": {say("prepare c as select 1; commit; select pg_sleep(60)"), 1, 1},
+		"a text of several":    {tell("commit and chain; select pg_sleep(60)"), 1, 1},
+		"a text that prepares": {tell("prepare c as select 1; commit; select pg_sleep(60)"), 1, 1},
 		"a batch": {func(ctx context.Context, tx pgx.Tx) error {
 			b := &pgx.Batch{}
 			b.Queue("commit and chain")
@@ -144,9 +144,9 @@ func TestInTxDoesNotRepeatACommitByHandThatWasLost(t *testing.T) {
 			_, err := tx.Conn().PgConn().Exec(ctx, "commit and chain; select pg_sleep(60)").ReadAll()
 			return err
 		}, 1, 1},
-		"a read":            {say("select pg_sleep(60)"), 2, 0},
-		"reads":             {say("select 1; select pg_sleep(60)"), 2, 0},
-		"reads, one by one": {say("select 1", "savepoint s", "select pg_sleep(60)"), 2, 0},
+		"a read":            {tell("select pg_sleep(60)"), 2, 0},
+		"reads":             {tell("select 1; select pg_sleep(60)"), 2, 0},
+		"reads, one by one": {tell("select 1", "savepoint s", "select pg_sleep(60)"), 2, 0},
 		"a batch of nothing": {func(ctx context.Context, tx pgx.Tx) error {
 			b := &pgx.Batch{}
 			b.Queue("update t set n = 2 where $1", false)
@@ -195,9 +195,9 @@ func TestInTxRepeatsWhatIsStillOneTransaction(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Release()
 	for what, f := range map[string]func(ctx context.Context, tx pgx.Tx) error{
-		"nothing":           say(),
-		"a savepoint":       say("savepoint s", "insert into t values (1)", "rollback to s", "release s"),
-		"a savepoint twice": say("savepoint s; rollback to savepoint s", "rollback to s"),
+		"nothing":           tell(),
+		"a savepoint":       tell("savepoint s", "insert into t values (1)", "rollback to s", "release s"),
+		"a savepoint twice": tell("savepoint s; rollback to savepoint s", "rollback to s"),
 		"a savepoint of pgx's": func(ctx context.Context, tx pgx.Tx) error {
 			sp, err := tx.Begin(ctx)
 			if err != nil {
@@ -205,16 +205,16 @@ func TestInTxRepeatsWhatIsStillOneTransaction(t *testing.T) {
 			}
 			return sp.Rollback(ctx)
 		},
-		"begin, which is a warning": say("begin"),
-		"rollback and chain":        say("insert into t values (1)", "rollback and chain"),
+		"begin, which is a warning": tell("begin"),
+		"rollback and chain":        tell("insert into t values (1)", "rollback and chain"),
 		"rows": func(ctx context.Context, tx pgx.Tx) error {
 			return read(tx.Query(ctx, "select generate_series(1, $1::int)", 3))
 		},
-		"a settled setting": say("set local work_mem = '8MB'; select 1"),
+		"a settled setting": tell("set local work_mem = '8MB'; select 1"),
 	} {
 		for name, db := range map[string]pool.Beginner{"pool": p, "lease": l} {
 			for how, fails := range map[string]func(context.Context, pgx.Tx) error{
-				"40001": say("select lost_a_race()"), "40001 at COMMIT": say("insert into c values (1)"),
+				"40001": tell("select lost_a_race()"), "40001 at COMMIT": tell("insert into c values (1)"),
 			} {
 				runs := 0
 				err := pool.InTx(ctx, db, pool.TxOptions{MaxRetries: 1}, func(ctx context.Context, tx pgx.Tx) error {

@@ -135,10 +135,9 @@ func (l *Lease) replan() {
 func (l *Lease) changes(m sqltext.Meaning, hidden bool) {
 	switch {
 	case m == sqltext.ChangesMeaning:
-		l.meaning, l.planned = max(l.meaning, meansOther), false
+		l.meaning = meansOther
 		l.differs()
 	case m == sqltext.MayChangeMeaning:
-		l.planned = false
 		l.differs()
 		l.meaning = max(l.meaning, meansAsk)
 	case hidden:
@@ -149,7 +148,7 @@ func (l *Lease) changes(m sqltext.Meaning, hidden bool) {
 	default:
 		return
 	}
-	l.touched = true
+	l.touched, l.planned = true, false
 }
 
 // restores notes that a transaction, or what came after a savepoint, is over: what was set in it
@@ -177,6 +176,9 @@ func (l *Lease) ask(ctx context.Context) error {
 	l.meaning, l.planned = meansOther, false
 	if l.c.session != nil && meaningOf(r.Rows[0]) == l.c.session.meaning {
 		l.meaning = meansSame
+		if l.residue.plans { // it was not, and functions may have planned then
+			l.replan()
+		}
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ var meanings = []string{
 	"select current_setting('TimeZone') || $1",
 	"select xmlserialize(content xml 'abc' as text) where $1 <> ''",
 	"select inside()::text where $1 <> ''",
-	"select 't'::regclass::oid::text where $1 <> ''",
+	"select regexp_replace(relnamespace::regnamespace::text, 'temp_.*', 'temp') from pg_class where oid = 't'::regclass and $1 <> ''",
 }
 
 // deciding are settings that decide meanings, each with a value that is not the default.
