@@ -10,7 +10,8 @@ var innocents = map[string][]string{
 	"arr":  {"array[1,2]", "'{1,2,3}'::int[]", "«@t1».tags", "«@t1».tags", "«$arr»::int[]"},
 	"json": {`'{"a":1}'::jsonb`, "«@t1».doc", "«@t1».doc", "«$json»::jsonb"},
 	"mood": {"'ok'::mood", "«@t1».m", "«@t1».m", "«$mood»::mood"},
-	"row":  {"«@t1»", "«@t1»", "(«@t1».*)", "row(1, 2)::pair", "«@t2».p"},
+	"row":  {"«@t1»", "«@t1»", "(«@t1».*)"},
+	"pair": {"row(1, 2)::pair", "«@t2».p", "«@t2».p"},
 	"qint": {"select id from t1", "values (1), (2)", "select num from t2 where num > 1", "select t1_id from t2"},
 	"qtext": {
 		"select name from t1", "values ('a'), ('b')", "select label from t2",
@@ -56,12 +57,13 @@ var contexts = []production{
 	{"json", "jsonb_build_object('a', «int», 'b', «text»)", 0},
 	{"json", "«json» || «json»", 0},
 	{"json", "«json» - 'zzz'", 0},
-	{"row", "row(«int», «int»)::pair", 0},
+	{"pair", "row(«int», «int»)::pair", 0},
 	{"int", "(«row»::text = «text»)::int", 0},
 	{"int", "(row(«int», «text»)::text > 'a')::int", 0},
 	{"int", "(row(«int», «int»)::pair).px", 0},
 	{"bool", "row(«any», 1) is null", 0},
 	{"bool", "«row» is distinct from null", 0},
+	{"int", "(«pair»).px", 0},
 
 	// operators, in symbols and in words
 	{"int", "«int» + «int»", 0},

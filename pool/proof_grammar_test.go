@@ -30,7 +30,7 @@ type expr struct {
 }
 
 // anyTypes are what «any» may stand for, besides the types of what is planted.
-var anyTypes = []string{"int", "int", "text", "text", "bool", "ts", "num", "arr", "json", "mood", "row"}
+var anyTypes = []string{"int", "int", "text", "text", "bool", "ts", "num", "arr", "json", "mood", "row", "pair"}
 
 var hole = regexp.MustCompile(`«([^«»]+)»`)
 
@@ -63,8 +63,7 @@ func (g *grammar) seed(seed, i uint64) {
 
 // fill makes an expression with nothing planted in it.
 func (g *grammar) fill(typ string, depth int, literals bool) expr {
-	if depth <= 0 || g.IntN(10) < 6 || len(g.byType[typ]) == 0 {
-		all := g.terminals[typ]
+	if all := g.terminals[typ]; len(all) > 0 && (depth <= 0 || g.IntN(10) < 6 || len(g.byType[typ]) == 0) {
 		for {
 			text := all[g.IntN(len(all))]
 			if literals || strings.Contains(text, "«@") {
@@ -126,18 +125,19 @@ func (g *grammar) expand(p production, planted *expr, depth int) expr {
 		}
 	}
 	made := make(map[string]string)
-	var needs []string
+	froms := scopes(p.sql)
+	brings := make(map[int][]string) // what each «from» has to bring; under -1 what is left to those around
 	i := -1
 	sql := hole.ReplaceAllStringFunc(p.sql, func(string) string {
 		i++
 		what := holes[i][1]
+		need := func(tables ...string) { brings[froms[i]] = append(brings[froms[i]], tables...) }
 		switch {
 		case what == "from":
-			return "«from»"
+			return fmt.Sprintf("«from%d»", i)
 		case what[0] == '@':
-			table := what[1:]
-			needs = append(needs, table)
-			return "a_" + table
+			need(what[1:])
+			return "a_" + what[1:]
 		case what[0] == '~':
 			return g.spell(what[1:])
 		case what[0] == '$':
@@ -162,15 +162,100 @@ func (g *grammar) expand(p production, planted *expr, depth int) expr {
 		if strings.HasSuffix(what, "!") {
 			e = g.closed(e)
 		}
-		needs = append(needs, e.needs...)
+		need(e.needs...)
+		if e.typ[0] != 'q' && !atom(e.sql) {
+			return "(" + e.sql + ")"
+		}
 		return e.sql
 	})
-	slices.Sort(needs)
-	needs = slices.Compact(needs)
-	if strings.Contains(sql, "«from»") {
-		sql, needs = strings.ReplaceAll(sql, "«from»", g.from(needs)), nil
+	for i, m := range holes {
+		if m[1] == "from" {
+			sql = strings.Replace(sql, fmt.Sprintf("«from%d»", i), g.from(unique(brings[i])), 1)
+		}
 	}
-	return expr{sql: sql, typ: p.typ, needs: needs}
+	return expr{sql: sql, typ: p.typ, needs: unique(brings[-1])}
+}
+
+// atom reports whether an expression binds as closely as any: a name, a string, a call, or all of it in parentheses.
+func atom(sql string) bool {
+	if plain.MatchString(sql) {
+		return true
+	}
+	rest := word.ReplaceAllString(sql, "")
+	if rest == "" || rest[0] != '(' {
+		return false
+	}
+	depth, quote := 0, byte(0)
+	for i := range len(rest) {
+		switch c := rest[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '(':
+			depth++
+		case c == ')':
+			if depth--; depth == 0 {
+				return i == len(rest)-1
+			}
+		}
+	}
+	return false
+}
+
+var (
+	plain = regexp.MustCompile(`^(?:[\w.]+|'[^']*')$`)
+	word  = regexp.MustCompile(`^[a-z_0-9.]+`)
+)
+
+func unique(s []string) []string {
+	slices.Sort(s)
+	return slices.Compact(s)
+}
+
+// scopes finds for each hole of a text the «from», by its number among the holes, that brings what it needs: that of the closest
+// parentheses around it which have one. -1: there is none.
+func scopes(sql string) []int {
+	spans := hole.FindAllStringSubmatchIndex(sql, -1)
+	around := make([][]int, len(spans)) // the parentheses around each hole, by where they open
+	next := 0
+	open := []int{-1}
+	for at := range len(sql) {
+		if next < len(spans) && at == spans[next][0] {
+			around[next] = slices.Clone(open)
+			next++
+		}
+		switch sql[at] {
+		case '(':
+			open = append(open, at)
+		case ')':
+			if len(open) > 1 {
+				open = open[:len(open)-1]
+			}
+		}
+	}
+	found := make([]int, len(spans))
+	for i := range spans {
+		found[i] = -1
+		for depth := len(around[i]) - 1; depth >= 0 && found[i] < 0; depth-- {
+			best := 1 << 20
+			for k, s := range spans { // of several, as in UNION, the next behind it, else the last before
+				if sql[s[2]:s[3]] == "from" && around[k][len(around[k])-1] == around[i][depth] {
+					if found[i] < 0 || k > i && best > k {
+						found[i] = k
+					}
+					if k > i {
+						best = min(best, k)
+					} else {
+						found[i] = k
+					}
+				}
+			}
+		}
+	}
+	return found
 }
 
 // closed is e with all that it needs inside.

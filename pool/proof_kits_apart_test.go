@@ -146,7 +146,7 @@ func varcharKit(name string, symbols ...string) kit {
 	more := map[string][]string{
 		"equal": {"«@tv».v in («@tv».w, 'x'::varchar)", "«@tv».v not in (select v from tv)", "nullif(«@tv».v, «@tv».w) is null", "«@tv».v is distinct from «@tv».w",
 			"case «@tv».v when «@tv».w then true else false end", "exists (select from tv a join tv b using (v))", "exists (select from tv a natural join (select v from tv) b)",
-			"(«@tv».v, 1) = («@tv».w, 1)", "(«@tv».v, 1) not in (select v, vid from tv)"},
+			"(«@tv».v, 1) in (select w, vid from tv) is null"},
 		"order": {"«@tv».v between 'a'::varchar and «@tv».w", "«@tv».v not between symmetric «@tv».v and «@tv».w", "«@tv».v > all (select v from tv)"},
 		"like": {"«@tv».v like «@tv».w", "«@tv».v not like «@tv».w", "«@tv».v ilike «@tv».w", "«@tv».v not ilike «@tv».w", "«@tv».v like any (array[«@tv».w])",
 			"«@tv».v similar to 'a'"},

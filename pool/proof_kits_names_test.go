@@ -78,8 +78,8 @@ var nameKits = []kit{
 			function("seen_v1", "v1", "int", "1", "stable") +
 			function("seen_int", "int", "int", "1", "stable") +
 			function("seen_text", "text", "int", "1", "stable") +
-			function("seen_sub", "comp", "pair", "row(1, 2)::pair", "stable") + `
-			create function seen_rec(record) returns int language sql as 'select seen_int(1)';
+			function("seen_sub", "comp", "pair", "row(1, 2)::pair", "stable") +
+			function("seen_rec", "record", "int", "1", "stable") + `
 			create domain dpair as pair;` +
 			function("seen_dom", "dpair", "int", "1", "stable"),
 		plants: []plant{
@@ -101,8 +101,8 @@ var nameKits = []kit{
 			p("int", "«@t1».«~.seen_var»", "seen_var", byBoth),
 			p("int", "«@t1».«~.seen_any»", "seen_any", byBoth),
 			p("int", "(select a.«~.seen_set» from t1 a limit 1)", "seen_set", byBoth),
-			p("int", "«@t1».«~.seen_rec»", "seen_rec,seen_int", byBoth),
-			p("int", "(row(«int», «text»)).«~.seen_rec»", "seen_rec,seen_int", byBoth),
+			p("int", "«@t1».«~.seen_rec»", "seen_rec", byBoth),
+			p("int", "(row(«int», «text»)).«~.seen_rec»", "seen_rec", byBoth),
 			p("int", "«@t2».p.«~.seen_part»", "seen_part", byBoth),
 			p("int", "(«@t2».p).«~.seen_part»", "seen_part", byBoth),
 			p("int", "(row(«int», «int»)::pair).«~.seen_part»", "seen_part", byBoth),
@@ -120,7 +120,7 @@ var nameKits = []kit{
 			p("int", "(select «.x».«~.seen» from t1 as «.x» order by «.x».«~.seen» limit 1)", "seen", byBoth),
 			p("qint", "with w as (select * from t1) select t1.«~.seen» from t1, w", "seen", byBoth),
 			p("qint", "select (t).«~.seen_part» from unnest(array[row(1, 2)::pair]) t", "seen_part", byBoth),
-			p("row", "(«@tc».c).«~.seen_sub»", "seen_sub", byBoth),
+			p("pair", "(«@tc».c).«~.seen_sub»", "seen_sub", byBoth),
 			p("stmt", "select id from t1 where (t1.«~.seen», 1) in (select id, 1 from t1)", "seen", byBoth),
 			p("stmt", "select id from t1 u where u.«~.seen» not in (select id from t1)", "seen", byBoth),
 			p("stmt", "select id from t1 u where u.«~.seen» = any (select id from t1)", "seen", byBoth),

@@ -88,7 +88,7 @@ var tableKit = kit{
 		create table ri6 (id int, x int) partition by range ((x + kpart(0))); create table ri6a partition of ri6 for values from (0) to (10);
 		insert into ri6 select g, g from generate_series(1, 3) g;
 		create operator class kops for type int using btree as operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 kcmp(int, int);
-		create operator class khops for type int using hash as operator 1 =, function 2 khash(int, int8);
+		create operator class khops for type int using hash as operator 1 =, function 1 hashint4(int), function 2 khash(int, int8);
 		create operator class klops for type int using btree as operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 klist(int, int);
 		create operator class kuops for type int using btree as operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 kuni(int, int);
 		create table ri7 (id int, x int); create index on ri7 (x kops); insert into ri7 select g, g from generate_series(1, 3) g;
