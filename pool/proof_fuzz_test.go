@@ -37,26 +37,50 @@ func (w *world) statement(seed uint64, i int) generated {
 	if i%5 == 4 { // nothing is planted
 		e = w.g.fill(w.root(), 4, true)
 	} else {
-		s.plant = (i/5*4 + i%5) % len(w.plants)
-		e = w.g.expand(w.plants[s.plant].production, nil, 2)
-		wraps := w.g.IntN(4)
-		if w.g.IntN(2) == 0 { // the plainer, the more likely a row gets there
-			wraps = 0
-		}
-		for n := 0; e.typ != w.root(); n++ {
-			ok := false
-			if n >= wraps {
-				e, ok = w.g.wrap(e, w.root())
-			}
-			if !ok {
-				e, _ = w.g.wrap(e, "")
-			}
-		}
+		e = w.planted(&s, i/5*4+i%5)
 	}
 	s.used = slices.Sorted(maps.Keys(w.g.used))
 	s.sql, s.args = finish(e.sql, false)
 	s.sql = w.g.dress(s.sql)
 	return s
+}
+
+// planted makes the nth statement with something planted: each plant in its plainest form first, then each production around
+// one that it takes.
+func (w *world) planted(s *generated, n int) expr {
+	s.plant = n % len(w.plants)
+	plain, around, wraps := n < len(w.plants), -1, w.g.IntN(3)
+	if !plain {
+		around = n % len(w.g.productions)
+		var fit []int
+		for i, pl := range w.plants {
+			if w.g.productions[around].takes(pl.typ) {
+				fit = append(fit, i)
+			}
+		}
+		if len(fit) > 0 {
+			s.plant = fit[w.g.IntN(len(fit))]
+		} else {
+			around = -1
+		}
+	}
+	e := w.g.expand(w.plants[s.plant].production, nil, 2)
+	if around >= 0 {
+		e = w.g.around(around, e)
+	}
+	if plain && !w.writes && e.typ[0] != 'q' && e.typ != "stmt" {
+		return expr{sql: "select " + e.sql + " from " + w.g.from(e.needs), typ: "stmt"}
+	}
+	for n := 0; e.typ != w.root(); n++ {
+		ok := false
+		if n >= wraps {
+			e, ok = w.g.wrap(e, w.root())
+		}
+		if !ok {
+			e, _ = w.g.wrap(e, "")
+		}
+	}
+	return e
 }
 
 // root is the type of whole statements.
@@ -93,8 +117,13 @@ func newProofBooks() *proofBooks {
 
 // fuzz makes statements from..to of a world and compares what the pool says of them with what the judges see.
 func (w *world) fuzz(ctx context.Context, seed uint64, from, to int, b *proofBooks) error {
-	const flight = 16
-	for ; from < to; from += flight {
+	const flight, fresh = 16, 4 // a new connection after so many flights: what a session has cached does not run again
+	for n := 0; from < to; n, from = n+1, from+flight {
+		if n%fresh == 0 {
+			if err := w.connectJudges(ctx); err != nil {
+				return err
+			}
+		}
 		var batch []generated
 		for i := from; i < min(to, from+flight); i++ {
 			batch = append(batch, w.statement(seed, i))

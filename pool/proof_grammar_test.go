@@ -96,9 +96,13 @@ func (g *grammar) wrap(e expr, typ string) (expr, bool) {
 	if len(fit) == 0 {
 		return e, false
 	}
-	i := fit[g.IntN(len(fit))]
+	return g.around(fit[g.IntN(len(fit))], e), true
+}
+
+// around puts e into production i.
+func (g *grammar) around(i int, e expr) expr {
 	g.used[i] = true
-	return g.expand(g.productions[i], &e, 2), true
+	return g.expand(g.productions[i], &e, 2)
 }
 
 // expand fills the holes of p; planted goes into one that takes it.

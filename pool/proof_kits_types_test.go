@@ -40,9 +40,9 @@ var typeKits = []kit{
 			p("int", "('{5}'::dom[])[1]", "chk", byRun),
 			p("int", "('{5}'::domof)[1]", "chk", byRun),
 			p("pair", "'(1,2)'::domp", "chkp", byRun),
-			p("int", "(row(«int», 2)::domp).px", "chkp", byRun),
+			p("pair", "row(«int», 2)::domp", "chkp", byRun),
 			p("int", "('(5,6)'::withdom).w", "chk", byRun),
-			p("int", "(row(«int», 2)::withdom).w", "chk", byRun),
+			p("dom", "(row(«int», 2)::withdom).wd", "chk", byRun),
 			p("int", `('("(5,6)",{})'::wider).ww.w`, "chk", byRun),
 			p("int", "('{\"(5,6)\"}'::withdom[])[1].w", "chk", byRun),
 			p("int", "lower('[1,5)'::domrange)", "chk", byRun),
@@ -59,9 +59,7 @@ var typeKits = []kit{
 			p("int", "(select x from json_table('{\"a\":5}', '$' columns (x dom path '$.a')) j)", "chk", byRun).from(17),
 			p("int", "json_value('{\"a\":5}', '$.a' returning dom)", "chk", byRun).from(17),
 			p("int", "(json_query('{\"wd\":5}', '$' returning withdom)).w", "chk", byRun).from(17),
-			p("int", "(select case when did > 1 then d else '7' end from td order by did limit 1)", "chk", byRun),
 			p("int", "coalesce((select null::dom), '7')", "chk", byRun),
-			p("dom", "(select d from td union all select '9' limit 3 offset 2)", "chk", byRun),
 			p("int", "(array_append(«@td».ds, '9'))[1]", "chk", byRun),
 			p("int", "(array_fill('9'::dom, array[2]))[1]", "chk", byRun),
 			p("int", "(nullif(«@td».w, '(9,9)')).w", "chk", byRun),
@@ -75,10 +73,10 @@ var typeKits = []kit{
 		name: "casts",
 		ddl: `create type ctyp as (ca int, cb text);
 			create type cenum as enum ('ca', 'cb');
-			create type cjson as (ja int);
+			create type cjson as enum ('ja', 'jb');
 			create type cto as (ta int);
 			create table tcast (kid int, k ctyp, ke cenum, kj cjson, ks ctyp[]);
-			insert into tcast values (1, '(1,a)', 'ca', '(1)', '{"(1,a)"}'), (2, '(2,b)', 'cb', '(2)', '{}');` +
+			insert into tcast values (1, '(1,a)', 'ca', 'ja', '{"(1,a)"}'), (2, '(2,b)', 'cb', 'jb', '{}');` +
 			function("c2i", "ctyp", "int", "1", "immutable") +
 			function("c2t", "cenum", "text", "'a'", "stable") +
 			function("e2i", "cenum", "int", "1", "volatile") +
@@ -99,28 +97,19 @@ var typeKits = []kit{
 			p("int", "«@tcast».k + 1", "c2i", byBoth),
 			p("int", "«@tcast».k::int", "c2i", byBoth),
 			p("int", "cast(«@tcast».k as int)", "c2i", byBoth),
-			p("int", "int4(«@tcast».k)", "c2i", byBoth),
 			p("int", "abs(«@tcast».k)", "c2i", byBoth),
 			p("bool", "«@tcast».k = 1", "c2i", byBoth),
 			p("bool", "«@tcast».k in (1, 2)", "c2i", byBoth),
 			p("bool", "«@tcast».k in («qint»)", "c2i", byBoth),
 			p("bool", "«@tcast».k between 1 and 3", "c2i", byBoth),
 			p("bool", "«@tcast».k = any («arr»)", "c2i", byBoth),
-			p("int", "coalesce(«int», «@tcast».k)", "c2i", byBoth),
-			p("int", "case when «bool» then 1 else «@tcast».k end", "c2i", byBoth),
-			p("int", "(array[1, «@tcast».k])[2]", "c2i", byBoth),
-			p("int", "greatest(«@tcast».k, 1)", "c2i", byBoth),
 			p("int", "(«@tcast».ks::int[])[1]", "c2i", byBoth),
 			p("int", "(row(«@tcast».k, 1)::pair).px", "c2i", byBoth),
-			p("num", "«@tcast».k * 1.5", "c2i", byBoth),
-			p("qint", "select 1 union all (select k from tcast)", "c2i", byBoth),
 			p("int", "«@tcast».ke + 1", "e2i", byBoth),
 			p("bool", "«@tcast».ke = 1", "e2i", byBoth),
 			p("bool", "«@tcast».ke is not distinct from 1", "e2i", byBoth),
 			p("text", "«@tcast».ke::text", "c2t", byBoth),
 			p("text", "cast(«@tcast».ke as text)", "c2t", byBoth),
-			p("text", "text(«@tcast».ke)", "c2t", byBoth),
-			p("text", "(«@tcast».ke).text", "c2t", byBoth),
 			p("text", "(array[«@tcast».ke]::text[])[1]", "c2t", byBoth),
 			p("text", "to_json(«@tcast».kj)::text", "j2j", byRun),
 			p("text", "to_jsonb(«@tcast».kj)::text", "j2j", byRun),
@@ -138,7 +127,6 @@ var typeKits = []kit{
 			p("text", "(«@tcast».kj::json)::text", "j2j", byBoth),
 			p("int", "((«int»)::cto).ta", "i2t", byBoth),
 			p("int", "(cast(«int» as cto)).ta", "i2t", byBoth),
-			p("int", "(cto(«int»)).ta", "i2t", byBoth),
 			p("int", "(array[«int»]::cto[])[1].ta", "i2t", byBoth),
 			p("int", "«@tcast» + 1", "r2t", byBoth),
 			p("int", "«@tcast»::int", "r2t", byBoth),
@@ -209,11 +197,11 @@ var typeKits = []kit{
 			"ownmulti": {"ownmultirange(ownrange(«@town».w, null))"},
 		},
 		plants: []plant{
-			p("own", "«@town».w", "ocmp,olt,ole,oeqq,one,oge,ogt,ohash", byBoth),
-			p("owndom", "«@town».w::owndom", "ocmp,olt,ole,oeqq,one,oge,ogt,ohash", byBoth),
-			p("ownarr", "«@town».ws", "ocmp,oeqq,ohash", byRun),
-			p("ownrow", "«@town»", "ocmp,oeqq,ohash", byRun),
-			p("ownin", "row(«@town».w, 1)::inner_own", "ocmp,oeqq,ohash", byRun),
+			p("own", "«@town».w", "ocmp,olt,ole,oeqq,one,oge,ogt,ohash", 0),
+			p("owndom", "«@town».w::owndom", "ocmp,olt,ole,oeqq,one,oge,ogt,ohash", 0),
+			p("ownarr", "«@town».ws", "ocmp,oeqq,ohash", 0),
+			p("ownrow", "«@town»", "ocmp,oeqq,ohash", 0),
+			p("ownin", "row(«@town».w, 1)::inner_own", "ocmp,oeqq,ohash", 0),
 			p("ownrange", "ownrange(«@town».w, null)", "ocmp,ohash", byRun),
 			p("ownmulti", "ownmultirange(ownrange(«@town».w, null))", "ocmp,ohash", byRun),
 			p("bool", "«@town».w = row(2)::own", "oeqq,ocmp", byBoth),

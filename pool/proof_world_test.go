@@ -24,6 +24,7 @@ type world struct {
 	judges  []*judgeConn
 	p       *pool.Pool
 	version int
+	dsn     string
 }
 
 // fuzzRole is whom statements run as: no superuser, whom policies do not hold.
@@ -72,19 +73,38 @@ func newWorld(t testing.TB, name string, kits []kit, seed uint64, c *pool.Config
 	}
 	w.names, err = readUserCode(ctx, pc)
 	require.NoError(t, err)
-	as := asRole(dsn)
+	w.dsn = asRole(dsn)
+	t.Cleanup(w.closeJudges)
+	w.p = newPoolAt(t, w.dsn, c)
+	return w
+}
+
+// connectJudges gives the world new connections for its judges. Tables are small, so plans that big ones would have are forced.
+func (w *world) connectJudges(ctx context.Context) error {
+	w.closeJudges()
 	for _, settings := range [][]string{
-		{"set plan_cache_mode = force_custom_plan", "set debug_print_rewritten = on", "set client_min_messages = log"},
-		{"set plan_cache_mode = force_generic_plan", "set enable_seqscan = off", "set enable_nestloop = off", "set enable_hashagg = off", "set constraint_exclusion = on"},
-		{"set plan_cache_mode = force_custom_plan", "set enable_seqscan = off", "set enable_hashjoin = off", "set enable_nestloop = off", "set enable_sort = off", "set constraint_exclusion = on"},
+		{"plan_cache_mode = force_custom_plan", "debug_print_rewritten = on", "client_min_messages = log"},
+		{"plan_cache_mode = force_generic_plan", "enable_seqscan = off", "enable_nestloop = off", "enable_hashagg = off", "constraint_exclusion = on"},
+		{"plan_cache_mode = force_custom_plan", "enable_seqscan = off", "enable_hashjoin = off", "enable_nestloop = off", "enable_sort = off", "constraint_exclusion = on"},
 	} {
-		j, err := connectJudge(ctx, as, append(settings, "set debug_pretty_print = off", "set jit = off", "set statement_timeout = '1s'", "set default_transaction_isolation = 'read committed'")...)
-		require.NoError(t, err)
-		t.Cleanup(j.close)
+		all := "set debug_pretty_print = off; set jit = off; set statement_timeout = '1s'; set lock_timeout = '5s'"
+		for _, s := range settings {
+			all += "; set " + s
+		}
+		j, err := connectJudge(ctx, w.dsn, all)
+		if err != nil {
+			return err
+		}
 		w.judges = append(w.judges, j)
 	}
-	w.p = newPoolAt(t, as, c)
-	return w
+	return nil
+}
+
+func (w *world) closeJudges() {
+	for _, j := range w.judges {
+		j.close()
+	}
+	w.judges = nil
 }
 
 // views makes some views by chance, with and without something planted, which are plants of their own.
