@@ -134,7 +134,7 @@ func (s *sentence) notice(message, detail string, names userCode) {
 }
 
 // treeOID is a field of a node that holds the oid of a function or an operator, or several.
-var treeOID = regexp.MustCompile(`:(funcid|opfuncid|aggfnoid|winfnoid|opno|opnos|eqop|sortop|startInRangeFunc|endInRangeFunc|cycle_mark_neop|tsmhandler|elemfuncid|negfuncid|hashfuncid) (\d+|\(o [\d ]+\))`)
+var treeOID = regexp.MustCompile(`:(funcid|opfuncid|aggfnoid|winfnoid|opno|opnos|eqop|sortop|startInRangeFunc|endInRangeFunc|cycle_mark_neop|tsmhandler|elemfuncid|negfuncid|hashfuncid)\s+(\d+|\(o[\d\s]+\))`) // lines are broken anywhere between words
 
 func addNew(to []string, name string) []string {
 	for _, n := range to {
