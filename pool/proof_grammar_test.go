@@ -45,10 +45,10 @@ type grammar struct {
 	used        map[int]bool        // productions that the plant has gone through
 }
 
-func newGrammar(version int, terminals map[string][]string) *grammar {
+func newGrammar(version int, terminals map[string][]string, writes bool) *grammar {
 	g := &grammar{version: version, byType: make(map[string][]int), terminals: terminals}
-	for _, p := range contexts {
-		if p.since <= version {
+	for _, p := range append(slices.Clip(contexts), writeContexts...) {
+		if p.since <= version && p.typ != map[bool]string{true: "stmt", false: "write"}[writes] {
 			g.byType[p.typ] = append(g.byType[p.typ], len(g.productions))
 			g.productions = append(g.productions, p)
 		}
@@ -89,7 +89,7 @@ func (p production) takes(typ string) bool {
 func (g *grammar) wrap(e expr, typ string) (expr, bool) {
 	var fit []int
 	for i, p := range g.productions {
-		if (typ == "" && p.typ != "stmt" || typ == p.typ) && p.takes(e.typ) {
+		if (typ == "" && p.typ != "stmt" && p.typ != "write" || typ == p.typ) && p.takes(e.typ) {
 			fit = append(fit, i)
 		}
 	}

@@ -34,7 +34,7 @@ const fuzzRole = "lmipool_fuzz"
 func newWorld(t testing.TB, name string, kits []kit, seed uint64, c *pool.Config) *world {
 	t.Helper()
 	ctx := context.Background()
-	w := &world{name: name}
+	w := &world{name: name, writes: kits[0].name == writeKit.name}
 	dsn := pgtest.Database(t)
 	pc, err := pgconn.Connect(ctx, dsn)
 	require.NoError(t, err)
@@ -43,6 +43,9 @@ func newWorld(t testing.TB, name string, kits []kit, seed uint64, c *pool.Config
 	fmt.Sscan(pc.ParameterStatus("server_version"), &w.version)
 	require.NoError(t, do(`set client_min_messages = error; do $$ begin create role `+fuzzRole+` login; exception when duplicate_object or unique_violation then null; end $$`))
 	require.NoError(t, do(baseSchema))
+	if w.writes {
+		require.NoError(t, do(writeSchema))
+	}
 	terminals := make(map[string][]string)
 	for typ, all := range innocents {
 		terminals[typ] = all
@@ -53,7 +56,7 @@ func newWorld(t testing.TB, name string, kits []kit, seed uint64, c *pool.Config
 		}
 		require.NoError(t, do(k.ddl), k.name)
 		for _, pl := range k.plants {
-			if pl.since <= w.version {
+			if pl.since <= w.version && (pl.typ != "stmt" || !w.writes) {
 				w.plants = append(w.plants, pl)
 			}
 		}
@@ -61,7 +64,7 @@ func newWorld(t testing.TB, name string, kits []kit, seed uint64, c *pool.Config
 			terminals[typ] = all
 		}
 	}
-	w.g = newGrammar(w.version, terminals)
+	w.g = newGrammar(w.version, terminals, w.writes)
 	w.views(do, seed)
 	database := pgconnDatabase(t, dsn)
 	require.NoError(t, do(`grant usage on schema public to public; do $$ declare s text; begin for s in select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema' loop
