@@ -65,12 +65,20 @@ func (w *world) planted(s *generated, n int) expr {
 			around = -1
 		}
 	}
+	if plain {
+		e := w.g.expand(w.plants[s.plant].production, nil, 0)
+		switch {
+		case w.writes && e.typ == "write", e.typ == "stmt":
+			return e
+		case !w.writes && e.typ[0] == 'q':
+			return w.g.closed(e)
+		case !w.writes:
+			return expr{sql: "select " + e.sql + " from " + w.g.from(e.needs)}
+		}
+	}
 	e := w.g.expand(w.plants[s.plant].production, nil, 2)
 	if around >= 0 {
 		e = w.g.around(around, e)
-	}
-	if plain && !w.writes && e.typ[0] != 'q' && e.typ != "stmt" {
-		return expr{sql: "select " + e.sql + " from " + w.g.from(e.needs), typ: "stmt"}
 	}
 	for n := 0; e.typ != w.root(); n++ {
 		ok := false
@@ -300,7 +308,7 @@ func TestNothingOfTheUsersRunsUnseen(t *testing.T) {
 						productions[pr.sql] = true
 					}
 					for _, pl := range w.plants {
-						if pl.sees != 0 {
+						if pl.sees != 0 && w.writes == (pl.typ == "write") {
 							covered[w.name+": "+pl.sql] = pl.sees
 						}
 					}

@@ -78,7 +78,7 @@ func (g *grammar) fill(typ string, depth int, literals bool) expr {
 // takes reports whether p has a hole for an expression of this type.
 func (p production) takes(typ string) bool {
 	for _, m := range hole.FindAllStringSubmatch(p.sql, -1) {
-		if what := strings.TrimRight(m[1], "!^"); what == typ || what == "any" && typ != "stmt" && !strings.HasPrefix(typ, "q") {
+		if what := strings.TrimRight(m[1], "!^"); what == typ || what == "any" && typ != "stmt" && typ != "write" && typ[0] != 'q' {
 			return true
 		}
 	}

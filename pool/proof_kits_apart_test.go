@@ -55,7 +55,7 @@ var apartKits = []kit{
 			create operator s3.+ (function = psum, leftarg = int, rightarg = int);
 			create operator s3.= (function = pin, leftarg = int[], rightarg = int);`,
 		plants: []plant{
-			p("text", "«text» + «int»", "padd", byBoth),
+			p("text", "«@t1».name + «int»", "padd", byBoth),
 			p("text", "- («text»)", "pneg", byBoth),
 			p("text", "«int» || «int»", "pcat", byBoth),
 			p("text", "«text» -> «text»", "pget", byBoth),
