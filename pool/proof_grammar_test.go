@@ -43,10 +43,11 @@ type grammar struct {
 	terminals   map[string][]string // what a type begins with
 	names       int                 // that were made up
 	used        map[int]bool        // productions that the plant has gone through
+	takers     map[string][]int    // productions that take this type
 }
 
 func newGrammar(version int, terminals map[string][]string, writes bool) *grammar {
-	g := &grammar{version: version, byType: make(map[string][]int), terminals: terminals}
+	g := &grammar{version: version, byType: make(map[string][]int), takers: make(map[string][]int), terminals: terminals}
 	for _, p := range append(slices.Clip(contexts), writeContexts...) {
 		if p.since <= version && p.typ != map[bool]string{true: "stmt", false: "write"}[writes] {
 			g.byType[p.typ] = append(g.byType[p.typ], len(g.productions))
@@ -87,9 +88,16 @@ func (p production) takes(typ string) bool {
 
 // wrap puts e into a production that takes it, by chance one that makes typ, or any if that is "".
 func (g *grammar) wrap(e expr, typ string) (expr, bool) {
+	if g.takers[e.typ] == nil {
+		for i, p := range g.productions {
+			if p.takes(e.typ) {
+				g.takers[e.typ] = append(g.takers[e.typ], i)
+			}
+		}
+	}
 	var fit []int
-	for i, p := range g.productions {
-		if (typ == "" && p.typ != "stmt" && p.typ != "write" || typ == p.typ) && p.takes(e.typ) {
+	for _, i := range g.takers[e.typ] {
+		if p := g.productions[i]; typ == "" && p.typ != "stmt" && p.typ != "write" || typ == p.typ {
 			fit = append(fit, i)
 		}
 	}

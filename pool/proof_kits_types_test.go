@@ -214,7 +214,7 @@ var typeKits = []kit{
 			p("int", "(select count(*) over (order by w range between 1 preceding and 1 following) from town limit 1)::int", "oinr", byBoth),
 			p("text", "(select percentile_disc(0.5) within group (order by w) from town)::text", "ocmp,olt", byBoth),
 			p("text", "array_sort(«@town».ws)::text", "ocmp,olt", byRun).from(18),
-			p("text", "(select max(town) from town)::text", "ocmp", byRun).from(18),
+			p("text", "(select max(row(w)) from town)::text", "ocmp", byRun).from(18),
 			p("text", "(select max(ws) from town)::text", "ocmp", byRun),
 		},
 	},
