@@ -120,7 +120,7 @@ func read(rows pgx.Rows, err error) error {
 }
 
 // generated is a text of several statements that commits here and there, and then fails.
-func generated() string {
+func generatedProgram() string {
 	var parts []string
 	for range 1 + rand.IntN(3) {
 		parts = append(parts, []string{
@@ -189,7 +189,7 @@ func TestWhatHasCommittedIsNotSentTwice(t *testing.T) {
 				}
 			}
 			for range 10 {
-				sql := generated()
+				sql := generatedProgram()
 				beside(sql, sql, failures[rand.IntN(len(failures))], way)
 			}
 		}
