@@ -46,7 +46,7 @@ func (v *verified) verify(d *description, set *typeSet, pairs *typePairs) samene
 func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, took time.Duration) bool {
 	ln, n, r := f.c.lane, f.c.p.lanes, s.w.ride
 	if own != nil {
-		s.stmt.own = own
+		s.stmt.verified = verified{own: own} // what was compared before was another description
 	}
 	r.outcome, r.types = outcomeAgain, f.c.types.of(f.c.pg)
 	match := s.stmt.verify(r.desc, r.types, &n.types)
