@@ -68,6 +68,12 @@ darwin: ## everything builds and vets for macOS too
 fuzz: ## each fuzz target for 20 seconds
 	go test ./lambdaenv -run '^$$' -fuzz . -fuzztime 20s
 
+.PHONY: fuzz-proof
+fuzz-proof: ## code of the user's own in every place that can run it: 100,000 statements under PostgreSQL 14 to 18, in about an hour (PG='15 18' chooses, N=... how many)
+	@mkdir -p bin && go test -c -o bin/pool-proof.test ./pool
+	@ok=true; for v in $(or $(PG),14 15 16 17 18); do echo "== PostgreSQL $$v"; \
+		(cd pool && LMIPOOL_TEST_PG=$$v LMIPOOL_TEST_PROOFS=$(or $(N),100000) ../bin/pool-proof.test -test.v -test.run '^TestNothingOfTheUsersRunsUnseen$$' -test.timeout 60m $(FLAGS)) || ok=false; done; $$ok
+
 .PHONY: clean
 clean: ## remove what make made
 	rm -rf out bin
