@@ -17,12 +17,12 @@ alter table pt enable row level security;
 create policy p on pt using (pid < 100 and exists (select from t1 where t1.id = pid));
 `
 
-// plant is the body of every planted function: nobody can swallow a notice, and no rollback takes it back.
+// plantBody is the body of every planted function: nobody can swallow a notice, and no rollback takes it back.
 func plantBody(name, result string) string {
 	return " as $f$ begin raise notice 'planted %', '" + name + "'; return " + result + "; end $f$"
 }
 
-// function makes a planted function: its signature with its name, what it returns, and how volatile it is.
-func function(name, arguments, returns, result, volatility string) string {
+// plantedFunction makes a planted function: its signature with its name, what it returns, and how volatile it is.
+func plantedFunction(name, arguments, returns, result, volatility string) string {
 	return "create function " + name + "(" + arguments + ") returns " + returns + " language plpgsql " + volatility + plantBody(name, result) + ";\n"
 }

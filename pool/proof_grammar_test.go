@@ -23,8 +23,8 @@ type production struct {
 	since    int // the first version of PostgreSQL that has it; 0: all
 }
 
-// expr is a piece of SQL of one type, and the FROM items that it needs.
-type expr struct {
+// piece is SQL of one type, and the FROM items that it needs.
+type piece struct {
 	sql, typ string
 	needs    []string
 }
@@ -32,7 +32,7 @@ type expr struct {
 // anyTypes are what «any» may stand for, besides the types of what is planted.
 var anyTypes = []string{"int", "int", "text", "text", "bool", "ts", "num", "arr", "json", "mood", "row", "pair"}
 
-var hole = regexp.MustCompile(`«([^«»]+)»`)
+var grammarHole = regexp.MustCompile(`«([^«»]+)»`)
 
 // grammar makes statements by chance. The same chance makes the same ones.
 type grammar struct {
@@ -43,7 +43,7 @@ type grammar struct {
 	terminals   map[string][]string // what a type begins with
 	names       int                 // that were made up
 	used        map[int]bool        // productions that the plant has gone through
-	takers     map[string][]int    // productions that take this type
+	takers      map[string][]int    // productions that take this type
 }
 
 func newGrammar(version int, terminals map[string][]string, writes bool) *grammar {
@@ -63,7 +63,7 @@ func (g *grammar) seed(seed, i uint64) {
 }
 
 // fill makes an expression with nothing planted in it.
-func (g *grammar) fill(typ string, depth int, literals bool) expr {
+func (g *grammar) fill(typ string, depth int, literals bool) piece {
 	if all := g.terminals[typ]; len(all) > 0 && (depth <= 0 || g.IntN(10) < 6 || len(g.byType[typ]) == 0) {
 		for {
 			text := all[g.IntN(len(all))]
@@ -78,7 +78,7 @@ func (g *grammar) fill(typ string, depth int, literals bool) expr {
 
 // takes reports whether p has a hole for an expression of this type.
 func (p production) takes(typ string) bool {
-	for _, m := range hole.FindAllStringSubmatch(p.sql, -1) {
+	for _, m := range grammarHole.FindAllStringSubmatch(p.sql, -1) {
 		if what := strings.TrimRight(m[1], "!^"); what == typ || what == "any" && typ != "stmt" && typ != "write" && typ[0] != 'q' {
 			return true
 		}
@@ -87,7 +87,7 @@ func (p production) takes(typ string) bool {
 }
 
 // wrap puts e into a production that takes it, by chance one that makes typ, or any if that is "".
-func (g *grammar) wrap(e expr, typ string) (expr, bool) {
+func (g *grammar) wrap(e piece, typ string) (piece, bool) {
 	if g.takers[e.typ] == nil {
 		for i, p := range g.productions {
 			if p.takes(e.typ) {
@@ -108,14 +108,14 @@ func (g *grammar) wrap(e expr, typ string) (expr, bool) {
 }
 
 // around puts e into production i.
-func (g *grammar) around(i int, e expr) expr {
+func (g *grammar) around(i int, e piece) piece {
 	g.used[i] = true
 	return g.expand(g.productions[i], &e, 2)
 }
 
 // expand fills the holes of p; planted goes into one that takes it.
-func (g *grammar) expand(p production, planted *expr, depth int) expr {
-	holes := hole.FindAllStringSubmatch(p.sql, -1)
+func (g *grammar) expand(p production, planted *piece, depth int) piece {
+	holes := grammarHole.FindAllStringSubmatch(p.sql, -1)
 	some := anyTypes[g.IntN(len(anyTypes))]
 	at := -1
 	if planted != nil {
@@ -140,7 +140,7 @@ func (g *grammar) expand(p production, planted *expr, depth int) expr {
 	froms := scopes(p.sql)
 	brings := make(map[int][]string) // what each «from» has to bring; under -1 what is left to those around
 	i := -1
-	sql := hole.ReplaceAllStringFunc(p.sql, func(string) string {
+	sql := grammarHole.ReplaceAllStringFunc(p.sql, func(string) string {
 		i++
 		what := holes[i][1]
 		need := func(tables ...string) { brings[froms[i]] = append(brings[froms[i]], tables...) }
@@ -161,7 +161,7 @@ func (g *grammar) expand(p production, planted *expr, depth int) expr {
 			}
 			return made[what]
 		}
-		var e expr
+		var e piece
 		if i == at {
 			e = *planted
 		} else {
@@ -182,18 +182,18 @@ func (g *grammar) expand(p production, planted *expr, depth int) expr {
 	})
 	for i, m := range holes {
 		if m[1] == "from" {
-			sql = strings.Replace(sql, fmt.Sprintf("«from%d»", i), g.from(unique(brings[i])), 1)
+			sql = strings.Replace(sql, fmt.Sprintf("«from%d»", i), g.from(sortedUnique(brings[i])), 1)
 		}
 	}
-	return expr{sql: sql, typ: p.typ, needs: unique(brings[-1])}
+	return piece{sql: sql, typ: p.typ, needs: sortedUnique(brings[-1])}
 }
 
 // atom reports whether an expression binds as closely as any: a name, a string, a call, or all of it in parentheses.
 func atom(sql string) bool {
-	if plain.MatchString(sql) {
+	if plainName.MatchString(sql) {
 		return true
 	}
-	rest := word.ReplaceAllString(sql, "")
+	rest := leadingName.ReplaceAllString(sql, "")
 	if rest == "" || rest[0] != '(' {
 		return false
 	}
@@ -218,11 +218,11 @@ func atom(sql string) bool {
 }
 
 var (
-	plain = regexp.MustCompile(`^(?:[\w.]+|'[^']*')$`)
-	word  = regexp.MustCompile(`^[a-z_0-9.]+`)
+	plainName   = regexp.MustCompile(`^(?:[\w.]+|'[^']*')$`)
+	leadingName = regexp.MustCompile(`^[a-z_0-9.]+`)
 )
 
-func unique(s []string) []string {
+func sortedUnique(s []string) []string {
 	slices.Sort(s)
 	return slices.Compact(s)
 }
@@ -230,7 +230,7 @@ func unique(s []string) []string {
 // scopes finds for each hole of a text the «from», by its number among the holes, that brings what it needs: that of the closest
 // parentheses around it which have one. -1: there is none.
 func scopes(sql string) []int {
-	spans := hole.FindAllStringSubmatchIndex(sql, -1)
+	spans := grammarHole.FindAllStringSubmatchIndex(sql, -1)
 	around := make([][]int, len(spans)) // the parentheses around each hole, by where they open
 	next := 0
 	open := []int{-1}
@@ -271,7 +271,7 @@ func scopes(sql string) []int {
 }
 
 // closed is e with all that it needs inside.
-func (g *grammar) closed(e expr) expr {
+func (g *grammar) closed(e piece) piece {
 	if len(e.needs) > 0 {
 		if strings.HasPrefix(e.typ, "q") {
 			g.names++
@@ -328,19 +328,19 @@ func (g *grammar) spell(name string) string {
 	return schema + name + []string{"", "", "", "", " ", "/**/", "\n", "--(\n"}[g.IntN(8)]
 }
 
-// parameter is a hole for a parameter in a statement that is complete otherwise.
-var parameter = regexp.MustCompile(`«\$(\w+)»`)
+// parameterHole is a hole for a parameter in a statement that is complete otherwise.
+var parameterHole = regexp.MustCompile(`«\$(\w+)»`)
 
-// values are what parameters have.
-var values = map[string]string{
+// parameterValues are what parameters have.
+var parameterValues = map[string]string{
 	"int": "1", "text": "a", "bool": "t", "ts": "2024-01-02", "num": "1.5", "arr": "{1,2}", "json": `{"a":1}`, "mood": "ok",
 	"comp": "(1,x)", "dom": "5", "vc": "a", "enum": "lo",
 }
 
 // finish numbers the parameters of a statement, or puts their values there.
 func finish(sql string, literal bool) (text string, args []string) {
-	text = parameter.ReplaceAllStringFunc(sql, func(m string) string {
-		value, ok := values[parameter.FindStringSubmatch(m)[1]]
+	text = parameterHole.ReplaceAllStringFunc(sql, func(m string) string {
+		value, ok := parameterValues[parameterHole.FindStringSubmatch(m)[1]]
 		if !ok {
 			panic("no value for " + m)
 		}

@@ -27,7 +27,7 @@ const (
 	byBoth = byTree | byRun
 )
 
-// reads are the kits whose plants stand in statements that read.
+// readKits are the kits whose plants stand in statements that read.
 func readKits() []kit {
 	var all []kit
 	for _, part := range [][]kit{nameKits, typeKits, relationKits, apartKits} {
@@ -36,11 +36,12 @@ func readKits() []kit {
 	return all
 }
 
-func p(typ, sql, runs string, sees judge) plant {
+// reach is a plant that makes typ, runs one of some functions, separated by commas, and is seen by some judges.
+func reach(typ, sql, runs string, sees judge) plant {
 	return plant{production: production{typ: typ, sql: sql}, runs: runs, sees: sees}
 }
 
-// since is pl, from a version of PostgreSQL on.
+// from is pl, from a version of PostgreSQL on.
 func (pl plant) from(version int) plant {
 	pl.since = version
 	return pl

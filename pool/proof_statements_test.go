@@ -14,7 +14,7 @@ type generated struct {
 func (w *world) statement(seed uint64, i int) generated {
 	w.g.seed(seed, uint64(i))
 	s := generated{i: i, plant: -1, writes: w.writes}
-	var e expr
+	var e piece
 	if i%5 == 4 { // nothing is planted
 		e = w.g.fill(w.root(), 4, true)
 	} else {
@@ -30,7 +30,7 @@ func (w *world) statement(seed uint64, i int) generated {
 
 // planted makes the nth statement with something planted: each plant in its plainest form first, then each production around
 // one that it takes.
-func (w *world) planted(s *generated, n int) expr {
+func (w *world) planted(s *generated, n int) piece {
 	s.plant = n % len(w.plants)
 	plain, around, wraps := n < len(w.plants), -1, w.g.IntN(3)
 	if !plain {
@@ -55,7 +55,7 @@ func (w *world) planted(s *generated, n int) expr {
 		case !w.writes && e.typ[0] == 'q':
 			return w.g.closed(e)
 		case !w.writes:
-			return expr{sql: "select " + e.sql + " from " + w.g.from(e.needs)}
+			return piece{sql: "select " + e.sql + " from " + w.g.from(e.needs)}
 		}
 	}
 	e := w.g.expand(w.plants[s.plant].production, nil, 2)

@@ -114,7 +114,7 @@ func (w *world) closeJudges() {
 func (w *world) views(do func(string) error, seed uint64) {
 	for i := range 24 {
 		w.g.seed(seed, 1<<40+uint64(i))
-		var e expr
+		var e piece
 		if i%8 == 7 {
 			e = w.g.fill("qint", 3, true)
 		} else {
@@ -131,13 +131,13 @@ func (w *world) views(do func(string) error, seed uint64) {
 		name := fmt.Sprintf("random%d", i)
 		option := []string{"", "", " with (security_barrier)"}[w.g.IntN(3)]
 		if do(fmt.Sprintf("create view %s(x)%s as %s", name, option, sql)) == nil {
-			w.plants = append(w.plants, p("int", "«@"+name+"».x", "", 0))
+			w.plants = append(w.plants, reach("int", "«@"+name+"».x", "", 0))
 		}
 	}
 }
 
 // query wraps what is planted until it is a query of one column.
-func (w *world) query(pl plant) (expr, bool) {
+func (w *world) query(pl plant) (piece, bool) {
 	e := w.g.expand(pl.production, nil, 1)
 	for range 6 {
 		if e.typ == "qint" {
