@@ -34,7 +34,7 @@ func (p *Pool) dial() {
 			p.failed(p.dialError(err), start)
 			return
 		}
-		c.px, c.pg, c.since = px, px.Conn(), time.Now()
+		c.px, c.pg, c.since, c.maps.ended = px, px.Conn(), time.Now(), p.ended
 		c.peek = newPeeker(c.pg.PgConn().Conn())
 		c.cancel = cancelerOf(c.pg.PgConn())
 		c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
