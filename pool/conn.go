@@ -42,6 +42,7 @@ type conn struct {
 	fences  int         // of the pool, when its dial began
 	fenced  atomic.Bool // it was given up, with all that were dialed before
 	mode    pgx.QueryExecMode
+	copies  pgx.CopyFromTracer // nil: none
 
 	// guarded by admission.mu while idle, the owner's otherwise
 	lease   *Lease

@@ -34,7 +34,7 @@ func (p *Pool) dial() {
 			p.failed(p.dialError(err), start)
 			return
 		}
-		c.px, c.pg, c.since = px, px.Conn(), time.Now()
+		c.px, c.pg, c.since, c.maps.ended = px, px.Conn(), time.Now(), p.ended
 		c.peek = newPeeker(c.pg.PgConn().Conn())
 		c.cancel = cancelerOf(c.pg.PgConn())
 		c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
@@ -59,7 +59,9 @@ func (p *Pool) dial() {
 // open makes c, which has been dialed, fit for what the pool does with it. It costs a
 // round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
-	c.mode = c.pg.Config().DefaultQueryExecMode
+	config := c.pg.Config()
+	c.mode = config.DefaultQueryExecMode
+	c.copies, _ = config.Tracer.(pgx.CopyFromTracer)
 	shared := c.p.cfg.Upstream.shares()
 	rides := c.p.rides && c.p.cfg.ridesWith(c.mode) && (!shared || explainsGeneric(c.pg.PgConn()))
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)

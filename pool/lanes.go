@@ -36,7 +36,6 @@ type lanes struct {
 	maps      typeMaps
 	functions map[string]bool // of Config.LaneFunctions
 	spare     spare
-	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
 
 	rides, flights, refusals, reruns, shadow atomic.Int64
 
@@ -49,7 +48,6 @@ func newLanes(functions []string) *lanes {
 	n := &lanes{
 		catalog:   newCatalog(),
 		functions: make(map[string]bool),
-		nobody:    sync.OnceValue(func() *pgx.Conn { c, _ := dead(); return c }),
 		alone:     make(map[string]int64),
 	}
 	for _, f := range functions {

@@ -391,7 +391,7 @@ func (l *Lease) Conn() *pgx.Conn {
 		return l.plain.Conn()
 	}
 	if !l.tookRaw() {
-		c, _ := dead()
+		c, _ := l.p.ended.conn()
 		return c
 	}
 	if l.c.cancel.req.Load() != nil {
@@ -470,7 +470,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	}
 	defer l.leave()
 	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace) // of triggers
-	n, err := c.CopyFrom(ctx, table, columns, &safeSource{p: l.p, src: src})
+	n, err := l.c.copyFrom(ctx, c, table, columns, src)
 	l.p.writer.copied(err)
 	return n, l.c.judge(err)
 }

@@ -26,6 +26,7 @@ type Pool struct {
 	px            *pgxpool.Pool
 	adm           *admission
 	lanes         *lanes
+	ended         *placeholder // for the connections that nobody has any more
 	cancels       cancels
 	writer        writer
 	rides         bool // statements may ride
@@ -82,7 +83,11 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
 	}
-	p.px, err = pgxpool.NewWithConfig(p.ctx, p.pgxpoolConfig(px))
+	px = p.pgxpoolConfig(px)
+	if p.ended, err = newPlaceholder(px.ConnConfig); err == nil {
+		p.lanes.maps.ended = p.ended
+		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
+	}
 	if err != nil {
 		p.cancel()
 		return nil, fmt.Errorf("lmipool: %w", err)
@@ -125,7 +130,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 			switch {
 			case err != nil:
 			case l.ride != nil:
-				end.Conn = p.lanes.nobody()
+				end.Conn = p.ended.first
 			default:
 				end.Conn = l.c.pg
 			}
@@ -259,7 +264,7 @@ func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any)
 
 // Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
 // or read to their end, unless the statement rode a lane: then they are in memory,
-// and their Conn is nil.
+// and their Conn is a closed connection, which is of use for its TypeMap only.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if p.cfg.Plain {
 		return p.px.Query(ctx, sql, args...)

@@ -44,8 +44,7 @@ func (b *buffered) add(values [][]byte) {
 }
 
 // bufferedRows are pgx.Rows over a result in memory. All that pgx's own Rows do,
-// they do, in the same order; Conn is nil, as pgx allows: the connection serves
-// others by now.
+// they do, in the same order.
 type bufferedRows struct {
 	buffered
 	maps   *typeMaps
@@ -169,7 +168,9 @@ func (r *bufferedRows) Values() ([]any, error) {
 }
 
 func (r *bufferedRows) RawValues() [][]byte { return r.values }
-func (r *bufferedRows) Conn() *pgx.Conn     { return nil }
+
+// Conn returns a closed connection with the rows' own TypeMap: theirs serves others by now.
+func (r *bufferedRows) Conn() *pgx.Conn { return r.maps.connOf(r.types) }
 
 func (r *bufferedRows) TypeMap() *pgtype.Map {
 	if r.types == nil {

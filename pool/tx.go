@@ -272,7 +272,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	}
 	defer x.l.leave()
 	x.l.residue.trace = max(x.l.residue.trace, sqltext.AnyTrace) // of triggers
-	n, err := x.t.CopyFrom(ctx, table, columns, &safeSource{p: x.l.p, src: src})
+	n, err := x.l.c.copyFrom(ctx, x.t, table, columns, src)
 	x.l.p.writer.copied(err)
 	return n, x.l.c.judge(err)
 }
@@ -290,7 +290,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 // LargeObjects talk to the connection directly: see Lease.Conn.
 func (x *tx) LargeObjects() pgx.LargeObjects {
 	if !x.l.tookRaw() {
-		_, t := dead()
+		_, t := x.l.p.ended.conn()
 		return t.LargeObjects()
 	}
 	return x.t.LargeObjects()

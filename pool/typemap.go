@@ -13,14 +13,16 @@ import (
 // after the connection has gone on to somebody else: a Map is not safe for
 // concurrent use.
 type typeMaps struct {
-	mu   sync.Mutex
-	free []*rowTypes
+	mu    sync.Mutex
+	free  []*rowTypes
+	ended *placeholder
 }
 
 // rowTypes is one copy, and which of its types are its own.
 type rowTypes struct {
 	*pgtype.Map
 	adopted map[uint32]adopted
+	conn    *pgx.Conn // whose TypeMap it is; nil: nobody asked for it
 }
 
 // adopted is a type with codecs of its own, if they have a state, and from what it was made.
@@ -142,8 +144,25 @@ func (t *rowTypes) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 	return src, false
 }
 
+// connOf returns the Conn of rows that are in memory: closed, like that of rows whose lease has ended, but
+// with the TypeMap of the rows, which is what it is asked for. t is nil if they are closed.
+func (m *typeMaps) connOf(t *rowTypes) *pgx.Conn {
+	if t != nil && t.conn != nil {
+		return t.conn
+	}
+	c, _ := m.ended.conn()
+	if t != nil {
+		*c.TypeMap() = *t.Map // both are of this goroutine, and t will be of no other
+		t.Map, t.conn = c.TypeMap(), c
+	}
+	return c
+}
+
 // give is called by anybody.
 func (m *typeMaps) give(t *rowTypes) {
+	if t.conn != nil { // somebody may keep that
+		return
+	}
 	m.mu.Lock()
 	if len(m.free) < 64 {
 		m.free = append(m.free, t)
