@@ -57,6 +57,7 @@ type conn struct {
 	residue residue // of its users, since it was reset; the owner's
 	lane    *lane   // nil: no flights on this one
 	cancel  *canceler
+	opened  atomic.Bool // pgxpool has opened it
 
 	// the owner's
 	doubtful bool // its server has refused to write, and may be a standby

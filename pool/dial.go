@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,7 @@ func (p *Pool) dial() {
 		// connection would be nobody's. Each step below has its own.
 		c := &conn{p: p, fences: p.adm.fenceCount()}
 		px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
+		c.opened.Store(true)
 		done = true
 		if err != nil {
 			p.failed(p.dialError(err), start)
@@ -144,10 +146,16 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return &hookError{err}
 			}
 		}
+		dialing, _ := ctx.Value(dialingKey{}).(*conn)
+		opened := new(atomic.Bool)
+		if dialing != nil {
+			opened = &dialing.opened
+		}
+		p.guarded(cc, opened)
 		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)
-		if dialing, ok := ctx.Value(dialingKey{}).(*conn); ok {
+		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
 				dialing.wire = &wire{r: r, w: w, losses: &p.adm.losses}
