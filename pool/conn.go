@@ -51,6 +51,7 @@ type conn struct {
 	askAt     time.Time     // who answers it, again
 	askEvery  time.Duration //
 	mode      pgx.QueryExecMode
+	copies    pgx.CopyFromTracer // nil: none
 
 	// guarded by admission.mu while idle, the owner's otherwise
 	lease   *Lease
@@ -68,6 +69,7 @@ type conn struct {
 	foreign foreign
 	lane    *lane // nil: no flights on this one
 	cancel  *canceler
+	opened  atomic.Bool // pgxpool has opened it
 
 	// the owner's
 	doubtful bool // its server has refused to write, and may be a standby

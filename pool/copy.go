@@ -2,80 +2,175 @@ package pool
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// copier is pgx's Conn or Tx.
-type copier interface {
-	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error)
-}
-
-// copyFrom runs a CopyFrom on c, which is l's. It runs between enter and leave. pgx describes the
-// columns by a query that it caches, in the mode of the connection: where texts mean something
-// else (meaning.go), what it has of that is dropped before and after.
-func (l *Lease) copyFrom(ctx context.Context, c copier, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+// copyFrom runs a CopyFrom on l's connection, between enter and leave.
+func (l *Lease) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	l.heard()
-	same, err := l.settled(ctx)
-	if err != nil {
+	if same, err := l.settled(ctx); err != nil {
 		return 0, err
+	} else if same {
+		l.changes(sqltext.KeepsMeaning, true)
 	}
 	l.noteAny() // of triggers
-	source := &safeSource{p: l.p, src: src}
-	if same || !caches(l.c.mode) {
-		l.changes(sqltext.KeepsMeaning, true)
-		return c.CopyFrom(ctx, table, columns, source)
+	return l.c.copyFrom(ctx, in, table, columns, src)
+}
+
+// copyFrom does what pgx's CopyFrom does, but for two things.
+//
+// pgx reads the source, and encodes what it returns, in a goroutine of its own that does not recover.
+// So a panic of a driver.Valuer, or of any other method that encoding a value calls, ends the process
+// and with it every invocation. Here it is the error of CopyFrom.
+//
+// And the columns are described each time, which costs a round trip. pgx keeps their types by
+// table and columns: under another search_path, or after a column got another type of the same
+// size, it would write what is no longer meant, without an error.
+//
+// in is what describes them: the connection, or a transaction on it, which knows whether it has ended.
+func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (_ int64, err error) {
+	var tag pgconn.CommandTag
+	if t := c.copies; t != nil {
+		ctx = t.TraceCopyFromStart(ctx, c.pg, pgx.TraceCopyFromStartData{TableName: table, ColumnNames: columns})
+		defer func() { t.TraceCopyFromEnd(ctx, c.pg, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err}) }()
 	}
 	quoted := make([]string, len(columns))
 	for i, name := range columns {
-		quoted[i] = quoteName(name)
+		quoted[i] = pgx.Identifier{name}.Sanitize()
 	}
-	query := []string{"select " + strings.Join(quoted, ", ") + " from " + table.Sanitize()} // pgx's words
-	if err := l.c.forget(ctx, query); err != nil {
-		return 0, err
+	into, names := table.Sanitize(), strings.Join(quoted, ", ")
+	d, err := in.Prepare(ctx, "", fmt.Sprintf("select %s from %s", names, into))
+	if err != nil {
+		return 0, fmt.Errorf("statement description failed: %w", err)
 	}
-	n, err := c.CopyFrom(ctx, table, columns, source)
-	if !l.c.pg.IsClosed() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
-		defer cancel()
-		if l.c.forget(ctx, query) != nil {
-			l.residue.trace = sqltext.LastingTrace // the connection is closed
+	r, w := io.Pipe()
+	s := copySource{src: src, w: w, types: c.pg.TypeMap(), fields: d.Fields}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := errSourceLeft
+		defer func() { w.CloseWithError(err) }()
+		err = c.p.guard("CopyFromSource", s.send)
+	}()
+	tag, err = c.pg.PgConn().CopyFrom(ctx, r, fmt.Sprintf("copy %s ( %s ) from stdin binary;", into, names))
+	r.Close()
+	<-done
+	return tag.RowsAffected(), err
+}
+
+// preparer is a connection or a transaction.
+type preparer interface {
+	Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
+}
+
+var errSourceLeft = errors.New("lmipool: CopyFromSource has ended its goroutine")
+
+// copySource sends what a CopyFromSource has in PostgreSQL's binary format.
+type copySource struct {
+	src    pgx.CopyFromSource
+	w      *io.PipeWriter
+	types  *pgtype.Map
+	fields []pgconn.FieldDescription
+}
+
+// copyChunk is what pgconn sends in one message, without its header.
+const copyChunk = 65536 - 5
+
+func (s *copySource) send() error {
+	buf := append(make([]byte, 0, copyChunk), "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	largest := 0
+	for s.src.Next() {
+		at := len(buf)
+		values, err := s.src.Values()
+		if err == nil {
+			buf, err = s.row(buf, values)
+		}
+		if err != nil {
+			return err
+		}
+		// What is more than pgconn reads at once would be sent as a large and a tiny message.
+		if largest = max(largest, len(buf)-at); len(buf) <= copyChunk-largest {
+			continue
+		}
+		if err := s.src.Err(); err != nil {
+			return err
+		}
+		if _, err := s.w.Write(buf); err != nil { // nobody reads any more
+			return err
+		}
+		buf = buf[:0]
+	}
+	if err := s.src.Err(); err != nil {
+		return err
+	}
+	_, err := s.w.Write(buf)
+	return err
+}
+
+// row appends one row.
+func (s *copySource) row(buf []byte, values []any) (_ []byte, err error) {
+	if len(values) != len(s.fields) {
+		return nil, fmt.Errorf("expected %d values, got %d values", len(s.fields), len(values))
+	}
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(values)))
+	for i, v := range values {
+		if buf, err = s.value(buf, s.fields[i].DataTypeOID, v); err != nil {
+			return nil, err
 		}
 	}
-	return n, err
+	return buf, nil
 }
 
-// safeSource is the user's CopyFromSource, whose panic is its error: pgx reads it in
-// a goroutine of its own that does not recover, so nothing else could catch it.
-type safeSource struct {
-	p   *Pool
-	src pgx.CopyFromSource
-	err error
+// value appends one value: its length and itself, or -1 for NULL.
+func (s *copySource) value(buf []byte, oid uint32, v any) ([]byte, error) {
+	at := len(buf)
+	buf = append(buf, "\xff\xff\xff\xff"...)
+	encoded, err := s.types.Encode(oid, pgx.BinaryFormatCode, v, buf)
+	if err != nil {
+		again, notText := s.fromText(buf, oid, v)
+		if notText != nil {
+			return nil, err
+		}
+		encoded = again
+	}
+	if encoded == nil {
+		return buf, nil
+	}
+	binary.BigEndian.PutUint32(encoded[at:], uint32(len(encoded)-at-4))
+	return encoded, nil
 }
 
-func (s *safeSource) Next() (more bool) {
-	if err := s.p.guard("CopyFromSource", func() error { more = s.src.Next(); return nil }); err != nil {
-		s.err, more = err, false
+// fromText is for a value that has no binary format of its own, but text that means one.
+func (s *copySource) fromText(buf []byte, oid uint32, v any) ([]byte, error) {
+	text, ok := v.(string)
+	if !ok {
+		b, err := s.types.Encode(oid, pgx.TextFormatCode, v, nil)
+		if err != nil {
+			return nil, err
+		}
+		text = string(b)
 	}
-	return more
-}
-
-func (s *safeSource) Values() (values []any, err error) {
-	if panicked := s.p.guard("CopyFromSource", func() error { values, err = s.src.Values(); return nil }); panicked != nil {
-		s.err, err = panicked, panicked
+	if t, ok := s.types.TypeForOID(oid); ok {
+		if _, ok := t.Codec.(*pgtype.ArrayCodec); ok { // as pgx 5.12, which keeps the dimensions
+			var a pgtype.Array[any]
+			if s.types.Scan(oid, pgx.TextFormatCode, []byte(text), &a) == nil {
+				return s.types.Encode(oid, pgx.BinaryFormatCode, a, buf)
+			}
+		}
 	}
-	return values, err
-}
-
-func (s *safeSource) Err() (err error) {
-	if s.err != nil {
-		return s.err
+	var a any
+	if err := s.types.Scan(oid, pgx.TextFormatCode, []byte(text), &a); err != nil {
+		return nil, err
 	}
-	if panicked := s.p.guard("CopyFromSource", func() error { err = s.src.Err(); return nil }); panicked != nil {
-		s.err, err = panicked, panicked
-	}
-	return err
+	return s.types.Encode(oid, pgx.BinaryFormatCode, a, buf)
 }

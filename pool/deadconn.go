@@ -3,48 +3,110 @@ package pool
 import (
 	"context"
 	"net"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// dead returns a closed connection and a transaction on it, for who asks for the
-// connection of a lease that has ended: every use of them fails with "conn closed".
-// nil would be a panic in his goroutine, and so the end of the process; the lease's
-// own connection is somebody else's by now.
-func dead() (*pgx.Conn, pgx.Tx) {
+// placeholder makes closed connections, for who asks for the connection of a lease that has
+// ended, or of rows that have none: every use of them fails with "conn closed". nil would be
+// a panic in his goroutine, and so the end of the process; the lease's own connection is
+// somebody else's by now.
+//
+// Their Config has the pool's own host, port, user, database and runtime parameters, and nothing
+// that could fail or run code of the user's: no password, TLS, other hosts, tracer or hook.
+type placeholder struct {
+	config *pgx.ConnConfig
+	first  *pgx.Conn // for tracers, which have to share it, and if no other can be made
+	tx     pgx.Tx    // on first
+}
+
+// newPlaceholder makes one for connections to where pool leads.
+func newPlaceholder(pool *pgx.ConnConfig) (*placeholder, error) {
+	d := &placeholder{config: bare(pool)}
+	var err error
+	d.first, d.tx, err = d.connect()
+	return d, err
+}
+
+// bare returns a configuration that cannot fail, of a connection to where pool leads.
+func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
+	c, err := pgx.ParseConfig("host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
+		"sslcert='' sslkey='' sslrootcert='' target_session_attrs=any connect_timeout=0 min_protocol_version=3.0 max_protocol_version=3.0 " +
+		"channel_binding=disable require_auth='' default_query_exec_mode=cache_statement")
+	if err != nil { // PGSERVICE names none, and the pool's own string another: then theirs is its ConnString
+		c = pool.Copy()
+	}
+	c.Tracer, c.StatementCacheCapacity, c.DescriptionCacheCapacity = nil, 512, 512
+	c.DefaultQueryExecMode = pool.DefaultQueryExecMode
+	from := pool.Config.Copy()
+	c.Host, c.Port, c.User, c.Database, c.RuntimeParams = from.Host, from.Port, from.User, from.Database, from.RuntimeParams
+	c.Password, c.TLSConfig, c.Fallbacks, c.SSLNegotiation = "", nil, nil, ""
+	c.ConnectTimeout, c.MaxProtocolMessageBodyLen = 0, 0
+	c.KerberosSrvName, c.KerberosSpn, c.ChannelBinding, c.RequireAuth, c.OAuthTokenProvider = "", "", "disable", "", nil
+	c.MinProtocolVersion, c.MaxProtocolVersion = "3.0", "3.0"
+	c.AfterNetConnect, c.ValidateConnect, c.AfterConnect = nil, nil, nil
+	c.OnNotice, c.OnNotification, c.OnPgError = nil, nil, nil
+	c.BuildFrontend = pgproto3.NewFrontend
+	c.BuildContextWatcherHandler = func(pc *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: pc.Conn()}
+	}
+	return c
+}
+
+// conn returns a closed connection of the caller's own, and a transaction on it.
+func (d *placeholder) conn() (*pgx.Conn, pgx.Tx) {
+	c, tx, err := d.connect()
+	if err != nil {
+		return d.first, d.tx
+	}
+	return c, tx
+}
+
+// connect makes a connection to nobody, begins a transaction on it, and closes it.
+func (d *placeholder) connect() (*pgx.Conn, pgx.Tx, error) {
 	ctx := context.Background()
-	c, _ := pgx.ParseConfig("host=ended sslmode=disable")
-	c.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"ended"}, nil }
-	c.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+	config := d.config.Copy()
+	config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"ended"}, nil }
+	var dialed atomic.Bool
+	config.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+		if dialed.Swap(true) { // a cancel request
+			return nil, net.ErrClosed
+		}
 		here, there := net.Pipe()
-		go func() {
-			defer there.Close()
-			b := pgproto3.NewBackend(there, there)
-			if _, err := b.ReceiveStartupMessage(); err != nil {
-				return
-			}
-			b.Send(&pgproto3.AuthenticationOk{})
-			b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-			if b.Flush() != nil {
-				return
-			}
-			if _, err := b.Receive(); err != nil { // begin
-				return
-			}
-			b.Send(&pgproto3.CommandComplete{CommandTag: []byte("BEGIN")})
-			b.Send(&pgproto3.ReadyForQuery{TxStatus: 'T'})
-			if b.Flush() == nil {
-				_, _ = b.Receive() // terminate
-			}
-		}()
+		go greet(there)
 		return here, nil
 	}
-	conn, err := pgx.ConnectConfig(ctx, c)
+	c, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, nil // nothing of it can fail
+		return nil, nil, err
 	}
-	tx, _ := conn.Begin(ctx)
-	_ = conn.Close(ctx)
-	return conn, tx
+	tx, err := c.Begin(ctx)
+	_ = c.Close(ctx)
+	return c, tx, err
+}
+
+// greet is the server that lets one connection in, has it begin a transaction, and sees it go.
+func greet(nc net.Conn) {
+	defer nc.Close()
+	b := pgproto3.NewBackend(nc, nc)
+	if _, err := b.ReceiveStartupMessage(); err != nil {
+		return
+	}
+	b.Send(&pgproto3.AuthenticationOk{})
+	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	if b.Flush() != nil {
+		return
+	}
+	if _, err := b.Receive(); err != nil { // begin
+		return
+	}
+	b.Send(&pgproto3.CommandComplete{CommandTag: []byte("BEGIN")})
+	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'T'})
+	if b.Flush() == nil {
+		_, _ = b.Receive() // terminate
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -46,11 +47,12 @@ func (p *Pool) newConn() (*conn, error) {
 	// No timeout on this ctx: pgxpool would go on dialing without us, and the
 	// connection would be nobody's. Each step below has its own.
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
+	c.opened.Store(true)
 	if err != nil {
 		p.recognition.left(c)
 		return nil, err
 	}
-	c.px, c.pg, c.since = px, px.Conn(), time.Now()
+	c.px, c.pg, c.since, c.types.ended = px, px.Conn(), time.Now(), p.ended
 	c.peek = newPeeker(c.pg.PgConn().Conn())
 	c.cancel = cancelerOf(c.pg.PgConn())
 	c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
@@ -77,7 +79,9 @@ func (c *conn) abandon() {
 // open makes c, which has been dialed, fit for what the pool does with it. It costs a
 // round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
-	c.mode = c.pg.Config().DefaultQueryExecMode
+	config := c.pg.Config()
+	c.mode = config.DefaultQueryExecMode
+	c.copies, _ = config.Tracer.(pgx.CopyFromTracer)
 	switch r := &c.p.recognition; {
 	case r.asks: // it was recognised
 	case c.p.cfg.Upstream.shares():
@@ -187,6 +191,11 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && c.Isolation != IsolationOff {
 			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)
 		}
+		opened := new(atomic.Bool)
+		if dialing != nil {
+			opened = &dialing.opened
+		}
+		p.guarded(cc, opened)
 		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -35,7 +33,6 @@ type lanes struct {
 	types     typePairs
 	functions map[string]bool // of Config.LaneFunctions
 	spare     spare
-	nobody    func() *pgx.Conn // a closed connection, for tracers: a lane's is nobody's
 
 	rides, flights, refusals, reruns, shadow atomic.Int64
 
@@ -46,7 +43,6 @@ type lanes struct {
 func newLanes(functions []string) *lanes {
 	n := &lanes{
 		functions: make(map[string]bool),
-		nobody:    sync.OnceValue(func() *pgx.Conn { c, _ := dead(); return c }),
 		alone:     make(map[string]int64),
 	}
 	n.baselines.allowed, n.baselines.rides = n.allows, &n.rides

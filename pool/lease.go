@@ -412,7 +412,7 @@ func (l *Lease) Conn() *pgx.Conn {
 		return l.plain.Conn()
 	}
 	if !l.tookRaw() {
-		c, _ := dead()
+		c, _ := l.p.ended.conn()
 		return c
 	}
 	if l.c.cancel.req.Load() != nil {

@@ -44,7 +44,7 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 			return args, err
 		}
 	}
-	if mode, _ := options(args, l.c.mode); simple && bare(args) || !caches(mode) {
+	if mode, _ := options(args, l.c.mode); simple && onlyOptions(args) || !caches(mode) {
 		return args, nil
 	}
 	return uncached(args), nil
@@ -84,8 +84,8 @@ func caches(mode pgx.QueryExecMode) bool {
 // aside are the first words of what runs no code of the user's and may come before SET TRANSACTION.
 var aside = []string{"set", "reset", "show", "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "listen", "unlisten", "notify"}
 
-// bare reports whether args has only options.
-func bare(args []any) bool {
+// onlyOptions reports whether args has only options.
+func onlyOptions(args []any) bool {
 	for _, a := range args {
 		switch a.(type) {
 		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:

@@ -26,6 +26,7 @@ type Pool struct {
 	px            *pgxpool.Pool
 	adm           *admission
 	lanes         *lanes
+	ended         *placeholder // for the connections that nobody has any more
 	cancels       cancels
 	writer        writer
 	recognition   recognition
@@ -85,7 +86,10 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
 	}
-	p.px, err = pgxpool.NewWithConfig(p.ctx, p.pgxpoolConfig(px))
+	px = p.pgxpoolConfig(px)
+	if p.ended, err = newPlaceholder(px.ConnConfig); err == nil {
+		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
+	}
 	if err != nil {
 		p.cancel()
 		return nil, fmt.Errorf("lmipool: %w", err)
@@ -128,7 +132,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 			switch {
 			case err != nil:
 			case l.ride != nil:
-				end.Conn = p.lanes.nobody()
+				end.Conn = p.ended.first
 			default:
 				end.Conn = l.c.pg
 			}
@@ -262,7 +266,7 @@ func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any)
 
 // Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
 // or read to their end, unless the statement rode a lane: then they are in memory,
-// and their Conn is nil.
+// and their Conn is a closed connection, which is of use for its TypeMap only.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if p.cfg.Plain {
 		return p.px.Query(ctx, sql, args...)

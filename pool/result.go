@@ -44,15 +44,15 @@ func (b *buffered) add(values [][]byte) {
 }
 
 // bufferedRows are pgx.Rows over a result in memory. All that pgx's own Rows do,
-// they do, in the same order; Conn is nil, as pgx allows: the connection serves
-// others by now.
+// they do, in the same order.
 type bufferedRows struct {
 	buffered
 	types  *rowTypes // of the connection that carried it; nil when closed
-	next   int       // the next row
-	from   int       // its first byte in data
-	values [][]byte  // of the current row
-	plans  []plan    // how the last Scan read each column
+	ended  *placeholder
+	next   int      // the next row
+	from   int      // its first byte in data
+	values [][]byte // of the current row
+	plans  []plan   // how the last Scan read each column
 	closed bool
 	failed error // of Scan or Values
 }
@@ -169,7 +169,17 @@ func (r *bufferedRows) Values() ([]any, error) {
 }
 
 func (r *bufferedRows) RawValues() [][]byte { return r.values }
-func (r *bufferedRows) Conn() *pgx.Conn     { return nil }
+
+// Conn returns a closed connection with the rows' own TypeMap: theirs serves others by now.
+
+// Conn is a closed connection with the TypeMap of the rows: the one that carried them serves others by now.
+func (r *bufferedRows) Conn() *pgx.Conn {
+	if r.types == nil {
+		c, _ := r.ended.conn()
+		return c
+	}
+	return r.types.connOf()
+}
 
 func (r *bufferedRows) TypeMap() *pgtype.Map {
 	if r.types == nil {

@@ -176,7 +176,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 func (r *ride) trace() {
 	if t := r.p.cfg.Tracer; t != nil {
 		r.p.protect("TraceQueryStart", func() {
-			r.traced = t.TraceQueryStart(r.ctx, r.p.lanes.nobody(), pgx.TraceQueryStartData{SQL: r.sql, Args: r.args})
+			r.traced = t.TraceQueryStart(r.ctx, r.p.ended.first, pgx.TraceQueryStartData{SQL: r.sql, Args: r.args})
 		})
 	}
 }
@@ -190,7 +190,7 @@ func (r *ride) traceEnd(err error) {
 	if err == nil {
 		end.CommandTag = r.result.tag
 	}
-	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.lanes.nobody(), end)
+	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.ended.first, end)
 }
 
 // rows is the result of a statement that rode, and the end of l; nil: it has a connection
@@ -200,7 +200,7 @@ func (l *Lease) rows() *bufferedRows {
 	if r == nil {
 		return nil
 	}
-	rows := &bufferedRows{buffered: r.result, types: r.types.take(r.result.fields)}
+	rows := &bufferedRows{ended: l.p.ended, buffered: r.result, types: r.types.take(r.result.fields)}
 	l.p.lanes.spare.take(l, r)
 	return rows
 }

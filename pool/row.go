@@ -119,7 +119,7 @@ func (s *scannedRow) CommandTag() pgconn.CommandTag                { return s.r.
 func (s *scannedRow) FieldDescriptions() []pgconn.FieldDescription { return slices.Clone(s.r.fields) }
 func (s *scannedRow) Next() bool                                   { return false }
 func (s *scannedRow) RawValues() [][]byte                          { return s.r.values }
-func (s *scannedRow) Conn() *pgx.Conn                              { return nil }
+func (s *scannedRow) Conn() *pgx.Conn                              { return s.r.types.connOf() }
 func (s *scannedRow) TypeMap() *pgtype.Map                         { return s.r.types.Map }
 
 func (s *scannedRow) Scan(dest ...any) error {

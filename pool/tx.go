@@ -318,7 +318,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 // LargeObjects talk to the connection directly: see Lease.Conn.
 func (x *tx) LargeObjects() pgx.LargeObjects {
 	if !x.l.tookRaw() {
-		_, t := dead()
+		_, t := x.l.p.ended.conn()
 		return t.LargeObjects()
 	}
 	return x.t.LargeObjects()

@@ -17,17 +17,19 @@ type typeSet struct {
 	base  *pgtype.Map // a copy of the connection's; nobody changes it
 	given pgtype.Map  // the connection's by value; asked for given types only, see givenType
 
+	ended *placeholder // for who asks rows in memory for their connection
+
 	mu   sync.Mutex
 	free []*rowTypes // copies of base
 }
 
 // newTypeSet is called by who owns the connection of m.
-func newTypeSet(m *pgtype.Map) *typeSet {
+func newTypeSet(m *pgtype.Map, ended *placeholder) *typeSet {
 	base := copyMap(m)
 	for _, m := range []*pgtype.Map{m, base} {
 		m.TypeForValue(nil) // has it make the table that givenType reads
 	}
-	return &typeSet{base: base, given: *m}
+	return &typeSet{base: base, given: *m, ended: ended}
 }
 
 // givenType is what RegisterDefaultPgType has said of v's Go type, or nothing, if that is what
@@ -47,9 +49,10 @@ func (s *typeSet) givenType(v any) (*pgtype.Type, bool) {
 
 // connTypes is the typeSet of a connection, made when it is first needed.
 type connTypes struct {
-	mu   sync.Mutex
-	set  *typeSet
-	lent bool // somebody has the raw connection, and may register types at any time
+	mu    sync.Mutex
+	set   *typeSet
+	ended *placeholder
+	lent  bool // somebody has the raw connection, and may register types at any time
 }
 
 // of returns what c's types are now. The connection's owner calls it.
@@ -57,7 +60,7 @@ func (t *connTypes) of(c *pgx.Conn) *typeSet {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.set == nil || t.lent {
-		t.set = newTypeSet(c.TypeMap())
+		t.set = newTypeSet(c.TypeMap(), t.ended)
 	}
 	return t.set
 }
@@ -76,6 +79,7 @@ type rowTypes struct {
 	adopted map[uint32]adopted
 	asked   map[reflect.Type]bool // whether the set has been asked what is given for it
 	loose   bool                  // the row has what may depend on what is given for a destination
+	conn    *pgx.Conn             // whose TypeMap it is; nil: nobody asked for it
 }
 
 // adopted is a type with codecs of its own, if they have a state, and from what it was made.
@@ -117,8 +121,22 @@ func (s *typeSet) get() *rowTypes {
 	return t
 }
 
+// connOf returns the Conn of rows that are in memory: closed, like that of rows whose lease has ended, but
+// with the TypeMap of the rows, which is what it is asked for.
+func (t *rowTypes) connOf() *pgx.Conn {
+	if t.conn == nil {
+		c, _ := t.set.ended.conn()
+		*c.TypeMap() = *t.Map // both are of this goroutine, and t will be of no other
+		t.Map, t.conn = c.TypeMap(), c
+	}
+	return t.conn
+}
+
 // give gives t back. It is called by anybody.
 func (t *rowTypes) give() {
+	if t.conn != nil { // somebody may keep that
+		return
+	}
 	s := t.set
 	s.mu.Lock()
 	if len(s.free) < maxFlight {

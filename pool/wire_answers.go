@@ -66,6 +66,12 @@ func (a *answers) asked(b []byte) {
 // read notes what pgx is going to read.
 func (a *answers) read(b []byte) {
 	for len(b) > 0 {
+		if a.n == 0 && b[0] == 'D' && len(b) >= len(a.head) { // a row, of which there may be thousands
+			if n := 1 + int(binary.BigEndian.Uint32(b[1:])); n <= len(b) {
+				b = b[n:]
+				continue
+			}
+		}
 		if a.n < len(a.head) {
 			n := copy(a.head[a.n:], b)
 			a.n += n

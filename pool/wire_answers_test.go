@@ -46,7 +46,7 @@ func TestAMessageThatIsReadInTwoStaysWhole(t *testing.T) {
 func TestAnswersAreUnderstoodInAnyPieces(t *testing.T) {
 	t.Parallel()
 	sync, bind, execute := message('S', ""), message('B', "x"), message('E', "x")
-	noise := [][]byte{message('N', "COMMIT\x00"), message('S', "2E"), message('A', strings.Repeat("C", 70))}
+	noise := [][]byte{message('N', "COMMIT\x00"), message('S', "2E"), message('D', "COMMIT\x00"), message('D', ""), message('A', strings.Repeat("C", 70))}
 	type flight struct {
 		asked   []byte
 		answer  []byte
