@@ -266,8 +266,10 @@ func TestRecognitionCostsNoRoundTrip(t *testing.T) {
 	dsn := pgtest.Database(t)
 	flights := func(up pool.Upstream, after func(context.Context, *pgx.Conn) error) int64 {
 		var n atomic.Int64
-		p := newPoolAt(t, dsn, &pool.Config{Upstream: up, MaxConns: 1, Lanes: pool.LanesOff, AfterConnect: after,
-			BeforeConnect: wrapped(func(c *net.TCPConn) net.Conn { return &countedFlights{Conn: c, n: &n} })})
+		p := newPoolAt(t, dsn, &pool.Config{
+			Upstream: up, MaxConns: 1, Lanes: pool.LanesOff, AfterConnect: after,
+			BeforeConnect: wrapped(func(c *net.TCPConn) net.Conn { return &countedFlights{Conn: c, n: &n} }),
+		})
 		var one int
 		require.NoError(t, p.QueryRow(bounded(t), "select $1::int", 1).Scan(&one))
 		return n.Load()
