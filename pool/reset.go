@@ -291,9 +291,7 @@ func (c *conn) wash(l residue) {
 			}
 		}
 		for _, st := range l.unsteady {
-			if c.findSteady(ctx, st) != nil {
-				return
-			}
+			c.findSteady(st)
 		}
 		clean = c.clean() && (l.trace <= sqltext.SequenceTrace || c.told())
 	})
