@@ -312,9 +312,7 @@ func (c *conn) wash(l residue) {
 			c.learn(d)
 		}
 		for _, st := range l.unsteady {
-			if c.findSteady(ctx, st) != nil {
-				return
-			}
+			c.findSteady(st)
 		}
 		if c.wonders(time.Now()) && c.askAgain(ctx) != nil {
 			return

@@ -134,19 +134,17 @@ const steadyTable = `select c.relkind operator(pg_catalog.=) any ('{r,p}') and n
 		where a.attrelid operator(pg_catalog.=) c.oid and not a.attisdropped and t.typdefault operator(pg_catalog.~) '(nextval|setval)')
 	from pg_catalog.pg_class c where c.oid operator(pg_catalog.=) pg_catalog.to_regclass($1)`
 
-// findSteady asks for st, in a clean session.
-func (c *conn) findSteady(ctx context.Context, st *statement) error {
+// findSteady asks for st, in a clean session. What the server refuses to say is taken for unsteady.
+func (c *conn) findSteady(st *statement) {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
 	r := c.pg.PgConn().ExecParams(ctx, steadyTable, [][]byte{[]byte(st.sequences.Table)}, nil, nil, nil).Read()
-	if r.Err != nil {
-		return r.Err
-	}
 	found := unsteady
-	if len(r.Rows) == 1 && string(r.Rows[0][0]) == "t" {
+	if r.Err == nil && len(r.Rows) == 1 && string(r.Rows[0][0]) == "t" {
 		found = steady
 	}
 	g := c.p.lanes.catalog
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	st.steady = found
-	return nil
 }
