@@ -48,7 +48,6 @@ func (p *Pool) newConn() (*conn, error) {
 	// connection would be nobody's. Each step below has its own.
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
 	if err != nil {
-		p.recognition.left(c)
 		return nil, err
 	}
 	c.px, c.pg, c.since = px, px.Conn(), time.Now()
@@ -177,7 +176,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		}
 		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
-		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)
+		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs, dialing)
 		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
