@@ -50,12 +50,15 @@ const cancelerKey = "lmipool.canceler"
 
 // cancelsOurWay gives the connection that cc is for its canceler. With own, a handler of
 // the user's is left to do the work.
-func (p *Pool) cancelsOurWay(cc *pgx.ConnConfig, own bool) {
-	var begun atomic.Bool
+func (p *Pool) cancelsOurWay(cc *pgx.ConnConfig, own bool, dialing *conn) {
+	begun := new(atomic.Bool)
+	if dialing != nil {
+		dialing.begun = begun
+	}
 	up, theirs, validate := new(atomic.Bool), cc.BuildContextWatcherHandler, cc.ValidateConnect
-	cc.DialFunc = p.cancels.dial(&begun, up, cc.DialFunc)
+	cc.DialFunc = p.cancels.dial(begun, up, cc.DialFunc)
 	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
-		begun.Store(true)
+		begun.Store(dialing == nil || !p.recognition.asks) // else it has when that is over
 		return validate(ctx, pc)
 	}
 	cc.BuildContextWatcherHandler = func(pc *pgconn.PgConn) ctxwatch.Handler {

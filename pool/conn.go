@@ -42,6 +42,8 @@ type conn struct {
 	fences  int         // of the pool, when its dial began
 	fenced  atomic.Bool // it was given up, with all that were dialed before
 
+	begun *atomic.Bool // there may be something to cancel
+
 	// of recognition
 	reach     reach
 	backend   backend       // that has answered it first

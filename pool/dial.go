@@ -49,7 +49,6 @@ func (p *Pool) newConn() (*conn, error) {
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
 	c.opened.Store(true)
 	if err != nil {
-		p.recognition.left(c)
 		return nil, err
 	}
 	c.px, c.pg, c.since, c.types.ended = px, px.Conn(), time.Now(), p.ended
@@ -198,7 +197,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		p.guarded(cc, opened)
 		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
-		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs)
+		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs, dialing)
 		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried

@@ -92,6 +92,7 @@ func (c *conn) recognise(ctx context.Context, pg *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 	}
+	c.begun.Store(true)
 	c.session, c.backend, c.reach = s, s.backend, reachDirect
 	if s.backend.pid != pg.PgConn().PID() {
 		c.reach = reachPooled
@@ -120,7 +121,8 @@ func (p *Pool) recognising(after func(context.Context, *pgx.Conn) error) func(co
 		return after
 	}
 	return func(ctx context.Context, pg *pgx.Conn) error {
-		if c, ok := ctx.Value(dialingKey{}).(*conn); ok {
+		c, ok := ctx.Value(dialingKey{}).(*conn)
+		if ok {
 			if err := c.recognise(ctx, pg); err != nil {
 				return err
 			}
@@ -128,7 +130,11 @@ func (p *Pool) recognising(after func(context.Context, *pgx.Conn) error) func(co
 		if after == nil {
 			return nil
 		}
-		return after(ctx, pg)
+		err := after(ctx, pg)
+		if err != nil && ok { // here, since who dials may be gone
+			p.recognition.left(c)
+		}
+		return err
 	}
 }
 

@@ -210,7 +210,7 @@ func TestAFailoverToAPoolerAndBack(t *testing.T) {
 	var to atomic.Pointer[string]
 	lead := func(addr string) { to.Store(&addr) }
 	log := &logs{}
-	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Logger: log.logger(), BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: log.logger(), BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
 		dial := c.DialFunc
 		c.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) { return dial(ctx, network, *to.Load()) }
 		return nil
