@@ -12,7 +12,7 @@ help: ## what there is to make
 # One package at a time: some tests are about deadlines, and a neighbour's load must not decide them.
 .PHONY: test
 test: ## all tests of all modules, under the race detector where there is a C compiler (FLAGS=... adds to go test)
-	@set -e; for m in $(MODULES); do echo "== $$m: go test -p 1 $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && go test -p 1 $(RACE) -shuffle=on $(FLAGS) ./...); done
+	@set -e; for m in $(MODULES); do echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
 
 .PHONY: demo
 demo: ## the experiment this grew out of, measured here in about a minute (ARGS='-hold 5s', -h lists them)
@@ -47,7 +47,7 @@ test-matrix: ## lanes, isolation, cancels, transactions under PostgreSQL 14, 16,
 test-next: ## the library's tests with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
 	@mkdir -p out && cp go.mod out/next.mod && cp go.sum out/next.sum
 	go get -modfile=out/next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) github.com/aws/aws-lambda-go@$(LAMBDA_NEXT)
-	go test -p 1 -modfile=out/next.mod $(RACE) -shuffle=on $(FLAGS) ./...
+	go test -p 1 -timeout 25m -modfile=out/next.mod $(RACE) -shuffle=on $(FLAGS) ./...
 
 .PHONY: lint
 lint: ## golangci-lint, gofumpt, tidy go.mod files

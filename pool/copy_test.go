@@ -28,17 +28,16 @@ type copier interface {
 
 // Values whose methods panic, each of them one that pgx calls to encode it.
 type (
-	panicsInt64    struct{}
-	panicsText     struct{}
-	panicsBytes    struct{}
-	panicsString   struct{ n int }
-	panicsJSON     struct{}
-	panicsJSONPtr  struct{ N int }
-	panicsNil      struct{}
-	panicsNumeric  struct{}
-	panicsRange    struct{}
-	panicsComposit struct{}
-	named          []panicValuer
+	panicsInt64   struct{}
+	panicsText    struct{}
+	panicsBytes   struct{}
+	panicsString  struct{ n int }
+	panicsJSON    struct{}
+	panicsJSONPtr struct{ N int }
+	panicsNil     struct{}
+	panicsNumeric struct{}
+	panicsRange   struct{}
+	named         []panicValuer
 )
 
 func (panicsInt64) Int64Value() (pgtype.Int8, error)        { panic("value") }
@@ -52,8 +51,6 @@ func (panicsNumeric) NumericValue() (pgtype.Numeric, error) { panic("value") }
 func (panicsRange) IsNull() bool                            { panic("value") }
 func (panicsRange) BoundTypes() (l, u pgtype.BoundType)     { panic("value") }
 func (panicsRange) Bounds() (lower, upper any)              { panic("value") }
-func (panicsComposit) IsNull() bool                         { panic("value") }
-func (panicsComposit) Index(int) any                        { panic("value") }
 
 // panicsCodec is a codec of the user's own.
 type panicsCodec struct{ pgtype.TextCodec }

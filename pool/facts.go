@@ -2,6 +2,7 @@ package pool
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -348,12 +349,8 @@ func (f *facts) learn(k *known, anew bool) {
 		}
 		f.global = k.global
 	}
-	for name, v := range k.functions {
-		f.functions[name] = v
-	}
-	for name, v := range k.names {
-		f.names[name] = v
-	}
+	maps.Copy(f.functions, k.functions)
+	maps.Copy(f.names, k.names)
 	for n, v := range k.nodes {
 		if have := f.nodes[n]; have != nil && have.sign != v.sign {
 			f.suspect.Store(true) // what was derived from it before may be wrong

@@ -328,7 +328,7 @@ func deep(v reflect.Value) string {
 		}
 		return b.String()
 	case reflect.Struct:
-		if s, ok := v.Interface().(fmt.Stringer); ok {
+		if s, ok := reflect.TypeAssert[fmt.Stringer](v); ok {
 			return s.String()
 		}
 		var b strings.Builder

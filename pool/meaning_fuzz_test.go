@@ -126,7 +126,7 @@ func (s step) ask(ctx context.Context, q subject, n int, judge bool) string {
 		p, ok := q.(interface {
 			Prepare(context.Context, string, string) (*pgconn.StatementDescription, error)
 		})
-		if _, alone := q.(*pgx.Conn); ok && !(alone && judge) { // a lease has none
+		if _, alone := q.(*pgx.Conn); ok && (!alone || !judge) { // a lease has none
 			name = fmt.Sprintf("named%d", n)
 			_, err = p.Prepare(ctx, name, s.sql)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -117,7 +118,7 @@ func (s *sentence) notice(message, detail string, names userCode) {
 		return
 	}
 	for _, m := range treeOID.FindAllStringSubmatch(detail, -1) {
-		for _, word := range strings.Fields(strings.Trim(m[2], "()")) {
+		for word := range strings.FieldsSeq(strings.Trim(m[2], "()")) {
 			oid, err := strconv.ParseUint(word, 10, 32)
 			if err != nil {
 				continue
@@ -137,10 +138,8 @@ func (s *sentence) notice(message, detail string, names userCode) {
 var treeOID = regexp.MustCompile(`:(funcid|opfuncid|aggfnoid|winfnoid|opno|opnos|eqop|sortop|startInRangeFunc|endInRangeFunc|cycle_mark_neop|tsmhandler|elemfuncid|negfuncid|hashfuncid)\s+(\d+|\(o[\d\s]+\))`) // lines are broken anywhere between words
 
 func addNew(to []string, name string) []string {
-	for _, n := range to {
-		if n == name {
-			return to
-		}
+	if slices.Contains(to, name) {
+		return to
 	}
 	return append(to, name)
 }

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"testing"
@@ -47,9 +48,7 @@ func newWorld(t testing.TB, name string, kits []kit, seed uint64, c *pool.Config
 		require.NoError(t, do(writeSchema))
 	}
 	terminals := make(map[string][]string)
-	for typ, all := range innocents {
-		terminals[typ] = all
-	}
+	maps.Copy(terminals, innocents)
 	for _, k := range kits {
 		if k.since > w.version {
 			continue

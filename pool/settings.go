@@ -143,16 +143,6 @@ func (s *settings) sql() string {
 	return b.String()
 }
 
-// literal is sql with the parameters in it, for a session with standard_conforming_strings.
-func (s *settings) literal() string {
-	sets := make([]string, 0, len(s.names))
-	for i := range s.names {
-		quote := func(b []byte) string { return "'" + strings.ReplaceAll(string(b), "'", "''") + "'" }
-		sets = append(sets, "pg_catalog.set_config("+quote(s.params[2*i])+", "+quote(s.params[2*i+1])+", true)")
-	}
-	return "select " + strings.Join(sets, ", ")
-}
-
 // args is params as arguments.
 func (s *settings) args() []any {
 	args := make([]any, len(s.params))

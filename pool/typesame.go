@@ -69,20 +69,20 @@ func compareCodecs(a, b pgtype.Codec, depth int) sameness {
 	case nil, *pgtype.EnumCodec, *pgtype.RecordCodec: // what an enum's has in it is a cache
 		return equal
 	case *pgtype.ArrayCodec:
-		b := b.(*pgtype.ArrayCodec) //nolint:errcheck // as a
+		b := b.(*pgtype.ArrayCodec)
 		if a.Delimiter != b.Delimiter {
 			return different
 		}
 		return compareTypes(a.ElementType, b.ElementType, depth+1)
 	case *pgtype.RangeCodec:
-		return compareTypes(a.ElementType, b.(*pgtype.RangeCodec).ElementType, depth+1) //nolint:errcheck // as a
+		return compareTypes(a.ElementType, b.(*pgtype.RangeCodec).ElementType, depth+1)
 	case *pgtype.MultirangeCodec:
-		return compareTypes(a.ElementType, b.(*pgtype.MultirangeCodec).ElementType, depth+1) //nolint:errcheck // as a
+		return compareTypes(a.ElementType, b.(*pgtype.MultirangeCodec).ElementType, depth+1)
 	case *pgtype.TextFormatOnlyCodec:
-		return compareCodecs(a.Codec, b.(*pgtype.TextFormatOnlyCodec).Codec, depth+1) //nolint:errcheck // as a
+		return compareCodecs(a.Codec, b.(*pgtype.TextFormatOnlyCodec).Codec, depth+1)
 	case *pgtype.CompositeCodec:
 		s := equal
-		if !slices.EqualFunc(a.Fields, b.(*pgtype.CompositeCodec).Fields, func(a, b pgtype.CompositeCodecField) bool { //nolint:errcheck // as a
+		if !slices.EqualFunc(a.Fields, b.(*pgtype.CompositeCodec).Fields, func(a, b pgtype.CompositeCodecField) bool {
 			s = min(s, compareTypes(a.Type, b.Type, depth+1))
 			return a.Name == b.Name && s > different
 		}) {
@@ -90,9 +90,9 @@ func compareCodecs(a, b pgtype.Codec, depth int) sameness {
 		}
 		return s
 	case *pgtype.TimestampCodec:
-		return compareLocations(a.ScanLocation, b.(*pgtype.TimestampCodec).ScanLocation) //nolint:errcheck // as a
+		return compareLocations(a.ScanLocation, b.(*pgtype.TimestampCodec).ScanLocation)
 	case *pgtype.TimestamptzCodec:
-		return compareLocations(a.ScanLocation, b.(*pgtype.TimestamptzCodec).ScanLocation) //nolint:errcheck // as a
+		return compareLocations(a.ScanLocation, b.(*pgtype.TimestamptzCodec).ScanLocation)
 	}
 	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() {
 		switch {

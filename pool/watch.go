@@ -79,8 +79,10 @@ func (c *conn) watched(r *residue) (changed bool) {
 		if look && len(r.unsure) < maxUnsure {
 			r.unsure = append(r.unsure, doubt{st, nil})
 		}
-		changed = changed || !(st.meaning == sqltext.KeepsMeaning && (trace <= sqltext.SequenceTrace || !st.asked && trace == sqltext.SessionTrace) ||
-			st.meaning == sqltext.RestoresMeaning)
+		quiet := trace <= sqltext.SequenceTrace || !st.asked && trace == sqltext.SessionTrace
+		if keeps := st.meaning == sqltext.KeepsMeaning && quiet || st.meaning == sqltext.RestoresMeaning; !keeps {
+			changed = true
+		}
 	}
 	if !changed {
 		c.kept = w.names[:min(len(w.names), maxWatched)]
