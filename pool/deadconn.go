@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"net"
+	"reflect"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -35,7 +36,7 @@ func newPlaceholder(pool *pgx.ConnConfig) (*placeholder, error) {
 // bare returns a configuration that cannot fail, of a connection to where pool leads.
 func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
 	c, err := pgx.ParseConfig("host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
-		"sslcert='' sslkey='' sslrootcert='' target_session_attrs=any connect_timeout=0 min_protocol_version=3.0 max_protocol_version=3.0 " +
+		"sslcertmode=disable sslsni=1 sslcert='' sslkey='' sslrootcert='' target_session_attrs=any connect_timeout=0 min_protocol_version=3.0 max_protocol_version=3.0 " +
 		"channel_binding=disable require_auth='' default_query_exec_mode=cache_statement")
 	if err != nil { // PGSERVICE names none, and the pool's own string another: then theirs is its ConnString
 		c = pool.Copy()
@@ -48,6 +49,9 @@ func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
 	c.ConnectTimeout, c.MaxProtocolMessageBodyLen = 0, 0
 	c.KerberosSrvName, c.KerberosSpn, c.ChannelBinding, c.RequireAuth, c.OAuthTokenProvider = "", "", "disable", "", nil
 	c.MinProtocolVersion, c.MaxProtocolVersion = "3.0", "3.0"
+	if f := reflect.ValueOf(&c.Config).Elem().FieldByName("SSLCertMode"); f.IsValid() { // pgx 5.12 has it
+		f.SetString("")
+	}
 	c.AfterNetConnect, c.ValidateConnect, c.AfterConnect = nil, nil, nil
 	c.OnNotice, c.OnNotification, c.OnPgError = nil, nil, nil
 	c.BuildFrontend = pgproto3.NewFrontend

@@ -71,6 +71,7 @@ func TestThePlaceholderFollowsAnyConnectionString(t *testing.T) {
 		"postgres://u:hunter2@a:77,b:78/d?sslmode=verify-full&application_name=app",
 		"postgres://u:hunter2@a/d?sslmode=require&sslnegotiation=direct&channel_binding=require",
 		"host=a user=u dbname=d sslmode=require require_auth=scram-sha-256 channel_binding=require",
+		"host=a user=u dbname=d sslmode=require sslcertmode=require",
 		"host=a user=u dbname=d require_auth=!none min_protocol_version=3.2 max_protocol_version=latest",
 		"host=/nowhere/sockets user=u dbname=d password=hunter2",
 		"host=::1 user=u dbname=d", "host='' user=u", "host=a user=u krbsrvname=k krbspn=p",
@@ -127,7 +128,7 @@ func TestThePlaceholderReadsNoVariable(t *testing.T) {
 		{"PGSERVICE": "nosuch"}, {"PGSERVICE": "s", "PGSERVICEFILE": service}, {"PGSERVICEFILE": "/nowhere"},
 		{"PGPASSFILE": pass}, {"PGPASSFILE": "/nowhere"}, {"PGPASSWORD": "hunter6"}, {"PGHOST": "x,y"}, {"PGHOST": "/nowhere"}, {"PGPORT": "bogus"}, {"PGPORT": "1,2,3"},
 		{"PGUSER": "x"}, {"PGDATABASE": "x"}, {"PGCONNECT_TIMEOUT": "bogus"}, {"PGCONNECT_TIMEOUT": "1"}, {"PGOPTIONS": "-c role=x"}, {"PGAPPNAME": "x"}, {"PGTZ": "bogus"},
-		{"PGMINPROTOCOLVERSION": "bogus"}, {"PGMAXPROTOCOLVERSION": "latest"}, {"PGREQUIREAUTH": "bogus"}, {"PGCHANNELBINDING": "require"},
+		{"PGMINPROTOCOLVERSION": "bogus"}, {"PGMAXPROTOCOLVERSION": "latest"}, {"PGREQUIREAUTH": "bogus"}, {"PGSSLCERTMODE": "require"}, {"PGSSLCERTMODE": "bogus"}, {"PGSSLCERTMODE": ""}, {"PGSSLSNI": "bogus"}, {"PGSSLNEGOTIATION": "direct"}, {"PGCHANNELBINDING": "require"},
 		{"HOME": "/nowhere", "USER": ""},
 	} {
 		t.Run(fmt.Sprint(set), func(t *testing.T) {
@@ -163,7 +164,7 @@ func TestThePlaceholderReadsNoVariable(t *testing.T) {
 func TestThePlaceholderKnowsEveryFieldThatPgxHas(t *testing.T) {
 	t.Parallel()
 	known := strings.Fields("Host Port Database User Password TLSConfig ConnectTimeout DialFunc LookupFunc BuildFrontend " +
-		"MaxProtocolMessageBodyLen BuildContextWatcherHandler RuntimeParams KerberosSrvName KerberosSpn Fallbacks SSLNegotiation " +
+		"MaxProtocolMessageBodyLen BuildContextWatcherHandler RuntimeParams KerberosSrvName KerberosSpn Fallbacks SSLNegotiation SSLCertMode " +
 		"AfterNetConnect ValidateConnect AfterConnect OnNotice OnNotification OnPgError OAuthTokenProvider " +
 		"MinProtocolVersion MaxProtocolVersion ChannelBinding RequireAuth createdByParseConfig " +
 		"Config Tracer connString StatementCacheCapacity DescriptionCacheCapacity DefaultQueryExecMode createdByParseConfig")

@@ -153,8 +153,18 @@ func byHand(t pgx.Tx) bool {
 	if own, ok := t.(*tx); ok {
 		return own.byHand()
 	}
-	c := t.Conn()
+	c := connOf(t)
 	return c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'
+}
+
+// connOf returns the connection of somebody else's transaction; nil if it has none, as a mock's, which panics.
+func connOf(t pgx.Tx) (c *pgx.Conn) {
+	defer func() {
+		if recover() != nil {
+			c = nil
+		}
+	}()
+	return t.Conn()
 }
 
 // transient reports whether err is the server's word that the transaction lost a
