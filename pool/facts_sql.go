@@ -95,6 +95,8 @@ group by n.n`
 var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
 amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
 amop as materialized (select a.* from pg_catalog.pg_amop a join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) a.amopopr join own on own.oid operator(pg_catalog.=) o.oprcode),
+found as (select f from (select amprocfamily from amproc union select amopfamily from amop) _(f) where f operator(pg_catalog.<) 16384::pg_catalog.oid
+	or exists (select from pg_catalog.pg_opclass o where o.opcfamily operator(pg_catalog.=) f and o.opcdefault)),
 casts as (select c.* from pg_catalog.pg_cast c join own on own.oid operator(pg_catalog.=) c.castfunc)
 select 's', ` + globalSign + `::pg_catalog.text, ''::pg_catalog.text, ''::pg_catalog.text
 union all select 'o', o.oprname, s.nspname, p.proname from pg_catalog.pg_operator o
@@ -105,10 +107,10 @@ union all select 'o', o.oprname, s.nspname, p.proname from pg_catalog.pg_operato
 union all select 't', t::pg_catalog.text, '', '' from (
 	select case when castsource operator(pg_catalog.>=) 16384::pg_catalog.oid or casttarget operator(pg_catalog.<) 16384::pg_catalog.oid then castsource else casttarget end from casts
 	union select case when casttarget operator(pg_catalog.>=) 16384::pg_catalog.oid or castsource operator(pg_catalog.<) 16384::pg_catalog.oid then casttarget else castsource end from casts
-	union select case when amproclefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amproclefttype else amprocrighttype end from amproc
-	union select case when amprocrighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amprocrighttype else amproclefttype end from amproc
-	union select case when amoplefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoplefttype else amoprighttype end from amop
-	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop
+	union select case when amproclefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amproclefttype else amprocrighttype end from amproc where amprocfamily operator(pg_catalog.=) any (select f from found)
+	union select case when amprocrighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amprocrighttype else amproclefttype end from amproc where amprocfamily operator(pg_catalog.=) any (select f from found)
+	union select case when amoplefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoplefttype else amoprighttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
+	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
 	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
 		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
 union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`

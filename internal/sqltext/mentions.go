@@ -12,9 +12,10 @@ type Mentions struct {
 	Called []string
 	// Dotted is every name behind a dot and not in front of a parenthesis: t.f may mean f(t), and so may (row).f, t.arr[1].f and $1.f.
 	Dotted []string
-	// Names is what may be a relation or a type: every name that is not behind a dot, and each a.b.
+	// Names is what may be a relation or a type: every name, and each a.b.
 	Names []Name
-	// Written is what an INSERT or MERGE writes to, Changed what an UPDATE or DELETE does, also inside WITH.
+	// Written is what an INSERT or MERGE writes to, or an UPDATE with DEFAULT; Changed what other UPDATEs and DELETEs do, also
+	// inside WITH.
 	Written, Changed []Name
 	// Operators is every run of operator characters, and the operators that keywords stand for. White space between
 	// the characters is left out, so an operator is in the text only if it is a part of one of these.
@@ -62,8 +63,9 @@ func Mention(sql string) (Mentions, bool) {
 		return n, true
 	}
 	var m Mentions
-	run := ""
+	run, defaults := "", false
 	for i, t := range tokens {
+		defaults = defaults || t.word("default")
 		if t.kind == symbol && t.text != "" && isOperator(t.text[0]) {
 			run += t.text
 			continue
@@ -85,6 +87,7 @@ func Mention(sql string) (Mentions, bool) {
 		case at(i - 1).is("."):
 			if !at(i + 1).is("(") { // a.f(…) calls f of the schema a
 				m.Dotted = append(m.Dotted, t.text)
+				m.Names = append(m.Names, Name{Name: t.text}) // (1).f may also convert to the type f
 			}
 			if at(i - 2).name() {
 				m.Names = append(m.Names, Name{at(i - 2).text, t.text})
@@ -106,6 +109,9 @@ func Mention(sql string) (Mentions, bool) {
 	}
 	if run != "" {
 		m.Operators = append(m.Operators, run)
+	}
+	if defaults { // UPDATE … SET a = DEFAULT
+		m.Written, m.Changed = append(m.Written, m.Changed...), nil
 	}
 	for _, s := range []*[]string{&m.Called, &m.Dotted, &m.Operators} {
 		slices.Sort(*s)
