@@ -19,9 +19,11 @@ type mock struct {
 }
 
 func (m *mock) Begin(context.Context) (pgx.Tx, error) { m.did = append(m.did, "begin"); return m, nil }
-func (m *mock) Commit(context.Context) error          { m.did = append(m.did, "commit"); return nil }
-func (m *mock) Rollback(context.Context) error        { m.did = append(m.did, "rollback"); return nil }
-func (m *mock) Conn() *pgx.Conn                       { panic("Conn is not available") }
+
+func (m *mock) Commit(context.Context) error { m.did = append(m.did, "commit"); return nil }
+
+func (m *mock) Rollback(context.Context) error { m.did = append(m.did, "rollback"); return nil }
+func (m *mock) Conn() *pgx.Conn                { panic("Conn is not available") }
 
 func TestInTxNeedsNoConnOfSomebodyElses(t *testing.T) {
 	t.Parallel()

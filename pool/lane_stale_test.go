@@ -264,7 +264,8 @@ func TestAParseThatFailsIsItsOwnRidersOnly(t *testing.T) {
 	good, bad := b.p.With(map[string]string{"plpgsql.extra_errors": "none"}), b.p.With(map[string]string{"plpgsql.extra_errors": "nonsense"})
 	read := func(db interface {
 		QueryRow(context.Context, string, ...any) pgx.Row
-	}) func() {
+	},
+	) func() {
 		return func() {
 			var id int
 			assert.NoError(t, db.QueryRow(ctx, sql).Scan(&id))

@@ -33,8 +33,10 @@ type proofBooks struct {
 }
 
 func newProofBooks() *proofBooks {
-	return &proofBooks{errors: make(map[string]int), example: make(map[string]string), unseen: make(map[string]int), shortest: make(map[string]string),
-		hitBy: make(map[string]judge), through: make(map[string]int)}
+	return &proofBooks{
+		errors: make(map[string]int), example: make(map[string]string), unseen: make(map[string]int), shortest: make(map[string]string),
+		hitBy: make(map[string]judge), through: make(map[string]int),
+	}
 }
 
 // compare notes one statement.

@@ -127,8 +127,10 @@ var apartKits = []kit{
 
 // varcharKit puts operators for varchar, in public, beside those of PostgreSQL for text: they fit better.
 func varcharKit(name string, symbols ...string) kit {
-	k := kit{name: "varchar " + name, apart: true, ddl: "create table tv (vid int, v varchar, w varchar(3)); insert into tv values (1, 'a', 'b'), (2, 'b', 'b');\n",
-		types: map[string][]string{"vc": {"«@tv».v", "«@tv».v", "«@tv».w", "'a'::varchar", "varchar 'b'", "«$vc»::varchar"}}}
+	k := kit{
+		name: "varchar " + name, apart: true, ddl: "create table tv (vid int, v varchar, w varchar(3)); insert into tv values (1, 'a', 'b'), (2, 'b', 'b');\n",
+		types: map[string][]string{"vc": {"«@tv».v", "«@tv».v", "«@tv».w", "'a'::varchar", "varchar 'b'", "«$vc»::varchar"}},
+	}
 	runs := ""
 	for i, s := range symbols {
 		f := "v" + name + string(rune('a'+i))
@@ -142,12 +144,16 @@ func varcharKit(name string, symbols ...string) kit {
 			reach("bool", "«@tv».v "+s+" any (array['a'::varchar, «@tv».v])", runs, byBoth))
 	}
 	more := map[string][]string{
-		"equal": {"«@tv».v in («@tv».w, 'x'::varchar)", "«@tv».v not in (select v from tv)", "nullif(«@tv».v, «@tv».w) is null", "«@tv».v is distinct from «@tv».w",
+		"equal": {
+			"«@tv».v in («@tv».w, 'x'::varchar)", "«@tv».v not in (select v from tv)", "nullif(«@tv».v, «@tv».w) is null", "«@tv».v is distinct from «@tv».w",
 			"case «@tv».v when «@tv».w then true else false end", "exists (select from tv a join tv b using (v))", "exists (select from tv a natural join (select v from tv) b)",
-			"not («@tv».v in (select w from tv))"},
+			"not («@tv».v in (select w from tv))",
+		},
 		"order": {"«@tv».v between 'a'::varchar and «@tv».w", "«@tv».v not between symmetric «@tv».v and «@tv».w", "«@tv».v > all (select v from tv)"},
-		"like": {"«@tv».v like «@tv».w", "«@tv».v not like «@tv».w", "«@tv».v ilike «@tv».w", "«@tv».v not ilike «@tv».w", "«@tv».v like any (array[«@tv».w])",
-			"«@tv».v similar to 'a'"},
+		"like": {
+			"«@tv».v like «@tv».w", "«@tv».v not like «@tv».w", "«@tv».v ilike «@tv».w", "«@tv».v not ilike «@tv».w", "«@tv».v like any (array[«@tv».w])",
+			"«@tv».v similar to 'a'",
+		},
 	}
 	for _, text := range more[name] {
 		sees := byBoth

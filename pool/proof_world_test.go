@@ -59,9 +59,7 @@ func newWorld(t testing.TB, name string, kits []kit, seed uint64, c *pool.Config
 				w.plants = append(w.plants, pl)
 			}
 		}
-		for typ, all := range k.types {
-			terminals[typ] = all
-		}
+		maps.Copy(terminals, k.types)
 	}
 	w.g = newGrammar(w.version, terminals, w.writes)
 	w.views(do, seed)

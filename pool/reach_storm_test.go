@@ -129,7 +129,7 @@ func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 			see.exec("create table t as select i as id, i * 10 as a, i * 10 + 1 as b, i * 10 + 2 as c, i * 10 + 3 as d, i * 10 + 4 as e, i * 10 + 5 as f from generate_series(0, 99) i")
 			see.exec("alter table t add primary key (id)")
 			see.exec("create table counter as select 0 as n")
-			via, strangers := dsn, ""
+			var via, strangers string
 			switch mode {
 			case "transaction":
 				via = bouncer(t, dsn, "default_pool_size = 3", "query_wait_timeout = 10")

@@ -193,7 +193,9 @@ func (w *watcher) TraceQueryStart(ctx context.Context, c *pgx.Conn, _ pgx.TraceQ
 	w.look(c)
 	return ctx
 }
+
 func (w *watcher) TraceQueryEnd(_ context.Context, c *pgx.Conn, _ pgx.TraceQueryEndData) { w.look(c) }
+
 func (w *watcher) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
 	return ctx
 }

@@ -177,7 +177,8 @@ create function last() returns text language plpgsql volatile as $$ begin return
 	}
 	batch := func(ctx context.Context, on interface {
 		SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
-	}, statements []string) (answers []string) {
+	}, statements []string,
+	) (answers []string) {
 		var b pgx.Batch
 		for _, sql := range statements {
 			b.Queue(sql)
@@ -205,7 +206,8 @@ create function last() returns text language plpgsql volatile as $$ begin return
 		Begin(context.Context) (pgx.Tx, error)
 		querier
 		SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
-	}, raw func() *pgx.Conn) (answers []string) {
+	}, raw func() *pgx.Conn,
+	) (answers []string) {
 		switch how {
 		case 0: // a transaction
 			tx, err := db.Begin(ctx)

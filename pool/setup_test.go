@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -313,9 +314,7 @@ func TestAResetKeepsWhatElseASessionBeganWith(t *testing.T) {
 			ctx := bounded(t)
 			p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, AfterConnect: w.after, Logger: (&logs{}).logger(), BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
 				c.User = role + "_login"
-				for k, v := range w.params {
-					c.RuntimeParams[k] = v
-				}
+				maps.Copy(c.RuntimeParams, w.params)
 				return nil
 			}})
 			var want []string
