@@ -158,8 +158,8 @@ func (b *books) sends(id int, onLane bool) {
 	if e.kind.mayRide {
 		most++
 	}
-	if e.kind.stale {
-		most++
+	if e.kind.stale || e.kind.run != nil {
+		most++ // refused before its BindComplete it is sent once more; whether it ran twice the ledger says
 	}
 	switch {
 	case e.late:
