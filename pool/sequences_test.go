@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -290,6 +291,9 @@ create function last() returns text language plpgsql volatile as $$ begin return
 					reads++
 					break
 				}
+			}
+			if slices.Contains(want, "42P05") {
+				return // pgx prepares again what its batch had prepared before it failed, and we do not
 			}
 			if !assert.Equal(t, want, got, "program %d: how %d, end %d: %s", i, how, end, strings.Join(statements, "; ")) {
 				wrong++
