@@ -269,6 +269,15 @@ func (g *catalog) redescribe(s *statement, old, d *description) {
 	}
 }
 
+// look notes for riders that are about to be sent how their statements are described by now.
+func (g *catalog) look(group []*waiter) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range group {
+		w.ride.now = w.ride.st.desc
+	}
+}
+
 // observe notes how long s took on the server and, unless it is negative, how big
 // its result was.
 func (g *catalog) observe(s *statement, took time.Duration, size int) {

@@ -12,9 +12,10 @@ import (
 // statement means something else, it gets another one.
 type description struct {
 	*pgconn.StatementDescription
-	shown []pgconn.FieldDescription // its columns in the formats that are asked for
-	set   *typeSet                  // the connection's
-	user  []uint32                  // those of its types that are not built-in
+	shown   []pgconn.FieldDescription // its columns in the formats that are asked for
+	formats []int16                   // the same, of each column
+	set     *typeSet                  // the connection's
+	user    []uint32                  // those of its types that are not built-in
 }
 
 func (d *description) userTypes() []uint32 {
@@ -27,9 +28,12 @@ func (d *description) userTypes() []uint32 {
 // describe makes a description of what c had described. Its owner calls it.
 func (c *conn) describe(d *pgconn.StatementDescription) *description {
 	desc := &description{StatementDescription: d, set: c.types.of(c.pg), shown: slices.Clone(d.Fields), user: unknownTypes(d.ParamOIDs)}
+	desc.formats = make([]int16, len(desc.shown))
 	for i := range desc.shown {
-		desc.user = append(desc.user, unknownTypes([]uint32{desc.shown[i].DataTypeOID})...)
-		desc.shown[i].Format = desc.set.base.FormatCodeForOID(desc.shown[i].DataTypeOID)
+		oid := desc.shown[i].DataTypeOID
+		desc.user = append(desc.user, unknownTypes([]uint32{oid})...)
+		desc.formats[i] = desc.set.base.FormatCodeForOID(oid)
+		desc.shown[i].Format = desc.formats[i]
 	}
 	return desc
 }
@@ -47,6 +51,21 @@ func (d *description) encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
 func (d *description) encodable() bool {
 	for _, oid := range d.ParamOIDs {
 		if _, ok := d.set.base.TypeForOID(oid); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// takesTheSame reports whether arguments that are encoded for d are what other takes.
+func (p *typePairs) takesTheSame(d, other *description) bool {
+	if !slices.Equal(d.ParamOIDs, other.ParamOIDs) {
+		return false
+	}
+	for _, oid := range d.ParamOIDs {
+		a, knownThere := d.set.base.TypeForOID(oid)
+		b, knownHere := other.set.base.TypeForOID(oid)
+		if !knownThere || !knownHere || p.compare(a, b) != equal {
 			return false
 		}
 	}

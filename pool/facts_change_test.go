@@ -2,6 +2,8 @@ package pool_test
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,4 +97,38 @@ func TestAChangeOfTheCatalogsEndsWhatWasProven(t *testing.T) {
 			assert.Zero(t, missing)
 		})
 	}
+}
+
+// Only a change of the catalogs is one: not writes, VACUUM, ANALYZE, or what others create. The more names there are, the larger
+// is the sum that must be the same on both sides.
+func TestWritesDoNotLookLikeAChangeOfTheCatalogs(t *testing.T) {
+	t.Parallel()
+	const tables = 30
+	dsn := pgtest.Database(t)
+	see := newInspector(t, dsn)
+	var sqls []string
+	for i := range tables {
+		see.exec(fmt.Sprintf("create table t%d (id int primary key, name text check (name <> ''), at timestamptz default now()); create view v%[1]d as select * from t%[1]d; insert into t%[1]d values (1, 'one')", i))
+		sqls = append(sqls, fmt.Sprintf("select * from t%d where id = $1", i), fmt.Sprintf("select lower(name) from v%d where id = $1", i), fmt.Sprintf("update t%d set name = name || 'x' where id = $1", i))
+	}
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 2})
+	ctx, cancel := context.WithCancel(bounded(t))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_, err := p.Exec(ctx, sqls[rand.IntN(len(sqls))], 1)
+				assert.True(t, err == nil || ctx.Err() != nil, "%v", err)
+			}
+		})
+	}
+	for i := range 8 {
+		see.exec(fmt.Sprintf("create table other%d (id int)", i))
+		see.exec(fmt.Sprintf("vacuum analyze t%d", i))
+		time.Sleep(200 * time.Millisecond) // the sign is asked for every 400 ms
+	}
+	cancel()
+	wg.Wait()
+	assert.Positive(t, p.Stat().RideCount())
+	assert.Zero(t, p.Stat().CatalogChangeCount())
 }

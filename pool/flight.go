@@ -34,6 +34,7 @@ type flight struct {
 	overhead time.Duration // of the next answer: its way there and back
 	silence  time.Time     // the connection's deadline
 	seen     []observation
+	stale    []*prepared // became useless, and are to be described anew before the next group boards
 }
 
 // run carries the group that has boarded, and those that come after it. It hands
@@ -59,7 +60,7 @@ func (f *flight) run() (whole bool) {
 		if f.lost != nil {
 			break
 		}
-		if !f.board() {
+		if len(f.stale) == 0 && !f.board() {
 			if !guard.session || f.landed {
 				break
 			}
@@ -134,7 +135,8 @@ func (f *flight) receive(s *segment) {
 		if f.lost == nil {
 			var failed *pgconn.PgError
 			var rows buffered
-			_, _, failed, f.lost = s.read(f.pl, c.pg.PgConn(), &rows)
+			var own *pgconn.StatementDescription
+			_, own, failed, f.lost = s.read(f.pl, c.pg.PgConn(), &rows)
 			switch {
 			case s.heard != nil:
 				if f.lost != nil || failed != nil {
@@ -146,9 +148,11 @@ func (f *flight) receive(s *segment) {
 				s.heard(&rows)
 			case f.lost != nil || s.stmt == nil: // a name was deallocated
 			case failed != nil:
-				ln.forget(s.stmt)
+				f.undescribed(s.stmt, failed)
 			case s.exec:
 				ln.guard.session = s.becomes
+			case own != nil:
+				f.described(s.stmt, own)
 			}
 		}
 		return
@@ -192,6 +196,7 @@ func (f *flight) wake() {
 // not come.
 func (f *flight) plan() []segment {
 	ln := f.c.lane
+	f.c.p.lanes.catalog.look(f.group)
 	plan := f.coming[:0]
 	for _, name := range ln.surplus {
 		plan = append(plan, segment{drop: name})
@@ -206,13 +211,21 @@ func (f *flight) plan() []segment {
 		return s
 	}
 	var local *prepared
-	if !ln.guard.session && len(f.group) > 0 {
+	if !ln.guard.session && len(f.group)+len(f.stale) > 0 {
 		local = own(ln.guard.local, guardFields, false, false)
 		if f.groups == guardFrom && !f.landing && !ln.unnamed {
 			own(ln.guard.on, guardFields, true, true)
 		}
 	}
 	fresh := f.c.base.isFresh(time.Now())
+	for _, old := range f.stale {
+		s := ln.findAs(old.key.(*statement), old.as)
+		if !s.sent {
+			plan = append(plan, segment{before: local, stmt: s, parse: true})
+			s.sent = true
+		}
+	}
+	f.stale = nil
 	for _, w := range f.group {
 		r := w.ride
 		if w.lease.scope.gone() || r.state.Load() != rideWaiting {
@@ -229,6 +242,7 @@ func (f *flight) plan() []segment {
 			r.traceEnd(context.Canceled)
 			continue
 		}
+		r.catchUp(&f.c.p.lanes.types)
 		s := ln.findAs(r.st, r.desc)
 		f.riders = append(f.riders, w)
 		var set *prepared

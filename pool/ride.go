@@ -42,6 +42,7 @@ type ride struct {
 	state   atomic.Uint32   // waiting, sent or given up
 
 	// the lane's until the grant, then the caller's
+	now     *description // its statement's when it boarded
 	result  buffered
 	types   *typeSet // of the connection that carried it
 	outcome outcome
@@ -191,6 +192,14 @@ func (r *ride) traceEnd(err error) {
 		end.CommandTag = r.result.tag
 	}
 	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.ended.first, end)
+}
+
+// catchUp has r ask for what its statement returns by now, if it was described anew while r
+// waited and takes what r's arguments are encoded for. The lane calls it.
+func (r *ride) catchUp(pairs *typePairs) {
+	if d := r.now; d != nil && d != r.desc && pairs.takesTheSame(r.desc, d) {
+		r.desc, r.eqb.ResultFormats = d, d.formats
+	}
 }
 
 // rows is the result of a statement that rode, and the end of l; nil: it has a connection

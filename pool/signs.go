@@ -2,7 +2,8 @@ package pool
 
 import (
 	"context"
-	"strconv"
+	"math"
+	"math/big"
 	"time"
 )
 
@@ -55,8 +56,7 @@ func (f *facts) signed(row [][]byte, want int64, gen uint64, sent time.Time) {
 		return // it is of what was known before
 	}
 	if row[1] != nil {
-		got, err := strconv.ParseInt(string(row[1]), 10, 64)
-		if err != nil || got != want {
+		if got, ok := sumIn64(string(row[1])); !ok || got != want {
 			f.suspect.Store(true)
 			return
 		}
@@ -64,6 +64,15 @@ func (f *facts) signed(row [][]byte, want int64, gen uint64, sent time.Time) {
 	f.ridden.Store(f.of.rides.Load())
 	f.snapshot = quietSnapshot(string(row[0]))
 	f.signedAt.Store(sent.UnixNano())
+}
+
+// sumIn64 is a sum of any size as it is when it is added up in 64 bits.
+func sumIn64(s string) (sum int64, ok bool) {
+	n, ok := new(big.Int).SetString(s, 10)
+	if !ok {
+		return 0, false
+	}
+	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), true
 }
 
 // claimSign reports whether the caller is to ask for the sign now. Then he says askedFor when he has the answer; nobody else

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -51,7 +52,7 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 	r.outcome, r.types = outcomeAgain, f.c.types.of(f.c.pg)
 	match := s.stmt.verify(r.desc, r.types, &n.types)
 	if match == different {
-		f.redescribe(s, r)
+		f.redescribe(s.stmt, r.st, r.desc)
 		f.unprepared(s, at, failed, took)
 		r.result = buffered{err: errStale}
 		return false
@@ -76,28 +77,46 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 		r.result.fields = r.desc.shown
 		return size > 0
 	default:
-		ln.forget(s.stmt) // the next flight Parses it anew, and sees what it is now
+		if ln.forget(s.stmt); !ln.unnamed && !slices.ContainsFunc(f.stale, func(o *prepared) bool { return o.key == s.stmt.key }) {
+			f.stale = append(f.stale, s.stmt)
+		}
 	}
 	r.result = buffered{err: failed}
 	return false
 }
 
-// redescribe has those who come encode for what s's statement is here, if that is not what r
-// was encoded for.
-func (f *flight) redescribe(s *segment, r *ride) {
-	v := &s.stmt.verified
-	if v.own == nil {
+// redescribe has those who come encode for what s is here, if that is not what it was described
+// as by old.
+func (f *flight) redescribe(s *prepared, st *statement, old *description) {
+	if s.own == nil {
 		return
 	}
-	if !sameShape(v.own, r.desc) {
-		f.c.lane.forget(s.stmt)
+	if !sameShape(s.own, old) {
+		f.c.lane.forget(s)
 	}
-	d := f.c.describe(v.own)
+	d := f.c.describe(s.own)
 	if len(d.Fields) == 0 || !d.encodable() {
-		f.c.p.lanes.catalog.forget(r.st, r.desc)
+		f.c.p.lanes.catalog.forget(st, old)
 		return
 	}
-	f.c.p.lanes.catalog.redescribe(r.st, r.desc, d)
+	f.c.p.lanes.catalog.redescribe(st, old, d)
+}
+
+// described is for a statement that was Parsed for itself.
+func (f *flight) described(s *prepared, own *pgconn.StatementDescription) {
+	st, ok := s.key.(*statement)
+	s.verified = verified{own: own}
+	if ok && s.verify(s.as, f.c.types.of(f.c.pg), &f.c.p.lanes.types) == different {
+		f.redescribe(s, st, s.as)
+	}
+}
+
+// undescribed is for one that could not be.
+func (f *flight) undescribed(s *prepared, failed *pgconn.PgError) {
+	f.c.lane.forget(s)
+	if st, ok := s.key.(*statement); ok && failed.Code != "55P03" && failed.Code != "57014" {
+		f.c.p.lanes.catalog.forget(st, s.as)
+	}
 }
 
 // unprepared drops what may be missing on the server after s has failed before its statement
