@@ -43,7 +43,7 @@ type entry struct {
 	effects int  // how many rows of its own it was to leave
 
 	mu      sync.Mutex
-	spare   int  // how often it went out behind a reset: if that failed it has not run, and goes out again
+	spare   int  // how often it went out behind a Query of the pool's own: if that failed it has not run, and goes out again
 	sent    int  // how often it went out on the wire, to be executed
 	rides   int  // on lanes, among them
 	begun   bool // its call
@@ -130,7 +130,7 @@ func (b *books) report(write func(format string, args ...any)) {
 	}
 }
 
-// spares is told what is about to be written behind a reset.
+// spares is told what is about to be written behind a Query of the pool's own.
 func (b *books) spares(id int) {
 	if id >= 1 && id < len(b.entries) {
 		e := &b.entries[id]
@@ -158,8 +158,8 @@ func (b *books) sends(id int, onLane bool) {
 	if e.kind.mayRide {
 		most++
 	}
-	if e.kind.stale || e.kind.run != nil {
-		most++ // refused before its BindComplete it is sent once more; whether it ran twice the ledger says
+	if e.kind.stale {
+		most++ // refused before its BindComplete it is sent once more
 	}
 	switch {
 	case e.late:
@@ -209,8 +209,10 @@ func (b *books) audit(applied map[string]int) {
 	for _, e := range b.opened() {
 		n := applied[e.token]
 		delete(applied, e.token)
+		// Whoever declares that a function leaves nothing has it run once more when its connection was lost.
+		lie := e.kind.guarded && e.effects < n && n <= e.sent
 		switch {
-		case e.fate == fateDone && n != e.effects:
+		case e.fate == fateDone && n != e.effects && !lie:
 			b.violation("acknowledged, but not exactly once", "%s %s: %d of %d", e.kind.name, e.token, n, e.effects)
 		case e.fate == fateRefused && n != 0 && !e.kind.autonomous:
 			b.violation("refused, but applied", "%s %s: %d", e.kind.name, e.token, n)
@@ -240,7 +242,7 @@ type wire struct {
 	*net.TCPConn
 	b       *books
 	guard   string // the name of the statement that sets a session guard
-	reset   bool   // the packet begins with a reset
+	reset   bool   // the packet begins with a reset, or another Query of the pool's own
 	explain bool   // what was Parsed last without a name is an EXPLAIN: it runs nothing
 	writing []written
 }
@@ -262,7 +264,8 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 func (w *wire) read(p []byte) {
-	w.reset = p[0] == 'Q' && bytes.Contains(p, []byte("exit_on_error"))
+	// What begins with a Query and goes on has something of the pool's own in front. If that fails, what is behind it has not run.
+	w.reset = p[0] == 'Q' && len(p) > 5 && 1+int(binary.BigEndian.Uint32(p[1:])) < len(p)
 	for len(p) > 5 && p[0] != 0 { // the first message has no type, and no token
 		size := 1 + int(binary.BigEndian.Uint32(p[1:]))
 		if size < 5 || size > len(p) {

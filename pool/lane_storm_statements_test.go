@@ -386,10 +386,10 @@ var disguised = []kind{
 	{name: "guard off", weight: 10, run: func(c *call) error {
 		return c.writes(1, "select guard_off($1)")
 	}},
-	{name: "set_config default_transaction_read_only", weight: 6, stale: true, run: func(c *call) error {
+	{name: "set_config default_transaction_read_only", weight: 6, run: func(c *call) error {
 		return c.asks("select $1::text, set_config('default_transaction_read_only', 'off', false)", []any{c.token}, c.token+"|off")
 	}},
-	{name: "set_config transaction_read_only", weight: 6, stale: true, run: func(c *call) error {
+	{name: "set_config transaction_read_only", weight: 6, run: func(c *call) error {
 		return c.asks("select $1::text, set_config('transaction_read_only', 'off', false)", []any{c.token}, c.token+"|off")
 	}},
 	{name: "set_config", weight: 10, run: func(c *call) error {

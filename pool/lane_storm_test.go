@@ -400,9 +400,13 @@ func TestStormOfStatementsWithAnEvilSearchPath(t *testing.T) {
 
 // The storm can fail: with the functions of disguised writes taken for harmless, the same books are wrong.
 func TestStormOfStatementsWithoutTheAllowlistIsFound(t *testing.T) {
-	s := newStorm(t, 2000, 4, false, disguises)
-	s.rage()
-	s.b.report(t.Logf)
-	delete(s.b.wrong, "rode") // not only that they rode: also what came of it
-	assert.Contains(t, s.b.violations(), "acknowledged, but not exactly once")
+	for range 4 { // now and then so many connections are cut that hardly anything rides
+		s := newStorm(t, 2000, 4, false, disguises)
+		s.rage()
+		s.b.report(t.Logf)
+		if slices.Contains(s.b.violations(), "acknowledged, but not exactly once") { // not only that they rode: also what came of it
+			return
+		}
+	}
+	t.Error("the books have found nothing")
 }
