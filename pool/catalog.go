@@ -53,18 +53,19 @@ type statement struct {
 	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 
 	// guarded by catalog.mu
-	alone   string        // why it goes alone, for good; "": it may yet ride
-	trace   sqltext.Trace // what it leaves in its session, by its text
-	asks    bool          // what it mentions may leave more
-	looking bool          // it is being described
-	looks   int           // that could not describe it
-	again   bool          // it was wanted more than once
-	steady  steadiness    // of the defaults of the table that sequences names
-	desc    *description  // nil until it is needed
-	proof   proof         // of its text, by the facts of
-	by      *facts        // these
-	took    average       // on the server
-	size    int           // of its results in bytes, a moving average
+	alone    string        // why it goes alone, for good; "": it may yet ride
+	trace    sqltext.Trace // what it leaves in its session, by its text
+	asks     bool          // what it mentions may leave more
+	looking  bool          // it is being described
+	looks    int           // that could not describe it
+	again    bool          // it was wanted more than once
+	steady   steadiness    // of the defaults of the table that sequences names,
+	steadyBy proven        // as long as these facts hold
+	desc     *description  // nil until it is needed
+	proof    proof         // of its text, by the facts of
+	by       *facts        // these
+	took     average       // on the server
+	size     int           // of its results in bytes, a moving average
 }
 
 func newCatalog(facts func() *facts) *catalog {

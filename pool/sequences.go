@@ -119,6 +119,9 @@ func (l *Lease) steady(st *statement) bool {
 	g := l.p.lanes.catalog
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if l.c.base == nil || !st.steadyBy.holds(l.c.base) { // the catalogs have changed
+		st.steady = steadyUnknown
+	}
 	if st.steady == steadyUnknown && !slices.Contains(l.residue.unsteady, st) {
 		l.residue.unsteady = append(l.residue.unsteady, st)
 	}
@@ -136,6 +139,10 @@ const steadyTable = `select c.relkind operator(pg_catalog.=) any ('{r,p}') and n
 
 // findSteady asks for st, in a clean session. What the server refuses to say is taken for unsteady.
 func (c *conn) findSteady(st *statement) {
+	if c.base == nil {
+		return
+	}
+	by := proven{c.base, c.base.gen.Load()}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	r := c.pg.PgConn().ExecParams(ctx, steadyTable, [][]byte{[]byte(st.sequences.Table)}, nil, nil, nil).Read()
@@ -146,5 +153,5 @@ func (c *conn) findSteady(st *statement) {
 	g := c.p.lanes.catalog
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	st.steady = found
+	st.steady, st.steadyBy = found, by
 }

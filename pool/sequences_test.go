@@ -340,6 +340,39 @@ func TestADefaultThatDrawsNowHereNowThereLeavesNothing(t *testing.T) {
 	}
 }
 
+// A default that has drawn from one sequence and is altered to draw from two is looked at again.
+func TestADefaultThatIsAlteredIsNotSteadyAnyMore(t *testing.T) {
+	t.Parallel()
+	ctx, dsn := bounded(t), pgtest.Database(t)
+	see := newInspector(t, dsn)
+	see.exec(`create sequence a; create sequence b; create table odd (id bigint default nextval('a'), v text);
+		create function has(s text) returns int language plpgsql volatile as $$ begin return (currval(s) > 0)::int; exception when object_not_in_prerequisite_state then return 0; end $$`)
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})
+	inTx := func(then func(pgx.Tx) error) {
+		require.NoError(t, pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "insert into odd (v) values ('x')"); err != nil {
+				return err
+			}
+			return then(tx)
+		}))
+		eventually(t, "it was looked at", func() bool { return p.Stat().IdleConns() == 1 })
+	}
+	for range 6 {
+		inTx(func(pgx.Tx) error { return nil })
+	}
+	see.exec(`alter table odd alter id set default case when random() < 0.5 then nextval('a') else nextval('b') end`)
+	eventually(t, "the change was seen", func() bool { inTx(func(pgx.Tx) error { return nil }); return p.Stat().CatalogChangeCount() > 0 })
+	for range 30 {
+		inTx(func(pgx.Tx) error { return nil })
+		inTx(func(tx pgx.Tx) (err error) {
+			var has int
+			err = tx.QueryRow(ctx, "select has('a') + has('b')").Scan(&has)
+			require.Equal(t, 1, has, "its own, and no other")
+			return err
+		})
+	}
+}
+
 // An INSERT that fails before it has drawn has overwritten nothing.
 func TestAnInsertThatFailsOverwritesNothing(t *testing.T) {
 	t.Parallel()
