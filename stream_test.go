@@ -268,7 +268,7 @@ func TestAStreamThatComesTooLateIsClosed(t *testing.T) {
 func TestAFunctionURLsResponseStreamsRowsAndIsCut(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	const timeout = time.Second
+	const timeout = 2 * time.Second
 	f, _ := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=url", "LMIPOOL_MARGIN=400ms"}})
 	const prelude = `{"statusCode":201,"headers":{"a":"b"}}` + "\x00\x00\x00\x00\x00\x00\x00\x00"
 	r, _ := ask[any](ctx, t, f, task{Do: "rows", N: 1000})

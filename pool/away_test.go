@@ -336,6 +336,7 @@ func TestAReadThatWasLostRunsAgainAndAWriteDoesNot(t *testing.T) {
 	lose := func(do func(ctx context.Context) error) error {
 		t.Helper()
 		require.NoError(t, do(bounded(t))) // it has a connection that was heard from, and is prepared
+		eventually(t, "nothing is asked about the catalogs", func() bool { return b.p.Stat().IdleConns() == 1 })
 		b.proxy.Stall(true)
 		done := make(chan error)
 		sent := b.p.Stat().AcquireCount()

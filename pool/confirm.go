@@ -35,7 +35,7 @@ func (f *flight) sign() *segment {
 		defer facts.askedFor()
 		row := rows.firstRow()
 		if row == nil {
-			facts.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
+			facts.rest(f.lost)
 			return
 		}
 		facts.signed(row, want, gen, now)

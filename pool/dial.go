@@ -186,7 +186,6 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return &hookError{err}
 			}
 		}
-		cc.Tracer = quietly(cc.Tracer)
 		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && c.Isolation != IsolationOff {
 			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)
 		}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -16,8 +17,8 @@ import (
 //
 // Residue: BuildFrontend and BuildContextWatcherHandler, and what they return.
 func (p *Pool) guarded(cc *pgx.ConnConfig, opened *atomic.Bool) {
-	if t, ok := cc.Tracer.(pgx.ConnectTracer); ok {
-		cc.Tracer = dialTracer{cc.Tracer, t, p}
+	if cc.Tracer != nil {
+		cc.Tracer = tracer{multitracer.New(cc.Tracer), p}
 	}
 	if f := cc.DialFunc; f != nil {
 		cc.DialFunc = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
@@ -64,69 +65,5 @@ func (p *Pool) guarded(cc *pgx.ConnConfig, opened *atomic.Bool) {
 			dialing("OnPgError", func() { keep = f(c, e) })
 			return keep
 		}
-	}
-}
-
-// dialTracer is a tracer of the user's that also traces dials. What it does not trace, it ignores.
-type dialTracer struct {
-	pgx.QueryTracer
-	dials pgx.ConnectTracer
-	p     *Pool
-}
-
-func (t dialTracer) TraceConnectStart(ctx context.Context, d pgx.TraceConnectStartData) context.Context {
-	traced := ctx
-	if t.p.guard("TraceConnectStart", func() error { traced = t.dials.TraceConnectStart(ctx, d); return nil }) != nil {
-		return ctx
-	}
-	return traced
-}
-
-func (t dialTracer) TraceConnectEnd(ctx context.Context, d pgx.TraceConnectEndData) {
-	t.p.protect("TraceConnectEnd", func() { t.dials.TraceConnectEnd(ctx, d) })
-}
-
-func (t dialTracer) TraceBatchStart(ctx context.Context, c *pgx.Conn, d pgx.TraceBatchStartData) context.Context {
-	if b, ok := t.QueryTracer.(pgx.BatchTracer); ok {
-		return b.TraceBatchStart(ctx, c, d)
-	}
-	return ctx
-}
-
-func (t dialTracer) TraceBatchQuery(ctx context.Context, c *pgx.Conn, d pgx.TraceBatchQueryData) {
-	if b, ok := t.QueryTracer.(pgx.BatchTracer); ok {
-		b.TraceBatchQuery(ctx, c, d)
-	}
-}
-
-func (t dialTracer) TraceBatchEnd(ctx context.Context, c *pgx.Conn, d pgx.TraceBatchEndData) {
-	if b, ok := t.QueryTracer.(pgx.BatchTracer); ok {
-		b.TraceBatchEnd(ctx, c, d)
-	}
-}
-
-func (t dialTracer) TraceCopyFromStart(ctx context.Context, c *pgx.Conn, d pgx.TraceCopyFromStartData) context.Context {
-	if b, ok := t.QueryTracer.(pgx.CopyFromTracer); ok {
-		return b.TraceCopyFromStart(ctx, c, d)
-	}
-	return ctx
-}
-
-func (t dialTracer) TraceCopyFromEnd(ctx context.Context, c *pgx.Conn, d pgx.TraceCopyFromEndData) {
-	if b, ok := t.QueryTracer.(pgx.CopyFromTracer); ok {
-		b.TraceCopyFromEnd(ctx, c, d)
-	}
-}
-
-func (t dialTracer) TracePrepareStart(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareStartData) context.Context {
-	if b, ok := t.QueryTracer.(pgx.PrepareTracer); ok {
-		return b.TracePrepareStart(ctx, c, d)
-	}
-	return ctx
-}
-
-func (t dialTracer) TracePrepareEnd(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareEndData) {
-	if b, ok := t.QueryTracer.(pgx.PrepareTracer); ok {
-		b.TracePrepareEnd(ctx, c, d)
 	}
 }

@@ -53,6 +53,27 @@ func (p *Pool) Leaves(ctx context.Context, sql string) (sqltext.Trace, error) {
 	return max(st.trace, pf.trace), nil
 }
 
+// SignTook says how long it took to ask whether the catalogs are what they were, and whether they are. changed: something
+// was committed since, so that it is not only a look at the snapshot.
+func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool, error) {
+	l, err := p.acquire(ctx, "lease", "", -1)
+	if err != nil {
+		return 0, false, err
+	}
+	defer l.Release()
+	args, want, gen := l.c.base.signArgs()
+	if changed {
+		args[len(args)-1] = nil
+	}
+	began := time.Now()
+	row, err := l.c.signNow(ctx, args)
+	took := time.Since(began)
+	if err == nil {
+		l.c.base.signed(row, want, gen, began)
+	}
+	return took, !l.c.base.suspect.Load(), err
+}
+
 func (p *Pool) prove(ctx context.Context, sql string) (*statement, proof, error) {
 	g := p.lanes.catalog
 	st := g.find(sql, "")

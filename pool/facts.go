@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -266,12 +265,13 @@ func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 // add adds what else is wanted, each once.
 func (w *wanted) add(more wanted) {
 	w.global = w.global || more.global
-	w.functions = addNew(w.functions, more.functions)
-	w.names = addNew(w.names, more.names)
-	w.types = addNew(w.types, more.types)
+	w.functions = addNew(w.functions, more.functions...)
+	w.names = addNew(w.names, more.names...)
+	w.types = addNew(w.types, more.types...)
 }
 
-func addNew[T comparable](have, more []T) []T {
+// addNew adds what is not there yet.
+func addNew[T comparable](have []T, more ...T) []T {
 	for _, v := range more {
 		if !slices.Contains(have, v) {
 			have = append(have, v)
@@ -420,6 +420,15 @@ const (
 	restAfterFault = 500 * time.Millisecond
 )
 
+// rest has nothing asked for a while after err, and reports whether it does: a connection that was lost says nothing of the next.
+func (f *facts) rest(err error) bool {
+	if isLost(err) {
+		return false
+	}
+	f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
+	return true
+}
+
 // why is p's reason in the words of [Stat.AloneCount].
 func (p proof) reason() string {
 	switch {
@@ -461,9 +470,4 @@ func (b *baselines) at(baseline string) *facts {
 	}
 	b.newest.Store(f)
 	return f
-}
-
-// functionIn is a function in a schema, by the names that a catalog has for it.
-func functionIn(schema, name string) sqltext.Function {
-	return sqltext.Function{Schema: schema, Name: strings.Clone(name)}
 }

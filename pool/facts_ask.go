@@ -56,36 +56,23 @@ func (c *conn) findOut(ctx context.Context, w wanted) (*known, error) {
 }
 
 // ask runs one of the questions, guarded like a look, and returns its rows in text format.
-func (c *conn) ask(ctx context.Context, sql string, args ...[]byte) ([][][]byte, error) {
-	pl := c.pg.PgConn().StartPipeline(ctx)
-	pl.SendQueryParams(newGuard(c.session).look, nil, nil, nil, nil)
+func (c *conn) ask(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error) {
 	planner := "select"
 	if len(args) > 0 { // about a few names: by index only, which the planner, who expects thousands of rows, does not see
 		planner = byIndex
 	}
-	pl.SendQueryParams(planner, nil, nil, nil, nil)
-	pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of what types they are
-	err := pl.Sync()
-	for range 2 {
-		if err == nil {
-			var rr any
-			if rr, err = pl.GetResults(); err == nil {
-				_, err = rr.(*pgconn.ResultReader).Close()
-			}
+	err = c.behindLook(ctx, 2, func(pl *pgconn.Pipeline) {
+		pl.SendQueryParams(planner, nil, nil, nil, nil)
+		pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of what types they are
+	}, func(answer any) error {
+		rr, ok := answer.(*pgconn.ResultReader)
+		if !ok {
+			return errNoAnswer
 		}
-	}
-	var rows [][][]byte
-	if err == nil {
-		var v any
-		v, err = pl.GetResults()
-		if rr, ok := v.(*pgconn.ResultReader); ok {
-			r := rr.Read()
-			rows, err = r.Rows, r.Err
-		}
-	}
-	if closing := pl.Close(); err == nil { // reads the Sync
-		err = closing
-	}
+		r := rr.Read()
+		rows = r.Rows
+		return r.Err
+	})
 	return rows, err
 }
 
@@ -105,7 +92,7 @@ func (c *conn) resolveGlobal(ctx context.Context, k *known) error {
 		case "s":
 			g.sign, err = strconv.ParseInt(what, 10, 64)
 		case "o":
-			g.operators = append(g.operators, operator{what, functionIn(string(r[2]), string(r[3]))})
+			g.operators = append(g.operators, operator{what, sqltext.Function{Schema: string(r[2]), Name: string(r[3])}})
 		default:
 			var oid uint64
 			oid, err = strconv.ParseUint(what, 10, 32)
@@ -242,7 +229,7 @@ func (c *conn) resolveNodes(ctx context.Context, k *known, names []nameKey, type
 			}
 			f.uses = append(f.uses, uint32(oid))
 		case "f":
-			f.own = append(f.own, functionIn(text(r, 3), text(r, 4)))
+			f.own = append(f.own, sqltext.Function{Schema: text(r, 3), Name: text(r, 4)})
 		case "x":
 			scan := sqltext.Scan(text(r, 3))
 			if scan.Refused != "" {
@@ -252,6 +239,20 @@ func (c *conn) resolveNodes(ctx context.Context, k *known, names []nameKey, type
 		}
 	}
 	return nil
+}
+
+// textArray is names as text[] in text format.
+func textArray(names []string) []byte {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, n := range names {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(n) + `"`)
+	}
+	b.WriteByte('}')
+	return []byte(b.String())
 }
 
 // oidArray is oids as oid[] in text format.

@@ -26,23 +26,31 @@ func sumOf(oid, catalog, where string) string {
 	return `coalesce((select ` + rowSign(oid) + ` from pg_catalog.` + catalog + ` where ` + where + `), 0)`
 }
 
-// relationSign is a number for all rows of the catalogs that say what the relation n.o is; typeSign for the type n.o.
+// relationSign is a number for all rows of the catalogs that say what some relations are; typeSign of types, functionSign of functions. is says
+// of a column which: "= n.o", say. The number of several is the sum of each one's.
+func relationSign(is string) string {
+	return `(` + sumOf("oid", "pg_class", "oid "+is) +
+		plus + sumOf("attnum", "pg_attribute", "attrelid "+is+" and attnum operator(pg_catalog.>) 0") +
+		plus + sumOf("indexrelid", "pg_index", "indrelid "+is) +
+		plus + sumOf("oid", "pg_constraint", "conrelid "+is) +
+		plus + sumOf("oid", "pg_policy", "polrelid "+is) +
+		plus + sumOf("oid", "pg_rewrite", "ev_class "+is) +
+		plus + sumOf("oid", "pg_trigger", "tgrelid "+is) +
+		plus + sumOf("oid", "pg_attrdef", "adrelid "+is) +
+		plus + sumOf("inhrelid", "pg_inherits", "inhparent "+is) +
+		plus + sumOf("oid", "pg_statistic_ext", "stxrelid "+is) + `)`
+}
+
+func typeSign(is string) string {
+	return `(` + sumOf("oid", "pg_type", "oid "+is) + plus + sumOf("oid", "pg_constraint", "contypid "+is) + `)`
+}
+
+func functionSign(is string) string { return sumOf("oid", "pg_proc", "proname "+is) }
+
+// isNode is for the one relation or type n.o.
+const isNode = "operator(pg_catalog.=) n.o"
+
 var (
-	relationSign = `(` + sumOf("oid", "pg_class", "oid operator(pg_catalog.=) n.o") +
-		plus + sumOf("attnum", "pg_attribute", "attrelid operator(pg_catalog.=) n.o and attnum operator(pg_catalog.>) 0") +
-		plus + sumOf("indexrelid", "pg_index", "indrelid operator(pg_catalog.=) n.o") +
-		plus + sumOf("oid", "pg_constraint", "conrelid operator(pg_catalog.=) n.o") +
-		plus + sumOf("oid", "pg_policy", "polrelid operator(pg_catalog.=) n.o") +
-		plus + sumOf("oid", "pg_rewrite", "ev_class operator(pg_catalog.=) n.o") +
-		plus + sumOf("oid", "pg_trigger", "tgrelid operator(pg_catalog.=) n.o") +
-		plus + sumOf("oid", "pg_attrdef", "adrelid operator(pg_catalog.=) n.o") +
-		plus + sumOf("inhrelid", "pg_inherits", "inhparent operator(pg_catalog.=) n.o") +
-		plus + sumOf("oid", "pg_statistic_ext", "stxrelid operator(pg_catalog.=) n.o") + `)`
-	typeSign = `(` + sumOf("oid", "pg_type", "oid operator(pg_catalog.=) n.o") +
-		plus + sumOf("oid", "pg_constraint", "contypid operator(pg_catalog.=) n.o") + `)`
-	functionSign = func(name string) string {
-		return sumOf("oid", "pg_proc", "proname operator(pg_catalog.=) "+name)
-	}
 	globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
 		plus + sumOf("oid", "pg_amproc", userMade) + plus + sumOf("oid", "pg_amop", userMade) +
 		plus + sumOf("oid", "pg_opclass", userMade) + plus + sumOf("oid", "pg_extension", "true") +
@@ -73,7 +81,7 @@ const (
 // askFunctions asks what the function names $1 may mean: for each its sign; whether it is built-in, built-in and can be
 // called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
 // that can be called with one argument; and the types of arguments and results of what is not built-in.
-var askFunctions = `select n.n, ` + functionSign("n.n::pg_catalog.name") + `,
+var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own and f.one)),
@@ -186,7 +194,7 @@ n as materialized (select distinct c, o from e),
 a as materialized (select n.c, n.o, a.* from n cross join lateral ` + attached + `)
 select 'k', i::pg_catalog.text, c, o::pg_catalog.text, '' from base
 union all select 'k', i::pg_catalog.text, '', (` + nameSign + `)::pg_catalog.text, '' from k
-union all select 'n', c, o::pg_catalog.text, ` + badNode + `, (case when c operator(pg_catalog.=) 't' then ` + typeSign + ` else ` + relationSign + ` end)::pg_catalog.text from n
+union all select 'n', c, o::pg_catalog.text, ` + badNode + `, (case when c operator(pg_catalog.=) 't' then ` + typeSign(isNode) + ` else ` + relationSign(isNode) + ` end)::pg_catalog.text from n
 union all select 'e', fc, fo::pg_catalog.text, c, o::pg_catalog.text from e where fc operator(pg_catalog.<>) ''
 union all select 'x', c, o::pg_catalog.text, expression, '' from a where expression is not null
 union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_catalog.text, coalesce(f.schema::pg_catalog.text, f.family::pg_catalog.text), f.name from a
@@ -205,7 +213,7 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 // the snapshot is $6, so that nothing was committed since that was taken.
 var askSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, case when pg_catalog.pg_current_snapshot()::pg_catalog.text operator(pg_catalog.=) $6::pg_catalog.text then null else (` +
 	`coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
-	plus + `coalesce((select pg_catalog.sum(` + relationSign + `::pg_catalog.numeric) from unnest($3::pg_catalog.oid[]) n(o)), 0)` +
-	plus + `coalesce((select pg_catalog.sum(` + typeSign + `::pg_catalog.numeric) from unnest($4::pg_catalog.oid[]) n(o)), 0)` +
-	plus + `coalesce((select pg_catalog.sum(` + functionSign("n.n::pg_catalog.name") + `::pg_catalog.numeric) from unnest($5::pg_catalog.text[]) n(n)), 0)` +
+	plus + relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])") +
+	plus + typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])") +
+	plus + functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])") +
 	plus + globalSign + `)::pg_catalog.text end`

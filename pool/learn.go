@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -71,8 +70,9 @@ func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bo
 		sent := time.Now()
 		k, err := c.findOut(ctx, w)
 		if err != nil {
-			c.base.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
-			c.p.log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
+			if c.base.rest(err) {
+				c.p.log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
+			}
 			return false
 		}
 		c.base.learn(k, false)
@@ -90,18 +90,4 @@ func (c *conn) describeRide(sd *pgconn.StatementDescription) (d *description, wh
 		return nil, aloneArgs
 	}
 	return d, ""
-}
-
-// textArray is names as text[] in text format.
-func textArray(names []string) []byte {
-	var b strings.Builder
-	b.WriteByte('{')
-	for i, n := range names {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(`"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(n) + `"`)
-	}
-	b.WriteByte('}')
-	return []byte(b.String())
 }

@@ -1,10 +1,13 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"math/big"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The sign of the facts: is what they were derived from still in the catalogs? PostgreSQL tells nobody that something
@@ -96,18 +99,53 @@ func (c *conn) check(ctx context.Context) (held bool) {
 	if !f.suspect.Load() {
 		args, want, gen := f.signArgs()
 		sent := time.Now()
-		rows, err := c.ask(ctx, askSign, args...)
-		if err != nil || len(rows) != 1 {
-			f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
+		row, err := c.signNow(ctx, args)
+		if err != nil {
+			f.rest(err)
 			return false
 		}
-		f.signed(rows[0], want, gen, sent)
+		f.signed(row, want, gen, sent)
 		if !f.suspect.Load() {
 			return true
 		}
 	}
 	c.deriveAnew(ctx)
 	return false
+}
+
+// signNow asks for the sign. To plan the question costs more than to answer it, so it stays prepared.
+func (c *conn) signNow(ctx context.Context, args [][]byte) (row [][]byte, err error) {
+	first := func(answer any) error {
+		rr, ok := answer.(*pgconn.ResultReader)
+		if !ok {
+			return errNoAnswer
+		}
+		r := rr.Read()
+		if r.Err == nil && len(r.Rows) == 1 {
+			row = r.Rows[0]
+			return nil
+		}
+		return cmp.Or(r.Err, errNoAnswer)
+	}
+	if c.lane == nil || c.lane.unnamed {
+		err = c.behindLook(ctx, 1, func(pl *pgconn.Pipeline) { pl.SendQueryParams(askSign, args, nil, nil, nil) }, first)
+		return row, err
+	}
+	s, steps := c.lane.find(askSign, signFields), 1
+	if !s.sent {
+		steps = 3
+	}
+	err = c.behindLook(ctx, steps, func(pl *pgconn.Pipeline) {
+		if !s.sent {
+			pl.SendDeallocate(s.name) // no error if it is not there
+			pl.SendPrepare(s.name, askSign, nil)
+		}
+		pl.SendQueryStatement(s.sd, args, nil, nil)
+	}, first)
+	if s.sent = err == nil; !s.sent {
+		c.lane.forget(s)
+	}
+	return row, err
 }
 
 // deriveAnew finds out once more all that is known. The caller has claimed the sign.
@@ -117,7 +155,7 @@ func (c *conn) deriveAnew(ctx context.Context) {
 	sent := time.Now()
 	k, err := c.findOut(ctx, f.all())
 	if err != nil { // rather nothing than what may be wrong
-		f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
+		f.rest(err)
 		k = &known{}
 	}
 	f.suspect.Store(false)

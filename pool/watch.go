@@ -26,7 +26,7 @@ const maxWatched = 64
 func (w *watch) note(b []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(b) >= 5 {
+	for len(b) >= 5 && max(len(w.parsed), len(w.said), len(w.names)) <= maxWatched {
 		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
 		if n > len(b) {
 			w.unseen = true
@@ -38,22 +38,15 @@ func (w *watch) note(b []byte) {
 		switch kind {
 		case 'P':
 			text, _, _ := bytes.Cut(rest, []byte{0})
-			w.parsed, w.names = add(w.parsed, string(text)), add(w.names, string(first))
+			w.parsed, w.names = addNew(w.parsed, string(text)), addNew(w.names, string(first))
 		case 'Q':
-			w.said = add(w.said, string(first))
+			w.said = addNew(w.said, string(first))
 		case 'B':
 			name, _, _ := bytes.Cut(rest, []byte{0})
 			w.unseen = w.unseen || !slices.Contains(w.names, string(name))
 		}
-		w.unseen = w.unseen || len(w.parsed) > maxWatched || len(w.said) > maxWatched
+		w.unseen = w.unseen || max(len(w.parsed), len(w.said), len(w.names)) > maxWatched
 	}
-}
-
-func add(all []string, one string) []string {
-	if slices.Contains(all, one) || len(all) > maxWatched {
-		return all
-	}
-	return append(all, one)
 }
 
 // watching has c write down what is sent from now on.

@@ -110,14 +110,15 @@ func commandMeaning(tokens []token) Meaning {
 	return ChangesMeaning
 }
 
-// keepsMeaning reports whether what a text means does not hang on a setting: it has a dot in its name, so PostgreSQL
-// itself does not know it, or it says how statements are planned, run, bounded, logged or answered.
+// keepsMeaning reports whether a setting has no influence on what texts mean. A name with a dot is not one of PostgreSQL's
+// own settings, so its parser does not read it. Others only say how statements are planned, run, bounded, logged or answered.
 func keepsMeaning(setting string) bool {
 	return strings.Contains(setting, ".") || runs.MatchString(setting)
 }
 
-// runs are PostgreSQL's own settings of which no text's meaning hangs. Those of which it does, or may, are not among
-// them: search_path, role, TimeZone, DateStyle, IntervalStyle, array_nulls, xmloption, lc_monetary …
+// runs matches the names of PostgreSQL's own settings that do not change what a text means. It is a list of what is known to
+// be harmless: search_path, role, TimeZone, DateStyle, IntervalStyle, array_nulls, xmloption, lc_monetary change the meaning, and any
+// name that is not listed here counts as if it did.
 var runs = regexp.MustCompile(`(?i)^(?:(?:enable|log|debug|jit|geqo|tcp|vacuum|autovacuum|track|max_parallel|default_transaction|transaction|gin|seq|trace)_.*|` +
 	`.*_(?:timeout|cost|mem|buffers|limit|collapse_limit|fraction|multiplier|io_concurrency|tablespaces?)|` +
 	`application_name|bytea_output|check_function_bodies|client_min_messages|commit_delay|commit_siblings|constraint_exclusion|effective_cache_size|` +
