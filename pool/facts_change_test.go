@@ -132,3 +132,42 @@ func TestWritesDoNotLookLikeAChangeOfTheCatalogs(t *testing.T) {
 	assert.Positive(t, p.Stat().RideCount())
 	assert.Zero(t, p.Stat().CatalogChangeCount())
 }
+
+// A standby's catalogs are watched as a writer's are: what is replayed there is noticed within a second, and writes are
+// no change.
+func TestTheCatalogsOfAStandbyAreWatched(t *testing.T) {
+	t.Parallel()
+	pair := newPair(t)
+	see := pair.table(t, "t")
+	see.exec("insert into t values (1); create view v as select id from t; create function f(i int) returns int language plpgsql as 'begin return i; end'; create table other (id int)")
+	require.NoError(t, pair.CatchUp(bounded(t)))
+	p := newPoolAt(t, pair.Standby.ConnString()+"&target_session_attrs=any", &pool.Config{MaxConns: 1})
+	ctx, cancel := context.WithCancel(bounded(t))
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				var id int
+				err := p.QueryRow(ctx, "select id from v where id = $1", 1).Scan(&id)
+				assert.True(t, err == nil || ctx.Err() != nil, "%v", err)
+			}
+		})
+	}
+	eventually(t, "they ride", func() bool { return p.Stat().RideCount() > 100 })
+	for i := range 10 {
+		see.exec(fmt.Sprintf("insert into other values (%d)", i))
+		time.Sleep(100 * time.Millisecond)
+	}
+	assert.Zero(t, p.Stat().CatalogChangeCount())
+	rode := p.Stat().RideCount()
+	eventually(t, "they still ride", func() bool { return p.Stat().RideCount() > rode })
+	see.exec("create or replace view v as select f(id) as id from t")
+	require.NoError(t, pair.CatchUp(bounded(t)))
+	time.Sleep(1200 * time.Millisecond)
+	rode = p.Stat().RideCount()
+	eventually(t, "it was seen", func() bool { return p.Stat().CatalogChangeCount() == 1 })
+	cancel()
+	wg.Wait()
+	assert.Equal(t, rode, p.Stat().RideCount())
+}
