@@ -158,19 +158,28 @@ type proven struct {
 // holds reports whether that is still what the facts of a connection say.
 func (p proven) holds(f *facts) bool { return p.facts == f && f.gen.Load() == p.gen }
 
-// traces returns what s leaves in its session, as far as is known, and whether the server
-// could be asked for more.
-func (g *catalog) traces(s *statement) (trace sqltext.Trace, ask bool) {
+// leaves says what a statement leaves in its session, as far as is known.
+type leaves struct {
+	trace sqltext.Trace
+	ask   bool // the server could be asked for more
+	tells bool // it may tell values of sequences
+	draws bool // it may change them
+}
+
+// leaves says what s leaves in its session.
+func (g *catalog) leaves(s *statement) leaves {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !s.asks {
-		return s.trace, false
+	l := leaves{trace: s.trace, tells: s.sequences.Reads, draws: s.sequences.Draws}
+	switch {
+	case !s.asks:
+	case g.facts() == nil || s.mentions == nil:
+		l.trace = sqltext.AnyTrace
+	default:
+		p := g.judgeLocked(s)
+		l.trace, l.ask, l.tells, l.draws = max(l.trace, p.trace), !p.known, l.tells || p.tells, l.draws || p.draws
 	}
-	if g.facts() == nil || s.mentions == nil {
-		return sqltext.AnyTrace, false
-	}
-	p := g.judgeLocked(s)
-	return max(s.trace, p.trace), !p.known
+	return l
 }
 
 // describe claims the one look that s gets to be described for lanes. When there are more texts than the catalog

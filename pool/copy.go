@@ -11,20 +11,31 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
-
-	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // copyFrom runs a CopyFrom on l's connection, between enter and leave.
 func (l *Lease) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	l.heard()
-	if same, err := l.settled(ctx); err != nil {
+	if _, err := l.settled(ctx); err != nil {
 		return 0, err
-	} else if same {
-		l.changes(sqltext.KeepsMeaning, true)
 	}
-	l.noteAny() // of triggers
+	l.note(ctx, insertFor(table, columns), nil)
 	return l.c.copyFrom(ctx, in, table, columns, src)
+}
+
+// insertFor is an INSERT that leaves behind what COPY into these columns does: it runs the same defaults, checks and triggers.
+func insertFor(table pgx.Identifier, columns []string) string {
+	quoted, values := quoteAll(columns)
+	return fmt.Sprintf("insert into %s (%s) select %s", table.Sanitize(), quoted, values)
+}
+
+// quoteAll are names in quotes, and as many NULLs.
+func quoteAll(names []string) (quoted, nulls string) {
+	all, each := make([]string, len(names)), make([]string, len(names))
+	for i, name := range names {
+		all[i], each[i] = pgx.Identifier{name}.Sanitize(), "null"
+	}
+	return strings.Join(all, ", "), strings.Join(each, ", ")
 }
 
 // copyFrom does what pgx's CopyFrom does, but for two things.
@@ -44,11 +55,8 @@ func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, 
 		ctx = t.TraceCopyFromStart(ctx, c.pg, pgx.TraceCopyFromStartData{TableName: table, ColumnNames: columns})
 		defer func() { t.TraceCopyFromEnd(ctx, c.pg, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err}) }()
 	}
-	quoted := make([]string, len(columns))
-	for i, name := range columns {
-		quoted[i] = pgx.Identifier{name}.Sanitize()
-	}
-	into, names := table.Sanitize(), strings.Join(quoted, ", ")
+	names, _ := quoteAll(columns)
+	into := table.Sanitize()
 	d, err := in.Prepare(ctx, "", fmt.Sprintf("select %s from %s", names, into))
 	if err != nil {
 		return 0, fmt.Errorf("statement description failed: %w", err)

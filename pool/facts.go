@@ -132,6 +132,8 @@ type proof struct {
 	why   string        // it may run code of the user's own; "": it is proven that it does not
 	rides bool          // what it calls has no effect but its result
 	trace sqltext.Trace // what it leaves in its session
+	tells bool          // it reaches what tells values of sequences: currval, lastval
+	draws bool          // it reaches what changes them: nextval, setval
 }
 
 // prove says what is known of a statement that mentions m, names functions and has parameters and columns of types.
@@ -157,6 +159,7 @@ func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 		}
 		p.rides = p.rides && c.Harmless()
 		p.trace = max(p.trace, c.Trace())
+		p.tells, p.draws = p.tells || c.TellsSequence(), p.draws || c.Trace() == sqltext.SequenceTrace
 	}
 	return p
 }

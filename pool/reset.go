@@ -75,11 +75,12 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
-	trace, look := l.p.lanes.catalog.traces(st)
+	leaves := l.p.lanes.catalog.leaves(st)
+	trace := leaves.trace
 	l.residue.trace = max(l.residue.trace, trace)
-	l.heedSequences(trace, st)
+	l.heedSequences(leaves, st)
 	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
-	if look && len(l.residue.unsure) < maxUnsure {
+	if leaves.ask && len(l.residue.unsure) < maxUnsure {
 		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
 	}
 }
@@ -90,7 +91,7 @@ func (l *Lease) noteAny() {
 		return
 	}
 	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
-	l.heedSequences(sqltext.AnyTrace, nil)
+	l.heedSequences(leaves{trace: sqltext.AnyTrace}, nil)
 }
 
 // noteBatch notes what the statements of a batch are going to leave behind.

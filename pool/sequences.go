@@ -60,23 +60,23 @@ func (f *foreign) failed() {
 }
 
 // heedSequences notes what a statement does with the values of sequences, before it is sent. st is nil if nobody
-// knows the statement, and then trace is AnyTrace.
-func (l *Lease) heedSequences(trace sqltext.Trace, st *statement) {
+// knows the statement, and then it leaves AnyTrace.
+func (l *Lease) heedSequences(leaves leaves, st *statement) {
 	f := &l.c.foreign
 	f.settled(l.calls)
-	unknown := trace >= sqltext.AnyTrace
-	if unknown || st.sequences.Reads {
+	unknown := leaves.trace >= sqltext.AnyTrace
+	if unknown || leaves.tells {
 		l.c.hideForeign()
 	}
 	if st != nil {
 		l.residue.moved = l.residue.moved || st.sequences.Moves
 		l.goesOn = l.goesOn || st.sequences.Begins
 	}
-	if !unknown && (trace < sqltext.SequenceTrace || !st.sequences.Draws) {
+	if !unknown && (leaves.trace < sqltext.SequenceTrace || !leaves.draws) {
 		return
 	}
 	by := anybody
-	if trace == sqltext.SequenceTrace && st.sequences.Steady && !l.residue.moved && l.residue.trace < sqltext.AnyTrace {
+	if leaves.trace == sqltext.SequenceTrace && st.sequences.Steady && !l.residue.moved && l.residue.trace < sqltext.AnyTrace {
 		by = st.sql
 	}
 	switch {

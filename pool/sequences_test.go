@@ -107,6 +107,15 @@ func TestACacheOfASequenceDoesNotBurn(t *testing.T) {
 		},
 		"InTx":              inTx(insert, "x"),
 		"InTx with nextval": inTx("select nextval('alone')"),
+		"InTx on conflict":  inTx("insert into t (v) values ($1) on conflict do nothing returning id", "x"),
+		"CopyFrom": func(ctx context.Context, p *pool.Pool) (id int64, err error) {
+			v := fmt.Sprint("copied ", rand.Uint64())
+			if _, err := p.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"v"}, pgx.CopyFromRows([][]any{{v}})); err != nil {
+				return 0, err
+			}
+			err = p.QueryRow(ctx, "select id from t where v = $1", v).Scan(&id)
+			return id, err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -397,4 +406,105 @@ func TestAnInsertThatFailsOverwritesNothing(t *testing.T) {
 		}
 		assert.Equal(t, want, found.Code)
 	}
+}
+
+// A default, a view, a policy or a check may tell a value although no text names it.
+func TestAValueThatTheCatalogsTellIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	newInspector(t, dsn).exec(`create sequence s; create table parent (id bigint default nextval('s'), v text);
+		create table child (parent bigint default currval('s'), v text);
+		create view last as select lastval() as v;
+		create domain d as bigint default lastval(); create table dom (id d, v text);
+		create table chk (v text check (v <> 'x' or lastval() > 0));
+		create table ruled (v text); create rule r as on insert to ruled do also insert into chk values (lastval()::text);
+		create table part (id bigint default lastval(), v text) partition by list (v); create table part1 partition of part default;
+		create view up as select * from child; create table upd (parent bigint default currval('s'), v text); insert into upd values (1, 'x')`)
+	const none = "not yet defined in this session"
+	for _, sql := range []string{
+		"insert into child (v) values ('x') returning parent::text",
+		"select v::text from last",
+		"table last",
+		"insert into dom (v) values ('x') returning id::text",
+		"insert into chk values ('x') returning v",
+		"insert into ruled values ('x') returning v",
+		"insert into part (v) values ('x') returning id::text",
+		"insert into up (v) values ('x') returning parent::text",
+		"update upd set parent = default returning parent::text",
+	} {
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})
+		ctx := bounded(t)
+		for range 4 {
+			_, err := p.Exec(ctx, "insert into parent (v) values ($1)", "x")
+			require.NoError(t, err)
+			time.Sleep(20 * time.Millisecond)
+			got := oneText(t, p, sql)
+			assert.Contains(t, got, none, sql)
+			time.Sleep(20 * time.Millisecond)
+		}
+		assert.Contains(t, freshText(t, dsn, sql), none, sql)
+	}
+}
+
+// A view or an operator may draw although no text names it.
+func TestAValueThatTheCatalogsDrawIsNotTold(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	newInspector(t, dsn).exec(`create sequence s; create view nv as select nextval('s')::text as n;
+		create operator @@@ (rightarg = regclass, function = nextval);
+		create view nested as select n from nv; create table w (v text); insert into w values ('1')`)
+	const none = "not yet defined in this session"
+	for _, sql := range []string{
+		"select n from nv", "table nv", "select n from nested", "select (@@@ 's'::regclass)::text", "with x as (select * from nv) select n from x",
+		"select ('s'::regclass).nextval::text", "select x.nextval::text from (select 's'::regclass) x(x)",
+	} {
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})
+		for range 5 {
+			t.Log(sql, oneText(t, p, sql))
+			time.Sleep(20 * time.Millisecond)
+			assert.Contains(t, oneText(t, p, "select lastval()::text"), none, sql)
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// What AfterConnect writes costs no connection, unless it draws from a sequence.
+func TestAfterConnectThatWritesDrawsNothing(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	newInspector(t, dsn).exec("create table started (at timestamptz default now()); create table t (id bigserial, v text)")
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "insert into started default values")
+		return err
+	}})
+	for range 30 {
+		_, err := p.Exec(bounded(t), "insert into t (v) values ('x')")
+		require.NoError(t, err)
+	}
+	assert.LessOrEqual(t, p.Stat().NewConnsCount(), int64(3))
+}
+
+// oneText is the first column of a query's only row, or the error.
+func oneText(t *testing.T, db interface {
+	QueryRow(context.Context, string, ...any) pgx.Row
+}, sql string, args ...any,
+) string {
+	t.Helper()
+	var s *string
+	switch err := db.QueryRow(bounded(t), sql, args...).Scan(&s); {
+	case err != nil:
+		return err.Error()
+	case s == nil:
+		return "NULL"
+	}
+	return *s
+}
+
+// freshText is oneText on a new connection.
+func freshText(t *testing.T, dsn, sql string, args ...any) string {
+	t.Helper()
+	c, err := pgx.Connect(bounded(t), dsn)
+	require.NoError(t, err)
+	defer c.Close(context.Background())
+	return oneText(t, c, sql, args...)
 }

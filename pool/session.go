@@ -124,7 +124,16 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	if s.backend, err = backendOf(row[7:9]); err != nil || heard == nil {
 		return s, err
 	}
-	s.lasting, s.draws = heard.unsure != "", heard.draws
+	s.lasting = heard.unsure != ""
+	if s.draws = heard.draws; s.draws && !s.lasting { // most INSERTs draw from no sequence
+		r := pc.ExecParams(ctx, "select pg_catalog.lastval()", nil, nil, nil, nil).Read()
+		var pg *pgconn.PgError
+		if errors.As(r.Err, &pg) && pg.Code == "55000" { // object_not_in_prerequisite_state: nothing was drawn
+			s.draws = false
+		} else if r.Err != nil {
+			return nil, r.Err
+		}
+	}
 	answer := rows[1]
 	set := string(answer[0])
 	s.lasting = s.lasting || string(answer[1]) == "t"

@@ -68,8 +68,9 @@ func (c *conn) watched(r *residue) (changed bool) {
 	changed = w.unseen
 	for _, sql := range slices.Concat(w.parsed, w.said) {
 		st := c.p.lanes.catalog.find(sql, "")
-		trace, look := c.p.lanes.catalog.traces(st)
-		if look && len(r.unsure) < maxUnsure {
+		leaves := c.p.lanes.catalog.leaves(st)
+		trace := leaves.trace
+		if leaves.ask && len(r.unsure) < maxUnsure {
 			r.unsure = append(r.unsure, doubt{st, nil})
 		}
 		quiet := trace <= sqltext.SequenceTrace || !st.asked && trace == sqltext.SessionTrace

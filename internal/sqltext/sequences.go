@@ -72,8 +72,8 @@ func onlyNextval(tokens []token) bool {
 	return false
 }
 
-// insertsValues returns the table of INSERT INTO table … VALUES … [RETURNING …] or DEFAULT VALUES, without anything in it
-// that may run for some rows only.
+// insertsValues returns the table of INSERT INTO table … VALUES … [ON CONFLICT …] [RETURNING …] or DEFAULT VALUES, without
+// anything in it that draws for some rows only. The defaults of a row are drawn before it is known whether it conflicts.
 func insertsValues(tokens []token) (table string) {
 	at := 1
 	if at >= len(tokens) || !tokens[at].word("into") {
@@ -90,10 +90,10 @@ func insertsValues(tokens []token) (table string) {
 			name.WriteString(`"` + strings.ReplaceAll(tokens[at].text, `"`, `""`) + `"`)
 		}
 	}
-	values := false
+	values, conflict := false, false
 	for _, t := range tokens[at:] {
-		values = values || t.word("values")
-		if t.word("select", "with", "conflict") {
+		values, conflict = values || t.word("values"), conflict || t.word("conflict")
+		if t.word("select", "with") || conflict && t.word("default") {
 			return ""
 		}
 	}

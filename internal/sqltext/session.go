@@ -146,6 +146,9 @@ func (f Function) Trace() Trace {
 	return AnyTrace
 }
 
+// TellsSequence reports whether f tells what nextval returned before in the session.
+func (f Function) TellsSequence() bool { return f.Name == "currval" || f.Name == "lastval" }
+
 // lasting are the functions of pg_catalog that leave what nothing takes away.
 var lasting = set(`
 	pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
