@@ -114,9 +114,8 @@ func (g *catalog) find(sql, settings string) *statement {
 	return s
 }
 
-// judgeLocked is what the facts say of s now.
-func (g *catalog) judgeLocked(s *statement) proof {
-	f := g.facts()
+// judgeLocked is what facts say of s now.
+func (g *catalog) judgeLocked(s *statement, f *facts) proof {
 	if f == nil || s.mentions == nil {
 		return proof{trace: sqltext.AnyTrace}
 	}
@@ -134,7 +133,7 @@ func (g *catalog) mayRide(s *statement) (d *description, by proven, expect time.
 	if s.alone != "" {
 		return nil, by, 0, s.alone
 	}
-	p := g.judgeLocked(s)
+	p := g.judgeLocked(s, g.facts())
 	switch why = p.reason(); {
 	case why != "":
 	case s.desc == nil:
@@ -166,17 +165,17 @@ type leaves struct {
 	draws bool // it may change them
 }
 
-// leaves says what s leaves in its session.
-func (g *catalog) leaves(s *statement) leaves {
+// leaves says what s leaves in a session, by the facts of its connection.
+func (g *catalog) leaves(s *statement, by *facts) leaves {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := leaves{trace: s.trace, tells: s.sequences.Reads, draws: s.sequences.Draws}
 	switch {
 	case !s.asks:
-	case g.facts() == nil || s.mentions == nil:
+	case by == nil || s.mentions == nil:
 		l.trace = sqltext.AnyTrace
 	default:
-		p := g.judgeLocked(s)
+		p := g.judgeLocked(s, by)
 		l.trace, l.ask, l.tells, l.draws = max(l.trace, p.trace), !p.known, l.tells || p.tells, l.draws || p.draws
 	}
 	return l
@@ -224,7 +223,7 @@ func (g *catalog) wantsLocked(s *statement) bool {
 	if s.alone != "" || s.desc != nil && s.proof.known {
 		return false
 	}
-	p := g.judgeLocked(s)
+	p := g.judgeLocked(s, g.facts())
 	return !p.known || p.reason() == "" && s.desc == nil
 }
 
@@ -249,7 +248,7 @@ func (g *catalog) unproven() (ms []*sqltext.Mentions) {
 func (g *catalog) isHarmless(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return s.alone == "" && s.desc != nil && g.judgeLocked(s).reason() == ""
+	return s.alone == "" && s.desc != nil && g.judgeLocked(s, g.facts()).reason() == ""
 }
 
 // refuse has s go alone from now on.

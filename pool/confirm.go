@@ -27,7 +27,7 @@ func (f *flight) sign() *segment {
 	if facts.suspect.Load() || !facts.claimSign(now) {
 		return nil
 	}
-	args, want, gen := facts.signArgs()
+	args, want, of := facts.signArgs()
 	stmt := f.c.lane.find(askSign, signFields)
 	s := &segment{stmt: stmt, parse: !stmt.sent && !f.c.lane.unnamed, params: args, exec: true}
 	stmt.sent = true
@@ -38,7 +38,7 @@ func (f *flight) sign() *segment {
 			facts.rest(f.lost)
 			return
 		}
-		facts.signed(row, want, gen, now)
+		facts.signed(row, want, of, now)
 		if facts.suspect.Load() {
 			f.landing = true // whoever gets the connection next has the facts derived anew
 		}

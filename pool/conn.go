@@ -74,6 +74,7 @@ type conn struct {
 	opened  atomic.Bool // pgxpool has opened it
 
 	// the owner's
+	belief   belief // in that its users have left nothing
 	doubtful bool // its server has refused to write, and may be a standby
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
@@ -113,6 +114,10 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	if ping && !c.verify(ctx) {
 		c.retire()
 		return false, ctx.Err()
+	}
+	if c.mayHaveLeft() && !c.resetFirst() {
+		c.unclean()
+		return false, nil
 	}
 	if c.p.cfg.PrepareConn == nil {
 		return true, nil

@@ -61,7 +61,7 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 		return 0, false, err
 	}
 	defer l.Release()
-	args, want, gen := l.c.base.signArgs()
+	args, want, of := l.c.base.signArgs()
 	if changed {
 		args[len(args)-1] = nil
 	}
@@ -69,7 +69,7 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 	row, err := l.c.signNow(ctx, args)
 	took := time.Since(began)
 	if err == nil {
-		l.c.base.signed(row, want, gen, began)
+		l.c.base.signed(row, want, of, began)
 	}
 	return took, !l.c.base.suspect.Load(), err
 }

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,17 +23,19 @@ type facts struct {
 	gen atomic.Uint64 // of what is below; a verdict holds for one
 
 	mu        sync.RWMutex
+	learned   uint64 // how often something was added
+	snapshot  string // of the last sign, if nothing was under way in it; "": unknown
 	global    *globalFact
 	functions map[string]*functionFact
 	names     map[nameKey]*nameFact
 	nodes     map[node]*nodeFact
 
-	signedAt atomic.Int64 // when the last sign that was right was asked for, in nanoseconds; 0: never
-	ridden   atomic.Int64 // how many had ridden when the last sign came that was right
-	asking   atomic.Int64 // since when somebody is asking for one; 0: nobody is
-	suspect  atomic.Bool  // the last one was not right
-	snapshot string       // of it, if nothing was under way in it; "": unknown. Its owner is whoever has set asking
-	restTill atomic.Int64 // no question before then: the last could not be answered
+	signedAt atomic.Int64  // when the last sign that was right was asked for, in nanoseconds; 0: never
+	ridden   atomic.Int64  // how many had ridden when the last sign came that was right
+	asking   atomic.Int64  // since when somebody is asking for one; 0: nobody is
+	suspect  atomic.Bool   // the last one was not right
+	turns    atomic.Uint64 // how often that was so
+	restTill atomic.Int64  // no question before then: the last could not be answered
 }
 
 // maxFacts is how many names are known at once. Beyond that all are forgotten: whoever has so many has texts with names
@@ -346,19 +347,30 @@ func (f *facts) learn(k *known, anew bool) {
 	if anew || len(f.functions)+len(f.names) > maxFacts {
 		f.clear()
 	}
+	// What is known and comes back with another sign has changed meanwhile, and what was derived from it may be wrong.
+	changed := f.global != nil && k.global != nil && f.global.sign != k.global.sign
 	if k.global != nil {
-		if f.global != nil && f.global.sign != k.global.sign {
-			f.suspect.Store(true)
-		}
 		f.global = k.global
 	}
-	maps.Copy(f.functions, k.functions)
-	maps.Copy(f.names, k.names)
+	for name, v := range k.functions {
+		changed = changed || f.functions[name] != nil && f.functions[name].sign != v.sign
+		f.functions[name] = v
+	}
+	for name, v := range k.names {
+		changed = changed || f.names[name] != nil && f.names[name].sign != v.sign
+		f.names[name] = v
+	}
 	for n, v := range k.nodes {
-		if have := f.nodes[n]; have != nil && have.sign != v.sign {
-			f.suspect.Store(true) // what was derived from it before may be wrong
-		}
+		changed = changed || f.nodes[n] != nil && f.nodes[n].sign != v.sign
 		f.nodes[n] = v
+	}
+	if changed {
+		f.suspect.Store(true)
+	}
+	f.learned++
+	f.snapshot = ""
+	if asked := k.asked.UnixNano(); asked < f.signedAt.Load() { // a sign that came meanwhile was not of this
+		f.signedAt.Store(asked)
 	}
 	for n := range k.nodes {
 		f.nodes[n].deep = f.reachOf(n)
@@ -407,6 +419,9 @@ func (f *facts) isFresh(now time.Time) bool {
 	return !f.suspect.Load() && now.UnixNano()-f.signedAt.Load() < int64(maxSignAge)
 }
 
+// rightAt is when what is known was right, for certain.
+func (f *facts) rightAt() time.Time { return time.Unix(0, f.signedAt.Load()) }
+
 // isDue reports whether it is time to ask for the sign again, or for what is not known to be right any more. As long as nothing
 // is known there is nothing to ask for.
 func (f *facts) isDue(now time.Time) bool {
@@ -414,10 +429,11 @@ func (f *facts) isDue(now time.Time) bool {
 }
 
 const (
-	// maxSignAge is how old the last sign may be when a ride is sent; signEvery is when the next is asked for. With
-	// the guard's 100 ms, an answer that a change of the catalogs has made wrong comes less than a second after it.
-	maxSignAge = 800 * time.Millisecond
-	signEvery  = 400 * time.Millisecond
+	// maxSignAge is how old the last sign may be when a ride is sent, maxProofAge when its answer is read; signEvery is when the
+	// next sign is asked for. So no answer that a change of the catalogs has made wrong comes more than a second after it.
+	maxSignAge  = 800 * time.Millisecond
+	maxProofAge = time.Second
+	signEvery   = 400 * time.Millisecond
 
 	// restAfterFault is how long nothing is asked after a question that could not be answered.
 	restAfterFault = 500 * time.Millisecond

@@ -17,6 +17,7 @@ import (
 
 // known is what was found out about some names.
 type known struct {
+	asked     time.Time
 	global    *globalFact
 	functions map[string]*functionFact
 	names     map[nameKey]*nameFact
@@ -28,7 +29,7 @@ const askTimeout = 5 * time.Second
 
 // findOut finds out what w asks for. It runs on a connection that nobody else uses just now, whose session is clean.
 func (c *conn) findOut(ctx context.Context, w wanted) (*known, error) {
-	k := &known{functions: map[string]*functionFact{}, names: map[nameKey]*nameFact{}, nodes: map[node]*nodeFact{}}
+	k := &known{asked: time.Now(), functions: map[string]*functionFact{}, names: map[nameKey]*nameFact{}, nodes: map[node]*nodeFact{}}
 	if w.global {
 		if err := c.resolveGlobal(ctx, k); err != nil {
 			return nil, err

@@ -33,6 +33,7 @@ type flight struct {
 	last     time.Time     // when something was last read, or sent to an idle server
 	overhead time.Duration // of the next answer: its way there and back
 	silence  time.Time     // the connection's deadline
+	proven   time.Time     // when that was right by which the group was sent
 	seen     []observation
 	stale    []*prepared // became useless, and are to be described anew before the next group boards
 }
@@ -217,6 +218,7 @@ func (f *flight) plan() []segment {
 			own(ln.guard.on, guardFields, true, true)
 		}
 	}
+	f.proven = f.c.base.rightAt()
 	fresh := f.c.base.isFresh(time.Now())
 	for _, old := range f.stale {
 		s := ln.findAs(old.key.(*statement), old.as)

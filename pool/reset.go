@@ -75,7 +75,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
-	leaves := l.p.lanes.catalog.leaves(st)
+	leaves := l.p.lanes.catalog.leaves(st, l.c.base)
 	trace := leaves.trace
 	l.residue.trace = max(l.residue.trace, trace)
 	l.heedSequences(leaves, st)
@@ -182,6 +182,7 @@ func (c *conn) handOn(now time.Time) {
 		return
 	}
 	if l.trace <= sqltext.SequenceTrace {
+		c.believes()
 		if len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.isDue(now) {
 			c.wash(l)
 		} else {
@@ -207,6 +208,7 @@ func (c *conn) handOn(now time.Time) {
 		c.unclean()
 		return
 	}
+	c.belief = belief{}
 	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
 	c.wire.before(prefix{msgs: query(sql), whole: true})
 	c.p.adm.count(&c.p.adm.counts.resets)
@@ -306,8 +308,11 @@ func (c *conn) wash(l residue) {
 		if len(l.parsed) > 0 && c.forget(ctx, l.parsed) != nil {
 			return
 		}
-		if !c.check(ctx) && l.trace <= sqltext.SequenceTrace && l.used && !c.rinsedOf(sqltext.AnyTrace) {
-			return // what ran may have left more than was known
+		if !c.check(ctx) && l.trace <= sqltext.SequenceTrace {
+			c.belief = belief{}
+			if !c.rinsedOf(sqltext.AnyTrace) { // what ran may have left more than was known
+				return
+			}
 		}
 		for _, d := range l.unsure {
 			c.learn(d)

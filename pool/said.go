@@ -137,7 +137,7 @@ func customSetting(n string) bool {
 // untold are the queries of the hooks' of which it is not known yet whether a function in them sets something.
 func (c *conn) untold() (doubts []doubt) {
 	for _, st := range c.session.asks {
-		if c.p.lanes.catalog.leaves(st).trace >= sqltext.AnyTrace {
+		if c.p.lanes.catalog.leaves(st, c.base).trace >= sqltext.AnyTrace {
 			doubts = append(doubts, doubt{st: st})
 		}
 	}

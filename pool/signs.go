@@ -17,8 +17,8 @@ import (
 // statistics (track_counts) and works on a standby. If nothing at all was committed since the last time, the snapshot says so,
 // and nothing is summed up.
 
-// signArgs are the arguments of askSign, and the sum that is right.
-func (f *facts) signArgs() (args [][]byte, want int64, gen uint64) {
+// signArgs are the arguments of askSign, the sum that is right, and what it is of.
+func (f *facts) signArgs() (args [][]byte, want int64, of signOf) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	var schemas, names, functions []string
@@ -50,12 +50,17 @@ func (f *facts) signArgs() (args [][]byte, want int64, gen uint64) {
 	if f.global != nil {
 		want += f.global.sign
 	}
-	return [][]byte{textArray(schemas), textArray(names), oidArray(relations), oidArray(types), textArray(functions), []byte(f.snapshot)}, want, f.gen.Load()
+	return [][]byte{textArray(schemas), textArray(names), oidArray(relations), oidArray(types), textArray(functions), []byte(f.snapshot)}, want, signOf{f.gen.Load(), f.learned}
 }
 
+// signOf says what a sign is of: what was known at some moment.
+type signOf struct{ gen, learned uint64 }
+
 // signed takes the answer to askSign, which was sent at sent.
-func (f *facts) signed(row [][]byte, want int64, gen uint64, sent time.Time) {
-	if f.gen.Load() != gen || len(row) != 2 {
+func (f *facts) signed(row [][]byte, want int64, of signOf, sent time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gen.Load() != of.gen || len(row) != 2 {
 		return // it is of what was known before
 	}
 	if row[1] != nil {
@@ -63,6 +68,9 @@ func (f *facts) signed(row [][]byte, want int64, gen uint64, sent time.Time) {
 			f.suspect.Store(true)
 			return
 		}
+	}
+	if f.learned != of.learned { // what has been added is not in it
+		return
 	}
 	f.ridden.Store(f.of.rides.Load())
 	f.snapshot = quietSnapshot(string(row[0]))
@@ -97,14 +105,14 @@ func (c *conn) check(ctx context.Context) (held bool) {
 	}
 	defer f.askedFor()
 	if !f.suspect.Load() {
-		args, want, gen := f.signArgs()
+		args, want, of := f.signArgs()
 		sent := time.Now()
 		row, err := c.signNow(ctx, args)
 		if err != nil {
 			f.rest(err)
 			return false
 		}
-		f.signed(row, want, gen, sent)
+		f.signed(row, want, of, sent)
 		if !f.suspect.Load() {
 			return true
 		}
@@ -151,13 +159,13 @@ func (c *conn) signNow(ctx context.Context, args [][]byte) (row [][]byte, err er
 // deriveAnew finds out once more all that is known. The caller has claimed the sign.
 func (c *conn) deriveAnew(ctx context.Context) {
 	f := c.base
-	f.snapshot = ""
 	sent := time.Now()
 	k, err := c.findOut(ctx, f.all())
 	if err != nil { // rather nothing than what may be wrong
 		f.rest(err)
-		k = &known{}
+		k = &known{asked: sent}
 	}
+	f.turns.Add(1)
 	f.suspect.Store(false)
 	f.learn(k, true)
 	if err == nil {

@@ -50,6 +50,11 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 		s.stmt.verified = verified{own: own} // what was compared before was another description
 	}
 	r.outcome, r.types = outcomeAgain, f.c.types.of(f.c.pg)
+	if f.last.Sub(f.proven) > maxProofAge { // it stood behind slow ones: what says that it may ride may not be so any more
+		f.unprepared(s, at, failed, took)
+		r.result = buffered{err: errOld}
+		return false
+	}
 	match := s.stmt.verify(r.desc, r.types, &n.types)
 	if match == different {
 		f.redescribe(s.stmt, r.st, r.desc)
@@ -172,5 +177,6 @@ func ofData(code string) bool {
 
 var (
 	errStale    = errors.New("lmipool: the statement's description has changed")
+	errOld      = errors.New("lmipool: the answer came too late for what the statement was judged by")
 	errTooLarge = errors.New("lmipool: the result is too large for a lane")
 )

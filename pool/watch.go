@@ -68,7 +68,7 @@ func (c *conn) watched(r *residue) (changed bool) {
 	changed = w.unseen
 	for _, sql := range slices.Concat(w.parsed, w.said) {
 		st := c.p.lanes.catalog.find(sql, "")
-		leaves := c.p.lanes.catalog.leaves(st)
+		leaves := c.p.lanes.catalog.leaves(st, c.base)
 		trace := leaves.trace
 		if leaves.ask && len(r.unsure) < maxUnsure {
 			r.unsure = append(r.unsure, doubt{st, nil})
