@@ -53,19 +53,20 @@ type statement struct {
 	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 
 	// guarded by catalog.mu
-	alone    string        // why it goes alone, for good; "": it may yet ride
-	trace    sqltext.Trace // what it leaves in its session, by its text
-	asks     bool          // what it mentions may leave more
-	looking  bool          // it is being described
-	looks    int           // that could not describe it
-	again    bool          // it was wanted more than once
-	steady   steadiness    // of the defaults of the table that sequences names,
-	steadyBy proven        // as long as these facts hold
-	desc     *description  // nil until it is needed
-	proof    proof         // of its text, by the facts of
-	by       *facts        // these
-	took     average       // on the server
-	size     int           // of its results in bytes, a moving average
+	alone       string        // why it goes alone, for good; "": it may yet ride
+	trace       sqltext.Trace // what it leaves in its session, by its text
+	asks        bool          // what it mentions may leave more
+	looking     bool          // it is being described
+	looks       int           // that could not describe it
+	again       bool          // it was wanted more than once
+	steady      steadiness    // of the defaults of the table that sequences names,
+	steadyBy    proven        // as long as these facts hold
+	desc        *description  // nil until it is needed
+	redescribed proven        // for what it was described again because of an argument
+	proof       proof         // of its text, by the facts of
+	by          *facts        // these
+	took        average       // on the server
+	size        int           // of its results in bytes, a moving average
 }
 
 func newCatalog(facts func() *facts) *catalog {
@@ -265,6 +266,17 @@ func (g *catalog) forget(s *statement, d *description) {
 	defer g.mu.Unlock()
 	if s.desc == d {
 		s.desc, s.proof.known = nil, false
+	}
+}
+
+// mayBeOld has s described again, once for what is known by now: an argument could not be encoded for d, so a parameter may
+// have another type since.
+func (g *catalog) mayBeOld(s *statement, d *description) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := proven{s.by, s.proof.gen}
+	if s.desc == d && s.redescribed != now {
+		s.redescribed, s.desc, s.proof.known = now, nil, false
 	}
 }
 

@@ -75,7 +75,7 @@ type conn struct {
 
 	// the owner's
 	belief   belief // in that its users have left nothing
-	doubtful bool // its server has refused to write, and may be a standby
+	doubtful bool   // its server has refused to write, and may be a standby
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
 }

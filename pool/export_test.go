@@ -85,13 +85,13 @@ func (p *Pool) prove(ctx context.Context, sql string) (*statement, proof, error)
 		return st, proof{}, err
 	}
 	defer l.Release()
-	k, err := l.c.findOut(ctx, l.c.base.missing(st.mentions, nil))
-	if err != nil {
-		return st, proof{}, err
-	}
-	l.c.base.learn(k, false)
-	if w := l.c.base.missing(st.mentions, nil); !w.isEmpty() {
-		if k, err = l.c.findOut(ctx, w); err != nil {
+	for range 5 {
+		w := l.c.base.missing(st.mentions, nil)
+		if w.isEmpty() {
+			break
+		}
+		k, err := l.c.findOut(ctx, w)
+		if err != nil {
 			return st, proof{}, err
 		}
 		l.c.base.learn(k, false)

@@ -29,6 +29,7 @@ type facts struct {
 	functions map[string]*functionFact
 	names     map[nameKey]*nameFact
 	nodes     map[node]*nodeFact
+	bodies    bool // one of the functions has some
 
 	signedAt atomic.Int64  // when the last sign that was right was asked for, in nanoseconds; 0: never
 	ridden   atomic.Int64  // how many had ridden when the last sign came that was right
@@ -85,6 +86,13 @@ type functionFact struct {
 	own        []string // schemas of the user's own
 	ownOne     []string // of those that take one argument
 	types      []uint32 // user-made ones of arguments and results
+	bodies     []body   // of an extension's, which name what is looked up in search_path
+}
+
+// body is what a function's body in SQL mentions and calls.
+type body struct {
+	mentions  sqltext.Mentions
+	functions []sqltext.Function
 }
 
 // nameFact is what a relation's or type's name means, and all that it leads to.
@@ -122,7 +130,7 @@ func newFacts(allowed func(sqltext.Function) bool) *facts {
 // clear forgets everything. f.mu is held, or nobody else has f.
 func (f *facts) clear() {
 	f.gen.Add(1)
-	f.global = nil
+	f.global, f.bodies = nil, false
 	f.functions, f.names, f.nodes = map[string]*functionFact{}, map[nameKey]*nameFact{}, map[node]*nodeFact{}
 }
 
@@ -142,6 +150,7 @@ func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	p.gen, p.trace = f.gen.Load(), sqltext.AnyTrace
+	m, called := f.expandedLocked(m, types)
 	if w := f.missingLocked(m, types); !w.isEmpty() {
 		return p
 	}
@@ -149,7 +158,7 @@ func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 	if p.why = f.refutedLocked(m, types); p.why != "" {
 		return p
 	}
-	calls := slices.Clone(functions)
+	calls := slices.Concat(functions, called)
 	for _, r := range f.reachedLocked(m, types) {
 		calls = append(calls, r.call...)
 	}
@@ -229,18 +238,52 @@ func (f *facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*exten
 	}
 	for u, names := range byUse(m) {
 		for _, n := range names {
-			add(f.names[nameKey{n, u}].nodes)
+			if k := f.names[nameKey{n, u}]; k != nil {
+				add(k.nodes)
+			}
 		}
 	}
 	for _, t := range types {
 		add([]node{{'t', t}})
 	}
 	for _, name := range m.Called {
-		for _, t := range f.functions[name].types {
-			add([]node{{'t', t}})
+		if k := f.functions[name]; k != nil {
+			for _, t := range k.types {
+				add([]node{{'t', t}})
+			}
 		}
 	}
 	return all
+}
+
+// expandedLocked is m together with what the bodies of trusted functions mention that it leads to, and the functions that they call.
+func (f *facts) expandedLocked(m *sqltext.Mentions, types []uint32) (*sqltext.Mentions, []sqltext.Function) {
+	if !f.bodies {
+		return m, nil
+	}
+	var calls []sqltext.Function
+	all, seen := *m, map[string]bool{}
+	for more := true; more; {
+		more = false
+		names := slices.Concat(all.Called, all.Dotted)
+		for _, r := range f.reachedLocked(&all, types) {
+			for _, c := range r.call {
+				names = append(names, c.Name)
+			}
+		}
+		for _, name := range names {
+			k := f.functions[name]
+			if k == nil || seen[name] || len(k.bodies) == 0 {
+				continue
+			}
+			seen[name], more = true, true
+			for _, b := range k.bodies {
+				all = all.And(&b.mentions)
+				calls = append(calls, b.functions...)
+			}
+		}
+	}
+	return &all, calls
 }
 
 func byUse(m *sqltext.Mentions) map[use][]sqltext.Name {
@@ -263,6 +306,7 @@ func (w *wanted) isEmpty() bool {
 func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
+	m, _ = f.expandedLocked(m, types)
 	return f.missingLocked(m, types)
 }
 
@@ -355,6 +399,7 @@ func (f *facts) learn(k *known, anew bool) {
 	for name, v := range k.functions {
 		changed = changed || f.functions[name] != nil && f.functions[name].sign != v.sign
 		f.functions[name] = v
+		f.bodies = f.bodies || len(v.bodies) > 0
 	}
 	for name, v := range k.names {
 		changed = changed || f.names[name] != nil && f.names[name].sign != v.sign

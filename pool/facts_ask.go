@@ -123,8 +123,8 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 	for _, r := range rows {
 		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t"}
 		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
-		var oids []string
-		for i, into := range []any{&f.own, &f.ownOne, &oids} {
+		var oids, bodies []string
+		for i, into := range []any{&f.own, &f.ownOne, &oids, &bodies} {
 			if v := r[5+i]; v != nil && err == nil {
 				err = json.Unmarshal(v, into)
 			}
@@ -135,6 +135,15 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 		for _, o := range oids {
 			oid, _ := strconv.ParseUint(o, 10, 32)
 			f.types = append(f.types, uint32(oid))
+		}
+		for _, sql := range bodies {
+			m, ok := sqltext.Mention(sql)
+			scan := sqltext.Scan(sql)
+			if !ok || scan.Refused != "" { // as good as the user's own
+				f.own, f.ownOne, f.extension = append(f.own, ""), append(f.ownOne, ""), false
+				continue
+			}
+			f.bodies = append(f.bodies, body{m, scan.Functions})
 		}
 		k.functions[string(r[0])] = f
 	}

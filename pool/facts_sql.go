@@ -3,16 +3,28 @@ package pool
 // The questions that facts are derived from. Nothing in them is looked up by search_path: each function, operator and
 // type is PostgreSQL's own by its schema, whatever stands in front of pg_catalog.
 
+// Languages by OID: 12 internal, 13 C, 14 SQL.
+
 // own says of a function p whether it is the user's own: neither built-in, nor a constructor that PostgreSQL has made for a
-// range type, nor of an extension that says that it is not volatile, nor a trigger function of PL/pgSQL, which
+// range type, nor of an extension that is to be trusted, nor a trigger function of PL/pgSQL, which
 // PostgreSQL calls in triggers only.
 const own = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 	and not (p.provolatile operator(pg_catalog.<>) 'v' and exists (select from pg_catalog.pg_depend x
 		where x.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass and x.objid operator(pg_catalog.=) p.oid
-		and x.deptype operator(pg_catalog.=) 'e'))
+		and x.deptype operator(pg_catalog.=) 'e')
+		and (p.prolang operator(pg_catalog.=) any ('{12,13,14}'::pg_catalog.oid[]) or ` + setsPath + `) and ` + takesNoSQL + `)
 	and not (p.prosrc operator(pg_catalog.~) '^(multi)?range_constructor[0-9]$' and p.prolang operator(pg_catalog.=) 12::pg_catalog.oid)
 	and not (p.prorettype operator(pg_catalog.=) any ('{pg_catalog.trigger,pg_catalog.event_trigger}'::pg_catalog.regtype[]::pg_catalog.oid[])
 		and p.prolang operator(pg_catalog.=) any (select l.oid from pg_catalog.pg_language l where l.lanname operator(pg_catalog.=) 'plpgsql')))`
+
+const (
+	// setsPath says of a function p that it looks names up in its own search_path.
+	setsPath = `coalesce(pg_catalog.array_to_string(p.proconfig, ' ') operator(pg_catalog.~) '\msearch_path=', false)`
+	// takesNoSQL says of a function p of an extension that it is none of those that run SQL, or read the relation, that an argument names.
+	takesNoSQL = `p.proname operator(pg_catalog.!~) '^(crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
+	// namesByPath says of a function p of an extension that what its body names is looked up in the caller's search_path.
+	namesByPath = `(p.prolang operator(pg_catalog.=) 14::pg_catalog.oid and p.prosqlbody is null and not ` + setsPath + `)`
+)
 
 // rowSign is a number for one version of one row of a catalog: its OID and the transaction that wrote it. VACUUM and ANALYZE,
 // which change pg_class in place, leave it as it is.
@@ -80,7 +92,8 @@ const (
 
 // askFunctions asks what the function names $1 may mean: for each its sign; whether it is built-in, built-in and can be
 // called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
-// that can be called with one argument; and the types of arguments and results of what is not built-in.
+// that can be called with one argument; the types of arguments and results of what is not built-in; and the bodies of
+// trusted functions that look names up in the caller's search_path.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -88,16 +101,19 @@ var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg
 	pg_catalog.array_to_json((select pg_catalog.array_agg(distinct t) from pg_catalog.pg_proc p cross join lateral unnest(
 			coalesce(p.proallargtypes, p.proargtypes::pg_catalog.oid[]) operator(pg_catalog.||) p.prorettype) t
 		where p.proname operator(pg_catalog.=) n.n::pg_catalog.name and p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
-		and t operator(pg_catalog.>=) 16384::pg_catalog.oid))
+		and t operator(pg_catalog.>=) 16384::pg_catalog.oid)),
+	pg_catalog.array_to_json(pg_catalog.array_agg(f.body) filter (where f.body is not null))
 from unnest($1::pg_catalog.text[]) n(n)
 left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 16384::pg_catalog.oid as builtin, ` + own + ` as own,
+		case when p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and not ` + own + ` and ` + namesByPath + ` then p.prosrc end as body,
 		p.pronargs operator(pg_catalog.>=) 1 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1 as one
 	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
 group by n.n`
 
 // askGlobal asks for what counts wherever it is: s, the sign of all that; o, an operator that is the user's own, with its
-// function's schema and name; t, a type to which the user has given code, by a cast, an operator class or family, or as a
+// function's schema and name, or one that leads to such a function: by its negator, its commutator, its family unless it
+// is in a built-in one too, whose OID is smaller and which the planner takes, or a cast to an argument's type; t, a type to which the user has given code, by a cast, an operator class or family, or as a
 // range's functions; f, an operator family to which he has. A built-in type among them, which only a superuser can have
 // made one, means that 1 + 1 may run it.
 var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
@@ -105,13 +121,25 @@ amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.o
 amop as materialized (select a.* from pg_catalog.pg_amop a join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) a.amopopr join own on own.oid operator(pg_catalog.=) o.oprcode),
 found as (select f from (select amprocfamily from amproc union select amopfamily from amop) _(f) where f operator(pg_catalog.<) 16384::pg_catalog.oid
 	or exists (select from pg_catalog.pg_opclass o where o.opcfamily operator(pg_catalog.=) f and o.opcdefault)),
-casts as (select c.* from pg_catalog.pg_cast c join own on own.oid operator(pg_catalog.=) c.castfunc)
+casts as (select c.* from pg_catalog.pg_cast c left join own on own.oid operator(pg_catalog.=) c.castfunc
+	where own.oid is not null or c.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and exists (select from pg_catalog.pg_proc p
+		where p.oid operator(pg_catalog.=) c.castfunc and p.provolatile operator(pg_catalog.=) 'v')),
+beside as (select o.oprname, x.oprcode as code from pg_catalog.pg_operator o
+		join pg_catalog.pg_operator x on x.oid operator(pg_catalog.=) any (array[o.oprnegate, o.oprcom]) join own on own.oid operator(pg_catalog.=) x.oprcode::pg_catalog.oid
+	union select o.oprname, f.code from (select amprocfamily, amproc::pg_catalog.oid from amproc union select amopfamily, o.oprcode from amop
+			join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) amop.amopopr) f(family, code)
+		join pg_catalog.pg_amop a on a.amopfamily operator(pg_catalog.=) f.family join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) a.amopopr
+		where not exists (select from pg_catalog.pg_amop b where b.amopopr operator(pg_catalog.=) o.oid and b.amopfamily operator(pg_catalog.<) 16384::pg_catalog.oid)
+	union select o.oprname, c.castfunc from casts c join pg_catalog.pg_operator o on o.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
+		and (o.oprleft operator(pg_catalog.=) any (array[c.castsource, c.casttarget]) or o.oprright operator(pg_catalog.=) any (array[c.castsource, c.casttarget])))
 select 's', ` + globalSign + `::pg_catalog.text, ''::pg_catalog.text, ''::pg_catalog.text
 union all select 'o', o.oprname, s.nspname, p.proname from pg_catalog.pg_operator o
 	join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) o.oprcode
 	join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	left join own on own.oid operator(pg_catalog.=) p.oid
 	where o.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and (p.oid operator(pg_catalog.<) 16384::pg_catalog.oid or own.oid is not null)
+union all select 'o', b.oprname, s.nspname, p.proname from beside b join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) b.code
+	join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 union all select 't', t::pg_catalog.text, '', '' from (
 	select case when castsource operator(pg_catalog.>=) 16384::pg_catalog.oid or casttarget operator(pg_catalog.<) 16384::pg_catalog.oid then castsource else casttarget end from casts
 	union select case when casttarget operator(pg_catalog.>=) 16384::pg_catalog.oid or castsource operator(pg_catalog.<) 16384::pg_catalog.oid then casttarget else castsource end from casts
@@ -136,8 +164,8 @@ const attached = `(
 		where n.c operator(pg_catalog.<>) 't' and c.conrelid operator(pg_catalog.=) n.o
 	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(e, i.indrelid) from pg_catalog.pg_index i
 		cross join lateral (values (i.indexprs), (i.indpred)) _(e) where n.c operator(pg_catalog.<>) 't' and i.indrelid operator(pg_catalog.=) n.o
-	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, p.partrelid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(p.partexprs, p.partrelid) from pg_catalog.pg_partitioned_table p
-		where n.c operator(pg_catalog.<>) 't' and p.partrelid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, p.partrelid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(p.partexprs, p.partrelid) from pg_catalog.pg_partition_ancestors(n.o::pg_catalog.regclass) x
+		join pg_catalog.pg_partitioned_table p on p.partrelid operator(pg_catalog.=) x.relid::pg_catalog.oid where n.c operator(pg_catalog.<>) 't'
 	union all select 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid) from pg_catalog.pg_statistic_ext s
 		where n.c operator(pg_catalog.<>) 't' and s.stxrelid operator(pg_catalog.=) n.o
 	union all select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d
@@ -160,10 +188,10 @@ const next = `(
 	union all select 't', a.atttypid from pg_catalog.pg_attribute a where n.c operator(pg_catalog.<>) 't' and a.attrelid operator(pg_catalog.=) n.o and a.attnum operator(pg_catalog.>) 0 and not a.attisdropped
 	union all select n.c, i.inhrelid from pg_catalog.pg_inherits i where n.c operator(pg_catalog.<>) 't' and i.inhparent operator(pg_catalog.=) n.o
 	union all select 'r', i.inhparent from pg_catalog.pg_inherits i where n.c operator(pg_catalog.=) any ('{w,i}') and i.inhrelid operator(pg_catalog.=) n.o
-	union all select case when 'd' operator(pg_catalog.=) any (array[c.confdeltype, c.confupdtype]) then 'i' else 'w' end, c.conrelid from pg_catalog.pg_trigger t
+	union all select case when 'd' operator(pg_catalog.=) any (array[c.confdeltype, c.confupdtype]) then 'i'
+			when array[c.confdeltype, c.confupdtype] operator(pg_catalog.&&) '{c,n}'::pg_catalog."char"[] then 'w' else 'r' end, c.conrelid from pg_catalog.pg_trigger t
 		join pg_catalog.pg_constraint c on c.oid operator(pg_catalog.=) t.tgconstraint and c.contype operator(pg_catalog.=) 'f' and c.confrelid operator(pg_catalog.=) n.o
 		where n.c operator(pg_catalog.=) any ('{w,i}') and t.tgrelid operator(pg_catalog.=) n.o
-		and (c.confdeltype operator(pg_catalog.=) any ('{c,n,d}'::pg_catalog."char"[]) or c.confupdtype operator(pg_catalog.=) any ('{c,n,d}'::pg_catalog."char"[]))
 	union all select 't', x from pg_catalog.pg_type t cross join lateral (values (t.typelem), (t.typbasetype)) _(x) where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
 	union all select 'r', t.typrelid from pg_catalog.pg_type t where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
 	union all select 't', r.rngsubtype from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and (r.rngtypid operator(pg_catalog.=) n.o or r.rngmultitypid operator(pg_catalog.=) n.o)
@@ -174,7 +202,8 @@ const next = `(
 const badNode = `coalesce((select case
 		when c.relkind operator(pg_catalog.=) 'f' then 'foreign table' when c.relpersistence operator(pg_catalog.=) 't' then 'temporary table'
 		when c.relam operator(pg_catalog.>=) 16384::pg_catalog.oid and c.relkind operator(pg_catalog.<>) 'i' then 'access method'
-		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_trigger t where t.tgrelid operator(pg_catalog.=) n.o and not t.tgisinternal) then 'trigger'
+		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_trigger t where t.tgrelid operator(pg_catalog.=) n.o
+			and (not t.tgisinternal or t.tgfoid operator(pg_catalog.>=) 16384::pg_catalog.oid)) then 'trigger'
 		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_rewrite w where w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.<>) '1') then 'rule' end
 	from pg_catalog.pg_class c where n.c operator(pg_catalog.<>) 't' and c.oid operator(pg_catalog.=) n.o), '')`
 

@@ -57,7 +57,7 @@ func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bo
 	if time.Now().UnixNano() < c.base.restTill.Load() {
 		return false
 	}
-	for range 2 { // the second time for the types of functions that the first has found
+	for range 5 { // again for what the first answers have named: types, the bodies of functions
 		w := wanted{}
 		if w.add(c.base.missing(m, types)); w.isEmpty() {
 			break

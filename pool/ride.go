@@ -109,7 +109,11 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	r = p.lanes.spare.ride()
 	r.st, r.desc, r.by, r.expect = st, desc, by, expect
 	// What cannot be encoded here is pgx's to judge, and to word.
-	if len(args) != len(desc.ParamOIDs) || !desc.encode(&r.eqb, args) {
+	if len(args) != len(desc.ParamOIDs) {
+		return nil, aloneArgs
+	}
+	if !desc.encode(&r.eqb, args) {
+		g.mayBeOld(st, desc)
 		return nil, aloneArgs
 	}
 	size := 0

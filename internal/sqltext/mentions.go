@@ -126,6 +126,14 @@ func Mention(sql string) (Mentions, bool) {
 	return m, true
 }
 
+// And is what m and o mention.
+func (m Mentions) And(o *Mentions) Mentions {
+	return Mentions{
+		Called: slices.Concat(m.Called, o.Called), Dotted: slices.Concat(m.Dotted, o.Dotted), Operators: slices.Concat(m.Operators, o.Operators),
+		Names: slices.Concat(m.Names, o.Names), Written: slices.Concat(m.Written, o.Written), Changed: slices.Concat(m.Changed, o.Changed),
+	}
+}
+
 // HasOperator reports whether the text may use the operator op.
 func (m *Mentions) HasOperator(op string) bool {
 	return slices.ContainsFunc(m.Operators, func(run string) bool { return strings.Contains(run, op) })
