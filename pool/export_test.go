@@ -16,6 +16,9 @@ func (p *Pool) NeverSlow() {
 	p.adm.maxFlightTime = time.Hour
 }
 
+// NeverOld has what is known about the catalogs be young enough for a ride, unless it is known to be wrong. Call it before use.
+func (p *Pool) NeverOld() { p.lanes.baselines.slack = time.Minute }
+
 // SlowAbove moves the bound.
 func (p *Pool) SlowAbove(d time.Duration) { p.lanes.catalog.slow = d }
 

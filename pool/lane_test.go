@@ -31,6 +31,7 @@ func newLaneLab(t testing.TB, c *pool.Config) *laneLab {
 	dsn := pgtest.Database(t)
 	b := &laneLab{t: t, p: newPoolAt(t, dsn, c), dsn: dsn, see: newInspector(t, dsn)}
 	b.p.NeverSlow()
+	b.p.NeverOld()
 	return b
 }
 
