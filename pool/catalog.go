@@ -53,20 +53,21 @@ type statement struct {
 	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 
 	// guarded by catalog.mu
-	alone       string        // why it goes alone, for good; "": it may yet ride
-	trace       sqltext.Trace // what it leaves in its session, by its text
-	asks        bool          // what it mentions may leave more
-	looking     bool          // it is being described
-	looks       int           // that could not describe it
-	again       bool          // it was wanted more than once
-	steady      steadiness    // of the defaults of the table that sequences names,
-	steadyBy    proven        // as long as these facts hold
-	desc        *description  // nil until it is needed
-	redescribed proven        // for what it was described again because of an argument
-	proof       proof         // of its text, by the facts of
-	by          *facts        // these
-	took        average       // on the server
-	size        int           // of its results in bytes, a moving average
+	alone     string        // why it goes alone, for good; "": it may yet ride
+	trace     sqltext.Trace // what it leaves in its session, by its text
+	asks      bool          // what it mentions may leave more
+	looking   bool          // it is being described
+	looks     int           // that could not describe it
+	again     bool          // it was wanted more than once
+	steady    steadiness    // of the defaults of the table that sequences names,
+	steadyBy  proven        // as long as these facts hold
+	desc      *description  // nil until it is needed
+	doubted   bool          // desc may be out of date, and is to be made anew
+	doubtedBy proven        // what was known then: it is doubted once for each
+	proof     proof         // of its text, by the facts of
+	by        *facts        // these
+	took      average       // on the server
+	size      int           // of its results in bytes, a moving average
 }
 
 func newCatalog(facts func() *facts) *catalog {
@@ -204,7 +205,7 @@ func (g *catalog) described(s *statement, d *description, why string) {
 	case why != "":
 		s.alone = why
 	case d != nil:
-		s.desc, s.looks = d, 0
+		s.desc, s.looks, s.doubted = d, 0, false
 	default:
 		if s.looks++; s.looks == maxLooks {
 			s.alone = aloneCalls
@@ -221,11 +222,11 @@ func (g *catalog) wants(s *statement) bool {
 }
 
 func (g *catalog) wantsLocked(s *statement) bool {
-	if s.alone != "" || s.desc != nil && s.proof.known {
+	if s.alone != "" || s.desc != nil && s.proof.known && !s.doubted {
 		return false
 	}
 	p := g.judgeLocked(s, g.facts())
-	return !p.known || p.reason() == "" && s.desc == nil
+	return !p.known || p.reason() == "" && (s.desc == nil || s.doubted)
 }
 
 // unproven are the mentions of the statements that were wanted last and are not judged yet.
@@ -275,8 +276,8 @@ func (g *catalog) mayBeOld(s *statement, d *description) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := proven{s.by, s.proof.gen}
-	if s.desc == d && s.redescribed != now {
-		s.redescribed, s.desc, s.proof.known = now, nil, false
+	if s.desc == d && s.doubtedBy != now {
+		s.doubtedBy, s.doubted = now, true
 	}
 }
 

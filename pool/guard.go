@@ -47,8 +47,8 @@ func newGuard(s *session) *guard {
 	statement, lock := atMost(s.statementTimeout, laneStatementTimeout), atMost(s.lockTimeout, laneLockTimeout)
 	return &guard{
 		local: set(true, "transaction_read_only", "on", statement, lock),
-		// To compile the questions takes seconds, to run them milliseconds.
-		look:     set(true, "transaction_read_only", "on", atMost(s.statementTimeout, lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true)",
+		// To compile the questions takes seconds, to run them milliseconds. The session's own timeout is for the user's statements.
+		look:     set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true)",
 		on:       set(false, "default_transaction_read_only", "on", statement, lock),
 		off:      set(false, "default_transaction_read_only", s.readOnly, s.statementTimeout, s.lockTimeout),
 		readOnly: s.readOnly,
