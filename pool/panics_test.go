@@ -2,7 +2,9 @@ package pool_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -97,4 +99,60 @@ func TestATracersPanicAtAcquireOrReleaseLosesNoPlace(t *testing.T) {
 	}
 	assert.EqualValues(t, 6, p.Stat().PanicCount())
 	assert.EqualValues(t, 1, p.Stat().NewConnsCount())
+}
+
+// panicsAt is a tracer that panics when a query of one text begins, or has ended.
+type panicsAt struct {
+	sql   string
+	start bool
+	off   atomic.Bool
+}
+
+type tracedText struct{}
+
+func (p *panicsAt) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
+	if p.start && d.SQL == p.sql && !p.off.Load() {
+		panic("boom before " + d.SQL)
+	}
+	return context.WithValue(ctx, tracedText{}, d.SQL)
+}
+
+func (p *panicsAt) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	if !p.start && ctx.Value(tracedText{}) == p.sql && !p.off.Load() {
+		panic("boom after " + p.sql)
+	}
+}
+
+// An invocation's tracer panics when it begins or ends a transaction. Its connection goes to another, and then its ctx
+// ends: that stops nothing that the other runs.
+func TestAPanicAtBeginOrCommitCancelsNobodyElse(t *testing.T) {
+	t.Parallel()
+	for _, sql := range []string{"begin", "commit", "rollback"} {
+		for _, start := range []bool{true, false} {
+			tr := &panicsAt{sql: sql, start: start}
+			p := newPool(t, &pool.Config{MaxConns: 1, Tracer: tr, Logger: (&logs{}).logger()})
+			ctx, cancel := context.WithCancel(bounded(t))
+			require.Panics(t, func() {
+				tx, err := p.Begin(ctx)
+				require.NoError(t, err)
+				_, err = tx.Exec(ctx, "select 1")
+				require.NoError(t, err)
+				if sql == "commit" {
+					_ = tx.Commit(ctx)
+				} else {
+					_ = tx.Rollback(ctx)
+				}
+			}, "%s %v", sql, start)
+			tr.off.Store(true)
+			l, err := p.Acquire(bounded(t))
+			require.NoError(t, err)
+			time.AfterFunc(50*time.Millisecond, cancel)
+			for range 3 {
+				_, err = l.Exec(bounded(t), "select pg_sleep(0.1)")
+				assert.NoError(t, err, "%s %v", sql, start)
+			}
+			l.Release()
+			assert.Zero(t, p.Stat().CancelRequestCount(), "%s %v", sql, start)
+		}
+	}
 }
