@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -154,5 +155,33 @@ func TestAPanicAtBeginOrCommitCancelsNobodyElse(t *testing.T) {
 			l.Release()
 			assert.Zero(t, p.Stat().CancelRequestCount(), "%s %v", sql, start)
 		}
+	}
+}
+
+// handlerThatPanics is a slog.Handler of the user's with a bug.
+type handlerThatPanics struct {
+	slog.Handler
+	n *atomic.Int32 // how often it did
+}
+
+func (handlerThatPanics) Enabled(context.Context, slog.Level) bool { return true }
+func (h handlerThatPanics) Handle(context.Context, slog.Record) error {
+	h.n.Add(1)
+	panic("boom in a Handler")
+}
+
+// Housekeeping logs Rows that stay open. A panic in the Logger's Handler ends neither it nor the process.
+func TestALoggerThatPanicsEndsNothing(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int32
+	p := newPool(t, &pool.Config{
+		MaxConns: 2, ReportRowsAfter: time.Millisecond, HealthCheckPeriod: 10 * time.Millisecond,
+		Logger: slog.New(handlerThatPanics{slog.DiscardHandler, &n}),
+	})
+	for i := range int32(2) {
+		r, err := p.Query(bounded(t), "select generate_series(1, 1000000)")
+		require.NoError(t, err)
+		defer r.Close()
+		eventually(t, "the report of the open rows", func() bool { return n.Load() > i })
 	}
 }
