@@ -48,7 +48,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
 		in.lease = l
-		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' {
+		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() {
 			l.c.wire.holdBegin()
 			defer l.c.wire.unhold()
 		}
