@@ -11,6 +11,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdaurl"
+
+	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 // HTTPHandler is [Handler] for an http.Handler behind a function URL with response
@@ -65,7 +67,7 @@ func (s *recovering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *recovering) report(ctx context.Context, v any) {
-	log := slog.Default()
+	log := safelog.Guard(slog.Default())
 	if s.b != nil {
 		log = s.b.log
 		s.b.panics()

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/connstring"
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
@@ -114,6 +115,7 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Logger = safelog.Guard(c.Logger)
 	env, envErr := lambdaenv.DetectFunc(lookup)
 	if envErr != nil {
 		// The platform's variables are not the user's to mend: say it and go on.

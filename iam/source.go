@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -77,6 +78,7 @@ func New(credentials aws.CredentialsProvider, config *Config) *Source {
 	if s.cfg.Logger == nil {
 		s.cfg.Logger = slog.Default()
 	}
+	s.cfg.Logger = safelog.Guard(s.cfg.Logger)
 	s.sign = func(ctx context.Context, id identity) (*token, error) { return sign(ctx, credentials, id) }
 	if c, ok := credentials.(interface{ Invalidate() }); ok {
 		s.drop = c.Invalidate

@@ -48,16 +48,23 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 // what goes in front of it, a BEGIN that is held back say, has to go before.
 func (l *Lease) pastWire(ctx context.Context) error {
 	w := l.c.wire
-	if w.tx == beginHeld {
-		if err := l.c.pg.PgConn().Exec(ctx, "-- has BEGIN sent").Close(); err != nil {
-			return l.c.judge(err)
-		}
+	if err := l.sendBegin(ctx); err != nil {
+		return l.c.judge(err)
 	}
 	if err := w.flush(); err != nil {
 		return &unsentError{"the batch", err}
 	}
 	w.executed.Store(true) // it cannot see that
+	w.answers.flights.Add(1)
 	return nil
+}
+
+// sendBegin has a BEGIN that is held back sent, and waits for its answer.
+func (l *Lease) sendBegin(ctx context.Context) error {
+	if l.c.wire.tx != beginHeld {
+		return nil
+	}
+	return l.c.pg.PgConn().Exec(ctx, "-- has BEGIN sent").Close()
 }
 
 // watch returns a copy of q whose callbacks run only while the user closes the batch:

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 // Config has pgxpool's names and meanings where it has pgxpool's fields. The
@@ -162,7 +164,7 @@ type Config struct {
 	Tracer pgx.QueryTracer
 
 	// Logger gets what went wrong in the background and what invocations left
-	// behind. Defaults to [slog.Default].
+	// behind. A panic of its Handler costs the record. Defaults to [slog.Default].
 	Logger *slog.Logger
 
 	// Plain turns every clever thing off: each call goes straight to pgxpool,
@@ -211,6 +213,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.Isolation, IsolationAuto)
 	setDefault(&d.Tracer, px.ConnConfig.Tracer)
 	setDefault(&d.Logger, slog.Default())
+	d.Logger = safelog.Guard(d.Logger)
 	if d.PingTimeout < 0 {
 		d.PingTimeout = forever
 	}

@@ -78,6 +78,7 @@ type conn struct {
 	doubtful bool   // its server has refused to write, and may be a standby
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
+	strays   int32   // of strayed
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as

@@ -201,6 +201,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
 				dialing.wire = &wire{r: r, w: w, losses: &p.adm.losses}
+				dialing.wire.answers.flights.Store(1) // the login
 				return build(dialing.wire, dialing.wire)
 			}
 		}

@@ -41,7 +41,8 @@ type TxOptions struct {
 // a round trip, unless opts has a query of its own. The first statement must be
 // prepared for that already, which it is from its second use of a connection on,
 // or else the round trip that prepares it is shared. So is an error of BEGIN: it is
-// the first statement's. now() is the time of the first statement.
+// the first statement's. now() is the time of the first statement. Conn has BEGIN sent at once, since
+// it is not seen what is said by the raw connection; if that fails, it returns a closed one.
 //
 // fn uses tx and its own ctx. What it does with that ctx on the pool itself runs outside the
 // transaction, does not see its writes, and needs a second connection while the first

@@ -205,6 +205,7 @@ func (l *Lease) leave() {
 	if l.raw {
 		l.c.watching()
 		l.c.hideForeign()
+		l.c.unarm()
 	}
 	if l.left != nil {
 		close(l.left)
@@ -247,9 +248,17 @@ func (l *Lease) tookRaw() bool {
 	l.c.watching()
 	if !l.calling { // else leave does it
 		l.c.hideForeign()
+		l.c.unarm()
 	}
 	l.c.cancel.mode.Store(cancelAsPgx)
 	return true
+}
+
+// gaveRaw reports whether the user has the connection itself.
+func (l *Lease) gaveRaw() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.raw
 }
 
 // Release gives the connection back. It is idempotent, never blocks on the
@@ -411,7 +420,7 @@ func (l *Lease) Conn() *pgx.Conn {
 	if l.plain != nil {
 		return l.plain.Conn()
 	}
-	if !l.tookRaw() {
+	if !l.begins() || !l.tookRaw() {
 		c, _ := l.p.ended.conn()
 		return c
 	}
@@ -421,6 +430,24 @@ func (l *Lease) Conn() *pgx.Conn {
 		}
 	}
 	return l.c.pg
+}
+
+// begins has a BEGIN that is held back sent before the connection itself is given away, by which more can be sent than
+// the wire sees. It is false if that fails: what is sent then would not be in the transaction.
+func (l *Lease) begins() bool {
+	l.mu.Lock()
+	held := l.state == leaseActive && !l.calling && l.c.wire.tx == beginHeld
+	l.mu.Unlock()
+	if !held {
+		return true
+	}
+	if _, err := l.enter("begin"); err != nil {
+		return false
+	}
+	defer l.leave()
+	ctx, cancel := context.WithTimeout(context.Background(), l.p.cfg.ConnectTimeout)
+	defer cancel()
+	return l.sendBegin(ctx) == nil
 }
 
 // Exec is [pgx.Conn.Exec].

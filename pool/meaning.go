@@ -52,10 +52,7 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 
 // heard takes in what the user has sent by the raw connection, if he has that, up to now.
 func (l *Lease) heard() {
-	l.mu.Lock()
-	raw := l.raw
-	l.mu.Unlock()
-	if raw && l.c.watched(&l.residue) {
+	if l.gaveRaw() && l.c.watched(&l.residue) {
 		l.changes(sqltext.MayChangeMeaning, true)
 	}
 }

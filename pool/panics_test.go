@@ -2,7 +2,10 @@ package pool_test
 
 import (
 	"context"
+	"log/slog"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -97,4 +100,88 @@ func TestATracersPanicAtAcquireOrReleaseLosesNoPlace(t *testing.T) {
 	}
 	assert.EqualValues(t, 6, p.Stat().PanicCount())
 	assert.EqualValues(t, 1, p.Stat().NewConnsCount())
+}
+
+// panicsAt is a tracer that panics when a query of one text begins, or has ended.
+type panicsAt struct {
+	sql   string
+	start bool
+	off   atomic.Bool
+}
+
+type tracedText struct{}
+
+func (p *panicsAt) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
+	if p.start && d.SQL == p.sql && !p.off.Load() {
+		panic("boom before " + d.SQL)
+	}
+	return context.WithValue(ctx, tracedText{}, d.SQL)
+}
+
+func (p *panicsAt) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	if !p.start && ctx.Value(tracedText{}) == p.sql && !p.off.Load() {
+		panic("boom after " + p.sql)
+	}
+}
+
+// An invocation's tracer panics when it begins or ends a transaction. Its connection goes to another, and then its ctx
+// ends: that stops nothing that the other runs.
+func TestAPanicAtBeginOrCommitCancelsNobodyElse(t *testing.T) {
+	t.Parallel()
+	for _, sql := range []string{"begin", "commit", "rollback"} {
+		for _, start := range []bool{true, false} {
+			tr := &panicsAt{sql: sql, start: start}
+			p := newPool(t, &pool.Config{MaxConns: 1, Tracer: tr, Logger: (&logs{}).logger()})
+			ctx, cancel := context.WithCancel(bounded(t))
+			require.Panics(t, func() {
+				tx, err := p.Begin(ctx)
+				require.NoError(t, err)
+				_, err = tx.Exec(ctx, "select 1")
+				require.NoError(t, err)
+				if sql == "commit" {
+					_ = tx.Commit(ctx)
+				} else {
+					_ = tx.Rollback(ctx)
+				}
+			}, "%s %v", sql, start)
+			tr.off.Store(true)
+			l, err := p.Acquire(bounded(t))
+			require.NoError(t, err)
+			time.AfterFunc(50*time.Millisecond, cancel)
+			for range 3 {
+				_, err = l.Exec(bounded(t), "select pg_sleep(0.1)")
+				assert.NoError(t, err, "%s %v", sql, start)
+			}
+			l.Release()
+			assert.Zero(t, p.Stat().CancelRequestCount(), "%s %v", sql, start)
+		}
+	}
+}
+
+// handlerThatPanics is a slog.Handler of the user's with a bug.
+type handlerThatPanics struct {
+	slog.Handler
+	n *atomic.Int32 // how often it did
+}
+
+func (handlerThatPanics) Enabled(context.Context, slog.Level) bool { return true }
+func (h handlerThatPanics) Handle(context.Context, slog.Record) error {
+	h.n.Add(1)
+	panic("boom in a Handler")
+}
+
+// Housekeeping logs Rows that stay open. A panic in the Logger's Handler ends neither it nor the process.
+func TestALoggerThatPanicsEndsNothing(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int32
+	p := newPool(t, &pool.Config{
+		MaxConns: 2, ReportRowsAfter: time.Millisecond, HealthCheckPeriod: 10 * time.Millisecond,
+		Logger: slog.New(handlerThatPanics{slog.DiscardHandler, &n}),
+	})
+	for i := range int32(2) {
+		r, err := p.Query(bounded(t), "select generate_series(1, 1000000)")
+		require.NoError(t, err)
+		defer r.Close()
+		eventually(t, "the report of the open rows", func() bool { return n.Load() > i })
+	}
 }

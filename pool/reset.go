@@ -130,10 +130,14 @@ func (c *conn) soiled(l residue) {
 	c.residue.unsure = append(c.residue.unsure, l.unsure...)
 	c.residue.parsed = append(c.residue.parsed, l.parsed...)
 	c.residue.unsteady, c.residue.used = l.unsteady, c.residue.used || l.used
+	strayed := c.strayed()
 	if !c.isolates() {
 		return
 	}
 	c.residue.trace = max(c.residue.trace, l.trace)
+	if strayed { // a tracer's, say: nobody knows what it did, nor what was parsed after it
+		c.residue.trace = sqltext.LastingTrace
+	}
 	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
 	if l.used && c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
 		c.residue.trace, c.residue.plans = sqltext.AnyTrace, true // whoever did that, in a way that nobody could foresee
@@ -148,13 +152,15 @@ func (c *conn) soiled(l residue) {
 // heed runs a hook that gets the connection. What it sends may leave anything behind, as
 // what a user with the raw connection sends. changed: texts may mean something else after it.
 func (c *conn) heed(hook func()) (changed bool) {
+	c.unarm()
 	before, armed, values := c.wire.writes.Load(), c.wire.armedNow(), c.foreign
+	strays := c.wire.answers.strays.Load()
 	c.hideForeign()
 	c.watching()
 	defer func() { changed = c.watched(&c.residue) }()
 	hook()
 	switch {
-	case c.wire.writes.Load() == before:
+	case c.wire.writes.Load() == before && c.wire.answers.strays.Load() == strays:
 		c.wire.rearm(armed)
 		c.foreign = values
 	case c.isolates():
@@ -162,6 +168,14 @@ func (c *conn) heed(hook func()) (changed bool) {
 		c.foreign.add(anybody)
 	}
 	return changed
+}
+
+// unarm sends what is to go in front of the next flight, and does not wait for the answer, since that flight may be
+// one that the wire does not see. If it cannot be written, nothing else can.
+func (c *conn) unarm() {
+	if pc := c.pg.PgConn(); !pc.IsClosed() && !pc.IsBusy() {
+		_ = c.wire.flush()
+	}
 }
 
 // handOn gives c, which is in no transaction, to the next user. A reset that is due goes in

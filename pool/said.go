@@ -29,6 +29,7 @@ type said struct {
 func (c *conn) hearing(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, pc *pgconn.PgConn) error {
 		c.heard = new(recording) // of each host that is tried
+		c.strayed()
 		c.wire.heard.Store(c.heard)
 		if next == nil {
 			return nil
@@ -45,6 +46,9 @@ func (c *conn) heardAll() *said {
 	c.wire.heard.Store(nil)
 	s := hear(c.heard.bytes(), c.pg.PgConn())
 	c.heard = nil
+	if c.strayed() {
+		s.doubt("a batch in exec mode, or pgconn's ExecBatch")
+	}
 	return &s
 }
 

@@ -48,7 +48,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
 		in.lease = l
-		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' {
+		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() {
 			l.c.wire.holdBegin()
 			defer l.c.wire.unhold()
 		}
@@ -74,7 +74,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 // COMMIT means not to know what became of it or, while it waits for a standby, to have it
 // reported before the standby has it. So when ctx ends its answer is waited for, as for
 // any other, and nothing else is done.
-func (l *Lease) patiently(ctx context.Context, call func(context.Context) error) error {
+func (l *Lease) patiently(ctx context.Context, call func(context.Context) error) (err error) {
 	h := l.c.cancel
 	if h.off {
 		return call(ctx)
@@ -88,12 +88,14 @@ func (l *Lease) patiently(ctx context.Context, call func(context.Context) error)
 		defer close(ended)
 		h.cancel(ctx.Err())
 	})
-	err := call(context.WithoutCancel(ctx))
-	if !stop() {
-		<-ended
-		h.answered()
-	}
-	return h.explain(err)
+	defer func() { // also when a tracer panics: ctx's end must not stop what the next user runs
+		if !stop() {
+			<-ended
+			h.answered()
+		}
+		err = h.explain(err)
+	}()
+	return call(context.WithoutCancel(ctx))
 }
 
 // tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its

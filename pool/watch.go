@@ -56,16 +56,16 @@ func (c *conn) watching() {
 	}
 }
 
-// watched ends that. Unless each statement is known to leave the meaning of texts alone, what was
+// watched ends that. What strayed was not seen. Unless each statement is known to leave the meaning of texts alone, what was
 // parsed is not for others: it is to be dropped from pgx's caches, and changed is true.
 func (c *conn) watched(r *residue) (changed bool) {
-	w := c.wire.watch.Swap(nil)
+	w, strayed := c.wire.watch.Swap(nil), c.strayed()
 	if w == nil {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	changed = w.unseen
+	changed = w.unseen || strayed
 	for _, sql := range slices.Concat(w.parsed, w.said) {
 		st := c.p.lanes.catalog.find(sql, "")
 		leaves := c.p.lanes.catalog.leaves(st, c.base)

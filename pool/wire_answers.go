@@ -16,6 +16,9 @@ type answers struct {
 	tag  []byte  // the beginning of what is in it, if it is a CommandComplete or ReadyForQuery
 	last atomic.Uint32
 	tx   atomic.Uint32
+
+	flights atomic.Int32 // that pgx has sent by the wire, and whose ReadyForQuery it has not read
+	strays  atomic.Int32 // ReadyForQueries of what the wire has not seen: see strayed
 }
 
 // What became of the statement that pgx has sent last.
@@ -47,6 +50,7 @@ const longestTag = len("PREPARE TRANSACTION\x00")
 // asked notes what pgx sends.
 func (a *answers) asked(b []byte) {
 	a.last.Store(lastOther)
+	a.flights.Add(flightsIn(b))
 	if len(b) == 0 || b[0] != 'B' {
 		return
 	}
@@ -102,6 +106,11 @@ func (a *answers) heard() {
 	case 'E':
 		a.last.CompareAndSwap(lastSent, lastRefused)
 	case 'Z':
+		if a.flights.Load() == 0 {
+			a.strays.Add(1)
+		} else {
+			a.flights.Add(-1)
+		}
 		if string(a.tag) == "I" {
 			a.tx.Or(ended)
 		}
@@ -117,6 +126,31 @@ func (a *answers) heard() {
 			}
 		}
 	}
+}
+
+// flightsIn counts the messages in b that the server answers with ReadyForQuery: Query, Sync and FunctionCall.
+func flightsIn(b []byte) (n int32) {
+	for len(b) >= 5 {
+		if b[0] == 'Q' || b[0] == 'S' || b[0] == 'F' {
+			n++
+		}
+		size := 1 + int(binary.BigEndian.Uint32(b[1:]))
+		if size > len(b) {
+			break
+		}
+		b = b[size:]
+	}
+	return n
+}
+
+// strayed reports whether, since it was asked last, something was sent past the wire, whose answer was read.
+// pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, to the socket and not to its frontend. So it
+// cannot be seen, and nothing can travel in front of it; but its ReadyForQuery is one more than was asked for.
+func (c *conn) strayed() bool {
+	n := c.wire.answers.strays.Load()
+	more := n != c.strays
+	c.strays = n
+	return more
 }
 
 // began forgets what became of earlier transactions.
