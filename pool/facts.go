@@ -70,6 +70,7 @@ type globalFact struct {
 	types     map[uint32]bool // to which the user has given code
 	families  map[uint32]bool // operator families to which he has
 	builtin   bool            // one of these types is built-in
+	sets      bool            // one of the user's functions sets what decides what a text means
 }
 
 type operator struct {
@@ -86,6 +87,7 @@ type functionFact struct {
 	own        []string // schemas of the user's own
 	ownOne     []string // of those that take one argument
 	types      []uint32 // user-made ones of arguments and results
+	sets       bool     // one of them sets what decides what a text means
 	bodies     []body   // of an extension's, which name what is looked up in search_path
 }
 
@@ -195,7 +197,7 @@ func (f *facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
 		return "built-in type"
 	}
 	for _, name := range m.Called {
-		if f.ownOf(name, f.functions[name].own) {
+		if k := f.functions[name]; f.ownOf(name, k.own) || k.sets {
 			return "function"
 		}
 	}
@@ -499,6 +501,13 @@ func (f *facts) rest(err error) bool {
 	}
 	f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
 	return true
+}
+
+// maySet reports whether code of the user's own may set what decides what a text means, so that what it has planned is to be dropped.
+func (f *facts) maySet() bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.global == nil || f.global.sets
 }
 
 // why is p's reason in the words of [Stat.AloneCount].

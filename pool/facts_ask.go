@@ -92,6 +92,8 @@ func (c *conn) resolveGlobal(ctx context.Context, k *known) error {
 		switch string(r[0]) {
 		case "s":
 			g.sign, err = strconv.ParseInt(what, 10, 64)
+		case "p":
+			g.sets = true
 		case "o":
 			g.operators = append(g.operators, operator{what, sqltext.Function{Schema: string(r[2]), Name: string(r[3])}})
 		default:
@@ -121,7 +123,7 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 		return err
 	}
 	for _, r := range rows {
-		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t"}
+		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t", sets: string(r[9]) == "t"}
 		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
 		var oids, bodies []string
 		for i, into := range []any{&f.own, &f.ownOne, &oids, &bodies} {

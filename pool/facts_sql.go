@@ -26,6 +26,13 @@ const (
 	namesByPath = `(p.prolang operator(pg_catalog.=) 14::pg_catalog.oid and p.prosqlbody is null and not ` + setsPath + `)`
 )
 
+// sets says of a function p that it may run others while a setting is another that decides what a text means: what they plan then
+// keeps that meaning. A search_path of its own does no harm, since PostgreSQL plans anew when it differs. A setting with a dot
+// is none of PostgreSQL's.
+const sets = `coalesce((pg_catalog.array_to_string(p.proconfig, ' ') operator(pg_catalog.||) ' ' operator(pg_catalog.||) p.prosrc) operator(pg_catalog.~*)
+	'\m(timezone|time\s+zone|datestyle|intervalstyle|extra_float_digits|lc_(monetary|numeric|time)|xmloption|xml\s+option|xmlbinary|array_nulls|default_text_search_config|quote_all_identifiers|transform_null_equals)\M|set_config\s*\(\s*(?!''\w+\.)',
+	p.prosrc operator(pg_catalog.~*) 'set_config')`
+
 // rowSign is a number for one version of one row of a catalog: its OID and the transaction that wrote it. VACUUM and ANALYZE,
 // which change pg_class in place, leave it as it is.
 func rowSign(oid string) string {
@@ -92,8 +99,8 @@ const (
 
 // askFunctions asks what the function names $1 may mean: for each its sign; whether it is built-in, built-in and can be
 // called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
-// that can be called with one argument; the types of arguments and results of what is not built-in; and the bodies of
-// trusted functions that look names up in the caller's search_path.
+// that can be called with one argument; the types of arguments and results of what is not built-in; the bodies of
+// trusted functions that look names up in the caller's search_path; and whether one sets what decides what a text means.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -102,10 +109,12 @@ var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg
 			coalesce(p.proallargtypes, p.proargtypes::pg_catalog.oid[]) operator(pg_catalog.||) p.prorettype) t
 		where p.proname operator(pg_catalog.=) n.n::pg_catalog.name and p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 		and t operator(pg_catalog.>=) 16384::pg_catalog.oid)),
-	pg_catalog.array_to_json(pg_catalog.array_agg(f.body) filter (where f.body is not null))
+	pg_catalog.array_to_json(pg_catalog.array_agg(f.body) filter (where f.body is not null)),
+	coalesce(pg_catalog.bool_or(f.sets), false)
 from unnest($1::pg_catalog.text[]) n(n)
 left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 16384::pg_catalog.oid as builtin, ` + own + ` as own,
 		case when p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and not ` + own + ` and ` + namesByPath + ` then p.prosrc end as body,
+		p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and ` + sets + ` as sets,
 		p.pronargs operator(pg_catalog.>=) 1 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1 as one
 	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
@@ -114,7 +123,7 @@ group by n.n`
 // askGlobal asks for what counts wherever it is: s, the sign of all that; o, an operator that is the user's own, with its
 // function's schema and name, or one that leads to such a function: by its negator, its commutator, its family unless it
 // is in a built-in one too, whose OID is smaller and which the planner takes, or a cast to an argument's type; t, a type to which the user has given code, by a cast, an operator class or family, or as a
-// range's functions; f, an operator family to which he has. A built-in type among them, which only a superuser can have
+// range's functions; p, if one of his functions sets what decides what a text means; f, an operator family to which he has. A built-in type among them, which only a superuser can have
 // made one, means that 1 + 1 may run it.
 var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
 amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
@@ -149,6 +158,7 @@ union all select 't', t::pg_catalog.text, '', '' from (
 	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
 	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
 		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
+union all select 'p', '', '', '' where exists (select from pg_catalog.pg_proc p join own on own.oid operator(pg_catalog.=) p.oid where ` + sets + `)
 union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`
 
 // attached are the objects that belong to n and hold expressions: class, oid, and the text of what a plan or a write

@@ -272,3 +272,37 @@ func newPgxpool(t *testing.T, dsn string) *pgxpool.Pool {
 	t.Cleanup(px.Close)
 	return px
 }
+
+// What a function has planned while another had a setting changed is not kept for the next user.
+func TestPlansOfAFunctionThatSetsAreDropped(t *testing.T) {
+	dsn, _ := meaningDatabase(t)
+	newInspector(t, dsn).exec(`
+		create function report() returns float8 language plpgsql set TimeZone = 'Asia/Tokyo' as $$ begin return inside(); end $$;
+		create function report2() returns float8 language plpgsql as $$ declare r float8; begin perform set_config('TimeZone', 'Asia/Tokyo', true); r := inside(); perform set_config('TimeZone', 'UTC', true); return r; end $$;
+		create function report3() returns float8 language plpgsql as $$ begin perform set_config('TimeZone', 'Asia/Tokyo', true); return inside(); end $$;`)
+	for _, f := range []string{"report", "report2", "report3"} {
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})
+		ctx := bounded(t)
+		for range 3 {
+			_, err := p.Exec(ctx, "select "+f+"()")
+			require.NoError(t, err)
+		}
+		assert.Equal(t, freshText(t, dsn, "select inside()::text"), oneText(t, p, "select inside()::text"), f)
+	}
+}
+
+// Such a function does not ride, whoever has vouched for it: nothing drops plans in a lane.
+func TestAFunctionThatSetsDoesNotRide(t *testing.T) {
+	dsn, _ := meaningDatabase(t)
+	newInspector(t, dsn).exec(`create function report(int) returns float8 language plpgsql stable set TimeZone = 'Asia/Tokyo' as $$ begin return inside(); end $$`)
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, LaneFunctions: []string{"report"}})
+	ctx := bounded(t)
+	for range 20 {
+		together(8, func(i int) {
+			var f float64
+			assert.NoError(t, p.QueryRow(ctx, "select report($1)", i).Scan(&f))
+			assert.InDelta(t, 1704034800, f, 0)
+		})
+	}
+	assert.Equal(t, freshText(t, dsn, "select inside()::text"), oneText(t, p, "select inside()::text"))
+}

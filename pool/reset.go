@@ -217,7 +217,8 @@ func (c *conn) handOn(now time.Time) {
 	if l.named && trace == sqltext.AnyTrace {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
 	}
-	sql, err := c.session.reset(trace, l.plans, c.pg.PgConn())
+	plans := l.plans || l.trace >= sqltext.AnyTrace && (c.base == nil || c.base.maySet())
+	sql, err := c.session.reset(trace, plans, c.pg.PgConn())
 	if err != nil {
 		c.unclean()
 		return
