@@ -35,6 +35,9 @@ func (l *Lease) foreign() bool { return l.meaning == meansOther || !l.with.custo
 // pgx takes the simple protocol, which caches nothing.
 func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
 	l.heard()
+	if err := l.c.forgetDescribed(ctx); err != nil {
+		return nil, err
+	}
 	if l.meaning == meansSame && l.with.custom() {
 		return args, nil
 	}
@@ -44,8 +47,11 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 			return args, err
 		}
 	}
-	if mode, _ := options(args, l.c.mode); simple && onlyOptions(args) || !caches(mode) {
+	switch mode, _ := options(args, l.c.mode); {
+	case simple && onlyOptions(args), !caches(mode):
 		return args, nil
+	case l.wanders():
+		return l.describedAnew(ctx, sql, args)
 	}
 	return uncached(args), nil
 }
@@ -76,6 +82,9 @@ func (l *Lease) settled(ctx context.Context) (same bool, err error) {
 	return false, nil
 }
 
+// wanders reports whether l's next flight may meet another session than the last.
+func (l *Lease) wanders() bool { return !l.c.own() && l.c.pg.PgConn().TxStatus() == 'I' }
+
 // caches reports whether pgx keeps in this mode what it has of a text.
 func caches(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
@@ -96,11 +105,13 @@ func onlyOptions(args []any) bool {
 	return true
 }
 
-// uncached is args with the mode that has pgx's answers without its caches. Of two modes pgx
-// takes the last, so one that the user gave is replaced.
-func uncached(args []any) []any {
+// uncached is args with the mode that has pgx's answers without its caches.
+func uncached(args []any) []any { return inMode(pgx.QueryExecModeDescribeExec, args) }
+
+// inMode is args with mode. Of two modes pgx takes the last, so one that the user gave is replaced.
+func inMode(mode pgx.QueryExecMode, args []any) []any {
 	given := make([]any, 0, len(args)+1)
-	given = append(given, pgx.QueryExecModeDescribeExec)
+	given = append(given, mode)
 	for i, a := range args {
 		switch a.(type) {
 		case pgx.QueryExecMode: // one that caches, or this would not be asked for

@@ -16,6 +16,9 @@ import (
 // more when the batch is over, since the next statements may run under other settings.
 func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch, named []string, err error) {
 	l.heard()
+	if err := l.c.forgetDescribed(ctx); err != nil {
+		return nil, nil, err
+	}
 	if l.meaning == meansSame && l.with.custom() {
 		return q, nil, nil
 	}
@@ -26,6 +29,12 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 	for _, qq := range meant.QueuedQueries {
 		if qq.SQL, qq.Arguments, err = rewrite(ctx, l.c.pg, qq.SQL, qq.Arguments); err != nil {
 			return nil, nil, err
+		}
+		if !l.c.own() && l.c.mode == pgx.QueryExecModeCacheDescribe {
+			if err := l.c.describes(ctx, qq.SQL); err != nil {
+				return nil, nil, err
+			}
+			continue
 		}
 		if qq.SQL == "" || slices.Contains(named, qq.SQL) || l.c.session != nil && slices.Contains(l.c.session.prepared, qq.SQL) {
 			continue

@@ -102,18 +102,7 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 
 // textOf is sql as the server gets it, if pgx's own rewriters are all that change it.
 func textOf(ctx context.Context, sql string, args []any) (string, bool) {
-	var rw pgx.QueryRewriter
-options:
-	for len(args) > 0 {
-		switch a := args[0].(type) {
-		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
-		case pgx.QueryRewriter:
-			rw = a
-		default:
-			break options
-		}
-		args = args[1:]
-	}
+	_, rw, args := split(args)
 	switch rw.(type) {
 	case nil:
 		return sql, true
@@ -126,6 +115,7 @@ options:
 
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
+	c.forgetDescribedNow()
 	c.residue.unsure = append(c.residue.unsure, l.unsure...)
 	c.residue.parsed = append(c.residue.parsed, l.parsed...)
 	c.residue.unsteady, c.residue.used = l.unsteady, c.residue.used || l.used
