@@ -133,9 +133,10 @@ func (l *Lease) differs() {
 }
 
 // replan drops on the server, in front of what is sent next, what functions of the user's have
-// planned, as that has another meaning than it would get now. The reset does so again.
+// planned, as that has another meaning than it would get now. The reset does so again. A session that
+// may be somebody else's keeps its plans.
 func (l *Lease) replan() {
-	if !l.planned && l.p.cfg.Isolation != IsolationOff && l.c.pg.PgConn().TxStatus() != 'E' {
+	if !l.planned && l.p.cfg.Isolation != IsolationOff && l.c.own() && l.c.pg.PgConn().TxStatus() != 'E' {
 		l.planned = true
 		l.c.wire.ahead(prefix{msgs: query("discard plans"), whole: true, tries: true})
 	}

@@ -61,6 +61,37 @@ func TestWithBehindAnUnannouncedPoolerAnswersItsOwnQuestion(t *testing.T) {
 	}
 }
 
+// A stranger in the same session keeps his plans and the numbers that his sequence has taken in advance, whatever the pool's
+// users do. An IMMUTABLE function that counts tells how often the statement was planned.
+func TestAStrangersPlansAndSequencesAreNotDiscarded(t *testing.T) {
+	t.Parallel()
+	ctx, dsn := bounded(t), pgtest.Database(t)
+	see := newInspector(t, dsn)
+	see.exec(`create sequence cached cache 100; create sequence planned;
+		create function imm() returns int language plpgsql immutable as $$ begin perform nextval('planned'); return 1; end $$`)
+	via := bouncer(t, dsn, "default_pool_size = 1")
+	c, err := pgx.Connect(ctx, via+"&default_query_exec_mode=exec")
+	require.NoError(t, err)
+	defer c.Close(context.Background())
+	require.NoError(t, say(ctx, c, "prepare s as select imm()"))
+	require.NoError(t, say(ctx, c, "execute s"))
+	require.NoError(t, say(ctx, c, "execute s"))
+	planned := see.count("select last_value from planned")
+	p := newPoolAt(t, via, &pool.Config{MaxConns: 2, MinConns: 2, Logger: (&logs{}).logger()})
+	db := p.With(map[string]string{"TimeZone": "Asia/Tokyo"})
+	for i := range 3 {
+		var n int64
+		require.NoError(t, say(ctx, db, "select 1 where $1 = 1", 1))
+		require.NoError(t, pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error { return say(ctx, tx, "select 1 where $1 = 1", 1) }))
+		require.NoError(t, say(ctx, p, "select nextval('cached')"))
+		require.NoError(t, p.AcquireFunc(ctx, func(l *pool.Lease) error { return say(ctx, l.Conn(), "select 1") }))
+		require.NoError(t, c.QueryRow(ctx, "select nextval('cached')").Scan(&n))
+		assert.EqualValues(t, 2*i+2, n, "no number that was taken in advance is lost")
+		require.NoError(t, say(ctx, c, "execute s"))
+	}
+	assert.Equal(t, planned, see.count("select last_value from planned"))
+}
+
 // What pgx has described under one search_path is used under no other.
 func TestWithBehindAPoolerChangesNobodyElsesInsert(t *testing.T) {
 	t.Parallel()
