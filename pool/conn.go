@@ -70,6 +70,7 @@ type conn struct {
 	anew    []string // texts that pgx has described under other settings; of describe_anew.go
 	kept    []string // names of what users with the raw connection have prepared, and left
 	foreign foreign
+	strange bool  // texts may mean something else in its session than when it was new; of meaning.go
 	lane    *lane // nil: no flights on this one
 	cancel  *canceler
 	opened  atomic.Bool // pgxpool has opened it

@@ -145,6 +145,12 @@ func (l *Lease) replan() {
 // changes notes what a statement that is about to run does to the meaning of later texts: m, or,
 // if hidden, what only the server knows.
 func (l *Lease) changes(m sqltext.Meaning, hidden bool) {
+	if l.c.session == nil { // nothing is known to compare with
+		hidden = false
+		if m == sqltext.MayChangeMeaning {
+			m = sqltext.ChangesMeaning
+		}
+	}
 	switch {
 	case m == sqltext.ChangesMeaning:
 		l.meaning = meansOther
@@ -171,10 +177,26 @@ func (l *Lease) restores() {
 	}
 }
 
+// inherits notes what the last user of a session that nobody resets has left it like: what texts mean is to be asked.
+func (l *Lease) inherits() {
+	if l.c.strange {
+		l.meaning, l.touched = meansAsk, true
+	}
+}
+
+// bequeaths notes that for the next user. Behind a pooler he gets another session.
+func (l *Lease) bequeaths() {
+	l.c.strange = l.meaning == meansOther && l.c.session != nil && l.c.own() && !l.c.isolates()
+}
+
 // ask asks the server whether all that decides what a text means is as it was when the session
 // was clean. It is a round trip, and each statement that is parsed anew costs one more.
 func (l *Lease) ask(ctx context.Context) error {
 	pc := l.c.pg.PgConn()
+	if l.c.session == nil {
+		l.meaning = meansOther
+		return nil
+	}
 	if pc.TxStatus() == 'E' || pc.IsBusy() || pc.IsClosed() { // what comes next fails, and pgx says why
 		return nil
 	}
@@ -186,7 +208,7 @@ func (l *Lease) ask(ctx context.Context) error {
 		return r.Err
 	}
 	l.meaning, l.planned = meansOther, false
-	if l.c.session != nil && meaningOf(r.Rows[0]) == l.c.session.meaning {
+	if meaningOf(r.Rows[0]) == l.c.session.meaning {
 		l.meaning = meansSame
 		if l.residue.plans { // it was not, and functions may have planned then
 			l.replan()

@@ -38,6 +38,7 @@ type residue struct {
 	parsed []string // texts that pgx must not keep
 	unsure []doubt  // whose names are not known yet
 	plans  bool     // what the server has planned may have a meaning that is not a clean session's
+	lost   bool     // there are more than parsed has
 	named  bool     // statements may have been prepared under names of the user's
 	used   bool     // something was sent
 
@@ -55,12 +56,10 @@ type doubt struct {
 // maxUnsure is how many statements of one lease are looked at after it.
 const maxUnsure = 4
 
-// note notes what a statement is going to leave behind. It runs between enter and leave.
+// note notes what a statement is going to leave behind, and what it does to the meaning of later
+// texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
-	if !l.c.isolates() {
-		return
-	}
-	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
+	if s := l.c.session; s != nil && slices.Contains(s.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
 		l.noteAny()
 		l.changes(sqltext.KeepsMeaning, true)
 		return
@@ -76,17 +75,19 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
 	trace, look := l.p.lanes.catalog.traces(st)
-	l.residue.trace = max(l.residue.trace, trace)
-	l.heedSequences(trace, st)
+	if l.c.isolates() {
+		l.residue.trace = max(l.residue.trace, trace)
+		l.heedSequences(trace, st)
+	}
 	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
-	if look && len(l.residue.unsure) < maxUnsure {
+	if look && l.c.base != nil && len(l.residue.unsure) < maxUnsure {
 		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
 	}
 }
 
 // noteAny notes what nobody knows.
 func (l *Lease) noteAny() {
-	if l.p.cfg.Isolation == IsolationOff {
+	if !l.c.isolates() {
 		return
 	}
 	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
@@ -117,7 +118,7 @@ func textOf(ctx context.Context, sql string, args []any) (string, bool) {
 func (c *conn) soiled(l residue) {
 	c.forgetDescribedNow()
 	c.residue.unsure = append(c.residue.unsure, l.unsure...)
-	c.residue.parsed = append(c.residue.parsed, l.parsed...)
+	c.residue.parsed, c.residue.lost = append(c.residue.parsed, l.parsed...), c.residue.lost || l.lost
 	c.residue.unsteady, c.residue.used = l.unsteady, c.residue.used || l.used
 	if !c.isolates() {
 		return
@@ -170,8 +171,12 @@ func (c *conn) handOn(now time.Time) {
 		c.unclean()
 		return
 	}
+	if l.lost {
+		c.unclean()
+		return
+	}
 	if l.trace <= sqltext.SequenceTrace {
-		if len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.isDue(now) {
+		if len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.isDue(now) {
 			c.wash(l)
 		} else {
 			c.p.adm.put(c, now)
