@@ -38,9 +38,11 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		again := copied(b) // pgx writes down in a batch what the connection knows of it
 		w.ctx, w.resend = ctx, func(ctx context.Context) pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
 	}
+	opened := false
+	defer w.unnameUnless(&opened)
 	w.BatchResults = c.SendBatch(ctx, send)
 	l.opened(w)
-	kept = true
+	opened, kept = true, true
 	return w
 }
 
@@ -259,6 +261,13 @@ func (b *batch) Tx() pgx.Tx {
 
 // closeResult is for reclaim, which has the connection to itself.
 func (b *batch) closeResult() { b.abandoned = true; _ = b.BatchResults.Close(); b.unname() }
+
+// unnameUnless is for a call that code of the user's (a tracer, a Valuer) may panic in.
+func (b *batch) unnameUnless(opened *bool) {
+	if !*opened {
+		b.unname()
+	}
+}
 
 // unname drops what is prepared for the batch only, whatever came of that.
 func (b *batch) unname() {

@@ -67,8 +67,10 @@ type conn struct {
 	session *session
 	base    *facts   // about names, as this connection reads them; nil: nothing is judged by it
 	residue residue  // of its users, since it was reset; the owner's
+	anew    []string // texts that pgx has described under other settings; of describe_anew.go
 	kept    []string // names of what users with the raw connection have prepared, and left
 	foreign foreign
+	strange bool  // texts may mean something else in its session than when it was new; of meaning.go
 	lane    *lane // nil: no flights on this one
 	cancel  *canceler
 	opened  atomic.Bool // pgxpool has opened it

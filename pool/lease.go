@@ -122,6 +122,7 @@ func (l *Lease) start(c *conn) error {
 	if !closed {
 		l.state = leaseActive
 		c.cancel.lent()
+		l.inherits()
 		c.bind(l.with) // also to nothing, whatever it was bound to
 	}
 	l.mu.Unlock()
@@ -325,6 +326,7 @@ func (l *Lease) end(why leaseState) bool {
 		if why == leaseReleased {
 			l.p.lanes.leased(l)
 		}
+		l.bequeaths()
 		l.c.soiled(l.residue)
 		l.c.giveBack()
 	default:
@@ -365,6 +367,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 		}
 	}
 	clean = true
+	l.bequeaths()
 	l.c.soiled(l.residue)
 	l.c.giveBack()
 }

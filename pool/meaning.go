@@ -35,6 +35,9 @@ func (l *Lease) foreign() bool { return l.meaning == meansOther || !l.with.custo
 // pgx takes the simple protocol, which caches nothing.
 func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
 	l.heard()
+	if err := l.c.forgetDescribed(ctx); err != nil {
+		return nil, err
+	}
 	if l.meaning == meansSame && l.with.custom() {
 		return args, nil
 	}
@@ -44,8 +47,11 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 			return args, err
 		}
 	}
-	if mode, _ := options(args, l.c.mode); simple && onlyOptions(args) || !caches(mode) {
+	switch mode, _ := options(args, l.c.mode); {
+	case simple && onlyOptions(args), !caches(mode):
 		return args, nil
+	case l.wanders():
+		return l.describedAnew(ctx, sql, args)
 	}
 	return uncached(args), nil
 }
@@ -73,6 +79,9 @@ func (l *Lease) settled(ctx context.Context) (same bool, err error) {
 	return false, nil
 }
 
+// wanders reports whether l's next flight may meet another session than the last.
+func (l *Lease) wanders() bool { return !l.c.own() && l.c.pg.PgConn().TxStatus() == 'I' }
+
 // caches reports whether pgx keeps in this mode what it has of a text.
 func caches(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
@@ -93,11 +102,13 @@ func onlyOptions(args []any) bool {
 	return true
 }
 
-// uncached is args with the mode that has pgx's answers without its caches. Of two modes pgx
-// takes the last, so one that the user gave is replaced.
-func uncached(args []any) []any {
+// uncached is args with the mode that has pgx's answers without its caches.
+func uncached(args []any) []any { return inMode(pgx.QueryExecModeDescribeExec, args) }
+
+// inMode is args with mode. Of two modes pgx takes the last, so one that the user gave is replaced.
+func inMode(mode pgx.QueryExecMode, args []any) []any {
 	given := make([]any, 0, len(args)+1)
-	given = append(given, pgx.QueryExecModeDescribeExec)
+	given = append(given, mode)
 	for i, a := range args {
 		switch a.(type) {
 		case pgx.QueryExecMode: // one that caches, or this would not be asked for
@@ -119,9 +130,10 @@ func (l *Lease) differs() {
 }
 
 // replan drops on the server, in front of what is sent next, what functions of the user's have
-// planned, as that has another meaning than it would get now. The reset does so again.
+// planned, as that has another meaning than it would get now. The reset does so again. A session that
+// may be somebody else's keeps its plans.
 func (l *Lease) replan() {
-	if !l.planned && l.p.cfg.Isolation != IsolationOff && l.c.pg.PgConn().TxStatus() != 'E' {
+	if !l.planned && l.p.cfg.Isolation != IsolationOff && l.c.own() && l.c.pg.PgConn().TxStatus() != 'E' {
 		l.planned = true
 		l.c.wire.ahead(prefix{msgs: query("discard plans"), whole: true, tries: true})
 	}
@@ -130,6 +142,12 @@ func (l *Lease) replan() {
 // changes notes what a statement that is about to run does to the meaning of later texts: m, or,
 // if hidden, what only the server knows.
 func (l *Lease) changes(m sqltext.Meaning, hidden bool) {
+	if l.c.session == nil { // nothing is known to compare with
+		hidden = false
+		if m == sqltext.MayChangeMeaning {
+			m = sqltext.ChangesMeaning
+		}
+	}
 	switch {
 	case m == sqltext.ChangesMeaning:
 		l.meaning = meansOther
@@ -156,10 +174,26 @@ func (l *Lease) restores() {
 	}
 }
 
+// inherits notes what the last user of a session that nobody resets has left it like: what texts mean is to be asked.
+func (l *Lease) inherits() {
+	if l.c.strange {
+		l.meaning, l.touched = meansAsk, true
+	}
+}
+
+// bequeaths notes that for the next user. Behind a pooler he gets another session.
+func (l *Lease) bequeaths() {
+	l.c.strange = l.meaning == meansOther && l.c.session != nil && l.c.own() && !l.c.isolates()
+}
+
 // ask asks the server whether all that decides what a text means is as it was when the session
 // was clean. It is a round trip, and each statement that is parsed anew costs one more.
 func (l *Lease) ask(ctx context.Context) error {
 	pc := l.c.pg.PgConn()
+	if l.c.session == nil {
+		l.meaning = meansOther
+		return nil
+	}
 	if pc.TxStatus() == 'E' || pc.IsBusy() || pc.IsClosed() { // what comes next fails, and pgx says why
 		return nil
 	}
@@ -171,7 +205,7 @@ func (l *Lease) ask(ctx context.Context) error {
 		return r.Err
 	}
 	l.meaning, l.planned = meansOther, false
-	if l.c.session != nil && meaningOf(r.Rows[0]) == l.c.session.meaning {
+	if meaningOf(r.Rows[0]) == l.c.session.meaning {
 		l.meaning = meansSame
 		if l.residue.plans { // it was not, and functions may have planned then
 			l.replan()

@@ -16,6 +16,9 @@ import (
 // more when the batch is over, since the next statements may run under other settings.
 func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch, named []string, err error) {
 	l.heard()
+	if err := l.c.forgetDescribed(ctx); err != nil {
+		return nil, nil, err
+	}
 	if l.meaning == meansSame && l.with.custom() {
 		return q, nil, nil
 	}
@@ -23,23 +26,37 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 		return q, nil, err
 	}
 	meant = copied(q)
-	for _, qq := range meant.QueuedQueries {
+	for _, qq := range meant.QueuedQueries { // all, before anything is prepared: a rewriter of the user's may fail
 		if qq.SQL, qq.Arguments, err = rewrite(ctx, l.c.pg, qq.SQL, qq.Arguments); err != nil {
 			return nil, nil, err
 		}
-		if qq.SQL == "" || slices.Contains(named, qq.SQL) || l.c.session != nil && slices.Contains(l.c.session.prepared, qq.SQL) {
+	}
+	var tried []string
+	defer func() {
+		if named == nil { // an error, or a tracer that panics
+			l.unname(ctx, tried)
+		}
+	}()
+	for _, qq := range meant.QueuedQueries {
+		if !l.c.own() && l.c.mode == pgx.QueryExecModeCacheDescribe {
+			if err := l.c.describes(ctx, qq.SQL); err != nil {
+				return nil, nil, err
+			}
 			continue
 		}
+		if qq.SQL == "" || slices.Contains(tried, qq.SQL) || l.c.session != nil && slices.Contains(l.c.session.prepared, qq.SQL) {
+			continue
+		}
+		tried = append(tried, qq.SQL)
 		sd, err := l.c.pg.Prepare(ctx, qq.SQL, qq.SQL)
 		if err != nil {
-			l.unname(ctx, named)
 			return nil, nil, err
 		}
-		if strings.HasPrefix(sd.Name, "stmt_") {
-			named = append(named, qq.SQL)
+		if !strings.HasPrefix(sd.Name, "stmt_") {
+			tried = tried[:len(tried)-1]
 		}
 	}
-	return meant, named, nil
+	return meant, tried, nil
 }
 
 // unname drops what meantBatch has prepared. What cannot be dropped now is dropped when the

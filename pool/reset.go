@@ -38,6 +38,7 @@ type residue struct {
 	parsed []string // texts that pgx must not keep
 	unsure []doubt  // whose names are not known yet
 	plans  bool     // what the server has planned may have a meaning that is not a clean session's
+	lost   bool     // there are more than parsed has
 	named  bool     // statements may have been prepared under names of the user's
 	used   bool     // something was sent
 
@@ -55,12 +56,10 @@ type doubt struct {
 // maxUnsure is how many statements of one lease are looked at after it.
 const maxUnsure = 4
 
-// note notes what a statement is going to leave behind. It runs between enter and leave.
+// note notes what a statement is going to leave behind, and what it does to the meaning of later
+// texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
-	if !l.c.isolates() {
-		return
-	}
-	if slices.Contains(l.c.session.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
+	if s := l.c.session; s != nil && slices.Contains(s.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
 		l.noteAny()
 		l.changes(sqltext.KeepsMeaning, true)
 		return
@@ -77,17 +76,19 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	}
 	leaves := l.p.lanes.catalog.leaves(st, l.c.base)
 	trace := leaves.trace
-	l.residue.trace = max(l.residue.trace, trace)
-	l.heedSequences(leaves, st)
+	if l.c.isolates() {
+		l.residue.trace = max(l.residue.trace, trace)
+		l.heedSequences(leaves, st)
+	}
 	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
-	if leaves.ask && len(l.residue.unsure) < maxUnsure {
+	if leaves.ask && l.c.base != nil && len(l.residue.unsure) < maxUnsure {
 		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
 	}
 }
 
 // noteAny notes what nobody knows.
 func (l *Lease) noteAny() {
-	if l.p.cfg.Isolation == IsolationOff {
+	if !l.c.isolates() {
 		return
 	}
 	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
@@ -103,18 +104,7 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 
 // textOf is sql as the server gets it, if pgx's own rewriters are all that change it.
 func textOf(ctx context.Context, sql string, args []any) (string, bool) {
-	var rw pgx.QueryRewriter
-options:
-	for len(args) > 0 {
-		switch a := args[0].(type) {
-		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
-		case pgx.QueryRewriter:
-			rw = a
-		default:
-			break options
-		}
-		args = args[1:]
-	}
+	_, rw, args := split(args)
 	switch rw.(type) {
 	case nil:
 		return sql, true
@@ -127,8 +117,9 @@ options:
 
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
+	c.forgetDescribedNow()
 	c.residue.unsure = append(c.residue.unsure, l.unsure...)
-	c.residue.parsed = append(c.residue.parsed, l.parsed...)
+	c.residue.parsed, c.residue.lost = append(c.residue.parsed, l.parsed...), c.residue.lost || l.lost
 	c.residue.unsteady, c.residue.used = l.unsteady, c.residue.used || l.used
 	strayed := c.strayed()
 	if !c.isolates() {
@@ -195,9 +186,13 @@ func (c *conn) handOn(now time.Time) {
 		c.unclean()
 		return
 	}
+	if l.lost {
+		c.unclean()
+		return
+	}
 	if l.trace <= sqltext.SequenceTrace {
 		c.believes()
-		if len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.isDue(now) {
+		if len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.isDue(now) {
 			c.wash(l)
 		} else {
 			c.p.adm.put(c, now)

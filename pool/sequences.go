@@ -92,9 +92,10 @@ func (l *Lease) heedSequences(leaves leaves, st *statement) {
 // single reports whether l ends with what it sends next.
 func (l *Lease) single() bool { return !l.goesOn && l.what != "lease" && l.what != "transaction" }
 
-// hideForeign has foreign values dropped in front of the next flight. In a transaction that has failed none is told.
+// hideForeign has foreign values dropped in front of the next flight, if the session is ours. In a transaction that has
+// failed none is told.
 func (c *conn) hideForeign() {
-	if pc := c.pg.PgConn(); !c.foreign.any() || pc.IsClosed() || pc.TxStatus() == 'E' {
+	if pc := c.pg.PgConn(); !c.foreign.any() || !c.own() || pc.IsClosed() || pc.TxStatus() == 'E' {
 		return
 	}
 	c.wire.ahead(prefix{msgs: query("discard sequences"), whole: true})

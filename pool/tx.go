@@ -292,8 +292,11 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		}
 	}
 	w := &batch{l: x.l, named: named}
+	opened := false
+	defer w.unnameUnless(&opened)
 	w.BatchResults = x.t.SendBatch(ctx, w.watch(meant))
 	x.l.opened(w)
+	opened = true
 	return w
 }
 

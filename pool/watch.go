@@ -51,7 +51,7 @@ func (w *watch) note(b []byte) {
 
 // watching has c write down what is sent from now on.
 func (c *conn) watching() {
-	if c.p.cfg.Isolation != IsolationOff && c.wire.watch.Load() == nil {
+	if c.wire.watch.Load() == nil {
 		c.wire.watch.Store(&watch{names: slices.Clip(c.kept)})
 	}
 }
@@ -70,10 +70,10 @@ func (c *conn) watched(r *residue) (changed bool) {
 		st := c.p.lanes.catalog.find(sql, "")
 		leaves := c.p.lanes.catalog.leaves(st, c.base)
 		trace := leaves.trace
-		if leaves.ask && len(r.unsure) < maxUnsure {
+		if leaves.ask && c.base != nil && len(r.unsure) < maxUnsure {
 			r.unsure = append(r.unsure, doubt{st, nil})
 		}
-		quiet := trace <= sqltext.SequenceTrace || !st.asked && trace == sqltext.SessionTrace
+		quiet := c.session == nil || trace <= sqltext.SequenceTrace || !st.asked && trace == sqltext.SessionTrace
 		if keeps := st.meaning == sqltext.KeepsMeaning && quiet || st.meaning == sqltext.RestoresMeaning; !keeps {
 			changed = true
 		}
@@ -84,7 +84,7 @@ func (c *conn) watched(r *residue) (changed bool) {
 	}
 	r.plans = true
 	if len(w.parsed) > maxWatched {
-		r.trace = sqltext.LastingTrace // nobody knows what to drop
+		r.lost = true // nobody knows what to drop
 	}
 	r.parsed = append(r.parsed, w.parsed...)
 	return true

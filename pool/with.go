@@ -88,13 +88,7 @@ func (b *Bound) apart(sql string, args []any) (bool, error) {
 	if mode == pgx.QueryExecModeSimpleProtocol {
 		return false, errSimpleMode
 	}
-	return b.p.cfg.Plain || foreign || b.wanders(mode) || !slices.Contains(plainest, sqltext.First(sql)), nil
-}
-
-// wanders reports whether a statement that is described and then executed may meet two
-// sessions, as it does behind a pooler: then the one without a name may be somebody else's.
-func (b *Bound) wanders(mode pgx.QueryExecMode) bool {
-	return b.s.own && b.p.cfg.Upstream.shares() && caches(mode)
+	return b.p.cfg.Plain || foreign || !slices.Contains(plainest, sqltext.First(sql)), nil
 }
 
 // plainest are the first words of what cannot but run in the transaction that it is in.
@@ -166,7 +160,7 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err := b.checkBatch(q); err != nil {
 		return errBatch{err: err}
 	}
-	if !b.p.cfg.Plain && b.p.mode != pgx.QueryExecModeExec && !b.wanders(b.p.mode) { // see Lease.sendBatch
+	if !b.p.cfg.Plain && b.p.mode != pgx.QueryExecModeExec { // see Lease.sendBatch
 		return b.p.sendBatch(ctx, b.s, q)
 	}
 	t, err := b.Begin(ctx)
