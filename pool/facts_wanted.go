@@ -1,0 +1,100 @@
+package pool
+
+import (
+	"slices"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// wanted is what is to be asked about.
+type wanted struct {
+	global    bool
+	functions []string
+	names     []nameKey
+	types     []uint32
+}
+
+func (w *wanted) isEmpty() bool {
+	return !w.global && len(w.functions) == 0 && len(w.names) == 0 && len(w.types) == 0
+}
+
+// missing is what is not known yet of what a statement mentions.
+func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	m, _ = f.expandedLocked(m, types)
+	return f.missingLocked(m, types)
+}
+
+// add adds what else is wanted, each once.
+func (w *wanted) add(more wanted) {
+	w.global = w.global || more.global
+	w.functions = addNew(w.functions, more.functions...)
+	w.names = addNew(w.names, more.names...)
+	w.types = addNew(w.types, more.types...)
+}
+
+// addNew adds what is not there yet.
+func addNew[T comparable](have []T, more ...T) []T {
+	for _, v := range more {
+		if !slices.Contains(have, v) {
+			have = append(have, v)
+		}
+	}
+	return have
+}
+
+func (f *facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
+	w.global = f.global == nil
+	for _, names := range [][]string{m.Called, m.Dotted} {
+		for _, name := range names {
+			k := f.functions[name]
+			if k == nil {
+				w.functions = append(w.functions, name)
+				continue
+			}
+			w.types = f.unknownLocked(w.types, k.types)
+		}
+	}
+	for u, names := range byUse(m) {
+		for _, n := range names {
+			if f.names[nameKey{n, u}] == nil {
+				w.names = append(w.names, nameKey{n, u})
+			}
+		}
+	}
+	w.types = f.unknownLocked(w.types, types)
+	return w
+}
+
+// unknownLocked adds to missing the types that are not known.
+func (f *facts) unknownLocked(missing, types []uint32) []uint32 {
+	for _, t := range types {
+		if t >= firstUserOID && f.nodes[node{'t', t}] == nil {
+			missing = append(missing, t)
+		}
+	}
+	return missing
+}
+
+// firstUserOID is the first OID of what is not built-in.
+const firstUserOID = 16384
+
+// all is everything that is known, to be asked for once more.
+func (f *facts) all() (w wanted) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	w.global = f.global != nil
+	for name := range f.functions {
+		w.functions = append(w.functions, name)
+	}
+	for k := range f.names {
+		w.names = append(w.names, k)
+	}
+	for n := range f.nodes {
+		if n.class == 't' {
+			w.types = append(w.types, n.oid)
+		}
+	}
+	return w
+}
