@@ -57,6 +57,7 @@ const maxUnsure = 4
 
 // note notes what a statement is going to leave behind. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
+	l.c.runs(ctx, sql, args)
 	if !l.c.isolates() {
 		return
 	}
@@ -456,5 +457,5 @@ func (c *conn) judge(err error) error {
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}
 	c.conflicts(err)
-	return c.suffers(withoutArgument(c.cancel.explain(err)))
+	return c.committed(c.suffers(withoutArgument(c.cancel.explain(err))))
 }
