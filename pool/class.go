@@ -38,8 +38,9 @@ func Misconfigured(err error) bool { return classify(err, wasSent, true) == clas
 //
 // Among errors that are wrapped together (errors.Join, several %w) the most serious counts:
 // OutcomeUnknown, then giving up, then Misconfigured; what the pool does not know counts
-// for nothing. What a procedure, or a text of several statements, has committed before it
-// failed stays.
+// for nothing. What a procedure, a text of several statements or a batch has committed before it
+// failed stays, so the error of what has, or may have, committed something is not Retryable (but with [Config.Plain],
+// where nobody sees that).
 func Retryable(err error) bool { return classify(err, wasSent, true) == classRetryable }
 
 // class is what is to be done about an error; of those that are joined the greatest counts.
@@ -77,6 +78,11 @@ func classify(err error, at progress, believe bool) class {
 		return classify(x.Err, max(at, notSent), believe)
 	case *rolledBackError:
 		return classify(x.error, max(at, notSent), believe)
+	case *partlyError:
+		if c := classify(x.error, at, believe); c != classRetryable {
+			return c
+		}
+		return classGiveUp
 	case *sentError:
 		if at == wasSent {
 			return classUnknown

@@ -81,6 +81,7 @@ type conn struct {
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
 	strays   int32   // of strayed
+	partly   partly
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as

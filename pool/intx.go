@@ -121,6 +121,9 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		if !gone && OutcomeUnknown(err) {
 			err = &rolledBackError{err}
 		}
+		if gone {
+			err = partlyDone(err)
+		}
 	}()
 	if err := fn(c, tx); err != nil {
 		return transient(err), err
@@ -130,7 +133,9 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	}
 	committing = true
 	ended := byHand(tx) || opts.CommitQuery != ""
-	err = tx.Commit(ctx)
+	if err = tx.Commit(ctx); ended {
+		err = partlyDone(err)
+	}
 	return (transient(err) || didNotRun(err) && isLost(err)) && !OutcomeUnknown(err) && !ended, err
 }
 

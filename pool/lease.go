@@ -123,6 +123,7 @@ func (l *Lease) start(c *conn) error {
 		l.state = leaseActive
 		c.cancel.lent()
 		l.inherits()
+		c.partly = partly{}
 		c.bind(l.with) // also to nothing, whatever it was bound to
 	}
 	l.mu.Unlock()
@@ -190,6 +191,7 @@ func (l *Lease) call(sql string) error {
 		l.sql = sql
 		if l.result == nil { // else it may be what was sent for that
 			l.c.wire.executed.Store(false)
+			l.c.calls()
 		}
 	}
 	return nil

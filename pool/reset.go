@@ -59,6 +59,7 @@ const maxUnsure = 4
 // note notes what a statement is going to leave behind, and what it does to the meaning of later
 // texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
+	l.c.runs(ctx, sql, args)
 	if s := l.c.session; s != nil && slices.Contains(s.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
 		l.noteAny()
 		l.changes(sqltext.KeepsMeaning, true)
@@ -458,5 +459,5 @@ func (c *conn) judge(err error) error {
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
 	}
 	c.conflicts(err)
-	return c.suffers(withoutArgument(c.cancel.explain(err)))
+	return c.committed(c.suffers(withoutArgument(c.cancel.explain(err))))
 }

@@ -65,6 +65,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return nil, l.c.judge(err)
 	}
 	kept = true
+	l.c.begunTx()
 	l.c.wire.answers.began() // pgx may have dropped statements in front of BEGIN
 	return &tx{l: l, t: t, own: own}, nil
 }
@@ -164,7 +165,9 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		if err = c.suffers(err); c.pg.PgConn().IsClosed() && !sent && !didNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
 			err = &notRunError{err: err, what: "the connection was lost before " + sql + " was sent"}
 		}
+		err = c.committed(err)
 	}
+	c.endedTx()
 	if x.own {
 		c.resolve() // of a write in it that was refused
 		x.l.lost = c.lost || c.doubtful && c.fenced.Load()

@@ -17,6 +17,8 @@ type answers struct {
 	last atomic.Uint32
 	tx   atomic.Uint32
 
+	commits atomic.Int32 // how many there were
+	base    atomic.Int32 // of those, how many when there was no transaction last
 	flights atomic.Int32 // that pgx has sent by the wire, and whose ReadyForQuery it has not read
 	strays  atomic.Int32 // ReadyForQueries of what the wire has not seen: see strayed
 }
@@ -113,11 +115,15 @@ func (a *answers) heard() {
 		}
 		if string(a.tag) == "I" {
 			a.tx.Or(ended)
+			a.base.Store(a.commits.Load())
 		}
 	case 'C':
 		switch string(a.tag) {
 		case "COMMIT\x00", "PREPARE TRANSACTION\x00":
 			a.tx.Or(ended)
+			a.commits.Add(1)
+		case "COMMIT PREPARED\x00", "ROLLBACK PREPARED\x00":
+			a.commits.Add(1)
 		case "ROLLBACK\x00":
 			a.tx.Or(rolledBack)
 		case "BEGIN\x00", "START TRANSACTION\x00": // between the two anything may have run by itself

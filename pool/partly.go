@@ -1,0 +1,84 @@
+package pool
+
+import (
+	"context"
+	"regexp"
+	"slices"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// partly is what is known of what a call, or its transaction, may have committed before it failed. The connection's owner's.
+type partly struct {
+	base   int32 // how many commits the wire had heard when the call began, or the transaction that it is in
+	may    bool  // it runs what may commit on its way, of which the wire hears nothing
+	inside bool  // it is in a transaction of pgx's
+}
+
+// partlyError is an error after which the same call is not safe, though the error itself would say so: something of the
+// call, or of its transaction, may have been committed before it failed.
+type partlyError struct{ error }
+
+func (e *partlyError) Unwrap() error { return e.error }
+
+// partlyDone is err for a call of which something may have been committed.
+func partlyDone(err error) error {
+	if err == nil || !Retryable(err) {
+		return err
+	}
+	return &partlyError{err}
+}
+
+// calls notes that a call begins.
+func (c *conn) calls() {
+	c.partly.may = false
+	if !c.partly.inside {
+		c.partly.base = c.wire.answers.base.Load()
+	}
+}
+
+// begunTx notes that a transaction of pgx's has begun.
+func (c *conn) begunTx() { c.partly = partly{inside: true, base: c.wire.answers.commits.Load()} }
+
+// endedTx notes that there may be none any more.
+func (c *conn) endedTx() { c.partly.inside = c.partly.inside && c.pg.PgConn().TxStatus() != 'I' }
+
+// runs notes what a call is going to run. Inside a transaction nothing but COMMIT commits, and the wire hears that.
+func (c *conn) runs(ctx context.Context, sql string, args []any) {
+	if c.partly.may || c.pg.PgConn().TxStatus() != 'I' {
+		return
+	}
+	text, ok := textOf(ctx, sql, args)
+	c.partly.may = !ok || commitsOnItsWay(text)
+}
+
+// committed is err, of the last call, with what is known of what was committed before it.
+func (c *conn) committed(err error) error {
+	a := &c.wire.answers
+	may := c.partly.may && c.wire.executed.Load() && a.last.Load() != lastRefused
+	if didNotRun(err) || !may && a.commits.Load() == c.partly.base {
+		return err
+	}
+	return partlyDone(err)
+}
+
+// commitsOnItsWay reports whether sql, outside a transaction, may commit something and fail afterwards without the server
+// having said COMMIT: a procedure, DO, VACUUM, CREATE INDEX CONCURRENTLY and the like.
+func commitsOnItsWay(sql string) bool {
+	switch first := sqltext.First(sql); {
+	case slices.Contains(atOnce, first):
+		return false
+	case slices.Contains([]string{"create", "alter", "drop", "refresh"}, first):
+		return apartOnly.MatchString(sql)
+	}
+	return true
+}
+
+// atOnce are the first words of what happens as a whole or not at all, or says COMMIT.
+var atOnce = append([]string{
+	"", "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "execute", "deallocate", "copy", "grant", "revoke",
+	"comment", "declare", "fetch", "move", "close", "explain", "show", "reset", "listen", "unlisten", "load", "security", "checkpoint", "reassign", "import",
+}, slices.Concat(plainest, batchable)...)
+
+// apartOnly finds in the text of a command what may not run inside a transaction, since it commits on its way.
+var apartOnly = regexp.MustCompile(`(?i)\b(concurrently|database|tablespace|subscription|system)\b`)
