@@ -59,11 +59,6 @@ const maxUnsure = 4
 // note notes what a statement is going to leave behind, and what it does to the meaning of later
 // texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
-	if s := l.c.session; s != nil && slices.Contains(s.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
-		l.noteAny()
-		l.changes(sqltext.KeepsMeaning, true)
-		return
-	}
 	st := l.st
 	if st == nil {
 		sql, ok := textOf(ctx, sql, args)
@@ -73,6 +68,13 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 			return
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
+	}
+	if text, ok := l.c.meantBy(st.sql); !ok {
+		l.noteAny()
+		l.changes(sqltext.KeepsMeaning, true)
+		return
+	} else if text != st.sql {
+		st = l.p.lanes.catalog.find(text, l.with.key())
 	}
 	trace, look := l.p.lanes.catalog.traces(st)
 	if l.c.isolates() {
@@ -125,8 +127,8 @@ func (c *conn) soiled(l residue) {
 	}
 	c.residue.trace = max(c.residue.trace, l.trace)
 	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
-	if l.used && c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
-		c.residue.trace, c.residue.plans = sqltext.AnyTrace, true // whoever did that, in a way that nobody could foresee
+	if l.used && snapshot(c.pg.PgConn()) != c.session.reported {
+		c.residue.trace, c.residue.plans = max(c.residue.trace, sqltext.AnyTrace), true // whoever did that, in a way that nobody could foresee
 	}
 	c.foreign.failed() // of its last statement nobody has said how it went
 	c.foreign.add(l.drew.by...)
@@ -404,6 +406,7 @@ func (c *conn) dropNamed(ctx context.Context) error {
 	if kept <= len(c.session.prepared) {
 		return errNoReset // a statement of AfterConnect's is gone, or all
 	}
+	c.named = nil
 	return nil
 }
 
