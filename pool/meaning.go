@@ -41,8 +41,8 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 	if l.meaning == meansSame && l.with.custom() {
 		return args, nil
 	}
-	runs := !slices.Contains(aside, sqltext.First(sql))
-	if runs {
+	text, known := l.c.meantBy(sql)
+	if !known || !slices.Contains(aside, sqltext.First(text)) {
 		if same, err := l.settled(ctx); same || err != nil {
 			return args, err
 		}

@@ -44,7 +44,7 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 			}
 			continue
 		}
-		if qq.SQL == "" || slices.Contains(tried, qq.SQL) || l.c.session != nil && slices.Contains(l.c.session.prepared, qq.SQL) {
+		if qq.SQL == "" || slices.Contains(tried, qq.SQL) || l.c.isName(qq.SQL) {
 			continue
 		}
 		tried = append(tried, qq.SQL)

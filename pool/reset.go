@@ -60,11 +60,6 @@ const maxUnsure = 4
 // texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	l.c.runs(ctx, sql, args)
-	if s := l.c.session; s != nil && slices.Contains(s.prepared, sql) { // to pgx that is the name of a statement, whatever it reads like
-		l.noteAny()
-		l.changes(sqltext.KeepsMeaning, true)
-		return
-	}
 	st := l.st
 	if st == nil {
 		sql, ok := textOf(ctx, sql, args)
@@ -74,6 +69,13 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 			return
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
+	}
+	if text, ok := l.c.meantBy(st.sql); !ok {
+		l.noteAny()
+		l.changes(sqltext.KeepsMeaning, true)
+		return
+	} else if text != st.sql {
+		st = l.p.lanes.catalog.find(text, l.with.key())
 	}
 	leaves := l.p.lanes.catalog.leaves(st, l.c.base)
 	trace := leaves.trace
@@ -131,8 +133,8 @@ func (c *conn) soiled(l residue) {
 		c.residue.trace = sqltext.LastingTrace
 	}
 	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
-	if l.used && c.residue.trace < sqltext.AnyTrace && snapshot(c.pg.PgConn()) != c.session.reported {
-		c.residue.trace, c.residue.plans = sqltext.AnyTrace, true // whoever did that, in a way that nobody could foresee
+	if l.used && snapshot(c.pg.PgConn()) != c.session.reported {
+		c.residue.trace, c.residue.plans = max(c.residue.trace, sqltext.AnyTrace), true // whoever did that, in a way that nobody could foresee
 	}
 	c.foreign.failed() // of its last statement nobody has said how it went
 	c.foreign.add(l.drew.by...)
@@ -426,6 +428,7 @@ func (c *conn) dropNamed(ctx context.Context) error {
 	if kept <= len(c.session.prepared) {
 		return errNoReset // a statement of AfterConnect's is gone, or all
 	}
+	c.named = nil
 	return nil
 }
 

@@ -192,7 +192,13 @@ func (x *tx) mayHaveEnded() bool {
 		return false
 	}
 	pc := x.l.c.pg.PgConn()
-	return (pc.IsClosed() || pc.IsBusy()) && (x.l.raw || mayEnd(x.l.sql))
+	return (pc.IsClosed() || pc.IsBusy()) && (x.l.raw || x.l.mayEnd(x.l.sql))
+}
+
+// mayEnd is the same of what may be the name of a statement.
+func (l *Lease) mayEnd(sql string) bool {
+	text, ok := l.c.meantBy(sql)
+	return !ok || mayEnd(text)
 }
 
 // mayEnd reports whether sql can end the transaction that it runs in.
@@ -277,7 +283,7 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	doing := "batch"
-	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return mayEnd(q.SQL) }) {
+	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return x.l.mayEnd(q.SQL) }) {
 		doing = "a batch that may end its transaction"
 	}
 	if err := x.enter(doing); err != nil {
@@ -319,7 +325,11 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 	}
 	defer x.l.leave()
 	x.l.residue.trace, x.l.residue.named = max(x.l.residue.trace, sqltext.AnyTrace), true
+	x.l.c.names(name, "")
 	sd, err := x.t.Prepare(ctx, name, sql)
+	if err == nil {
+		x.l.c.names(name, sql)
+	}
 	return sd, x.l.c.judge(err)
 }
 

@@ -66,6 +66,7 @@ func (c *conn) watched(r *residue) (changed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	changed = w.unseen || strayed
+	c.watchedNames(w.names)
 	for _, sql := range slices.Concat(w.parsed, w.said) {
 		st := c.p.lanes.catalog.find(sql, "")
 		leaves := c.p.lanes.catalog.leaves(st, c.base)
