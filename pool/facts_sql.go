@@ -69,13 +69,11 @@ func functionSign(is string) string { return sumOf("oid", "pg_proc", "proname "+
 // isNode is for the one relation or type n.o.
 const isNode = "operator(pg_catalog.=) n.o"
 
-var (
-	globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
-		plus + sumOf("oid", "pg_amproc", userMade) + plus + sumOf("oid", "pg_amop", userMade) +
-		plus + sumOf("oid", "pg_opclass", userMade) + plus + sumOf("oid", "pg_extension", "true") +
-		plus + sumOf("rngtypid", "pg_range", "rngtypid operator(pg_catalog.>=) 16384::pg_catalog.oid") +
-		plus + sumOf("oid", "pg_namespace", userMade+` and nspname operator(pg_catalog.!~) '^pg_(toast_)?temp_'`) + `)`
-)
+var globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
+	plus + sumOf("oid", "pg_amproc", userMade) + plus + sumOf("oid", "pg_amop", userMade) +
+	plus + sumOf("oid", "pg_opclass", userMade) + plus + sumOf("oid", "pg_extension", "true") +
+	plus + sumOf("rngtypid", "pg_range", "rngtypid operator(pg_catalog.>=) 16384::pg_catalog.oid") +
+	plus + sumOf("oid", "pg_namespace", userMade+` and nspname operator(pg_catalog.!~) '^pg_(toast_)?temp_'`) + `)`
 
 const (
 	plus = " operator(pg_catalog.+) "

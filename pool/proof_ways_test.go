@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,17 +43,28 @@ func ranAlone(t testing.TB, dsn, sql string) (ran []string, err error) {
 func TestNoWayToTheUsersCodeIsUnseen(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ ddl, sql, options string }{
-		"crosstab": {plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension tablefunc;`,
-			"select * from crosstab('select 1, 1, evil(1)') as ct(a int, b int)", ""},
-		"connectby": {plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension tablefunc; create view tree as select evil(id) as id, null::int as parent from t1;`,
-			"select * from connectby('tree', 'id', 'parent', '1', 0) as t(keyid int, p int, level int)", ""},
-		"xpath_table": {plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension xml2; create view docs as select evil(id) as id, '<a>x</a>'::text as doc from t1;`,
-			"select * from xpath_table('id', 'doc', 'docs', '/a', 'true') as t(id int, x text)", ""},
-		"crosstab in a view": {plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension tablefunc; create view ct as select * from crosstab('select 1, 1, evil(1)') as ct(a int, b int)`,
-			"select * from ct", ""},
-		"extension's SQL function, operator": {plantedFunction("evil", "int, float8", "float8", "$1::float8", "immutable") + `create extension cube; create extension earthdistance; create operator * (leftarg = int, rightarg = float8, function = evil);`,
-			"select sec_to_gc(1.5)", ""},
-		"operator of a family, row comparison": {plantedFunction("vcmp", "text, text", "int", "bttextcmp($1, $2)", "immutable") + `
+		"crosstab": {
+			plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension tablefunc;`,
+			"select * from crosstab('select 1, 1, evil(1)') as ct(a int, b int)", "",
+		},
+		"connectby": {
+			plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension tablefunc; create view tree as select evil(id) as id, null::int as parent from t1;`,
+			"select * from connectby('tree', 'id', 'parent', '1', 0) as t(keyid int, p int, level int)", "",
+		},
+		"xpath_table": {
+			plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension xml2; create view docs as select evil(id) as id, '<a>x</a>'::text as doc from t1;`,
+			"select * from xpath_table('id', 'doc', 'docs', '/a', 'true') as t(id int, x text)", "",
+		},
+		"crosstab in a view": {
+			plantedFunction("evil", "int", "int", "$1", "volatile") + `create extension tablefunc; create view ct as select * from crosstab('select 1, 1, evil(1)') as ct(a int, b int)`,
+			"select * from ct", "",
+		},
+		"extension's SQL function, operator": {
+			plantedFunction("evil", "int, float8", "float8", "$1::float8", "immutable") + `create extension cube; create extension earthdistance; create operator * (leftarg = int, rightarg = float8, function = evil);`,
+			"select sec_to_gc(1.5)", "",
+		},
+		"operator of a family, row comparison": {
+			plantedFunction("vcmp", "text, text", "int", "bttextcmp($1, $2)", "immutable") + `
 			create table tv (v text, w text, n int); insert into tv values ('a', 'b', 1), ('b', 'c', 2);
 			create operator << (leftarg = text, rightarg = text, function = text_lt);
 			create operator <<= (leftarg = text, rightarg = text, function = text_le);
@@ -60,8 +72,10 @@ func TestNoWayToTheUsersCodeIsUnseen(t *testing.T) {
 			create operator >>= (leftarg = text, rightarg = text, function = text_ge);
 			create operator >> (leftarg = text, rightarg = text, function = text_gt);
 			create operator class vops for type text using btree as operator 1 <<, operator 2 <<=, operator 3 ===, operator 4 >>=, operator 5 >>, function 1 vcmp(text, text);`,
-			"select n from tv where (v, w) << (w, v)", ""},
-		"operator of a family, order by using": {plantedFunction("vcmp", "text, text", "int", "bttextcmp($1, $2)", "immutable") + `
+			"select n from tv where (v, w) << (w, v)", "",
+		},
+		"operator of a family, order by using": {
+			plantedFunction("vcmp", "text, text", "int", "bttextcmp($1, $2)", "immutable") + `
 			create table tv (v text, w text, n int); insert into tv values ('a', 'b', 1), ('b', 'c', 2);
 			create operator << (leftarg = text, rightarg = text, function = text_lt);
 			create operator <<= (leftarg = text, rightarg = text, function = text_le);
@@ -69,32 +83,49 @@ func TestNoWayToTheUsersCodeIsUnseen(t *testing.T) {
 			create operator >>= (leftarg = text, rightarg = text, function = text_ge);
 			create operator >> (leftarg = text, rightarg = text, function = text_gt);
 			create operator class vops for type text using btree as operator 1 <<, operator 2 <<=, operator 3 ===, operator 4 >>=, operator 5 >>, function 1 vcmp(text, text);`,
-			"select v from tv order by v using <<", ""},
-		"operator of a family, hash join": {plantedFunction("vhash", "text", "int", "hashtext($1)", "immutable") + `
+			"select v from tv order by v using <<", "",
+		},
+		"operator of a family, hash join": {
+			plantedFunction("vhash", "text", "int", "hashtext($1)", "immutable") + `
 			create table tv (v text, w text, n int); insert into tv values ('a', 'b', 1), ('b', 'c', 2);
 			create operator === (leftarg = text, rightarg = text, function = texteq, hashes);
 			create operator class vops for type text using hash as operator 1 ===, function 1 vhash(text);`,
-			"select a.n from tv a join tv b on a.v === b.w", ""},
-		"a partition read by its name": {plantedFunction("kpart", "int", "int", "$1", "immutable") + `
+			"select a.n from tv a join tv b on a.v === b.w", "",
+		},
+		"a partition read by its name": {
+			plantedFunction("kpart", "int", "int", "$1", "immutable") + `
 			create table ri6 (id int, x int) partition by range ((x + kpart(0))); create table ri6a partition of ri6 for values from (0) to (10); insert into ri6 values (1, 1)`,
-			"select id from ri6a where x = 5", "constraint_exclusion=on"},
-		"a partition read by its name, operator class": {plantedFunction("kcmp", "int, int", "int", "$1 - $2", "immutable") + `
+			"select id from ri6a where x = 5", "constraint_exclusion=on",
+		},
+		"a partition read by its name, operator class": {
+			plantedFunction("kcmp", "int, int", "int", "$1 - $2", "immutable") + `
 			create operator class kops for type int using btree as operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 kcmp(int, int);
 			create table ri7 (id int, x int) partition by range (x kops); create table ri7a partition of ri7 for values from (0) to (10); insert into ri7 values (1, 1)`,
-			"select id from ri7a where x = 5", "constraint_exclusion=on"},
-		"cast to an extension's type, its operator": {`create extension hstore;` + plantedFunction("t2h", "text", "hstore", "'a=>1'::hstore", "immutable") + `create cast (text as hstore) with function t2h(text) as implicit;`,
-			"select %% name from t1", ""},
-		"negator of an operator with a built-in function": {plantedFunction("nlt", "int, int", "bool", "$1 >= $2", "volatile") + `
+			"select id from ri7a where x = 5", "constraint_exclusion=on",
+		},
+		"cast to an extension's type, its operator": {
+			`create extension hstore;` + plantedFunction("t2h", "text", "hstore", "'a=>1'::hstore", "immutable") + `create cast (text as hstore) with function t2h(text) as implicit;`,
+			"select %% name from t1", "",
+		},
+		"negator of an operator with a built-in function": {
+			plantedFunction("nlt", "int, int", "bool", "$1 >= $2", "volatile") + `
 			create operator <# (leftarg = int, rightarg = int, function = int4lt, negator = !<#); create operator !<# (leftarg = int, rightarg = int, function = nlt, negator = <#);`,
-			"select id from t1 where not (id <# 2)", ""},
-		"negator of a built-in operator": {plantedFunction("ncontains", "jsonb, jsonb", "bool", "not jsonb_contains($1, $2)", "volatile") + `
+			"select id from t1 where not (id <# 2)", "",
+		},
+		"negator of a built-in operator": {
+			plantedFunction("ncontains", "jsonb, jsonb", "bool", "not jsonb_contains($1, $2)", "volatile") + `
 			create operator !@> (leftarg = jsonb, rightarg = jsonb, function = ncontains, negator = @>);`,
-			`select id from t1 where not (doc @> '{"a": 1}')`, ""},
-		"commutator of an operator with a built-in function": {plantedFunction("cgt", "int, int", "bool", "$1 > $2", "volatile") + `
+			`select id from t1 where not (doc @> '{"a": 1}')`, "",
+		},
+		"commutator of an operator with a built-in function": {
+			plantedFunction("cgt", "int, int", "bool", "$1 > $2", "volatile") + `
 			create operator <# (leftarg = int, rightarg = int, function = int4lt, commutator = >#); create operator ># (leftarg = int, rightarg = int, function = cgt, commutator = <#);`,
-			"select count(*) from t1 a where 2 <# any (array[a.id, 3])", ""},
-		"cast by a built-in function": {`create cast (int8 as bool) with function pg_try_advisory_lock(int8) as assignment; create function loud() returns int language sql as 'select 1'`,
-			"select (77::int8)::bool", ""},
+			"select count(*) from t1 a where 2 <# any (array[a.id, 3])", "",
+		},
+		"cast by a built-in function": {
+			`create cast (int8 as bool) with function pg_try_advisory_lock(int8) as assignment; create function loud() returns int language sql as 'select 1'`,
+			"select (77::int8)::bool", "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,31 +154,45 @@ func TestNoWayToTheUsersCodeIsUnseen(t *testing.T) {
 func TestNoWayOfAWriteToTheUsersCodeIsUnseen(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ ddl, sql string }{
-		"no action: the referencing table's index": {plantedFunction("kpred", "int", "int", "$1", "immutable") + `
+		"no action: the referencing table's index": {
+			plantedFunction("kpred", "int", "int", "$1", "immutable") + `
 			create table par (id int primary key); create table chi (pid int references par, x int); create index on chi (x) where pid > kpred(0); insert into par values (1), (2)`,
-			"delete from par where id = 2"},
-		"no action: the referencing table's check": {plantedFunction("kst", "int", "int", "$1", "immutable") + `
+			"delete from par where id = 2",
+		},
+		"no action: the referencing table's check": {
+			plantedFunction("kst", "int", "int", "$1", "immutable") + `
 			create table par (id int primary key); create table chi (pid int references par, x int); create statistics st on (x + kst(0)), pid from chi; insert into par values (1), (2)`,
-			"delete from par where id = 2"},
-		"no action, update": {plantedFunction("kpred", "int", "int", "$1", "immutable") + `
+			"delete from par where id = 2",
+		},
+		"no action, update": {
+			plantedFunction("kpred", "int", "int", "$1", "immutable") + `
 			create table par (id int primary key); create table chi (pid int references par, x int); create index on chi (x) where pid > kpred(0); insert into par values (1), (2)`,
-			"update par set id = 3 where id = 2"},
-		"a partition of a partition by its name": {plantedFunction("gk", "int", "int", "$1", "immutable") + `
+			"update par set id = 3 where id = 2",
+		},
+		"a partition of a partition by its name": {
+			plantedFunction("gk", "int", "int", "$1", "immutable") + `
 			create table gr (id int, x int) partition by range (gk(x)); create table gr1 partition of gr for values from (0) to (100) partition by range (id);
 			create table gr11 partition of gr1 for values from (0) to (100);`,
-			"insert into gr11 values (1, 1)"},
-		"a cascade into a partition of a partition": {plantedFunction("gk", "int", "int", "$1", "immutable") + `
+			"insert into gr11 values (1, 1)",
+		},
+		"a cascade into a partition of a partition": {
+			plantedFunction("gk", "int", "int", "$1", "immutable") + `
 			create table par (id int primary key); insert into par values (1), (2);
 			create table gr (id int, x int) partition by range (gk(x)); create table gr1 partition of gr for values from (0) to (100) partition by range (id);
 			create table gr11 partition of gr1 for values from (0) to (100); alter table gr11 add foreign key (x) references par on update cascade; insert into gr11 values (1, 1);`,
-			"update par set id = 3 where id = 1"},
-		"a partition by its name, its parent's trigger": {`create table parted (id int, x int) partition by range (id); create table parted1 partition of parted for values from (0) to (100);
+			"update par set id = 3 where id = 1",
+		},
+		"a partition by its name, its parent's trigger": {
+			`create table parted (id int, x int) partition by range (id); create table parted1 partition of parted for values from (0) to (100);
 			create function tr() returns trigger language plpgsql as $$ begin raise notice 'planted tr'; return new; end $$; create trigger t before insert or update on parted for each row execute function tr();`,
-			"insert into parted1 values (1, 1)"},
-		"no action: a cast of the referencing column": {"create type num as (v int);" + plantedFunction("n2i", "num", "int", "$1.v", "immutable") + `
+			"insert into parted1 values (1, 1)",
+		},
+		"no action: a cast of the referencing column": {
+			"create type num as (v int);" + plantedFunction("n2i", "num", "int", "$1.v", "immutable") + `
 			create cast (num as int) with function n2i(num) as implicit;
 			create table par (id int primary key); create table chi (pid num references par, x int); insert into par values (1), (2); insert into chi values ('(1)', 1)`,
-			"delete from par where id = 2"},
+			"delete from par where id = 2",
+		},
 		"no action: the constraint's operator": {plantedFunction("eq48", "int, int8", "bool", "$1 = $2", "immutable") + plantedFunction("cmp8", "int8, int8", "int", "btint8cmp($1, $2)", "immutable") + `
 			create type num as (v int); ` + plantedFunction("neq", "num, num", "bool", "$1.v = $2.v", "immutable") + plantedFunction("ncmp", "num, num", "int", "$1.v - $2.v", "immutable") + `
 			create operator === (leftarg = num, rightarg = num, function = neq);
@@ -202,17 +247,21 @@ func TestWaysToTheUsersCodeLoseNoWrite(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ ddl, sql string }{
 		"crosstab": {"create extension tablefunc", "select b from crosstab(format('select 1, 1, planted(%s)', $1::int)) as ct(a int, b int)"},
-		"negator": {`create function nlt(a int, b int) returns bool language plpgsql as $$ begin insert into public.ledger values (b); return a >= b; exception when others then return a >= b; end $$;
+		"negator": {
+			`create function nlt(a int, b int) returns bool language plpgsql as $$ begin insert into public.ledger values (b); return a >= b; exception when others then return a >= b; end $$;
 			create operator <# (leftarg = int, rightarg = int, function = int4lt, negator = !<#); create operator !<# (leftarg = int, rightarg = int, function = nlt, negator = <#);`,
-			"select count(*)::int from nums where id = 1 and not (id <# $1::int)"},
-		"operator family": {`create function vcmp(a text, b text) returns int language plpgsql as $$ declare i int := substr(a, 2); begin insert into public.ledger values (i); return bttextcmp(a, b); exception when others then return bttextcmp(a, b); end $$;
+			"select count(*)::int from nums where id = 1 and not (id <# $1::int)",
+		},
+		"operator family": {
+			`create function vcmp(a text, b text) returns int language plpgsql as $$ declare i int := substr(a, 2); begin insert into public.ledger values (i); return bttextcmp(a, b); exception when others then return bttextcmp(a, b); end $$;
 			create operator << (leftarg = text, rightarg = text, function = text_lt);
 			create operator <<= (leftarg = text, rightarg = text, function = text_le);
 			create operator === (leftarg = text, rightarg = text, function = texteq, merges);
 			create operator >>= (leftarg = text, rightarg = text, function = text_ge);
 			create operator >> (leftarg = text, rightarg = text, function = text_gt);
 			create operator class vops for type text using btree as operator 1 <<, operator 2 <<=, operator 3 ===, operator 4 >>=, operator 5 >>, function 1 vcmp(text, text);`,
-			"select count(*)::int from nums where id < 3 and ('x' || $1::int, name) << ('x' || $1::int || name, name)"},
+			"select count(*)::int from nums where id < 3 and ('x' || $1::int, name) << ('x' || $1::int || name, name)",
+		},
 		"text to hstore": {`create extension hstore; create function t2h(x text) returns hstore language plpgsql as $$ begin insert into public.ledger values (x::int); return hstore('a', '1'); exception when others then return hstore('a', '1'); end $$;
 			create cast (text as hstore) with function t2h(text) as implicit;`, "select array_length(%% ($1::int)::text, 1)"},
 	} {
@@ -398,7 +447,8 @@ func TestRowsInFrontOfAnErrorAreAllThere(t *testing.T) {
 			n++
 		}
 		rows.Close()
-		if pe, ok := rows.Err().(*pgconn.PgError); ok {
+		var pe *pgconn.PgError
+		if errors.As(rows.Err(), &pe) {
 			code = pe.Code
 		}
 		return n, code

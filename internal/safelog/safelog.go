@@ -40,14 +40,20 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	return h.theirs.Handle(ctx, r)
 }
 
-func (h *handler) WithAttrs(attrs []slog.Attr) (with slog.Handler) {
-	with = h // without them, if it panics
-	defer h.guard("WithAttrs")
-	return &handler{h.theirs.WithAttrs(attrs), h.said}
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.derived("WithAttrs", func() slog.Handler { return h.theirs.WithAttrs(attrs) })
 }
 
-func (h *handler) WithGroup(name string) (with slog.Handler) {
-	with = h
-	defer h.guard("WithGroup")
-	return &handler{h.theirs.WithGroup(name), h.said}
+func (h *handler) WithGroup(name string) slog.Handler {
+	return h.derived("WithGroup", func() slog.Handler { return h.theirs.WithGroup(name) })
+}
+
+// derived is h with what f returns; h as it is, if f panics.
+func (h *handler) derived(what string, f func() slog.Handler) slog.Handler {
+	theirs := h.theirs
+	func() {
+		defer h.guard(what)
+		theirs = f()
+	}()
+	return &handler{theirs, h.said}
 }

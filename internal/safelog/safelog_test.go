@@ -25,10 +25,12 @@ func (b boom) Handle(ctx context.Context, r slog.Record) error {
 	b.at("Handle")
 	return b.Handler.Handle(ctx, r)
 }
+
 func (b boom) WithAttrs(a []slog.Attr) slog.Handler {
 	b.at("WithAttrs")
 	return boom{b.Handler.WithAttrs(a), b.in}
 }
+
 func (b boom) WithGroup(name string) slog.Handler {
 	b.at("WithGroup")
 	return boom{b.Handler.WithGroup(name), b.in}
