@@ -103,6 +103,9 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	if err != nil { // a query of the user's may have committed something, and so below
 		return transient(err) && opts.BeginQuery == "", err
 	}
+	if !isOwn(tx) {
+		tx = newForeignTx(tx)
+	}
 	committing := false
 	defer func() { // also when fn panics, or ends its goroutine
 		if committing {
@@ -153,11 +156,20 @@ func rollBack(ctx context.Context, t pgx.Tx) (gone bool) {
 	return errors.Is(t.Rollback(ctx), pgx.ErrTxClosed) || gone
 }
 
+// isOwn reports whether t is lmipool's.
+func isOwn(t pgx.Tx) bool {
+	_, own := t.(*tx)
+	return own
+}
+
 // byHand reports whether t has ended in SQL, of which pgx knows nothing. Of somebody else's it is
-// known only whether there is a transaction now.
+// known only whether there is a transaction now, and whether its texts may have ended another.
 func byHand(t pgx.Tx) bool {
-	if own, ok := t.(*tx); ok {
+	switch own := t.(type) {
+	case *tx:
 		return own.byHand()
+	case *foreignTx:
+		return *own.mayEnd || byHand(own.Tx)
 	}
 	c := connOf(t)
 	return c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'

@@ -3,9 +3,13 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -117,6 +121,97 @@ func TestInTxDoesNotRepeatWhatEndedByHand(t *testing.T) {
 			l.Release()
 		}
 	}
+}
+
+// The same holds for transactions whose answers the pool does not hear: of pgxpool, of a pool with Config.Plain, of a
+// connection. There is a price: what might end the transaction and does not is not repeated either.
+func TestInTxDoesNotRepeatWhatEndedByHandElsewhere(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	dsn := pgtest.Database(t)
+	see := newInspector(t, dsn)
+	see.exec(byHandSchema)
+	theirs, err := pgxpool.New(ctx, dsn)
+	require.NoError(t, err)
+	defer theirs.Close()
+	own, err := pgx.Connect(ctx, dsn)
+	require.NoError(t, err)
+	defer own.Close(ctx)
+	plain := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Plain: true})
+	insert := tell("insert into t values (1)")
+	fails := map[string]func(ctx context.Context, tx pgx.Tx) error{
+		"40001": tell("select lost_a_race()"), "40001 at COMMIT": tell("insert into c values (1)"),
+	}
+	ways := map[string]func(ctx context.Context, tx pgx.Tx) error{
+		"prepared by name": func(ctx context.Context, tx pgx.Tx) error {
+			name := "select" + strconv.Itoa(rand.Int())
+			if _, err := tx.Prepare(ctx, name, "commit and chain"); err != nil {
+				return err
+			}
+			return tell(name)(ctx, tx)
+		},
+		"by QueryRow": func(ctx context.Context, tx pgx.Tx) error {
+			_ = tx.QueryRow(ctx, "commit and chain").Scan()
+			return nil
+		},
+		"rewritten": func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "select 1", rewritesTo("commit and chain"))
+			return err
+		},
+	}
+	maps.Copy(ways, byHand)
+	for what, ends := range ways {
+		if what == "before rows that stay open" || what == "prepare transaction, begin" && see.count("select current_setting('max_prepared_transactions')::int") == 0 {
+			continue
+		}
+		for how, fails := range fails {
+			for name, db := range map[string]pool.Beginner{"pgxpool": theirs, "plain": plain, "plain, bound": plain.With(map[string]string{"app.x": "1"}), "conn": own} {
+				runs := 0
+				err := pool.InTx(ctx, db, pool.TxOptions{MaxRetries: 2}, func(ctx context.Context, tx pgx.Tx) error {
+					runs++
+					for _, f := range []func(context.Context, pgx.Tx) error{insert, ends, fails} {
+						if err := f(ctx, tx); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				assert.ErrorContains(t, err, "SQLSTATE 40001", "%s, %s, %s", what, how, name)
+				assert.Equal(t, 1, runs, "%s, %s, %s", what, how, name)
+				assert.False(t, pool.Retryable(err), "%s, %s, %s", what, how, name)
+			}
+		}
+	}
+	for what, f := range map[string]func(ctx context.Context, tx pgx.Tx) error{
+		"nothing":    tell(),
+		"statements": tell("insert into t values (1)", "select 1; select 2", "savepoint s", "release s"),
+		"arguments": func(ctx context.Context, tx pgx.Tx) error {
+			return read(tx.Query(ctx, "select @n::int", pgx.NamedArgs{"n": 1}))
+		},
+		"a savepoint": func(ctx context.Context, tx pgx.Tx) error {
+			return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return insert(ctx, tx) })
+		},
+	} {
+		for name, db := range map[string]pool.Beginner{"pgxpool": theirs, "plain": plain, "conn": own} {
+			runs := 0
+			err := pool.InTx(ctx, db, pool.TxOptions{MaxRetries: 1}, func(ctx context.Context, tx pgx.Tx) error {
+				runs++
+				if err := f(ctx, tx); err != nil {
+					return err
+				}
+				return tell("select lost_a_race()")(ctx, tx)
+			})
+			assert.ErrorContains(t, err, "failed 2 times", "%s, %s", what, name)
+			assert.Equal(t, 2, runs, "%s, %s", what, name)
+		}
+	}
+}
+
+// rewritesTo is a rewriter of the user's.
+type rewritesTo string
+
+func (r rewritesTo) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
+	return string(r), nil, nil
 }
 
 // A COMMIT by hand whose answer was lost may have happened: the function does not run again, and the

@@ -76,7 +76,7 @@ func commitsOnItsWay(sql string) bool {
 
 // atOnce are the first words of what happens as a whole or not at all, or says COMMIT.
 var atOnce = append([]string{
-	"", "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "execute", "deallocate", "copy", "grant", "revoke",
+	"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "execute", "deallocate", "copy", "grant", "revoke",
 	"comment", "declare", "fetch", "move", "close", "explain", "show", "reset", "listen", "unlisten", "load", "security", "checkpoint", "reassign", "import",
 }, slices.Concat(plainest, batchable)...)
 
