@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -42,7 +41,7 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 		return args, nil
 	}
 	text, known := l.c.meantBy(sql)
-	if !known || !slices.Contains(aside, sqltext.First(text)) {
+	if !known || !sqltext.Aside(text) {
 		if same, err := l.settled(ctx); same || err != nil {
 			return args, err
 		}
@@ -89,9 +88,6 @@ func (l *Lease) wanders() bool { return !l.c.own() && l.c.pg.PgConn().TxStatus()
 func caches(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
 }
-
-// aside are the first words of what runs no code of the user's and may come before SET TRANSACTION.
-var aside = []string{"set", "reset", "show", "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "listen", "unlisten", "notify"}
 
 // onlyOptions reports whether args has only options.
 func onlyOptions(args []any) bool {
