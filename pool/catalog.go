@@ -50,6 +50,7 @@ type statement struct {
 	sequences sqltext.Sequences  // what its text does with their values
 	said      sqltext.Trace      // what it leaves in its session by its text
 	asked     bool               // the text alone does not say that: it is a query or a change of data
+	aside     bool               // it takes no snapshot, and reads no values of sequences
 	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 
 	// guarded by catalog.mu
@@ -90,6 +91,7 @@ func (g *catalog) find(sql, settings string) *statement {
 	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
 	s.sequences = sqltext.SequencesOf(sql)
+	s.aside = sqltext.Aside(sql)
 	s.said, s.meaning = s.trace, sqltext.AfterMeaning(sql)
 	s.asked = s.asks || slices.Contains(plainest, sqltext.First(sql))
 	if scan := sqltext.Scan(sql); scan.Refused != "" {

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -42,7 +41,7 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 		return args, nil
 	}
 	text, known := l.c.meantBy(sql)
-	if !known || !slices.Contains(aside, sqltext.First(text)) {
+	if !known || !sqltext.Aside(text) {
 		if same, err := l.settled(ctx); same || err != nil {
 			return args, err
 		}
@@ -86,9 +85,6 @@ func (l *Lease) wanders() bool { return !l.c.own() && l.c.pg.PgConn().TxStatus()
 func caches(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
 }
-
-// aside are the first words of what runs no code of the user's and may come before SET TRANSACTION.
-var aside = []string{"set", "reset", "show", "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "listen", "unlisten", "notify"}
 
 // onlyOptions reports whether args has only options.
 func onlyOptions(args []any) bool {
@@ -224,12 +220,12 @@ func meaningOf(row [][]byte) string {
 	return b.String()
 }
 
-// askMeaning reads what decides the meaning of a text: TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more.
+// askMeaning reads what decides the meaning of a text, or of a constant in it that is computed when it is planned: TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more.
 // An empty schema for temporary tables stays in a session for good and hides nothing, so what is in it counts.
 const askMeaning = `select ` + meaningColumns
 
 // meaningCount is how many meaningColumns are.
-const meaningCount = 23
+const meaningCount = 26
 
 const meaningColumns = `current_user, session_user,
 	pg_catalog.array_remove(pg_catalog.current_schemas(true)::pg_catalog.text[], (select nspname::pg_catalog.text from pg_catalog.pg_namespace where oid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())),
@@ -242,4 +238,6 @@ const meaningColumns = `current_user, session_user,
 	pg_catalog.current_setting('backslash_quote'), pg_catalog.current_setting('client_encoding'), pg_catalog.current_setting('xmloption'),
 	pg_catalog.current_setting('xmlbinary'), pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('lc_numeric'),
 	pg_catalog.current_setting('lc_time'), pg_catalog.current_setting('default_text_search_config'), pg_catalog.current_setting('row_security'),
-	pg_catalog.current_setting('session_replication_role'), pg_catalog.current_setting('restrict_nonsystem_relation_kind', true)`
+	pg_catalog.current_setting('session_replication_role'), pg_catalog.current_setting('restrict_nonsystem_relation_kind', true),
+	pg_catalog.current_setting('extra_float_digits'), pg_catalog.current_setting('quote_all_identifiers'),
+	pg_catalog.current_setting('bytea_output')`

@@ -68,6 +68,9 @@ var meanings = []string{
 	"select current_setting('TimeZone') || $1",
 	"select xmlserialize(content xml 'abc' as text) where $1 <> ''",
 	"select inside()::text where $1 <> ''",
+	"select (0.1::float8 + 0.2::float8)::text || $1", // computed when it is planned, as the next two
+	"select quote_ident('abc') || $1",
+	`select ('\x41'::bytea)::text || $1`,
 	"select regexp_replace(relnamespace::regnamespace::text, 'temp_.*', 'temp') from pg_class where oid = 't'::regclass and $1 <> ''",
 }
 
@@ -82,6 +85,9 @@ func deciding(role string) [][2]string {
 		{"standard_conforming_strings", "off"},
 		{"xmloption", "document"},
 		{"search_path", "a"},
+		{"extra_float_digits", "-5"},
+		{"quote_all_identifiers", "on"},
+		{"bytea_output", "escape"},
 		{"role", role},
 	}
 }

@@ -64,6 +64,10 @@ func (f *foreign) failed() {
 func (l *Lease) heedSequences(leaves leaves, st *statement) {
 	f := &l.c.foreign
 	f.settled(l.calls)
+	if st != nil && st.aside { // DISCARD would take a snapshot, which may be too early
+		l.residue.moved, l.goesOn = l.residue.moved || st.sequences.Moves, l.goesOn || st.sequences.Begins
+		return
+	}
 	unknown := leaves.trace >= sqltext.AnyTrace
 	if unknown || leaves.tells {
 		l.c.hideForeign()

@@ -45,7 +45,8 @@ type Bound struct {
 //
 // A statement can change the settings for itself, so they protect from mistakes, not from
 // whoever chooses the SQL. A custom setting that was once set on a connection is an empty string there
-// afterwards, not NULL: PostgreSQL keeps its name. A function that reads a setting must not
+// afterwards, not NULL: PostgreSQL keeps its name. They take the transaction's snapshot: SET TRANSACTION comes too late behind
+// them (use BeginTx), and in REPEATABLE READ a LOCK does not see what was committed while it waited. A function that reads a setting must not
 // be declared IMMUTABLE: PostgreSQL would keep one tenant's result in the plan of a prepared
 // statement. COPY FROM is refused by PostgreSQL for tables with row policies.
 //

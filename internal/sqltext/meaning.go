@@ -121,6 +121,6 @@ func keepsMeaning(setting string) bool {
 // name that is not listed here counts as if it did.
 var runs = regexp.MustCompile(`(?i)^(?:(?:enable|log|debug|jit|geqo|tcp|vacuum|autovacuum|track|max_parallel|default_transaction|transaction|gin|seq|trace)_.*|` +
 	`.*_(?:timeout|cost|mem|buffers|limit|collapse_limit|fraction|multiplier|io_concurrency|tablespaces?)|` +
-	`application_name|bytea_output|check_function_bodies|client_min_messages|commit_delay|commit_siblings|constraint_exclusion|effective_cache_size|` +
-	`exit_on_error|extra_float_digits|geqo|jit|parallel_leader_participation|plan_cache_mode|seed|synchronous_commit|` +
+	`application_name|check_function_bodies|client_min_messages|commit_delay|commit_siblings|constraint_exclusion|effective_cache_size|` +
+	`exit_on_error|geqo|jit|parallel_leader_participation|plan_cache_mode|seed|synchronous_commit|` +
 	`update_process_title|wal_compression)$`)
