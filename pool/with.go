@@ -168,7 +168,15 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err != nil {
 		return errBatch{err: err}
 	}
-	return &txBatch{BatchResults: t.SendBatch(ctx, q), end: txEnd{ctx: ctx, t: t}}
+	e := txEnd{ctx: ctx, t: t}
+	var sent pgx.BatchResults
+	defer func() {
+		if sent == nil { // a Valuer or a rewriter has panicked
+			_ = e.end(errAbandonedTx)
+		}
+	}()
+	sent = t.SendBatch(ctx, q)
+	return &txBatch{BatchResults: sent, end: e}
 }
 
 // checkBatch refuses what could end the settings in the middle of a batch.

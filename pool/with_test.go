@@ -445,3 +445,30 @@ func TestSettingsThatWereNotSentAreForgotten(t *testing.T) {
 		assert.Equal(t, "Q", b.tap.since()[0], name)
 	}
 }
+
+// A panic in a rewriter leaves no transaction behind: of those that With runs in one of their own.
+func TestAPanicOfARewriterLeavesNoTransactionOfWith(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, &pool.Config{MaxConns: 1, Upstream: pool.UpstreamPgBouncer})
+	b := p.With(map[string]string{"TimeZone": "Asia/Tokyo"})
+	for name, call := range map[string]func(){
+		"Exec":     func() { _, _ = b.Exec(bounded(t), "select 1", rewriterThatPanics{}) },
+		"Query":    func() { _, _ = b.Query(bounded(t), "select 1", rewriterThatPanics{}) },
+		"QueryRow": func() { _ = b.QueryRow(bounded(t), "select 1", rewriterThatPanics{}).Scan() },
+		"SendBatch": func() {
+			var q pgx.Batch
+			q.Queue("select 1", pgx.QueryExecModeExec, rewriterThatPanics{})
+			_ = b.SendBatch(bounded(t), &q).Close()
+		},
+	} {
+		assert.Panics(t, call, name)
+		require.NoError(t, p.Ping(bounded(t)), name)
+		assert.Zero(t, p.Stat().AcquiredConns(), name)
+	}
+}
+
+type rewriterThatPanics struct{}
+
+func (rewriterThatPanics) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
+	panic("in a rewriter")
+}

@@ -86,11 +86,18 @@ const rollbackTimeout = time.Second
 // rowsInTx runs a query in t, which ends with its Rows.
 func rowsInTx(ctx context.Context, t pgx.Tx, sql string, args []any) (pgx.Rows, error) {
 	e := txEnd{ctx: ctx, t: t}
+	kept := false
+	defer func() {
+		if !kept { // a Valuer or a rewriter has panicked, too
+			_ = e.end(errAbandonedTx)
+		}
+	}()
 	r, err := t.Query(ctx, sql, args...)
 	if err != nil {
 		_ = e.end(err)
 		return errRows{err: err}, err
 	}
+	kept = true
 	return &txRows{Rows: r, end: e}, nil
 }
 
