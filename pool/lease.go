@@ -420,7 +420,8 @@ func (l *Lease) holder(now time.Time) Holder {
 
 // Conn returns the connection itself. A lease whose Conn was taken cannot be
 // cleaned when its invocation ends with it still held: its socket is closed
-// instead. Conn must not be used after Release.
+// instead. Conn must not be used after Release. What is registered on its TypeMap is there for the connection's
+// next users too: register types in AfterConnect.
 func (l *Lease) Conn() *pgx.Conn {
 	if l.plain != nil {
 		return l.plain.Conn()

@@ -36,7 +36,11 @@ func newSettings(given map[string]string, once bool) (*settings, error) {
 	for name, value := range given {
 		lower := strings.ToLower(name)
 		_, twice := values[lower]
-		switch why := refusedSettings[lower]; {
+		why := refusedSettings[lower]
+		if strings.HasPrefix(lower, "plpgsql.") {
+			why = "a function that is compiled with it keeps it, for others too"
+		}
+		switch {
 		case twice:
 			errs = append(errs, fmt.Errorf("lmipool: With: setting %q is there twice, in lower and upper case", lower))
 		case !settingName.MatchString(name) || len(name) > 63:

@@ -147,10 +147,10 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 		r, _ := rowsInTx(ctx, t, sql, args)
 		return txRow{r}
 	}
+	e := txEnd{ctx: ctx, t: t}
+	defer func() { _ = e.end(errAbandonedTx) }() // a Valuer or a rewriter may panic
 	r := t.QueryRow(ctx, sql, args...).(*row)
-	if r.err != nil {
-		_ = t.Rollback(ctx)
-	} else if err := t.Commit(ctx); err != nil {
+	if err := e.end(r.err); err != nil && r.err == nil {
 		return &row{err: err}
 	}
 	return r

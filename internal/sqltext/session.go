@@ -51,7 +51,7 @@ func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 	if len(tokens) == 0 {
 		return NoTrace, false, nil
 	}
-	if lasts(tokens) {
+	if lasts(tokens) || compiles(tokens) {
 		return LastingTrace, false, nil
 	}
 	first := 0
@@ -78,6 +78,22 @@ func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 		trace = max(trace, f.Trace())
 	}
 	return trace, trace < AnyTrace, c.Functions
+}
+
+// compiles reports whether a setting of PL/pgSQL's is set: a function that is compiled meanwhile keeps what that
+// meant (variable_conflict, extra_errors) as long as the session lasts.
+func compiles(tokens []token) bool {
+	for i := 2; i < len(tokens); i++ {
+		t := tokens[i]
+		switch {
+		case t.is(".") && tokens[i-1].name() && strings.EqualFold(tokens[i-1].text, "plpgsql") && tokens[0].word("set"):
+			return true
+		case tokens[i-1].is("(") && tokens[i-2].name() && tokens[i-2].text == "set_config" && t.kind == literal &&
+			strings.HasPrefix(strings.ToLower(t.text), "plpgsql."):
+			return true
+		}
+	}
+	return false
 }
 
 // lasts reports whether what is called by its name in a statement, wherever, leaves what lasts.
