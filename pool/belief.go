@@ -19,7 +19,7 @@ type belief struct {
 
 // believes notes that c is handed on without a reset.
 func (c *conn) believes() {
-	if c.base == nil {
+	if c.base == nil || c.base.signedAt.Load() == 0 { // nothing is known, so nothing was believed
 		return
 	}
 	if c.belief.at == 0 {

@@ -229,7 +229,7 @@ func TestAStatementThatTurnsTheGuardOffClosesTheLane(t *testing.T) {
 	ctx := bounded(t)
 	log := &logs{}
 	b := newLaneLab(t, &pool.Config{LaneFunctions: []string{"evil"}, Logger: log.logger()})
-	b.exec("create function evil() returns text language plpgsql as $$ begin return set_config('default_transaction_read_only', 'off', false); end $$")
+	b.exec("create function evil() returns text language plpgsql as $$ declare r text; begin execute 'select set' || '_config(''default_transaction_read_only'', ''off'', false)' into r; return r; end $$")
 	b.teach(ctx, "select 40 + $1::int", 2)
 	b.teach(ctx, "select evil()")
 	var fs []func()

@@ -256,16 +256,16 @@ func TestAParseThatFailsIsItsOwnRidersOnly(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
 	b := newLaneLab(t, &pool.Config{AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, "do $$ begin end $$") // has plpgsql's settings known
+		_, err := c.Exec(ctx, "select similarity('a', 'b')") // has pg_trgm's settings known
 		return err
 	}})
-	b.exec("create table t as select 1 as id")
+	b.exec("create extension pg_trgm; create table t as select 1 as id")
 	const sql = "select id from t"
 	anew := func() func() {
 		b.renew(ctx)
 		return b.hold(ctx)
 	}
-	good, bad := b.p.With(map[string]string{"plpgsql.extra_errors": "none"}), b.p.With(map[string]string{"plpgsql.extra_errors": "nonsense"})
+	good, bad := b.p.With(map[string]string{"pg_trgm.similarity_threshold": "0.4"}), b.p.With(map[string]string{"pg_trgm.similarity_threshold": "nonsense"})
 	read := func(db interface {
 		QueryRow(context.Context, string, ...any) pgx.Row
 	},

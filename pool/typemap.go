@@ -26,10 +26,31 @@ type typeSet struct {
 // newTypeSet is called by who owns the connection of m.
 func newTypeSet(m *pgtype.Map, ended *placeholder) *typeSet {
 	base := copyMap(m)
+	for _, oid := range userTypesOf(m) { // whoever copies base looks at its codecs, and the connection goes on using its own
+		if src, ok := base.TypeForOID(oid); ok {
+			if own := (&rowTypes{}).ownType(src); own != src {
+				base.RegisterType(own)
+			}
+		}
+	}
 	for _, m := range []*pgtype.Map{m, base} {
 		m.TypeForValue(nil) // has it make the table that givenType reads
 	}
 	return &typeSet{base: base, given: *m, ended: ended}
+}
+
+// userTypesOf are the OIDs of what is registered and not built-in. No method of a Map tells them.
+func userTypesOf(m *pgtype.Map) (oids []uint32) {
+	registered := reflect.ValueOf(m).Elem().FieldByName("oidToType")
+	if registered.Kind() != reflect.Map {
+		return nil
+	}
+	for it := registered.MapRange(); it.Next(); {
+		if oid := uint32(it.Key().Uint()); oid >= firstUserOID {
+			oids = append(oids, oid)
+		}
+	}
+	return oids
 }
 
 // givenType is what RegisterDefaultPgType has said of v's Go type, or nothing, if that is what
@@ -216,6 +237,9 @@ func (t *rowTypes) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 	case *pgtype.EnumCodec:
 		return &pgtype.EnumCodec{}, true
 	case pgtype.RecordCodec, *pgtype.RecordCodec:
+		if t.set == nil {
+			return src, false
+		}
 		return recordCodec{types: t}, true
 	case *pgtype.ArrayCodec:
 		if e := t.ownType(c.ElementType); e != c.ElementType {

@@ -1,0 +1,26 @@
+package pool
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The codecs of a connection's copy are its own: an EnumCodec changes when it decodes.
+func TestTheTypesOfASetAreNotTheConnections(t *testing.T) {
+	t.Parallel()
+	m := pgtype.NewMap()
+	enum := &pgtype.Type{Name: "mood", OID: firstUserOID + 1, Codec: &pgtype.EnumCodec{}}
+	m.RegisterType(enum)
+	m.RegisterType(&pgtype.Type{Name: "_mood", OID: firstUserOID + 2, Codec: &pgtype.ArrayCodec{ElementType: enum}})
+	s := newTypeSet(m, nil)
+	for oid := enum.OID; oid <= enum.OID+1; oid++ {
+		its, ok := m.TypeForOID(oid)
+		require.True(t, ok)
+		own, ok := s.base.TypeForOID(oid)
+		require.True(t, ok)
+		assert.NotSame(t, its.Codec, own.Codec)
+	}
+}
