@@ -299,6 +299,7 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 	} {
 		move(c.Writer)
 		must(insert(bounded(t), p))
+		eventually(t, "nothing is asked about the catalogs", func() bool { s := p.Stat(); return s.IdleConns() == s.TotalConns() && s.IdleConns() > 0 })
 		before := p.Stat()
 		move(c.Standby)
 		done := make(chan error)
