@@ -244,13 +244,23 @@ func (c *conn) retire() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
 		c.goodbye(ctx)
-		c.pg.Close(ctx) // a second time is nothing
-		select {
-		case <-c.pg.PgConn().CleanupDone(): // pgx may still be cancelling and draining
-		case <-ctx.Done():
-		}
-		c.px.Release() // pgxpool sees a closed connection and forgets it
+		c.letGo(ctx)
 	})
+}
+
+// letGo closes what pgx and pgxpool have of c, and waits until they have let go.
+func (c *conn) letGo(ctx context.Context) {
+	_ = c.pg.Close(ctx) // a second time is nothing
+	awaitCleanup(ctx, c.pg)
+	c.px.Release() // pgxpool sees a closed connection and forgets it
+}
+
+// awaitCleanup waits until pgx, which may still be cancelling and draining, has closed the socket of a closed connection.
+func awaitCleanup(ctx context.Context, c *pgx.Conn) {
+	select {
+	case <-c.PgConn().CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // goodbye sends Terminate and waits until the server has closed its end: PostgreSQL

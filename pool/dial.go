@@ -72,7 +72,9 @@ func (p *Pool) newConn() (*conn, error) {
 func (c *conn) abandon() {
 	c.p.recognition.left(c)
 	_ = c.pg.Close(c.p.ctx)
-	c.px.Release()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	c.letGo(ctx)
 }
 
 // open makes c, which has been dialed, fit for what the pool does with it. It costs a
@@ -150,7 +152,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
 		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
 	}
-	px.AfterConnect = p.recognising(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect)))
+	px.AfterConnect = p.closing(p.recognising(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect))))
 	if c.Plain {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
 		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
@@ -208,6 +210,23 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		return attempt(ctx, cc)
 	}
 	return px
+}
+
+// closing waits, when the pool is shut down, until pgx has closed the socket of a connection that after has failed on.
+// pgxpool does not wait for that, so Shutdown would return before.
+func (p *Pool) closing(after func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
+	if after == nil {
+		return nil
+	}
+	return func(ctx context.Context, c *pgx.Conn) error {
+		err := after(ctx, c)
+		if err != nil && p.ctx.Err() != nil && c.IsClosed() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			awaitCleanup(ctx, c)
+		}
+		return err
+	}
 }
 
 // dialingKey is where BeforeConnect finds the conn that is being dialed.
