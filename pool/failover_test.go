@@ -241,6 +241,11 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 		t.Helper()
 		require.NoError(t, err)
 	}
+	settled := func() {
+		t.Helper()
+		must(insert(bounded(t), p))
+		eventually(t, "nothing is asked about the catalogs", func() bool { s := p.Stat(); return s.IdleConns() == s.TotalConns() && s.IdleConns() > 0 })
+	}
 	tried := 0
 	for what, use := range map[string]func(ctx context.Context) error{
 		"Exec": func(ctx context.Context) error { return insert(ctx, p) },
@@ -298,8 +303,7 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 		},
 	} {
 		move(c.Writer)
-		must(insert(bounded(t), p))
-		eventually(t, "nothing is asked about the catalogs", func() bool { s := p.Stat(); return s.IdleConns() == s.TotalConns() && s.IdleConns() > 0 })
+		settled()
 		before := p.Stat()
 		move(c.Standby)
 		done := make(chan error)
@@ -314,7 +318,7 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 	}
 	// On a lease it is found out when that comes back; and what else was lent is not lent again.
 	move(c.Writer)
-	must(insert(bounded(t), p))
+	settled()
 	other, err := p.Acquire(bounded(t))
 	must(err)
 	l, err := p.Acquire(bounded(t))
@@ -337,7 +341,7 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 
 	// Whose function may not run again gets the error, and the next user a writer.
 	move(c.Writer)
-	must(insert(bounded(t), p))
+	settled()
 	move(c.Standby)
 	err = pool.InTx(bounded(t), p, pool.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error { return insert(ctx, tx) })
 	require.ErrorContains(t, err, "25006")
