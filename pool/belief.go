@@ -44,14 +44,6 @@ func (c *conn) resetFirst() bool {
 	if !c.own() || !c.session.deallocates {
 		return c.rinsedOf(sqltext.AnyTrace)
 	}
-	sql, err := c.session.reset(sqltext.AnyTrace, true, c.pg.PgConn())
-	if err != nil {
-		return false
-	}
-	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
-	c.wire.before(prefix{msgs: query(sql), whole: true})
-	c.p.adm.count(&c.p.adm.counts.resets)
 	c.foreign.add(anybody)
-	c.unhear()
-	return true
+	return c.resetNext(sqltext.AnyTrace, true)
 }

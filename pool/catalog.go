@@ -52,6 +52,7 @@ type statement struct {
 	asked     bool               // the text alone does not say that: it is a query or a change of data
 	aside     bool               // it takes no snapshot, and reads no values of sequences
 	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
+	commits   bool               // it may commit on its way, by its text
 
 	// guarded by catalog.mu
 	alone     string        // why it goes alone, for good; "": it may yet ride
@@ -92,7 +93,7 @@ func (g *catalog) find(sql, settings string) *statement {
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
 	s.sequences = sqltext.SequencesOf(sql)
 	s.aside = sqltext.Aside(sql)
-	s.said, s.meaning = s.trace, sqltext.AfterMeaning(sql)
+	s.said, s.meaning, s.commits = s.trace, sqltext.AfterMeaning(sql), commitsOnItsWay(sql)
 	s.asked = s.asks || slices.Contains(plainest, sqltext.First(sql))
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.alone = aloneText

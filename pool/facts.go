@@ -2,7 +2,6 @@ package pool
 
 import (
 	"cmp"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -192,16 +191,7 @@ func (f *facts) reachOf(n node) *extent {
 			continue
 		}
 		r.bad = cmp.Or(r.bad, k.bad)
-		for _, c := range k.own {
-			if !slices.Contains(r.own, c) {
-				r.own = append(r.own, c)
-			}
-		}
-		for _, c := range k.call {
-			if !slices.Contains(r.call, c) {
-				r.call = append(r.call, c)
-			}
-		}
+		r.own, r.call = addNew(r.own, k.own...), addNew(r.call, k.call...)
 		r.uses = append(r.uses, k.uses...)
 		if at.class == 't' {
 			r.all = append(r.all, at.oid)

@@ -103,19 +103,12 @@ func uncached(args []any) []any { return inMode(pgx.QueryExecModeDescribeExec, a
 
 // inMode is args with mode. Of two modes pgx takes the last, so one that the user gave is replaced.
 func inMode(mode pgx.QueryExecMode, args []any) []any {
-	given := make([]any, 0, len(args)+1)
-	given = append(given, mode)
-	for i, a := range args {
-		switch a.(type) {
-		case pgx.QueryExecMode: // one that caches, or this would not be asked for
-			continue
-		case pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
-			given = append(given, a)
-			continue
-		}
-		return append(given, args[i:]...)
+	formats, rewriter, rest := split(args)
+	given := append([]any{mode}, formats...)
+	if rewriter != nil {
+		given = append(given, rewriter)
 	}
-	return given
+	return append(given, rest...)
 }
 
 // differs notes that texts mean something else, or may.

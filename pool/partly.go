@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"context"
 	"regexp"
 	"slices"
 
@@ -43,13 +42,10 @@ func (c *conn) begunTx() { c.partly = partly{inside: true, base: c.wire.answers.
 // endedTx notes that there may be none any more.
 func (c *conn) endedTx() { c.partly.inside = c.partly.inside && c.pg.PgConn().TxStatus() != 'I' }
 
-// runs notes what a call is going to run. Inside a transaction nothing but COMMIT commits, and the wire hears that.
-func (c *conn) runs(ctx context.Context, sql string, args []any) {
-	if c.partly.may || c.pg.PgConn().TxStatus() != 'I' {
-		return
-	}
-	text, ok := textOf(ctx, sql, args)
-	c.partly.may = !ok || commitsOnItsWay(text)
+// runs notes that a call is going to run what commits on its way, or may. Inside a transaction nothing but COMMIT commits, and
+// the wire hears that.
+func (c *conn) runs(commits bool) {
+	c.partly.may = c.partly.may || commits && c.pg.PgConn().TxStatus() == 'I'
 }
 
 // committed is err, of the last call, with what is known of what was committed before it.

@@ -59,17 +59,18 @@ const maxUnsure = 4
 // note notes what a statement is going to leave behind, and what it does to the meaning of later
 // texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
-	l.c.runs(ctx, sql, args)
 	st := l.st
 	if st == nil {
 		sql, ok := textOf(ctx, sql, args)
 		if !ok || !l.with.custom() || len(sql) > catalogText {
+			l.c.runs(!ok || commitsOnItsWay(sql))
 			l.noteAny()
 			l.changes(sqltext.MayChangeMeaning, true)
 			return
 		}
 		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
+	l.c.runs(st.commits)
 	if text, ok := l.c.meantBy(st.sql); !ok {
 		l.noteAny()
 		l.changes(sqltext.KeepsMeaning, true)
@@ -216,22 +217,30 @@ func (c *conn) handOn(now time.Time) {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
 	}
 	plans := l.plans || l.trace >= sqltext.AnyTrace && (c.base == nil || c.base.maySet())
-	sql, err := c.session.reset(trace, plans, c.pg.PgConn())
-	if err != nil {
+	if !c.resetNext(trace, plans) {
 		c.unclean()
 		return
 	}
-	c.belief = belief{}
-	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
-	c.wire.before(prefix{msgs: query(sql), whole: true})
-	c.p.adm.count(&c.p.adm.counts.resets)
-	c.unhear()
 	l.unsure = append(l.unsure, c.untold()...)
 	if l.named || len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
 	}
 	c.p.adm.put(c, now)
+}
+
+// resetNext has c reset in front of its next flight. It reports false if that is not possible.
+func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
+	sql, err := c.session.reset(trace, plans, c.pg.PgConn())
+	if err != nil {
+		return false
+	}
+	c.belief = belief{}
+	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
+	c.wire.before(prefix{msgs: query(sql), whole: true})
+	c.p.adm.count(&c.p.adm.counts.resets)
+	c.unhear()
+	return true
 }
 
 // unclean closes a connection whose session cannot be cleaned.
@@ -351,8 +360,7 @@ func (c *conn) discard(l residue) {
 		kept := false
 		defer func() {
 			if !kept {
-				c.p.adm.count(&c.p.adm.counts.unclean)
-				c.retire()
+				c.unclean()
 			}
 		}()
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)

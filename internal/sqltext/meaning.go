@@ -22,8 +22,8 @@ const (
 	ChangesMeaning
 )
 
-// AfterMeaning says what sql does to the meaning of later texts, as far as its text says. What the functions do that a
-// query names, or its triggers, is not in it, but for set_config.
+// AfterMeaning says what sql does to the meaning of later texts, as far as its text says. Functions that a query calls and triggers
+// that it fires may do more: the text does not say that. Only set_config is known by its name.
 func AfterMeaning(sql string) (m Meaning) {
 	tokens, refused := lex(sql)
 	if refused != "" {
