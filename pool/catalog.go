@@ -57,7 +57,7 @@ type statement struct {
 	// guarded by catalog.mu
 	alone     string        // why it goes alone, for good; "": it may yet ride
 	trace     sqltext.Trace // what it leaves in its session, by its text
-	asks      bool          // what it mentions may leave more
+	asks      bool          // that is for the functions to say that it leads to
 	looking   bool          // it is being described
 	looks     int           // that could not describe it
 	again     bool          // it was wanted more than once
@@ -124,7 +124,7 @@ func (g *catalog) judgeLocked(s *statement, f *facts) proof {
 	if f == nil || s.mentions == nil {
 		return proof{trace: sqltext.AnyTrace}
 	}
-	if s.by != f || !s.proof.known || s.proof.gen != f.gen.Load() {
+	if s.by != f || !s.proof.known || !s.proof.told || s.proof.gen != f.gen.Load() {
 		s.by, s.proof = f, f.prove(s.mentions, s.functions, s.desc.userTypes())
 	}
 	return s.proof
@@ -168,6 +168,7 @@ type leaves struct {
 	ask   bool // the server could be asked for more
 	tells bool // it may tell values of sequences
 	draws bool // it may change them
+	other bool // by code of the user's own
 }
 
 // leaves says what s leaves in a session, by the facts of its connection.
@@ -181,7 +182,8 @@ func (g *catalog) leaves(s *statement, by *facts) leaves {
 		l.trace = sqltext.AnyTrace
 	default:
 		p := g.judgeLocked(s, by)
-		l.trace, l.ask, l.tells, l.draws = max(l.trace, p.trace), !p.known, l.tells || p.tells, l.draws || p.draws
+		l.trace, l.ask, l.other = p.trace, !p.told, p.why != ""
+		l.tells, l.draws = l.tells || p.tells, l.draws || p.draws
 	}
 	return l
 }
@@ -241,7 +243,7 @@ func (g *catalog) unproven() (ms []*sqltext.Mentions) {
 		if e == nil {
 			break
 		}
-		if s := e.Value.(*statement); s.mentions != nil && (s.asks || s.alone == "") && !s.proof.known {
+		if s := e.Value.(*statement); s.mentions != nil && (s.asks && !s.proof.told || s.alone == "" && !s.proof.known) {
 			ms = append(ms, s.mentions)
 		}
 		e = e.Next()

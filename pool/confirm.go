@@ -28,7 +28,7 @@ func (f *flight) sign() *segment {
 		return nil
 	}
 	args, want, of := facts.signArgs()
-	stmt := f.c.lane.find(askSign, signFields)
+	stmt := f.c.lane.find(askSign, nil)
 	s := &segment{stmt: stmt, parse: !stmt.sent && !f.c.lane.unnamed, params: args, exec: true}
 	stmt.sent = true
 	s.heard = func(rows *buffered) {
@@ -45,9 +45,6 @@ func (f *flight) sign() *segment {
 	}
 	return s
 }
-
-// signFields are the columns of askSign.
-var signFields = guardFields[:2]
 
 // firstRow is the first row of a result; nil: there is none.
 func (b *buffered) firstRow() [][]byte {

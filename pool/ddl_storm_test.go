@@ -244,7 +244,7 @@ create function said() returns bool language plpgsql security definer as $$ begi
 	took := envDuration(t, "LMIPOOL_TEST_DDL", 3*time.Second)
 	rng := rand.New(rand.NewPCG(envSeed(t), 5))
 
-	const maxConns, lifetime = 4, 2 * time.Second // new connections have the new search_path
+	const maxConns, lifetime = 4, 5 * time.Second // new connections have the new search_path
 	cfg, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
 	cfg.MaxConns, cfg.MaxConnLifetime, cfg.HealthCheckPeriod = maxConns, lifetime, lifetime/4

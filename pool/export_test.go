@@ -53,7 +53,7 @@ func (p *Pool) Leaves(ctx context.Context, sql string) (sqltext.Trace, error) {
 	if err != nil || !st.asks {
 		return st.trace, err
 	}
-	return max(st.trace, pf.trace), nil
+	return pf.trace, nil
 }
 
 // SignTook says how long it took to ask whether the catalogs are what they were, and whether they are. changed: something
@@ -88,7 +88,7 @@ func (p *Pool) prove(ctx context.Context, sql string) (*statement, proof, error)
 		return st, proof{}, err
 	}
 	defer l.Release()
-	for range 5 {
+	for range maxBodies {
 		w := l.c.base.missing(st.mentions, nil)
 		if w.isEmpty() {
 			break
@@ -97,10 +97,10 @@ func (p *Pool) prove(ctx context.Context, sql string) (*statement, proof, error)
 		if err != nil {
 			return st, proof{}, err
 		}
-		l.c.base.learn(k, false)
+		l.c.base.learn(k, 0)
 	}
 	pf := l.c.base.prove(st.mentions, st.functions, nil)
-	if !pf.known {
+	if !pf.told {
 		return st, pf, errors.New("it is not known after it was asked for")
 	}
 	return st, pf, nil

@@ -23,16 +23,18 @@ type facts struct {
 	mu        sync.RWMutex
 	learned   uint64 // how often something was added
 	snapshot  string // of the last sign, if nothing was under way in it; "": unknown
+	wrong     parts  // what is known not to hold any more
+	restAt    int64  // when the rest was right, if a sign has told what is wrong, in nanoseconds
 	global    *globalFact
 	functions map[string]*functionFact
 	names     map[nameKey]*nameFact
 	nodes     map[node]*nodeFact
-	bodies    bool // one of the functions has some
+	bodies    bool // a function of an extension has one that counts
 
 	signedAt atomic.Int64  // when the last sign that was right was asked for, in nanoseconds; 0: never
 	ridden   atomic.Int64  // how many had ridden when the last sign came that was right
 	asking   atomic.Int64  // since when somebody is asking for one; 0: nobody is
-	suspect  atomic.Bool   // the last one was not right
+	suspect  atomic.Bool   // there is something in wrong
 	turns    atomic.Uint64 // how often that was so
 	restTill atomic.Int64  // no question before then: the last could not be answered
 }
@@ -87,12 +89,14 @@ type functionFact struct {
 	types      []uint32 // user-made ones of arguments and results
 	sets       bool     // one of them sets what decides what a text means
 	bodies     []body   // of an extension's, which name what is looked up in search_path
+	owned      []body   // of the user's own, trigger functions included
+	opaque     bool     // there is one of these whose body does not say what it leaves
 }
 
-// body is what a function's body in SQL mentions and calls.
+// body is what a function's body mentions and calls.
 type body struct {
-	mentions  sqltext.Mentions
-	functions []sqltext.Function
+	sqltext.Body
+	schemas []string // where the names in it may be looked up too: its own search_path, or its owner's schema
 }
 
 // nameFact is what a relation's or type's name means, and all that it leads to.
@@ -107,6 +111,7 @@ type nodeFact struct {
 	bad  string // why it is no good in itself
 	next []node
 	own  []sqltext.Function // functions of the user's own that its expressions call
+	runs []string           // functions that its triggers call
 	call []sqltext.Function // all functions that its expressions name
 	uses []uint32           // the operator families of the operator classes that it uses
 	deep *extent            // what it leads to, itself included; nil: not yet known
@@ -116,6 +121,7 @@ type nodeFact struct {
 type extent struct {
 	bad  string
 	own  []sqltext.Function
+	runs []string
 	call []sqltext.Function
 	uses []uint32
 	all  []uint32 // the types
@@ -123,45 +129,78 @@ type extent struct {
 
 func newFacts(allowed func(sqltext.Function) bool) *facts {
 	f := &facts{allowed: allowed}
-	f.clear()
+	f.clear(everything)
 	return f
 }
 
-// clear forgets everything. f.mu is held, or nobody else has f.
-func (f *facts) clear() {
+// parts are parts of the facts, each of which has a sign of its own.
+type parts uint8
+
+const (
+	ofNames     parts = 1 << iota // and all that they lead to
+	ofFunctions                   //
+	ofGlobal                      //
+	everything  = ofNames | ofFunctions | ofGlobal
+)
+
+// clear forgets some of what is known. f.mu is held, or nobody else has f.
+func (f *facts) clear(some parts) {
 	f.gen.Add(1)
-	f.global, f.bodies = nil, false
-	f.functions, f.names, f.nodes = map[string]*functionFact{}, map[nameKey]*nameFact{}, map[node]*nodeFact{}
+	if some&ofNames != 0 {
+		f.names, f.nodes = map[nameKey]*nameFact{}, map[node]*nodeFact{}
+	}
+	if some&ofFunctions != 0 {
+		f.functions, f.bodies = map[string]*functionFact{}, false
+	}
+	if some&ofGlobal != 0 {
+		f.global = nil
+	}
 }
 
-// learn adds what was found out. With anew it takes the place of all that was known, since the catalogs have changed; and what
-// was proven before is to be proven again.
-func (f *facts) learn(k *known, anew bool) {
+// suspects notes that some of what is known does not hold any more. f.mu is held.
+func (f *facts) suspects(some parts) {
+	f.wrong |= some
+	f.suspect.Store(true)
+}
+
+// learn adds what was found out. It takes the place of the parts of what was known that are to be known anew, since the catalogs have
+// changed; and what was proven before is to be proven again.
+func (f *facts) learn(k *known, anew parts) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if anew || len(f.functions)+len(f.names) > maxFacts {
-		f.clear()
+	if len(f.functions)+len(f.names) > maxFacts {
+		anew = everything
+	}
+	if anew != 0 {
+		f.clear(anew)
+		f.wrong &^= anew
+		f.suspect.Store(f.wrong != 0)
 	}
 	// What is known and comes back with another sign has changed meanwhile, and what was derived from it may be wrong.
-	changed := f.global != nil && k.global != nil && f.global.sign != k.global.sign
+	if f.global != nil && k.global != nil && f.global.sign != k.global.sign {
+		f.suspects(ofGlobal)
+	}
 	if k.global != nil {
 		f.global = k.global
 	}
 	for name, v := range k.functions {
-		changed = changed || f.functions[name] != nil && f.functions[name].sign != v.sign
+		if f.functions[name] != nil && f.functions[name].sign != v.sign {
+			f.suspects(ofFunctions)
+		}
 		f.functions[name] = v
 		f.bodies = f.bodies || len(v.bodies) > 0
 	}
 	for name, v := range k.names {
-		changed = changed || f.names[name] != nil && f.names[name].sign != v.sign
+		if f.names[name] != nil && f.names[name].sign != v.sign {
+			f.suspects(ofNames)
+		}
 		f.names[name] = v
 	}
 	for n, v := range k.nodes {
-		changed = changed || f.nodes[n] != nil && f.nodes[n].sign != v.sign
+		if f.nodes[n] != nil && f.nodes[n].sign != v.sign {
+			f.suspects(ofNames)
+		}
 		f.nodes[n] = v
-	}
-	if changed {
-		f.suspect.Store(true)
 	}
 	f.learned++
 	f.snapshot = ""
@@ -191,7 +230,7 @@ func (f *facts) reachOf(n node) *extent {
 			continue
 		}
 		r.bad = cmp.Or(r.bad, k.bad)
-		r.own, r.call = addNew(r.own, k.own...), addNew(r.call, k.call...)
+		r.own, r.call, r.runs = addNew(r.own, k.own...), addNew(r.call, k.call...), addNew(r.runs, k.runs...)
 		r.uses = append(r.uses, k.uses...)
 		if at.class == 't' {
 			r.all = append(r.all, at.oid)

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -47,7 +45,7 @@ func (c *conn) findOut(ctx context.Context, w wanted) (*known, error) {
 	var more []string // that expressions call, and which may be an extension's
 	for _, n := range k.nodes {
 		for _, f := range n.call {
-			if !f.Harmless() && k.functions[f.Name] == nil {
+			if !f.Harmless() && k.functions[f.Name] == nil && !c.base.knows(f.Name) {
 				more = append(more, f.Name)
 			}
 		}
@@ -56,30 +54,17 @@ func (c *conn) findOut(ctx context.Context, w wanted) (*known, error) {
 	return k, c.resolveFunctions(ctx, k, slices.Compact(more))
 }
 
-// ask runs one of the questions, guarded like a look, and returns its rows in text format.
+// ask runs one of the questions that facts are derived from, and returns its rows.
 func (c *conn) ask(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error) {
-	planner := "select"
 	if len(args) > 0 { // about a few names: by index only, which the planner, who expects thousands of rows, does not see
-		planner = byIndex
+		return c.answers(ctx, byIndex, sql, args)
 	}
-	err = c.behindLook(ctx, 2, func(pl *pgconn.Pipeline) {
-		pl.SendQueryParams(planner, nil, nil, nil, nil)
-		pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of what types they are
-	}, func(answer any) error {
-		rr, ok := answer.(*pgconn.ResultReader)
-		if !ok {
-			return errNoAnswer
-		}
-		r := rr.Read()
-		rows = r.Rows
-		return r.Err
-	})
-	return rows, err
+	return c.answers(ctx, "", sql, args)
 }
 
 // byIndex keeps the planner from reading whole catalogs. It is transaction-local.
 const byIndex = `select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),` +
-	` pg_catalog.set_config('enable_mergejoin', 'off', true)`
+	` pg_catalog.set_config('enable_mergejoin', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 func (c *conn) resolveGlobal(ctx context.Context, k *known) error {
 	rows, err := c.ask(ctx, askGlobal)
@@ -125,9 +110,9 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 	for _, r := range rows {
 		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t", sets: string(r[9]) == "t"}
 		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
-		var oids, bodies []string
-		for i, into := range []any{&f.own, &f.ownOne, &oids, &bodies} {
-			if v := r[5+i]; v != nil && err == nil {
+		var oids, bodies, owned []string
+		for i, into := range map[int]any{5: &f.own, 6: &f.ownOne, 7: &oids, 8: &bodies, 10: &owned} {
+			if v := r[i]; v != nil && err == nil {
 				err = json.Unmarshal(v, into)
 			}
 		}
@@ -139,13 +124,16 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 			f.types = append(f.types, uint32(oid))
 		}
 		for _, sql := range bodies {
-			m, ok := sqltext.Mention(sql)
-			scan := sqltext.Scan(sql)
-			if !ok || scan.Refused != "" { // as good as the user's own
+			b, ok := sqltext.BodyOf(sql, false)
+			if !ok || sqltext.Scan(sql).Refused != "" { // as good as the user's own
 				f.own, f.ownOne, f.extension = append(f.own, ""), append(f.ownOne, ""), false
 				continue
 			}
-			f.bodies = append(f.bodies, body{m, scan.Functions})
+			f.bodies = append(f.bodies, body{Body: b})
+		}
+		for _, one := range owned {
+			b, ok := ownedBodyOf(one)
+			f.owned, f.opaque = append(f.owned, b), f.opaque || !ok
 		}
 		k.functions[string(r[0])] = f
 	}
@@ -242,15 +230,32 @@ func (c *conn) resolveNodes(ctx context.Context, k *known, names []nameKey, type
 			f.uses = append(f.uses, uint32(oid))
 		case "f":
 			f.own = append(f.own, sqltext.Function{Schema: text(r, 3), Name: text(r, 4)})
-		case "x":
-			scan := sqltext.Scan(text(r, 3))
-			if scan.Refused != "" {
-				f.bad = "expression"
+		case "g":
+			f.runs = addNew(f.runs, text(r, 3))
+			if def := text(r, 4); def != "" {
+				f.calls("select " + conditionOf(def))
 			}
-			f.call = append(f.call, scan.Functions...)
+		case "x":
+			f.calls(text(r, 3))
 		}
 	}
 	return nil
+}
+
+// calls notes the functions that an expression names. If that is not certain, the node is no good.
+func (f *nodeFact) calls(sql string) {
+	scan := sqltext.Scan(sql)
+	if scan.Refused != "" {
+		f.bad = "expression"
+	}
+	f.call = append(f.call, scan.Functions...)
+}
+
+// conditionOf is the condition in the definition of a trigger. Where it begins or ends in another place than it seems to, as in a
+// name or in an argument, it is no expression, or it is more than the condition.
+func conditionOf(def string) string {
+	_, def, _ = strings.Cut(def, " WHEN (")
+	return "(" + def[:max(0, strings.LastIndex(def, ") EXECUTE "))] + ")"
 }
 
 // textArray is names as text[] in text format.

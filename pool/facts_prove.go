@@ -10,6 +10,7 @@ import (
 type proof struct {
 	gen   uint64
 	known bool          // all that the statement mentions is
+	told  bool          // so is all that code of the user's own mentions, or will not be
 	why   string        // it may run code of the user's own; "": it is proven that it does not
 	rides bool          // what it calls has no effect but its result
 	trace sqltext.Trace // what it leaves in its session
@@ -22,21 +23,27 @@ func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	p.gen, p.trace = f.gen.Load(), sqltext.AnyTrace
-	m, called := f.expandedLocked(m, types)
-	if w := f.missingLocked(m, types); !w.isEmpty() {
+	all, calls := f.expandedLocked(m, types)
+	if w := f.missingLocked(all, types); !w.isEmpty() {
 		return p
 	}
-	p.known = true
-	if p.why = f.refutedLocked(m, types); p.why != "" {
-		return p
+	p.known, p.why = true, f.refutedLocked(all, types)
+	if p.why != "" {
+		l := f.ledLocked(m, functions, types)
+		missing := f.missingLocked(&l.mentions, types)
+		if p.told = l.opaque || missing.isEmpty(); l.opaque || !p.told {
+			return p
+		}
+		calls = l.calls
+	} else {
+		calls = append(calls, functions...)
+		for _, r := range f.reachedLocked(all, types) {
+			calls = append(calls, r.call...)
+		}
 	}
-	calls := slices.Concat(functions, called)
-	for _, r := range f.reachedLocked(m, types) {
-		calls = append(calls, r.call...)
-	}
-	p.rides, p.trace = true, sqltext.NoTrace
+	p.told, p.rides, p.trace = true, p.why == "", sqltext.NoTrace
 	for _, c := range calls {
-		if f.trusted(c) {
+		if f.trusted(c) || p.why != "" && f.isTheUsers(c) {
 			continue
 		}
 		p.rides = p.rides && c.Harmless()
@@ -44,6 +51,13 @@ func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 		p.tells, p.draws = p.tells || c.TellsSequence(), p.draws || c.Trace() == sqltext.SequenceTrace
 	}
 	return p
+}
+
+// isTheUsers reports whether c is certainly none of PostgreSQL's own functions. What the user's own leave is in their bodies; what
+// is nobody's is syntax, or fails.
+func (f *facts) isTheUsers(c sqltext.Function) bool {
+	k := f.functions[c.Name]
+	return k != nil && !k.builtin
 }
 
 // trusted reports whether c is a function of the user's that he has vouched for, or of an extension that says that it is
@@ -83,18 +97,28 @@ func (f *facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
 		}
 	}
 	for _, r := range f.reachedLocked(m, types) {
-		if r.bad != "" {
-			return r.bad
+		if why := f.strangeLocked(r); why != "" {
+			return why
 		}
-		if slices.ContainsFunc(r.all, func(t uint32) bool { return f.global.types[t] }) {
-			return "type"
-		}
-		if slices.ContainsFunc(r.uses, func(t uint32) bool { return f.global.families[t] }) {
-			return "operator class"
+		if len(r.runs) > 0 {
+			return "trigger"
 		}
 		if slices.ContainsFunc(r.own, func(c sqltext.Function) bool { return !f.allowed(c) }) {
 			return "reached function"
 		}
+	}
+	return ""
+}
+
+// strangeLocked says why nobody knows what of the user's own runs when r is reached: "" if that is known.
+func (f *facts) strangeLocked(r *extent) string {
+	switch {
+	case r.bad != "":
+		return r.bad
+	case slices.ContainsFunc(r.all, func(t uint32) bool { return f.global.types[t] }):
+		return "type"
+	case slices.ContainsFunc(r.uses, func(t uint32) bool { return f.global.families[t] }):
+		return "operator class"
 	}
 	return ""
 }
@@ -150,8 +174,8 @@ func (f *facts) expandedLocked(m *sqltext.Mentions, types []uint32) (*sqltext.Me
 			}
 			seen[name], more = true, true
 			for _, b := range k.bodies {
-				all = all.And(&b.mentions)
-				calls = append(calls, b.functions...)
+				all = all.And(&b.Mentions)
+				calls = append(calls, b.Functions...)
 			}
 		}
 	}

@@ -5,23 +5,26 @@ package pool
 
 // Languages by OID: 12 internal, 13 C, 14 SQL.
 
-// own says of a function p whether it is the user's own: neither built-in, nor a constructor that PostgreSQL has made for a
-// range type, nor of an extension that is to be trusted, nor a trigger function of PL/pgSQL, which
-// PostgreSQL calls in triggers only.
-const own = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
-	and not (p.provolatile operator(pg_catalog.<>) 'v' and exists (select from pg_catalog.pg_depend x
-		where x.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass and x.objid operator(pg_catalog.=) p.oid
-		and x.deptype operator(pg_catalog.=) 'e')
+// given says of a function p that somebody has made it who is not to be trusted without a look: it is neither built-in, nor a
+// constructor that PostgreSQL has made for a range type, nor of an extension that is to be trusted.
+const given = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
+	and not (p.provolatile operator(pg_catalog.<>) 'v' and ` + ofExtension + `
 		and (p.prolang operator(pg_catalog.=) any ('{12,13,14}'::pg_catalog.oid[]) or ` + setsPath + `) and ` + takesNoSQL + `)
-	and not (p.prosrc operator(pg_catalog.~) '^(multi)?range_constructor[0-9]$' and p.prolang operator(pg_catalog.=) 12::pg_catalog.oid)
-	and not (p.prorettype operator(pg_catalog.=) any ('{pg_catalog.trigger,pg_catalog.event_trigger}'::pg_catalog.regtype[]::pg_catalog.oid[])
-		and p.prolang operator(pg_catalog.=) any (select l.oid from pg_catalog.pg_language l where l.lanname operator(pg_catalog.=) 'plpgsql')))`
+	and not (p.prosrc operator(pg_catalog.~) '^(multi)?range_constructor[0-9]$' and p.prolang operator(pg_catalog.=) 12::pg_catalog.oid))`
+
+// own says of a function p whether it is the user's own: given, and no trigger function of PL/pgSQL's, which
+// PostgreSQL calls in triggers only.
+const own = `(` + given + ` and not (p.prorettype operator(pg_catalog.=) any ('{pg_catalog.trigger,pg_catalog.event_trigger}'::pg_catalog.regtype[]::pg_catalog.oid[])
+	and ` + inPLpgSQL + `))`
 
 const (
 	// setsPath says of a function p that it looks names up in its own search_path.
 	setsPath = `coalesce(pg_catalog.array_to_string(p.proconfig, ' ') operator(pg_catalog.~) '\msearch_path=', false)`
 	// takesNoSQL says of a function p of an extension that it is none of those that run SQL, or read the relation, that an argument names.
-	takesNoSQL = `p.proname operator(pg_catalog.!~) '^(crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
+	takesNoSQL  = `p.proname operator(pg_catalog.!~) '^(crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
+	ofExtension = `exists (select from pg_catalog.pg_depend x where x.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+		and x.objid operator(pg_catalog.=) p.oid and x.deptype operator(pg_catalog.=) 'e')`
+	inPLpgSQL = `p.prolang operator(pg_catalog.=) any (select l.oid from pg_catalog.pg_language l where l.lanname operator(pg_catalog.=) 'plpgsql')`
 	// namesByPath says of a function p of an extension that what its body names is looked up in the caller's search_path.
 	namesByPath = `(p.prolang operator(pg_catalog.=) 14::pg_catalog.oid and p.prosqlbody is null and not ` + setsPath + `)`
 )
@@ -29,9 +32,21 @@ const (
 // sets says of a function p that it may run others while a setting is another that decides what a text means: what they plan then
 // keeps that meaning. A search_path of its own does no harm, since PostgreSQL plans anew when it differs. A setting with a dot
 // is none of PostgreSQL's.
-const sets = `coalesce((pg_catalog.array_to_string(p.proconfig, ' ') operator(pg_catalog.||) ' ' operator(pg_catalog.||) p.prosrc) operator(pg_catalog.~*)
-	'\m(timezone|time\s+zone|datestyle|intervalstyle|extra_float_digits|lc_(monetary|numeric|time)|xmloption|xml\s+option|xmlbinary|array_nulls|default_text_search_config|quote_all_identifiers|transform_null_equals)\M|set_config\s*\(\s*(?!''\w+\.)',
-	p.prosrc operator(pg_catalog.~*) 'set_config')`
+const sets = `((coalesce(pg_catalog.array_to_string(p.proconfig, ' '), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc))
+	operator(pg_catalog.~*) '\m(timezone|time\s+zone|datestyle|intervalstyle|extra_float_digits|lc_(monetary|numeric|time)|xmloption|xml\s+option|xmlbinary|array_nulls|default_text_search_config|quote_all_identifiers|transform_null_equals|bytea_output)\M|set_config(?!\s*\(\s*''\w+\.)')`
+
+// maySets says that of a function p that runs a text of which nobody knows what it sets, too.
+const maySets = `(` + sets + ` or p.prosrc operator(pg_catalog.~*) '\mexecute\M' and p.prosrc operator(pg_catalog.~*) '\mset\M')`
+
+// ownedBody is what says what a given function p leaves: its body, whether that is in PL/pgSQL, the search_path that the
+// function sets, and its owner's schema if it runs as that. It is empty if that cannot be told: the function is in another language, it sets what decides
+// what a text means, or its body is too long. Some functions of well-known extensions are volatile and leave nothing.
+const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catalog.~) '^(uuid_generate_v(1|1mc|4)|gen_salt|gen_random_(bytes|uuid))$' then '{"b": ""}'
+	when (p.prolang operator(pg_catalog.=) 14::pg_catalog.oid or ` + inPLpgSQL + `) and pg_catalog.length(p.prosrc) operator(pg_catalog.<=) 8192 and not ` + sets + `
+		and not exists (select from unnest(p.proconfig) c where c operator(pg_catalog.!~) '^search_path=')
+	then pg_catalog.json_build_object('b', coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc), 'l', p.prolang operator(pg_catalog.<>) 14::pg_catalog.oid,
+		'p', (select pg_catalog.substr(c, 13) from unnest(p.proconfig) c), 'o', (select s.nspname from pg_catalog.pg_namespace s where p.prosecdef and s.nspname operator(pg_catalog.=) pg_catalog.pg_get_userbyid(p.proowner)))::pg_catalog.text
+	else '' end`
 
 // rowSign is a number for one version of one row of a catalog: its OID and the transaction that wrote it. VACUUM and ANALYZE,
 // which change pg_class in place, leave it as it is.
@@ -98,7 +113,8 @@ const (
 // askFunctions asks what the function names $1 may mean: for each its sign; whether it is built-in, built-in and can be
 // called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
 // that can be called with one argument; the types of arguments and results of what is not built-in; the bodies of
-// trusted functions that look names up in the caller's search_path; and whether one sets what decides what a text means.
+// trusted functions that look names up in the caller's search_path; whether one sets what decides what a text means; and the
+// bodies of given functions.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -108,11 +124,13 @@ var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg
 		where p.proname operator(pg_catalog.=) n.n::pg_catalog.name and p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 		and t operator(pg_catalog.>=) 16384::pg_catalog.oid)),
 	pg_catalog.array_to_json(pg_catalog.array_agg(f.body) filter (where f.body is not null)),
-	coalesce(pg_catalog.bool_or(f.sets), false)
+	coalesce(pg_catalog.bool_or(f.sets), false),
+	pg_catalog.array_to_json(pg_catalog.array_agg(f.owned) filter (where f.owned is not null))
 from unnest($1::pg_catalog.text[]) n(n)
 left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 16384::pg_catalog.oid as builtin, ` + own + ` as own,
 		case when p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and not ` + own + ` and ` + namesByPath + ` then p.prosrc end as body,
 		p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and ` + sets + ` as sets,
+		case when ` + given + ` then ` + ownedBody + ` end as owned,
 		p.pronargs operator(pg_catalog.>=) 1 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1 as one
 	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
@@ -156,7 +174,7 @@ union all select 't', t::pg_catalog.text, '', '' from (
 	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
 	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
 		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
-union all select 'p', '', '', '' where exists (select from pg_catalog.pg_proc p join own on own.oid operator(pg_catalog.=) p.oid where ` + sets + `)
+union all select 'p', '', '', '' where exists (select from pg_catalog.pg_proc p where ` + given + ` and ` + maySets + `)
 union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`
 
 // attached are the objects that belong to n and hold expressions: class, oid, and the text of what a plan or a write
@@ -210,14 +228,12 @@ const next = `(
 const badNode = `coalesce((select case
 		when c.relkind operator(pg_catalog.=) 'f' then 'foreign table' when c.relpersistence operator(pg_catalog.=) 't' then 'temporary table'
 		when c.relam operator(pg_catalog.>=) 16384::pg_catalog.oid and c.relkind operator(pg_catalog.<>) 'i' then 'access method'
-		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_trigger t where t.tgrelid operator(pg_catalog.=) n.o
-			and (not t.tgisinternal or t.tgfoid operator(pg_catalog.>=) 16384::pg_catalog.oid)) then 'trigger'
 		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_rewrite w where w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.<>) '1') then 'rule' end
 	from pg_catalog.pg_class c where n.c operator(pg_catalog.<>) 't' and c.oid operator(pg_catalog.=) n.o), '')`
 
 // askNodes asks what the names $2 in the schemas $1 are and lead to: $1 and $2 for reading, those from $3 on for changing, from $4
 // on for inserting. $5 are types by OID. The answers are of these kinds: k, which nodes a name is; n, a node: why it is bad,
-// and its sign; e, an edge; x, an expression; f, a function that an expression calls and that may be the user's own; o, the
+// and its sign; e, an edge; x, an expression; g, a function that a trigger calls, and the trigger's definition if it has a condition; f, a function that an expression calls and that may be the user's own; o, the
 // operator family of an operator class that it uses.
 var askNodes = `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, i
 		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) with ordinality k(s, n, i)) k(s, n, rel, typ, i)),
@@ -234,6 +250,9 @@ union all select 'k', i::pg_catalog.text, '', (` + nameSign + `)::pg_catalog.tex
 union all select 'n', c, o::pg_catalog.text, ` + badNode + `, (case when c operator(pg_catalog.=) 't' then ` + typeSign(isNode) + ` else ` + relationSign(isNode) + ` end)::pg_catalog.text from n
 union all select 'e', fc, fo::pg_catalog.text, c, o::pg_catalog.text from e where fc operator(pg_catalog.<>) ''
 union all select 'x', c, o::pg_catalog.text, expression, '' from a where expression is not null
+union all select 'g', n.c, n.o::pg_catalog.text, p.proname, case when t.tgqual is null then '' else pg_catalog.pg_get_triggerdef(t.oid) end
+	from n join pg_catalog.pg_trigger t on t.tgrelid operator(pg_catalog.=) n.o and (not t.tgisinternal or t.tgfoid operator(pg_catalog.>=) 16384::pg_catalog.oid)
+	join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) t.tgfoid where n.c operator(pg_catalog.=) any ('{w,i}')
 union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_catalog.text, coalesce(f.schema::pg_catalog.text, f.family::pg_catalog.text), f.name from a
 	join pg_catalog.pg_depend d on d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid and d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid
 	cross join lateral (
@@ -246,11 +265,14 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 		union all select null, '', o.opcfamily from pg_catalog.pg_opclass o
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)`
 
-// askSign asks for the sum of the signs of the names $1 and $2, the relations $3, the types $4 and the function names $5; NULL if
-// the snapshot is $6, so that nothing was committed since that was taken.
-var askSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, case when pg_catalog.pg_current_snapshot()::pg_catalog.text operator(pg_catalog.=) $6::pg_catalog.text then null else (` +
-	`coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
-	plus + relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])") +
-	plus + typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])") +
-	plus + functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])") +
-	plus + globalSign + `)::pg_catalog.text end`
+// askSign asks for the signs of the parts of the facts, each the sum of signs: of the names $1 and $2, the relations $3 and the types
+// $4; of the function names $5; of what is global. They are NULL if the snapshot is $6, so that nothing was committed since that
+// was taken.
+var askSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, ` + unlessSame(`coalesce((select pg_catalog.sum((`+nameSign+`)::pg_catalog.numeric) from `+keysOf+`), 0)`+
+	plus+relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])")+
+	plus+typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])")) + `, ` +
+	unlessSame(functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])")) + `, ` + unlessSame(globalSign)
+
+func unlessSame(sum string) string {
+	return `case when pg_catalog.pg_current_snapshot()::pg_catalog.text operator(pg_catalog.=) $6::pg_catalog.text then null else (` + sum + `)::pg_catalog.text end`
+}

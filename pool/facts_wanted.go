@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -18,12 +19,18 @@ func (w *wanted) isEmpty() bool {
 	return !w.global && len(w.functions) == 0 && len(w.names) == 0 && len(w.types) == 0
 }
 
-// missing is what is not known yet of what a statement mentions.
+// missing is what is not known yet of what a statement mentions, and of what the code of the user's own mentions that it leads to.
 func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	m, _ = f.expandedLocked(m, types)
-	return f.missingLocked(m, types)
+	all, _ := f.expandedLocked(m, types)
+	w := f.missingLocked(all, types)
+	if w.isEmpty() && f.refutedLocked(all, types) != "" {
+		if l := f.ledLocked(m, nil, types); !l.opaque {
+			w = f.missingLocked(&l.mentions, types)
+		}
+	}
+	return w
 }
 
 // add adds what else is wanted, each once.
@@ -80,21 +87,28 @@ func (f *facts) unknownLocked(missing, types []uint32) []uint32 {
 // firstUserOID is the first OID of what is not built-in.
 const firstUserOID = 16384
 
-// all is everything that is known, to be asked for once more.
-func (f *facts) all() (w wanted) {
+// all is what is known of some parts, to be asked for once more.
+func (f *facts) all(some parts) (w wanted) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	w.global = f.global != nil
-	for name := range f.functions {
-		w.functions = append(w.functions, name)
+	w.global = some&ofGlobal != 0 && f.global != nil
+	if some&ofFunctions != 0 {
+		w.functions = slices.Collect(maps.Keys(f.functions))
 	}
-	for k := range f.names {
-		w.names = append(w.names, k)
-	}
-	for n := range f.nodes {
-		if n.class == 't' {
-			w.types = append(w.types, n.oid)
+	if some&ofNames != 0 {
+		w.names = slices.Collect(maps.Keys(f.names))
+		for n := range f.nodes {
+			if n.class == 't' {
+				w.types = append(w.types, n.oid)
+			}
 		}
 	}
 	return w
+}
+
+// knows reports whether something is known of the functions of that name.
+func (f *facts) knows(function string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.functions[function] != nil
 }

@@ -57,7 +57,7 @@ func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bo
 	if time.Now().UnixNano() < c.base.restTill.Load() {
 		return false
 	}
-	for range 5 { // again for what the first answers have named: types, the bodies of functions
+	for range maxBodies { // again for what the last answers have named: types, the bodies of functions
 		w := wanted{}
 		if w.add(c.base.missing(m, types)); w.isEmpty() {
 			break
@@ -75,7 +75,7 @@ func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bo
 			}
 			return false
 		}
-		c.base.learn(k, false)
+		c.base.learn(k, 0)
 		c.base.signedAt.CompareAndSwap(0, sent.UnixNano())
 	}
 	return true

@@ -32,6 +32,52 @@ func (c *conn) behindLook(ctx context.Context, steps int, send func(*pgconn.Pipe
 	return err
 }
 
+// answers asks a question of the pool's own, behind first unless that is "", guarded like a look, and returns its rows in text
+// format. To plan such a question costs more than to answer it, so it stays prepared, beside the statements of lanes.
+func (c *conn) answers(ctx context.Context, first, sql string, args [][]byte) (rows [][][]byte, err error) {
+	steps := 1
+	if first != "" {
+		steps++
+	}
+	read := func(answer any) error {
+		rr, ok := answer.(*pgconn.ResultReader)
+		if !ok {
+			return errNoAnswer
+		}
+		r := rr.Read()
+		rows = r.Rows
+		return r.Err
+	}
+	before := func(pl *pgconn.Pipeline) {
+		if first != "" {
+			pl.SendQueryParams(first, nil, nil, nil, nil)
+		}
+	}
+	if c.lane == nil || c.lane.unnamed {
+		err = c.behindLook(ctx, steps, func(pl *pgconn.Pipeline) {
+			before(pl)
+			pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of what types they are
+		}, read)
+		return rows, err
+	}
+	s := c.lane.find(sql, nil)
+	if !s.sent {
+		steps += 2
+	}
+	err = c.behindLook(ctx, steps, func(pl *pgconn.Pipeline) {
+		before(pl)
+		if !s.sent {
+			pl.SendDeallocate(s.name) // no error if it is not there
+			pl.SendPrepare(s.name, sql, nil)
+		}
+		pl.SendQueryStatement(s.sd, args, nil, nil)
+	}, read)
+	if s.sent = err == nil; !s.sent {
+		c.lane.forget(s)
+	}
+	return rows, err
+}
+
 // prepare is pgx's Prepare, guarded: it too waits for locks.
 func (c *conn) prepare(ctx context.Context, name, sql string) (sd *pgconn.StatementDescription, err error) {
 	err = c.behindLook(ctx, 1, func(pl *pgconn.Pipeline) { pl.SendPrepare(name, sql, nil) }, func(answer any) error {

@@ -141,7 +141,7 @@ func customSetting(n string) bool {
 // untold are the queries of the hooks' of which it is not known yet whether a function in them sets something.
 func (c *conn) untold() (doubts []doubt) {
 	for _, st := range c.session.asks {
-		if c.p.lanes.catalog.leaves(st, c.base).trace >= sqltext.AnyTrace {
+		if l := c.p.lanes.catalog.leaves(st, c.base); l.trace >= sqltext.AnyTrace || l.other && l.trace >= sqltext.SessionTrace {
 			doubts = append(doubts, doubt{st: st})
 		}
 	}

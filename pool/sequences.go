@@ -80,7 +80,7 @@ func (l *Lease) heedSequences(leaves leaves, st *statement) {
 		return
 	}
 	by := anybody
-	if leaves.trace == sqltext.SequenceTrace && st.sequences.Steady && !l.residue.moved && l.residue.trace < sqltext.AnyTrace {
+	if leaves.trace == sqltext.SequenceTrace && st.sequences.Steady && !leaves.other && !l.residue.moved && l.residue.trace < sqltext.AnyTrace {
 		by = st.sql
 	}
 	switch {

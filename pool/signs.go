@@ -6,8 +6,6 @@ import (
 	"math"
 	"math/big"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The sign of the facts: is what they were derived from still in the catalogs? PostgreSQL tells nobody that something
@@ -17,15 +15,18 @@ import (
 // statistics (track_counts) and works on a standby. If nothing at all was committed since the last time, the snapshot says so,
 // and nothing is summed up.
 
-// signArgs are the arguments of askSign, the sum that is right, and what it is of.
-func (f *facts) signArgs() (args [][]byte, want int64, of signOf) {
+// sums are the signs of the parts of the facts, in their order.
+type sums [3]int64
+
+// signArgs are the arguments of askSign, the sums that are right, and what they are of.
+func (f *facts) signArgs() (args [][]byte, want sums, of signOf) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	var schemas, names, functions []string
 	var relations, types []uint32
 	for k, v := range f.names {
 		schemas, names = append(schemas, k.Schema), append(names, k.Name.Name)
-		want += v.sign
+		want[0] += v.sign
 	}
 	seen := make(map[node]bool, len(f.nodes))
 	for n, v := range f.nodes {
@@ -36,7 +37,7 @@ func (f *facts) signArgs() (args [][]byte, want int64, of signOf) {
 			continue
 		}
 		seen[n] = true
-		want += v.sign
+		want[0] += v.sign
 		if n.class == 't' {
 			types = append(types, n.oid)
 		} else {
@@ -45,10 +46,10 @@ func (f *facts) signArgs() (args [][]byte, want int64, of signOf) {
 	}
 	for name, v := range f.functions {
 		functions = append(functions, name)
-		want += v.sign
+		want[1] += v.sign
 	}
 	if f.global != nil {
-		want += f.global.sign
+		want[2] = f.global.sign
 	}
 	return [][]byte{textArray(schemas), textArray(names), oidArray(relations), oidArray(types), textArray(functions), []byte(f.snapshot)}, want, signOf{f.gen.Load(), f.learned}
 }
@@ -57,17 +58,22 @@ func (f *facts) signArgs() (args [][]byte, want int64, of signOf) {
 type signOf struct{ gen, learned uint64 }
 
 // signed takes the answer to askSign, which was sent at sent.
-func (f *facts) signed(row [][]byte, want int64, of signOf, sent time.Time) {
+func (f *facts) signed(row [][]byte, want sums, of signOf, sent time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gen.Load() != of.gen || len(row) != 2 {
+	if f.gen.Load() != of.gen || len(row) != 1+len(want) {
 		return // it is of what was known before
 	}
-	if row[1] != nil {
-		if got, ok := sumIn64(string(row[1])); !ok || got != want {
-			f.suspect.Store(true)
-			return
+	for i, right := range want {
+		if row[1+i] != nil {
+			if got, ok := sumIn64(string(row[1+i])); !ok || got != right {
+				f.suspects(1 << i)
+			}
 		}
+	}
+	if f.wrong != 0 {
+		f.restAt = sent.UnixNano()
+		return
 	}
 	if f.learned != of.learned { // what has been added is not in it
 		return
@@ -121,57 +127,54 @@ func (c *conn) check(ctx context.Context) (held bool) {
 	return false
 }
 
-// signNow asks for the sign. To plan the question costs more than to answer it, so it stays prepared.
+// signNow asks for the sign.
 func (c *conn) signNow(ctx context.Context, args [][]byte) (row [][]byte, err error) {
-	first := func(answer any) error {
-		rr, ok := answer.(*pgconn.ResultReader)
-		if !ok {
-			return errNoAnswer
-		}
-		r := rr.Read()
-		if r.Err == nil && len(r.Rows) == 1 {
-			row = r.Rows[0]
-			return nil
-		}
-		return cmp.Or(r.Err, errNoAnswer)
+	rows, err := c.answers(ctx, "", askSign, args)
+	if err != nil || len(rows) != 1 {
+		return nil, cmp.Or(err, errNoAnswer)
 	}
-	if c.lane == nil || c.lane.unnamed {
-		err = c.behindLook(ctx, 1, func(pl *pgconn.Pipeline) { pl.SendQueryParams(askSign, args, nil, nil, nil) }, first)
-		return row, err
-	}
-	s, steps := c.lane.find(askSign, signFields), 1
-	if !s.sent {
-		steps = 3
-	}
-	err = c.behindLook(ctx, steps, func(pl *pgconn.Pipeline) {
-		if !s.sent {
-			pl.SendDeallocate(s.name) // no error if it is not there
-			pl.SendPrepare(s.name, askSign, nil)
-		}
-		pl.SendQueryStatement(s.sd, args, nil, nil)
-	}, first)
-	if s.sent = err == nil; !s.sent {
-		c.lane.forget(s)
-	}
-	return row, err
+	return rows[0], nil
 }
 
-// deriveAnew finds out once more all that is known. The caller has claimed the sign.
+// deriveAnew finds out once more what does not hold any more. The caller has claimed the sign.
 func (c *conn) deriveAnew(ctx context.Context) {
 	f := c.base
+	f.mu.RLock()
+	anew, restAt := f.wrong, f.restAt
+	f.mu.RUnlock()
 	sent := time.Now()
-	k, err := c.findOut(ctx, f.all())
+	k, err := c.findOut(ctx, f.all(anew))
+	if err == nil && anew != everything && f.otherwise(k) {
+		anew = everything
+		k, err = c.findOut(ctx, f.all(anew))
+	}
 	if err != nil { // rather nothing than what may be wrong
 		f.rest(err)
-		k = &known{asked: sent}
+		k, anew = &known{asked: sent}, everything
 	}
 	f.turns.Add(1)
-	f.suspect.Store(false)
-	f.learn(k, true)
-	if err == nil {
+	f.learn(k, anew)
+	switch {
+	case err != nil:
+	case anew == everything:
 		f.signedAt.Store(sent.UnixNano())
+	default:
+		f.signedAt.Store(max(f.signedAt.Load(), restAt))
 	}
 	f.of.changes.Add(1)
 	rode := f.of.rides.Load()
 	f.of.unconfirmed.Add(rode - f.ridden.Swap(rode))
+}
+
+// otherwise reports whether functions belong to an extension by now, or do not any more: then what was found out about names and
+// operators that call them is no more right either.
+func (f *facts) otherwise(k *known) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for name, is := range k.functions {
+		if was := f.functions[name]; was != nil && was.extension != is.extension {
+			return true
+		}
+	}
+	return false
 }

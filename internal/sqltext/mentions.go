@@ -134,6 +134,22 @@ func (m Mentions) And(o *Mentions) Mentions {
 	}
 }
 
+// In is m with each name without a schema in each of schemas too.
+func (m Mentions) In(schemas []string) Mentions {
+	for _, names := range []*[]Name{&m.Names, &m.Written, &m.Changed} {
+		all := slices.Clip(*names)
+		for _, n := range *names {
+			for _, s := range schemas {
+				if n.Schema == "" {
+					all = append(all, Name{s, n.Name})
+				}
+			}
+		}
+		*names = all
+	}
+	return m
+}
+
 // HasOperator reports whether the text may use the operator op.
 func (m *Mentions) HasOperator(op string) bool {
 	return slices.ContainsFunc(m.Operators, func(run string) bool { return strings.Contains(run, op) })

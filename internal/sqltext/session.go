@@ -23,8 +23,8 @@ const (
 	LastingTrace
 )
 
-// Session says what a statement leaves behind in its session, as far as its text says. If asks is true, it is trace
-// at the least, or what the functions leave: those it names, and those that only its plan shows.
+// Session says what a statement leaves behind in its session, as far as its text says. If asks is true, that is what the functions
+// leave, as far as their names say: those that it names. Others may be reached by it.
 func Session(sql string) (trace Trace, asks bool, functions []Function) {
 	tokens, refused := lex(sql)
 	if refused != "" {
@@ -77,7 +77,7 @@ func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 	for _, f := range c.Functions {
 		trace = max(trace, f.Trace())
 	}
-	return trace, trace < AnyTrace, c.Functions
+	return trace, true, c.Functions
 }
 
 // compiles reports whether a setting of PL/pgSQL's is set: a function that is compiled meanwhile keeps what that
@@ -186,7 +186,7 @@ var quiet = set(`
 	pg_current_wal_lsn pg_current_xact_id pg_current_xact_id_if_assigned pg_is_in_recovery pg_last_wal_replay_lsn
 	pg_collation_is_visible pg_conversion_is_visible pg_function_is_visible pg_opclass_is_visible pg_operator_is_visible
 	pg_opfamily_is_visible pg_table_is_visible pg_ts_config_is_visible pg_ts_dict_is_visible pg_type_is_visible
-	pg_notify pg_postmaster_start_time pg_sleep pg_sleep_for pg_sleep_until pg_table_size pg_total_relation_size
+	pg_notify suppress_redundant_updates_trigger tsvector_update_trigger tsvector_update_trigger_column pg_postmaster_start_time pg_sleep pg_sleep_for pg_sleep_until pg_table_size pg_total_relation_size
 	pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared random random_normal timeofday txid_current
 	txid_current_if_assigned uuidv4 uuidv7
 `)

@@ -48,8 +48,8 @@ func TestWhatAStatementLeavesByItsText(t *testing.T) {
 		"select * from t for update":                           {sqltext.NoTrace, true},
 		"(select lower(x) from t)":                             {sqltext.NoTrace, true},
 		"select 1 into t":                                      {sqltext.AnyTrace, false},
-		"select mine(1)":                                       {sqltext.AnyTrace, false},
-		"select other.lower(x) from t":                         {sqltext.AnyTrace, false},
+		"select mine(1)":                                       {sqltext.AnyTrace, true},
+		"select other.lower(x) from t":                         {sqltext.AnyTrace, true},
 		"select nextval('s')":                                  {sqltext.SequenceTrace, true},
 		"select set_config('a.b', $1, true)":                   {sqltext.NoTrace, true},
 		"select set_config('work_mem', $1, true)":              {sqltext.NoTrace, true},
@@ -61,7 +61,7 @@ func TestWhatAStatementLeavesByItsText(t *testing.T) {
 		"select set_config('a', 'x', true), set_config('a', 'x', false)":                               {sqltext.SessionTrace, true},
 		"select pg_advisory_lock(1)":                                                                   {sqltext.SessionTrace, true},
 		"select pg_advisory_xact_lock(1)":                                                              {sqltext.NoTrace, true},
-		"insert into t (a, b) values (1, f(2))":                                                        {sqltext.AnyTrace, false},
+		"insert into t (a, b) values (1, f(2))":                                                        {sqltext.AnyTrace, true},
 		"insert into s.t (a, b) values ($1, $2) on conflict (a) do update set b = t.b + 1 returning a": {sqltext.NoTrace, true},
 		"insert into t select 1 into x":                                                                {sqltext.AnyTrace, false},
 		"update t set a = lower($1) where b = $2":                                                      {sqltext.NoTrace, true},
@@ -82,7 +82,7 @@ func TestWhatAStatementLeavesByItsText(t *testing.T) {
 		"select setseed(1) into x":                                  {sqltext.AnyTrace, false},
 		"create table x as select setseed(1)":                       {sqltext.AnyTrace, false},
 		"select pg_create_logical_replication_slot('a', 'b', true)": {sqltext.LastingTrace, false},
-		"select a from t join u on conflict(u.a)":                   {sqltext.AnyTrace, false},
+		"select a from t join u on conflict(u.a)":                   {sqltext.AnyTrace, true},
 	} {
 		trace, asks, _ := sqltext.Session(sql)
 		assert.Equal(t, want.trace, trace, sql)

@@ -1,0 +1,143 @@
+package pool
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// What a statement leaves that runs code of the user's own is in that code. A body in SQL or PL/pgSQL that only queries,
+// changes data and calls what is known leaves what those calls leave; so most functions and triggers leave nothing.
+
+// ownedBodyOf reads what ownedBody says. It returns false if what the body leaves cannot be told.
+func ownedBodyOf(answer string) (b body, ok bool) {
+	var is struct {
+		Body       string  `json:"b"`
+		Procedural bool    `json:"l"`
+		Path       *string `json:"p"`
+		Owner      *string `json:"o"`
+	}
+	if json.Unmarshal([]byte(answer), &is) != nil {
+		return b, false
+	}
+	if b.Body, ok = sqltext.BodyOf(is.Body, is.Procedural); !ok {
+		return b, false
+	}
+	if is.Owner != nil {
+		b.schemas = append(b.schemas, *is.Owner)
+	}
+	if is.Path != nil {
+		for schema := range strings.SplitSeq(*is.Path, ",") {
+			schema = strings.TrimSpace(schema)
+			if in, quoted := strings.CutPrefix(schema, `"`); quoted {
+				schema = strings.TrimSuffix(in, `"`)
+			}
+			if strings.ContainsAny(schema, `"$,`) || strings.HasPrefix(schema, "pg_temp") {
+				return b, false
+			}
+			if schema != "" {
+				b.schemas = append(b.schemas, schema)
+			}
+		}
+	}
+	return b, true
+}
+
+// maxBodies and maxLed bound what a statement may lead to, in bodies and in names.
+const (
+	maxBodies = 64
+	maxLed    = 4000
+)
+
+// led is what a statement leads to, code of the user's own included.
+type led struct {
+	mentions sqltext.Mentions
+	calls    []sqltext.Function
+	opaque   bool // there is some of which nobody knows what it leaves
+}
+
+// ledLocked follows m, functions and types into the bodies of all functions that they may call.
+func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (l led) {
+	l = led{mentions: *m, calls: functions, opaque: f.global.builtin}
+	var schemas []string
+	seen, bodies := map[string]bool{}, 0
+	for more := true; more && !l.opaque; {
+		more = false
+		at := l.mentions.In(schemas)
+		reached := f.reachedLocked(&at, types)
+		for name, fired := range f.mayRunLocked(&at, reached) {
+			k := f.functions[name]
+			if seen[name] {
+				continue
+			}
+			seen[name], more = true, true
+			l.mentions.Called = append(l.mentions.Called, name) // it has to be known
+			if k == nil || !fired && len(k.own) > 0 && !f.ownOf(name, k.own) {
+				continue
+			}
+			l.opaque = l.opaque || k.opaque
+			for _, b := range slices.Concat(k.bodies, k.owned) {
+				l.mentions = l.mentions.And(&b.Mentions)
+				l.calls = append(l.calls, b.Functions...)
+				schemas = addNew(schemas, b.schemas...)
+				bodies++
+			}
+		}
+		for _, r := range reached {
+			l.opaque = l.opaque || f.strangeLocked(r) != ""
+		}
+		l.opaque = l.opaque || bodies > maxBodies || len(l.mentions.Names)+len(l.mentions.Called) > maxLed
+	}
+	l.mentions = l.mentions.In(schemas)
+	l.addCalls(f.reachedLocked(&l.mentions, types), f.functions)
+	return l
+}
+
+// mayRunLocked are the names of functions that may run for what mentions m and reaches reached. Those that are true are called by
+// triggers.
+func (f *facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
+	names := map[string]bool{}
+	for _, called := range [][]string{m.Called, m.Dotted} {
+		for _, name := range called {
+			names[name] = false
+		}
+	}
+	for _, o := range f.global.operators {
+		if m.HasOperator(o.name) {
+			names[o.does.Name] = false
+		}
+	}
+	for _, r := range reached {
+		for _, c := range slices.Concat(r.own, r.call) {
+			names[c.Name] = false
+		}
+	}
+	for _, r := range reached {
+		for _, name := range r.runs {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+// addCalls adds the calls of expressions, and of PostgreSQL's own functions those that the text may call in another way than
+// by a parenthesis, or by one that looks like another's.
+func (l *led) addCalls(reached []*extent, known map[string]*functionFact) {
+	for _, r := range reached {
+		l.calls = append(l.calls, r.call...)
+		for _, name := range r.runs {
+			l.calls = append(l.calls, sqltext.Function{Name: name})
+		}
+	}
+	named := map[string]bool{}
+	for _, c := range l.calls {
+		named[c.Name] = true
+	}
+	for _, name := range slices.Concat(l.mentions.Called, l.mentions.Dotted) {
+		if k := known[name]; k != nil && k.builtin && !named[name] {
+			l.calls = append(l.calls, sqltext.Function{Name: name})
+		}
+	}
+}
