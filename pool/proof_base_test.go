@@ -19,7 +19,7 @@ create policy p on pt using (pid < 100 and exists (select from t1 where t1.id = 
 
 // plantBody is the body of every planted function: nobody can swallow a notice, and no rollback takes it back.
 func plantBody(name, result string) string {
-	return " as $f$ begin raise notice 'planted %', '" + name + "'; return " + result + "; end $f$"
+	return " as $f$ begin raise notice 'planted %', '" + name + "'; perform set_config('app.planted', 'x', false); return " + result + "; end $f$"
 }
 
 // plantedFunction makes a planted function: its signature with its name, what it returns, and how volatile it is.

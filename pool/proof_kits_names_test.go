@@ -19,7 +19,7 @@ var nameKits = []kit{
 			create function fsql(int) returns int language sql stable as 'select fhidden($1)';
 			create function fsrf(int) returns setof int language sql stable as 'select fhidden($1) union all select 2';
 			create function fatomic(a int) returns int language sql begin atomic select fhidden(a); end;
-			create function fout(int, out a int, out b text) language plpgsql as $f$ begin raise notice 'planted fout'; a := 1; end $f$;
+			create function fout(int, out a int, out b text) language plpgsql as $f$ begin raise notice 'planted fout'; perform set_config('app.planted', 'x', false); a := 1; end $f$;
 			create schema s2;
 			create function s2.apart(int) returns int language plpgsql` + plantBody("apart", "$1") + `;
 			create aggregate uagg(int) (sfunc = fopf, stype = int);

@@ -41,8 +41,8 @@ var writeKit = kit{
 		plantedFunction("wp", "int", "bool", "true", "stable") + plantedFunction("wkc", "int", "bool", "true", "immutable") + plantedFunction("wcd", "", "int", "1", "volatile") +
 		plantedFunction("wxx", "int, int", "bool", "$1 = $2", "immutable") + plantedFunction("wkp", "int", "int", "$1", "immutable") + plantedFunction("wck", "int", "bool", "true", "immutable") +
 		plantedFunction("was", "mood", "int", "1", "immutable") + plantedFunction("wcmp", "int, int", "int", "$1 - $2", "immutable") + plantedFunction("wsel", "int", "int", "$1", "stable") + `
-		create function wtrig() returns trigger language plpgsql as $f$ begin raise notice 'planted wtrig'; return coalesce(new, old); end $f$;
-		create function wstmt() returns trigger language plpgsql as $f$ begin raise notice 'planted wstmt'; return null; end $f$;
+		create function wtrig() returns trigger language plpgsql as $f$ begin raise notice 'planted wtrig'; perform set_config('app.planted', 'x', false); return coalesce(new, old); end $f$;
+		create function wstmt() returns trigger language plpgsql as $f$ begin raise notice 'planted wstmt'; perform set_config('app.planted', 'x', false); return null; end $f$;
 		create table w1 (id int primary key, n int default wd());
 		create table w2 (id int primary key, n int check (wc(n)));
 		create table w3 (id int primary key, n int); create index on w3 (wi(n));

@@ -184,7 +184,7 @@ func TestNoWayOfAWriteToTheUsersCodeIsUnseen(t *testing.T) {
 		},
 		"a partition by its name, its parent's trigger": {
 			`create table parted (id int, x int) partition by range (id); create table parted1 partition of parted for values from (0) to (100);
-			create function tr() returns trigger language plpgsql as $$ begin raise notice 'planted tr'; return new; end $$; create trigger t before insert or update on parted for each row execute function tr();`,
+			create function tr() returns trigger language plpgsql as $$ begin raise notice 'planted tr'; perform set_config('app.planted', 'x', false); return new; end $$; create trigger t before insert or update on parted for each row execute function tr();`,
 			"insert into parted1 values (1, 1)",
 		},
 		"no action: a cast of the referencing column": {
