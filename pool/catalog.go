@@ -53,6 +53,7 @@ type statement struct {
 	aside     bool               // it takes no snapshot, and reads no values of sequences
 	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 	commits   bool               // it may commit on its way, by its text
+	prepares  bool               // it may prepare statements in SQL, or drop some, by its text
 
 	// guarded by catalog.mu
 	alone     string        // why it goes alone, for good; "": it may yet ride
@@ -94,6 +95,7 @@ func (g *catalog) find(sql, settings string) *statement {
 	s.sequences = sqltext.SequencesOf(sql)
 	s.aside = sqltext.Aside(sql)
 	s.said, s.meaning, s.commits = s.trace, sqltext.AfterMeaning(sql), commitsOnItsWay(sql)
+	s.prepares = sqltext.MayPrepare(sql)
 	s.asked = s.asks || slices.Contains(plainest, sqltext.First(sql))
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.alone = aloneText

@@ -24,7 +24,7 @@ func (l *Lease) describedAnew(ctx context.Context, sql string, args []any) ([]an
 		if sql, args, err = rewriter.RewriteQuery(ctx, l.c.pg, sql, args); err != nil {
 			return nil, fmt.Errorf("rewrite query failed: %w", err)
 		}
-		given = append(given, fixed{sql, args}) // it may answer otherwise the second time
+		given = append(given, fixed{sql: sql, args: args}) // it may answer otherwise the second time
 	}
 	return append(given, args...), l.c.describes(ctx, sql)
 }
@@ -43,16 +43,6 @@ func split(args []any) (formats []any, rewriter pgx.QueryRewriter, rest []any) {
 		}
 	}
 	return formats, rewriter, nil
-}
-
-// fixed is a rewriter that has done its work.
-type fixed struct {
-	sql  string
-	args []any
-}
-
-func (f fixed) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
-	return f.sql, f.args, nil
 }
 
 // describes has pgx describe sql the next time it is sent, and forget that afterwards.

@@ -70,7 +70,8 @@ type globalFact struct {
 	types     map[uint32]bool // to which the user has given code
 	families  map[uint32]bool // operator families to which he has
 	builtin   bool            // one of these types is built-in
-	sets      bool            // one of the user's functions sets what decides what a text means
+	sets      bool            // one of the user's functions may set what decides what a text means
+	prepares  bool            // one may prepare statements, or drop some
 }
 
 type operator struct {
@@ -88,6 +89,7 @@ type functionFact struct {
 	ownOne     []string // of those that take one argument
 	types      []uint32 // user-made ones of arguments and results
 	sets       bool     // one of them sets what decides what a text means
+	prepares   bool     // one of them may prepare statements, or drop some
 	bodies     []body   // of an extension's, which name what is looked up in search_path
 	owned      []body   // of the user's own, trigger functions included
 	opaque     bool     // there is one of these whose body does not say what it leaves
@@ -189,6 +191,9 @@ func (f *facts) learn(k *known, anew parts) {
 		}
 		f.functions[name] = v
 		f.bodies = f.bodies || len(v.bodies) > 0
+		if f.global != nil { // it may be newer than that
+			f.global.sets, f.global.prepares = f.global.sets || v.sets, f.global.prepares || v.prepares
+		}
 	}
 	for name, v := range k.names {
 		if f.names[name] != nil && f.names[name].sign != v.sign {

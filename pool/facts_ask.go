@@ -79,6 +79,8 @@ func (c *conn) resolveGlobal(ctx context.Context, k *known) error {
 			g.sign, err = strconv.ParseInt(what, 10, 64)
 		case "p":
 			g.sets = true
+		case "q":
+			g.prepares = true
 		case "o":
 			g.operators = append(g.operators, operator{what, sqltext.Function{Schema: string(r[2]), Name: string(r[3])}})
 		default:
@@ -108,7 +110,7 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 		return err
 	}
 	for _, r := range rows {
-		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t", sets: string(r[9]) == "t"}
+		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t", sets: string(r[9]) == "t", prepares: string(r[11]) == "t"}
 		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
 		var oids, bodies, owned []string
 		for i, into := range map[int]any{5: &f.own, 6: &f.ownOne, 7: &oids, 8: &bodies, 10: &owned} {

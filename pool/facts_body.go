@@ -74,10 +74,10 @@ func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 			}
 			seen[name], more = true, true
 			l.mentions.Called = append(l.mentions.Called, name) // it has to be known
-			if k == nil || !fired && len(k.own) > 0 && !f.ownOf(name, k.own) {
+			if k == nil || !fired && !k.sets && len(k.own) > 0 && !f.ownOf(name, k.own) {
 				continue
 			}
-			l.opaque = l.opaque || k.opaque
+			l.opaque = l.opaque || k.opaque || k.sets
 			for _, b := range slices.Concat(k.bodies, k.owned) {
 				l.mentions = l.mentions.And(&b.Mentions)
 				l.calls = append(l.calls, b.Functions...)

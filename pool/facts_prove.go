@@ -193,6 +193,13 @@ func (f *facts) maySet() bool {
 	return f.global == nil || f.global.sets
 }
 
+// mayPrepare reports whether code of the user's own may prepare statements in SQL, or drop some.
+func (f *facts) mayPrepare() bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.global == nil || f.global.prepares
+}
+
 // why is p's reason in the words of [Stat.AloneCount].
 func (p proof) reason() string {
 	switch {

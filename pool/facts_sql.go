@@ -38,6 +38,10 @@ const sets = `((coalesce(pg_catalog.array_to_string(p.proconfig, ' '), '') opera
 // maySets says that of a function p that runs a text of which nobody knows what it sets, too.
 const maySets = `(` + sets + ` or p.prosrc operator(pg_catalog.~*) '\mexecute\M' and p.prosrc operator(pg_catalog.~*) '\mset\M')`
 
+// mayPrepare says of a function p that it may prepare statements in SQL, or drop some: by its text, by a text that it makes, or in another
+// language.
+const mayPrepare = `(not (p.prolang operator(pg_catalog.=) 14::pg_catalog.oid or ` + inPLpgSQL + `) or p.prosrc operator(pg_catalog.~*) '\m(execute|prepare|deallocate|discard)\M')`
+
 // ownedBody is what says what a given function p leaves: its body, whether that is in PL/pgSQL, the search_path that the
 // function sets, and its owner's schema if it runs as that. It is empty if that cannot be told: the function is in another language, it sets what decides
 // what a text means, or its body is too long. Some functions of well-known extensions are volatile and leave nothing.
@@ -113,8 +117,8 @@ const (
 // askFunctions asks what the function names $1 may mean: for each its sign; whether it is built-in, built-in and can be
 // called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
 // that can be called with one argument; the types of arguments and results of what is not built-in; the bodies of
-// trusted functions that look names up in the caller's search_path; whether one sets what decides what a text means; and the
-// bodies of given functions.
+// trusted functions that look names up in the caller's search_path; whether one sets what decides what a text means; the
+// bodies of given functions; and whether one of these may prepare statements.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -125,12 +129,12 @@ var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg
 		and t operator(pg_catalog.>=) 16384::pg_catalog.oid)),
 	pg_catalog.array_to_json(pg_catalog.array_agg(f.body) filter (where f.body is not null)),
 	coalesce(pg_catalog.bool_or(f.sets), false),
-	pg_catalog.array_to_json(pg_catalog.array_agg(f.owned) filter (where f.owned is not null))
+	pg_catalog.array_to_json(pg_catalog.array_agg(f.owned) filter (where f.owned is not null)), coalesce(pg_catalog.bool_or(f.prepares), false)
 from unnest($1::pg_catalog.text[]) n(n)
 left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 16384::pg_catalog.oid as builtin, ` + own + ` as own,
 		case when p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and not ` + own + ` and ` + namesByPath + ` then p.prosrc end as body,
 		p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and ` + sets + ` as sets,
-		case when ` + given + ` then ` + ownedBody + ` end as owned,
+		case when ` + given + ` then ` + ownedBody + ` end as owned, ` + given + ` and ` + mayPrepare + ` as prepares,
 		p.pronargs operator(pg_catalog.>=) 1 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1 as one
 	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
@@ -139,7 +143,7 @@ group by n.n`
 // askGlobal asks for what counts wherever it is: s, the sign of all that; o, an operator that is the user's own, with its
 // function's schema and name, or one that leads to such a function: by its negator, its commutator, its family unless it
 // is in a built-in one too, whose OID is smaller and which the planner takes, or a cast to an argument's type; t, a type to which the user has given code, by a cast, an operator class or family, or as a
-// range's functions; p, if one of his functions sets what decides what a text means; f, an operator family to which he has. A built-in type among them, which only a superuser can have
+// range's functions; p, if one of his functions may set what decides what a text means; q, if one may prepare statements; f, an operator family to which he has. A built-in type among them, which only a superuser can have
 // made one, means that 1 + 1 may run it.
 var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
 amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
@@ -174,6 +178,7 @@ union all select 't', t::pg_catalog.text, '', '' from (
 	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
 	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
 		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
+union all select 'q', '', '', '' where exists (select from pg_catalog.pg_proc p where ` + given + ` and ` + mayPrepare + `)
 union all select 'p', '', '', '' where exists (select from pg_catalog.pg_proc p where ` + given + ` and ` + maySets + `)
 union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`
 

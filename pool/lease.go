@@ -476,7 +476,7 @@ func (l *Lease) exec(ctx context.Context, sql string, args []any, own bool) (pgc
 	if err != nil {
 		return pgconn.CommandTag{}, l.c.judge(err)
 	}
-	l.note(ctx, sql, args)
+	l.note(ctx, sql, meant)
 	run := func() (pgconn.CommandTag, error) {
 		if l.with == nil {
 			return c.Exec(ctx, sql, meant...)

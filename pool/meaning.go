@@ -34,6 +34,7 @@ func (l *Lease) foreign() bool { return l.meaning == meansOther || !l.with.custo
 // pgx takes the simple protocol, which caches nothing.
 func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
 	l.heard()
+	args = l.fix(ctx, sql, args)
 	if err := l.c.forgetDescribed(ctx); err != nil {
 		return nil, err
 	}

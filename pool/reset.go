@@ -39,6 +39,7 @@ type residue struct {
 	unsure []doubt  // whose names are not known yet
 	plans  bool     // what the server has planned may have a meaning that is not a clean session's
 	lost   bool     // there are more than parsed has
+	hidden bool     // statements may have been prepared in SQL, or dropped, by what is not the user's own code in the database
 	named  bool     // statements may have been prepared under names of the user's
 	used   bool     // something was sent
 
@@ -81,7 +82,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	leaves := l.p.lanes.catalog.leaves(st, l.c.base)
 	trace := leaves.trace
 	if l.c.isolates() {
-		l.residue.trace = max(l.residue.trace, trace)
+		l.residue.trace, l.residue.hidden = max(l.residue.trace, trace), l.residue.hidden || st.prepares
 		l.heedSequences(leaves, st)
 	}
 	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
@@ -95,7 +96,7 @@ func (l *Lease) noteAny() {
 	if !l.c.isolates() {
 		return
 	}
-	l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+	l.residue.trace, l.residue.hidden = max(l.residue.trace, sqltext.AnyTrace), true
 	l.heedSequences(leaves{trace: sqltext.AnyTrace}, nil)
 }
 
@@ -112,7 +113,7 @@ func textOf(ctx context.Context, sql string, args []any) (string, bool) {
 	switch rw.(type) {
 	case nil:
 		return sql, true
-	case pgx.NamedArgs, pgx.StrictNamedArgs:
+	case pgx.NamedArgs, pgx.StrictNamedArgs, fixed:
 		text, _, err := rw.RewriteQuery(ctx, nil, sql, args)
 		return text, err == nil
 	}
@@ -133,9 +134,9 @@ func (c *conn) soiled(l residue) {
 	if strayed { // a tracer's, say: nobody knows what it did, nor what was parsed after it
 		c.residue.trace = sqltext.LastingTrace
 	}
-	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
+	c.residue.named, c.residue.plans, c.residue.hidden = c.residue.named || l.named, c.residue.plans || l.plans, c.residue.hidden || l.hidden
 	if l.used && snapshot(c.pg.PgConn()) != c.session.reported {
-		c.residue.trace, c.residue.plans = max(c.residue.trace, sqltext.AnyTrace), true // whoever did that, in a way that nobody could foresee
+		c.residue.trace, c.residue.plans, c.residue.hidden = max(c.residue.trace, sqltext.AnyTrace), true, true // whoever did that, in a way that nobody could foresee
 	}
 	c.foreign.failed() // of its last statement nobody has said how it went
 	c.foreign.add(l.drew.by...)
@@ -209,11 +210,12 @@ func (c *conn) handOn(now time.Time) {
 			l.trace = sqltext.LastingTrace
 		}
 	}
-	if l.trace == sqltext.AnyTrace && !c.session.deallocates {
+	prepared := l.trace == sqltext.AnyTrace && (l.hidden || c.base == nil || c.base.mayPrepare())
+	if prepared && !c.session.deallocates {
 		l.named = true
 	}
 	trace := l.trace
-	if l.named && trace == sqltext.AnyTrace {
+	if trace == sqltext.AnyTrace && (l.named || !prepared) {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
 	}
 	plans := l.plans || l.trace >= sqltext.AnyTrace && (c.base == nil || c.base.maySet())

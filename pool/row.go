@@ -23,7 +23,7 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any, own bool) 
 	if err != nil {
 		return &row{err: l.c.judge(err)}
 	}
-	l.note(ctx, sql, args)
+	l.note(ctx, sql, meant)
 	r, err := c.Query(ctx, sql, meant...)
 	w := readRow(r, err, l.c)
 	if own && l.c.stale(w.err) {

@@ -24,7 +24,7 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 		err = l.c.judge(err)
 		return errRows{err: err}, err
 	}
-	l.note(ctx, sql, args)
+	l.note(ctx, sql, meant)
 	r, err := c.Query(ctx, sql, meant...)
 	if !own {
 		return l.openRows(r, err, nil)

@@ -246,7 +246,7 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 	if err != nil {
 		return pgconn.CommandTag{}, x.l.c.judge(err)
 	}
-	x.l.note(ctx, sql, args)
+	x.l.note(ctx, sql, meant)
 	tag, err := x.t.Exec(ctx, sql, meant...)
 	x.l.p.writer.wrote(tag)
 	return tag, x.l.c.judge(err)
@@ -262,7 +262,7 @@ func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 		err = x.l.c.judge(err)
 		return errRows{err: err}, err
 	}
-	x.l.note(ctx, sql, args)
+	x.l.note(ctx, sql, meant)
 	r, err := x.t.Query(ctx, sql, meant...)
 	return x.l.openRows(r, err, nil)
 }
@@ -276,7 +276,7 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if err != nil {
 		return &row{err: x.l.c.judge(err)}
 	}
-	x.l.note(ctx, sql, args)
+	x.l.note(ctx, sql, meant)
 	r, err := x.t.Query(ctx, sql, meant...)
 	return readRow(r, err, x.l.c)
 }

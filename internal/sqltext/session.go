@@ -140,6 +140,14 @@ func command(tokens []token) Trace {
 	return AnyTrace
 }
 
+// MayPrepare reports whether a text may prepare statements in SQL, or drop some, other than by code that is in the database.
+func MayPrepare(sql string) bool {
+	tokens, refused := lex(sql)
+	return refused != "" || slices.ContainsFunc(tokens, func(t token) bool {
+		return t.word("prepare", "deallocate", "discard", "execute", "do", "call")
+	})
+}
+
 // Trace is what a call of f leaves behind, as far as its name says.
 func (f Function) Trace() Trace {
 	switch {

@@ -1,0 +1,47 @@
+package pool
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// A rewriter of the user's may make another text each time it is asked. So it is asked once, before the pool judges what is sent.
+
+// fixed is a rewriter that has done its work.
+type fixed struct {
+	sql  string
+	args []any
+	err  error
+}
+
+func (f fixed) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
+	return f.sql, f.args, f.err
+}
+
+// fix is args with what their rewriter makes of sql. It gets the connection, and may send something.
+func (l *Lease) fix(ctx context.Context, sql string, args []any) []any {
+	_, rewriter, rest := split(args)
+	switch rewriter.(type) {
+	case nil, pgx.NamedArgs, pgx.StrictNamedArgs, fixed: // they make the same each time
+		return args
+	}
+	w, same := l.c.wire, l.meaning == meansSame && !l.foreign()
+	writes, strays := w.writes.Load(), w.answers.strays.Load()
+	var f fixed
+	f.sql, f.args, f.err = rewriter.RewriteQuery(ctx, l.c.pg, sql, rest)
+	if w.writes.Load() != writes || w.answers.strays.Load() != strays { // nobody knows what
+		l.noteAny()
+		l.changes(sqltext.MayChangeMeaning, true)
+		l.residue.named, l.residue.lost = true, l.residue.lost || !same
+	}
+	var given []any
+	for _, a := range args[:len(args)-len(rest)] {
+		if _, is := a.(pgx.QueryRewriter); !is {
+			given = append(given, a)
+		}
+	}
+	return append(append(given, f), rest...) // a tracer sees these
+}
