@@ -2,6 +2,7 @@ package pool
 
 import (
 	"container/list"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type catalog struct {
 	mu    sync.Mutex
 	bySQL map[catalogKey]*list.Element // of *statement
 	used  list.List                    // the most recently wanted first
+	once  [1024]uint64                 // hashes of texts with comments that were wanted once
 }
 
 // catalogKey is a text, and the names of the settings of [Pool.With] that it runs with: a
@@ -77,19 +79,19 @@ func newCatalog(facts func() *facts) *catalog {
 	return &catalog{slow: slow, facts: facts, bySQL: make(map[catalogKey]*list.Element)}
 }
 
-// find returns what is known about sql with these settings, looking at its text if it is new.
+// find returns what is known about sql with these settings, looking at its text if it is new. A text with comments that comes for
+// the first time is the one without: a comment may be another each time (a trace's id).
 func (g *catalog) find(sql, settings string) *statement {
 	key := catalogKey{sql, settings}
-	g.mu.Lock()
-	if e, ok := g.bySQL[key]; ok {
-		g.used.MoveToFront(e)
-		s := e.Value.(*statement)
-		s.again = true
-		g.mu.Unlock()
+	if s := g.found(key); s != nil {
 		return s
 	}
-	g.mu.Unlock()
-
+	var same *statement // but for comments
+	if plain := sqltext.WithoutComments(sql); plain != sql {
+		if same = g.find(plain, settings); !g.wantedBefore(sql) {
+			return same
+		}
+	}
 	s := &statement{catalogKey: key}
 	s.trace, s.asks, s.functions = sqltext.Session(sql)
 	s.sequences = sqltext.SequencesOf(sql)
@@ -113,12 +115,42 @@ func (g *catalog) find(sql, settings string) *statement {
 		s.again = true
 		return s
 	}
+	if same != nil {
+		s.alone, s.desc, s.took, s.size = same.alone, same.desc, same.took, same.size
+	}
 	g.bySQL[key] = g.used.PushFront(s)
 	if g.used.Len() > catalogSize {
 		last := g.used.Remove(g.used.Back()).(*statement)
 		delete(g.bySQL, last.catalogKey)
 	}
 	return s
+}
+
+// found returns the statement of key; nil: there is none.
+func (g *catalog) found(key catalogKey) *statement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e, ok := g.bySQL[key]
+	if !ok {
+		return nil
+	}
+	g.used.MoveToFront(e)
+	s := e.Value.(*statement)
+	s.again = true
+	return s
+}
+
+var hashSeed = maphash.MakeSeed()
+
+// wantedBefore reports whether sql was wanted before, not long ago, and notes that it was.
+func (g *catalog) wantedBefore(sql string) bool {
+	h := maphash.String(hashSeed, sql)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := &g.once[h%uint64(len(g.once))]
+	before := *at == h
+	*at = h
+	return before
 }
 
 // judgeLocked is what facts say of s now.

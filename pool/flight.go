@@ -245,14 +245,14 @@ func (f *flight) plan() []segment {
 			continue
 		}
 		r.catchUp(&f.c.p.lanes.types)
-		s := ln.findAs(r.st, r.desc)
+		s := ln.of(r)
 		f.riders = append(f.riders, w)
 		var set *prepared
 		if r.with != nil {
 			set = own(r.with.sql(), make([]pgconn.FieldDescription, len(r.with.names)), false, false)
 		}
 		plan = append(plan, segment{set: set, before: local, stmt: s, parse: !s.sent, exec: true, bind: &r.eqb, w: w})
-		s.sent = !ln.unnamed
+		s.sent = s.name != ""
 	}
 	if sign := f.sign(); sign != nil && len(f.riders) > 0 {
 		plan = append(plan, *sign)

@@ -274,6 +274,32 @@ func TestWhatAfterConnectHasPreparedIsNobodyElses(t *testing.T) {
 	}
 }
 
+// Of what AfterConnect has prepared by pgx the text is known, and so what it leaves: nothing, and there is no reset.
+func TestWhatAfterConnectHasPreparedIsKnownByItsText(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	p := newPool(t, &pool.Config{MaxConns: 1, AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Prepare(ctx, "mine", "select $1::int + count(*) from pg_class")
+		if err == nil {
+			_, err = c.Prepare(ctx, "leaves", "select set_config('app.x', $1, false)")
+		}
+		return err
+	}})
+	n := 0
+	ask := func() { require.NoError(t, p.QueryRow(ctx, "mine", 1).Scan(&n)) }
+	ask()
+	eventually(t, "it was looked at", func() bool { return p.Stat().IdleConns() == 1 })
+	resets := p.Stat().ResetCount()
+	for range 5 {
+		ask()
+	}
+	assert.Equal(t, resets, p.Stat().ResetCount())
+	var left string
+	require.NoError(t, p.QueryRow(ctx, "leaves", "left").Scan(&left))
+	require.NoError(t, p.QueryRow(ctx, "select coalesce(current_setting('app.x', true), '')").Scan(&left))
+	assert.Empty(t, left)
+}
+
 // What AfterConnect does that no reset can do again costs the connection, not the next user.
 func TestAnAfterConnectThatListensIsNotReset(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,15 @@ func (ln *lane) find(sql string, fields []pgconn.FieldDescription) *prepared {
 	return ln.add(sql, statementName("own", sql, ln.baseline, "", nil), fields)
 }
 
+// of is the statement that r is executed by.
+func (ln *lane) of(r *ride) *prepared {
+	if r.text == r.st.sql {
+		return ln.findAs(r.st, r.desc)
+	}
+	// Its comments may never come again, so it gets no name.
+	return &prepared{key: r.text, as: r.desc, sd: &pgconn.StatementDescription{Fields: r.desc.Fields}}
+}
+
 // findAs returns st's statement as it is described by d, which may still have to be sent.
 // One that was described in another way is dropped.
 func (ln *lane) findAs(st *statement, d *description) *prepared {

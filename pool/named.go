@@ -31,7 +31,10 @@ func (c *conn) watchedNames(names []string) {
 // isName reports whether sql is the name of a statement that a user or AfterConnect has prepared.
 func (c *conn) isName(sql string) bool {
 	_, named := c.named[sql]
-	return named || c.session != nil && slices.Contains(c.session.prepared, sql)
+	if !named && c.session != nil {
+		_, named = c.session.prepared[sql]
+	}
+	return named
 }
 
 // meantBy is what sql executes: itself, or what is prepared under that name. ok is false if nobody knows that.
@@ -39,6 +42,9 @@ func (c *conn) meantBy(sql string) (text string, ok bool) {
 	if !c.isName(sql) {
 		return sql, true
 	}
-	text = c.named[sql]
+	text, named := c.named[sql]
+	if !named {
+		text = c.session.prepared[sql]
+	}
 	return text, text != ""
 }

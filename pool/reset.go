@@ -422,7 +422,7 @@ func (c *conn) dropNamed(ctx context.Context) error {
 	kept := 0
 	for _, row := range r.Rows {
 		name, statement := string(row[0]), string(row[1])
-		if name == witness || slices.Contains(c.session.prepared, name) {
+		if _, ours := c.session.prepared[name]; ours || name == witness {
 			kept++
 			continue
 		}

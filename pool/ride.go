@@ -36,6 +36,7 @@ type ride struct {
 	ctx     context.Context // the caller's, for the tracer
 	with    *settings       // what it runs with; nil: nothing
 	sql     string          // as the caller wrote it
+	text    string          // what the server gets: st's, but for comments
 	args    []any
 	traced  context.Context // what TraceQueryStart returned when it was sent; nil: no tracer
 	flushed chan struct{}   // closed when what was sent has left us; set before state says so
@@ -107,7 +108,7 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 		return nil, why
 	}
 	r = p.lanes.spare.ride()
-	r.st, r.desc, r.by, r.expect = st, desc, by, expect
+	r.st, r.desc, r.by, r.expect, r.text = st, desc, by, expect, sql
 	// What cannot be encoded here is pgx's to judge, and to word.
 	if len(args) != len(desc.ParamOIDs) {
 		return nil, aloneArgs

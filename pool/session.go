@@ -3,7 +3,10 @@ package pool
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -22,18 +25,18 @@ import (
 type session struct {
 	readOnly, statementTimeout, lockTimeout string // as AfterConnect has left them
 
-	restore     string       // what AfterConnect has set, as SQL; RESET ALL does not know it
-	prepared    []string     // statements that AfterConnect has prepared
-	role        string       // of AfterConnect's, or of the connection string
-	meaning     string       // all that decides what a text means: see askMeaning
-	asks        []*statement // of AfterConnect's, whose functions have to be looked at
-	lasting     bool         // AfterConnect listens, holds a lock, has something temporary or a cursor, or what it set is not certain: no reset keeps that
-	draws       bool         // it may have left values of sequences, which go with those of others
-	exits       string       // exit_on_error, if AfterConnect has set it
-	deallocates bool         // DO can be used
-	database    string       // which one it is: with meaning, what decides what a name means
-	standby     bool         // the server is one
-	backend     backend      // that has told all this
+	restore     string            // what AfterConnect has set, as SQL; RESET ALL does not know it
+	prepared    map[string]string // the texts of statements that AfterConnect has prepared, by name; "": it was done in SQL
+	role        string            // of AfterConnect's, or of the connection string
+	meaning     string            // all that decides what a text means: see askMeaning
+	asks        []*statement      // of AfterConnect's, whose functions have to be looked at
+	lasting     bool              // AfterConnect listens, holds a lock, has something temporary or a cursor, or what it set is not certain: no reset keeps that
+	draws       bool              // it may have left values of sequences, which go with those of others
+	exits       string            // exit_on_error, if AfterConnect has set it
+	deallocates bool              // DO can be used
+	database    string            // which one it is: with meaning, what decides what a name means
+	standby     bool              // the server is one
+	backend     backend           // that has told all this
 	reported    [len(reported)]string
 }
 
@@ -74,7 +77,7 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 		exists(select from pg_catalog.pg_depend where refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
 			and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) or
 		exists(select from pg_catalog.pg_cursors where is_holdable),
-		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements
+		(select pg_catalog.json_object_agg(name, case when from_sql then '' else statement end) from pg_catalog.pg_prepared_statements
 			where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'),
 		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session')`
 	pl := pc.StartPipeline(ctx)
@@ -137,8 +140,10 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	answer := rows[1]
 	set := string(answer[0])
 	s.lasting = s.lasting || string(answer[1]) == "t"
-	if names := string(answer[2]); names != "" {
-		s.prepared = strings.Split(names, "\n")
+	if answer[2] != nil {
+		if err := json.Unmarshal(answer[2], &s.prepared); err != nil {
+			return nil, fmt.Errorf("lmipool: what AfterConnect has prepared: %w", err)
+		}
 	}
 	s.exits = string(answer[3])
 	if set != "" {
@@ -172,7 +177,7 @@ var errNoReset = errors.New("nothing takes away what its session has")
 // may be another than that of what AfterConnect has set.
 func (s *session) readable(pc *pgconn.PgConn) bool {
 	return pc.ParameterStatus("client_encoding") == s.reported[slices.Index(reported[:], "client_encoding")] ||
-		!strings.ContainsFunc(s.restore+strings.Join(s.prepared, ""), func(r rune) bool { return r >= utf8.RuneSelf })
+		!strings.ContainsFunc(s.restore+strings.Join(slices.Collect(maps.Keys(s.prepared)), ""), func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // failClosed has every error end the session. A statement_timeout of a millisecond that
@@ -203,7 +208,7 @@ func (s *session) reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (str
 	b.WriteString(s.restore)
 	if trace == sqltext.AnyTrace { // in the role that was asked whether it may use PL/pgSQL
 		b.WriteString("do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
-		for _, p := range s.prepared {
+		for p := range s.prepared {
 			b.WriteString(" and name operator(pg_catalog.<>) " + quoteText(p))
 		}
 		b.WriteString(" loop execute pg_catalog.format('deallocate %I', n); end loop; end $$; execute " + witness + "; ")

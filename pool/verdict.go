@@ -82,7 +82,7 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 		r.result.fields = r.desc.shown
 		return size > 0
 	default:
-		if ln.forget(s.stmt); !ln.unnamed && !slices.ContainsFunc(f.stale, func(o *prepared) bool { return o.key == s.stmt.key }) {
+		if ln.forget(s.stmt); s.stmt.name != "" && !slices.ContainsFunc(f.stale, func(o *prepared) bool { return o.key == s.stmt.key }) {
 			f.stale = append(f.stale, s.stmt)
 		}
 	}

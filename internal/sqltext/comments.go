@@ -1,0 +1,33 @@
+package sqltext
+
+import "strings"
+
+// WithoutComments is sql with a space in the place of each comment, so that texts which differ only in these are one. A text that
+// cannot be cut into tokens for sure stays as it is.
+func WithoutComments(sql string) string {
+	if !strings.Contains(sql, "--") && !strings.Contains(sql, "/*") {
+		return sql
+	}
+	l := lexer{text: sql}
+	var b strings.Builder
+	for end := 0; ; {
+		more := l.space()
+		if l.refused != "" {
+			return sql
+		}
+		if gap := sql[end:l.at]; strings.ContainsAny(gap, "-/") {
+			b.WriteByte(' ')
+		} else {
+			b.WriteString(gap)
+		}
+		if !more {
+			return b.String()
+		}
+		from := l.at
+		if l.token(); l.refused != "" {
+			return sql
+		}
+		b.WriteString(sql[from:l.at])
+		end = l.at
+	}
+}
