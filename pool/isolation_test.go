@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -304,7 +305,8 @@ func TestWhatAfterConnectHasPreparedIsKnownByItsText(t *testing.T) {
 func TestAnAfterConnectThatListensIsNotReset(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	p := newPool(t, &pool.Config{MaxConns: 1, AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
+	log := &logs{}
+	p := newPool(t, &pool.Config{MaxConns: 1, Logger: log.logger(), AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.Exec(ctx, "listen c")
 		return err
 	}})
@@ -316,6 +318,7 @@ func TestAnAfterConnectThatListensIsNotReset(t *testing.T) {
 		assert.Equal(t, 1, n)
 	}
 	assert.Positive(t, p.Stat().UncleanDestroyCount())
+	assert.Len(t, slices.DeleteFunc(log.lines(), func(l string) bool { return !strings.Contains(l, "AfterConnect leaves what no reset keeps") }), 1)
 }
 
 // In this mode pgx writes a batch to the socket itself.

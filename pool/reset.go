@@ -220,6 +220,10 @@ func (c *conn) handOn(now time.Time) {
 	}
 	plans := l.plans || l.trace >= sqltext.AnyTrace && (c.base == nil || c.base.maySet())
 	if !c.resetNext(trace, plans) {
+		if c.session.lasting {
+			c.p.closesBecause("AfterConnect leaves what no reset keeps: it listens, or holds an advisory lock, something temporary or a cursor",
+				"do that on a connection of its own")
+		}
 		c.unclean()
 		return
 	}

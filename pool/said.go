@@ -158,10 +158,14 @@ func (c *conn) told() bool {
 	return false
 }
 
-// cannotReset logs, once, that sessions are closed that could otherwise be reset.
-func (p *Pool) cannotReset(why string) {
+// cannotReset logs, once, that sessions are closed that could otherwise be reset, because AfterConnect runs what may set anything.
+func (p *Pool) cannotReset(runs string) {
+	p.closesBecause("AfterConnect runs what may set any setting", "set each by SET or set_config with a literal name, or in the connection string (options=-c app.x=y)", "runs", runs)
+}
+
+// closesBecause logs that, once, with what to do instead.
+func (p *Pool) closesBecause(why, instead string, args ...any) {
 	p.closesSessions.Do(func() {
-		p.log.Warn("lmipool: AfterConnect runs what may set any setting, so a connection whose session was changed is closed instead of reset; "+
-			"set each by SET or set_config with a literal name, or in the connection string (options=-c app.x=y)", "runs", why)
+		p.log.Warn("lmipool: "+why+", so a connection whose session a user has changed is closed instead of reset; "+instead, args...)
 	})
 }
