@@ -81,6 +81,14 @@ func groups() []group {
 	})
 	closedLoop(durable, loopback, crowd, system{lmipool, 4}, system{plain, 4}, system{lmipool, 16}, system{plain, 16})
 	all[len(all)-1].durable = true
+	for _, w := range []workload{comments, trigger, forUpdate, function, first} {
+		closedLoop(w, loopback, crowd, system{lmipool, 4}, system{plain, 4})
+	}
+	var resets group
+	for _, w := range []workload{reset, reset500, anyReset, anyReset500} {
+		resets.cells = append(resets.cells, cell{workload: w, link: loopback, loop: closed, goroutines: 1, system: system{lmipool, 2}})
+	}
+	all = append(all, resets)
 	return all
 }
 

@@ -135,6 +135,14 @@ func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
 
 // load sends the cell's load to d.
 func (o order) load(ctx context.Context, d db, m *meter) (load, error) {
+	if o.workload.cold {
+		o.timing = timing{duration: time.Second}
+	}
+	if o.workload.first != nil {
+		if err := o.workload.first(ctx, d); err != nil {
+			return load{}, err
+		}
+	}
 	if o.loop == open {
 		return openLoop(ctx, d, o.workload, o.rate, o.seed, o.timing, m)
 	}

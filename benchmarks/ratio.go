@@ -26,6 +26,7 @@ type claim struct {
 	of, to     system
 	metric     metric
 	want       want
+	than       *workload // of what to is measured; nil: the same
 }
 
 // want is a bound of a ratio. The zero value wants nothing.
@@ -53,7 +54,7 @@ func claims() []claim {
 	var all []claim
 	compare := func(w workload, link, loop string, of, to system, wants map[string]want, metrics ...metric) {
 		for _, m := range metrics {
-			all = append(all, claim{w, link, loop, of, to, m, wants[m.name]})
+			all = append(all, claim{w, link, loop, of, to, m, wants[m.name], nil})
 		}
 	}
 	two, four, sixteen := system{lmipool, 2}, system{lmipool, 4}, system{lmipool, 16}
@@ -81,6 +82,17 @@ func claims() []claim {
 	nothingLost := map[string]want{"throughput": atLeast(0.95)}
 	compare(durable, loopback, closed, four, system{plain, 4}, nothingLost, throughput, p99)
 	compare(durable, loopback, closed, sixteen, system{plain, 16}, nothingLost, throughput, p99)
+	analysed := func(w workload, least float64) {
+		compare(w, loopback, closed, four, system{plain, 4}, map[string]want{"throughput": atLeast(least)}, throughput, p99, serverCPUTime)
+	}
+	analysed(comments, 0.8)
+	analysed(trigger, 0.9)
+	analysed(forUpdate, 0.9)
+	analysed(function, 0.9)
+	analysed(first, 0.7)
+	all = append(all,
+		claim{reset500, loopback, closed, two, two, p50, atMost(1.3), &reset},
+		claim{anyReset500, loopback, closed, two, two, p50, want{}, &anyReset})
 	return all
 }
 
@@ -99,7 +111,11 @@ type Ratio struct {
 func ratios(rows []Row, wanted bool) []Ratio {
 	all := []Ratio{}
 	for _, c := range claims() {
-		a, b := find(rows, c, c.of), find(rows, c, c.to)
+		other := c
+		if c.than != nil {
+			other.workload = *c.than
+		}
+		a, b := find(rows, c, c.of), find(rows, other, c.to)
 		if a == nil || b == nil {
 			continue
 		}
@@ -117,6 +133,9 @@ func ratios(rows []Row, wanted bool) []Ratio {
 		}
 		if c.loop == open {
 			r.where += " open"
+		}
+		if c.than != nil {
+			r.systems = c.of.String() + " / " + c.than.name
 		}
 		r.Name = r.where + ": " + r.systems + " " + r.metric
 		if wanted && c.want.op != "" && r.Value.known() {

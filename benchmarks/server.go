@@ -59,7 +59,8 @@ func (s *server) fill(ctx context.Context) (err error) {
 		// The space left in each page keeps the new version of an updated row in it, so the table stays as it is.
 		_, err := conn.Exec(ctx, fmt.Sprintf(`
 			create table t (id int primary key, name text not null, n int not null default 0) with (fillfactor = 70);
-			insert into t (id, name) select i, md5(i::text) from generate_series(1, %d) i`, rowsInTable))
+			insert into t (id, name) select i, md5(i::text) from generate_series(1, %d) i;
+			%s insert into touched (id) select id from t`, rowsInTable, schema))
 		return err
 	})
 	if err != nil {
@@ -85,7 +86,7 @@ func connString(addr string) string {
 // tidy removes what writes have left behind.
 func (s *server) tidy(ctx context.Context) error {
 	return s.within(ctx, func(conn *pgx.Conn) error {
-		for _, sql := range []string{"vacuum (analyze) t", "checkpoint"} {
+		for _, sql := range []string{"vacuum (analyze) t, touched", "checkpoint"} {
 			if _, err := conn.Exec(ctx, sql); err != nil {
 				return err
 			}

@@ -31,6 +31,8 @@ type workload struct {
 	// slow tells the statements whose latency is not to be in the percentiles. Nil: none.
 	slow   func(pick) bool
 	writes bool
+	cold   bool                            // nothing is run before the time counts: it is about the first statements
+	first  func(context.Context, db) error // is run before; nil: nothing
 }
 
 var (
@@ -53,14 +55,69 @@ var (
 		return selectPoint(ctx, d, p)
 	}}
 	durable = workload{name: "durable", writes: true, run: update}
+
+	// comments is point with a comment that never comes again, as by a library that traces.
+	comments = workload{name: "comments", run: func(ctx context.Context, d db, p pick) error {
+		return selectAs(ctx, d, p, fmt.Sprintf("select id, name from t where id = $1 /*traceparent='00-%016x-01'*/", rand.Uint64()))
+	}}
+	// trigger and forUpdate and function run what only analysis shows to leave nothing.
+	trigger   = workload{name: "trigger", writes: true, run: func(ctx context.Context, d db, p pick) error { return updateOf(ctx, d, p, "touched") }}
+	forUpdate = workload{name: "for-update", writes: true, run: func(ctx context.Context, d db, p pick) error {
+		return selectAs(ctx, d, p, "select id, name from t where id = $1 for update")
+	}}
+	function = workload{name: "function", run: func(ctx context.Context, d db, p pick) error {
+		return selectAs(ctx, d, p, "select id, name_of(id) from t where id = $1")
+	}}
+	// first is the first second of a pool, with 300 texts.
+	first = workload{name: "first", cold: true, run: func(ctx context.Context, d db, p pick) error {
+		n := p.id % 300
+		return selectAs(ctx, d, p, fmt.Sprintf("select id, name from t where id = $1 and n > -%d and name <> 'x%d'", n+1, n))
+	}}
+	// reset leaves a setting each time; reset500 on a connection with 500 prepared statements; the others by a text that is made at run time.
+	reset       = workload{name: "reset", run: leave("leaves")}
+	reset500    = workload{name: "reset-500", run: leave("leaves"), first: prepare500}
+	anyReset    = workload{name: "any-reset", run: leave("leaves_anything")}
+	anyReset500 = workload{name: "any-reset-500", run: leave("leaves_anything"), first: prepare500}
 )
+
+// schema is what these need beside t.
+const schema = `
+create table touched (id int primary key, n int not null default 0, updated_at timestamptz) with (fillfactor = 70);
+create function touch() returns trigger language plpgsql as $$ begin new.updated_at := now(); return new; end $$;
+create trigger touch before update on touched for each row execute function touch();
+create function name_of(i int) returns text language plpgsql stable as $$ begin return (select name from t where id = i); end $$;
+create function leaves(i int) returns int language plpgsql as $$ begin perform set_config('app.left', i::text, false); return i; end $$;
+create function leaves_anything(i int) returns int language plpgsql as $$ begin execute 'select set_config(''app.left'', $1, false)' using i::text; return i; end $$;
+`
+
+func leave(function string) func(context.Context, db, pick) error {
+	return func(ctx context.Context, d db, p pick) error {
+		return selectAs(ctx, d, p, "select "+function+"($1), repeat('x', 32)")
+	}
+}
+
+// prepare500 has 500 statements prepared, on one connection if they follow each other.
+func prepare500(ctx context.Context, d db) error {
+	for n := range 500 {
+		var got int
+		if err := d.QueryRow(ctx, fmt.Sprintf("select %d + $1::int", n), 1).Scan(&got); err != nil || got != n+1 {
+			return fmt.Errorf("%d came back, want %d: %w", got, n+1, err)
+		}
+	}
+	return nil
+}
 
 func isSlow(p pick) bool { return p.draw < 0.01 }
 
 func selectPoint(ctx context.Context, d db, p pick) error {
+	return selectAs(ctx, d, p, "select id, name from t where id = $1")
+}
+
+// selectAs runs a text that returns the row of p.
+func selectAs(ctx context.Context, d db, p pick, sql string) error {
 	var id int
 	var name string
-	if err := d.QueryRow(ctx, "select id, name from t where id = $1", p.id).Scan(&id, &name); err != nil {
+	if err := d.QueryRow(ctx, sql, p.id).Scan(&id, &name); err != nil {
 		return err
 	}
 	return expect(p.id, id, name)
@@ -83,8 +140,10 @@ func selectRows(ctx context.Context, d db, p pick) error {
 	return err
 }
 
-func update(ctx context.Context, d db, p pick) error {
-	tag, err := d.Exec(ctx, "update t set n = n + 1 where id = $1", p.id)
+func update(ctx context.Context, d db, p pick) error { return updateOf(ctx, d, p, "t") }
+
+func updateOf(ctx context.Context, d db, p pick, table string) error {
+	tag, err := d.Exec(ctx, "update "+table+" set n = n + 1 where id = $1", p.id)
 	if err == nil && tag.RowsAffected() != 1 {
 		err = fmt.Errorf("%d rows updated, want 1", tag.RowsAffected())
 	}
