@@ -64,7 +64,7 @@ func (c *conn) ask(ctx context.Context, sql string, args ...[]byte) (rows [][][]
 
 // byIndex keeps the planner from reading whole catalogs. It is transaction-local.
 const byIndex = `select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),` +
-	` pg_catalog.set_config('enable_mergejoin', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
+	` pg_catalog.set_config('enable_mergejoin', 'off', true)`
 
 func (c *conn) resolveGlobal(ctx context.Context, k *known) error {
 	rows, err := c.ask(ctx, askGlobal)

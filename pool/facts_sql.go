@@ -80,7 +80,7 @@ func relationSign(is string) string {
 }
 
 func typeSign(is string) string {
-	return `(` + sumOf("oid", "pg_type", "oid "+is) + plus + sumOf("oid", "pg_constraint", "contypid "+is) + `)`
+	return `(` + sumOf("oid", "pg_type", "oid "+is) + plus + sumOf("oid", "pg_constraint", "conrelid operator(pg_catalog.=) 0::pg_catalog.oid and contypid "+is) + `)`
 }
 
 func functionSign(is string) string { return sumOf("oid", "pg_proc", "proname "+is) }

@@ -48,7 +48,7 @@ func newGuard(s *session) *guard {
 	return &guard{
 		local: set(true, "transaction_read_only", "on", statement, lock),
 		// To compile the questions takes seconds, to run them milliseconds. The session's own timeout is for the user's statements.
-		look:     set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true)",
+		look:     set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
 		on:       set(false, "default_transaction_read_only", "on", statement, lock),
 		off:      set(false, "default_transaction_read_only", s.readOnly, s.statementTimeout, s.lockTimeout),
 		readOnly: s.readOnly,
