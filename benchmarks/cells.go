@@ -81,7 +81,7 @@ func groups() []group {
 	})
 	closedLoop(durable, loopback, crowd, system{lmipool, 4}, system{plain, 4}, system{lmipool, 16}, system{plain, 16})
 	all[len(all)-1].durable = true
-	for _, w := range []workload{comments, trigger, forUpdate, function, first} {
+	for _, w := range []workload{comments, trigger, forUpdate, function, first, texts} {
 		closedLoop(w, loopback, crowd, system{lmipool, 4}, system{plain, 4})
 	}
 	var resets group

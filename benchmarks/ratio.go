@@ -90,6 +90,7 @@ func claims() []claim {
 	analysed(forUpdate, 0.9)
 	analysed(function, 0.9)
 	analysed(first, 0.7)
+	analysed(texts, 0.8)
 	all = append(all,
 		claim{reset500, loopback, closed, two, two, p50, atMost(1.3), &reset},
 		claim{anyReset500, loopback, closed, two, two, p50, want{}, &anyReset})

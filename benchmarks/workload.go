@@ -68,11 +68,9 @@ var (
 	function = workload{name: "function", run: func(ctx context.Context, d db, p pick) error {
 		return selectAs(ctx, d, p, "select id, name_of(id) from t where id = $1")
 	}}
-	// first is the first second of a pool, with 300 texts.
-	first = workload{name: "first", cold: true, run: func(ctx context.Context, d db, p pick) error {
-		n := p.id % 300
-		return selectAs(ctx, d, p, fmt.Sprintf("select id, name from t where id = $1 and n > -%d and name <> 'x%d'", n+1, n))
-	}}
+	// first is the first second of a pool, with 300 texts; texts has more texts than the pool, and pgx, remembers.
+	first = workload{name: "first", cold: true, run: oneOf(300)}
+	texts = workload{name: "texts", run: oneOf(2000)}
 	// reset leaves a setting each time; reset500 on a connection with 500 prepared statements; the others by a text that is made at run time.
 	reset       = workload{name: "reset", run: leave("leaves")}
 	reset500    = workload{name: "reset-500", run: leave("leaves"), first: prepare500}
@@ -89,6 +87,13 @@ create function name_of(i int) returns text language plpgsql stable as $$ begin 
 create function leaves(i int) returns int language plpgsql as $$ begin perform set_config('app.left', i::text, false); return i; end $$;
 create function leaves_anything(i int) returns int language plpgsql as $$ begin execute 'select set_config(''app.left'', $1, false)' using i::text; return i; end $$;
 `
+
+// oneOf selects a point by one of n texts.
+func oneOf(n int) func(context.Context, db, pick) error {
+	return func(ctx context.Context, d db, p pick) error {
+		return selectAs(ctx, d, p, fmt.Sprintf("select id, name from t where id = $1 and n > -%d and name <> 'x%d'", p.id%n+1, p.id%n))
+	}
+}
 
 func leave(function string) func(context.Context, db, pick) error {
 	return func(ctx context.Context, d db, p pick) error {

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// catalogSize is how many statements the catalog knows, the least recently
-	// wanted leave; a statement's text may be catalogText long to be known.
-	catalogSize = 1024
-	catalogText = 16 << 10
+	// catalogSize is how many statements the catalog knows, catalogBytes how long their texts are together, the least recently
+	// wanted leave; a statement's text may be catalogText long to be known. A statement takes about 1 KB beside its text.
+	catalogSize  = 4096
+	catalogBytes = 4 << 20
+	catalogText  = 16 << 10
 
 	// slow is how long a statement may take on the server, on average, to ride:
 	// those behind it wait that long.
@@ -37,6 +38,7 @@ type catalog struct {
 	mu    sync.Mutex
 	bySQL map[catalogKey]*list.Element // of *statement
 	used  list.List                    // the most recently wanted first
+	bytes int                          // how long their texts are together
 	once  [1024]uint64                 // hashes of texts with comments that were wanted once
 }
 
@@ -119,9 +121,10 @@ func (g *catalog) find(sql, settings string) *statement {
 		s.alone, s.desc, s.took, s.size = same.alone, same.desc, same.took, same.size
 	}
 	g.bySQL[key] = g.used.PushFront(s)
-	if g.used.Len() > catalogSize {
+	for g.bytes += len(sql); g.used.Len() > catalogSize || g.bytes > catalogBytes; {
 		last := g.used.Remove(g.used.Back()).(*statement)
 		delete(g.bySQL, last.catalogKey)
+		g.bytes -= len(last.sql)
 	}
 	return s
 }
@@ -228,7 +231,7 @@ func (g *catalog) leaves(s *statement, by *facts) leaves {
 func (g *catalog) describe(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s.looking || !g.wantsLocked(s) || !s.again && g.used.Len() == catalogSize {
+	if s.looking || !g.wantsLocked(s) || !s.again && (g.used.Len() == catalogSize || g.bytes > catalogBytes-catalogText) {
 		return false
 	}
 	s.looking = true

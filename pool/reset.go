@@ -83,6 +83,9 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	trace := leaves.trace
 	if l.c.isolates() {
 		l.residue.trace, l.residue.hidden = max(l.residue.trace, trace), l.residue.hidden || st.prepares
+		if st.asks && l.meaning != meansSame { // its names may lead to others than those that were judged
+			l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+		}
 		l.heedSequences(leaves, st)
 	}
 	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))

@@ -46,6 +46,7 @@ func lex(text string) (tokens []token, refused string) {
 		return nil, "encoding"
 	}
 	l := lexer{text: text}
+	tokens = make([]token, 0, len(text)/4+4) // about as many as there are
 	for l.refused == "" && l.space() {
 		tokens = append(tokens, l.token())
 	}
