@@ -60,19 +60,23 @@ type led struct {
 
 // ledLocked follows m, functions and types into the bodies of all functions that they may call.
 func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (l led) {
-	l = led{mentions: *m, calls: functions, opaque: f.global.builtin}
+	l = led{mentions: m.And(&sqltext.Mentions{}), calls: slices.Clone(functions), opaque: f.global.builtin}
+	type run struct {
+		name  string
+		fired bool // by a trigger: that the user has vouched for calls of it does not count
+	}
 	var schemas []string
-	seen, bodies := map[string]bool{}, 0
+	seen, bodies := map[run]bool{}, 0
 	for more := true; more && !l.opaque; {
 		more = false
 		at := l.mentions.In(schemas)
 		reached := f.reachedLocked(&at, types)
 		for name, fired := range f.mayRunLocked(&at, reached) {
 			k := f.functions[name]
-			if seen[name] {
+			if seen[run{name, fired}] {
 				continue
 			}
-			seen[name], more = true, true
+			seen[run{name, fired}], more = true, true
 			l.mentions.Called = append(l.mentions.Called, name) // it has to be known
 			if k == nil || !fired && !k.sets && len(k.own) > 0 && !f.ownOf(name, k.own) {
 				continue
