@@ -57,7 +57,6 @@ type statement struct {
 	aside     bool               // it takes no snapshot, and reads no values of sequences
 	meaning   sqltext.Meaning    // what it does by its text to what later texts mean
 	commits   bool               // it may commit on its way, by its text
-	prepares  bool               // it may prepare statements in SQL, or drop some, by its text
 
 	// guarded by catalog.mu
 	alone     string        // why it goes alone, for good; "": it may yet ride
@@ -99,7 +98,6 @@ func (g *catalog) find(sql, settings string) *statement {
 	s.sequences = sqltext.SequencesOf(sql)
 	s.aside = sqltext.Aside(sql)
 	s.said, s.meaning, s.commits = s.trace, sqltext.AfterMeaning(sql), commitsOnItsWay(sql)
-	s.prepares = sqltext.MayPrepare(sql)
 	s.asked = s.asks || slices.Contains(plainest, sqltext.First(sql))
 	if scan := sqltext.Scan(sql); scan.Refused != "" {
 		s.alone = aloneText
@@ -206,20 +204,21 @@ type leaves struct {
 	tells bool // it may tell values of sequences
 	draws bool // it may change them
 	other bool // by code of the user's own
+	plans bool // functions may plan while what decides the meaning of a text is set
 }
 
 // leaves says what s leaves in a session, by the facts of its connection.
 func (g *catalog) leaves(s *statement, by *facts) leaves {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := leaves{trace: s.trace, tells: s.sequences.Reads, draws: s.sequences.Draws}
+	l := leaves{trace: s.trace, tells: s.sequences.Reads, draws: s.sequences.Draws, plans: true}
 	switch {
 	case !s.asks:
 	case by == nil || s.mentions == nil:
 		l.trace = sqltext.AnyTrace
 	default:
 		p := g.judgeLocked(s, by)
-		l.trace, l.ask, l.other = p.trace, !p.told, p.why != ""
+		l.trace, l.ask, l.other, l.plans = p.trace, !p.told, p.why != "", p.plans
 		l.tells, l.draws = l.tells || p.tells, l.draws || p.draws
 	}
 	return l

@@ -70,8 +70,6 @@ type globalFact struct {
 	types     map[uint32]bool // to which the user has given code
 	families  map[uint32]bool // operator families to which he has
 	builtin   bool            // one of these types is built-in
-	sets      bool            // one of the user's functions may set what decides what a text means
-	prepares  bool            // one may prepare statements, or drop some
 }
 
 type operator struct {
@@ -89,10 +87,10 @@ type functionFact struct {
 	ownOne     []string // of those that take one argument
 	types      []uint32 // user-made ones of arguments and results
 	sets       bool     // one of them sets what decides what a text means
-	prepares   bool     // one of them may prepare statements, or drop some
+	oids       string   // a sum over those that have this name
+	atomic     bool     // one has a body whose text changes when what it mentions is renamed
 	bodies     []body   // of an extension's, which name what is looked up in search_path
 	owned      []body   // of the user's own, trigger functions included
-	opaque     bool     // there is one of these whose body does not say what it leaves
 }
 
 // body is what a function's body mentions and calls.
@@ -114,6 +112,7 @@ type nodeFact struct {
 	next []node
 	own  []sqltext.Function // functions of the user's own that its expressions call
 	runs []string           // functions that its triggers call
+	as   []string           // by whom, and so in whose schema, what foreign keys change is changed
 	call []sqltext.Function // all functions that its expressions name
 	uses []uint32           // the operator families of the operator classes that it uses
 	deep *extent            // what it leads to, itself included; nil: not yet known
@@ -124,6 +123,7 @@ type extent struct {
 	bad  string
 	own  []sqltext.Function
 	runs []string
+	as   []string
 	call []sqltext.Function
 	uses []uint32
 	all  []uint32 // the types
@@ -191,9 +191,6 @@ func (f *facts) learn(k *known, anew parts) {
 		}
 		f.functions[name] = v
 		f.bodies = f.bodies || len(v.bodies) > 0
-		if f.global != nil { // it may be newer than that
-			f.global.sets, f.global.prepares = f.global.sets || v.sets, f.global.prepares || v.prepares
-		}
 	}
 	for name, v := range k.names {
 		if f.names[name] != nil && f.names[name].sign != v.sign {
@@ -236,6 +233,7 @@ func (f *facts) reachOf(n node) *extent {
 		}
 		r.bad = cmp.Or(r.bad, k.bad)
 		r.own, r.call, r.runs = addNew(r.own, k.own...), addNew(r.call, k.call...), addNew(r.runs, k.runs...)
+		r.as = addNew(r.as, k.as...)
 		r.uses = append(r.uses, k.uses...)
 		if at.class == 't' {
 			r.all = append(r.all, at.oid)

@@ -77,10 +77,6 @@ func (c *conn) resolveGlobal(ctx context.Context, k *known) error {
 		switch string(r[0]) {
 		case "s":
 			g.sign, err = strconv.ParseInt(what, 10, 64)
-		case "p":
-			g.sets = true
-		case "q":
-			g.prepares = true
 		case "o":
 			g.operators = append(g.operators, operator{what, sqltext.Function{Schema: string(r[2]), Name: string(r[3])}})
 		default:
@@ -110,7 +106,7 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 		return err
 	}
 	for _, r := range rows {
-		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t", sets: string(r[9]) == "t", prepares: string(r[11]) == "t"}
+		f := &functionFact{builtin: string(r[2]) == "t", builtinOne: string(r[3]) == "t", extension: string(r[4]) == "t", sets: string(r[9]) == "t", oids: string(r[11]), atomic: string(r[12]) == "t"}
 		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
 		var oids, bodies, owned []string
 		for i, into := range map[int]any{5: &f.own, 6: &f.ownOne, 7: &oids, 8: &bodies, 10: &owned} {
@@ -126,16 +122,15 @@ func (c *conn) resolveFunctions(ctx context.Context, k *known, names []string) e
 			f.types = append(f.types, uint32(oid))
 		}
 		for _, sql := range bodies {
-			b, ok := sqltext.BodyOf(sql, false)
-			if !ok || sqltext.Scan(sql).Refused != "" { // as good as the user's own
+			b := sqltext.BodyOf(sql, false)
+			if b.Trace > sqltext.NoTrace || sqltext.Scan(sql).Refused != "" { // as good as the user's own
 				f.own, f.ownOne, f.extension = append(f.own, ""), append(f.ownOne, ""), false
 				continue
 			}
 			f.bodies = append(f.bodies, body{Body: b})
 		}
 		for _, one := range owned {
-			b, ok := ownedBodyOf(one)
-			f.owned, f.opaque = append(f.owned, b), f.opaque || !ok
+			f.owned = append(f.owned, ownedBodyOf(one))
 		}
 		k.functions[string(r[0])] = f
 	}
@@ -232,6 +227,8 @@ func (c *conn) resolveNodes(ctx context.Context, k *known, names []nameKey, type
 			f.uses = append(f.uses, uint32(oid))
 		case "f":
 			f.own = append(f.own, sqltext.Function{Schema: text(r, 3), Name: text(r, 4)})
+		case "u":
+			f.as = addNew(f.as, text(r, 3))
 		case "g":
 			f.runs = addNew(f.runs, text(r, 3))
 			if def := text(r, 4); def != "" {

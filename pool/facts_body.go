@@ -11,38 +11,52 @@ import (
 // What a statement leaves that runs code of the user's own is in that code. A body in SQL or PL/pgSQL that only queries,
 // changes data and calls what is known leaves what those calls leave; so most functions and triggers leave nothing.
 
-// ownedBodyOf reads what ownedBody says. It returns false if what the body leaves cannot be told.
-func ownedBodyOf(answer string) (b body, ok bool) {
+// ownedBodyOf reads what ownedBody says.
+func ownedBodyOf(answer string) (b body) {
 	var is struct {
 		Body       string  `json:"b"`
 		Procedural bool    `json:"l"`
+		Defaults   *string `json:"d"`
 		Path       *string `json:"p"`
+		Others     *string `json:"c"`
 		Owner      *string `json:"o"`
 	}
-	if json.Unmarshal([]byte(answer), &is) != nil {
-		return b, false
+	if answer == "" || json.Unmarshal([]byte(answer), &is) != nil {
+		b.Trace, b.Dynamic = sqltext.AnyTrace, true
+		return b
 	}
-	if b.Body, ok = sqltext.BodyOf(is.Body, is.Procedural); !ok {
-		return b, false
+	b.Body = sqltext.BodyOf(is.Body, is.Procedural)
+	if is.Defaults != nil {
+		d := sqltext.BodyOf("select "+*is.Defaults, false)
+		b.Mentions, b.Functions = b.Mentions.And(&d.Mentions), append(b.Functions, d.Functions...)
+		b.Trace, b.Dynamic = max(b.Trace, d.Trace), b.Dynamic || d.Dynamic
+	}
+	if is.Others != nil {
+		b.Trace = max(b.Trace, sqltext.AnyTrace)
+		if others := strings.ToLower(*is.Others); strings.Contains(others, "plpgsql.") || strings.Contains(others, "standard_conforming_strings=") {
+			b.Trace = sqltext.LastingTrace
+		}
 	}
 	if is.Owner != nil {
 		b.schemas = append(b.schemas, *is.Owner)
 	}
-	if is.Path != nil {
-		for schema := range strings.SplitSeq(*is.Path, ",") {
-			schema = strings.TrimSpace(schema)
-			if in, quoted := strings.CutPrefix(schema, `"`); quoted {
-				schema = strings.TrimSuffix(in, `"`)
-			}
-			if strings.ContainsAny(schema, `"$,`) || strings.HasPrefix(schema, "pg_temp") {
-				return b, false
-			}
-			if schema != "" {
-				b.schemas = append(b.schemas, schema)
-			}
+	if is.Path == nil {
+		return b
+	}
+	for schema := range strings.SplitSeq(*is.Path, ",") {
+		schema = strings.TrimSpace(schema)
+		if in, quoted := strings.CutPrefix(schema, `"`); quoted {
+			schema = strings.TrimSuffix(in, `"`)
+		} else {
+			schema = strings.ToLower(schema) // as PostgreSQL does
+		}
+		if strings.ContainsAny(schema, `"$,`) || strings.HasPrefix(schema, "pg_temp") {
+			b.Trace = max(b.Trace, sqltext.AnyTrace)
+		} else if schema != "" {
+			b.schemas = append(b.schemas, schema)
 		}
 	}
-	return b, true
+	return b
 }
 
 // maxBodies and maxLed bound what a statement may lead to, in bodies and in names.
@@ -55,19 +69,26 @@ const (
 type led struct {
 	mentions sqltext.Mentions
 	calls    []sqltext.Function
-	opaque   bool // there is some of which nobody knows what it leaves
+	trace    sqltext.Trace // AnyTrace: there is some of which nobody knows what it leaves
+	plans    bool          // some may run other functions while it has set what decides the meaning of a text
 }
+
+// anything notes that nobody knows what runs.
+func (l *led) anything() { l.trace, l.plans = max(l.trace, sqltext.AnyTrace), true }
 
 // ledLocked follows m, functions and types into the bodies of all functions that they may call.
 func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (l led) {
-	l = led{mentions: m.And(&sqltext.Mentions{}), calls: slices.Clone(functions), opaque: f.global.builtin}
+	l = led{mentions: m.And(&sqltext.Mentions{}), calls: slices.Clone(functions)}
+	if f.global.builtin {
+		l.anything()
+	}
 	type run struct {
 		name  string
 		fired bool // by a trigger: that the user has vouched for calls of it does not count
 	}
 	var schemas []string
 	seen, bodies := map[run]bool{}, 0
-	for more := true; more && !l.opaque; {
+	for more := true; more; {
 		more = false
 		at := l.mentions.In(schemas)
 		reached := f.reachedLocked(&at, types)
@@ -81,8 +102,11 @@ func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 			if k == nil || !fired && !k.sets && len(k.own) > 0 && !f.ownOf(name, k.own) {
 				continue
 			}
-			l.opaque = l.opaque || k.opaque || k.sets
+			if k.sets {
+				l.anything()
+			}
 			for _, b := range slices.Concat(k.bodies, k.owned) {
+				l.trace, l.plans = max(l.trace, b.Trace), l.plans || b.Dynamic
 				l.mentions = l.mentions.And(&b.Mentions)
 				l.calls = append(l.calls, b.Functions...)
 				schemas = addNew(schemas, b.schemas...)
@@ -90,9 +114,18 @@ func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 			}
 		}
 		for _, r := range reached {
-			l.opaque = l.opaque || f.strangeLocked(r) != ""
+			if f.strangeLocked(r) != "" {
+				l.anything()
+			}
+			if n := len(schemas); len(r.as) > 0 {
+				schemas = addNew(schemas, r.as...)
+				more = more || len(schemas) > n
+			}
 		}
-		l.opaque = l.opaque || bodies > maxBodies || len(l.mentions.Names)+len(l.mentions.Called) > maxLed
+		if bodies > maxBodies || len(l.mentions.Names)+len(l.mentions.Called) > maxLed {
+			l.anything()
+			break
+		}
 	}
 	l.mentions = l.mentions.In(schemas)
 	l.addCalls(f.reachedLocked(&l.mentions, types), f.functions)

@@ -16,13 +16,14 @@ type proof struct {
 	trace sqltext.Trace // what it leaves in its session
 	tells bool          // it reaches what tells values of sequences: currval, lastval
 	draws bool          // it reaches what changes them: nextval, setval
+	plans bool          // functions may plan while what decides the meaning of a text is set
 }
 
 // prove says what is known of a statement that mentions m, names functions and has parameters and columns of types.
 func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (p proof) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	p.gen, p.trace = f.gen.Load(), sqltext.AnyTrace
+	p.gen, p.trace, p.plans = f.gen.Load(), sqltext.AnyTrace, true
 	all, calls := f.expandedLocked(m, types)
 	if w := f.missingLocked(all, types); !w.isEmpty() {
 		return p
@@ -31,7 +32,12 @@ func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 	if p.why != "" {
 		l := f.ledLocked(m, functions, types)
 		missing := f.missingLocked(&l.mentions, types)
-		if p.told = l.opaque || missing.isEmpty(); l.opaque || !p.told {
+		p.told = missing.isEmpty()
+		p.plans = l.plans || !p.told
+		if l.trace == sqltext.LastingTrace {
+			p.trace = l.trace
+		}
+		if !p.told || l.trace > sqltext.NoTrace {
 			return p
 		}
 		calls = l.calls
@@ -41,7 +47,7 @@ func (f *facts) prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 			calls = append(calls, r.call...)
 		}
 	}
-	p.told, p.rides, p.trace = true, p.why == "", sqltext.NoTrace
+	p.told, p.rides, p.trace, p.plans = true, p.why == "", sqltext.NoTrace, false
 	for _, c := range calls {
 		if f.trusted(c) || p.why != "" && f.isTheUsers(c) {
 			continue
@@ -184,20 +190,6 @@ func (f *facts) expandedLocked(m *sqltext.Mentions, types []uint32) (*sqltext.Me
 
 func byUse(m *sqltext.Mentions) map[use][]sqltext.Name {
 	return map[use][]sqltext.Name{reads: m.Names, changes: m.Changed, inserts: m.Written}
-}
-
-// maySet reports whether code of the user's own may set what decides what a text means, so that what it has planned is to be dropped.
-func (f *facts) maySet() bool {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.global == nil || f.global.sets
-}
-
-// mayPrepare reports whether code of the user's own may prepare statements in SQL, or drop some.
-func (f *facts) mayPrepare() bool {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.global == nil || f.global.prepares
 }
 
 // why is p's reason in the words of [Stat.AloneCount].

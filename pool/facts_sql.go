@@ -21,7 +21,7 @@ const (
 	// setsPath says of a function p that it looks names up in its own search_path.
 	setsPath = `coalesce(pg_catalog.array_to_string(p.proconfig, ' ') operator(pg_catalog.~) '\msearch_path=', false)`
 	// takesNoSQL says of a function p of an extension that it is none of those that run SQL, or read the relation, that an argument names.
-	takesNoSQL  = `p.proname operator(pg_catalog.!~) '^(crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
+	takesNoSQL  = `p.proname operator(pg_catalog.!~) '^(isn_weak$|crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
 	ofExtension = `exists (select from pg_catalog.pg_depend x where x.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
 		and x.objid operator(pg_catalog.=) p.oid and x.deptype operator(pg_catalog.=) 'e')`
 	inPLpgSQL = `p.prolang operator(pg_catalog.=) any (select l.oid from pg_catalog.pg_language l where l.lanname operator(pg_catalog.=) 'plpgsql')`
@@ -33,23 +33,17 @@ const (
 // keeps that meaning. A search_path of its own does no harm, since PostgreSQL plans anew when it differs. A setting with a dot
 // is none of PostgreSQL's.
 const sets = `((coalesce(pg_catalog.array_to_string(p.proconfig, ' '), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc))
-	operator(pg_catalog.~*) '\m(timezone|time\s+zone|datestyle|intervalstyle|extra_float_digits|lc_(monetary|numeric|time)|xmloption|xml\s+option|xmlbinary|array_nulls|default_text_search_config|quote_all_identifiers|transform_null_equals|bytea_output)\M|set_config(?!\s*\(\s*''\w+\.)')`
+	operator(pg_catalog.~*) '\m(timezone|time\s+zone|datestyle|intervalstyle|extra_float_digits|lc_(monetary|numeric|time)|xmloption|xml\s+option|xmlbinary|array_nulls|default_text_search_config|quote_all_identifiers|transform_null_equals|bytea_output|timezone_abbreviations|backslash_quote|standard_conforming_strings|client_encoding|row_security|session_replication_role|restrict_nonsystem_relation_kind)\M|set_config(?!\s*\(\s*''\w+\.)')`
 
-// maySets says that of a function p that runs a text of which nobody knows what it sets, too.
-const maySets = `(` + sets + ` or p.prosrc operator(pg_catalog.~*) '\mexecute\M' and p.prosrc operator(pg_catalog.~*) '\mset\M')`
-
-// mayPrepare says of a function p that it may prepare statements in SQL, or drop some: by its text, by a text that it makes, or in another
-// language.
-const mayPrepare = `(not (p.prolang operator(pg_catalog.=) 14::pg_catalog.oid or ` + inPLpgSQL + `) or p.prosrc operator(pg_catalog.~*) '\m(execute|prepare|deallocate|discard)\M')`
-
-// ownedBody is what says what a given function p leaves: its body, whether that is in PL/pgSQL, the search_path that the
-// function sets, and its owner's schema if it runs as that. It is empty if that cannot be told: the function is in another language, it sets what decides
-// what a text means, or its body is too long. Some functions of well-known extensions are volatile and leave nothing.
+// ownedBody is what says what a given function p leaves: b its body, l whether that is in PL/pgSQL, d the defaults of its arguments, p the
+// search_path that it sets, c what else it sets, o its owner if it runs as that. It is empty if that cannot be told: the function is in another language, it sets
+// what decides what a text means, or its body is too long. Some functions of well-known extensions are volatile and leave nothing.
 const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catalog.~) '^(uuid_generate_v(1|1mc|4)|gen_salt|gen_random_(bytes|uuid))$' then '{"b": ""}'
-	when (p.prolang operator(pg_catalog.=) 14::pg_catalog.oid or ` + inPLpgSQL + `) and pg_catalog.length(p.prosrc) operator(pg_catalog.<=) 8192 and not ` + sets + `
-		and not exists (select from unnest(p.proconfig) c where c operator(pg_catalog.!~) '^search_path=')
+	when (p.prolang operator(pg_catalog.=) 14::pg_catalog.oid or ` + inPLpgSQL + `) and pg_catalog.length(p.prosrc) operator(pg_catalog.<=) 8192
 	then pg_catalog.json_build_object('b', coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc), 'l', p.prolang operator(pg_catalog.<>) 14::pg_catalog.oid,
-		'p', (select pg_catalog.substr(c, 13) from unnest(p.proconfig) c), 'o', (select s.nspname from pg_catalog.pg_namespace s where p.prosecdef and s.nspname operator(pg_catalog.=) pg_catalog.pg_get_userbyid(p.proowner)))::pg_catalog.text
+		'd', pg_catalog.pg_get_expr(p.proargdefaults, 0), 'p', (select pg_catalog.substr(c, 13) from unnest(p.proconfig) c where c operator(pg_catalog.~) '^search_path='),
+		'c', (select pg_catalog.string_agg(c, ',') from unnest(p.proconfig) c where c operator(pg_catalog.!~) '^search_path='),
+		'o', case when p.prosecdef and pg_catalog.pg_get_userbyid(p.proowner) operator(pg_catalog.<>) session_user then pg_catalog.pg_get_userbyid(p.proowner) end)::pg_catalog.text
 	else '' end`
 
 // rowSign is a number for one version of one row of a catalog: its OID and the transaction that wrote it. VACUUM and ANALYZE,
@@ -118,7 +112,7 @@ const (
 // called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
 // that can be called with one argument; the types of arguments and results of what is not built-in; the bodies of
 // trusted functions that look names up in the caller's search_path; whether one sets what decides what a text means; the
-// bodies of given functions; and whether one of these may prepare statements.
+// bodies of given functions; which they are; and whether one is in an SQL body.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -129,12 +123,13 @@ var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg
 		and t operator(pg_catalog.>=) 16384::pg_catalog.oid)),
 	pg_catalog.array_to_json(pg_catalog.array_agg(f.body) filter (where f.body is not null)),
 	coalesce(pg_catalog.bool_or(f.sets), false),
-	pg_catalog.array_to_json(pg_catalog.array_agg(f.owned) filter (where f.owned is not null)), coalesce(pg_catalog.bool_or(f.prepares), false)
+	pg_catalog.array_to_json(pg_catalog.array_agg(f.owned) filter (where f.owned is not null)), 
+	coalesce(pg_catalog.sum(f.id), 0), coalesce(pg_catalog.bool_or(f.atomic), false)
 from unnest($1::pg_catalog.text[]) n(n)
 left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 16384::pg_catalog.oid as builtin, ` + own + ` as own,
 		case when p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and not ` + own + ` and ` + namesByPath + ` then p.prosrc end as body,
 		p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and ` + sets + ` as sets,
-		case when ` + given + ` then ` + ownedBody + ` end as owned, ` + given + ` and ` + mayPrepare + ` as prepares,
+		case when ` + given + ` then ` + ownedBody + ` end as owned, pg_catalog.hashint8(p.oid::pg_catalog.int8) as id, p.prosqlbody is not null as atomic,
 		p.pronargs operator(pg_catalog.>=) 1 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1 as one
 	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
@@ -143,7 +138,7 @@ group by n.n`
 // askGlobal asks for what counts wherever it is: s, the sign of all that; o, an operator that is the user's own, with its
 // function's schema and name, or one that leads to such a function: by its negator, its commutator, its family unless it
 // is in a built-in one too, whose OID is smaller and which the planner takes, or a cast to an argument's type; t, a type to which the user has given code, by a cast, an operator class or family, or as a
-// range's functions; p, if one of his functions may set what decides what a text means; q, if one may prepare statements; f, an operator family to which he has. A built-in type among them, which only a superuser can have
+// range's functions; f, an operator family to which he has. A built-in type among them, which only a superuser can have
 // made one, means that 1 + 1 may run it.
 var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
 amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
@@ -178,8 +173,6 @@ union all select 't', t::pg_catalog.text, '', '' from (
 	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
 	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
 		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
-union all select 'q', '', '', '' where exists (select from pg_catalog.pg_proc p where ` + given + ` and ` + mayPrepare + `)
-union all select 'p', '', '', '' where exists (select from pg_catalog.pg_proc p where ` + given + ` and ` + maySets + `)
 union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`
 
 // attached are the objects that belong to n and hold expressions: class, oid, and the text of what a plan or a write
@@ -238,7 +231,7 @@ const badNode = `coalesce((select case
 
 // askNodes asks what the names $2 in the schemas $1 are and lead to: $1 and $2 for reading, those from $3 on for changing, from $4
 // on for inserting. $5 are types by OID. The answers are of these kinds: k, which nodes a name is; n, a node: why it is bad,
-// and its sign; e, an edge; x, an expression; g, a function that a trigger calls, and the trigger's definition if it has a condition; f, a function that an expression calls and that may be the user's own; o, the
+// and its sign; e, an edge; x, an expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's definition if it has a condition; f, a function that an expression calls and that may be the user's own; o, the
 // operator family of an operator class that it uses.
 var askNodes = `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, i
 		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) with ordinality k(s, n, i)) k(s, n, rel, typ, i)),
@@ -255,6 +248,9 @@ union all select 'k', i::pg_catalog.text, '', (` + nameSign + `)::pg_catalog.tex
 union all select 'n', c, o::pg_catalog.text, ` + badNode + `, (case when c operator(pg_catalog.=) 't' then ` + typeSign(isNode) + ` else ` + relationSign(isNode) + ` end)::pg_catalog.text from n
 union all select 'e', fc, fo::pg_catalog.text, c, o::pg_catalog.text from e where fc operator(pg_catalog.<>) ''
 union all select 'x', c, o::pg_catalog.text, expression, '' from a where expression is not null
+union all select 'u', n.c, n.o::pg_catalog.text, pg_catalog.pg_get_userbyid(k.relowner), '' from n join pg_catalog.pg_class k on k.oid operator(pg_catalog.=) n.o
+	where n.c operator(pg_catalog.=) any ('{w,i}') and pg_catalog.pg_get_userbyid(k.relowner) operator(pg_catalog.<>) session_user
+	and exists (select from e where e.c operator(pg_catalog.=) n.c and e.o operator(pg_catalog.=) n.o and e.fc operator(pg_catalog.=) any ('{w,i}'))
 union all select 'g', n.c, n.o::pg_catalog.text, p.proname, case when t.tgqual is null then '' else pg_catalog.pg_get_triggerdef(t.oid) end
 	from n join pg_catalog.pg_trigger t on t.tgrelid operator(pg_catalog.=) n.o and (not t.tgisinternal or t.tgfoid operator(pg_catalog.>=) 16384::pg_catalog.oid)
 	join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) t.tgfoid where n.c operator(pg_catalog.=) any ('{w,i}')

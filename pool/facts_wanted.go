@@ -26,9 +26,8 @@ func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	all, _ := f.expandedLocked(m, types)
 	w := f.missingLocked(all, types)
 	if w.isEmpty() && f.refutedLocked(all, types) != "" {
-		if l := f.ledLocked(m, nil, types); !l.opaque {
-			w = f.missingLocked(&l.mentions, types)
-		}
+		l := f.ledLocked(m, nil, types)
+		w = f.missingLocked(&l.mentions, types)
 	}
 	return w
 }

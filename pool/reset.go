@@ -39,7 +39,6 @@ type residue struct {
 	unsure []doubt  // whose names are not known yet
 	plans  bool     // what the server has planned may have a meaning that is not a clean session's
 	lost   bool     // there are more than parsed has
-	hidden bool     // statements may have been prepared in SQL, or dropped, by what is not the user's own code in the database
 	named  bool     // statements may have been prepared under names of the user's
 	used   bool     // something was sent
 
@@ -62,7 +61,8 @@ const maxUnsure = 4
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	st := l.st
 	if st == nil {
-		sql, ok := textOf(ctx, sql, args)
+		var ok bool
+		sql, ok = textOf(ctx, sql, args)
 		if !ok || !l.with.custom() || len(sql) > catalogText {
 			l.c.runs(!ok || commitsOnItsWay(sql))
 			l.noteAny()
@@ -72,20 +72,21 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		st = l.p.lanes.catalog.find(sql, l.with.key())
 	}
 	l.c.runs(st.commits)
-	if text, ok := l.c.meantBy(st.sql); !ok {
+	if text, ok := l.c.meantBy(sql); !ok {
 		l.noteAny()
 		l.changes(sqltext.KeepsMeaning, true)
 		return
-	} else if text != st.sql {
+	} else if text != sql {
 		st = l.p.lanes.catalog.find(text, l.with.key())
 	}
 	leaves := l.p.lanes.catalog.leaves(st, l.c.base)
 	trace := leaves.trace
 	if l.c.isolates() {
-		l.residue.trace, l.residue.hidden = max(l.residue.trace, trace), l.residue.hidden || st.prepares
 		if st.asks && l.meaning != meansSame { // its names may lead to others than those that were judged
-			l.residue.trace = max(l.residue.trace, sqltext.AnyTrace)
+			leaves.trace, leaves.plans = max(trace, sqltext.AnyTrace), true
 		}
+		l.residue.trace = max(l.residue.trace, leaves.trace)
+		l.residue.plans = l.residue.plans || leaves.trace >= sqltext.AnyTrace && leaves.plans
 		l.heedSequences(leaves, st)
 	}
 	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
@@ -99,7 +100,7 @@ func (l *Lease) noteAny() {
 	if !l.c.isolates() {
 		return
 	}
-	l.residue.trace, l.residue.hidden = max(l.residue.trace, sqltext.AnyTrace), true
+	l.residue.trace, l.residue.plans = max(l.residue.trace, sqltext.AnyTrace), true
 	l.heedSequences(leaves{trace: sqltext.AnyTrace}, nil)
 }
 
@@ -137,9 +138,9 @@ func (c *conn) soiled(l residue) {
 	if strayed { // a tracer's, say: nobody knows what it did, nor what was parsed after it
 		c.residue.trace = sqltext.LastingTrace
 	}
-	c.residue.named, c.residue.plans, c.residue.hidden = c.residue.named || l.named, c.residue.plans || l.plans, c.residue.hidden || l.hidden
+	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
 	if l.used && snapshot(c.pg.PgConn()) != c.session.reported {
-		c.residue.trace, c.residue.plans, c.residue.hidden = max(c.residue.trace, sqltext.AnyTrace), true, true // whoever did that, in a way that nobody could foresee
+		c.residue.trace, c.residue.plans = max(c.residue.trace, sqltext.AnyTrace), true // whoever did that, in a way that nobody could foresee
 	}
 	c.foreign.failed() // of its last statement nobody has said how it went
 	c.foreign.add(l.drew.by...)
@@ -213,16 +214,14 @@ func (c *conn) handOn(now time.Time) {
 			l.trace = sqltext.LastingTrace
 		}
 	}
-	prepared := l.trace == sqltext.AnyTrace && (l.hidden || c.base == nil || c.base.mayPrepare())
-	if prepared && !c.session.deallocates {
+	if l.trace == sqltext.AnyTrace && !c.session.deallocates {
 		l.named = true
 	}
 	trace := l.trace
-	if trace == sqltext.AnyTrace && (l.named || !prepared) {
+	if l.named && trace == sqltext.AnyTrace {
 		trace = sqltext.SessionTrace // of statements by name pgx has to hear, too: see dropNamed
 	}
-	plans := l.plans || l.trace >= sqltext.AnyTrace && (c.base == nil || c.base.maySet())
-	if !c.resetNext(trace, plans) {
+	if !c.resetNext(trace, l.plans) {
 		if c.session.lasting {
 			c.p.closesBecause("AfterConnect leaves what no reset keeps: it listens, or holds an advisory lock, something temporary or a cursor",
 				"do that on a connection of its own")
@@ -244,7 +243,11 @@ func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
 	if err != nil {
 		return false
 	}
-	c.belief = belief{}
+	if plans {
+		c.belief = belief{}
+	} else { // that none are to be dropped is by the facts
+		c.believes()
+	}
 	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
 	c.wire.before(prefix{msgs: query(sql), whole: true})
 	c.p.adm.count(&c.p.adm.counts.resets)
@@ -346,7 +349,9 @@ func (c *conn) wash(l residue) {
 			}
 		}
 		for _, d := range l.unsure {
-			c.learn(d)
+			if c.learn(d); c.base != nil && c.p.lanes.catalog.leaves(d.st, c.base).trace == sqltext.LastingTrace {
+				return
+			}
 		}
 		for _, st := range l.unsteady {
 			c.findSteady(st)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -177,7 +176,7 @@ var errNoReset = errors.New("nothing takes away what its session has")
 // may be another than that of what AfterConnect has set.
 func (s *session) readable(pc *pgconn.PgConn) bool {
 	return pc.ParameterStatus("client_encoding") == s.reported[slices.Index(reported[:], "client_encoding")] ||
-		!strings.ContainsFunc(s.restore+strings.Join(slices.Collect(maps.Keys(s.prepared)), ""), func(r rune) bool { return r >= utf8.RuneSelf })
+		!strings.ContainsFunc(s.restore+fmt.Sprint(s.prepared), func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // failClosed has every error end the session. A statement_timeout of a millisecond that
@@ -207,11 +206,24 @@ func (s *session) reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (str
 	}
 	b.WriteString(s.restore)
 	if trace == sqltext.AnyTrace { // in the role that was asked whether it may use PL/pgSQL
-		b.WriteString("do $$ declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
-		for p := range s.prepared {
-			b.WriteString(" and name operator(pg_catalog.<>) " + quoteText(p))
+		var do strings.Builder
+		do.WriteString("declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
+		there := make([]string, 0, len(s.prepared)) // what AfterConnect has prepared, as it was
+		for name, text := range s.prepared {
+			is := "name operator(pg_catalog.=) " + quoteText(name)
+			do.WriteString(" and not " + is)
+			if text != "" {
+				is += " and statement operator(pg_catalog.=) " + quoteText(text)
+			}
+			there = append(there, is)
 		}
-		b.WriteString(" loop execute pg_catalog.format('deallocate %I', n); end loop; end $$; execute " + witness + "; ")
+		do.WriteString(" loop execute pg_catalog.format('deallocate %I', n); end loop;")
+		if len(there) > 0 {
+			fmt.Fprintf(&do, " if (select pg_catalog.count(*) from pg_catalog.pg_prepared_statement() where %s) operator(pg_catalog.<>) %d then raise 'a statement of AfterConnect is gone'; end if;",
+				strings.Join(there, " or "), len(there))
+		}
+		do.WriteString(" end")
+		b.WriteString("do " + quoteText(do.String()) + "; execute " + witness + "; ")
 	}
 	if s.exits != "" {
 		return b.String() + "set exit_on_error = " + s.exits, nil

@@ -141,6 +141,11 @@ func (c *conn) deriveAnew(ctx context.Context) {
 	f := c.base
 	f.mu.RLock()
 	anew, restAt := f.wrong, f.restAt
+	for _, k := range f.functions {
+		if k.atomic && anew&ofNames != 0 { // something that its body mentions may have another name
+			anew |= ofFunctions
+		}
+	}
 	f.mu.RUnlock()
 	sent := time.Now()
 	k, err := c.findOut(ctx, f.all(anew))
@@ -166,13 +171,13 @@ func (c *conn) deriveAnew(ctx context.Context) {
 	f.of.unconfirmed.Add(rode - f.ridden.Swap(rode))
 }
 
-// otherwise reports whether functions belong to an extension by now, or do not any more: then what was found out about names and
-// operators that call them is no more right either.
+// otherwise reports whether a name means other functions by now, as after a rename, or they belong to an extension, or do not any more: then
+// what was found out about names and operators that call them is no more right either.
 func (f *facts) otherwise(k *known) bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for name, is := range k.functions {
-		if was := f.functions[name]; was != nil && was.extension != is.extension {
+		if was := f.functions[name]; was != nil && (was.oids != is.oids || was.extension != is.extension) {
 			return true
 		}
 	}

@@ -63,7 +63,7 @@ func Mention(sql string) (Mentions, bool) {
 		return n, true
 	}
 	var m Mentions
-	run, defaults := "", false
+	run, defaults, locks := "", false, false
 	for i, t := range tokens {
 		defaults = defaults || t.word("default")
 		if t.kind == symbol && t.text != "" && isOperator(t.text[0]) {
@@ -100,7 +100,9 @@ func Mention(sql string) (Mentions, bool) {
 			if n, ok := chain(i + 1); ok {
 				m.Written = append(m.Written, n)
 			}
-		case t.word("update") && !at(i+1).word("set") && !at(i-1).word("for", "key"),
+		case t.word("for") && (at(i+1).word("update", "share") || at(i+1).word("no", "key")): // its policies are those of UPDATE
+			locks = true
+		case t.word("update") && !(at(i+1).word("set") && !at(i+2).word("set")) && !(at(i-1).word("for", "key") && endsLock(at(i+1))),
 			t.word("from") && at(i-1).word("delete"):
 			if n, ok := chain(i + 1); ok {
 				m.Changed = append(m.Changed, n)
@@ -109,6 +111,9 @@ func Mention(sql string) (Mentions, bool) {
 	}
 	if run != "" {
 		m.Operators = append(m.Operators, run)
+	}
+	if locks {
+		m.Changed = append(m.Changed, m.Names...)
 	}
 	if defaults { // UPDATE … SET a = DEFAULT
 		m.Written, m.Changed = append(m.Written, m.Changed...), nil
@@ -124,6 +129,11 @@ func Mention(sql string) (Mentions, bool) {
 		*s = slices.Compact(*s)
 	}
 	return m, true
+}
+
+// endsLock reports whether t may follow FOR UPDATE where that locks rows. Otherwise a cursor's statement begins with UPDATE.
+func endsLock(t token) bool {
+	return t.kind == symbol || t.word("of", "nowait", "skip", "for", "limit", "offset", "loop", "union", "intersect", "except", "into")
 }
 
 // And is what m and o mention.

@@ -80,16 +80,19 @@ func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 	return trace, true, c.Functions
 }
 
-// compiles reports whether a setting of PL/pgSQL's is set: a function that is compiled meanwhile keeps what that
-// meant (variable_conflict, extra_errors) as long as the session lasts.
+// compiles reports whether a setting is set that decides how PL/pgSQL's functions are compiled: what is compiled meanwhile keeps
+// that as long as the session lasts.
 func compiles(tokens []token) bool {
-	for i := 2; i < len(tokens); i++ {
-		t := tokens[i]
+	decides := func(setting string) bool {
+		setting = strings.ToLower(setting)
+		return strings.HasPrefix(setting, "plpgsql.") || setting == "standard_conforming_strings" || setting == "plpgsql"
+	}
+	for i := 1; i < len(tokens); i++ {
+		t, before := tokens[i], tokens[i-1]
 		switch {
-		case t.is(".") && tokens[i-1].name() && strings.EqualFold(tokens[i-1].text, "plpgsql") && tokens[0].word("set"):
+		case i+1 < len(tokens) && t.name() && decides(t.text) && before.word("set", "local", "session") && (t.text != "plpgsql" || tokens[i+1].is(".")):
 			return true
-		case tokens[i-1].is("(") && tokens[i-2].name() && tokens[i-2].text == "set_config" && t.kind == literal &&
-			strings.HasPrefix(strings.ToLower(t.text), "plpgsql."):
+		case i > 1 && before.is("(") && tokens[i-2].name() && tokens[i-2].text == "set_config" && t.kind == literal && decides(t.text):
 			return true
 		}
 	}
@@ -140,14 +143,6 @@ func command(tokens []token) Trace {
 	return AnyTrace
 }
 
-// MayPrepare reports whether a text may prepare statements in SQL, or drop some, other than by code that is in the database.
-func MayPrepare(sql string) bool {
-	tokens, refused := lex(sql)
-	return refused != "" || slices.ContainsFunc(tokens, func(t token) bool {
-		return t.word("prepare", "deallocate", "discard", "execute", "do", "call")
-	})
-}
-
 // Trace is what a call of f leaves behind, as far as its name says.
 func (f Function) Trace() Trace {
 	switch {
@@ -176,7 +171,7 @@ func (f Function) TellsSequence() bool { return f.Name == "currval" || f.Name ==
 // lasting are the functions of pg_catalog that leave what nothing takes away.
 var lasting = set(`
 	pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
-	pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_replication_origin_session_setup
+	isn_weak pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_replication_origin_session_setup
 `)
 
 // inSession are the functions of pg_catalog that are known to leave what SessionTrace says, and no more.
