@@ -45,17 +45,25 @@ import (
 //
 // db is the interface, so the same wrapped handler runs in a unit test with a mock
 // or a plain *pgxpool.Pool; with those, and with LMIPOOL_PLAIN=1, Handler just
-// returns fn. A type that embeds lmipool's pool counts as one. With a [pool.Pool] of
-// one's own there are scopes and no more.
+// returns fn. What [Pool.With] returns counts as its pool, and so does a type that
+// embeds one, or has the method Unwrap() DB. With a [pool.Pool] of one's own there
+// are scopes and no more. On managed instances one warning for each type says what
+// is not protected. A nil db or fn is a panic.
 func Handler[In, Out any](db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
-	scoped, ok := db.(scoper)
-	if !ok {
+	return handlerFor("Handler", db, fn)
+}
+
+// handlerFor is Handler, for the function that panics name.
+func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+	mustBe(who, fn)
+	scopes, b := inside(who, db)
+	if b == nil {
+		warnUnprotected(db, scopes, slog.Default())
+	}
+	if scopes == nil {
 		return fn
 	}
-	h := &handler[In, Out]{scoper: scoped, fn: fn, streams: mayStream[Out]()}
-	if b, ok := db.(bulkheaded); ok {
-		h.bulkhead = b.theBulkhead()
-	}
+	h := &handler[In, Out]{scoper: scopes, bulkhead: b, fn: fn, streams: mayStream[Out]()}
 	return h.invoke
 }
 
@@ -65,9 +73,9 @@ type scoper interface {
 }
 
 // bulkheaded is what makes it this package's.
-type bulkheaded interface{ theBulkhead() *bulkhead }
+type bulkheaded interface{ opened() *Pool }
 
-func (p *Pool) theBulkhead() *bulkhead { return p.bulkhead }
+func (p *Pool) opened() *Pool { return p }
 
 type handler[In, Out any] struct {
 	scoper
@@ -84,6 +92,9 @@ type reply[Out any] struct {
 }
 
 func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err error) {
+	if ctx == nil {
+		panic("lmipool: Handler: the ctx is nil: use context.Background")
+	}
 	var p plan
 	if h.bulkhead != nil {
 		p = h.plan(ctx)

@@ -26,10 +26,8 @@ import (
 // For API Gateway, give Handler the function that an adapter makes of the
 // http.Handler: it serves the request in the goroutine of fn, where a panic is caught.
 func HTTPHandler(db DB, h http.Handler) func(context.Context, *events.LambdaFunctionURLRequest) (*events.LambdaFunctionURLStreamingResponse, error) {
-	var b *bulkhead
-	if db, ok := db.(bulkheaded); ok {
-		b = db.theBulkhead()
-	}
+	mustBe("HTTPHandler", h)
+	_, b := inside("HTTPHandler", db)
 	return Handler(db, func(ctx context.Context, req *events.LambdaFunctionURLRequest) (*events.LambdaFunctionURLStreamingResponse, error) {
 		safe := &recovering{h: h, b: b}
 		resp, err := lambdaurl.Wrap(safe)(ctx, req)

@@ -108,6 +108,9 @@ func Open(ctx context.Context, connString string, config *Config) (*Pool, error)
 }
 
 func open(ctx context.Context, connString string, config *Config, lookup func(string) (string, bool), environ []string) (*Pool, error) {
+	if ctx == nil {
+		return nil, &misconfigured{errors.New("lmipool: Open: the ctx is nil: use context.Background")}
+	}
 	var c Config
 	if config != nil {
 		c = *config

@@ -27,11 +27,12 @@ const (
 //
 //	lambda.StartWithOptions(lmipool.Wrap(db, handler), lmipool.WithSIGTERM(db))
 func Start[In, Out any](db *Pool, fn func(context.Context, In) (Out, error), options ...lambda.Option) {
-	lambda.StartWithOptions(Handler(db, fn), append([]lambda.Option{WithSIGTERM(db)}, options...)...)
+	lambda.StartWithOptions(handlerFor("Start", db, fn), append([]lambda.Option{WithSIGTERM(db)}, options...)...)
 }
 
 // WithSIGTERM is the orderly end of [Start] as an option.
 func WithSIGTERM(db *Pool) lambda.Option {
+	inside("WithSIGTERM", db)
 	return lambda.WithEnableSIGTERM(func() { db.terminate() })
 }
 

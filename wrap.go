@@ -22,6 +22,7 @@ import (
 // may outlive. What lambda.NewHandlerWithOptions returns is refused, because its Invoke
 // cannot be used by several invocations at once: give Wrap what it was made from.
 func Wrap(db DB, handler any, options ...lambda.Option) lambda.Handler {
+	inside("Wrap", db)
 	if inner := lambda.NewHandler(handler); any(inner) == handler {
 		return bytesHandler(func(context.Context, []byte) ([]byte, error) { return nil, errSharedBuffer })
 	}
@@ -29,7 +30,7 @@ func Wrap(db DB, handler any, options ...lambda.Option) lambda.Handler {
 	// invocation of the same handler writes into it (aws-lambda-go 1.54). So each
 	// has one to itself until the reply is copied.
 	var inners sync.Pool
-	return bytesHandler(Handler(db, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return bytesHandler(handlerFor("Wrap", db, func(ctx context.Context, payload []byte) ([]byte, error) {
 		inner, ok := inners.Get().(lambda.Handler)
 		if !ok {
 			inner = lambda.NewHandlerWithOptions(handler, options...)

@@ -58,6 +58,9 @@ func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.
 	setDefault(&o.Concurrency, 64)
 	setDefault(&o.Timeout, 3*time.Second)
 	results := make([]Result[Out], len(events))
+	if handler == nil {
+		panic("lmitest: Call: the handler is nil")
+	}
 	room := make(chan struct{}, max(o.Concurrency, 1))
 	var wg sync.WaitGroup
 	for i, event := range events {
