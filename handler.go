@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -172,13 +173,20 @@ func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Ou
 func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	run.label.set()
 	r := reply[Out]{err: &GoexitError{}} // until fn, or OnPanic, has returned
+	returned := false
 	defer func() { run.done <- r }()
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover(); {
+		case v != nil:
+			sayPanic(ctx, h.log, "a handler", v)
 			r.out, r.err = h.panicked(ctx, in, v, panicReply(v))
+		case !returned:
+			h.log.Error("lmipool: a handler ended its goroutine without a reply",
+				slog.String("request_id", requestID(ctx)), slog.String("stack", string(debug.Stack())))
 		}
 	}()
 	r.out, r.err = h.fn(ctx, in)
+	returned = true
 }
 
 // panicked is the reply for a panic of fn with v.
@@ -191,7 +199,7 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 		return out, exiting(reply)
 	}
 	if h.onPanic != nil {
-		out, err = custom[Out]("OnPanic", func() (any, error) { return h.onPanic(ctx, in, v) })
+		out, err = h.custom(ctx, "OnPanic", func() (any, error) { return h.onPanic(ctx, in, v) })
 	} else {
 		err = reply
 	}
@@ -204,7 +212,7 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 // overrun answers for fn, which did not return in time.
 func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[Out]) (out Out, err error) {
 	exit := h.overran()
-	go h.forget(requestID(ctx), p, run, exit)
+	go h.forget(ctx, p, run, exit)
 	out, err = h.standInReply(ctx, in, p)
 	if exit && err != nil {
 		err = exiting(err)
@@ -222,7 +230,7 @@ func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out
 	done := make(chan reply[Out], 1)
 	go func() {
 		var r reply[Out]
-		r.out, r.err = custom[Out]("OnOverrun", func() (any, error) { return h.onOverrun(ctx, in) })
+		r.out, r.err = h.custom(ctx, "OnOverrun", func() (any, error) { return h.onOverrun(ctx, in) })
 		done <- r
 	}()
 	t := time.NewTimer(time.Until(p.replyBy) + p.spare)
@@ -237,9 +245,10 @@ func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out
 }
 
 // custom runs a function of the user's that makes a reply, and gives it its type.
-func custom[Out any](name string, f func() (any, error)) (out Out, err error) {
+func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (any, error)) (out Out, err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			sayPanic(ctx, h.log, "Config."+name, v)
 			err = panicReply(v)
 		}
 	}()
@@ -258,7 +267,8 @@ func custom[Out any](name string, f func() (any, error)) (out Out, err error) {
 // becomes of it: its stack is logged soon, its return later. Not at once, unless the
 // process is to end: many may overrun together, and a goroutine profile and a long
 // log line for each would delay the replies in their place beyond the deadline.
-func (h *handler[In, Out]) forget(request string, p plan, run *run[Out], exit bool) {
+func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], exit bool) {
+	request := requestID(ctx)
 	var r reply[Out]
 	wait := time.Until(p.replyBy.Add(2 * p.spare)) // the deadline
 	if exit {
@@ -275,7 +285,7 @@ func (h *handler[In, Out]) forget(request string, p plan, run *run[Out], exit bo
 	}
 	h.cameBack()
 	if r.err == nil {
-		h.closeLate(request, r.out)
+		h.closeLate(ctx, r.out)
 	}
 	h.log.Warn("lmipool: a handler that overran has returned",
 		slog.String("request_id", request), slog.Duration("late", time.Since(p.replyBy)), slog.Any("error", r.err))
@@ -283,10 +293,10 @@ func (h *handler[In, Out]) forget(request string, p plan, run *run[Out], exit bo
 
 // closeLate closes a result that nobody reads. Unclosed, its writer (lambdaurl's,
 // say) waits for ever.
-func (h *handler[In, Out]) closeLate(request string, out Out) {
+func (h *handler[In, Out]) closeLate(ctx context.Context, out Out) {
 	defer func() {
 		if v := recover(); v != nil { // the Close of a nil *events.LambdaFunctionURLStreamingResponse does
-			h.log.Error("lmipool: closing a late result panicked", slog.String("request_id", request), slog.Any("panic", v))
+			sayPanic(ctx, h.log, "closing a late result", v)
 		}
 	}()
 	if c, ok := any(out).(io.Closer); ok {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -70,8 +69,7 @@ func (s *recovering) report(ctx context.Context, v any) {
 		log = s.b.log
 		s.b.panics()
 	}
-	log.Error("lmipool: an http.Handler panicked", slog.String("request_id", requestID(ctx)),
-		slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+	sayPanic(ctx, log, "an http.Handler", v)
 }
 
 // headerWatcher knows whether the header is out.

@@ -8,10 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
-	"runtime/debug"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -120,7 +120,7 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 	})
 	go func() {
 		defer close(over)
-		err := h.copyStream(w, src)
+		err := h.copyStream(ctx, w, src)
 		if !stop() && err != nil {
 			err = &StreamCutError{} // that src noticed ctx's end first makes no difference
 		}
@@ -132,14 +132,16 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 
 // copyStream copies src to w and closes it. Its panic is its error: here it would
 // end the process.
-func (h *handler[In, Out]) copyStream(w io.Writer, src io.Reader) (err error) {
+func (h *handler[In, Out]) copyStream(ctx context.Context, w io.Writer, src io.Reader) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicReply(v)
+			log := safelog.Guard(slog.Default())
 			if h.bulkhead != nil {
+				log = h.log
 				h.panics()
-				h.log.Error("lmipool: a stream panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 			}
+			sayPanic(ctx, log, "a stream", v)
 		}
 	}()
 	if c, ok := src.(io.Closer); ok {
