@@ -2,13 +2,10 @@ package lmipool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-lambda-go/lambda/messages"
 
 	"github.com/lmipool/lmipool/lambdaenv"
 )
@@ -64,8 +61,8 @@ type bulkhead struct {
 	profiles             profiler
 
 	mu       sync.Mutex
-	refusing error       // not nil: new invocations get it
-	exit     bool        // and the process is to end
+	refusing error // not nil: new invocations get it
+	down     standDown
 	panicked []time.Time // the panics of the last panicWindow
 	stat     HandlerStat
 }
@@ -158,42 +155,11 @@ func (b *bulkhead) plan(ctx context.Context) plan {
 	return p
 }
 
-// refuse is the error for a new invocation while the process is to end, or nil.
-func (b *bulkhead) refuse() error {
+// giveUp begins the end of the process without a word: the panic says enough.
+func (b *bulkhead) giveUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.refusing == nil {
-		return nil
-	}
-	b.stat.Refused++
-	if b.exit {
-		return exiting(b.refusing)
-	}
-	return b.refusing
-}
-
-// exiting makes an error that ends aws-lambda-go's loop once it is sent: the other
-// invocations in flight are finished, and the process exits.
-func exiting(err error) error {
-	r := messages.InvokeResponse_Error{}
-	if !errors.As(err, &r) {
-		r = messages.InvokeResponse_Error{Message: err.Error(), Type: errorType(err)}
-	}
-	r.ShouldExit = true
-	return r
-}
-
-// standDownLocked begins the end of the process, and reports whether it had not begun:
-// then the caller says so, with saysWhy, once mu is free.
-func (b *bulkhead) standDownLocked() (first bool) {
-	first = !b.exit
-	b.refusing, b.exit = errStandingDown, true
-	return first
-}
-
-// saysWhy is the one loud line of standing down.
-func (b *bulkhead) saysWhy(why string, args ...any) {
-	b.log.Error("lmipool: standing down: "+why+"; what runs is finished, then the process ends and Lambda replaces the environment", args...)
+	b.beginLocked()
 }
 
 // shutDown refuses new invocations; the process is being ended by the platform.
@@ -212,11 +178,11 @@ func (b *bulkhead) overran() (exit bool) {
 	b.stat.Overruns++
 	b.stat.Overrunning++
 	n := b.stat.Overrunning
-	first := n > b.maxOverruns && b.standDownLocked()
-	exit = b.exit
+	first := n > b.maxOverruns && b.beginLocked()
+	exit = b.down.begun
 	b.mu.Unlock()
 	if first {
-		b.saysWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
+		b.sayWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
 	}
 	return exit
 }
@@ -241,11 +207,11 @@ func (b *bulkhead) panics() (exit bool) {
 	}
 	b.panicked = append(b.panicked, now)
 	n := len(b.panicked)
-	first := n > b.maxPanics && b.standDownLocked()
-	exit = b.exit
+	first := n > b.maxPanics && b.beginLocked()
+	exit = b.down.begun
 	b.mu.Unlock()
 	if first {
-		b.saysWhy("too many handlers panic", "panics", n, "within", panicWindow, "max_panics", b.maxPanics)
+		b.sayWhy("too many handlers panic", "panics", n, "within", panicWindow, "max_panics", b.maxPanics)
 	}
 	return exit
 }

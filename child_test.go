@@ -29,6 +29,7 @@ var children = map[string]func(*lmipool.Pool){
 	"terminate": func(db *lmipool.Pool) { startForSIGTERM(db) },
 	"failover":  func(*lmipool.Pool) { startFailover() },
 	"door":      startDoor,
+	"deaf":      startDeaf,
 }
 
 func runChild() {

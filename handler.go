@@ -105,10 +105,11 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		return h.fn(ctx, in)
 	}
 	if h.bulkhead != nil {
-		if err := h.refuse(); err != nil {
+		if err := h.enter(ctx); err != nil {
 			scope.End()
 			return out, err
 		}
+		defer h.leave()
 	}
 	if p.late {
 		scope.End()
@@ -196,7 +197,8 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 		if _, own := v.(messages.InvokeResponse_Error); own {
 			return out, reply
 		}
-		return out, exiting(reply)
+		h.giveUp()
+		return out, h.ask(reply)
 	}
 	if h.onPanic != nil {
 		out, err = h.custom(ctx, "OnPanic", func() (any, error) { return h.onPanic(ctx, in, v) })
@@ -204,7 +206,7 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 		err = reply
 	}
 	if exit && err != nil {
-		err = exiting(err)
+		err = h.ask(err)
 	}
 	return out, err
 }
@@ -215,7 +217,7 @@ func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[
 	go h.forget(ctx, p, run, exit)
 	out, err = h.standInReply(ctx, in, p)
 	if exit && err != nil {
-		err = exiting(err)
+		err = h.ask(err)
 	}
 	return out, err
 }

@@ -104,7 +104,11 @@ func (p *Pool) Env() lambdaenv.Env { return p.env }
 // One line at level Info says what was detected, what was chosen, and by whom.
 // config is read once; ctx gives dials its values, not its end.
 func Open(ctx context.Context, connString string, config *Config) (*Pool, error) {
-	return open(ctx, connString, config, os.LookupEnv, os.Environ())
+	p, err := open(ctx, connString, config, os.LookupEnv, os.Environ())
+	if err == nil && p.env.Kind == lambdaenv.ManagedInstances {
+		p.bulkhead.down.exit = p.endProcess
+	}
+	return p, err
 }
 
 func open(ctx context.Context, connString string, config *Config, lookup func(string) (string, bool), environ []string) (*Pool, error) {

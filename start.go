@@ -38,8 +38,13 @@ func WithSIGTERM(db *Pool) lambda.Option {
 
 // terminate closes db within the time that Lambda leaves.
 func (p *Pool) terminate() {
-	began := time.Now()
 	p.bulkhead.shutDown()
+	p.closeWithin("SIGTERM")
+}
+
+// closeWithin closes db within terminateBy, and says how that went.
+func (p *Pool) closeWithin(why string) {
+	began := time.Now()
 	open := p.Stat().TotalConns()
 	done := make(chan error, 1)
 	go func() {
@@ -52,9 +57,9 @@ func (p *Pool) terminate() {
 	log := p.bulkhead.log.With(slog.Int("connections", int(open)))
 	select {
 	case err := <-done:
-		log.Info("lmipool: SIGTERM: all connections closed", "took", time.Since(began), "error", err)
+		log.Info("lmipool: "+why+": all connections closed", "took", time.Since(began), "error", err)
 	case <-t.C:
-		log.Warn("lmipool: SIGTERM: not all connections are closed yet", "took", time.Since(began), "open", p.Stat().TotalConns())
+		log.Warn("lmipool: "+why+": not all connections are closed yet", "took", time.Since(began), "open", p.Stat().TotalConns())
 	}
 }
 

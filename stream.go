@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"sync"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -68,7 +69,8 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 	if _, ok := s.(Out); !ok {
 		// A reader type of the user's own, which nothing can stand in for. ctx ends
 		// when aws-lambda-go has sent the response, or at the margin.
-		context.AfterFunc(ctx, e.take().End)
+		end := h.staying(e.take())
+		context.AfterFunc(ctx, end)
 		return out
 	}
 	stream := h.newStream(ctx, src, e.take())
@@ -105,13 +107,28 @@ type typedStream struct {
 
 func (s *typedStream) ContentType() string { return s.contentType }
 
+// staying keeps the invocation, whose handler has returned, until the func that it returns
+// is called, once or more.
+func (h *handler[In, Out]) staying(scope *pool.Scope) (end func()) {
+	if h.bulkhead != nil {
+		h.stay()
+	}
+	return sync.OnceFunc(func() {
+		scope.End()
+		if h.bulkhead != nil {
+			h.leave()
+		}
+	})
+}
+
 // newStream starts to read src. The scope ends when that is done, or ctx is.
 func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *pool.Scope) *stream {
 	r, w := io.Pipe()
+	end := h.staying(scope)
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		w.CloseWithError(&StreamCutError{})
-		scope.End()
+		end()
 		if h.bulkhead != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			h.overran()
 			<-over // as long as the source hangs
@@ -124,7 +141,7 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 		if !stop() && err != nil {
 			err = &StreamCutError{} // that src noticed ctx's end first makes no difference
 		}
-		scope.End()
+		end()
 		w.CloseWithError(err)
 	}()
 	return &stream{r}
