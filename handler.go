@@ -51,11 +51,12 @@ import (
 // are scopes and no more. On managed instances one warning for each type says what
 // is not protected. A nil db or fn is a panic.
 func Handler[In, Out any](db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
-	return handlerFor("Handler", db, fn)
+	return handlerFor("Handler", db, fn, nil)
 }
 
-// handlerFor is Handler, for the function that panics name.
-func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+// handlerFor is Handler, for the function that panics name. encode, if not nil, makes an
+// Out of what OnOverrun and OnPanic return.
+func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Out, error), encode func(any) (Out, error)) func(context.Context, In) (Out, error) {
 	mustBe(who, fn)
 	scopes, b := inside(who, db)
 	if b == nil {
@@ -64,7 +65,7 @@ func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Ou
 	if scopes == nil {
 		return fn
 	}
-	h := &handler[In, Out]{scoper: scopes, bulkhead: b, fn: fn, streams: mayStream[Out]()}
+	h := &handler[In, Out]{scoper: scopes, bulkhead: b, fn: fn, encode: encode, streams: mayBeStream(reflect.TypeFor[Out]())}
 	return h.invoke
 }
 
@@ -82,7 +83,9 @@ type handler[In, Out any] struct {
 	scoper
 	*bulkhead // nil: scopes only
 	fn        func(context.Context, In) (Out, error)
-	streams   bool // a result of fn may be an io.Reader
+	encode    func(any) (Out, error) // nil: what OnOverrun and OnPanic return is an Out
+	streams   bool                   // a result of fn may be an io.Reader
+	uncut     sync.Once              // one of a type that nothing can stand in for was named
 	runs      sync.Pool
 }
 
@@ -255,8 +258,13 @@ func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (an
 		}
 	}()
 	v, err := f()
-	if err != nil || v == nil {
+	switch {
+	case err != nil:
 		return out, err
+	case h.encode != nil:
+		return h.encode(v)
+	case v == nil:
+		return out, nil
 	}
 	out, ok := v.(Out)
 	if !ok {

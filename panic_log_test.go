@@ -76,7 +76,7 @@ func TestEveryPanicThatIsCaughtIsLoggedWithRequestIDAndStack(t *testing.T) {
 		"Wrap": {
 			config: onPanic,
 			do: func(ctx context.Context, db *lmipool.Pool) {
-				_, _ = lmipool.Wrap(db, func() { culprit("boom") }).Invoke(ctx, []byte("{}"))
+				_, _ = lmipool.Wrap(db, func() { culprit("boom") })(ctx, nil)
 			}, lines: []string{"a handler panicked: boom"},
 		},
 		"a stream": {

@@ -27,7 +27,7 @@ const (
 //
 //	lambda.StartWithOptions(lmipool.Wrap(db, handler), lmipool.WithSIGTERM(db))
 func Start[In, Out any](db *Pool, fn func(context.Context, In) (Out, error), options ...lambda.Option) {
-	lambda.StartWithOptions(handlerFor("Start", db, fn), append([]lambda.Option{WithSIGTERM(db)}, options...)...)
+	lambda.StartWithOptions(handlerFor("Start", db, fn, nil), append([]lambda.Option{WithSIGTERM(db)}, options...)...)
 }
 
 // WithSIGTERM is the orderly end of [Start] as an option.

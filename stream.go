@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -39,10 +40,46 @@ func (e *ending) take() *pool.Scope {
 	return s
 }
 
-// mayStream reports whether an Out can be an io.Reader.
-func mayStream[Out any]() bool {
-	t := reflect.TypeFor[Out]()
+// mayBeStream reports whether a result of type t can be an io.Reader.
+func mayBeStream(t reflect.Type) bool {
 	return t.Kind() == reflect.Interface || t.Implements(reflect.TypeFor[io.Reader]())
+}
+
+// bodyOf is where src keeps the body that is read later, if src is a response of
+// aws-lambda-go's, or embeds one.
+func bodyOf(src any) (body *io.Reader, found bool) {
+	switch r := src.(type) {
+	case *events.LambdaFunctionURLStreamingResponse:
+		if r != nil {
+			body = &r.Body
+		}
+		return body, true
+	case *events.APIGatewayProxyStreamingResponse:
+		if r != nil {
+			body = &r.Body
+		}
+		return body, true
+	}
+	v := reflect.ValueOf(src)
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return nil, false
+	}
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if !v.Type().Field(i).Anonymous || !field.CanInterface() {
+			continue
+		}
+		if field.CanAddr() && field.Kind() == reflect.Struct {
+			field = field.Addr()
+		}
+		if body, found = bodyOf(field.Interface()); found {
+			return body, true
+		}
+	}
+	return nil, false
 }
 
 // keepStream lets the scope live until out has been read, if out is a stream.
@@ -54,9 +91,9 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 	if !ok || isJSON(src) {
 		return out
 	}
-	if r, ok := src.(*events.LambdaFunctionURLStreamingResponse); ok {
-		if r != nil && r.Body != nil {
-			r.Body = h.newStream(ctx, r.Body, e.take())
+	if body, ok := bodyOf(src); ok {
+		if body != nil && *body != nil {
+			*body = h.newStream(ctx, *body, e.take())
 		}
 		return out
 	}
@@ -69,6 +106,7 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 	if _, ok := s.(Out); !ok {
 		// A reader type of the user's own, which nothing can stand in for. ctx ends
 		// when aws-lambda-go has sent the response, or at the margin.
+		h.sayUncut(src)
 		end := h.staying(e.take())
 		context.AfterFunc(ctx, end)
 		return out
@@ -79,6 +117,22 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 		s = &typedStream{stream, typed.ContentType()}
 	}
 	return s.(Out)
+}
+
+// sayUncut says once that a stream of this type is neither cut nor kept from panicking,
+// unless it is in memory.
+func (h *handler[In, Out]) sayUncut(src io.Reader) {
+	switch src.(type) {
+	case *bytes.Buffer, *bytes.Reader, *strings.Reader:
+		return
+	}
+	if h.bulkhead == nil || !h.standIn && !h.catchPanics {
+		return
+	}
+	h.uncut.Do(func() {
+		h.log.Warn("lmipool: a handler's stream is of a type that cannot be cut at the deadline, and a panic in its Read ends the process: let the handler return an io.Reader",
+			slog.String("type", typeName(src)))
+	})
 }
 
 // isJSON reports whether aws-lambda-go sends v as JSON although it is a reader: it
