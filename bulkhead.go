@@ -59,6 +59,7 @@ type bulkhead struct {
 	onPanic              func(ctx context.Context, in, recovered any) (any, error)
 	log                  *slog.Logger
 	profiles             profiler
+	absurd               sync.Once
 
 	mu       sync.Mutex
 	refusing error // not nil: new invocations get it
@@ -121,38 +122,67 @@ func (b *bulkhead) margins(left time.Duration) (margin, reply time.Duration) {
 	return margin, min(reply, margin)
 }
 
+// DeadlinePassedError is the reply to an invocation that came when its deadline was over:
+// its handler was not begun. Lambda shows its type as "DeadlinePassedError".
+type DeadlinePassedError struct {
+	Ago time.Duration // since the deadline
+}
+
+func (e *DeadlinePassedError) Error() string {
+	return fmt.Sprintf("lmipool: the invocation's deadline was over when it came, since %s; its handler was not begun", e.Ago.Round(time.Millisecond))
+}
+
+// Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
+func (*DeadlinePassedError) Unwrap() error { return context.DeadlineExceeded }
+
+// SafeToRetry makes Retryable(err) true.
+func (*DeadlinePassedError) SafeToRetry() bool { return true }
+
 // plan is how much time an invocation has, and what is done about it.
 type plan struct {
-	protect bool // fn runs in a goroutine of its own
-	standIn bool // and is answered for at replyBy
-	late    bool // there is no time at all
+	protect bool  // fn runs in a goroutine of its own
+	standIn bool  // and is answered for at replyBy
+	late    error // not nil: the time is over
+	undated bool  // the deadline is long past, and so none: fn gets a ctx without it
 	began   time.Time
 	fnUntil time.Time     // when fn's ctx ends; zero: with the invocation's
 	replyBy time.Time     // when the stand-in replies
 	spare   time.Duration // what OnOverrun may take beyond that
 }
 
-// absurd is more than any function's timeout (90 minutes). AWS's emulator has been
-// seen to send deadlines years away; such a one is none.
+// absurd is more than any function's timeout (90 minutes). Emulators have been seen to send
+// deadlines years away, of 0 and in the past; such a one is none.
 const absurd = 24 * time.Hour
 
 func (b *bulkhead) plan(ctx context.Context) plan {
 	p := plan{protect: b.standIn || b.catchPanics}
 	deadline, ok := ctx.Deadline()
-	if !b.standIn || !ok {
+	if !ok {
 		return p
 	}
 	p.began = time.Now()
-	left := deadline.Sub(p.began)
-	switch {
+	switch left := deadline.Sub(p.began); {
+	case left < -absurd:
+		p.undated = true
+		b.sayAbsurd(deadline, "the handler gets a ctx without deadline")
+	case !b.standIn:
 	case left > absurd:
+		b.sayAbsurd(deadline, "the handler's ctx ends then")
 	case left <= 0:
-		p.late = true
+		p.late = &DeadlinePassedError{Ago: -left}
 	default:
 		margin, reply := b.margins(left)
 		p.standIn, p.fnUntil, p.replyBy, p.spare = true, deadline.Add(-margin), deadline.Add(-reply), reply/2
 	}
 	return p
+}
+
+// sayAbsurd says once that a deadline is none.
+func (b *bulkhead) sayAbsurd(deadline time.Time, so string) {
+	b.absurd.Do(func() {
+		b.log.Warn("lmipool: an invocation's deadline is more than a day away, or past; it counts as none: "+so+", and a handler that does not return is not answered for",
+			slog.Time("deadline", deadline))
+	})
 }
 
 // giveUp begins the end of the process without a word: the panic says enough.

@@ -100,10 +100,14 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		panic("lmipool: Handler: the ctx is nil: use context.Background")
 	}
 	var p plan
+	within := ctx
 	if h.bulkhead != nil {
 		p = h.plan(ctx)
 	}
-	scoped, scope := h.OpenScope(ctx, requestID(ctx), p.fnUntil)
+	if p.undated {
+		within = context.WithoutCancel(ctx)
+	}
+	scoped, scope := h.OpenScope(within, requestID(ctx), p.fnUntil)
 	if scope == nil { // plain, or inside another Handler, which does the rest
 		return h.fn(ctx, in)
 	}
@@ -114,9 +118,9 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		}
 		defer h.leave()
 	}
-	if p.late {
+	if p.late != nil {
 		scope.End()
-		return out, &OverrunError{}
+		return out, p.late
 	}
 	if !p.protect {
 		e := &ending{scope}
