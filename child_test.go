@@ -30,6 +30,8 @@ var children = map[string]func(*lmipool.Pool){
 	"failover":  func(*lmipool.Pool) { startFailover() },
 	"door":      startDoor,
 	"deaf":      startDeaf,
+	"callbacks": startCallbacks,
+	"durable":   startDurable,
 	"response":  startResponse,
 	"wrap":      startWrap,
 }

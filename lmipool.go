@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -67,8 +68,9 @@ type Config struct {
 // Pool is a [pool.Pool] that knows what runs it.
 type Pool struct {
 	*pool.Pool
-	env      lambdaenv.Env
-	bulkhead *bulkhead
+	env        lambdaenv.Env
+	bulkhead   *bulkhead
+	terminated sync.Once
 }
 
 // Env returns what Open detected.
