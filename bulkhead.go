@@ -143,7 +143,8 @@ type plan struct {
 	protect bool  // fn runs in a goroutine of its own
 	standIn bool  // and is answered for at replyBy
 	late    error // not nil: the time is over
-	undated bool  // the deadline is long past, and so none: fn gets a ctx without it
+	absurd  bool  // the deadline is none
+	undated bool  // and has passed: fn gets a ctx without it
 	began   time.Time
 	fnUntil time.Time     // when fn's ctx ends; zero: with the invocation's
 	replyBy time.Time     // when the stand-in replies
@@ -163,11 +164,10 @@ func (b *bulkhead) plan(ctx context.Context) plan {
 	p.began = time.Now()
 	switch left := deadline.Sub(p.began); {
 	case left < -absurd:
-		p.undated = true
-		b.sayAbsurd(deadline, "the handler gets a ctx without deadline")
+		p.absurd, p.undated = true, true
 	case !b.standIn:
 	case left > absurd:
-		b.sayAbsurd(deadline, "the handler's ctx ends then")
+		p.absurd = true
 	case left <= 0:
 		p.late = &DeadlinePassedError{Ago: -left}
 	default:
@@ -177,10 +177,11 @@ func (b *bulkhead) plan(ctx context.Context) plan {
 	return p
 }
 
-// sayAbsurd says once that a deadline is none.
-func (b *bulkhead) sayAbsurd(deadline time.Time, so string) {
+// sayAbsurd says once that ctx's deadline is none.
+func (b *bulkhead) sayAbsurd(ctx context.Context) {
 	b.absurd.Do(func() {
-		b.log.Warn("lmipool: an invocation's deadline is more than a day away, or past; it counts as none: "+so+", and a handler that does not return is not answered for",
+		deadline, _ := ctx.Deadline()
+		b.log.Warn("lmipool: an invocation's deadline is more than a day away, or past; it counts as none, and a handler that does not return is not answered for",
 			slog.Time("deadline", deadline))
 	})
 }

@@ -40,7 +40,7 @@ const mostLayers = 100
 // there is no pool at all: whoever starts with that is not helped by an error for each
 // invocation.
 func inside(who string, db DB) (scopes scoper, b *bulkhead) {
-	of, found := db, true
+	of := db
 	for range mostLayers {
 		if isNil(of) {
 			panic(fmt.Sprintf("lmipool: %s: the pool is nil (%s): look at Open's error before its result is used", who, typeName(db)))
@@ -55,9 +55,11 @@ func inside(who string, db DB) (scopes scoper, b *bulkhead) {
 			}
 			return p.Pool, p.bulkhead
 		}
-		if of, found = unwrapped(of); !found {
+		inner, found := unwrapped(of)
+		if !found {
 			break
 		}
+		of = inner
 	}
 	return scopes, nil
 }
@@ -88,7 +90,7 @@ func embedded(v reflect.Value) (inner DB, found bool) {
 		switch {
 		case !field.Anonymous || !field.Type.Implements(reflect.TypeFor[DB]()):
 		case value.CanInterface():
-			inner, _ = value.Interface().(DB)
+			inner, _ = reflect.TypeAssert[DB](value)
 			return inner, true
 		default: // the type's name is private, and so is the field: only what it embeds can be read
 			if inner, found = embedded(value); found {

@@ -27,15 +27,9 @@ import (
 // The ways in which users put something around a pool.
 type (
 	// withLog embeds the interface.
-	withLog struct {
-		lmipool.DB
-		name string
-	}
+	withLog struct{ lmipool.DB }
 	// withMore embeds a type with a private name that embeds the interface.
-	withMore struct {
-		withLog
-		more int
-	}
+	withMore struct{ withLog }
 	// hidden shows nothing of the pool.
 	hidden struct{ db lmipool.DB }
 	// shown unwraps to it.

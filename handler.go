@@ -33,16 +33,25 @@ import (
 //     [*OverrunError], or what [Config.OnOverrun] returns, and ends the scope. fn
 //     runs on, in vain, and is forgotten when it returns. Until then in is fn's.
 //   - A panic of fn, and runtime.Goexit, is an error reply as aws-lambda-go makes
-//     it, and the process lives. Panics in goroutines that fn starts cannot be
-//     caught.
+//     it, logged with request id and stack, and the process lives. Panics in
+//     goroutines that fn starts cannot be caught, nor those in a MarshalJSON of its
+//     result, which aws-lambda-go calls when Handler has returned.
 //   - Beyond [Config.MaxOverruns] or [Config.MaxPanics] it stands down: new
 //     invocations are refused, what runs is finished, and the process ends, so that
-//     Lambda replaces the environment.
+//     Lambda replaces the environment. The type of the replies' error asks
+//     aws-lambda-go for that. If something around the handler swallows it, so that
+//     an invocation begins 5 s later all the same, Handler ends the process itself
+//     (exit status 1) when nothing runs any more.
+//   - An invocation whose deadline is over when it comes gets a
+//     [*DeadlinePassedError]. A deadline more than 24 hours away, or past, is none:
+//     emulators send such.
 //
 // If fn returns an io.Reader, its scope stays until that is read or closed, and the
 // stream is cut with an error at the end of fn's ctx. For that the reader is
-// replaced if Out is an interface, such as io.Reader; an Out of another reader type
-// keeps its value, and its stream is cut only in so far as it uses the scope.
+// replaced if Out is an interface, such as io.Reader, and the Body of a response of
+// package events if Out is one, or embeds one. An Out of another reader type
+// keeps its value, its stream is cut only in so far as it uses the scope, and a
+// warning says so.
 //
 // db is the interface, so the same wrapped handler runs in a unit test with a mock
 // or a plain *pgxpool.Pool; with those, and with LMIPOOL_PLAIN=1, Handler just
@@ -117,6 +126,9 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 			return out, err
 		}
 		defer h.leave()
+		if p.absurd {
+			h.sayAbsurd(ctx)
+		}
 	}
 	if p.late != nil {
 		scope.End()

@@ -56,12 +56,13 @@ type Config struct {
 
 	// OnOverrun makes the reply for a handler that is answered for; an API answers
 	// 504 here. It must return quickly (in half of ReplyMargin), out must be of the
-	// handler's result type, and in is still the handler's. Defaults to an
-	// *OverrunError.
+	// handler's result type (under [Wrap] of any, which is encoded), and in is still
+	// the handler's. Defaults to an *OverrunError.
 	OnOverrun func(ctx context.Context, in any) (out any, err error)
 
-	// OnPanic makes the reply for a handler that panicked with recovered. Defaults
-	// to Lambda's error JSON with type, message and stack.
+	// OnPanic makes the reply for a handler that panicked with recovered; out is as
+	// OnOverrun's. The panic is logged also if it does. Defaults to Lambda's error
+	// JSON with type, message and stack.
 	OnPanic func(ctx context.Context, in, recovered any) (out any, err error)
 }
 
