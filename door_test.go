@@ -107,9 +107,9 @@ func TestWhateverIsAroundThePoolHandlerProtects(t *testing.T) {
 	for name := range around {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const timeout = time.Second
-			ctx := bounded(t)
-			f, stderr := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=door", "DOOR=" + name, "LMIPOOL_MARGIN=500ms", "LMIPOOL_MAX_OVERRUNS=64"}})
+			const timeout = 2 * time.Second
+			ctx := boundedBy(t, time.Minute)
+			f, stderr := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=door", "DOOR=" + name, "LMIPOOL_MARGIN=1500ms", "LMIPOOL_MAX_OVERRUNS=64"}})
 			var wg sync.WaitGroup
 			for range 8 {
 				wg.Go(func() { ask[outcome](ctx, t, f, task{Do: "overrun", Hold: "lease", For: 2 * timeout}) })

@@ -66,9 +66,9 @@ func TestEveryPanicThatIsCaughtIsLoggedWithRequestIDAndStack(t *testing.T) {
 			do:     func(ctx context.Context, db *lmipool.Pool) { call(ctx, db, panics("boom")) }, lines: []string{"a handler panicked: boom", "Config.OnPanic panicked: again"},
 		},
 		"OnOverrun": {
-			config: lmipool.Config{OnOverrun: func(context.Context, any) (any, error) { culprit("late"); return nil, nil }},
+			config: lmipool.Config{Margin: time.Second, ReplyMargin: 800 * time.Millisecond, OnOverrun: func(context.Context, any) (any, error) { culprit("late"); return nil, nil }},
 			do: func(ctx context.Context, db *lmipool.Pool) {
-				ctx, cancel := context.WithTimeout(ctx, 400*time.Millisecond)
+				ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
 				defer cancel()
 				call(ctx, db, hanging[string](t))
 			}, lines: []string{"Config.OnOverrun panicked: late"},

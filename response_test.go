@@ -99,12 +99,12 @@ func startResponse(db *lmipool.Pool) {
 
 func TestEachResponseWithABodyThatIsReadLaterIsProtected(t *testing.T) {
 	t.Parallel()
-	const timeout = time.Second
+	const timeout = 2 * time.Second
 	for name := range responses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := bounded(t)
-			f, stderr := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=response", "RESPONSE=" + name, "LMIPOOL_MARGIN=500ms", "LMIPOOL_REPLY_MARGIN=250ms", "LMIPOOL_MAX_OVERRUNS=64"}})
+			ctx := boundedBy(t, time.Minute)
+			f, stderr := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=response", "RESPONSE=" + name, "LMIPOOL_MARGIN=1500ms", "LMIPOOL_REPLY_MARGIN=700ms", "LMIPOOL_MAX_OVERRUNS=64"}})
 			if name == "aws-lambda-go alone" || name == "a reader of one's own" {
 				r, _ := ask[any](ctx, t, f, task{Do: "hang", For: 2 * timeout})
 				if assert.NotNil(t, r.Error) {
@@ -242,6 +242,7 @@ func TestUnderWrapTheReplyInAHandlersPlaceIsEncodedAsItsOwn(t *testing.T) {
 	} {
 		made := func(context.Context, any) (any, error) { return c.out, nil }
 		db := openManaged(t, &logged{}, lmipool.Config{
+			Margin: time.Second, ReplyMargin: 800 * time.Millisecond,
 			OnOverrun: func(ctx context.Context, in any) (any, error) {
 				assert.Equal(t, []byte(`{"N":1}`), in, "the payload")
 				return made(ctx, in)
@@ -253,7 +254,7 @@ func TestUnderWrapTheReplyInAHandlersPlaceIsEncodedAsItsOwn(t *testing.T) {
 			func() { panic("boom") },
 			func(ctx context.Context) (int, error) { return hang(ctx, 1) },
 		} {
-			out, err := lmipool.Wrap(db, handler, lambda.WithSetIndent("", " "), lambda.WithSetEscapeHTML(true))(deadline(t, 400*time.Millisecond), json.RawMessage(`{"N":1}`))
+			out, err := lmipool.Wrap(db, handler, lambda.WithSetIndent("", " "), lambda.WithSetEscapeHTML(true))(deadline(t, 2*time.Second), json.RawMessage(`{"N":1}`))
 			if c.err != "" {
 				assert.ErrorContains(t, err, c.err, name)
 				continue
