@@ -30,6 +30,7 @@ var children = map[string]func(*lmipool.Pool){
 	"failover":  func(*lmipool.Pool) { startFailover() },
 	"door":      startDoor,
 	"deaf":      startDeaf,
+	"traced":    startTraced,
 	"callbacks": startCallbacks,
 	"durable":   startDurable,
 	"response":  startResponse,
