@@ -2,13 +2,10 @@ package lmipool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-lambda-go/lambda/messages"
 
 	"github.com/lmipool/lmipool/lambdaenv"
 )
@@ -62,10 +59,11 @@ type bulkhead struct {
 	onPanic              func(ctx context.Context, in, recovered any) (any, error)
 	log                  *slog.Logger
 	profiles             profiler
+	absurd               sync.Once
 
 	mu       sync.Mutex
-	refusing error       // not nil: new invocations get it
-	exit     bool        // and the process is to end
+	refusing error // not nil: new invocations get it
+	down     standDown
 	panicked []time.Time // the panics of the last panicWindow
 	stat     HandlerStat
 }
@@ -124,33 +122,54 @@ func (b *bulkhead) margins(left time.Duration) (margin, reply time.Duration) {
 	return margin, min(reply, margin)
 }
 
+// DeadlinePassedError is the reply to an invocation that came when its deadline was over:
+// its handler was not begun. Lambda shows its type as "DeadlinePassedError".
+type DeadlinePassedError struct {
+	Ago time.Duration // since the deadline
+}
+
+func (e *DeadlinePassedError) Error() string {
+	return fmt.Sprintf("lmipool: the invocation's deadline was over when it came, since %s; its handler was not begun", e.Ago.Round(time.Millisecond))
+}
+
+// Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
+func (*DeadlinePassedError) Unwrap() error { return context.DeadlineExceeded }
+
+// SafeToRetry makes Retryable(err) true.
+func (*DeadlinePassedError) SafeToRetry() bool { return true }
+
 // plan is how much time an invocation has, and what is done about it.
 type plan struct {
-	protect bool // fn runs in a goroutine of its own
-	standIn bool // and is answered for at replyBy
-	late    bool // there is no time at all
+	protect bool  // fn runs in a goroutine of its own
+	standIn bool  // and is answered for at replyBy
+	late    error // not nil: the time is over
+	absurd  bool  // the deadline is none
+	undated bool  // and has passed: fn gets a ctx without it
 	began   time.Time
 	fnUntil time.Time     // when fn's ctx ends; zero: with the invocation's
 	replyBy time.Time     // when the stand-in replies
 	spare   time.Duration // what OnOverrun may take beyond that
 }
 
-// absurd is more than any function's timeout (90 minutes). AWS's emulator has been
-// seen to send deadlines years away; such a one is none.
+// absurd is more than any function's timeout (90 minutes). Emulators have been seen to send
+// deadlines years away, of 0 and in the past; such a one is none.
 const absurd = 24 * time.Hour
 
 func (b *bulkhead) plan(ctx context.Context) plan {
 	p := plan{protect: b.standIn || b.catchPanics}
 	deadline, ok := ctx.Deadline()
-	if !b.standIn || !ok {
+	if !ok {
 		return p
 	}
 	p.began = time.Now()
-	left := deadline.Sub(p.began)
-	switch {
+	switch left := deadline.Sub(p.began); {
+	case left < -absurd:
+		p.absurd, p.undated = true, true
+	case !b.standIn:
 	case left > absurd:
+		p.absurd = true
 	case left <= 0:
-		p.late = true
+		p.late = &DeadlinePassedError{Ago: -left}
 	default:
 		margin, reply := b.margins(left)
 		p.standIn, p.fnUntil, p.replyBy, p.spare = true, deadline.Add(-margin), deadline.Add(-reply), reply/2
@@ -158,42 +177,20 @@ func (b *bulkhead) plan(ctx context.Context) plan {
 	return p
 }
 
-// refuse is the error for a new invocation while the process is to end, or nil.
-func (b *bulkhead) refuse() error {
+// sayAbsurd says once that ctx's deadline is none.
+func (b *bulkhead) sayAbsurd(ctx context.Context) {
+	b.absurd.Do(func() {
+		deadline, _ := ctx.Deadline()
+		b.log.Warn("lmipool: an invocation's deadline is more than a day away, or past; it counts as none, and a handler that does not return is not answered for",
+			slog.Time("deadline", deadline))
+	})
+}
+
+// giveUp begins the end of the process without a word: the panic says enough.
+func (b *bulkhead) giveUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.refusing == nil {
-		return nil
-	}
-	b.stat.Refused++
-	if b.exit {
-		return exiting(b.refusing)
-	}
-	return b.refusing
-}
-
-// exiting makes an error that ends aws-lambda-go's loop once it is sent: the other
-// invocations in flight are finished, and the process exits.
-func exiting(err error) error {
-	r := messages.InvokeResponse_Error{}
-	if !errors.As(err, &r) {
-		r = messages.InvokeResponse_Error{Message: err.Error(), Type: errorType(err)}
-	}
-	r.ShouldExit = true
-	return r
-}
-
-// standDownLocked begins the end of the process, and reports whether it had not begun:
-// then the caller says so, with saysWhy, once mu is free.
-func (b *bulkhead) standDownLocked() (first bool) {
-	first = !b.exit
-	b.refusing, b.exit = errStandingDown, true
-	return first
-}
-
-// saysWhy is the one loud line of standing down.
-func (b *bulkhead) saysWhy(why string, args ...any) {
-	b.log.Error("lmipool: standing down: "+why+"; what runs is finished, then the process ends and Lambda replaces the environment", args...)
+	b.beginLocked()
 }
 
 // shutDown refuses new invocations; the process is being ended by the platform.
@@ -212,11 +209,11 @@ func (b *bulkhead) overran() (exit bool) {
 	b.stat.Overruns++
 	b.stat.Overrunning++
 	n := b.stat.Overrunning
-	first := n > b.maxOverruns && b.standDownLocked()
-	exit = b.exit
+	first := n > b.maxOverruns && b.beginLocked()
+	exit = b.down.begun
 	b.mu.Unlock()
 	if first {
-		b.saysWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
+		b.sayWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
 	}
 	return exit
 }
@@ -241,11 +238,11 @@ func (b *bulkhead) panics() (exit bool) {
 	}
 	b.panicked = append(b.panicked, now)
 	n := len(b.panicked)
-	first := n > b.maxPanics && b.standDownLocked()
-	exit = b.exit
+	first := n > b.maxPanics && b.beginLocked()
+	exit = b.down.begun
 	b.mu.Unlock()
 	if first {
-		b.saysWhy("too many handlers panic", "panics", n, "within", panicWindow, "max_panics", b.maxPanics)
+		b.sayWhy("too many handlers panic", "panics", n, "within", panicWindow, "max_panics", b.maxPanics)
 	}
 	return exit
 }

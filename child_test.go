@@ -28,6 +28,13 @@ var children = map[string]func(*lmipool.Pool){
 	"http":      func(db *lmipool.Pool) { lambda.Start(lmipool.HTTPHandler(db, mux(db))) },
 	"terminate": func(db *lmipool.Pool) { startForSIGTERM(db) },
 	"failover":  func(*lmipool.Pool) { startFailover() },
+	"door":      startDoor,
+	"deaf":      startDeaf,
+	"traced":    startTraced,
+	"callbacks": startCallbacks,
+	"durable":   startDurable,
+	"response":  startResponse,
+	"wrap":      startWrap,
 }
 
 func runChild() {

@@ -24,3 +24,13 @@ func Margins(c *Config, left time.Duration) (margin, reply time.Duration) {
 
 // Terminate is what SIGTERM does.
 func Terminate(p *Pool) { p.terminate() }
+
+// EndsBy is the end of the process for a pool that a test has opened in this one.
+func EndsBy(p *Pool, exit func()) { p.bulkhead.down.exit = exit }
+
+// AskedAgo moves the first reply that asked for the end of the process into the past.
+func AskedAgo(p *Pool, ago time.Duration) {
+	p.bulkhead.mu.Lock()
+	defer p.bulkhead.mu.Unlock()
+	p.bulkhead.down.asked = time.Now().Add(-ago)
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -32,30 +33,48 @@ import (
 //     [*OverrunError], or what [Config.OnOverrun] returns, and ends the scope. fn
 //     runs on, in vain, and is forgotten when it returns. Until then in is fn's.
 //   - A panic of fn, and runtime.Goexit, is an error reply as aws-lambda-go makes
-//     it, and the process lives. Panics in goroutines that fn starts cannot be
-//     caught.
+//     it, logged with request id and stack, and the process lives. Panics in
+//     goroutines that fn starts cannot be caught, nor those in a MarshalJSON of its
+//     result, which aws-lambda-go calls when Handler has returned.
 //   - Beyond [Config.MaxOverruns] or [Config.MaxPanics] it stands down: new
 //     invocations are refused, what runs is finished, and the process ends, so that
-//     Lambda replaces the environment.
+//     Lambda replaces the environment. The type of the replies' error asks
+//     aws-lambda-go for that. If something around the handler swallows it, so that
+//     an invocation begins 5 s later all the same, Handler ends the process itself
+//     (exit status 1) when nothing runs any more.
+//   - An invocation whose deadline is over when it comes gets a
+//     [*DeadlinePassedError]. A deadline more than 24 hours away, or past, is none:
+//     emulators send such.
 //
 // If fn returns an io.Reader, its scope stays until that is read or closed, and the
 // stream is cut with an error at the end of fn's ctx. For that the reader is
-// replaced if Out is an interface, such as io.Reader; an Out of another reader type
-// keeps its value, and its stream is cut only in so far as it uses the scope.
+// replaced if Out is an interface, such as io.Reader, and the Body of a response of
+// package events if Out is one, or embeds one. An Out of another reader type
+// keeps its value, its stream is cut only in so far as it uses the scope, and a
+// warning says so.
 //
 // db is the interface, so the same wrapped handler runs in a unit test with a mock
 // or a plain *pgxpool.Pool; with those, and with LMIPOOL_PLAIN=1, Handler just
-// returns fn. A type that embeds lmipool's pool counts as one. With a [pool.Pool] of
-// one's own there are scopes and no more.
+// returns fn. What [Pool.With] returns counts as its pool, and so does a type that
+// embeds one, or has the method Unwrap() DB. With a [pool.Pool] of one's own there
+// are scopes and no more. On managed instances one warning for each type says what
+// is not protected. A nil db or fn is a panic.
 func Handler[In, Out any](db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
-	scoped, ok := db.(scoper)
-	if !ok {
+	return handlerFor("Handler", db, fn, nil)
+}
+
+// handlerFor is Handler, for the function that panics name. encode, if not nil, makes an
+// Out of what OnOverrun and OnPanic return.
+func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Out, error), encode func(any) (Out, error)) func(context.Context, In) (Out, error) {
+	mustBe(who, fn)
+	scopes, b := inside(who, db)
+	if b == nil {
+		warnUnprotected(db, scopes, slog.Default())
+	}
+	if scopes == nil {
 		return fn
 	}
-	h := &handler[In, Out]{scoper: scoped, fn: fn, streams: mayStream[Out]()}
-	if b, ok := db.(bulkheaded); ok {
-		h.bulkhead = b.theBulkhead()
-	}
+	h := &handler[In, Out]{scoper: scopes, bulkhead: b, fn: fn, encode: encode, streams: mayBeStream(reflect.TypeFor[Out]())}
 	return h.invoke
 }
 
@@ -65,15 +84,17 @@ type scoper interface {
 }
 
 // bulkheaded is what makes it this package's.
-type bulkheaded interface{ theBulkhead() *bulkhead }
+type bulkheaded interface{ opened() *Pool }
 
-func (p *Pool) theBulkhead() *bulkhead { return p.bulkhead }
+func (p *Pool) opened() *Pool { return p }
 
 type handler[In, Out any] struct {
 	scoper
 	*bulkhead // nil: scopes only
 	fn        func(context.Context, In) (Out, error)
-	streams   bool // a result of fn may be an io.Reader
+	encode    func(any) (Out, error) // nil: what OnOverrun and OnPanic return is an Out
+	streams   bool                   // a result of fn may be an io.Reader
+	uncut     sync.Once              // one of a type that nothing can stand in for was named
 	runs      sync.Pool
 }
 
@@ -84,23 +105,34 @@ type reply[Out any] struct {
 }
 
 func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err error) {
+	if ctx == nil {
+		panic("lmipool: Handler: the ctx is nil: use context.Background")
+	}
 	var p plan
+	within := ctx
 	if h.bulkhead != nil {
 		p = h.plan(ctx)
 	}
-	scoped, scope := h.OpenScope(ctx, requestID(ctx), p.fnUntil)
+	if p.undated {
+		within = context.WithoutCancel(ctx)
+	}
+	scoped, scope := h.OpenScope(within, requestID(ctx), p.fnUntil)
 	if scope == nil { // plain, or inside another Handler, which does the rest
 		return h.fn(ctx, in)
 	}
 	if h.bulkhead != nil {
-		if err := h.refuse(); err != nil {
+		if err := h.enter(ctx); err != nil {
 			scope.End()
 			return out, err
 		}
+		defer h.leave()
+		if p.absurd {
+			h.sayAbsurd(ctx)
+		}
 	}
-	if p.late {
+	if p.late != nil {
 		scope.End()
-		return out, &OverrunError{}
+		return out, p.late
 	}
 	if !p.protect {
 		e := &ending{scope}
@@ -161,13 +193,20 @@ func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Ou
 func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	run.label.set()
 	r := reply[Out]{err: &GoexitError{}} // until fn, or OnPanic, has returned
+	returned := false
 	defer func() { run.done <- r }()
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover(); {
+		case v != nil:
+			sayPanic(ctx, h.log, "a handler", v)
 			r.out, r.err = h.panicked(ctx, in, v, panicReply(v))
+		case !returned:
+			h.log.Error("lmipool: a handler ended its goroutine without a reply",
+				slog.String("request_id", requestID(ctx)), slog.String("stack", string(debug.Stack())))
 		}
 	}()
 	r.out, r.err = h.fn(ctx, in)
+	returned = true
 }
 
 // panicked is the reply for a panic of fn with v.
@@ -177,15 +216,16 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 		if _, own := v.(messages.InvokeResponse_Error); own {
 			return out, reply
 		}
-		return out, exiting(reply)
+		h.giveUp()
+		return out, h.ask(reply)
 	}
 	if h.onPanic != nil {
-		out, err = custom[Out]("OnPanic", func() (any, error) { return h.onPanic(ctx, in, v) })
+		out, err = h.custom(ctx, "OnPanic", func() (any, error) { return h.onPanic(ctx, in, v) })
 	} else {
 		err = reply
 	}
 	if exit && err != nil {
-		err = exiting(err)
+		err = h.ask(err)
 	}
 	return out, err
 }
@@ -193,10 +233,10 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 // overrun answers for fn, which did not return in time.
 func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[Out]) (out Out, err error) {
 	exit := h.overran()
-	go h.forget(requestID(ctx), p, run, exit)
+	go h.forget(ctx, p, run, exit)
 	out, err = h.standInReply(ctx, in, p)
 	if exit && err != nil {
-		err = exiting(err)
+		err = h.ask(err)
 	}
 	return out, err
 }
@@ -211,7 +251,7 @@ func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out
 	done := make(chan reply[Out], 1)
 	go func() {
 		var r reply[Out]
-		r.out, r.err = custom[Out]("OnOverrun", func() (any, error) { return h.onOverrun(ctx, in) })
+		r.out, r.err = h.custom(ctx, "OnOverrun", func() (any, error) { return h.onOverrun(ctx, in) })
 		done <- r
 	}()
 	t := time.NewTimer(time.Until(p.replyBy) + p.spare)
@@ -226,15 +266,21 @@ func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out
 }
 
 // custom runs a function of the user's that makes a reply, and gives it its type.
-func custom[Out any](name string, f func() (any, error)) (out Out, err error) {
+func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (any, error)) (out Out, err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			sayPanic(ctx, h.log, "Config."+name, v)
 			err = panicReply(v)
 		}
 	}()
 	v, err := f()
-	if err != nil || v == nil {
+	switch {
+	case err != nil:
 		return out, err
+	case h.encode != nil:
+		return h.encode(v)
+	case v == nil:
+		return out, nil
 	}
 	out, ok := v.(Out)
 	if !ok {
@@ -247,7 +293,8 @@ func custom[Out any](name string, f func() (any, error)) (out Out, err error) {
 // becomes of it: its stack is logged soon, its return later. Not at once, unless the
 // process is to end: many may overrun together, and a goroutine profile and a long
 // log line for each would delay the replies in their place beyond the deadline.
-func (h *handler[In, Out]) forget(request string, p plan, run *run[Out], exit bool) {
+func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], exit bool) {
+	request := requestID(ctx)
 	var r reply[Out]
 	wait := time.Until(p.replyBy.Add(2 * p.spare)) // the deadline
 	if exit {
@@ -264,7 +311,7 @@ func (h *handler[In, Out]) forget(request string, p plan, run *run[Out], exit bo
 	}
 	h.cameBack()
 	if r.err == nil {
-		h.closeLate(request, r.out)
+		h.closeLate(ctx, r.out)
 	}
 	h.log.Warn("lmipool: a handler that overran has returned",
 		slog.String("request_id", request), slog.Duration("late", time.Since(p.replyBy)), slog.Any("error", r.err))
@@ -272,10 +319,10 @@ func (h *handler[In, Out]) forget(request string, p plan, run *run[Out], exit bo
 
 // closeLate closes a result that nobody reads. Unclosed, its writer (lambdaurl's,
 // say) waits for ever.
-func (h *handler[In, Out]) closeLate(request string, out Out) {
+func (h *handler[In, Out]) closeLate(ctx context.Context, out Out) {
 	defer func() {
 		if v := recover(); v != nil { // the Close of a nil *events.LambdaFunctionURLStreamingResponse does
-			h.log.Error("lmipool: closing a late result panicked", slog.String("request_id", request), slog.Any("panic", v))
+			sayPanic(ctx, h.log, "closing a late result", v)
 		}
 	}()
 	if c, ok := any(out).(io.Closer); ok {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -26,10 +25,8 @@ import (
 // For API Gateway, give Handler the function that an adapter makes of the
 // http.Handler: it serves the request in the goroutine of fn, where a panic is caught.
 func HTTPHandler(db DB, h http.Handler) func(context.Context, *events.LambdaFunctionURLRequest) (*events.LambdaFunctionURLStreamingResponse, error) {
-	var b *bulkhead
-	if db, ok := db.(bulkheaded); ok {
-		b = db.theBulkhead()
-	}
+	mustBe("HTTPHandler", h)
+	_, b := inside("HTTPHandler", db)
 	return Handler(db, func(ctx context.Context, req *events.LambdaFunctionURLRequest) (*events.LambdaFunctionURLStreamingResponse, error) {
 		safe := &recovering{h: h, b: b}
 		resp, err := lambdaurl.Wrap(safe)(ctx, req)
@@ -72,8 +69,7 @@ func (s *recovering) report(ctx context.Context, v any) {
 		log = s.b.log
 		s.b.panics()
 	}
-	log.Error("lmipool: an http.Handler panicked", slog.String("request_id", requestID(ctx)),
-		slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+	sayPanic(ctx, log, "an http.Handler", v)
 }
 
 // headerWatcher knows whether the header is out.

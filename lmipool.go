@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,20 +56,22 @@ type Config struct {
 
 	// OnOverrun makes the reply for a handler that is answered for; an API answers
 	// 504 here. It must return quickly (in half of ReplyMargin), out must be of the
-	// handler's result type, and in is still the handler's. Defaults to an
-	// *OverrunError.
+	// handler's result type (under [Wrap] of any, which is encoded), and in is still
+	// the handler's. Defaults to an *OverrunError.
 	OnOverrun func(ctx context.Context, in any) (out any, err error)
 
-	// OnPanic makes the reply for a handler that panicked with recovered. Defaults
-	// to Lambda's error JSON with type, message and stack.
+	// OnPanic makes the reply for a handler that panicked with recovered; out is as
+	// OnOverrun's. The panic is logged also if it does. Defaults to Lambda's error
+	// JSON with type, message and stack.
 	OnPanic func(ctx context.Context, in, recovered any) (out any, err error)
 }
 
 // Pool is a [pool.Pool] that knows what runs it.
 type Pool struct {
 	*pool.Pool
-	env      lambdaenv.Env
-	bulkhead *bulkhead
+	env        lambdaenv.Env
+	bulkhead   *bulkhead
+	terminated sync.Once
 }
 
 // Env returns what Open detected.
@@ -104,10 +107,17 @@ func (p *Pool) Env() lambdaenv.Env { return p.env }
 // One line at level Info says what was detected, what was chosen, and by whom.
 // config is read once; ctx gives dials its values, not its end.
 func Open(ctx context.Context, connString string, config *Config) (*Pool, error) {
-	return open(ctx, connString, config, os.LookupEnv, os.Environ())
+	p, err := open(ctx, connString, config, os.LookupEnv, os.Environ())
+	if err == nil && p.env.Kind == lambdaenv.ManagedInstances {
+		p.bulkhead.down.exit = p.endProcess
+	}
+	return p, err
 }
 
 func open(ctx context.Context, connString string, config *Config, lookup func(string) (string, bool), environ []string) (*Pool, error) {
+	if ctx == nil {
+		return nil, &misconfigured{errors.New("lmipool: Open: the ctx is nil: use context.Background")}
+	}
 	var c Config
 	if config != nil {
 		c = *config

@@ -232,19 +232,6 @@ func TestWithoutASensibleDeadlineNobodyIsAnsweredFor(t *testing.T) {
 	assert.Zero(t, db.HandlerStat().Overruns)
 }
 
-func TestAfterItsDeadlineAnInvocationIsNotBegun(t *testing.T) {
-	t.Parallel()
-	db := openManaged(t, &logged{}, lmipool.Config{})
-	past, cancel := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
-	defer cancel()
-	_, err := lmipool.Handler(db, func(context.Context, int) (int, error) {
-		t.Error("it runs")
-		return 0, nil
-	})(past, 0)
-	var overrun *lmipool.OverrunError
-	assert.ErrorAs(t, err, &overrun)
-}
-
 func TestTheHandlersCtxEndsAMarginBeforeTheDeadline(t *testing.T) {
 	t.Parallel()
 	db := openManaged(t, &logged{}, lmipool.Config{})

@@ -1,9 +1,12 @@
 package lmipool
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -22,6 +25,13 @@ func panicReply(v any) messages.InvokeResponse_Error {
 		Type:       errorType(v),
 		StackTrace: panicStack(),
 	}
+}
+
+// sayPanic logs a panic with v that was caught: no reply shows it if Config.OnPanic makes
+// the reply, and none has the request's id. The deferred function that recovered v calls it.
+func sayPanic(ctx context.Context, log *slog.Logger, what string, v any) {
+	log.Error("lmipool: "+what+" panicked", slog.String("request_id", requestID(ctx)),
+		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.String("stack", string(debug.Stack())))
 }
 
 // errorType is aws-lambda-go's name for the type of an error or panic.

@@ -8,10 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
-	"runtime/debug"
+	"strings"
+	"sync"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -38,10 +40,46 @@ func (e *ending) take() *pool.Scope {
 	return s
 }
 
-// mayStream reports whether an Out can be an io.Reader.
-func mayStream[Out any]() bool {
-	t := reflect.TypeFor[Out]()
+// mayBeStream reports whether a result of type t can be an io.Reader.
+func mayBeStream(t reflect.Type) bool {
 	return t.Kind() == reflect.Interface || t.Implements(reflect.TypeFor[io.Reader]())
+}
+
+// bodyOf is where src keeps the body that is read later, if src is a response of
+// aws-lambda-go's, or embeds one.
+func bodyOf(src any) (body *io.Reader, found bool) {
+	switch r := src.(type) {
+	case *events.LambdaFunctionURLStreamingResponse:
+		if r != nil {
+			body = &r.Body
+		}
+		return body, true
+	case *events.APIGatewayProxyStreamingResponse:
+		if r != nil {
+			body = &r.Body
+		}
+		return body, true
+	}
+	v := reflect.ValueOf(src)
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return nil, false
+	}
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if !v.Type().Field(i).Anonymous || !field.CanInterface() {
+			continue
+		}
+		if field.CanAddr() && field.Kind() == reflect.Struct {
+			field = field.Addr()
+		}
+		if body, found = bodyOf(field.Interface()); found {
+			return body, true
+		}
+	}
+	return nil, false
 }
 
 // keepStream lets the scope live until out has been read, if out is a stream.
@@ -53,9 +91,9 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 	if !ok || isJSON(src) {
 		return out
 	}
-	if r, ok := src.(*events.LambdaFunctionURLStreamingResponse); ok {
-		if r != nil && r.Body != nil {
-			r.Body = h.newStream(ctx, r.Body, e.take())
+	if body, ok := bodyOf(src); ok {
+		if body != nil && *body != nil {
+			*body = h.newStream(ctx, *body, e.take())
 		}
 		return out
 	}
@@ -68,7 +106,9 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 	if _, ok := s.(Out); !ok {
 		// A reader type of the user's own, which nothing can stand in for. ctx ends
 		// when aws-lambda-go has sent the response, or at the margin.
-		context.AfterFunc(ctx, e.take().End)
+		h.sayUncut(src)
+		end := h.staying(e.take())
+		context.AfterFunc(ctx, end)
 		return out
 	}
 	stream := h.newStream(ctx, src, e.take())
@@ -77,6 +117,22 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 		s = &typedStream{stream, typed.ContentType()}
 	}
 	return s.(Out)
+}
+
+// sayUncut says once that a stream of this type is neither cut nor kept from panicking,
+// unless it is in memory.
+func (h *handler[In, Out]) sayUncut(src io.Reader) {
+	switch src.(type) {
+	case *bytes.Buffer, *bytes.Reader, *strings.Reader:
+		return
+	}
+	if h.bulkhead == nil || !h.standIn && !h.catchPanics {
+		return
+	}
+	h.uncut.Do(func() {
+		h.log.Warn("lmipool: a handler's stream is of a type that cannot be cut at the deadline, and a panic in its Read ends the process: let the handler return an io.Reader",
+			slog.String("type", typeName(src)))
+	})
 }
 
 // isJSON reports whether aws-lambda-go sends v as JSON although it is a reader: it
@@ -105,13 +161,28 @@ type typedStream struct {
 
 func (s *typedStream) ContentType() string { return s.contentType }
 
+// staying keeps the invocation, whose handler has returned, until the func that it returns
+// is called, once or more.
+func (h *handler[In, Out]) staying(scope *pool.Scope) (end func()) {
+	if h.bulkhead != nil {
+		h.stay()
+	}
+	return sync.OnceFunc(func() {
+		scope.End()
+		if h.bulkhead != nil {
+			h.leave()
+		}
+	})
+}
+
 // newStream starts to read src. The scope ends when that is done, or ctx is.
 func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *pool.Scope) *stream {
 	r, w := io.Pipe()
+	end := h.staying(scope)
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		w.CloseWithError(&StreamCutError{})
-		scope.End()
+		end()
 		if h.bulkhead != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			h.overran()
 			<-over // as long as the source hangs
@@ -120,11 +191,11 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 	})
 	go func() {
 		defer close(over)
-		err := h.copyStream(w, src)
+		err := h.copyStream(ctx, w, src)
 		if !stop() && err != nil {
 			err = &StreamCutError{} // that src noticed ctx's end first makes no difference
 		}
-		scope.End()
+		end()
 		w.CloseWithError(err)
 	}()
 	return &stream{r}
@@ -132,14 +203,16 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 
 // copyStream copies src to w and closes it. Its panic is its error: here it would
 // end the process.
-func (h *handler[In, Out]) copyStream(w io.Writer, src io.Reader) (err error) {
+func (h *handler[In, Out]) copyStream(ctx context.Context, w io.Writer, src io.Reader) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicReply(v)
+			log := safelog.Guard(slog.Default())
 			if h.bulkhead != nil {
+				log = h.log
 				h.panics()
-				h.log.Error("lmipool: a stream panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 			}
+			sayPanic(ctx, log, "a stream", v)
 		}
 	}()
 	if c, ok := src.(io.Closer); ok {

@@ -21,5 +21,8 @@ type TxOptions = pool.TxOptions
 // pgxpool's or a mock; on lmipool's, BEGIN travels with the first statement. fn runs again
 // only if opts.MaxRetries says so.
 func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if isNil(db) {
+		db = nil // which pool has an error for
+	}
 	return pool.InTx(ctx, db, opts, fn)
 }

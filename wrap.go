@@ -3,48 +3,167 @@ package lmipool
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"reflect"
 	"sync"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 )
 
 // Wrap is [Handler] for every other shape of handler: whatever lambda.NewHandler
 // takes (func(), func(ctx, E) error, ...), and a lambda.Handler of one's own. options
 // are those about JSON, such as lambda.WithUseNumber; the others belong to
-// lambda.StartWithOptions.
+// lambda.StartWithOptions, which takes what Wrap returns.
 //
 //	lambda.Start(lmipool.Wrap(db, func(ctx context.Context, e events.SQSEvent) error { ... }))
 //
-// A lambda.Handler returns bytes, so it cannot stream: use Handler with a result of
-// type io.Reader for that. The payload that the handler gets is its own copy, because
-// aws-lambda-go uses its buffer again after the reply, which a handler that overruns
-// may outlive. What lambda.NewHandlerWithOptions returns is refused, because its Invoke
-// cannot be used by several invocations at once: give Wrap what it was made from.
-func Wrap(db DB, handler any, options ...lambda.Option) lambda.Handler {
-	if inner := lambda.NewHandler(handler); any(inner) == handler {
-		return bytesHandler(func(context.Context, []byte) ([]byte, error) { return nil, errSharedBuffer })
+// A func(context.Context, []byte) ([]byte, error) is given the payload and its bytes are
+// the reply, as with the Invoke of a lambda.Handler: durable.Wrap returns one. To
+// aws-lambda-go alone its argument and result would be base64 in JSON.
+//
+// What Config.OnOverrun and OnPanic return is encoded as the handler's own results are,
+// unless it is a []byte.
+//
+// A handler that returns a stream is refused, since its content type would be lost: give
+// it to Handler, and an http.Handler to HTTPHandler. So is what
+// lambda.NewHandlerWithOptions returns, because its Invoke cannot be used by several
+// invocations at once: give Wrap what it was made from. Both get an error for each invocation.
+func Wrap(db DB, handler any, options ...lambda.Option) func(context.Context, json.RawMessage) (io.Reader, error) {
+	w := wrapped{options}
+	invoke := handlerFor("Wrap", db, w.shape(handler), w.encode)
+	return func(ctx context.Context, payload json.RawMessage) (io.Reader, error) {
+		out, err := invoke(ctx, payload)
+		if err != nil {
+			return nil, err
+		}
+		return &encodedReader{bytes.NewReader(out.bytes), out.contentType}, nil
+	}
+}
+
+const (
+	contentJSON  = "application/json"
+	contentBytes = "application/octet-stream" // aws-lambda-go's for a lambda.Handler
+)
+
+// encoded is a reply. It is no reader, and so no stream to Handler.
+type encoded struct {
+	bytes       []byte
+	contentType string
+}
+
+// encodedReader is a reply as aws-lambda-go sends it with its content type. It has no
+// exported field, or it would be sent as JSON.
+type encodedReader struct {
+	r           *bytes.Reader
+	contentType string
+}
+
+func (e *encodedReader) Read(p []byte) (int, error) { return e.r.Read(p) }
+func (e *encodedReader) ContentType() string        { return e.contentType }
+
+// wrapped is what decides how JSON is read and written.
+type wrapped struct{ options []lambda.Option }
+
+// shape is handler as a function from bytes to bytes.
+func (w wrapped) shape(handler any) func(context.Context, []byte) (encoded, error) {
+	refuse := func(err error) func(context.Context, []byte) (encoded, error) {
+		return func(context.Context, []byte) (encoded, error) { return encoded{}, err }
+	}
+	raw := func(f func(context.Context, []byte) ([]byte, error)) func(context.Context, []byte) (encoded, error) {
+		return func(ctx context.Context, payload []byte) (encoded, error) {
+			out, err := f(ctx, payload)
+			return encoded{out, contentBytes}, err
+		}
+	}
+	v := reflect.ValueOf(handler)
+	if !v.IsValid() || v.Kind() == reflect.Func && v.IsNil() {
+		return refuse(errNoHandler)
+	}
+	switch h := handler.(type) {
+	case func(context.Context, []byte) ([]byte, error):
+		return raw(h)
+	case lambda.Handler:
+		if inner := lambda.NewHandler(handler); any(inner) == handler {
+			return refuse(errSharedBuffer)
+		}
+		return raw(func(ctx context.Context, payload []byte) ([]byte, error) { return h.Invoke(ctx, payload) })
+	}
+	if t := v.Type(); t.Kind() == reflect.Func && t.NumOut() == 2 {
+		if streams[t.Out(0)] {
+			return refuse(streamError(t.Out(0)))
+		}
+		handler = refusingStreams(v)
 	}
 	// Invoke puts the buffer with its reply back before it returns it, and the next
 	// invocation of the same handler writes into it (aws-lambda-go 1.54). So each
 	// has one to itself until the reply is copied.
 	var inners sync.Pool
-	return bytesHandler(Handler(db, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return func(ctx context.Context, payload []byte) (encoded, error) {
 		inner, ok := inners.Get().(lambda.Handler)
 		if !ok {
-			inner = lambda.NewHandlerWithOptions(handler, options...)
+			inner = lambda.NewHandlerWithOptions(handler, w.options...)
 		}
 		out, err := inner.Invoke(ctx, payload)
 		out = bytes.Clone(out)
 		inners.Put(inner)
-		return out, err
-	}))
+		return encoded{out, contentJSON}, err
+	}
 }
 
-var errSharedBuffer = errors.New("lmipool: Wrap: the handler is one that aws-lambda-go made, which mixes up replies if it is invoked concurrently: wrap what it was made from, with the same options")
-
-type bytesHandler func(context.Context, []byte) ([]byte, error)
-
-func (h bytesHandler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	return h(ctx, bytes.Clone(payload))
+// encode makes a reply of v as aws-lambda-go would of a handler's result.
+func (w wrapped) encode(v any) (encoded, error) {
+	if b, ok := v.([]byte); ok {
+		return encoded{b, contentJSON}, nil
+	}
+	if isStream(v) {
+		return encoded{}, streamError(reflect.TypeOf(v))
+	}
+	out, err := lambda.NewHandlerWithOptions(func() (any, error) { return v, nil }, w.options...).Invoke(context.Background(), nil)
+	return encoded{bytes.Clone(out), contentJSON}, err
 }
+
+// streams are aws-lambda-go's responses with a body that is read later.
+var streams = map[reflect.Type]bool{
+	reflect.TypeFor[*events.LambdaFunctionURLStreamingResponse](): true,
+	reflect.TypeFor[*events.APIGatewayProxyStreamingResponse]():   true,
+}
+
+// isStream reports whether aws-lambda-go would send v by reading it.
+func isStream(v any) bool {
+	_, reads := v.(io.Reader)
+	return reads && !isJSON(v)
+}
+
+// refusingStreams is handler, with an error in the place of a result that is a stream.
+func refusingStreams(handler reflect.Value) any {
+	t := handler.Type()
+	if !mayBeStream(t.Out(0)) || t.Out(1) != reflect.TypeFor[error]() {
+		return handler.Interface()
+	}
+	return reflect.MakeFunc(t, func(args []reflect.Value) []reflect.Value {
+		out := handler.Call(args)
+		v := out[0].Interface()
+		if !out[1].IsNil() || !isStream(v) {
+			return out
+		}
+		if c, ok := v.(io.Closer); ok {
+			_ = c.Close()
+		}
+		err := reflect.New(t.Out(1)).Elem()
+		err.Set(reflect.ValueOf(streamError(reflect.TypeOf(v))))
+		return []reflect.Value{reflect.Zero(t.Out(0)), err}
+	}).Interface()
+}
+
+func streamError(t reflect.Type) error {
+	return fmt.Errorf("lmipool: Wrap: the handler returns a stream, a %s, whose content type would be lost: give the function to lmipool.Handler, or the http.Handler that it was made of to lmipool.HTTPHandler", t)
+}
+
+var (
+	errSharedBuffer = errors.New("lmipool: Wrap: the handler is one that aws-lambda-go made, which mixes up replies if it is invoked concurrently: wrap what it was made from, with the same options")
+	errNoHandler    = errors.New("lmipool: Wrap: the handler is nil")
+)

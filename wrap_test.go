@@ -25,6 +25,11 @@ func (h handlerFunc) Invoke(ctx context.Context, payload []byte) ([]byte, error)
 	return h(ctx, payload)
 }
 
+// invoked wraps handler, and invokes it as aws-lambda-go does.
+func invoked(db lmipool.DB, handler any, options ...lambda.Option) func(context.Context, []byte) ([]byte, error) {
+	return lambda.NewHandler(lmipool.Wrap(db, handler, options...)).Invoke
+}
+
 func TestWrapTakesEveryShapeOfHandler(t *testing.T) {
 	t.Parallel()
 	db := open(t, &logged{})
@@ -47,7 +52,7 @@ func TestWrapTakesEveryShapeOfHandler(t *testing.T) {
 		"func(ctx, any) (any, error)": {func(ctx context.Context, e any) (any, error) { return e, nil }, `{"N":21}`, nil},
 		"lambda.Handler":              {handlerFunc(func(_ context.Context, p []byte) ([]byte, error) { return p, nil }), `{"N":21}`, nil},
 	} {
-		out, err := lmipool.Wrap(db, c.handler).Invoke(bounded(t), []byte(`{"N":21}`))
+		out, err := invoked(db, c.handler)(bounded(t), []byte(`{"N":21}`))
 		assert.Equal(t, c.err, err, name)
 		assert.Equal(t, c.want, string(out), name)
 	}
@@ -64,7 +69,7 @@ func TestWrapReportsAHandlerThatIsNone(t *testing.T) {
 		func() (int, int) { return 1, 2 },
 		lambda.NewHandler(func() {}),
 	} {
-		_, err := lmipool.Wrap(db, handler).Invoke(bounded(t), []byte(`{}`))
+		_, err := invoked(db, handler)(bounded(t), []byte(`{}`))
 		assert.Error(t, err)
 	}
 }
@@ -75,12 +80,12 @@ func TestWrapDoesNotMixUpReplies(t *testing.T) {
 	t.Parallel()
 	db := open(t, &logged{})
 	type page struct{ Text string }
-	h := lmipool.Wrap(db, func(e task) (page, error) { return page{strings.Repeat(fmt.Sprint(e.N), 2000)}, nil })
+	h := invoked(db, func(e task) (page, error) { return page{strings.Repeat(fmt.Sprint(e.N), 2000)}, nil })
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
 			for range 50 {
-				out, err := h.Invoke(bounded(t), fmt.Appendf(nil, `{"N":%d}`, i))
+				out, err := h(bounded(t), fmt.Appendf(nil, `{"N":%d}`, i))
 				if !assert.NoError(t, err) {
 					return
 				}
@@ -98,7 +103,7 @@ func TestAnOverrunningHandlerKeepsItsPayload(t *testing.T) {
 	t.Parallel()
 	db := open(t, &logged{})
 	reused, read := make(chan struct{}), make(chan string)
-	h := lmipool.Wrap(db, handlerFunc(func(_ context.Context, p []byte) ([]byte, error) {
+	h := invoked(db, handlerFunc(func(_ context.Context, p []byte) ([]byte, error) {
 		<-reused
 		read <- string(p)
 		return nil, nil
@@ -106,7 +111,7 @@ func TestAnOverrunningHandlerKeepsItsPayload(t *testing.T) {
 	payload := []byte(`{"order":1}`)
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	_, err := h.Invoke(ctx, payload)
+	_, err := h(ctx, payload)
 	var overrun *lmipool.OverrunError
 	require.ErrorAs(t, err, &overrun)
 	copy(payload, `{"order":2}`) // as aws-lambda-go does with its buffer

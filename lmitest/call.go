@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"github.com/lmipool/lmipool/internal/inprocess"
 )
 
 // CallOptions say how Call calls a handler. The zero value is 64 at once with a timeout of 3 s.
@@ -58,6 +60,9 @@ func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.
 	setDefault(&o.Concurrency, 64)
 	setDefault(&o.Timeout, 3*time.Second)
 	results := make([]Result[Out], len(events))
+	if handler == nil {
+		panic("lmitest: Call: the handler is nil")
+	}
 	room := make(chan struct{}, max(o.Concurrency, 1))
 	var wg sync.WaitGroup
 	for i, event := range events {
@@ -84,6 +89,7 @@ func callOnce[In, Out any](ctx context.Context, timeout time.Duration, handler f
 		AwsRequestID:       r.RequestID,
 		InvokedFunctionArn: functionARN("us-east-1", "call"),
 	})
+	ctx = inprocess.Mark(ctx)
 	ctx = context.WithValue(ctx, "x-amzn-trace-id", traceID(start)) //nolint:staticcheck // aws-lambda-go's key
 
 	r.Err = errGoexit // unless the handler returns or panics

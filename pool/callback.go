@@ -29,6 +29,7 @@ func (c *callbackContext) Value(key any) any {
 
 // placeOf returns the scope and the callback that ctx belongs to, or nil.
 func placeOf(ctx context.Context) (*Scope, *callback) {
+	mustHave(ctx)
 	switch v := ctx.Value(scopeKey{}).(type) {
 	case *Scope:
 		return v, nil

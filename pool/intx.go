@@ -60,8 +60,11 @@ type TxOptions struct {
 // goroutine; any number may run at once.
 func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	begin, err := beginner(db, opts)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case fn == nil:
+		return errNoFunc
 	}
 	lost := false
 	for try := 0; ; try++ {
@@ -78,6 +81,9 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 
 // beginner is how db begins what opts asks for.
 func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error), error) {
+	if p, own := db.(*Pool); db == nil || own && p == nil {
+		return nil, errNoPool
+	}
 	if opts.MaxRetries < 0 {
 		return nil, fmt.Errorf("lmipool: TxOptions.MaxRetries is %d: want 0 or more", opts.MaxRetries)
 	}

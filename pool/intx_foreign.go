@@ -46,6 +46,9 @@ func (t *foreignTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 }
 
 func (t *foreignTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if b == nil {
+		return errBatch{err: errNoBatch}
+	}
 	for _, q := range b.QueuedQueries {
 		t.runs(ctx, q.SQL, q.Arguments)
 	}

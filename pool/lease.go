@@ -511,6 +511,9 @@ func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 // SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
 func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if b == nil {
+		return errBatch{err: errNoBatch}
+	}
 	if l.plain != nil {
 		return l.plain.SendBatch(ctx, b)
 	}
@@ -519,6 +522,9 @@ func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 
 // CopyFrom is [pgx.Conn.CopyFrom].
 func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	if src == nil {
+		return 0, errNoSource
+	}
 	if l.plain != nil {
 		return l.plain.CopyFrom(ctx, table, columns, src)
 	}

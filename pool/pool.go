@@ -228,6 +228,9 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 // AcquireFunc runs f with a lease, and releases it after f, also when f panics.
 // ctx affects only the acquiring.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
+	if f == nil {
+		return errNoFunc
+	}
 	l, err := p.Acquire(ctx)
 	if err != nil {
 		return err
@@ -323,6 +326,9 @@ func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []
 // SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its
 // Close.
 func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if b == nil {
+		return errBatch{err: errNoBatch}
+	}
 	if p.cfg.Plain {
 		return p.px.SendBatch(ctx, b)
 	}
@@ -340,6 +346,9 @@ func (p *Pool) sendBatch(ctx context.Context, with *settings, b *pgx.Batch) pgx.
 
 // CopyFrom is [pgxpool.Pool.CopyFrom].
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	if src == nil {
+		return 0, errNoSource
+	}
 	if p.cfg.Plain {
 		return p.px.CopyFrom(ctx, table, columns, src)
 	}

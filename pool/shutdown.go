@@ -15,6 +15,7 @@ func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 // says what was still out. Either way every goroutine of the pool has ended when
 // it returns. It is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
+	mustHave(ctx)
 	if p.cfg.Plain {
 		p.cancel()
 		return p.closePgxpool(ctx)

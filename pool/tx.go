@@ -282,6 +282,9 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 }
 
 func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if b == nil {
+		return errBatch{err: errNoBatch}
+	}
 	doing := "batch"
 	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return x.l.mayEnd(q.SQL) }) {
 		doing = "a batch that may end its transaction"
@@ -310,6 +313,9 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 }
 
 func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	if src == nil {
+		return 0, errNoSource
+	}
 	if err := x.enter("copy " + table.Sanitize()); err != nil {
 		return 0, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -51,7 +52,7 @@ type Bound struct {
 // statement. COPY FROM is refused by PostgreSQL for tables with row policies.
 //
 // With [Config.Plain] all runs in explicit transactions, three round trips more for each
-// statement. Handler is given the pool itself: a Bound opens no scopes.
+// statement.
 func (p *Pool) With(settings map[string]string) *Bound {
 	b := &Bound{p: p}
 	if p.mode == pgx.QueryExecModeSimpleProtocol {
@@ -74,6 +75,11 @@ func (b *Bound) With(settings map[string]string) *Bound {
 	both := b.s.values()
 	maps.Copy(both, more.s.values())
 	return b.p.With(both)
+}
+
+// OpenScope is [Pool.OpenScope].
+func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
+	return b.p.OpenScope(ctx, name, deadline)
 }
 
 var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
@@ -183,6 +189,9 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 func (b *Bound) checkBatch(q *pgx.Batch) error {
 	if b.err != nil {
 		return b.err
+	}
+	if q == nil {
+		return errNoBatch
 	}
 	for _, qq := range q.QueuedQueries {
 		if _, foreign := options(qq.Arguments, b.p.mode); foreign {
