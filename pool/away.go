@@ -55,7 +55,7 @@ func isAway(err error) (away, always bool) {
 	switch err { //nolint:errorlint // as above
 	case io.EOF, io.ErrUnexpectedEOF, pgconn.ErrConnClosed, context.DeadlineExceeded:
 		return true, false
-	case errStandby, pgconn.ErrStandbyConnection, pgconn.ErrReadOnlyConnection:
+	case errStandby, errReadOnlyServer, pgconn.ErrStandbyConnection, pgconn.ErrReadOnlyConnection:
 		return true, true
 	}
 	return isAway(errors.Unwrap(err))

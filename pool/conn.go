@@ -78,7 +78,7 @@ type conn struct {
 
 	// the owner's
 	belief   belief // in that its users have left nothing
-	doubtful bool   // its server has refused to write, and may be a standby
+	doubtful bool   // its server has refused to write, and may be no writer any more
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
 	strays   int32   // of strayed
@@ -116,7 +116,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
 		defer cancel()
 	}
-	if ping && !c.verify(ctx) {
+	if ping && !c.verify(ctx, false) {
 		c.retire()
 		return false, ctx.Err()
 	}

@@ -20,7 +20,8 @@ import (
 // session is what a connection's session was like after AfterConnect: what a reset
 // leads back to, and what it cannot.
 type session struct {
-	readOnly, statementTimeout, lockTimeout string // as AfterConnect has left them
+	readOnly, statementTimeout, lockTimeout string   // as AfterConnect has left them
+	set                                     []string // which of them AfterConnect has set
 
 	restore     string       // what AfterConnect has set, as SQL; RESET ALL does not know it
 	prepared    []string     // statements that AfterConnect has prepared
@@ -76,7 +77,9 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 		exists(select from pg_catalog.pg_cursors where is_holdable),
 		(select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements
 			where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'),
-		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session')`
+		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session'),
+		(select pg_catalog.string_agg(name, ',') from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
+			and name operator(pg_catalog.=) any ('{default_transaction_read_only,statement_timeout,lock_timeout}'))`
 	pl := pc.StartPipeline(ctx)
 	if own {
 		pl.SendPrepare(witness, "select", nil)
@@ -140,7 +143,7 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	if names := string(answer[2]); names != "" {
 		s.prepared = strings.Split(names, "\n")
 	}
-	s.exits = string(answer[3])
+	s.exits, s.set = string(answer[3]), strings.Split(string(answer[4]), ",")
 	if set != "" {
 		s.restore = "select " + set + "; "
 	}
