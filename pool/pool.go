@@ -338,7 +338,9 @@ func (p *Pool) sendBatch(ctx context.Context, with *settings, b *pgx.Batch) pgx.
 	return l.sendBatch(ctx, b, true)
 }
 
-// CopyFrom is [pgxpool.Pool.CopyFrom].
+// CopyFrom is [pgxpool.Pool.CopyFrom], but returns when ctx ends, also if src is slow: within twice CancelWait, when the server has said that
+// nothing was copied and src's call that was running has returned. If that call, or that of a method of one of its values, takes longer it
+// runs on, and is the last one: until it has returned src must not be used for anything else.
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if p.cfg.Plain {
 		return p.px.CopyFrom(ctx, table, columns, src)
