@@ -76,6 +76,10 @@ type conn struct {
 	cancel  *canceler
 	opened  atomic.Bool // pgxpool has opened it
 
+	// of logintime.go
+	accepted atomic.Pointer[time.Time] // when the server accepted the connection; nil: it has not yet
+	within   time.Duration             // how long its dial may take, for each host
+
 	// the owner's
 	belief   belief // in that its users have left nothing
 	doubtful bool   // its server has refused to write, and may be no writer any more

@@ -49,7 +49,7 @@ func (p *Pool) newConn() (*conn, error) {
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
 	c.opened.Store(true)
 	if err != nil {
-		return nil, err
+		return nil, c.silence(err)
 	}
 	c.px, c.pg, c.since, c.types.ended = px, px.Conn(), time.Now(), p.ended
 	c.peek = newPeeker(c.pg.PgConn().Conn())
@@ -166,6 +166,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	before := timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
+		cc.ConnectTimeout = p.login.next()
 		pgxs := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
 		dialing, _ := ctx.Value(dialingKey{}).(*conn)
 		if dialing != nil {
@@ -176,6 +177,9 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return &hookError{err}
 			}
 		}
+		if dialing != nil {
+			dialing.within = cc.ConnectTimeout
+		}
 		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && (p.rides || c.Isolation != IsolationOff) {
 			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)
 		}
@@ -184,7 +188,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 			opened = &dialing.opened
 		}
 		p.guarded(cc, opened)
-		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
+		cc.DialFunc, cc.ValidateConnect = p.accepting(dialing, cc.DialFunc), p.validating(dialing, cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs, dialing)
 		if dialing != nil {

@@ -31,6 +31,7 @@ type Pool struct {
 	writer        writer
 	recognition   recognition
 	rides         bool // statements may ride
+	login         loginTime
 	mode          pgx.QueryExecMode
 	log           *slog.Logger
 	hosts         []string              // what dials go to, for what their errors say
@@ -58,6 +59,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err != nil {
 		return nil, &misconfigured{fmt.Errorf("lmipool: %w", connstring.Fault(err))}
 	}
+	said := px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
 	cfg := config.withDefaults(px)
 	cfg.secure(px.ConnConfig, connString)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
@@ -65,6 +67,10 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	}
 	cfg.adapt(px.ConnConfig)
 	p := &Pool{cfg: cfg, log: cfg.Logger}
+	p.login.init(px.ConnConfig.ConnectTimeout, said)
+	if cfg.Plain { // nothing grows
+		px.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
+	}
 	for _, h := range sslmode.Hosts(&px.ConnConfig.Config) {
 		p.hosts = append(p.hosts, h.Host)
 	}

@@ -120,8 +120,11 @@ func (w *writer) copied(err error) {
 // validating has pgx go on to the next host, or address, when it has found a standby and
 // a writer is wanted. In front of PostgreSQL the server has just said so, for nothing;
 // a pooler may repeat what was so once, hence the question.
-func (p *Pool) validating(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
+func (p *Pool) validating(c *conn, next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, pc *pgconn.PgConn) error {
+		if c != nil {
+			c.loggedIn()
+		}
 		w := &p.writer
 		if w.wanted.Load() && (pc.ParameterStatus("in_hot_standby") == "on" || w.shut.Load() && pc.ParameterStatus(readOnlySetting) == "on") {
 			if s, err := standingOf(ctx, pc); err != nil {
