@@ -178,6 +178,8 @@ func (c *conn) keep() {
 	pc := c.pg.PgConn()
 	now := c.p.adm.now()
 	switch {
+	case c.p.ctx.Err() != nil && !pc.IsClosed(): // nobody comes after it: nothing has to be rolled back or reset
+		c.retire()
 	case c.cleanAt(now):
 		c.handOn(now)
 	case pc.IsClosed() || pc.IsBusy() || c.expiredAt(now):
@@ -310,12 +312,20 @@ func (c *conn) sever() {
 		defer nc.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
-		if ok {
-			deadline, _ := ctx.Deadline()
-			_ = nc.SetReadDeadline(deadline)
-			_, _ = io.Copy(io.Discard, nc)
+		if !ok {
+			_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
+			return
 		}
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			c.p.protect("cancel", func() { _ = c.pg.PgConn().CancelRequest(ctx) }) // reads only what never changes
+		}()
+		deadline, _ := ctx.Deadline()
+		_ = nc.SetReadDeadline(deadline)
+		_, _ = io.Copy(io.Discard, nc) // beside it: one that was idle ends at Terminate, and one that sends is read to its end
+		cancel()
+		<-asked
 	})
 }
 
