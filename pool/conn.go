@@ -312,20 +312,12 @@ func (c *conn) sever() {
 		defer nc.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		if !ok {
-			_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
-			return
+		_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
+		if ok {
+			deadline, _ := ctx.Deadline()
+			_ = nc.SetReadDeadline(deadline) // not before: the user has to wake up
+			_, _ = io.Copy(io.Discard, nc)
 		}
-		asked := make(chan struct{})
-		go func() {
-			defer close(asked)
-			c.p.protect("cancel", func() { _ = c.pg.PgConn().CancelRequest(ctx) }) // reads only what never changes
-		}()
-		deadline, _ := ctx.Deadline()
-		_ = nc.SetReadDeadline(deadline)
-		_, _ = io.Copy(io.Discard, nc) // beside it: one that was idle ends at Terminate, and one that sends is read to its end
-		cancel()
-		<-asked
 	})
 }
 
