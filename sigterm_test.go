@@ -26,9 +26,11 @@ func startForSIGTERM(db *lmipool.Pool) {
 	lmipool.Start(db, func(ctx context.Context, t task) (o outcome, err error) {
 		var l *pool.Lease
 		switch t.Do {
-		case "burst":
-			_, err = db.Exec(ctx, "select pg_sleep(0.3)")
-			return o, err
+		case "use":
+			if err = db.Warm(ctx); err != nil {
+				return o, err
+			}
+			fallthrough
 		case "state":
 			s := db.Stat()
 			return outcome{Acquired: s.AcquiredConns(), Total: s.TotalConns(), Idle: s.IdleConns()}, nil
@@ -146,28 +148,23 @@ func (c *tapped) Write(p []byte) (int, error) {
 
 func TestAtSIGTERMEveryConnectionEndsWithTerminate(t *testing.T) {
 	t.Parallel()
-	ctx := boundedBy(t, 40*time.Second)
+	ctx := boundedBy(t, 3*time.Minute)
 	serverLog := &syncBuffer{}
 	server, err := pgtest.Start(ctx, pgtest.Options{Log: serverLog, Settings: map[string]string{"log_connections": "on", "log_disconnections": "on"}})
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
 	wire := tap(t, server.Addr())
 	f, stderr := functionWith(t, lmitest.Config{Timeout: 30 * time.Second, Env: []string{
-		"CHILD=terminate", "LMIPOOL_MAX_CONNS=24",
+		"CHILD=terminate", "LMIPOOL_MAX_CONNS=24", "LMIPOOL_MIN_CONNS=24",
 		"DATABASE_URL=" + strings.Replace(server.ConnString(), server.Addr(), wire.l.Addr().String(), 1),
 	}})
 
 	// 24 connections, of which 18 are then held in all ways, and 6 idle.
 	var wg sync.WaitGroup
 	require.Eventually(t, func() bool {
-		var burst sync.WaitGroup
-		for range 24 {
-			burst.Go(func() { ask[outcome](ctx, t, f, task{Do: "burst"}) })
-		}
-		burst.Wait()
-		_, s := ask[outcome](ctx, t, f, task{Do: "state"})
+		_, s := ask[outcome](ctx, t, f, task{Do: "use"})
 		return s.Total == 24 && s.Idle == 24
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, 5*time.Millisecond, "they are opened when the pool is in use")
 	for _, do := range []string{"lease", "transaction", "rows", "conn", "busy conn", "statement"} {
 		for range 3 {
 			wg.Go(func() {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -30,11 +29,15 @@ var gone = []error{
 
 // isAway reports whether a dial failed with err because of a server that does not answer, or
 // not yet, or is no writer. Of several hosts all must be so: who refuses the password of one of
-// them has something to say. always: there is a server, and it says that it is not ready.
+// them has something to say. always: there is a server, and it says that it is not ready, or accepts
+// connections and has said nothing so far.
 func isAway(err error) (away, always bool) {
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
 	case nil, *hookError:
 		return false, false
+	case *silentError:
+		away, _ = isAway(x.err)
+		return away, away
 	case *pgconn.PgError:
 		return stops(x) || poolerLost(x), x.Code == "57P03"
 	case *net.DNSError, syscall.Errno:
@@ -55,7 +58,7 @@ func isAway(err error) (away, always bool) {
 	switch err { //nolint:errorlint // as above
 	case io.EOF, io.ErrUnexpectedEOF, pgconn.ErrConnClosed, context.DeadlineExceeded:
 		return true, false
-	case errStandby, pgconn.ErrStandbyConnection, pgconn.ErrReadOnlyConnection:
+	case errStandby, errReadOnlyServer, pgconn.ErrStandbyConnection, pgconn.ErrReadOnlyConnection:
 		return true, true
 	}
 	return isAway(errors.Unwrap(err))
@@ -92,21 +95,3 @@ var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|sh
 type hookError struct{ error }
 
 func (e *hookError) Unwrap() error { return e.error }
-
-// hastyConnect bounds the TCP part of a dial when the server was lost or does not answer: a
-// machine that is gone says nothing, and meanwhile its name may have come to stand for another.
-// A living one answers within a round trip, unless the way to it is a longer one, through a
-// tunnel say: so each fourth dial in a row has all its time.
-const hastyConnect = time.Second
-
-// hasty bounds dial while there is a reason to.
-func (p *Pool) hasty(dial pgconn.DialFunc) pgconn.DialFunc {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if p.adm.hasty.Load() && p.adm.failedDials()%4 != 3 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, hastyConnect)
-			defer cancel()
-		}
-		return dial(ctx, network, addr)
-	}
-}

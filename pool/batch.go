@@ -136,7 +136,7 @@ func (b *batch) judge(err error) error {
 	if err == nil || resend == nil {
 		return c.judge(err)
 	}
-	if readOnly(err) && c.p.writer.wanted.Load() { // it has no more results, and the server can be asked
+	if readOnly(err) && c.maybeNoWriter() { // it has no more results, and the server can be asked
 		_ = b.BatchResults.Close()
 	}
 	if err = c.judge(err); !didNotRun(err) {

@@ -169,7 +169,7 @@ func classOfLeaf(err error, at progress) class {
 			return classUnknown
 		}
 		return classRetryable
-	case errUnfit, errStandby,
+	case errUnfit, errStandby, errReadOnlyServer,
 		pgconn.ErrReadOnlyConnection, pgconn.ErrReadWriteConnection, pgconn.ErrPrimaryConnection, pgconn.ErrStandbyConnection: // of target_session_attrs
 		return classRetryable
 	case ErrClosed, ErrInvocationEnded, ErrNestedAcquire, errDialPanicked:

@@ -65,8 +65,10 @@ type Config struct {
 	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its
 	// hooks. Defaults to the connection string's connect_timeout, else to 10 seconds
 	// (pgxpool: 2 minutes); for hosts of AWS to 2 seconds for the dial itself, as AWS
-	// advises, which is too short for an Aurora Serverless that has paused: that
-	// needs 30. While a server is away its TCP part is bounded by 1 second.
+	// advises. Where it is such a default it bounds the TCP part of a dial. A server that accepts the
+	// connection and then says nothing, as an Aurora Serverless that has paused, is waited for, also at first use, and each
+	// try that it does not answer in time gives the next twice the time, up to 30 seconds. Where it was set no try takes
+	// longer, and a server that was never reached is an error after the first. While a server is away the TCP part is bounded by 1 second.
 	ConnectTimeout time.Duration
 
 	// CancelWait is how long a call on a connection of its own, whose ctx ends while its

@@ -76,9 +76,13 @@ type conn struct {
 	cancel  *canceler
 	opened  atomic.Bool // pgxpool has opened it
 
+	// of logintime.go
+	accepted atomic.Pointer[time.Time] // when the server accepted the connection; nil: it has not yet
+	within   time.Duration             // how long its dial may take, for each host
+
 	// the owner's
 	belief   belief // in that its users have left nothing
-	doubtful bool   // its server has refused to write, and may be a standby
+	doubtful bool   // its server has refused to write, and may be no writer any more
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
 	strays   int32   // of strayed
@@ -116,7 +120,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
 		defer cancel()
 	}
-	if ping && !c.verify(ctx) {
+	if ping && !c.verify(ctx, false) {
 		c.retire()
 		return false, ctx.Err()
 	}
@@ -174,6 +178,8 @@ func (c *conn) keep() {
 	pc := c.pg.PgConn()
 	now := c.p.adm.now()
 	switch {
+	case c.p.ctx.Err() != nil && !pc.IsClosed(): // nobody comes after it: nothing has to be rolled back or reset
+		c.retire()
 	case c.cleanAt(now):
 		c.handOn(now)
 	case pc.IsClosed() || pc.IsBusy() || c.expiredAt(now):
@@ -309,7 +315,7 @@ func (c *conn) sever() {
 		_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
 		if ok {
 			deadline, _ := ctx.Deadline()
-			_ = nc.SetReadDeadline(deadline)
+			_ = nc.SetReadDeadline(deadline) // not before: the user has to wake up
 			_, _ = io.Copy(io.Discard, nc)
 		}
 	})

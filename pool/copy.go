@@ -7,20 +7,39 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// copyFrom runs a CopyFrom on l's connection, between enter and leave.
-func (l *Lease) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+// copyFrom runs a CopyFrom on l's connection, after enter. It sees to leave.
+func (l *Lease) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (_ int64, err error) {
+	var encoding <-chan struct{}
+	defer func() {
+		if encoding == nil {
+			l.leave()
+			return
+		}
+		// Until the value lets go the lease is in a call, so nobody uses its connection's types beside it; its end tears the connection away.
+		l.mu.Lock()
+		l.stuck = true
+		l.mu.Unlock()
+		go func() {
+			<-encoding
+			l.leave()
+		}()
+	}()
 	l.heard()
 	if _, err := l.settled(ctx); err != nil {
 		return 0, err
 	}
 	l.note(ctx, insertFor(table, columns), nil)
-	return l.c.copyFrom(ctx, in, table, columns, src)
+	n, encoding, err := l.c.copyFrom(ctx, in, table, columns, src)
+	l.p.writer.copied(err)
+	return n, l.c.judge(err)
 }
 
 // insertFor is an INSERT that leaves behind what COPY into these columns does: it runs the same defaults, checks and triggers.
@@ -38,7 +57,7 @@ func quoteAll(names []string) (quoted, nulls string) {
 	return strings.Join(all, ", "), strings.Join(each, ", ")
 }
 
-// copyFrom does what pgx's CopyFrom does, but for two things.
+// copyFrom does what pgx's CopyFrom does, but for three things.
 //
 // pgx reads the source, and encodes what it returns, in a goroutine of its own that does not recover.
 // So a panic of a driver.Valuer, or of any other method that encoding a value calls, ends the process
@@ -48,8 +67,13 @@ func quoteAll(names []string) (quoted, nulls string) {
 // table and columns: under another search_path, or after a column got another type of the same
 // size, it would write what is no longer meant, without an error.
 //
+// And whoever calls it is free when his ctx ends. pgx goes on asking the source until a message is full, or for ever if it
+// hangs. Here the COPY is broken off, and the source's call that runs is the last one; it is waited for as the server is, since most
+// are short. A method of a value that is being encoded may hang as well, but goes on beside the connection's types: encoding, which is then not nil, is
+// closed when it is done.
+//
 // in is what describes them: the connection, or a transaction on it, which knows whether it has ended.
-func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (_ int64, err error) {
+func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (_ int64, encoding <-chan struct{}, err error) {
 	var tag pgconn.CommandTag
 	if t := c.copies; t != nil {
 		ctx = t.TraceCopyFromStart(ctx, c.pg, pgx.TraceCopyFromStartData{TableName: table, ColumnNames: columns})
@@ -59,10 +83,10 @@ func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, 
 	into := table.Sanitize()
 	d, err := in.Prepare(ctx, "", fmt.Sprintf("select %s from %s", names, into))
 	if err != nil {
-		return 0, fmt.Errorf("statement description failed: %w", err)
+		return 0, nil, fmt.Errorf("statement description failed: %w", err)
 	}
 	r, w := io.Pipe()
-	s := copySource{src: src, w: w, types: c.pg.TypeMap(), fields: d.Fields}
+	s := &copySource{src: src, w: w, types: c.pg.TypeMap(), fields: d.Fields}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -70,10 +94,39 @@ func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, 
 		defer func() { w.CloseWithError(err) }()
 		err = c.p.guard("CopyFromSource", s.send)
 	}()
+	inValue, over := false, make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		defer close(over)
+		w.CloseWithError(ctx.Err()) // pgx waits for what it reads, whatever its ctx
+		inValue = s.stop()
+	})
 	tag, err = c.pg.PgConn().CopyFrom(ctx, r, fmt.Sprintf("copy %s ( %s ) from stdin binary;", into, names))
+	if pg := (*pgconn.PgError)(nil); ctx.Err() != nil && errors.As(err, &pg) && pg.Code == "57014" { // by a cancel request, or because the data ended so
+		err = &canceledError{why: ctx.Err(), err: err}
+	}
 	r.Close()
-	<-done
-	return tag.RowsAffected(), err
+	inLast := s.stop()
+	select {
+	case <-done:
+		unwatch()
+	case <-ctx.Done():
+		if <-over; !isDone(done, c.p.cancelWait()) && (inValue || inLast) {
+			encoding = done
+		}
+	}
+	return tag.RowsAffected(), encoding, err
+}
+
+// isDone waits for done, but no longer than bound.
+func isDone(done <-chan struct{}, bound time.Duration) bool {
+	t := time.NewTimer(bound)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // preparer is a connection or a transaction.
@@ -81,7 +134,11 @@ type preparer interface {
 	Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
 }
 
-var errSourceLeft = errors.New("lmipool: CopyFromSource has ended its goroutine")
+var (
+	errSourceLeft = errors.New("lmipool: CopyFromSource has ended its goroutine")
+	errStuck      = &unsentError{"the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up")}
+	errCopyOver   = errors.New("lmipool: the CopyFrom is over") // nobody hears of it
+)
 
 // copySource sends what a CopyFromSource has in PostgreSQL's binary format.
 type copySource struct {
@@ -89,7 +146,31 @@ type copySource struct {
 	w      *io.PipeWriter
 	types  *pgtype.Map
 	fields []pgconn.FieldDescription
+
+	at    copying
+	state atomic.Uint32 // at, or copyOver
 }
+
+// copying is what a copySource is at.
+type copying = uint32
+
+const (
+	copyNext copying = iota
+	copyValues
+	copyEncode
+	copyWrite
+	copyOver // it is to do no more
+)
+
+// to goes on to the next step, unless it is over.
+func (s *copySource) to(next copying) bool {
+	ok := s.state.CompareAndSwap(s.at, next)
+	s.at = next
+	return ok
+}
+
+// stop has s do no more than end the call that runs. Encoding reports whether that encodes a value.
+func (s *copySource) stop() (encoding bool) { return s.state.Swap(copyOver) == copyEncode }
 
 // copyChunk is what pgconn sends in one message, without its header.
 const copyChunk = 65536 - 5
@@ -97,9 +178,15 @@ const copyChunk = 65536 - 5
 func (s *copySource) send() error {
 	buf := append(make([]byte, 0, copyChunk), "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 	largest := 0
-	for s.src.Next() {
+	for s.to(copyNext) && s.src.Next() {
+		if !s.to(copyValues) {
+			return errCopyOver
+		}
 		at := len(buf)
 		values, err := s.src.Values()
+		if !s.to(copyEncode) {
+			return errCopyOver
+		}
 		if err == nil {
 			buf, err = s.row(buf, values)
 		}
@@ -110,18 +197,23 @@ func (s *copySource) send() error {
 		if largest = max(largest, len(buf)-at); len(buf) <= copyChunk-largest {
 			continue
 		}
-		if err := s.src.Err(); err != nil {
-			return err
-		}
-		if _, err := s.w.Write(buf); err != nil { // nobody reads any more
+		if err := s.write(buf); err != nil {
 			return err
 		}
 		buf = buf[:0]
 	}
+	return s.write(buf)
+}
+
+// write sends buf, unless the source has failed.
+func (s *copySource) write(buf []byte) error {
+	if !s.to(copyWrite) {
+		return errCopyOver
+	}
 	if err := s.src.Err(); err != nil {
 		return err
 	}
-	_, err := s.w.Write(buf)
+	_, err := s.w.Write(buf) // fails if nobody reads any more
 	return err
 }
 

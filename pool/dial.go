@@ -49,7 +49,7 @@ func (p *Pool) newConn() (*conn, error) {
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
 	c.opened.Store(true)
 	if err != nil {
-		return nil, err
+		return nil, c.silence(err)
 	}
 	c.px, c.pg, c.since, c.types.ended = px, px.Conn(), time.Now(), p.ended
 	c.peek = newPeeker(c.pg.PgConn().Conn())
@@ -94,20 +94,17 @@ func (c *conn) open(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
 	if !rides && c.p.cfg.Isolation == IsolationOff {
-		if c.p.writer.wanted.Load() {
-			return c.refuseStandby(inRecovery(ctx, c.pg.PgConn()))
-		}
-		return nil
+		return c.admit(ctx, c.p.writer.wanted.Load())
 	}
 	heard := c.heardAll()
 	if c.session == nil || heard != nil { // AfterConnect may have changed what was read
-		if c.session, err = readSession(ctx, c.pg, heard, c.own()); err != nil {
+		if c.session, err = readSession(ctx, c.pg, heard, c.own() && c.isolates()); err != nil {
 			return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 		}
 	} else if c.own() && c.isolates() {
 		c.wire.leaveWitness()
 	}
-	if heard != nil {
+	if heard != nil && c.isolates() {
 		for _, sql := range heard.queries {
 			c.session.asks = append(c.session.asks, c.p.lanes.catalog.find(sql, ""))
 		}
@@ -115,7 +112,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 			c.p.cannotReset(heard.unsure)
 		}
 	}
-	if err := c.refuseStandby(c.session.standby, nil); err != nil {
+	if err := c.admit(ctx, c.session.standby || c.session.readOnly == "on"); err != nil {
 		return err
 	}
 	c.base = c.p.lanes.baselines.at(c.session.database + "\x00" + c.session.meaning)
@@ -123,15 +120,6 @@ func (c *conn) open(ctx context.Context) (err error) {
 		c.lane = &lane{guard: newGuard(c.session), baseline: c.session.meaning, prepared: make(map[any]*prepared), unnamed: !c.own()}
 	}
 	return nil
-}
-
-// refuseStandby is the last look at a new session, which may be behind a pooler that repeats
-// what was so once.
-func (c *conn) refuseStandby(standby bool, err error) error {
-	if err != nil || !standby || !c.p.writer.wanted.Load() {
-		return err
-	}
-	return fmt.Errorf("lmipool: %s: %w", c.pg.PgConn().Conn().RemoteAddr(), errStandby)
 }
 
 // failed logs a failed dial: the caller that hears of it may be none, if there
@@ -178,6 +166,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	before := timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
+		cc.ConnectTimeout = p.login.next()
 		pgxs := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
 		dialing, _ := ctx.Value(dialingKey{}).(*conn)
 		if dialing != nil {
@@ -188,7 +177,10 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 				return &hookError{err}
 			}
 		}
-		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && c.Isolation != IsolationOff {
+		if dialing != nil {
+			dialing.within = cc.ConnectTimeout
+		}
+		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && (p.rides || c.Isolation != IsolationOff) {
 			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)
 		}
 		opened := new(atomic.Bool)
@@ -196,7 +188,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 			opened = &dialing.opened
 		}
 		p.guarded(cc, opened)
-		cc.DialFunc, cc.ValidateConnect = p.hasty(cc.DialFunc), p.validating(cc.ValidateConnect)
+		cc.DialFunc, cc.ValidateConnect = p.accepting(dialing, cc.DialFunc), p.validating(dialing, cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs, dialing)
 		if dialing != nil {

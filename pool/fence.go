@@ -10,7 +10,7 @@ import (
 
 // A pool's connections lead to one server, and what one of them finds out holds for all.
 //
-// A *fence* is certain: the server is a standby now, and this pool writes. Whatever was dialed
+// A *fence* is certain: the server is no writer now, and this pool writes. Whatever was dialed
 // before is not used again: idle ones are closed at once, the others when they come back.
 //
 // A *loss* is a suspicion: a connection ended and it was not us. A terminated backend says
@@ -18,11 +18,15 @@ import (
 // each, once. Without it a write would be sent into a socket with nobody behind it, and its
 // outcome be unknown for nothing.
 
-// fence gives up every connection that was dialed before now, because c has found a standby.
-func (p *Pool) fence(c *conn) {
+// fence gives up every connection that was dialed before now, because of what c has found.
+func (p *Pool) fence(c *conn, why error) {
 	idle, first := p.adm.fence(c)
 	if first {
-		p.log.Warn("lmipool: the server is a standby now; its connections are given up", "server", c.pg.PgConn().Conn().RemoteAddr())
+		now := "is a standby now"
+		if why == errReadOnlyServer { //nolint:errorlint // it is one of two
+			now = "is read-only now, by its configuration"
+		}
+		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.pg.PgConn().Conn().RemoteAddr())
 	}
 	for _, c := range idle {
 		c.retire()
@@ -64,18 +68,24 @@ func (a *admission) lost() {
 func (c *conn) suspected() bool { return c.wire.seen.Load() != c.p.adm.losses.Load() }
 
 // verify reports whether c's server answers, and is what it is to be. It says nothing more
-// of one that is a standby than that c is no good.
-func (c *conn) verify(ctx context.Context) bool {
+// of one that is a standby than that c is no good. With refused the server has just refused to
+// write.
+func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
 	defer cancel()
 	defer c.cancel.waits()()
-	var standby bool
+	w := &c.p.writer
+	stands, ok := standsOpen, true
 	var err error
-	if c.p.writer.wanted.Load() { // as dear as a ping, and a standby answers those
-		standby, err = inRecovery(bound, c.pg.PgConn())
+	if refused || w.wanted.Load() { // about as dear as a ping, and a standby answers those
+		stands, err = standingOf(bound, c.pg.PgConn())
 	} else {
 		err = c.pg.Ping(bound)
 	}
+	if err == nil && refused {
+		ok = w.refused(stands)
+	}
+	why := w.misses(stands)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		c.p.adm.lost()
@@ -84,10 +94,10 @@ func (c *conn) verify(ctx context.Context) bool {
 				o.retire()
 			}
 		}
-	case standby:
-		c.p.fence(c)
+	case why != nil:
+		c.p.fence(c, why)
 	}
-	return err == nil && !standby
+	return err == nil && ok && why == nil
 }
 
 // suffers takes from err what it says of c and of the server behind it. Its owner calls it,
@@ -108,10 +118,10 @@ func (c *conn) suffers(err error) error {
 		if !c.wire.executed.Load() && pc.TxStatus() == 'I' {
 			return &notRunError{err: err, what: "the connection was lost before the statement was sent"}
 		}
-	case c.p.writer.wanted.Load() && readOnly(err):
+	case readOnly(err) && c.maybeNoWriter():
 		c.doubtful = true
 		if c.resolve(); c.doubtful && c.fenced.Load() && pc.TxStatus() == 'I' {
-			return &notRunError{err: err, what: errStandby.Error()}
+			return &notRunError{err: err, what: c.p.writer.why().Error()}
 		}
 	}
 	return err
@@ -123,7 +133,14 @@ func readOnly(err error) bool {
 	return errors.As(err, &pg) && pg.Code == "25006"
 }
 
-// resolve finds out whether a server that refuses to write has become a standby, or whether it
+// maybeNoWriter reports whether a refusal to write may be the server's own, and matters to the pool: to one that
+// writes, or would if the server's configuration did not forbid it.
+func (c *conn) maybeNoWriter() bool {
+	w := &c.p.writer
+	return w.wanted.Load() || !w.never && c.pg.PgConn().ParameterStatus(readOnlySetting) == "on"
+}
+
+// resolve finds out whether a server that refuses to write is no writer any more, or whether it
 // was asked for that: as soon as there is nothing else under way.
 func (c *conn) resolve() {
 	pc := c.pg.PgConn()
@@ -132,7 +149,7 @@ func (c *conn) resolve() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	if c.verify(ctx) {
+	if c.verify(ctx, true) {
 		c.doubtful = false
 	}
 }

@@ -174,7 +174,7 @@ func (f *flight) receive(s *segment) {
 			}
 			if !f.broken && !ln.guard.intact(c) {
 				f.broken = true
-				c.p.log.Error("lmipool: a read changed default_transaction_read_only; its connection is closed", "statement", cut(r.sql, 200))
+				c.p.log.Error("lmipool: a read, or the server's configuration, changed default_transaction_read_only; the connection is closed", "statement", cut(r.sql, 200))
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,13 +21,20 @@ import (
 // it counts only when its reply was read, and until then local travels along.
 //
 // set_config is called by its full name, and everything in it is a literal, so
-// that no search_path can put something else in its place.
+// that no search_path can put something else in its place. With NULL it does what
+// RESET does: what the guard takes off is then what the server, the role or the connection
+// string says, also what the server has come to say since the session began. A server that
+// is made read-only by a reload of its configuration is read-only for a lane's session too.
+// Only what AfterConnect has set is set again.
 type guard struct {
 	local, on, off string
 	look           string // local, with more time: nobody waits behind a look
 	readOnly       string // the session's own default_transaction_read_only
 	session        bool   // the session guard is on
 }
+
+// readOnlySetting is what a session is read-only by, or writes, as long as its transactions do not say.
+const readOnlySetting = "default_transaction_read_only"
 
 // What a statement may take on a lane, unless the session itself allows less.
 const (
@@ -38,19 +46,29 @@ const (
 
 // newGuard makes the guard of a connection whose session is s.
 func newGuard(s *session) *guard {
-	set := func(local bool, readOnlyName, readOnly, statement, lock string) string {
+	setTo := func(local bool, readOnlyName, readOnly, statement, lock string) string {
 		l := strconv.FormatBool(local)
-		return "select pg_catalog.set_config('" + readOnlyName + "', '" + readOnly + "', " + l + ")," +
-			" pg_catalog.set_config('statement_timeout', '" + statement + "', " + l + ")," +
-			" pg_catalog.set_config('lock_timeout', '" + lock + "', " + l + ")"
+		return "select pg_catalog.set_config('" + readOnlyName + "', " + readOnly + ", " + l + ")," +
+			" pg_catalog.set_config('statement_timeout', " + statement + ", " + l + ")," +
+			" pg_catalog.set_config('lock_timeout', " + lock + ", " + l + ")"
+	}
+	set := func(local bool, readOnlyName, readOnly, statement, lock string) string {
+		return setTo(local, readOnlyName, "'"+readOnly+"'", "'"+statement+"'", "'"+lock+"'")
+	}
+	again := func(name, value string) string {
+		if slices.Contains(s.set, name) {
+			return "'" + value + "'"
+		}
+		return "null"
 	}
 	statement, lock := atMost(s.statementTimeout, laneStatementTimeout), atMost(s.lockTimeout, laneLockTimeout)
 	return &guard{
 		local: set(true, "transaction_read_only", "on", statement, lock),
 		// To compile the questions takes seconds, to run them milliseconds. The session's own timeout is for the user's statements.
-		look:     set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
-		on:       set(false, "default_transaction_read_only", "on", statement, lock),
-		off:      set(false, "default_transaction_read_only", s.readOnly, s.statementTimeout, s.lockTimeout),
+		look: set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
+		on:   set(false, readOnlySetting, "on", statement, lock),
+		off: setTo(false, readOnlySetting, again(readOnlySetting, s.readOnly),
+			again("statement_timeout", s.statementTimeout), again("lock_timeout", s.lockTimeout)),
 		readOnly: s.readOnly,
 	}
 }
@@ -73,6 +91,6 @@ func (g *guard) intact(c *conn) bool {
 	if g.session {
 		want = "on"
 	}
-	have := c.pg.PgConn().ParameterStatus("default_transaction_read_only")
+	have := c.pg.PgConn().ParameterStatus(readOnlySetting)
 	return have == "" || have == want
 }

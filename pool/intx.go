@@ -124,7 +124,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		case failedOver(tx, err):
 			again = true // no COMMIT was sent
 			if readOnly(err) {
-				err = &notRunError{err: err, what: errStandby.Error()}
+				err = &notRunError{err: err, what: "the server writes no more, and this pool does"}
 			}
 		}
 		if !gone && OutcomeUnknown(err) {

@@ -133,7 +133,7 @@ func (p *Pool) fly(f *flight) {
 			err = l.start(c)
 		}
 		if ok && err == nil && !c.wire.isArmed() && !c.lane.guard.intact(c) { // a lease has left it so
-			p.log.Warn("lmipool: default_transaction_read_only is not what AfterConnect left; the connection is closed")
+			p.log.Warn("lmipool: default_transaction_read_only is not what it was after AfterConnect, by a read or by the server's configuration; the connection is closed")
 			f.strand(nil)
 			done = true
 			l.finish(false)

@@ -38,6 +38,7 @@ type Lease struct {
 	mu       sync.Mutex
 	state    leaseState
 	calling  bool   // a call into pgx is running
+	stuck    bool   // or is over for its caller, and a value that it was given hangs
 	calls    uint32 // how many there were
 	inTx     bool   // after the last there was a transaction
 	rest     rest
@@ -182,6 +183,9 @@ func (l *Lease) call(sql string) error {
 	case leaseClosed:
 		return ErrClosed
 	}
+	if l.calling && l.stuck {
+		return errStuck
+	}
 	if l.calling {
 		return errBusy
 	}
@@ -199,7 +203,7 @@ func (l *Lease) call(sql string) error {
 
 func (l *Lease) leave() {
 	l.mu.Lock()
-	l.calling = false
+	l.calling, l.stuck = false, false
 	status := l.c.pg.PgConn().TxStatus()
 	l.inTx = status != 'I'
 	if status == 'E' {
@@ -520,7 +524,8 @@ func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return l.sendBatch(ctx, b, false)
 }
 
-// CopyFrom is [pgx.Conn.CopyFrom].
+// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a value that hangs is being encoded
+// the lease is busy, also after that.
 func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource
@@ -532,10 +537,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	if err != nil {
 		return 0, err
 	}
-	defer l.leave()
-	n, err := l.copyFrom(ctx, c, table, columns, src)
-	l.p.writer.copied(err)
-	return n, l.c.judge(err)
+	return l.copyFrom(ctx, c, table, columns, src)
 }
 
 // Begin starts a transaction on the lease, which stays the caller's to Release.

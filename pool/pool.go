@@ -31,6 +31,7 @@ type Pool struct {
 	writer        writer
 	recognition   recognition
 	rides         bool // statements may ride
+	login         loginTime
 	mode          pgx.QueryExecMode
 	log           *slog.Logger
 	hosts         []string              // what dials go to, for what their errors say
@@ -58,6 +59,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err != nil {
 		return nil, &misconfigured{fmt.Errorf("lmipool: %w", connstring.Fault(err))}
 	}
+	said := px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
 	cfg := config.withDefaults(px)
 	cfg.secure(px.ConnConfig, connString)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
@@ -65,6 +67,10 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	}
 	cfg.adapt(px.ConnConfig)
 	p := &Pool{cfg: cfg, log: cfg.Logger}
+	p.login.init(px.ConnConfig.ConnectTimeout, said)
+	if cfg.Plain { // nothing grows
+		px.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
+	}
 	for _, h := range sslmode.Hosts(&px.ConnConfig.Config) {
 		p.hosts = append(p.hosts, h.Host)
 	}
@@ -344,7 +350,9 @@ func (p *Pool) sendBatch(ctx context.Context, with *settings, b *pgx.Batch) pgx.
 	return l.sendBatch(ctx, b, true)
 }
 
-// CopyFrom is [pgxpool.Pool.CopyFrom].
+// CopyFrom is [pgxpool.Pool.CopyFrom], but returns when ctx ends, also if src is slow: within twice CancelWait, when the server has said that
+// nothing was copied and src's call that was running has returned. If that call, or that of a method of one of its values, takes longer it
+// runs on, and is the last one: until it has returned src must not be used for anything else.
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource

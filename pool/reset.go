@@ -41,6 +41,7 @@ type residue struct {
 	lost   bool     // there are more than parsed has
 	named  bool     // statements may have been prepared under names of the user's
 	used   bool     // something was sent
+	odd    bool     // the server reports other settings, and nobody is known to have changed any
 
 	drew     foreign      // whose values of sequences there are
 	unsteady []*statement // of which it is not known yet whether they draw from the same sequences each time
@@ -140,6 +141,7 @@ func (c *conn) soiled(l residue) {
 	}
 	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
 	if l.used && snapshot(c.pg.PgConn()) != c.session.reported {
+		c.residue.odd = c.residue.trace < sqltext.SessionTrace
 		c.residue.trace, c.residue.plans = max(c.residue.trace, sqltext.AnyTrace), true // whoever did that, in a way that nobody could foresee
 	}
 	c.foreign.failed() // of its last statement nobody has said how it went
@@ -230,7 +232,8 @@ func (c *conn) handOn(now time.Time) {
 		return
 	}
 	l.unsure = append(l.unsure, c.untold()...)
-	if l.named || len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
+	if l.odd || // the server's configuration may have changed, which no reset takes back: then the session is closed
+		l.named || len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
 	}

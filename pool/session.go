@@ -22,7 +22,8 @@ import (
 // session is what a connection's session was like after AfterConnect: what a reset
 // leads back to, and what it cannot.
 type session struct {
-	readOnly, statementTimeout, lockTimeout string // as AfterConnect has left them
+	readOnly, statementTimeout, lockTimeout string   // as AfterConnect has left them
+	set                                     []string // which of them AfterConnect has set
 
 	restore     string            // what AfterConnect has set, as SQL; RESET ALL does not know it
 	prepared    map[string]string // the texts of statements that AfterConnect has prepared, by name; "": it was done in SQL
@@ -78,7 +79,9 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 		exists(select from pg_catalog.pg_cursors where is_holdable),
 		(select pg_catalog.json_object_agg(name, case when from_sql then '' else statement end) from pg_catalog.pg_prepared_statements
 			where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'),
-		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session')`
+		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session'),
+		(select pg_catalog.string_agg(name, ',') from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
+			and name operator(pg_catalog.=) any ('{default_transaction_read_only,statement_timeout,lock_timeout}'))`
 	pl := pc.StartPipeline(ctx)
 	if own {
 		pl.SendPrepare(witness, "select", nil)
@@ -144,7 +147,7 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 			return nil, fmt.Errorf("lmipool: what AfterConnect has prepared: %w", err)
 		}
 	}
-	s.exits = string(answer[3])
+	s.exits, s.set = string(answer[3]), strings.Split(string(answer[4]), ",")
 	if set != "" {
 		s.restore = "select " + set + "; "
 	}

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -39,16 +40,25 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// takeBack ends every lease that is out.
+// takeBack ends every lease that is out, all at once: the process may have a few hundred milliseconds to live, and the
+// write of Terminate to one whose user is stuck takes its time. What there is to say is said after that.
 func (p *Pool) takeBack(err error) *ShutdownError {
 	now := time.Now()
 	e := &ShutdownError{Err: err}
-	for _, l := range p.adm.out() {
-		h := l.holder(now)
-		if l.end(leaseClosed) {
-			e.Out = append(e.Out, h)
-			p.log.Warn("lmipool: shutdown: a "+l.what+" was still out; its connection was closed", h.attrs()...)
+	out := p.adm.out()
+	ended := make([]bool, len(out))
+	var wg sync.WaitGroup
+	for i, l := range out {
+		wg.Go(func() { p.protect("shutdown", func() { ended[i] = l.end(leaseClosed) }) })
+	}
+	wg.Wait()
+	for i, l := range out {
+		if !ended[i] {
+			continue
 		}
+		h := l.holder(now)
+		e.Out = append(e.Out, h)
+		p.log.Warn("lmipool: shutdown: a "+l.what+" was still out; its connection was closed", h.attrs()...)
 	}
 	return e
 }

@@ -150,7 +150,7 @@ func (x *tx) Rollback(ctx context.Context) error {
 
 func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) error) error {
 	err := x.enter(sql)
-	if x.own && (err == nil || errors.Is(err, errUnsettled)) {
+	if x.own && (err == nil || errors.Is(err, errUnsettled) || errors.Is(err, errStuck)) {
 		defer x.l.Release() // after leave
 	}
 	if err != nil {
@@ -228,6 +228,8 @@ func (x *tx) abandon(ctx context.Context, sql string) error {
 		}
 		if err == nil {
 			x.l.leave()
+		}
+		if err == nil || errors.Is(err, errStuck) {
 			x.l.Release()
 		}
 		return err
@@ -319,10 +321,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	if err := x.enter("copy " + table.Sanitize()); err != nil {
 		return 0, err
 	}
-	defer x.l.leave()
-	n, err := x.l.copyFrom(ctx, x.t, table, columns, src)
-	x.l.p.writer.copied(err)
-	return n, x.l.c.judge(err)
+	return x.l.copyFrom(ctx, x.t, table, columns, src)
 }
 
 func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
