@@ -41,6 +41,7 @@ type conn struct {
 	expires time.Time   // zero: never
 	fences  int         // of the pool, when its dial began
 	fenced  atomic.Bool // it was given up, with all that were dialed before
+	leaving bool        // it is being closed; guarded by admission.mu
 
 	begun *atomic.Bool // there may be something to cancel
 
@@ -234,7 +235,7 @@ func (c *conn) afterRelease() {
 // let go, so that the server never counts more connections than the limit.
 func (c *conn) retire() {
 	c.cancel.close()
-	c.p.adm.retain(c)
+	c.p.adm.leaves(c)
 	c.p.background("close", func() {
 		defer c.p.adm.drop(c)
 		c.p.recognition.left(c)
@@ -287,7 +288,7 @@ func (c *conn) goodbye(ctx context.Context) {
 // more can be sent. The place is free again when the server has closed its end.
 func (c *conn) sever() {
 	c.cancel.close()
-	c.p.adm.retain(c)
+	c.p.adm.leaves(c)
 	c.p.recognition.left(c)
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()
