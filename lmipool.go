@@ -130,6 +130,9 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 	if err != nil {
 		return nil, &misconfigured{fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))}
 	}
+	if err := connstring.Check(connString, &dsn.Config); err != nil {
+		return nil, &misconfigured{fmt.Errorf("lmipool: %s: %w", source, err)}
+	}
 	chosen, errs := c.resolve(lookup, dsn, ceiling(env))
 	if c.ApplicationName == "" {
 		c.ApplicationName = applicationName(env.FunctionName)

@@ -58,6 +58,9 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err != nil {
 		return nil, &misconfigured{fmt.Errorf("lmipool: %w", connstring.Fault(err))}
 	}
+	if err := connstring.Check(connString, &px.ConnConfig.Config); err != nil {
+		return nil, &misconfigured{fmt.Errorf("lmipool: %w", err)}
+	}
 	cfg := config.withDefaults(px)
 	cfg.secure(px.ConnConfig, connString)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {

@@ -467,7 +467,7 @@ func (c *conn) judge(err error) error {
 	}
 	if c.wire.declined && !isLost(err) { // else it was not the settings that were declined
 		c.wire.declined = false
-		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
+		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(c.wire.of.without(err)))
 	}
 	c.conflicts(err)
 	return c.committed(c.suffers(withoutArgument(c.cancel.explain(err))))

@@ -34,7 +34,11 @@ func Fault(err error) error {
 		}
 		return `"…"`
 	})
-	return errors.New("cannot parse the connection string: " + strings.TrimSpace(text))
+	text = "cannot parse the connection string: " + strings.TrimSpace(text)
+	if strings.Contains(behindUser(e.ConnString), "@") { // it may end the password, and is not where pgx looks for it
+		text += "; " + Escape
+	}
+	return errors.New(text)
 }
 
 // quoted is what strconv.Quote makes, or a hand.
