@@ -18,6 +18,8 @@ func classOfPg(e *pgconn.PgError, at progress) class {
 		return classMisconfigured
 	case e.Code == "53300", e.Code == "57P03":
 		return classRetryable
+	case endedIdle(e):
+		return classRetryable
 	case kind == "08", e.Code == "40003", ends(e):
 		// The connection goes down with the answer: a backend that was told to
 		// stop (57P01 … 57P05) may have committed just before.
@@ -34,6 +36,13 @@ func classOfPg(e *pgconn.PgError, at progress) class {
 		return classMisconfigured
 	}
 	return classGiveUp
+}
+
+// endedIdle reports whether the session was ended for doing nothing. What was sent to it meanwhile has not run, and its
+// transaction was rolled back: PostgreSQL looks for that before it runs what it has read, and PgBouncer passes on nothing
+// to a server that it leaves.
+func endedIdle(e *pgconn.PgError) bool {
+	return ends(e) && (e.Code == "25P03" || e.Code == "57P05" || e.Code == "08P01" && e.Message == "idle transaction timeout")
 }
 
 // again are the codes after which the same may go well, in time or at once.

@@ -106,7 +106,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	if !isOwn(tx) {
 		tx = newForeignTx(tx)
 	}
-	committing := false
+	committing, unsent := false, false
 	defer func() { // also when fn panics, or ends its goroutine
 		if committing {
 			return
@@ -121,7 +121,11 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 				err = &notRunError{err: err, what: errStandby.Error()}
 			}
 		}
-		if !gone && OutcomeUnknown(err) {
+		switch {
+		case gone:
+		case unsent:
+			err = &unsentError{"commit", err}
+		case OutcomeUnknown(err):
 			err = &rolledBackError{err}
 		}
 		if gone {
@@ -132,6 +136,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		return transient(err), err
 	}
 	if err := ctx.Err(); err != nil { // a COMMIT could not be sent any more
+		unsent = true
 		return false, err
 	}
 	committing = true

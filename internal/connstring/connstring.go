@@ -38,8 +38,14 @@ func Fault(err error) error {
 	if strings.Contains(behindUser(e.ConnString), "@") { // it may end the password, and is not where pgx looks for it
 		text += "; " + Escape
 	}
-	return errors.New(text)
+	return fault(text)
 }
+
+// fault is what is wrong, and to errors.As a [pgconn.ParseConfigError], as with pgx, in which there is nothing else.
+type fault string
+
+func (f fault) Error() string { return string(f) }
+func (f fault) Unwrap() error { return pgconn.NewParseConfigError("", string(f), nil) }
 
 // quoted is what strconv.Quote makes, or a hand.
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
