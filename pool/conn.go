@@ -84,6 +84,7 @@ type conn struct {
 	peek     *peeker // nil: its socket cannot be looked at
 	strays   int32   // of strayed
 	partly   partly
+	given    arguments // to its last call
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
@@ -161,6 +162,7 @@ func (c *conn) expiredAt(now time.Time) bool {
 // on the caller's.
 func (c *conn) giveBack() {
 	c.bind(nil)
+	c.given = arguments{}
 	c.cancel.mode.Store(cancelAsPgx)
 	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()

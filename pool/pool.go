@@ -58,7 +58,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err != nil {
 		return nil, &misconfigured{fmt.Errorf("lmipool: %w", connstring.Fault(err))}
 	}
-	if err := connstring.Check(connString, &px.ConnConfig.Config); err != nil {
+	if err := errors.Join(connstring.Check(connString, &px.ConnConfig.Config), connstring.CheckNames(px.ConnConfig.RuntimeParams)); err != nil {
 		return nil, &misconfigured{fmt.Errorf("lmipool: %w", err)}
 	}
 	cfg := config.withDefaults(px)
@@ -67,6 +67,9 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		return nil, &misconfigured{err}
 	}
 	cfg.adapt(px.ConnConfig)
+	if cfg.MaxConns > absurdConns {
+		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
+	}
 	p := &Pool{cfg: cfg, log: cfg.Logger}
 	for _, h := range sslmode.Hosts(&px.ConnConfig.Config) {
 		p.hosts = append(p.hosts, h.Host)
@@ -155,7 +158,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	// As many tries as pgxpool makes: in the worst case every connection there
 	// is turns out to be dead, and the one after that is new. And one to ride.
-	for try := range p.cfg.MaxConns + 2 {
+	for try := range int(p.cfg.MaxConns) + 2 {
 		c, err := p.adm.acquire(ctx, l, try > 0)
 		switch {
 		case err != nil:

@@ -59,6 +59,7 @@ const maxUnsure = 4
 // note notes what a statement is going to leave behind, and what it does to the meaning of later
 // texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
+	l.c.given = arguments{args: args}
 	st := l.st
 	if st == nil {
 		sql, ok := textOf(ctx, sql, args)
@@ -104,6 +105,7 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 	for _, q := range b.QueuedQueries {
 		l.note(ctx, q.SQL, q.Arguments)
 	}
+	l.c.given = arguments{batch: b.QueuedQueries}
 }
 
 // textOf is sql as the server gets it, if pgx's own rewriters are all that change it.
@@ -470,5 +472,5 @@ func (c *conn) judge(err error) error {
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(c.wire.of.without(err)))
 	}
 	c.conflicts(err)
-	return c.committed(c.suffers(withoutArgument(c.cancel.explain(err))))
+	return c.committed(c.suffers(c.given.withoutArgument(c.cancel.explain(err))))
 }

@@ -35,6 +35,9 @@ func Fault(err error) error {
 		return `"…"`
 	})
 	text = "cannot parse the connection string: " + strings.TrimSpace(text)
+	if want := wanted(text); want != "" {
+		text += ": want " + want
+	}
 	if strings.Contains(behindUser(e.ConnString), "@") { // it may end the password, and is not where pgx looks for it
 		text += "; " + Escape
 	}
