@@ -13,9 +13,9 @@ import (
 func TestAnOperatorCanTurnLanesAndRerunsOff(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string][]string{
-		"LMIPOOL_LANES":     {"", "on", "1", "Auto"},
-		"LMIPOOL_RERUN":     {"", "no", "2"},
-		"LMIPOOL_ISOLATION": {"", "on", "0"},
+		"LMIPOOL_LANES":     {"on", "1", "Auto"},
+		"LMIPOOL_RERUN":     {"no", "2"},
+		"LMIPOOL_ISOLATION": {"on", "0"},
 	} {
 		for _, value := range bad {
 			_, err := lmipool.OpenIn(t.Context(), with(managed("64"), name, value), dsn, nil)

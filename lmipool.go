@@ -132,20 +132,23 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 		c.Logger.Warn("lmipool: the Lambda environment is not as expected", "error", envErr)
 	}
 	warnOfUnknown(environ, c.Logger)
-	connString, source, err := findConnString(connString, lookup, env)
-	if err != nil {
-		return nil, &misconfigured{err}
+	connString, source := findConnString(connString, lookup)
+	if c.BeforeConnect == nil && onLambda(env, lookup) && !namesHost(connString, lookup) {
+		return nil, &misconfigured{noHost(connString, source)}
 	}
 	dsn, err := pgx.ParseConfig(connString)
 	if err != nil {
 		return nil, &misconfigured{fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))}
+	}
+	if err := connstring.Check(connString, &dsn.Config); err != nil {
+		return nil, &misconfigured{fmt.Errorf("lmipool: %s: %w", source, err)}
 	}
 	chosen, errs := c.resolve(lookup, dsn, ceiling(env))
 	if c.ApplicationName == "" {
 		c.ApplicationName = applicationName(env.FunctionName)
 	}
 	p, err := pool.New(ctx, connString, &c.Config)
-	if err := errors.Join(errs, c.validate(), err); err != nil {
+	if err := named(errors.Join(errs, c.validate(), err), chosen); err != nil {
 		if p != nil {
 			p.Close()
 		}
@@ -156,23 +159,35 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 }
 
 // findConnString returns the connection string and where it came from.
-func findConnString(s string, lookup func(string) (string, bool), env lambdaenv.Env) (connString, source string, err error) {
+func findConnString(s string, lookup func(string) (string, bool)) (connString, source string) {
 	if s != "" {
-		return s, "connection string", nil
+		return s, "connection string"
 	}
 	if s, _ := lookup("DATABASE_URL"); s != "" {
-		return s, "DATABASE_URL", nil
+		return s, "DATABASE_URL"
 	}
-	// libpq's last resort is a local socket, which no Lambda has: the error would
-	// be about a path nobody wrote.
-	if env.Kind != lambdaenv.NotLambda {
-		host, _ := lookup("PGHOST")
-		service, _ := lookup("PGSERVICE")
-		if host == "" && service == "" {
-			return "", "", errors.New("lmipool: no database: pass a connection string to Open, or set DATABASE_URL or PGHOST")
-		}
+	return "", "PG* variables"
+}
+
+// onLambda reports whether this is a Lambda of any kind, or looks like one: libpq's last resort is a local socket, which
+// none has, and the error would be about a path nobody wrote.
+func onLambda(env lambdaenv.Env, lookup func(string) (string, bool)) bool {
+	name, _ := lookup("AWS_LAMBDA_FUNCTION_NAME")
+	return env.Kind != lambdaenv.NotLambda || name != ""
+}
+
+// namesHost reports whether somebody has said which host to dial, or a service file may.
+func namesHost(connString string, lookup func(string) (string, bool)) bool {
+	host, _ := lookup("PGHOST")
+	service, _ := lookup("PGSERVICE")
+	return host != "" || service != "" || connstring.NamesHost(connString)
+}
+
+func noHost(connString, source string) error {
+	if connString != "" {
+		return fmt.Errorf("lmipool: no database: the %s has no host, and neither PGHOST nor BeforeConnect gives one", source)
 	}
-	return "", "PG* variables", nil
+	return errors.New("lmipool: no database: pass a connection string to Open, or set DATABASE_URL or PGHOST")
 }
 
 // ceiling is the formula of Open's comment; 0 leaves MaxConns to pgxpool.

@@ -384,9 +384,9 @@ func onDemand() map[string]string {
 func TestTheHandlersSettingsAreChecked(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string][]string{
-		"LMIPOOL_STANDIN":      {"", "yes", "on", "2"},
-		"LMIPOOL_PANIC":        {"", "1", "Exit"},
-		"LMIPOOL_MARGIN":       {"", "0", "-1s", "5"},
+		"LMIPOOL_STANDIN":      {"yes", "on", "2"},
+		"LMIPOOL_PANIC":        {"1", "Exit"},
+		"LMIPOOL_MARGIN":       {"0", "-1s", "5"},
 		"LMIPOOL_REPLY_MARGIN": {"0s", "soon"},
 		"LMIPOOL_MAX_OVERRUNS": {"0", "-1", "1.5"},
 		"LMIPOOL_MAX_PANICS":   {"0", "many"},

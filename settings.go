@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/connstring"
 )
 
 // setting is one field of Config that an operator can override.
@@ -70,11 +72,15 @@ func (c *Config) resolve(lookup func(string) (string, bool), dsn *pgx.ConnConfig
 	for _, s := range settings {
 		field := s.field(c)
 		by := "default"
-		switch value, ok := lookup(s.env); {
-		case ok:
+		variable, set := lookup(s.env)
+		if _, limit := field.(*int32); limit && set && variable == "" {
+			c.Logger.Warn("lmipool: an empty variable, which counts as not set", "variable", s.env)
+		}
+		switch {
+		case variable != "":
 			by = s.env
-			if err := s.parse(field, value); err != nil {
-				errs = append(errs, fmt.Errorf("lmipool: %s is %q: want %w", s.env, value, err))
+			if err := s.parse(field, variable); err != nil {
+				errs = append(errs, fmt.Errorf("lmipool: %s is %q: want %w", s.env, variable, err))
 			}
 		case !isZero(field):
 			by = "Config"
@@ -116,6 +122,14 @@ func (c *Config) validate() error {
 	var errs []error
 	fault := func(field string, value any, want string) {
 		errs = append(errs, fmt.Errorf("lmipool: Config.%s is %v: want %s", field, value, want))
+	}
+	for _, s := range []struct {
+		field string
+		value Switch
+	}{{"StandIn", c.StandIn}, {"CatchPanics", c.CatchPanics}} {
+		if s.value < Auto || s.value > Off {
+			fault(s.field, int(s.value), "Auto, On or Off")
+		}
 	}
 	if c.Margin < 0 {
 		fault("Margin", c.Margin, "a positive duration, or 0 for the default")
@@ -277,35 +291,8 @@ func warnOfUnknown(environ []string, log *slog.Logger) {
 		if !strings.HasPrefix(name, "LMIPOOL_") {
 			continue
 		}
-		nearest, best := "", len(name)
-		for _, k := range known {
-			if d := distance(name, k); d < best {
-				nearest, best = k, d
-			}
-		}
-		if best > 0 {
+		if nearest, far := connstring.Nearest(name, known); far > 0 {
 			log.Warn("lmipool: unknown variable, which nothing reads", "variable", name, "nearest", nearest)
 		}
 	}
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

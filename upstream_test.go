@@ -12,7 +12,7 @@ import (
 
 func TestAnOperatorCanSayWhatIsUpstream(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"", "pgpool", "PgBouncer"} {
+	for _, value := range []string{"pgpool", "PgBouncer"} {
 		_, err := lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_UPSTREAM", value), dsn, nil)
 		assert.ErrorContains(t, err, `LMIPOOL_UPSTREAM is "`+value+`": want "auto", "direct", "rds-proxy" or "pgbouncer"`)
 	}

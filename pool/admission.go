@@ -51,6 +51,7 @@ type admission struct {
 	notBefore  time.Time     // no dial before this: back-off after a failed one
 	failures   int           // dials that failed in a row
 	lack       lack          // of the last dial
+	failure    failure       // the last dial
 	fences     int           // how often all connections were given up
 	recheck    *time.Timer   // asks again whether to grow, while somebody waits
 	rechecking bool
@@ -107,6 +108,7 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	}
 	a.queue.push(w, first)
 	a.counts.emptyAcquire++
+	a.hurryLocked(now)
 	dials := a.planLocked(now)
 	a.mu.Unlock()
 	a.start(dials)
@@ -129,7 +131,7 @@ func (a *admission) acquire(ctx context.Context, l *Lease, first bool) (*conn, e
 	a.counts.canceledAcquire++
 	queued := a.queue.remove(w)
 	if queued && ctx.Err() != nil {
-		err = a.outOfTimeLocked(err)
+		err = a.outOfTimeLocked(err, a.now())
 	}
 	a.mu.Unlock()
 	switch {
@@ -223,6 +225,16 @@ func (a *admission) retain(c *conn) {
 	a.mu.Unlock()
 }
 
+// leaves is retain for a connection that is being closed: drop follows.
+func (a *admission) leaves(c *conn) {
+	a.mu.Lock()
+	now := a.now()
+	a.returnedLocked(c, now)
+	c.leaving = true
+	a.hurryLocked(now)
+	a.mu.Unlock()
+}
+
 // dialed adds a new connection, and returns what was lacking until then.
 func (a *admission) dialed(c *conn, took time.Duration) (until lack) {
 	now := a.now()
@@ -230,7 +242,7 @@ func (a *admission) dialed(c *conn, took time.Duration) (until lack) {
 	a.dialing--
 	a.conns[c] = struct{}{}
 	c.fenced.Store(c.fences != a.fences) // it was begun before
-	a.failures, a.notBefore = 0, time.Time{}
+	a.failures, a.failure, a.notBefore = 0, failure{}, time.Time{}
 	if until = a.lack; until.full { // others may have none: one more, and a look at how far it goes
 		a.notBefore = now.Add(mostIfBare/2 + rand.N(mostIfBare/2))
 	}
@@ -258,17 +270,18 @@ func (a *admission) dialed(c *conn, took time.Duration) (until lack) {
 	return until
 }
 
-// dialFailed ends a dial that began at start. While the pool has a connection, or
-// another dial is under way, that is no caller's error: they wait for what there
-// is, and the next dial waits longer each time. With nothing left, everybody who
-// had been waiting when the dial began gets its error; who came later gets a dial
-// that began later. If the server is only full, or away, they all wait on.
+// dialFailed ends a dial that began at start. While the pool has a connection that
+// is no caller's error: they wait for what there is, and the next dial waits longer
+// each time. With nothing left, everybody who had been waiting when the dial began
+// gets its error, once no other dial of that time is under way; who came later gets
+// a dial that began later. If the server is only full, or away, they all wait on.
 func (a *admission) dialFailed(err error, start time.Time) {
 	now := a.now()
 	a.mu.Lock()
 	a.dialing--
 	a.counts.failedDials++
 	a.failures++
+	a.failure = failure{err, now, now.Sub(start)}
 	lacked := a.lack
 	if a.lack = a.lackOfLocked(err); a.lack.err != nil && !a.lack.full {
 		a.hasty.Store(true)
@@ -278,11 +291,11 @@ func (a *admission) dialFailed(err error, start time.Time) {
 	switch {
 	case a.lack.err != nil:
 		a.parkLocked(now)
-	case len(a.conns) == 0 && a.dialing == 0:
-		for w := a.queue.head; w != nil && !w.arrived.After(start); w = a.queue.head {
-			a.queue.remove(w)
-			w.ready <- grant{err: err}
-		}
+	case a.bareLocked():
+		a.tellLocked(err, start)
+	}
+	if a.queue.len > 0 {
+		a.hurryLocked(now)
 	}
 	dials := a.planLocked(now)
 	a.emptyLocked()

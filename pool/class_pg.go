@@ -18,6 +18,8 @@ func classOfPg(e *pgconn.PgError, at progress) class {
 		return classMisconfigured
 	case e.Code == "53300", e.Code == "57P03":
 		return classRetryable
+	case endedIdle(e):
+		return classRetryable
 	case kind == "08", e.Code == "40003", ends(e):
 		// The connection goes down with the answer: a backend that was told to
 		// stop (57P01 … 57P05) may have committed just before.
@@ -35,6 +37,16 @@ func classOfPg(e *pgconn.PgError, at progress) class {
 	}
 	return classGiveUp
 }
+
+// endedIdle reports whether the session was ended for doing nothing, or a pooler has found no server for it. What was sent
+// to it meanwhile has not run, and its transaction was rolled back: PostgreSQL looks for that before it runs what it has read, and PgBouncer passes on nothing
+// to a server that it leaves.
+func endedIdle(e *pgconn.PgError) bool {
+	return ends(e) && (e.Code == "25P03" || e.Code == "57P05" || e.Code == "08P01" && slices.Contains(bouncerIdle, e.Message))
+}
+
+// bouncerIdle are PgBouncer's words for a client that has no server, or whose server waits for it.
+var bouncerIdle = []string{"idle transaction timeout", "client_idle_timeout", "query_wait_timeout"}
 
 // again are the codes after which the same may go well, in time or at once.
 var again = []string{

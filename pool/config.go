@@ -184,6 +184,10 @@ const (
 	defaultPingAfter       = time.Second
 )
 
+// absurdConns is the MaxConns above which it is probably a mistake: a process of PostgreSQL takes some megabytes, and few
+// servers have a max_connections of more.
+const absurdConns = 1000
+
 // withDefaults merges what the connection string says below what c says.
 func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	var d Config
@@ -282,7 +286,7 @@ func (c *Config) validate() error {
 	}
 	for i, f := range c.LaneFunctions {
 		if !validFunction(f) {
-			fault(fmt.Sprintf("LaneFunctions[%d]", i), fmt.Sprintf("%q", f), `"name" or "schema.name"`)
+			fault(fmt.Sprintf("LaneFunctions[%d]", i), fmt.Sprintf("%q", f), `"name" or "schema.name", without parentheses`)
 		}
 	}
 	if len(c.RootCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(c.RootCAs) {

@@ -41,6 +41,7 @@ type conn struct {
 	expires time.Time   // zero: never
 	fences  int         // of the pool, when its dial began
 	fenced  atomic.Bool // it was given up, with all that were dialed before
+	leaving bool        // it is being closed; guarded by admission.mu
 
 	begun *atomic.Bool // there may be something to cancel
 
@@ -87,6 +88,7 @@ type conn struct {
 	peek     *peeker // nil: its socket cannot be looked at
 	strays   int32   // of strayed
 	partly   partly
+	given    arguments // to its last call
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
@@ -164,6 +166,7 @@ func (c *conn) expiredAt(now time.Time) bool {
 // on the caller's.
 func (c *conn) giveBack() {
 	c.bind(nil)
+	c.given = arguments{}
 	c.cancel.mode.Store(cancelAsPgx)
 	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()
@@ -240,7 +243,7 @@ func (c *conn) afterRelease() {
 // let go, so that the server never counts more connections than the limit.
 func (c *conn) retire() {
 	c.cancel.close()
-	c.p.adm.retain(c)
+	c.p.adm.leaves(c)
 	c.p.background("close", func() {
 		defer c.p.adm.drop(c)
 		c.p.recognition.left(c)
@@ -293,7 +296,7 @@ func (c *conn) goodbye(ctx context.Context) {
 // more can be sent. The place is free again when the server has closed its end.
 func (c *conn) sever() {
 	c.cancel.close()
-	c.p.adm.retain(c)
+	c.p.adm.leaves(c)
 	c.p.recognition.left(c)
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()

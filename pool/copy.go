@@ -239,7 +239,7 @@ func (s *copySource) value(buf []byte, oid uint32, v any) ([]byte, error) {
 	if err != nil {
 		again, notText := s.fromText(buf, oid, v)
 		if notText != nil {
-			return nil, err
+			return nil, arguments{args: []any{v}}.withoutArgument(err)
 		}
 		encoded = again
 	}

@@ -33,11 +33,14 @@ func newPlaceholder(pool *pgx.ConnConfig) (*placeholder, error) {
 	return d, err
 }
 
+// neverDialed is a connection string that no variable of the environment makes a wrong one, but PGSERVICE.
+const neverDialed = "host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
+	"sslcertmode=disable sslsni=1 sslcert='' sslkey='' sslrootcert='' target_session_attrs=any connect_timeout=0 min_protocol_version=3.0 max_protocol_version=3.0 " +
+	"channel_binding=disable require_auth=''"
+
 // bare returns a configuration that cannot fail, of a connection to where pool leads.
 func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
-	c, err := pgx.ParseConfig("host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
-		"sslcertmode=disable sslsni=1 sslcert='' sslkey='' sslrootcert='' target_session_attrs=any connect_timeout=0 min_protocol_version=3.0 max_protocol_version=3.0 " +
-		"channel_binding=disable require_auth='' default_query_exec_mode=cache_statement")
+	c, err := pgx.ParseConfig(neverDialed + " default_query_exec_mode=cache_statement")
 	if err != nil { // PGSERVICE names none, and the pool's own string another: then theirs is its ConnString
 		c = pool.Copy()
 	}

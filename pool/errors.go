@@ -58,7 +58,8 @@ func (h Holder) attrs() []any {
 
 // AcquireError says why a connection could not be had, and what somebody who is
 // woken by it at night wants to know. Unwrap gives the reason: the ctx's error,
-// [ErrClosed], [ErrInvocationEnded], or what the dial or a hook returned.
+// [ErrClosed], [ErrInvocationEnded], or what the dial or a hook returned. If the ctx
+// ended while the pool had no connection, the last dial's error is in it too.
 type AcquireError struct {
 	Waited  time.Duration // how long the caller waited
 	Limit   int           // how many connections the pool may have now

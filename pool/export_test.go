@@ -29,7 +29,7 @@ func Unsent(err error) error        { return &unsentError{"it", err} }
 func Canceled(why, err error) error { return &canceledError{why, err} }
 
 // WithoutArgument is err without the argument that pgx could not encode.
-func WithoutArgument(err error) error { return withoutArgument(err) }
+func WithoutArgument(err error) error { return arguments{}.withoutArgument(err) }
 
 // Findings says why the pool would not let sql ride, were it short: "" if it is proven that no code of the user's own
 // runs. It asks the server what is not known yet.

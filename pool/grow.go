@@ -5,7 +5,7 @@ import "time"
 // planLocked says how many dials to start now, and counts them as begun.
 func (a *admission) planLocked(now time.Time) (dials int) {
 	most := maxDials
-	if a.lack.full {
+	if a.lack.full || a.aloneLocked(now) {
 		most = 1
 	}
 	for !a.closed && a.dialing < most && len(a.conns)+a.dialing < a.max && a.dialLocked(now) {
@@ -27,7 +27,7 @@ func (a *admission) dialLocked(now time.Time) bool {
 		return true
 	case a.queue.turns() <= a.dialing:
 		return false
-	case (len(a.conns) > 0 || a.lack.err != nil) && resting: // there is something to wait for meanwhile
+	case resting:
 		return false
 	}
 	return conns < a.limit || a.demandLocked(now).grow()

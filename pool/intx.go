@@ -112,7 +112,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	if !isOwn(tx) {
 		tx = newForeignTx(tx)
 	}
-	committing := false
+	committing, unsent := false, false
 	defer func() { // also when fn panics, or ends its goroutine
 		if committing {
 			return
@@ -127,7 +127,11 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 				err = &notRunError{err: err, what: "the server writes no more, and this pool does"}
 			}
 		}
-		if !gone && OutcomeUnknown(err) {
+		switch {
+		case gone:
+		case unsent:
+			err = &unsentError{"commit", err}
+		case OutcomeUnknown(err):
 			err = &rolledBackError{err}
 		}
 		if gone {
@@ -138,6 +142,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		return transient(err), err
 	}
 	if err := ctx.Err(); err != nil { // a COMMIT could not be sent any more
+		unsent = true
 		return false, err
 	}
 	committing = true

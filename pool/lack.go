@@ -105,29 +105,20 @@ func (a *admission) failedDials() int {
 // bareLocked reports whether there is no connection that anybody could get.
 func (a *admission) bareLocked() bool {
 	for c := range a.conns {
-		if !c.fenced.Load() {
+		if !c.fenced.Load() && !c.leaving {
 			return false
 		}
 	}
 	return true
 }
 
-// hurryLocked is called when a connection is gone. With the last one goes what a longer
-// rest was for.
+// hurryLocked is called when somebody waits, or a connection is gone. A longer rest is for those who have a connection:
+// with the last one it ends.
 func (a *admission) hurryLocked(now time.Time) {
-	if a.lack.err == nil || a.lack.full || !a.bareLocked() {
+	if a.failures == 0 || a.lack.full || !a.notBefore.After(now) || !a.bareLocked() {
 		return
 	}
-	if soon := now.Add(mostIfAway/2 + rand.N(mostIfAway/2)); a.notBefore.After(soon) {
+	if soon := a.failure.at.Add(mostIfAway/2 + rand.N(mostIfAway/2)); a.notBefore.After(soon) {
 		a.notBefore = soon
 	}
-}
-
-// outOfTimeLocked is why a waiter left whose ctx has ended: also that there is no connection at
-// all, if that is the server's doing.
-func (a *admission) outOfTimeLocked(err error) error {
-	if a.lack.err == nil || !a.bareLocked() {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, a.lack.err)
 }

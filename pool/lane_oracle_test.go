@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -70,7 +71,8 @@ type failure struct {
 
 func told(err error) any {
 	err = pool.WithoutArgument(err) // pgx shows one that it cannot encode, and we do not
-	f := failure{Text: err.Error(), NoRows: errors.Is(err, pgx.ErrNoRows), TooMany: errors.Is(err, pgx.ErrTooManyRows), Column: -1, Safe: pgconn.SafeToRetry(err)}
+	text := typeOfValue.ReplaceAllString(err.Error(), "the value into ")
+	f := failure{Text: text, NoRows: errors.Is(err, pgx.ErrNoRows), TooMany: errors.Is(err, pgx.ErrTooManyRows), Column: -1, Safe: pgconn.SafeToRetry(err)}
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		f.Server = *pg
 	}
@@ -79,6 +81,9 @@ func told(err error) any {
 	}
 	return f
 }
+
+// typeOfValue is what we say of an argument that cannot be encoded, in place of its value.
+var typeOfValue = regexp.MustCompile(`a value of type .*? into `)
 
 // differences are the parts in which a and b differ, as a text; "" if there are none.
 func differences(a, b any) string {

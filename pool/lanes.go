@@ -84,5 +84,5 @@ func (n *lanes) allows(f sqltext.Function) bool {
 // validFunction reports whether name is "function" or "schema.function".
 func validFunction(name string) bool {
 	parts := strings.Split(name, ".")
-	return len(parts) <= 2 && !slices.Contains(parts, "")
+	return len(parts) <= 2 && !slices.Contains(parts, "") && !strings.ContainsAny(name, `()"',;`) && strings.TrimSpace(name) == name
 }

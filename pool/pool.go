@@ -60,12 +60,18 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		return nil, &misconfigured{fmt.Errorf("lmipool: %w", connstring.Fault(err))}
 	}
 	said := px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
+	if err := errors.Join(connstring.Check(connString, &px.ConnConfig.Config), connstring.CheckNames(px.ConnConfig.RuntimeParams)); err != nil {
+		return nil, &misconfigured{fmt.Errorf("lmipool: %w", err)}
+	}
 	cfg := config.withDefaults(px)
 	cfg.secure(px.ConnConfig, connString)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
 		return nil, &misconfigured{err}
 	}
 	cfg.adapt(px.ConnConfig)
+	if cfg.MaxConns > absurdConns {
+		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
+	}
 	p := &Pool{cfg: cfg, log: cfg.Logger}
 	p.login.init(px.ConnConfig.ConnectTimeout, said)
 	if cfg.Plain { // nothing grows
@@ -158,7 +164,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	// As many tries as pgxpool makes: in the worst case every connection there
 	// is turns out to be dead, and the one after that is new. And one to ride.
-	for try := range p.cfg.MaxConns + 2 {
+	for try := range int(p.cfg.MaxConns) + 2 {
 		c, err := p.adm.acquire(ctx, l, try > 0)
 		switch {
 		case err != nil:

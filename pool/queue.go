@@ -11,6 +11,7 @@ type waiter struct {
 	bounded    bool // its ctx has a deadline
 	ready      chan grant
 	queued     bool
+	failed     bool    // a dial that began after it came, beside another
 	flight     *flight // it left the queue to ride on it: ready follows when it has its answer
 	answered   bool    // the lane's: ready has it
 	prev, next *waiter

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
 // login is what one dial remembers of the password it tried, so that a token that the
@@ -71,14 +74,28 @@ func loginRefused(err error) bool {
 	return errors.As(err, &e) && (e.Code == "28P01" || e.Code == "28000")
 }
 
+// passwordWord finds a refusal that is about a password, rather than the user or where he is.
+var passwordWord = regexp.MustCompile(`28P01|authentication failed`)
+
 // dialError is err with what to do about it, and without the password that pgx keeps
 // in the configuration it hands out with each of its errors.
 func (p *Pool) dialError(err error) error {
 	var ce *pgconn.ConnectError
+	tls, nothing := true, false
 	if errors.As(err, &ce) && ce.Config != nil {
-		ce.Config.Password = "" // of this dial alone
+		nothing, ce.Config.Password = ce.Config.Password == "", "" // of this dial alone
+		switch sslmode.Of(ce.Config) {
+		case sslmode.Disable, sslmode.Allow, sslmode.Prefer: // it was tried in plain text, too
+			tls = false
+		}
 	}
-	advice := cmp.Or(explainTLS(err, p.hosts), p.explainUpstream(err))
+	advice := p.explainUpstream(err)
+	if tls {
+		advice = cmp.Or(explainTLS(err, p.hosts), advice)
+	}
+	if nothing && loginRefused(err) && passwordWord.MatchString(err.Error()) {
+		advice = "no password was given: not in the connection string, PGPASSWORD or a passfile, and BeforeConnect has set none"
+	}
 	var e *pgconn.PgError
 	if advice == "" && errors.As(err, &e) {
 		advice = e.Hint

@@ -60,6 +60,7 @@ const maxUnsure = 4
 // note notes what a statement is going to leave behind, and what it does to the meaning of later
 // texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
+	l.c.given = arguments{args: args}
 	st := l.st
 	if st == nil {
 		var ok bool
@@ -110,6 +111,7 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 	for _, q := range b.QueuedQueries {
 		l.note(ctx, q.SQL, q.Arguments)
 	}
+	l.c.given = arguments{batch: b.QueuedQueries}
 }
 
 // textOf is sql as the server gets it, if pgx's own rewriters are all that change it.
@@ -484,8 +486,8 @@ func (c *conn) judge(err error) error {
 	}
 	if c.wire.declined && !isLost(err) { // else it was not the settings that were declined
 		c.wire.declined = false
-		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(err))
+		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(c.wire.of.without(err)))
 	}
 	c.conflicts(err)
-	return c.committed(c.suffers(withoutArgument(c.cancel.explain(err))))
+	return c.committed(c.suffers(c.given.withoutArgument(c.cancel.explain(err))))
 }

@@ -104,7 +104,7 @@ func (s *settings) prefix(once bool) prefix {
 	name := statementName("with", s.sql(), "", "", nil) // what it means hangs on no setting
 	msgs, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.params}).Encode(nil)
 	msgs, _ = (&pgproto3.Execute{}).Encode(msgs)
-	p := prefix{msgs: msgs, answers: 1, name: name, prepare: func() []byte {
+	p := prefix{msgs: msgs, answers: 1, name: name, of: s, prepare: func() []byte {
 		b, _ := (&pgproto3.Close{ObjectType: 'S', Name: name}).Encode(nil) // no error if it is not there
 		b, _ = (&pgproto3.Parse{Name: name, Query: s.sql()}).Encode(b)
 		return b

@@ -1,14 +1,9 @@
 package pool
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Whoever shows one of these with fmt, with whatever verb, gets a line: what is inside
@@ -65,52 +60,3 @@ func write(f fmt.State, s ...string) {
 		_, _ = io.WriteString(f, s)
 	}
 }
-
-// encodeError is pgx's error of an argument that cannot be encoded, without the argument.
-type encodeError struct {
-	text string
-	err  error // not to be unwrapped: what is in it quotes the argument too
-}
-
-func (e *encodeError) Error() string        { return e.text }
-func (e *encodeError) Is(target error) bool { return errors.Is(e.err, target) }
-func (e *encodeError) As(target any) bool   { return errors.As(e.err, target) }
-
-// encodes is what pgx says, around the value, which may have any text in it. The server says it
-// too, of a COPY that pgx has failed.
-var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
-	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`)
-
-// withoutArgument hides the argument that is in err, if pgx could not encode one.
-func withoutArgument(err error) error {
-	if e, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // as it came from the server
-		if text, found := cutArgument(e.Message); found {
-			c := *e
-			c.Message = text
-			return &c
-		}
-		return err
-	}
-	if text, found := cutArgument(err.Error()); found {
-		return &encodeError{text, err}
-	}
-	return err
-}
-
-func cutArgument(text string) (string, bool) {
-	m := encodes.FindStringSubmatch(text)
-	if m == nil || m[2] == "the value" { // it is ours
-		return "", false
-	}
-	before, value, after, why := m[1], m[2], m[3], m[4]
-	without := before + "unable to encode the value " + after
-	for _, word := range words.FindAllString(value, -1) {
-		if strings.Contains(why, word) { // it quotes the value once more
-			return without, true
-		}
-	}
-	return without + ": " + why, true
-}
-
-// words are what a value consists of.
-var words = regexp.MustCompile(`[\pL\pN]+`)

@@ -22,19 +22,49 @@ type card struct{ Number string }
 
 func (card) Value() (driver.Value, error) { return nil, errNoCard }
 
+// telling is one whose error quotes it.
+type telling struct{ Number string }
+
+func (t telling) Value() (driver.Value, error) { return nil, errors.New("no card " + t.Number) }
+
+// number is of a type that %#v does not tell.
+type number int64
+
 // pgx shows an argument that it cannot encode.
 func TestAnArgumentIsNotInTheErrorOfEncodingIt(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, nil)
 	ctx := bounded(t)
-	exec := func(args ...any) error { _, err := p.Exec(ctx, "select $1::int", args...); return err }
+	exec := func(args ...any) error {
+		sql := "select $1::int"
+		if _, named := args[0].(pgx.NamedArgs); named {
+			sql = "select @x::int"
+		}
+		_, err := p.Exec(ctx, sql, args...)
+		return err
+	}
+	const into = " into binary format for int4 (OID 23): "
+	copyOf := func(v any) error {
+		l, err := p.Acquire(ctx)
+		require.NoError(t, err)
+		defer l.Release()
+		_, err = l.Exec(ctx, "create temp table copied (id int)")
+		require.NoError(t, err)
+		_, err = l.CopyFrom(ctx, pgx.Identifier{"copied"}, []string{"id"}, pgx.CopyFromRows([][]any{{v}}))
+		return err
+	}
 	for want, err := range map[string]error{
-		"failed to encode args[0]: unable to encode the value into binary format for int4 (OID 23): cannot find encode plan":                                    exec(struct{ V string }{"hunter2"}),
-		"failed to encode args[0]: unable to encode the value into binary format for int4 (OID 23)":                                                             exec(int64(9_4111_1111_1)),
-		"failed to encode args[0]: unable to encode the value into binary format for int4 (OID 23): it has expired":                                             exec(card{"14111"}),
-		"error preprocessing batch (build): failed to encode args[0]: unable to encode the value into binary format for int4 (OID 23): cannot find encode plan": batchOf(ctx, p, "select $1::int", struct{ V string }{"hunter2"}),
+		"failed to encode args[0]: unable to encode a value of type struct { V string }" + into + "cannot find encode plan":                                    exec(struct{ V string }{"hunter2"}),
+		"failed to encode args[0]: unable to encode a value of type int64" + into + "… is greater than maximum value for int4":                                 exec(int64(9_4111_1111_1)),
+		"failed to encode args[0]: unable to encode a value of type pool_test.number" + into + "… is greater than maximum value for int4":                      exec(number(9_4111_1111_1)),
+		"failed to encode args[0]: unable to encode a value of type pool_test.card" + into + "it has expired":                                                  exec(card{"14111"}),
+		"failed to encode args[0]: unable to encode a value of type pool_test.telling" + into + "no card …":                                                    exec(telling{"14111"}),
+		"failed to encode args[0]: unable to encode a value of type []string" + into + "cannot find encode plan":                                               exec([]string{"14111"}),
+		"failed to encode args[0]: unable to encode a value of type map[string]int" + into + "cannot find encode plan":                                         exec(pgx.NamedArgs{"x": map[string]int{"14111": 1}}),
+		"error preprocessing batch (build): failed to encode args[0]: unable to encode a value of type struct { V string }" + into + "cannot find encode plan": batchOf(ctx, p, "select $1::int", struct{ V string }{"hunter2"}),
+		"ERROR: COPY from stdin failed: unable to encode a value of type int64" + into + "… is greater than maximum value for int4 (SQLSTATE 57014)":           copyOf(int64(9_4111_1111_1)),
 	} {
-		assert.EqualError(t, err, want)
+		assert.EqualError(t, err, want, want)
 		assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), "14111")
 		assert.Equal(t, giveUp, next(t, err))
 	}

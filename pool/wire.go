@@ -58,6 +58,7 @@ type wire struct {
 
 	prepared map[string]bool // the names of prefixes that the server knows
 	declined bool            // it has refused what one of them says
+	of       *settings       // which that was
 }
 
 // prefix is what travels in front of a flight.
@@ -76,6 +77,7 @@ type prefix struct {
 	tries bool
 
 	prepare func() []byte // prepares what msgs executes; nil: they need nothing
+	of      *settings     // that it sets; nil: none
 	name    string        // under which it stays prepared; "": it is prepared each time
 	alone   []byte        // instead of both, where nothing is to stay prepared
 
@@ -101,7 +103,9 @@ func (w *wire) understood(p *prefix, ok bool) {
 	if p.prepare == nil {
 		return
 	}
-	w.declined = w.declined || !ok
+	if !ok {
+		w.declined, w.of = true, p.of
+	}
 	if !ok && p.name != "" && w.prepared[p.name] { // earlier, so what is behind it has not run
 		w.answers.last.Store(lastRefused)
 	}

@@ -22,7 +22,7 @@ func (b *Bound) beginPlain(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, err
 	if _, err = t.Exec(ctx, b.s.sql(), b.s.args()...); err != nil {
 		e := txEnd{ctx: ctx, t: t}
 		_ = e.end(err)
-		return nil, fmt.Errorf("lmipool: With: %w", err)
+		return nil, fmt.Errorf("lmipool: With: %w", b.s.without(err))
 	}
 	return t, nil
 }

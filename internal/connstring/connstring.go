@@ -34,8 +34,21 @@ func Fault(err error) error {
 		}
 		return `"…"`
 	})
-	return errors.New("cannot parse the connection string: " + strings.TrimSpace(text))
+	text = "cannot parse the connection string: " + strings.TrimSpace(text)
+	if want := wanted(text); want != "" {
+		text += ": want " + want
+	}
+	if strings.Contains(behindUser(e.ConnString), "@") { // it may end the password, and is not where pgx looks for it
+		text += "; " + Escape
+	}
+	return fault(text)
 }
+
+// fault is what is wrong, and to errors.As a [pgconn.ParseConfigError], as with pgx, in which there is nothing else.
+type fault string
+
+func (f fault) Error() string { return string(f) }
+func (f fault) Unwrap() error { return pgconn.NewParseConfigError("", string(f), nil) }
 
 // quoted is what strconv.Quote makes, or a hand.
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)

@@ -15,15 +15,15 @@ import (
 func TestAFaultSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for dsn, want := range map[string]string{
-		"host=h password=hunter2 pool_max_conns=many":          `cannot parse pool_max_conns (strconv.ParseInt: parsing "many": invalid syntax)`,
-		"postgres://u:hunter2@h/db?pool_max_conns=many":        `cannot parse pool_max_conns (strconv.ParseInt: parsing "many": invalid syntax)`,
-		"postgres://u:hunter2@h/db?pool_max_conn_lifetime=1x":  `cannot parse pool_max_conn_lifetime (time: unknown unit "…" in duration "1x")`,
-		"host=h password=hunter2 connect_timeout=soon":         `invalid connect_timeout (strconv.ParseInt: parsing "soon": invalid syntax)`,
-		"host=h password=hunter2 sslmode=maybe":                `failed to configure TLS (sslmode is invalid)`,
+		"host=h password=hunter2 pool_max_conns=many":          `cannot parse pool_max_conns (strconv.ParseInt: parsing "many": invalid syntax): want a whole number, 1 or more`,
+		"postgres://u:hunter2@h/db?pool_max_conns=many":        `cannot parse pool_max_conns (strconv.ParseInt: parsing "many": invalid syntax): want a whole number, 1 or more`,
+		"postgres://u:hunter2@h/db?pool_max_conn_lifetime=1x":  `cannot parse pool_max_conn_lifetime (time: unknown unit "…" in duration "1x"): want a duration with its unit, such as "30s"`,
+		"host=h password=hunter2 connect_timeout=soon":         `invalid connect_timeout (strconv.ParseInt: parsing "soon": invalid syntax): want a whole number of seconds`,
+		"host=h password=hunter2 sslmode=maybe":                `failed to configure TLS (sslmode is invalid): want disable, allow, prefer, require, verify-ca or verify-full`,
 		"host=h password=hunter2 sslcert=c":                    `failed to configure TLS (both "sslcert" and "sslkey" are required)`,
 		"host=h password=hunter2 sslcert=c sslkey=/nowhere/it": `failed to configure TLS (unable to read sslkey: open /nowhere/it: no such file or directory)`,
-		"host=h password=hunter2 target_session_attrs=some":    `unknown target_session_attrs value: some`,
-		"postgres://u:hunter2@h:port/db":                       `invalid port`,
+		"host=h password=hunter2 target_session_attrs=some":    `unknown target_session_attrs value: some: want any, read-write, read-only, primary, standby or prefer-standby`,
+		"postgres://u:hunter2@h:port/db":                       `invalid port: want a number from 1 to 65535`,
 		"postgres://u:hunter2@[h/db":                           `failed to parse as URL (end of string reached when looking for matching "]" in IPv6 host address in URI)`,
 		"host=h password='hunter2":                             `failed to parse as keyword/value (unterminated quoted string in connection info string)`,
 	} {

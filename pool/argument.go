@@ -1,0 +1,141 @@
+package pool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// encodeError is pgx's error of an argument that cannot be encoded, with the argument's Go type in place of the argument.
+type encodeError struct {
+	text string
+	err  error // not to be unwrapped: what is in it quotes the argument too
+}
+
+func (e *encodeError) Error() string        { return e.text }
+func (e *encodeError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *encodeError) As(target any) bool   { return errors.As(e.err, target) }
+
+// encodes is what pgx says, around the value, which may have any text in it. The server says it
+// too, of a COPY that pgx has failed.
+var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
+	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`)
+
+// Our own words for a value.
+const (
+	someValue   = "the value"
+	valueOfType = "a value of type "
+)
+
+// arguments are those of a call, among which is the one that could not be encoded.
+type arguments struct {
+	args  []any
+	batch []*pgx.QueuedQuery
+}
+
+// withoutArgument hides the argument that is in err, if pgx could not encode one of g.
+func (g arguments) withoutArgument(err error) error {
+	if e, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // as it came from the server
+		if text, found := g.cut(e.Message); found {
+			c := *e
+			c.Message = text
+			return &c
+		}
+		return err
+	}
+	if text, found := g.cut(err.Error()); found {
+		return &encodeError{text, err}
+	}
+	return err
+}
+
+func (g arguments) cut(text string) (string, bool) {
+	m := encodes.FindStringSubmatch(text)
+	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // it is ours
+		return "", false
+	}
+	before, value, after, why := m[1], m[2], m[3], m[4]
+	what := someValue
+	if t := g.typeOf(value); t != "" {
+		what = valueOfType + t
+	}
+	return before + "unable to encode " + what + " " + after + ": " + blank(why, value), true
+}
+
+// typeOf is the Go type of the argument that pgx shows so; "" if it is none of them, since a rewriter of the user's has
+// made it.
+func (g arguments) typeOf(shown string) string {
+	if t := typeAmong(g.args, shown); t != "" {
+		return t
+	}
+	for _, q := range g.batch {
+		if t := typeAmong(q.Arguments, shown); t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+func typeAmong(args []any, shown string) string {
+	for _, arg := range args {
+		switch named := arg.(type) {
+		case pgx.NamedArgs:
+			for _, v := range named {
+				if inGo(v) == shown {
+					return fmt.Sprintf("%T", v)
+				}
+			}
+		case pgx.StrictNamedArgs:
+			for _, v := range named {
+				if inGo(v) == shown {
+					return fmt.Sprintf("%T", v)
+				}
+			}
+		default:
+			if inGo(arg) == shown {
+				return fmt.Sprintf("%T", arg)
+			}
+		}
+	}
+	return ""
+}
+
+// inGo is v as pgx shows it.
+func inGo(v any) (shown string) {
+	defer func() {
+		if recover() != nil { // a method of v's
+			shown = ""
+		}
+	}()
+	return fmt.Sprintf("%#v", v)
+}
+
+// leastHidden is the length of a word that is hidden inside others, too.
+const leastHidden = 4
+
+// blank is why without the words of value, which it may quote.
+func blank(why, value string) string {
+	all := words.FindAllString(value, -1)
+	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // the longest first: others may be in it
+	for _, word := range slices.Compact(all) {
+		switch {
+		case !strings.Contains(why, word):
+		case utf8.RuneCountInString(word) >= leastHidden:
+			why = strings.ReplaceAll(why, word, "…")
+		default:
+			alone := regexp.MustCompile(`(^|[^\pL\pN])` + regexp.QuoteMeta(word) + `($|[^\pL\pN])`)
+			why = alone.ReplaceAllString(alone.ReplaceAllString(why, "${1}…$2"), "${1}…$2") // neighbours share what is between them
+		}
+	}
+	return why
+}
+
+// words are what a value consists of.
+var words = regexp.MustCompile(`[\pL\pN]+`)
