@@ -2,6 +2,7 @@ package lmipool_test
 
 import (
 	"context"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -29,9 +30,7 @@ func TestOnEveryKindOfLambdaTheHostMustBeNamed(t *testing.T) {
 	for kind, vars := range kinds {
 		open := func(dsn string, config *lmipool.Config, more ...string) error {
 			all := map[string]string{}
-			for k, v := range vars {
-				all[k] = v
-			}
+			maps.Copy(all, vars)
 			db, err := lmipool.OpenIn(t.Context(), with(all, more...), dsn, config)
 			if err == nil {
 				db.Close()

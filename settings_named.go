@@ -23,7 +23,7 @@ func named(err error, log []chosen) error {
 // fieldOf is the field of Config whose name in the log is name.
 func fieldOf(name string) string {
 	var b strings.Builder
-	for _, word := range strings.Split(name, "_") {
+	for word := range strings.SplitSeq(name, "_") {
 		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}
 	return b.String()

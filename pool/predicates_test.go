@@ -158,7 +158,7 @@ var allCalls = map[string]func(ctx context.Context, db both, sql string) error{
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // the error is the statement's
+		defer tx.Rollback(context.WithoutCancel(ctx))
 		_, err = tx.Exec(ctx, sql)
 		return err
 	},
@@ -167,7 +167,7 @@ var allCalls = map[string]func(ctx context.Context, db both, sql string) error{
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // as above
+		defer tx.Rollback(context.WithoutCancel(ctx))
 		return tx.QueryRow(ctx, sql).Scan(nil)
 	},
 	"Begin, SendBatch": func(ctx context.Context, db both, sql string) error {
@@ -175,7 +175,7 @@ var allCalls = map[string]func(ctx context.Context, db both, sql string) error{
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // as above
+		defer tx.Rollback(context.WithoutCancel(ctx))
 		return tx.SendBatch(ctx, twoOf(sql)).Close()
 	},
 	"a savepoint": func(ctx context.Context, db both, sql string) error {
@@ -480,7 +480,7 @@ func TestPredicatesOfWhatTheServerSays(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			defer tx.Rollback(ctx) //nolint:errcheck // the error is Prepare's
+			defer tx.Rollback(ctx)
 			_, err = tx.Prepare(ctx, "s", "selec 1")
 			return err
 		},

@@ -291,8 +291,10 @@ func TestAReadOnlySessionIsNotAReadOnlyServer(t *testing.T) {
 		"a role's setting": {dsn: as, begin: by("alter role app set default_transaction_read_only = on"), by: by("alter role app reset all")},
 		"a database's":     {dsn: as, begin: by("alter database postgres set default_transaction_read_only = on"), by: by("alter database postgres reset all")},
 		"every role's":     {dsn: as, begin: by("alter role all set default_transaction_read_only = on"), by: by("alter role all reset all")},
-		"a role's, in one of the databases": {dsn: as, begin: by("alter role app in database postgres set default_transaction_read_only = on"),
-			by: by("alter role app in database postgres reset all")},
+		"a role's, in one of the databases": {
+			dsn: as, begin: by("alter role app in database postgres set default_transaction_read_only = on"),
+			by: by("alter role app in database postgres reset all"),
+		},
 		"the user's own": {dsn: as, config: pool.Config{Isolation: pool.IsolationOff}, on: func(p *pool.Pool) {
 			_, err := p.Exec(bounded(t), "set default_transaction_read_only = on")
 			require.NoError(t, err)

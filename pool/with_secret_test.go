@@ -24,9 +24,19 @@ func TestAValueThatTheServerRefusesIsInNoError(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		p := newPoolAt(t, dsn, &pool.Config{Plain: plain, MaxConns: 2, Logger: (&logs{}).logger()})
 		for _, of := range []struct{ name, value string }{
-			{"work_mem", "hunter2"}, {"statement_timeout", "hunter2 ms"}, {"role", "hunter2"}, {"role", long}, {"TimeZone", "Hunter/Two"},
-			{"TimeZone", "interval 'hunter two'"}, {"DateStyle", "Hunter, ISO"}, {"search_path", `a,"hunter`}, {"enable_seqscan", "hunter2"},
-			{"is_superuser", "hunter2"}, {"client_min_messages", "hunter"}, {"work_mem", "-7331"}, {"default_tablespace", "hunter2"},
+			{"work_mem", "hunter2"},
+			{"statement_timeout", "hunter2 ms"},
+			{"role", "hunter2"},
+			{"role", long},
+			{"TimeZone", "Hunter/Two"},
+			{"TimeZone", "interval 'hunter two'"},
+			{"DateStyle", "Hunter, ISO"},
+			{"search_path", `a,"hunter`},
+			{"enable_seqscan", "hunter2"},
+			{"is_superuser", "hunter2"},
+			{"client_min_messages", "hunter"},
+			{"work_mem", "-7331"},
+			{"default_tablespace", "hunter2"},
 		} {
 			db := p.With(map[string]string{of.name: of.value, "app.tenant": "hunters"})
 			refused := 0

@@ -102,7 +102,7 @@ func Mention(sql string) (Mentions, bool) {
 			}
 		case t.word("for") && (at(i+1).word("update", "share") || at(i+1).word("no", "key")): // its policies are those of UPDATE
 			locks = true
-		case t.word("update") && !(at(i+1).word("set") && !at(i+2).word("set")) && !(at(i-1).word("for", "key") && endsLock(at(i+1))),
+		case t.word("update") && (!at(i+1).word("set") || at(i+2).word("set")) && (!at(i-1).word("for", "key") || !endsLock(at(i+1))),
 			t.word("from") && at(i-1).word("delete"):
 			if n, ok := chain(i + 1); ok {
 				m.Changed = append(m.Changed, n)
