@@ -34,8 +34,7 @@ func (c *conn) mayHaveLeft() bool {
 		return false
 	}
 	right := c.base.signedAt.Load()
-	return c.belief.turn != c.base.turns.Load() || c.base.suspect.Load() ||
-		right < c.belief.at && time.Now().UnixNano()-right > int64(maxProofAge)
+	return c.belief.turn != c.base.turns.Load() || right < c.belief.at && time.Now().UnixNano()-right > int64(maxProofAge)
 }
 
 // resetFirst has c, which somebody has just got, reset in front of his first flight. It reports false if that is not possible.
