@@ -235,6 +235,7 @@ func (c *conn) handOn(now time.Time) {
 	}
 	l.unsure = append(l.unsure, c.untold()...)
 	if l.odd || // the server's configuration may have changed, which no reset takes back: then the session is closed
+		c.base != nil && c.base.isDue(now) || // or nobody would ask, where each user leaves something
 		l.named || len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
