@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,16 +88,12 @@ func typeAmong(args []any, shown string) string {
 	for _, arg := range args {
 		switch named := arg.(type) {
 		case pgx.NamedArgs:
-			for _, v := range named {
-				if inGo(v) == shown {
-					return fmt.Sprintf("%T", v)
-				}
+			if t := typeAmong(slices.Collect(maps.Values(named)), shown); t != "" {
+				return t
 			}
 		case pgx.StrictNamedArgs:
-			for _, v := range named {
-				if inGo(v) == shown {
-					return fmt.Sprintf("%T", v)
-				}
+			if t := typeAmong(slices.Collect(maps.Values(named)), shown); t != "" {
+				return t
 			}
 		default:
 			if inGo(arg) == shown {
@@ -130,11 +127,16 @@ func blank(why, value string) string {
 		case utf8.RuneCountInString(word) >= leastHidden:
 			why = strings.ReplaceAll(why, word, "…")
 		default:
-			alone := regexp.MustCompile(`(^|[^\pL\pN])` + regexp.QuoteMeta(word) + `($|[^\pL\pN])`)
-			why = alone.ReplaceAllString(alone.ReplaceAllString(why, "${1}…$2"), "${1}…$2") // neighbours share what is between them
+			why = blankAlone(why, word, "", `\pL\pN`)
 		}
 	}
 	return why
+}
+
+// blankAlone is text without word where it stands alone: what is beside it is not of the class of letters.
+func blankAlone(text, word, flags, letters string) string {
+	alone := regexp.MustCompile(flags + `(^|[^` + letters + `])` + regexp.QuoteMeta(word) + `($|[^` + letters + `])`)
+	return alone.ReplaceAllString(alone.ReplaceAllString(text, "${1}…$2"), "${1}…$2") // neighbours share what is between them
 }
 
 // words are what a value consists of.

@@ -157,14 +157,13 @@ func (c *conn) soiled(l residue) {
 // what a user with the raw connection sends. changed: texts may mean something else after it.
 func (c *conn) heed(hook func()) (changed bool) {
 	c.unarm()
-	before, armed, values := c.wire.writes.Load(), c.wire.armedNow(), c.foreign
-	strays := c.wire.answers.strays.Load()
+	before, armed, values := c.wire.sentSoFar(), c.wire.armedNow(), c.foreign
 	c.hideForeign()
 	c.watching()
 	defer func() { changed = c.watched(&c.residue) }()
 	hook()
 	switch {
-	case c.wire.writes.Load() == before && c.wire.answers.strays.Load() == strays:
+	case c.wire.sentSoFar() == before:
 		c.wire.rearm(armed)
 		c.foreign = values
 	case c.isolates():

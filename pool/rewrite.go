@@ -28,11 +28,10 @@ func (l *Lease) fix(ctx context.Context, sql string, args []any) []any {
 	case nil, pgx.NamedArgs, pgx.StrictNamedArgs, fixed: // they make the same each time
 		return args
 	}
-	w, same := l.c.wire, l.meaning == meansSame && !l.foreign()
-	writes, strays := w.writes.Load(), w.answers.strays.Load()
+	before, same := l.c.wire.sentSoFar(), l.meaning == meansSame && !l.foreign()
 	var f fixed
 	f.sql, f.args, f.err = rewriter.RewriteQuery(ctx, l.c.pg, sql, rest)
-	if w.writes.Load() != writes || w.answers.strays.Load() != strays { // nobody knows what
+	if l.c.wire.sentSoFar() != before { // nobody knows what
 		l.noteAny()
 		l.changes(sqltext.MayChangeMeaning, true)
 		l.residue.named, l.residue.lost = true, l.residue.lost || !same

@@ -34,8 +34,7 @@ func (s *settings) blank(text string) string {
 		text = strings.ReplaceAll(text, value+`"`, `…"`)
 		for n, word := range append([]string{value, cutName(value)}, wordsOfName.FindAllString(value, -1)...) {
 			if n < 2 || utf8.RuneCountInString(word) >= leastWord {
-				found := regexp.MustCompile(`(?i)(^|[^\pL\pN_])` + regexp.QuoteMeta(word) + `($|[^\pL\pN_])`)
-				text = found.ReplaceAllString(found.ReplaceAllString(text, "${1}…$2"), "${1}…$2") // neighbours share what is between them
+				text = blankAlone(text, word, "(?i)", `\pL\pN_`)
 			}
 		}
 	}

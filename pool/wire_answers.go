@@ -149,6 +149,11 @@ func flightsIn(b []byte) (n int32) {
 	return n
 }
 
+// sentSoFar counts what was sent, whether the wire has seen it or not: another count later means that something was.
+func (w *wire) sentSoFar() [2]int64 {
+	return [2]int64{w.writes.Load(), int64(w.answers.strays.Load())}
+}
+
 // strayed reports whether, since it was asked last, something was sent past the wire, whose answer was read.
 // pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, to the socket and not to its frontend. So it
 // cannot be seen, and nothing can travel in front of it; but its ReadyForQuery is one more than was asked for.

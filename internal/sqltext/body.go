@@ -19,7 +19,7 @@ func BodyOf(src string, procedural bool) (b Body) {
 	if refused != "" || len(src) > maxBody {
 		return Body{Trace: AnyTrace, Dynamic: true}
 	}
-	b.Mentions, _ = Mention(src)
+	b.Mentions = mention(tokens)
 	at := func(i int) token {
 		if i < 0 || i >= len(tokens) {
 			return token{kind: symbol}

@@ -40,6 +40,11 @@ func Mention(sql string) (Mentions, bool) {
 	if refused != "" {
 		return Mentions{}, false
 	}
+	return mention(tokens), true
+}
+
+// mention is Mention of what was cut already.
+func mention(tokens []token) (m Mentions) {
 	at := func(i int) token {
 		if i < 0 || i >= len(tokens) {
 			return token{kind: symbol}
@@ -62,7 +67,6 @@ func Mention(sql string) (Mentions, bool) {
 		}
 		return n, true
 	}
-	var m Mentions
 	run, defaults, locks := "", false, false
 	for i, t := range tokens {
 		defaults = defaults || t.word("default")
@@ -128,7 +132,7 @@ func Mention(sql string) (Mentions, bool) {
 		})
 		*s = slices.Compact(*s)
 	}
-	return m, true
+	return m
 }
 
 // endsLock reports whether t may follow FOR UPDATE where that locks rows. Otherwise a cursor's statement begins with UPDATE.
