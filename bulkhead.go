@@ -60,6 +60,7 @@ type bulkhead struct {
 	log                  *slog.Logger
 	profiles             profiler
 	absurd               sync.Once
+	late                 lateness
 
 	mu       sync.Mutex
 	refusing error // not nil: new invocations get it
@@ -74,13 +75,23 @@ type HandlerStat struct {
 	Overruns    int64 // replies in a handler's place, in all
 	Panics      int64 // panics that became error replies, in all
 	Refused     int64 // invocations refused because the process is to end
+	LateReplies int64 // replies seen to miss the deadline, though the handler, or what stood in for it, had returned before
+
+	// Lateness is the worst of the last 15 to 30 seconds of how late a handler's goroutine
+	// began to run, a timer fired, or a reply was sent after it was returned (one reply at a
+	// time is measured, and each in a handler's place). It grows when the CPU is short. The
+	// margins that Config leaves to Handler grow with it: see [Config.Margin].
+	Lateness time.Duration
 }
 
 // HandlerStat returns what the handlers that were wrapped with p have come to.
 func (p *Pool) HandlerStat() HandlerStat {
-	p.bulkhead.mu.Lock()
-	defer p.bulkhead.mu.Unlock()
-	return p.bulkhead.stat
+	b := p.bulkhead
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stat
+	s.LateReplies, s.Lateness = b.late.missed.Load(), b.late.at(time.Now())
+	return s
 }
 
 func newBulkhead(c *Config, env lambdaenv.Env) *bulkhead {
@@ -105,23 +116,6 @@ func newBulkhead(c *Config, env lambdaenv.Env) *bulkhead {
 	return b
 }
 
-// margins says how long before the real deadline fn's ctx ends, and the stand-in
-// replies, for an invocation that has left. A late reply ends the process, and one
-// at the deadline mostly loses its race: on two loaded cores the way from a timer
-// to the Runtime API takes up to some hundred milliseconds.
-func (b *bulkhead) margins(left time.Duration) (margin, reply time.Duration) {
-	margin = b.margin
-	if margin == 0 {
-		margin = min(max(left/6, 100*time.Millisecond), time.Second)
-	}
-	margin = min(margin, left/2)
-	reply = b.replyMargin
-	if reply == 0 {
-		reply = margin / 2
-	}
-	return margin, min(reply, margin)
-}
-
 // DeadlinePassedError is the reply to an invocation that came when its deadline was over:
 // its handler was not begun. Lambda shows its type as "DeadlinePassedError".
 type DeadlinePassedError struct {
@@ -140,15 +134,18 @@ func (*DeadlinePassedError) SafeToRetry() bool { return true }
 
 // plan is how much time an invocation has, and what is done about it.
 type plan struct {
-	protect bool  // fn runs in a goroutine of its own
-	standIn bool  // and is answered for at replyBy
-	late    error // not nil: the time is over
-	absurd  bool  // the deadline is none
-	undated bool  // and has passed: fn gets a ctx without it
-	began   time.Time
-	fnUntil time.Time     // when fn's ctx ends; zero: with the invocation's
-	replyBy time.Time     // when the stand-in replies
-	spare   time.Duration // what OnOverrun may take beyond that
+	protect  bool  // fn runs in a goroutine of its own
+	standIn  bool  // and is answered for at replyBy
+	late     error // not nil: the time is over
+	absurd   bool  // the deadline is none
+	undated  bool  // and has passed: fn gets a ctx without it
+	began    time.Time
+	deadline time.Time
+	left     time.Duration // what was left when it came
+	lookAt   time.Time     // when the margins are decided again
+	fnUntil  time.Time     // when fn's ctx ends; zero: with the invocation's
+	replyBy  time.Time     // when the stand-in replies
+	spare    time.Duration // what OnOverrun may take beyond that
 }
 
 // absurd is more than any function's timeout (90 minutes). Emulators have been seen to send
@@ -171,11 +168,33 @@ func (b *bulkhead) plan(ctx context.Context) plan {
 	case left <= 0:
 		p.late = &DeadlinePassedError{Ago: -left}
 	default:
-		margin, reply := b.margins(left)
-		p.standIn, p.fnUntil, p.replyBy, p.spare = true, deadline.Add(-margin), deadline.Add(-reply), reply/2
+		p.standIn, p.deadline, p.left = true, deadline, left
+		margin, _ := b.decide(&p, b.late.at(p.began))
+		most, _ := b.margins(left, maxReplyMargin)
+		p.fnUntil, p.lookAt = deadline.Add(-margin), deadline.Add(-most)
 	}
 	return p
 }
+
+// decide says how long before the deadline fn's ctx ends, and when the stand-in replies.
+func (b *bulkhead) decide(p *plan, late time.Duration) (margin, reply time.Duration) {
+	margin, reply = b.margins(p.left, late)
+	p.replyBy, p.spare = p.deadline.Add(-reply), reply/2
+	return margin, reply
+}
+
+// look decides again, near the deadline: things may be later by now than when the invocation
+// came. It reports whether fn's ctx is to end now, which is
+// earlier than it would by itself.
+func (b *bulkhead) look(p *plan) bool {
+	now := time.Now()
+	margin, _ := b.decide(p, b.late.at(now))
+	p.lookAt = now.Add(lookEvery)
+	return now.Before(p.fnUntil) && p.deadline.Sub(now) <= margin
+}
+
+// lookEvery is how often the margins of an invocation are decided again.
+const lookEvery = 50 * time.Millisecond
 
 // sayAbsurd says once that ctx's deadline is none.
 func (b *bulkhead) sayAbsurd(ctx context.Context) {

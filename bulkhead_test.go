@@ -2,9 +2,11 @@ package lmipool_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,10 +32,10 @@ func rounds() int {
 // the neighbours need some.
 var holds = []string{"lease", "transaction", "rows", "conn", "statement", 15: ""}
 
-// loadMachine keeps two cores busy until the test ends, with processes of their own:
+// loadMachine keeps n cores busy until the test ends, with processes of their own:
 // the emulator's goroutines are not to starve among busy ones.
-func loadMachine(t *testing.T) {
-	for range 2 {
+func loadMachine(t *testing.T, n int) {
+	for range n {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), spin+"=1")
 		until, err := cmd.StdinPipe()
@@ -54,25 +56,46 @@ func spinUntilStdinEnds() {
 	os.Exit(0)
 }
 
-// storm has 32 handlers overrun by one to two seconds, while 32 neighbours ask and
-// ask. It returns the slowest overrun's reply, and how many answers were right.
-func storm(ctx context.Context, t *testing.T, f *lmitest.Function, timeout time.Duration, check func(n int, r *lmitest.Reply)) (right int64) {
+// stormed is what came of a storm.
+type stormed struct {
+	standIns, right atomic.Int64
+	slowest         atomic.Int64 // of the overruns, in nanoseconds
+	mu              sync.Mutex
+	wrong           []string // replies that should not be
+}
+
+func (s *stormed) not(what string, n int, r *lmitest.Reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrong = append(s.wrong, fmt.Sprintf("%s %d: %+v %s", what, n, r.Error, r.Payload))
+}
+
+// storm has 32 handlers overrun by one to two seconds, while 32 neighbours ask and ask.
+func storm(ctx context.Context, t *testing.T, f *lmitest.Function, timeout time.Duration) *stormed {
 	t.Helper()
+	s := &stormed{}
 	var overrunning, neighbours sync.WaitGroup
 	for i := range 32 {
 		overrunning.Go(func() {
 			r, _ := ask[outcome](ctx, t, f, task{Do: "overrun", Hold: holds[i%16], For: timeout + time.Second + time.Duration(i)*30*time.Millisecond})
-			check(i, r)
+			if r.Error == nil || r.Error.Type != "OverrunError" {
+				s.not("overrun", i, r)
+				return
+			}
+			s.standIns.Add(1)
+			for old := s.slowest.Load(); int64(r.Duration) > old && !s.slowest.CompareAndSwap(old, int64(r.Duration)); old = s.slowest.Load() {
+			}
 		})
 	}
 	over := make(chan struct{})
-	var ok atomic.Int64
 	for i := range 32 {
 		neighbours.Go(func() {
 			for n := i; ; n += 32 {
 				r, o := ask[outcome](ctx, t, f, task{Do: "answer", N: n, For: 200 * time.Millisecond})
-				if assert.Nil(t, r.Error) && assert.Equal(t, 2*n, o.N) {
-					ok.Add(1)
+				if r.Error == nil && o.N == 2*n {
+					s.right.Add(1)
+				} else {
+					s.not("answer", n, r)
 				}
 				select {
 				case <-over:
@@ -85,45 +108,57 @@ func storm(ctx context.Context, t *testing.T, f *lmitest.Function, timeout time.
 	overrunning.Wait()
 	close(over)
 	neighbours.Wait()
-	return ok.Load()
+	return s
 }
 
-// It is not parallel: it loads the machine itself, and the other tests' children
-// would come on top of it.
+// latenessBound is how late things may be with timeouts of 6 s and no reply be late: Handler
+// takes four times what it measures, and at most a third of the time.
+const latenessBound = 500 * time.Millisecond
+
+// lateness is what a child says that it measured when a reply was late.
+var lateness = regexp.MustCompile(`not sent by its deadline.* lateness=(\S+)`)
+
+// The test loads the machine itself, and is not parallel: the other tests' children would
+// come on top of it. STORM_BUSY busy processes more are the long form's.
 func TestHalfOfTheInvocationsOverrunAndTheOthersDoNotNotice(t *testing.T) {
-	const timeout = 6 * time.Second // so the replies go out half a second before
-	loadMachine(t)
-	ctx := boundedBy(t, time.Duration(10+15*rounds())*time.Second)
+	const timeout = 6 * time.Second // so the replies go out half a second before, or more
+	busy, _ := strconv.Atoi(os.Getenv("STORM_BUSY"))
+	loadMachine(t, 2+busy)
+	ctx := boundedBy(t, time.Duration(30+30*rounds())*time.Second)
 	f, stderr := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=bulkhead", "LMIPOOL_MAX_OVERRUNS=64"}})
-	var slowest atomic.Int64
+	var s outcome
 	for round := range rounds() {
-		right := storm(ctx, t, f, timeout, func(i int, r *lmitest.Reply) {
-			if assert.NotNil(t, r.Error, "%d", i) {
-				assert.Equal(t, "OverrunError", r.Error.Type, r.Error.Message)
-			}
-			assert.Less(t, r.Duration, timeout)
-			for old := slowest.Load(); int64(r.Duration) > old && !slowest.CompareAndSwap(old, int64(r.Duration)); old = slowest.Load() {
-			}
-		})
+		storm := storm(ctx, t, f, timeout)
+		if late := f.Stats().LateReplies; late > 0 {
+			// The process has ended. That is no fault if it measured that it was too late to do better.
+			said := lateness.FindStringSubmatch(stderr())
+			require.NotNil(t, said, "%d late replies, and the process has noticed none", late)
+			measured, err := time.ParseDuration(said[1])
+			require.NoError(t, err)
+			require.Greater(t, measured, latenessBound, "%d late replies, though the process did not measure that things were so late", late)
+			t.Logf("round %d: %d late replies; the measured lateness was %s, the bound is %s", round+1, late, measured, latenessBound)
+			t.Skip("the machine is too busy")
+		}
+		require.Empty(t, storm.wrong)
+		require.EqualValues(t, 32, storm.standIns.Load())
 		began := time.Now()
-		var s outcome
 		require.Eventually(t, func() bool {
 			_, s = ask[outcome](ctx, t, f, task{Do: "state"})
 			return s.Acquired == 0 && s.Queued == 0 && s.Total == s.Idle
-		}, time.Second, time.Millisecond, "the pool is whole")
+		}, 10*time.Second, time.Millisecond, "the pool is whole")
 		whole := time.Since(began)
 		require.Eventually(t, func() bool {
 			_, s = ask[outcome](ctx, t, f, task{Do: "state"})
 			return s.Handlers.Overrunning == 0
-		}, 10*time.Second, 10*time.Millisecond, "those that overran have returned")
+		}, 20*time.Second, 10*time.Millisecond, "those that overran have returned")
 		assert.EqualValues(t, 32*(round+1), s.Handlers.Overruns)
-		t.Logf("round %d: 32 overruns, %d right answers beside them, slowest stand-in after %s of %s, pool whole %s later",
-			round+1, right, time.Duration(slowest.Load()).Round(time.Millisecond), timeout, whole.Round(time.Millisecond))
+		t.Logf("round %d: 32 overruns, %d right answers beside them, slowest stand-in after %s of %s, pool whole %s later; measured lateness %s",
+			round+1, storm.right.Load(), time.Duration(storm.slowest.Load()).Round(time.Millisecond), timeout, whole.Round(time.Millisecond), s.Handlers.Lateness.Round(time.Microsecond))
 	}
-	_, s := ask[outcome](ctx, t, f, task{Do: "state"})
 	// One use of the pool by each, and one more by those that held something.
 	assert.EqualValues(t, rounds()*(32+8), s.Ended, "uses of the pool after the reply")
 	assert.Zero(t, s.NotEnded)
+	assert.Zero(t, s.Handlers.LateReplies)
 	stats := f.Stats()
 	assert.Zero(t, stats.LateReplies)
 	assert.Zero(t, stats.Timeouts)

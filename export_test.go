@@ -18,8 +18,8 @@ func OpenIn(ctx context.Context, vars map[string]string, connString string, c *C
 }
 
 // Margins says how long before the deadline fn's ctx ends, and the stand-in replies.
-func Margins(c *Config, left time.Duration) (margin, reply time.Duration) {
-	return newBulkhead(c, lambdaenv.Env{}).margins(left)
+func Margins(c *Config, left, late time.Duration) (margin, reply time.Duration) {
+	return newBulkhead(c, lambdaenv.Env{}).margins(left, late)
 }
 
 // Terminate is what SIGTERM does.
@@ -34,3 +34,6 @@ func AskedAgo(p *Pool, ago time.Duration) {
 	defer p.bulkhead.mu.Unlock()
 	p.bulkhead.down.asked = time.Now().Add(-ago)
 }
+
+// Saw tells p that something was late.
+func Saw(p *Pool, late time.Duration) { p.bulkhead.late.saw(late) }

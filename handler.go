@@ -140,25 +140,48 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		out, err = h.fn(scoped, in)
 		return h.keepStream(scoped, e, out, err), err
 	}
-	run := h.newRun(scope)
+	run := h.newRun(scope, p.began)
 	go h.call(scoped, in, run)
 	if !p.standIn {
 		return h.finish(scoped, run, <-run.done)
 	}
-	select {
-	case r := <-run.done:
+	if r, ok := h.await(ctx, scoped, &p, run); ok {
 		return h.finish(scoped, run, r)
-	case <-scoped.Done():
 	}
-	// The margin has begun. The timer is made only now: most need none.
-	t := time.NewTimer(time.Until(p.replyBy))
+	run.end()
+	return h.overrun(ctx, in, p, run)
+}
+
+// await waits for fn's reply, and ends its ctx when the margin begins. It returns false when
+// it is time to answer in its place.
+func (h *handler[In, Out]) await(ctx, scoped context.Context, p *plan, run *run[Out]) (r reply[Out], ok bool) {
+	t := time.NewTimer(time.Until(p.lookAt))
 	defer t.Stop()
+	for ended := false; !ended; {
+		select {
+		case r = <-run.done:
+			h.returned(ctx, true)
+			return r, true
+		case <-scoped.Done():
+			ended = true
+		case <-t.C:
+			h.late.saw(time.Since(p.lookAt))
+			if ended = h.look(p); ended {
+				run.scope.Cancel()
+			}
+			t.Reset(lookEvery)
+		}
+	}
+	h.late.saw(time.Since(p.fnUntil))
+	h.look(p)
+	t.Reset(time.Until(p.replyBy))
+	defer h.returned(ctx, false)
 	select {
-	case r := <-run.done:
-		return h.finish(scoped, run, r)
+	case r = <-run.done:
+		return r, true
 	case <-t.C:
-		run.end()
-		return h.overrun(ctx, in, p, run)
+		h.late.saw(time.Since(p.replyBy))
+		return r, false
 	}
 }
 
@@ -166,16 +189,17 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 type run[Out any] struct {
 	ending
 	label label
+	asked time.Time       // when the invocation came, if it has a deadline
 	done  chan reply[Out] // gets exactly one, and that is fn's goroutine's last touch
 }
 
-func (h *handler[In, Out]) newRun(scope *pool.Scope) *run[Out] {
+func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] {
 	r, ok := h.runs.Get().(*run[Out])
 	if !ok {
 		r = &run[Out]{done: make(chan reply[Out], 1)}
 		r.label = newLabel(r)
 	}
-	r.scope = scope
+	r.scope, r.asked = scope, asked
 	scope.Labelled(r.label.line)
 	return r
 }
@@ -192,6 +216,9 @@ func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Ou
 // call runs fn and sends exactly one reply, whatever fn does.
 func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	run.label.set()
+	if !run.asked.IsZero() {
+		h.late.saw(time.Since(run.asked))
+	}
 	r := reply[Out]{err: &GoexitError{}} // until fn, or OnPanic, has returned
 	returned := false
 	defer func() { run.done <- r }()

@@ -36,12 +36,16 @@ type Config struct {
 
 	// Margin is how long before the invocation's deadline the handler's ctx ends,
 	// at most half the time there is. Raise it if handlers need longer to give up.
-	// Defaults to a sixth of the time there is, from 100 ms to 1 s.
+	// Defaults to a sixth of the time there is, from 100 ms to 1 s, and to more while
+	// the CPU is so short that ReplyMargin grows. If that is found out only after the
+	// ctx was made, it is cancelled (context.Canceled) before its deadline.
 	Margin time.Duration
 
 	// ReplyMargin is how long before the deadline a handler is answered for, at
 	// most Margin. A late reply ends the process, so this must cover the way to the
-	// Runtime API on a loaded machine. Defaults to half of Margin.
+	// Runtime API on a loaded machine. Defaults to half of Margin, and to four times
+	// [HandlerStat.Lateness] if that is more, at most a third of the time there is
+	// and 3 s.
 	ReplyMargin time.Duration
 
 	// MaxOverruns is how many handlers may run on after their deadline at once

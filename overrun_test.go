@@ -248,24 +248,40 @@ func TestTheHandlersCtxEndsAMarginBeforeTheDeadline(t *testing.T) {
 
 func TestMargins(t *testing.T) {
 	t.Parallel()
+	const ms = time.Millisecond
 	for _, c := range []struct {
-		config              lmipool.Config
-		left, margin, reply time.Duration
+		config                    lmipool.Config
+		left, late, margin, reply time.Duration
 	}{
-		{lmipool.Config{}, 200 * time.Millisecond, 100 * time.Millisecond, 50 * time.Millisecond},
-		{lmipool.Config{}, 50 * time.Millisecond, 25 * time.Millisecond, 12500 * time.Microsecond},
-		{lmipool.Config{}, 600 * time.Millisecond, 100 * time.Millisecond, 50 * time.Millisecond},
-		{lmipool.Config{}, time.Second, time.Second / 6, time.Second / 12},
-		{lmipool.Config{}, 3 * time.Second, 500 * time.Millisecond, 250 * time.Millisecond},
-		{lmipool.Config{}, 15 * time.Minute, time.Second, 500 * time.Millisecond},
-		{lmipool.Config{Margin: 2 * time.Second}, 15 * time.Minute, 2 * time.Second, time.Second},
-		{lmipool.Config{Margin: 2 * time.Second}, time.Second, 500 * time.Millisecond, 250 * time.Millisecond},
-		{lmipool.Config{ReplyMargin: 300 * time.Millisecond}, 15 * time.Minute, time.Second, 300 * time.Millisecond},
-		{lmipool.Config{ReplyMargin: 300 * time.Millisecond}, 200 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond},
+		{lmipool.Config{}, 200 * ms, 0, 100 * ms, 50 * ms},
+		{lmipool.Config{}, 50 * ms, 0, 25 * ms, 12500 * time.Microsecond},
+		{lmipool.Config{}, 600 * ms, 0, 100 * ms, 50 * ms},
+		{lmipool.Config{}, time.Second, 0, time.Second / 6, time.Second / 12},
+		{lmipool.Config{}, 3 * time.Second, 0, 500 * ms, 250 * ms},
+		{lmipool.Config{}, 15 * time.Minute, 0, time.Second, 500 * ms},
+		{lmipool.Config{Margin: 2 * time.Second}, 15 * time.Minute, 0, 2 * time.Second, time.Second},
+		{lmipool.Config{Margin: 2 * time.Second}, time.Second, 0, 500 * ms, 250 * ms},
+		{lmipool.Config{ReplyMargin: 300 * ms}, 15 * time.Minute, 0, time.Second, 300 * ms},
+		{lmipool.Config{ReplyMargin: 300 * ms}, 200 * ms, 0, 100 * ms, 100 * ms},
+		// Four times the lateness, of which the first margins cover some.
+		{lmipool.Config{}, 6 * time.Second, 125 * ms, time.Second, 500 * ms},
+		{lmipool.Config{}, 6 * time.Second, 200 * ms, 1300 * ms, 800 * ms},
+		{lmipool.Config{}, 6 * time.Second, 500 * ms, 2500 * ms, 2 * time.Second},
+		{lmipool.Config{}, 600 * ms, 25 * ms, 150 * ms, 100 * ms},
+		// The bounds: a third of the time, 3 s; half of the time.
+		{lmipool.Config{}, 6 * time.Second, 10 * time.Second, 2500 * ms, 2 * time.Second},
+		{lmipool.Config{}, 15 * time.Minute, 10 * time.Second, 3500 * ms, 3 * time.Second},
+		{lmipool.Config{}, 600 * ms, 10 * time.Second, 250 * ms, 200 * ms},
+		{lmipool.Config{}, 60 * ms, 10 * time.Second, 30 * ms, 20 * ms},
+		// What the user has set stays.
+		{lmipool.Config{Margin: 2 * time.Second}, 15 * time.Minute, 10 * time.Second, 2 * time.Second, 2 * time.Second},
+		{lmipool.Config{Margin: 2 * time.Second}, 15 * time.Minute, 350 * ms, 2 * time.Second, 1400 * ms},
+		{lmipool.Config{ReplyMargin: 300 * ms}, 15 * time.Minute, 10 * time.Second, time.Second, 300 * ms},
+		{lmipool.Config{Margin: 2 * time.Second, ReplyMargin: 300 * ms}, 15 * time.Minute, 10 * time.Second, 2 * time.Second, 300 * ms},
 	} {
-		margin, reply := lmipool.Margins(&c.config, c.left)
-		assert.Equal(t, c.margin, margin, "%s left", c.left)
-		assert.Equal(t, c.reply, reply, "%s left", c.left)
+		margin, reply := lmipool.Margins(&c.config, c.left, c.late)
+		assert.Equal(t, c.margin, margin, "%s left, %s late, %+v", c.left, c.late, c.config.Margin)
+		assert.Equal(t, c.reply, reply, "%s left, %s late", c.left, c.late)
 	}
 }
 

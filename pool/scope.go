@@ -107,7 +107,8 @@ func (s *Scope) end() <-chan struct{} {
 // it still holds is logged and taken back, and every later use of a pool, lease,
 // transaction or result under it gets [ErrInvocationEnded]. The scope's ctx is
 // cancelled at once, or within 50 ms if Rows are to be closed first. End does not
-// wait for the network, is idempotent, and is safe beside everything else.
+// wait for the network, nor more than 10 ms for the Logger, is idempotent, and is
+// safe beside everything else.
 func (s *Scope) End() {
 	if s == nil {
 		return
@@ -129,22 +130,61 @@ func (s *Scope) End() {
 
 	now := time.Now()
 	open := false
+	var leaks []leak
 	for _, l := range held {
 		h := l.holder(now)
 		open = l.hasResult() || open
 		if l.end(leaseEnded) {
 			l.p.adm.count(&l.p.adm.counts.leaks)
-			l.p.log.Warn("lmipool: the invocation ended with a "+l.what+" still held; it was taken back", h.attrs()...)
+			leaks = append(leaks, leak{l, h})
 		}
 	}
 	// A ctx that ends under open Rows has their statement cancelled. If they were only
 	// forgotten, the little while in which reclaim closes them saves that.
 	if open {
 		time.AfterFunc(graceToCancel, s.cancel)
-		return
+	} else {
+		s.cancel()
 	}
-	s.cancel()
+	if len(leaks) > 0 {
+		sayLeaks(leaks)
+	}
 }
+
+// Cancel cancels the scope's ctx, and does nothing else: the invocation may still finish.
+// It does nothing for a nil Scope.
+func (s *Scope) Cancel() {
+	if s != nil {
+		s.cancel()
+	}
+}
+
+// leak is a lease that was taken back, and what is known of who held it.
+type leak struct {
+	l *Lease
+	h Holder
+}
+
+// sayLeaks logs them. A Logger that is slow, or hangs, does not keep the invocation's reply.
+func sayLeaks(leaks []leak) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		for _, k := range leaks {
+			k.l.p.log.Warn("lmipool: the invocation ended with a "+k.l.what+" still held; it was taken back", k.h.attrs()...)
+		}
+	}()
+	t := time.NewTimer(graceToSay)
+	defer t.Stop()
+	select {
+	case <-said:
+	case <-t.C:
+	}
+}
+
+// graceToSay is how long the end of a scope waits for the Logger: a line that is written
+// before the reply is sure to be in the invocation's log.
+const graceToSay = 10 * time.Millisecond
 
 // graceToCancel is shorter than graceToLeave: a call that is still running when
 // its scope ends is cancelled first and torn away from its caller second.

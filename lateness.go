@@ -1,0 +1,105 @@
+package lmipool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lateness measures how late things happen in this process: how long a goroutine waits
+// before it runs, how late a timer fires, and how long a reply takes from the handler's
+// return until it is sent. All three grow when the CPU is short. It keeps the worst of
+// the last 15 to 30 seconds.
+type lateness struct {
+	worst  atomic.Int64 // nanoseconds, in this window
+	missed atomic.Int64 // replies that were not sent when the deadline came
+	timing atomic.Bool  // an ordinary reply is being timed
+	warned sync.Once    // of a reply that missed its deadline
+
+	mu     sync.Mutex
+	before time.Duration // the worst of the window before
+	since  time.Time     // when this window began
+}
+
+const latenessWindow = 15 * time.Second
+
+// saw takes one measurement. It is called often; most calls cost one load.
+func (l *lateness) saw(late time.Duration) {
+	for old := l.worst.Load(); int64(late) > old; old = l.worst.Load() {
+		if l.worst.CompareAndSwap(old, int64(late)) {
+			return
+		}
+	}
+}
+
+// at returns the worst that was seen in the 15 to 30 seconds before now.
+func (l *lateness) at(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch age := now.Sub(l.since); {
+	case age > 2*latenessWindow:
+		l.worst.Store(0)
+		l.before, l.since = 0, now
+	case age > latenessWindow:
+		l.before, l.since = time.Duration(l.worst.Swap(0)), now
+	}
+	return max(l.before, time.Duration(l.worst.Load()))
+}
+
+// returned times the way of a reply that is returned now: aws-lambda-go cancels ctx once it
+// is sent. Of ordinary replies one at a time is timed, of those in a handler's place each.
+func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
+	l := &b.late
+	if ctx.Err() != nil || requestID(ctx) == "" || ordinary && !l.timing.CompareAndSwap(false, true) {
+		return
+	}
+	began := time.Now()
+	context.AfterFunc(ctx, func() {
+		now := time.Now()
+		l.saw(now.Sub(began))
+		if ordinary {
+			l.timing.Store(false)
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			l.missed.Add(1)
+			l.warned.Do(func() {
+				b.log.Error("lmipool: a reply that had been returned was not sent by its deadline; on managed instances Lambda then ends the environment. The CPU is short: give the function more, or fewer invocations at once",
+					slog.Duration("returned_before_deadline", deadlineOf(ctx).Sub(began)), slog.Duration("lateness", l.at(now)))
+			})
+		}
+	})
+}
+
+func deadlineOf(ctx context.Context) time.Time {
+	deadline, _ := ctx.Deadline()
+	return deadline
+}
+
+// margins says how long before the deadline fn's ctx ends, and the stand-in replies, for
+// an invocation that has left, when things were late lately. A reply after the deadline
+// ends the process. So there is time for a timer that is late and a reply that is late,
+// and twice that: many may have to be answered for at once, which takes longer than the
+// replies that were measured. The bounds are a third of what is left, and 3 s.
+func (b *bulkhead) margins(left, late time.Duration) (margin, reply time.Duration) {
+	margin = b.margin
+	if margin == 0 {
+		margin = min(max(left/6, 100*time.Millisecond), time.Second)
+	}
+	margin = min(margin, left/2)
+	reply = b.replyMargin
+	if reply == 0 {
+		reply = margin / 2
+		gap := margin - reply
+		reply = max(reply, min(4*late, left/3, maxReplyMargin))
+		if b.margin == 0 {
+			margin = min(max(margin, reply+gap), left/2)
+		}
+	}
+	return margin, min(reply, margin)
+}
+
+// maxReplyMargin is the most that lateness makes of ReplyMargin.
+const maxReplyMargin = 3 * time.Second
