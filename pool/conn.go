@@ -87,6 +87,7 @@ type conn struct {
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
 	strays   int32   // of strayed
+	reports  int32   // of differs
 	partly   partly
 	given    arguments // to its last call
 }

@@ -142,7 +142,7 @@ func (c *conn) soiled(l residue) {
 		c.residue.trace = sqltext.LastingTrace
 	}
 	c.residue.named, c.residue.plans = c.residue.named || l.named, c.residue.plans || l.plans
-	if l.used && snapshot(c.pg.PgConn()) != c.session.reported {
+	if l.used && c.differs() {
 		c.residue.odd = c.residue.trace < sqltext.SessionTrace
 		c.residue.trace, c.residue.plans = max(c.residue.trace, sqltext.AnyTrace), true // whoever did that, in a way that nobody could foresee
 	}
@@ -394,7 +394,7 @@ func (c *conn) discard(l residue) {
 
 // rinsed has a ping carry the reset that is due, and reports whether that was all.
 func (c *conn) rinsed(ctx context.Context) bool {
-	if c.pg.Ping(ctx) != nil || !c.clean() || snapshot(c.pg.PgConn()) != c.session.reported {
+	if c.pg.Ping(ctx) != nil || !c.clean() || c.differs() {
 		return false
 	}
 	c.unhear()

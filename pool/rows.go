@@ -60,7 +60,7 @@ func stalePlan(err error) bool {
 // the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
 // again heals that.
 func (c *conn) stale(err error) bool {
-	if !stalePlan(err) || c.wire.answers.last.Load() != lastRefused {
+	if err == nil || c.wire.answers.last.Load() != lastRefused || !stalePlan(err) {
 		return false
 	}
 	c.wire.declined = false // the settings are prepared anew with it

@@ -318,7 +318,8 @@ func (w *wire) Read(b []byte) (int, error) {
 			w.seen.Store(w.losses.Load())
 		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // after which it can be read on
-			w.broke.CompareAndSwap(nil, &err)
+			why := err
+			w.broke.CompareAndSwap(nil, &why)
 		}
 		if len(w.sent) > 0 || len(w.head) > 0 || w.tx == beginFailing {
 			n = w.filter(b[:n])

@@ -21,6 +21,7 @@ type answers struct {
 	base    atomic.Int32 // of those, how many when there was no transaction last
 	flights atomic.Int32 // that pgx has sent by the wire, and whose ReadyForQuery it has not read
 	strays  atomic.Int32 // ReadyForQueries of what the wire has not seen: see strayed
+	reports atomic.Int32 // ParameterStatuses
 }
 
 // What became of the statement that pgx has sent last.
@@ -107,6 +108,8 @@ func (a *answers) heard() {
 		a.last.CompareAndSwap(lastSent, lastOther)
 	case 'E':
 		a.last.CompareAndSwap(lastSent, lastRefused)
+	case 'S':
+		a.reports.Add(1)
 	case 'Z':
 		if a.flights.Load() == 0 {
 			a.strays.Add(1)
@@ -162,6 +165,20 @@ func (c *conn) strayed() bool {
 	more := n != c.strays
 	c.strays = n
 	return more
+}
+
+// differs reports whether the server has reported settings that are not the session's own. It compares
+// them only if some were reported since they were last right.
+func (c *conn) differs() bool {
+	n := c.wire.answers.reports.Load()
+	if n == c.reports {
+		return false
+	}
+	if snapshot(c.pg.PgConn()) != c.session.reported {
+		return true
+	}
+	c.reports = n
+	return false
 }
 
 // began forgets what became of earlier transactions.
