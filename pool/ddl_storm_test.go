@@ -313,8 +313,10 @@ create function said() returns bool language plpgsql security definer as $$ begi
 			}
 		}
 	}
+	// In turn, since other programs have the machine too. A pool that pauses finds all of the pause's changes at once.
+	turn := min(max(took/16, 500*time.Millisecond), 4*time.Second)
 	slice := func(b *book) {
-		end := time.Now().Add(500 * time.Millisecond)
+		end := time.Now().Add(turn)
 		var wg sync.WaitGroup
 		for range 64 {
 			wg.Go(func() {
@@ -344,7 +346,7 @@ create function said() returns bool language plpgsql security definer as $$ begi
 			time.Sleep(time.Duration(20+rng.IntN(80)) * time.Millisecond)
 		}
 	})
-	for end := time.Now().Add(2 * took); time.Now().Before(end); { // in turn, since other programs have the machine too
+	for end := time.Now().Add(2 * took); time.Now().Before(end); {
 		for _, b := range books {
 			slice(b)
 		}

@@ -207,7 +207,7 @@ const attached = `(
 // made of, what a foreign key changes too.
 const next = `(
 	select case when d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass then 't' when a.class operator(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass then n.c else 'r' end, d.refobjid
-		from ` + attached + ` join pg_catalog.pg_depend d on d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid
+		from ` + attached + ` cross join lateral ` + dependsOn + `
 		where d.refclassid operator(pg_catalog.=) any ('{pg_catalog.pg_class,pg_catalog.pg_type}'::pg_catalog.regclass[]::pg_catalog.oid[])
 	union all select 't', a.atttypid from pg_catalog.pg_attribute a where n.c operator(pg_catalog.<>) 't' and a.attrelid operator(pg_catalog.=) n.o and a.attnum operator(pg_catalog.>) 0 and not a.attisdropped
 	union all select n.c, i.inhrelid from pg_catalog.pg_inherits i where n.c operator(pg_catalog.<>) 't' and i.inhparent operator(pg_catalog.=) n.o
@@ -221,6 +221,11 @@ const next = `(
 	union all select 't', r.rngsubtype from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and (r.rngtypid operator(pg_catalog.=) n.o or r.rngmultitypid operator(pg_catalog.=) n.o)
 	union all select 't', r.rngtypid from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and r.rngmultitypid operator(pg_catalog.=) n.o
 ) m(c, o)`
+
+// dependsOn is what a depends on. OFFSET 0 has the planner look each up by the index: a is few, which it does not know, and
+// pg_depend is large.
+const dependsOn = `(select d.refclassid, d.refobjid from pg_catalog.pg_depend d
+	where d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid offset 0) d`
 
 // badNode says why a node is no good in itself: ” if it is.
 const badNode = `coalesce((select case
@@ -255,7 +260,7 @@ union all select 'g', n.c, n.o::pg_catalog.text, p.proname, case when t.tgqual i
 	from n join pg_catalog.pg_trigger t on t.tgrelid operator(pg_catalog.=) n.o and (not t.tgisinternal or t.tgfoid operator(pg_catalog.>=) 16384::pg_catalog.oid)
 	join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) t.tgfoid where n.c operator(pg_catalog.=) any ('{w,i}')
 union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_catalog.text, coalesce(f.schema::pg_catalog.text, f.family::pg_catalog.text), f.name from a
-	join pg_catalog.pg_depend d on d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid and d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid
+	cross join lateral ` + dependsOn + `
 	cross join lateral (
 		select s.nspname, p.proname, null::pg_catalog.oid from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass and p.oid operator(pg_catalog.=) d.refobjid and ` + own + `
@@ -264,7 +269,8 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid
 			and (p.oid operator(pg_catalog.<) 16384::pg_catalog.oid or ` + own + `)
 		union all select null, '', o.opcfamily from pg_catalog.pg_opclass o
-			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)`
+			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
+	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
 
 // askSign asks for the signs of the parts of the facts, each the sum of signs: of the names $1 and $2, the relations $3 and the types
 // $4; of the function names $5; of what is global. They are NULL if the snapshot is $6, so that nothing was committed since that
