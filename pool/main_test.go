@@ -46,7 +46,7 @@ func newPoolAt(t testing.TB, dsn string, c *pool.Config) *pool.Pool {
 // bounded is a ctx that fails the test rather than let it hang.
 func bounded(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
