@@ -99,8 +99,7 @@ type rowTypes struct {
 	set     *typeSet
 	adopted map[uint32]adopted
 	asked   map[reflect.Type]bool // whether the set has been asked what is given for it
-	oids    []uint32              // of the fields that it was taken for last
-	loose   bool                  // one of them may depend on what is given for a destination
+	loose   bool                  // the row has what may depend on what is given for a destination
 	conn    *pgx.Conn             // whose TypeMap it is; nil: nobody asked for it
 }
 
@@ -110,14 +109,11 @@ type adopted struct{ from, own *pgtype.Type }
 // take returns a copy that fits rows of fields.
 func (s *typeSet) take(fields []pgconn.FieldDescription) *rowTypes {
 	t := s.get()
-	if slices.EqualFunc(t.oids, fields, func(oid uint32, f pgconn.FieldDescription) bool { return oid == f.DataTypeOID }) {
-		return t
-	}
-	t.oids, t.loose = t.oids[:0], false
+	t.loose = false
 	for i := range fields {
 		oid := fields[i].DataTypeOID
 		t.adoptOID(oid)
-		t.oids, t.loose = append(t.oids, oid), t.loose || s.mayAskFor(oid, 0)
+		t.loose = t.loose || s.mayAskFor(oid, 0)
 	}
 	return t
 }
