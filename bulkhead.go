@@ -141,7 +141,6 @@ type plan struct {
 	undated  bool  // and has passed: fn gets a ctx without it
 	began    time.Time
 	deadline time.Time
-	left     time.Duration // what was left when it came
 	lookAt   time.Time     // when the margins are decided again
 	fnUntil  time.Time     // when fn's ctx ends; zero: with the invocation's
 	replyBy  time.Time     // when the stand-in replies
@@ -168,27 +167,26 @@ func (b *bulkhead) plan(ctx context.Context) plan {
 	case left <= 0:
 		p.late = &DeadlinePassedError{Ago: -left}
 	default:
-		p.standIn, p.deadline, p.left = true, deadline, left
-		margin, _ := b.decide(&p, b.late.at(p.began))
+		p.standIn, p.deadline = true, deadline
+		margin := b.decide(&p, b.late.at(p.began))
 		most, _ := b.margins(left, maxReplyMargin)
 		p.fnUntil, p.lookAt = deadline.Add(-margin), deadline.Add(-most)
 	}
 	return p
 }
 
-// decide says how long before the deadline fn's ctx ends, and when the stand-in replies.
-func (b *bulkhead) decide(p *plan, late time.Duration) (margin, reply time.Duration) {
-	margin, reply = b.margins(p.left, late)
+// decide sets when the stand-in replies, and returns how long before the deadline fn's ctx ends.
+func (b *bulkhead) decide(p *plan, late time.Duration) (margin time.Duration) {
+	margin, reply := b.margins(p.deadline.Sub(p.began), late)
 	p.replyBy, p.spare = p.deadline.Add(-reply), reply/2
-	return margin, reply
+	return margin
 }
 
 // look decides again, near the deadline: things may be later by now than when the invocation
-// came. It reports whether fn's ctx is to end now, which is
-// earlier than it would by itself.
+// came. It reports whether fn's ctx is to end now, which is earlier than it would by itself.
 func (b *bulkhead) look(p *plan) bool {
 	now := time.Now()
-	margin, _ := b.decide(p, b.late.at(now))
+	margin := b.decide(p, b.late.at(now))
 	p.lookAt = now.Add(lookEvery)
 	return now.Before(p.fnUntil) && p.deadline.Sub(now) <= margin
 }

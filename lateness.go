@@ -66,16 +66,12 @@ func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			l.missed.Add(1)
 			l.warned.Do(func() {
+				deadline, _ := ctx.Deadline()
 				b.log.Error("lmipool: a reply that had been returned was not sent by its deadline; on managed instances Lambda then ends the environment. The CPU is short: give the function more, or fewer invocations at once",
-					slog.Duration("returned_before_deadline", deadlineOf(ctx).Sub(began)), slog.Duration("lateness", l.at(now)))
+					slog.Duration("returned_before_deadline", deadline.Sub(began)), slog.Duration("lateness", l.at(now)))
 			})
 		}
 	})
-}
-
-func deadlineOf(ctx context.Context) time.Time {
-	deadline, _ := ctx.Deadline()
-	return deadline
 }
 
 // margins says how long before the deadline fn's ctx ends, and the stand-in replies, for

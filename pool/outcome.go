@@ -5,9 +5,9 @@ package pool
 // was lost, because the connection broke or ctx ended. A write with such an error
 // must not simply be sent again; look whether it is there, or make it idempotent.
 //
-// It is false when the server said no (nothing has happened, whatever the error; what a
-// procedure, or a text of several statements, has committed on its way stays), but for an
-// error that ended the session (FATAL, such as 57P01): it may have come after a commit. So it is
+// It is true for an error that ended the session (FATAL, such as 57P01), which may have come
+// after a commit. It is false when the server said no in any other way (nothing has happened;
+// what a procedure, or a text of several statements, has committed on its way stays). It is false
 // for a statement that was cancelled in time because its ctx had ended: the server's
 // 57014 is in the error's chain beside the ctx's. It is false, too, when nothing was
 // sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded] before the call,
