@@ -393,14 +393,8 @@ func compare(ctx context.Context, t *testing.T, b *laneLab, px *pgxpool.Pool, te
 				want := what(read(ctx, px, sql, d()))
 				check := func(how string) {
 					got := what(read(ctx, b.p, sql, d()))
-					for try := 0; got != want && strings.Contains(e, "null") && try < 100; try++ { // pgx tries all types, in any order
+					for try := 0; got != want && strings.Contains(e, "null") && try < 2000; try++ { // pgx tries all types, in the order of a Go map: one may come first in one of 16
 						want = what(read(ctx, px, sql, d()))
-					}
-					if got != want && strings.Contains(sql, "row(") && strings.Contains(e, "'low'::unloaded") {
-						// Not mended yet: in some four of ten processes a Scanner inside a record gets an enum that nobody has loaded as
-						// []byte, where RegisterDefaultPgType has it be a string. It is so without rides too.
-						t.Logf("KNOWN: %s: %s into %T:\n  pgxpool %s\n  lmipool %s", how, sql, d(), want, got)
-						return
 					}
 					if got != want {
 						t.Errorf("%s: %s into %T:\n  pgxpool %s\n  lmipool %s", how, sql, d(), want, got)

@@ -26,7 +26,7 @@ func (t *rowTypes) know(dest []any) {
 // is not known. What is in a record only its value says.
 func (s *typeSet) mayAskFor(oid uint32, depth int) bool {
 	typ, ok := s.base.TypeForOID(oid)
-	if !ok || depth > 8 {
+	if !ok || depth > planDepth {
 		return true
 	}
 	switch c := typ.Codec.(type) {
@@ -48,12 +48,16 @@ func (s *typeSet) mayAskFor(oid uint32, depth int) bool {
 	return false
 }
 
-// knowType asks for typ and for what is in it: that is how pgx goes through a destination.
+// planDepth is how deep pgx goes through a destination.
+const planDepth = 8
+
+// knowType asks for typ and for what is in it: that is how pgx goes through a destination. A type that
+// was asked for deep inside another, or by tryGiven alone, may have more in it than was asked for then.
 func (t *rowTypes) knowType(typ reflect.Type, depth int) {
-	if t.asked[typ] || depth > 8 { // as deep as pgx goes
+	if below, ok := t.asked[typ]; depth > planDepth || ok && below >= planDepth-depth {
 		return
 	}
-	t.asked[typ] = true
+	t.asked[typ] = planDepth - depth
 	t.learn(reflect.Zero(typ).Interface())
 	switch typ.Kind() {
 	case reflect.Pointer:
@@ -89,10 +93,10 @@ func (t *rowTypes) learn(v any) bool {
 // something new to know, it has pgx plan once more.
 func (t *rowTypes) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
 	typ := reflect.TypeOf(target)
-	if t.asked[typ] {
+	if _, ok := t.asked[typ]; ok {
 		return nil, nil, false
 	}
-	t.asked[typ] = true
+	t.asked[typ] = 0
 	if !t.learn(target) {
 		return nil, nil, false
 	}

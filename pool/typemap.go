@@ -98,9 +98,9 @@ type rowTypes struct {
 	*pgtype.Map
 	set     *typeSet
 	adopted map[uint32]adopted
-	asked   map[reflect.Type]bool // whether the set has been asked what is given for it
-	loose   bool                  // the row has what may depend on what is given for a destination
-	conn    *pgx.Conn             // whose TypeMap it is; nil: nobody asked for it
+	asked   map[reflect.Type]int // the set has been asked what is given for it, and for what is in it, so many levels deep
+	loose   bool                 // the row has what may depend on what is given for a destination
+	conn    *pgx.Conn            // whose TypeMap it is; nil: nobody asked for it
 }
 
 // adopted is a type with codecs of its own, if they have a state, and from what it was made.
@@ -137,7 +137,7 @@ func (s *typeSet) get() *rowTypes {
 		return t
 	}
 	s.mu.Unlock()
-	t := &rowTypes{Map: copyMap(s.base), set: s, adopted: make(map[uint32]adopted), asked: make(map[reflect.Type]bool)}
+	t := &rowTypes{Map: copyMap(s.base), set: s, adopted: make(map[uint32]adopted), asked: make(map[reflect.Type]int)}
 	t.TryWrapScanPlanFuncs = slices.Insert(slices.Clone(t.TryWrapScanPlanFuncs), 0, t.tryGiven)
 	return t
 }
