@@ -65,7 +65,7 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql' and pg_catalog.has_language_privilege(oid, 'usage')),
 		pg_catalog.pg_is_in_recovery(), ` + backendSQL + `,
 		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
-		` + meaningColumns
+		` + newMeaning
 	// pg_depend: what is in the schema of temporary objects, functions and types too. The schema itself stays.
 	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
 			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
@@ -124,7 +124,10 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	s := &session{
 		readOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]), role: string(row[3]),
 		deallocates: string(row[5]) == "t", standby: string(row[6]) == "t", reported: snapshot(pc),
-		database: string(row[9]), meaning: meaningOf(row[10:]),
+		database: string(row[9]),
+	}
+	if s.meaning, err = meaningOfNew(ctx, pc, row[10:]); err != nil {
+		return nil, err
 	}
 	if s.backend, err = backendOf(row[7:9]); err != nil || heard == nil {
 		return s, err
