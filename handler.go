@@ -200,7 +200,6 @@ func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] 
 		r.label = newLabel(r)
 	}
 	r.scope, r.asked = scope, asked
-	scope.Labelled(r.label.line)
 	return r
 }
 

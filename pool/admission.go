@@ -56,9 +56,6 @@ type admission struct {
 	recheck    *time.Timer   // asks again whether to grow, while somebody waits
 	rechecking bool
 
-	suspect chan struct{} // has room for one: it may be a standstill
-	watched bool          // whoever receives from suspect is looking
-
 	counts counts
 
 	losses atomic.Int64 // connections that were lost, not by us
@@ -76,7 +73,6 @@ func newAdmission(maxConns int, startDial func()) *admission {
 		maxFlightTime: 2 * slow,
 		conns:         make(map[*conn]struct{}),
 		empty:         make(chan struct{}),
-		suspect:       make(chan struct{}, 1),
 	}
 }
 

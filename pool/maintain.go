@@ -15,23 +15,10 @@ func (p *Pool) maintain() {
 		defer t.Stop()
 		idleTx = t.C
 	}
-	standstill := time.NewTimer(forever)
-	defer standstill.Stop()
-	every := standstillTick
 	for {
 		select {
 		case <-idleTx:
 			p.protect("housekeeping", p.reportIdleTx)
-		case <-p.adm.suspect:
-			every = standstillTick
-			standstill.Reset(every)
-		case <-standstill.C:
-			last := every
-			every = maxStandstillTick // if it panics
-			p.protect("housekeeping", func() { every = p.breakStandstill(last) })
-			if every > 0 {
-				standstill.Reset(every)
-			}
 		case <-p.ctx.Done():
 			return
 		case <-tick.C:

@@ -3,8 +3,6 @@ package pool_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,33 +17,11 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-var invocations atomic.Int64
-
-// invocation runs f in a scope of its own, with a label as Handler does.
-func invocation(ctx context.Context, p *pool.Pool, f func(context.Context) error) (err error) {
-	ctx, scope := p.OpenScope(ctx, "", time.Time{})
+// invocation runs f in a scope of its own.
+func invocation(ctx context.Context, p *pool.Pool, f func(context.Context) error) error {
+	ctx, scope := p.OpenScope(ctx, "r-1", time.Time{})
 	defer scope.End()
-	id := fmt.Sprint(invocations.Add(1))
-	scope.Labelled(`"test_invocation":"` + id + `"`)
-	pprof.Do(ctx, pprof.Labels("test_invocation", id), func(ctx context.Context) { err = f(ctx) })
-	return err
-}
-
-// twice holds one connection and wants another, when everybody holds one.
-func twice(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error {
-	first, err := p.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer first.Release()
-	all.Done()
-	all.Wait()
-	second, err := p.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	second.Release()
-	return nil
+	return f(ctx)
 }
 
 // broken counts the errors of a standstill, and fails the test for others.
@@ -87,19 +63,6 @@ func TestAStandstillIsBroken(t *testing.T) {
 	t.Parallel()
 	const conns = 4
 	for name, f := range map[string]func(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error{
-		"Acquire": func(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error {
-			return invocation(ctx, p, func(ctx context.Context) error { return twice(ctx, p, all) })
-		},
-		"AcquireFunc": func(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error {
-			return invocation(ctx, p, func(ctx context.Context) error {
-				return p.AcquireFunc(ctx, func(*pool.Lease) error {
-					all.Done()
-					all.Wait()
-					_, err := p.Exec(ctx, "select 1")
-					return err
-				})
-			})
-		},
 		"InTx": func(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error {
 			return pool.InTx(ctx, p, pool.TxOptions{}, func(ctx context.Context, _ pgx.Tx) error {
 				all.Done()
@@ -126,35 +89,6 @@ func TestAStandstillIsBroken(t *testing.T) {
 					g.Go(func() error { _, err := p.Exec(ctx, "select $1::int", 1); return err })
 				}
 				return g.Wait()
-			})
-		},
-		"Rows": func(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error {
-			return invocation(ctx, p, func(ctx context.Context) error {
-				r, err := p.Query(ctx, "select generate_series(1, 3)")
-				if err != nil {
-					return err
-				}
-				defer r.Close()
-				all.Done()
-				all.Wait()
-				for r.Next() {
-					if _, err := p.Exec(ctx, "select $1::int", 1); err != nil {
-						return err
-					}
-				}
-				return r.Err()
-			})
-		},
-		"a forgotten lease": func(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error {
-			return invocation(ctx, p, func(ctx context.Context) error {
-				_, err := p.Begin(ctx)
-				if err != nil {
-					return err
-				}
-				all.Done()
-				all.Wait()
-				_, err = p.Begin(ctx)
-				return err
 			})
 		},
 	} {
@@ -244,137 +178,77 @@ func TestAFanOutIsNoStandstill(t *testing.T) {
 	t.Logf("%d invocations of 3 transactions on 4 connections: no error, %v", n, took)
 }
 
-// Everybody who has a connection thinks for long, and of each invocation others wait:
-// the goroutine profile shows who thinks.
-func TestWhoThinksIsNotTakenForWaiting(t *testing.T) {
+// What is held without a function of InTx may be given back at any time: a deadline ends the wait, and its
+// error says who holds the connections, and where.
+func TestWhoWaitsForEachOtherIsToldWhoHolds(t *testing.T) {
 	t.Parallel()
-	const conns = 3
-	p := newPool(t, &pool.Config{MaxConns: conns, MinConns: conns})
-	require.NoError(t, p.Warm(bounded(t)))
-	eventually(t, "all are open", func() bool { return p.Stat().IdleConns() == conns })
-	think := make(chan struct{})
-	var all sync.WaitGroup
-	all.Add(conns)
-	time.AfterFunc(300*time.Millisecond, func() { close(think) })
-	errs, _ := allAtOnce(conns, func(int) error {
-		return invocation(bounded(t), p, func(ctx context.Context) error {
+	const conns = 2
+	want := func(ctx context.Context, p *pool.Pool) error {
+		_, err := p.Exec(ctx, "select $1::int", 1)
+		return err
+	}
+	for name, f := range map[string]func(ctx context.Context, p *pool.Pool, all func()) error{
+		"Acquire": func(ctx context.Context, p *pool.Pool, all func()) error {
 			first, err := p.Acquire(ctx)
 			if err != nil {
 				return err
 			}
-			all.Done()
-			all.Wait()
-			var g errgroup.Group
-			g.Go(func() error {
-				l, err := p.Acquire(ctx)
-				if err == nil {
-					l.Release()
-				}
-				return err
+			defer first.Release()
+			all()
+			return want(ctx, p)
+		},
+		"AcquireFunc": func(ctx context.Context, p *pool.Pool, all func()) error {
+			return p.AcquireFunc(ctx, func(*pool.Lease) error {
+				all()
+				return want(ctx, p)
 			})
-			<-think
-			first.Release()
-			return g.Wait()
+		},
+		"Rows": func(ctx context.Context, p *pool.Pool, all func()) error {
+			r, err := p.Query(ctx, "select generate_series(1, 3)")
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			all()
+			return want(ctx, p)
+		},
+		"a forgotten transaction": func(ctx context.Context, p *pool.Pool, all func()) error {
+			if _, err := p.Begin(ctx); err != nil {
+				return err
+			}
+			all()
+			return want(ctx, p)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPool(t, &pool.Config{MaxConns: conns, MinConns: conns, Logger: (&logs{}).logger()})
+			require.NoError(t, p.Warm(bounded(t)))
+			eventually(t, "all are open", func() bool { return p.Stat().IdleConns() == conns })
+			all := &sync.WaitGroup{}
+			all.Add(conns)
+			errs, _ := allAtOnce(conns, func(i int) error {
+				return invocation(bounded(t), p, func(ctx context.Context) error {
+					if i == 0 { // the other gets what this one gives back
+						short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+						defer cancel()
+						ctx = short
+					}
+					return f(ctx, p, func() { all.Done(); all.Wait() })
+				})
+			})
+			require.NoError(t, errs[1])
+			var acquire *pool.AcquireError
+			require.ErrorAs(t, errs[0], &acquire)
+			require.ErrorIs(t, acquire, context.DeadlineExceeded)
+			require.NotErrorIs(t, acquire, pool.ErrNestedAcquire)
+			require.NotNil(t, acquire.Longest)
+			assert.Equal(t, "r-1", acquire.Longest.Scope)
+			require.NotEmpty(t, acquire.Longest.Stack)
+			assert.Contains(t, acquire.Longest.Stack[0], "TestWhoWaitsForEachOtherIsToldWhoHolds")
+			eventually(t, "everything came back", func() bool { return p.Stat().AcquiredConns() == 0 })
 		})
-	})
-	require.NoError(t, errors.Join(errs...))
-	assert.Zero(t, p.Stat().NestedCount())
-}
-
-// So is one of somebody's workers, which carries no label: it acquired on the
-// invocation's behalf.
-func TestAWorkerThatThinksIsNotTakenForWaiting(t *testing.T) {
-	t.Parallel()
-	p := newPool(t, &pool.Config{MaxConns: 1})
-	jobs, think := make(chan context.Context), make(chan struct{})
-	var worker errgroup.Group
-	worker.Go(func() error {
-		l, err := p.Acquire(<-jobs)
-		if err != nil {
-			return err
-		}
-		defer l.Release()
-		close(jobs)
-		<-think
-		return nil
-	})
-	require.NoError(t, invocation(bounded(t), p, func(ctx context.Context) error {
-		jobs <- ctx
-		<-jobs
-		time.AfterFunc(200*time.Millisecond, func() { close(think) })
-		_, err := p.Exec(ctx, "select 1")
-		return err
-	}))
-	require.NoError(t, worker.Wait())
-}
-
-// A lease that no goroutine uses any more comes back with its scope, if that does not
-// wait itself.
-func TestAScopeThatDoesNotWaitIsHope(t *testing.T) {
-	t.Parallel()
-	p := newPool(t, &pool.Config{MaxConns: 2, Logger: (&logs{}).logger()})
-	stream, scope := p.OpenScope(bounded(t), "", time.Time{})
-	acquired := make(chan error)
-	go func() { _, err := p.Acquire(stream); acquired <- err }()
-	require.NoError(t, <-acquired)
-	require.NoError(t, invocation(bounded(t), p, func(ctx context.Context) error {
-		l, err := p.Acquire(ctx)
-		if err != nil {
-			return err
-		}
-		defer l.Release()
-		time.AfterFunc(200*time.Millisecond, scope.End)
-		_, err = p.Exec(ctx, "select 1")
-		return err
-	}))
-}
-
-// Outside a scope nobody is known to be waiting: the deadline ends it.
-func TestWithoutAScopeNobodyIsTakenForWaiting(t *testing.T) {
-	t.Parallel()
-	p := newPool(t, &pool.Config{MaxConns: 1})
-	l, err := p.Acquire(bounded(t))
-	require.NoError(t, err)
-	defer l.Release()
-	ctx, cancel := context.WithTimeout(bounded(t), 200*time.Millisecond)
-	defer cancel()
-	_, err = p.Acquire(ctx)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.NotErrorIs(t, err, pool.ErrNestedAcquire)
-}
-
-// Without a label, those who hold are told from those who work by what they do.
-func TestAStandstillIsBrokenWithoutLabels(t *testing.T) {
-	t.Parallel()
-	const conns = 2
-	p := newPool(t, &pool.Config{MaxConns: conns, MinConns: conns, Logger: (&logs{}).logger()})
-	require.NoError(t, p.Warm(bounded(t)))
-	eventually(t, "all are open", func() bool { return p.Stat().IdleConns() == conns })
-	all := &sync.WaitGroup{}
-	all.Add(conns)
-	errs, took := allAtOnce(conns, func(int) error {
-		ctx, scope := p.OpenScope(bounded(t), "", time.Time{})
-		defer scope.End()
-		return nobodyElseRunsThis(ctx, p, all)
-	})
-	assert.Equal(t, 1, broken(t, errs))
-	t.Logf("after %v", took)
-}
-
-func nobodyElseRunsThis(ctx context.Context, p *pool.Pool, all *sync.WaitGroup) error {
-	first, err := p.Acquire(ctx)
-	if err != nil {
-		return err
 	}
-	defer first.Release()
-	all.Done()
-	all.Wait()
-	second, err := p.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	second.Release()
-	return nil
 }
 
 // A dial that is under way is hope.

@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +13,6 @@ type Scope struct {
 	name   string
 	ctx    scopeContext
 	cancel context.CancelFunc
-	marked atomic.Pointer[string] // see Labelled
 
 	mu    sync.Mutex
 	ended bool
@@ -225,21 +223,4 @@ func (s *Scope) id() string {
 		return ""
 	}
 	return s.name
-}
-
-// Labelled tells the scope the profiler label that the invocation's goroutines carry,
-// as a goroutine profile shows it: "key":"value". By it, those who work are told from
-// those who wait when all connections are out. It does nothing for a nil Scope.
-func (s *Scope) Labelled(label string) {
-	if s != nil {
-		s.marked.Store(&label)
-	}
-}
-
-// label is what Labelled was told, or "".
-func (s *Scope) label() string {
-	if l := s.marked.Load(); l != nil {
-		return *l
-	}
-	return ""
 }

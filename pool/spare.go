@@ -5,8 +5,8 @@ import "sync"
 // spare are the leases and rides of statements that have ridden, to be used again: at tens of
 // thousands a second they would be half of the garbage, and its collector would run beside
 // the statements of the moment. Only what nobody else knows any more comes back: the lane
-// may still look at a ride whose caller did not stay for the answer, and whoever looks for
-// standstills at a lease that was lent a connection.
+// may still look at a ride whose caller did not stay for the answer, and housekeeping at a lease that
+// was lent a connection.
 type spare struct {
 	leases sync.Pool // *Lease, zero
 	rides  sync.Pool // *ride, with nothing in it but the space that its arguments took
