@@ -1,0 +1,143 @@
+package pool_test
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/internal/pgtest"
+	"github.com/lmipool/lmipool/pool"
+)
+
+// raced reports whether the race detector is on. With it sync.Pool drops what it is given at random, so that
+// allocations cannot be counted.
+func raced() bool {
+	info, _ := debug.ReadBuildInfo()
+	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+const pointRead = "select name from things where id = $1"
+
+// things is a database with a table of 100 rows.
+func things(t *testing.T) (dsn string) {
+	dsn = pgtest.Database(t)
+	newInspector(t, dsn).exec("create table things as select id, 'name ' || id as name from generate_series(1, 100) id; create unique index on things (id); analyze things")
+	return dsn
+}
+
+// TestAnIdlePoolAllocatesNoMoreThanItDid holds what one caller's call allocates when a connection is idle, pgx's own
+// allocations included. A bound that has become too large is lowered; one that is too small is an allocation too many.
+func TestAnIdlePoolAllocatesNoMoreThanItDid(t *testing.T) { // not in parallel: it counts the whole process's
+	if raced() {
+		t.Skip("the race detector changes how much is allocated")
+	}
+	ctx := context.Background()
+	p := newPoolAt(t, things(t), &pool.Config{MaxConns: 2})
+	bound := p.With(tenant("t1"))
+	var s string
+	var n int
+	for _, way := range []struct {
+		name string
+		most float64
+		do   func() error
+	}{
+		{"Acquire and Release", 1, func() error {
+			l, err := p.Acquire(ctx)
+			if err == nil {
+				l.Release()
+			}
+			return err
+		}},
+		{"QueryRow", 11, func() error { return p.QueryRow(ctx, pointRead, 1).Scan(&s) }},
+		{"Exec", 4, func() error { _, err := p.Exec(ctx, "update things set name = $2 where id = $1", 1, "name"); return err }},
+		{"Query of 20 rows", 30, func() error {
+			rows, err := p.Query(ctx, "select id, name from things where id <= $1", 20)
+			if err != nil {
+				return err
+			}
+			_, err = pgx.ForEachRow(rows, []any{&n, &s}, func() error { return nil })
+			return err
+		}},
+		{"Bound.QueryRow", 14, func() error { return bound.QueryRow(ctx, pointRead, 1).Scan(&s) }},
+		{"InTx of one statement", 31, func() error {
+			return pool.InTx(ctx, p, pool.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
+				return tx.QueryRow(ctx, pointRead, 1).Scan(&s)
+			})
+		}},
+		{"SendBatch of 2", 38, func() error {
+			b := &pgx.Batch{}
+			b.Queue(pointRead, 1)
+			b.Queue(pointRead, 2)
+			return p.SendBatch(ctx, b).Close()
+		}},
+	} {
+		got := fewest(func() float64 {
+			return testing.AllocsPerRun(100, func() {
+				if err := way.do(); err != nil {
+					t.Fatal(way.name, err)
+				}
+			})
+		})
+		t.Logf("%s: %v allocations", way.name, got)
+		assert.LessOrEqual(t, got, way.most, way.name)
+	}
+}
+
+// TestARideAllocatesNoMoreThanItDid is the same for a read that found no idle connection and shared one. Callers that wait
+// for each other do not repeat to the allocation, so the bound has room for half an allocation more.
+func TestARideAllocatesNoMoreThanItDid(t *testing.T) {
+	if raced() {
+		t.Skip("the race detector changes how much is allocated")
+	}
+	const callers, each, most = 32, 100, 25.2
+	ctx := bounded(t)
+	b := newPoolAt(t, things(t), &pool.Config{MaxConns: 1})
+	b.NeverSlow()
+	b.NeverOld()
+	crowd := func() {
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				var s string
+				for i := range each {
+					if err := b.QueryRow(ctx, pointRead, i%100+1).Scan(&s); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	crowd() // learns the statement, and fills what is kept for the next
+	got := fewest(func() float64 {
+		before, rode := mallocs(), b.Stat().RideCount()
+		crowd()
+		require.Greater(t, b.Stat().RideCount()-rode, int64(callers*each*9/10), "reads that rode")
+		return float64(mallocs()-before) / (callers * each)
+	})
+	t.Logf("a ride: %.2f allocations", got)
+	assert.LessOrEqual(t, got, most)
+}
+
+// fewest is the least of five measurements: what the pool does in the background allocates too, now and then.
+func fewest(measure func() float64) float64 {
+	least := measure()
+	for range 4 {
+		least = min(least, measure())
+	}
+	return least
+}
+
+func mallocs() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Mallocs
+}
