@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -34,7 +35,7 @@ const (
 // when no connection is idle: until then nobody needs to know.
 type catalog struct {
 	slow  time.Duration
-	facts func() *facts // that statements are judged by; nil: of no connection yet
+	facts func() *facts.Facts // that statements are judged by; nil: of no connection yet
 	mu    sync.Mutex
 	bySQL map[catalogKey]*list.Element // of *statement
 	used  list.List                    // the most recently wanted first
@@ -66,17 +67,16 @@ type statement struct {
 	looks     int           // that could not describe it
 	again     bool          // it was wanted more than once
 	steady    steadiness    // of the defaults of the table that sequences names,
-	steadyBy  proven        // as long as these facts hold
+	steadyBy  facts.Proven  // as long as these facts hold
 	desc      *description  // nil until it is needed
 	doubted   bool          // desc may be out of date, and is to be made anew
-	doubtedBy proven        // what was known then: it is doubted once for each
-	proof     proof         // of its text, by the facts of
-	by        *facts        // these
+	doubtedBy facts.Proven  // what was known then: it is doubted once for each
+	proof     facts.Proof   // of its text
 	took      average       // on the server
 	size      int           // of its results in bytes, a moving average
 }
 
-func newCatalog(facts func() *facts) *catalog {
+func newCatalog(facts func() *facts.Facts) *catalog {
 	return &catalog{slow: slow, facts: facts, bySQL: make(map[catalogKey]*list.Element)}
 }
 
@@ -155,26 +155,40 @@ func (g *catalog) wantedBefore(sql string) bool {
 }
 
 // judgeLocked is what facts say of s now.
-func (g *catalog) judgeLocked(s *statement, f *facts) proof {
+func (g *catalog) judgeLocked(s *statement, f *facts.Facts) *facts.Proof {
 	if f == nil || s.mentions == nil {
-		return proof{trace: sqltext.AnyTrace}
+		return &unjudged
 	}
-	if s.by != f || !s.proof.known || !s.proof.told || s.proof.gen != f.gen.Load() {
-		s.by, s.proof = f, f.prove(s.mentions, s.functions, s.desc.userTypes())
+	if !s.proof.Known || !s.proof.Told || !s.proof.By.Holds(f) {
+		s.proof = f.Prove(s.mentions, s.functions, s.desc.userTypes())
 	}
-	return s.proof
+	return &s.proof
+}
+
+// unjudged is of a statement of which nothing is known.
+var unjudged = facts.Proof{Trace: sqltext.AnyTrace}
+
+// reason is p's reason to go alone, in the words of [Stat.AloneCount].
+func reason(p *facts.Proof) string {
+	switch {
+	case !p.Known:
+		return aloneNew
+	case p.Why != "" || !p.Rides:
+		return aloneCalls
+	}
+	return ""
 }
 
 // mayRide returns what s's arguments have to be encoded for and how long it is
 // expected to take, or why it goes alone.
-func (g *catalog) mayRide(s *statement) (d *description, by proven, expect time.Duration, why string) {
+func (g *catalog) mayRide(s *statement) (d *description, by facts.Proven, expect time.Duration, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.alone != "" {
 		return nil, by, 0, s.alone
 	}
 	p := g.judgeLocked(s, g.facts())
-	switch why = p.reason(); {
+	switch why = reason(p); {
 	case why != "":
 	case s.desc == nil:
 		why = aloneNew
@@ -183,19 +197,10 @@ func (g *catalog) mayRide(s *statement) (d *description, by proven, expect time.
 	case s.size > large:
 		why = aloneLarge
 	default:
-		return s.desc, proven{s.by, p.gen}, s.took.d, ""
+		return s.desc, p.By, s.took.d, ""
 	}
 	return nil, by, 0, why
 }
-
-// proven is by which facts, and which generation of them, a statement was judged.
-type proven struct {
-	facts *facts
-	gen   uint64
-}
-
-// holds reports whether that is still what the facts of a connection say.
-func (p proven) holds(f *facts) bool { return p.facts == f && f.gen.Load() == p.gen }
 
 // leaves says what a statement leaves in its session, as far as is known.
 type leaves struct {
@@ -208,7 +213,7 @@ type leaves struct {
 }
 
 // leaves says what s leaves in a session, by the facts of its connection.
-func (g *catalog) leaves(s *statement, by *facts) leaves {
+func (g *catalog) leaves(s *statement, by *facts.Facts) leaves {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := leaves{trace: s.trace, tells: s.sequences.Reads, draws: s.sequences.Draws, plans: true}
@@ -218,8 +223,8 @@ func (g *catalog) leaves(s *statement, by *facts) leaves {
 		l.trace = sqltext.AnyTrace
 	default:
 		p := g.judgeLocked(s, by)
-		l.trace, l.ask, l.other, l.plans = p.trace, !p.told, p.why != "", p.plans
-		l.tells, l.draws = l.tells || p.tells, l.draws || p.draws
+		l.trace, l.ask, l.other, l.plans = p.Trace, !p.Told, p.Why != "", p.Plans
+		l.tells, l.draws = l.tells || p.Tells, l.draws || p.Draws
 	}
 	return l
 }
@@ -252,7 +257,7 @@ func (g *catalog) described(s *statement, d *description, why string) {
 			s.alone = aloneCalls
 		}
 	}
-	s.proof.known = false // the types of its columns and parameters count too
+	s.proof.Known = false // the types of its columns and parameters count too
 }
 
 // wants says whether s could ride if it was described.
@@ -263,11 +268,11 @@ func (g *catalog) wants(s *statement) bool {
 }
 
 func (g *catalog) wantsLocked(s *statement) bool {
-	if s.alone != "" || s.desc != nil && s.proof.known && !s.doubted {
+	if s.alone != "" || s.desc != nil && s.proof.Known && !s.doubted {
 		return false
 	}
 	p := g.judgeLocked(s, g.facts())
-	return !p.known || p.reason() == "" && (s.desc == nil || s.doubted)
+	return !p.Known || reason(p) == "" && (s.desc == nil || s.doubted)
 }
 
 // unproven are the mentions of the statements that were wanted last and are not judged yet.
@@ -279,7 +284,7 @@ func (g *catalog) unproven() (ms []*sqltext.Mentions) {
 		if e == nil {
 			break
 		}
-		if s := e.Value.(*statement); s.mentions != nil && (s.asks && !s.proof.told || s.alone == "" && !s.proof.known) {
+		if s := e.Value.(*statement); s.mentions != nil && (s.asks && !s.proof.Told || s.alone == "" && !s.proof.Known) {
 			ms = append(ms, s.mentions)
 		}
 		e = e.Next()
@@ -291,7 +296,7 @@ func (g *catalog) unproven() (ms []*sqltext.Mentions) {
 func (g *catalog) isHarmless(s *statement) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return s.alone == "" && s.desc != nil && g.judgeLocked(s, g.facts()).reason() == ""
+	return s.alone == "" && s.desc != nil && reason(g.judgeLocked(s, g.facts())) == ""
 }
 
 // refuse has s go alone from now on.
@@ -307,7 +312,7 @@ func (g *catalog) forget(s *statement, d *description) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.desc == d {
-		s.desc, s.proof.known = nil, false
+		s.desc, s.proof.Known = nil, false
 	}
 }
 
@@ -316,9 +321,8 @@ func (g *catalog) forget(s *statement, d *description) {
 func (g *catalog) mayBeOld(s *statement, d *description) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := proven{s.by, s.proof.gen}
-	if s.desc == d && s.doubtedBy != now {
-		s.doubtedBy, s.doubted = now, true
+	if s.desc == d && s.doubtedBy != s.proof.By {
+		s.doubtedBy, s.doubted = s.proof.By, true
 	}
 }
 
@@ -328,7 +332,7 @@ func (g *catalog) redescribe(s *statement, old, d *description) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.desc == old {
-		s.desc, s.proof.known = d, false // its types count too
+		s.desc, s.proof.Known = d, false // its types count too
 	}
 }
 

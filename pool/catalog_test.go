@@ -1,21 +1,28 @@
 package pool
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // knowing are facts by which a statement that mentions nothing is proven.
-func knowing() *facts { return nothingOfTheUsers }
+func knowing() *facts.Facts { return nothingOfTheUsers }
 
-var nothingOfTheUsers = func() *facts {
-	f := newFacts(func(sqltext.Function) bool { return false })
-	f.global = &globalFact{}
+var nothingOfTheUsers = func() *facts.Facts {
+	f := facts.NewBaselines(facts.Config{Allowed: facts.Allowed(nil), Rides: func() int64 { return 0 }, Lost: isLost}).At("")
+	nothing := func(context.Context, string, string, [][]byte) ([][][]byte, error) {
+		return [][][]byte{{[]byte("s"), []byte("0")}}, nil // the sign of what is global
+	}
+	if known, err := f.Know(context.Background(), nothing, &sqltext.Mentions{}, nil, func() []*sqltext.Mentions { return nil }); err != nil || !known {
+		panic("it is not known that there is nothing")
+	}
 	return f
 }()
 

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/safelog"
+
+	"github.com/lmipool/lmipool/internal/facts"
 )
 
 // Config has pgxpool's names and meanings where it has pgxpool's fields. The
@@ -285,7 +287,7 @@ func (c *Config) validate() error {
 		fault("Upstream", fmt.Sprintf("%q", c.Upstream), `"auto", "direct", "rds-proxy" or "pgbouncer"`)
 	}
 	for i, f := range c.LaneFunctions {
-		if !validFunction(f) {
+		if !facts.ValidFunction(f) {
 			fault(fmt.Sprintf("LaneFunctions[%d]", i), fmt.Sprintf("%q", f), `"name" or "schema.name", without parentheses`)
 		}
 	}

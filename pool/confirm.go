@@ -1,11 +1,15 @@
 package pool
 
-import "time"
+import (
+	"time"
+
+	"github.com/lmipool/lmipool/internal/facts"
+)
 
 // confirm asks for the sign of the facts before a group is sent, if the last one is too old for that: nobody has ridden
 // for a while. It costs this group a round trip.
 func (f *flight) confirm() {
-	if f.lost != nil || len(f.group) == 0 || f.c.base.isFresh(time.Now()) {
+	if f.lost != nil || len(f.group) == 0 || f.c.base.IsFresh(time.Now()) {
 		return
 	}
 	s := f.sign()
@@ -17,29 +21,25 @@ func (f *flight) confirm() {
 	if f.lost = f.pl.Flush(); f.lost == nil {
 		f.receive(s)
 	} else {
-		f.c.base.askedFor()
+		f.c.base.Release()
 	}
 }
 
 // sign is the segment that asks for the sign of the facts, if it is time for that.
 func (f *flight) sign() *segment {
-	facts, now := f.c.base, time.Now()
-	if facts.suspect.Load() || !facts.claimSign(now) {
+	base, now := f.c.base, time.Now()
+	if base.IsSuspect() || !base.Claim(now) {
 		return nil
 	}
-	args, want, of := facts.signArgs()
-	stmt := f.c.lane.find(askSign, nil)
-	s := &segment{stmt: stmt, parse: !stmt.sent && !f.c.lane.unnamed, params: args, exec: true}
+	sign := base.Sign(now)
+	stmt := f.c.lane.find(facts.AskSign, nil)
+	s := &segment{stmt: stmt, parse: !stmt.sent && !f.c.lane.unnamed, params: sign.Args, exec: true}
 	stmt.sent = true
 	s.heard = func(rows *buffered) {
-		defer facts.askedFor()
+		defer base.Release()
 		row := rows.firstRow()
-		if row == nil {
-			facts.rest(f.lost)
-			return
-		}
-		facts.signed(row, want, of, now)
-		if facts.suspect.Load() {
+		sign.Take(row, f.lost)
+		if row != nil && base.IsSuspect() {
 			f.landing = true // whoever gets the connection next has the facts derived anew
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/facts"
 )
 
 const (
@@ -66,7 +68,7 @@ type conn struct {
 	wire    *wire
 	heard   *recording // of what hooks say while it is being dialed; nil: there are none
 	session *session
-	base    *facts            // about names, as this connection reads them; nil: nothing is judged by it
+	base    *facts.Facts      // about names, as this connection reads them; nil: nothing is judged by it
 	residue residue           // of its users, since it was reset; the owner's
 	anew    []string          // texts that pgx has described under other settings; of describe_anew.go
 	kept    []string          // names of what users with the raw connection have prepared, and left
@@ -82,8 +84,8 @@ type conn struct {
 	within   time.Duration             // how long its dial may take, for each host
 
 	// the owner's
-	belief   belief // in that its users have left nothing
-	doubtful bool   // its server has refused to write, and may be no writer any more
+	belief   facts.Belief // in that its users have left nothing
+	doubtful bool         // its server has refused to write, and may be no writer any more
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
 	strays   int32   // of strayed

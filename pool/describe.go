@@ -102,3 +102,16 @@ func (p *typePairs) alike(d *description, s *typeSet) sameness {
 func sameShape(own *pgconn.StatementDescription, d *description) bool {
 	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
 }
+
+// unknownTypes are those of oids that are not built-in.
+func unknownTypes(oids []uint32) (types []uint32) {
+	for _, o := range oids {
+		if o >= firstUserOID {
+			types = append(types, o)
+		}
+	}
+	return types
+}
+
+// firstUserOID is the first OID of what is not built-in.
+const firstUserOID = 16384

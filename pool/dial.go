@@ -115,7 +115,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	if err := c.admit(ctx, c.session.standby || c.session.readOnly == "on"); err != nil {
 		return err
 	}
-	c.base = c.p.lanes.baselines.at(c.session.database + "\x00" + c.session.meaning)
+	c.base = c.p.lanes.baselines.At(c.session.database + "\x00" + c.session.meaning)
 	if rides {
 		c.lane = &lane{guard: newGuard(c.session), baseline: c.session.meaning, prepared: make(map[any]*prepared), unnamed: !c.own()}
 	}

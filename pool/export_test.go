@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -17,7 +18,7 @@ func (p *Pool) NeverSlow() {
 }
 
 // NeverOld has what is known about the catalogs be young enough for a ride, unless it is known to be wrong. Call it before use.
-func (p *Pool) NeverOld() { p.lanes.baselines.slack = time.Minute }
+func (p *Pool) NeverOld() { p.lanes.baselines.NeverOld() }
 
 // SlowAbove moves the bound.
 func (p *Pool) SlowAbove(d time.Duration) { p.lanes.catalog.slow = d }
@@ -41,10 +42,10 @@ func (p *Pool) Findings(ctx context.Context, sql string) (why string, err error)
 	if st.alone != "" {
 		return st.alone, nil
 	}
-	if pf.why != "" {
-		return pf.why, nil
+	if pf.Why != "" {
+		return pf.Why, nil
 	}
-	return pf.reason(), nil
+	return reason(&pf), nil
 }
 
 // Leaves says what the pool takes sql to leave in its session: 0 for nothing.
@@ -53,7 +54,7 @@ func (p *Pool) Leaves(ctx context.Context, sql string) (sqltext.Trace, error) {
 	if err != nil || !st.asks {
 		return st.trace, err
 	}
-	return pf.trace, nil
+	return pf.Trace, nil
 }
 
 // SignTook says how long it took to ask whether the catalogs are what they were, and whether they are. changed: something
@@ -64,43 +65,35 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 		return 0, false, err
 	}
 	defer l.Release()
-	args, want, of := l.c.base.signArgs()
-	if changed {
-		args[len(args)-1] = nil
-	}
 	began := time.Now()
-	row, err := l.c.signNow(ctx, args)
+	sign := l.c.base.Sign(began)
+	if changed {
+		sign.Args[len(sign.Args)-1] = nil
+	}
+	rows, err := l.c.asker().Answers(ctx, "", facts.AskSign, sign.Args)
 	took := time.Since(began)
 	if err == nil {
-		l.c.base.signed(row, want, of, began)
+		sign.Take(rows[0], nil)
 	}
-	return took, !l.c.base.suspect.Load(), err
+	return took, !l.c.base.IsSuspect(), err
 }
 
-func (p *Pool) prove(ctx context.Context, sql string) (*statement, proof, error) {
+func (p *Pool) prove(ctx context.Context, sql string) (*statement, facts.Proof, error) {
 	g := p.lanes.catalog
 	st := g.find(sql, "")
 	if st.mentions == nil {
-		return st, proof{}, nil
+		return st, facts.Proof{}, nil
 	}
 	l, err := p.acquire(ctx, "statement", sql, -1)
 	if err != nil {
-		return st, proof{}, err
+		return st, facts.Proof{}, err
 	}
 	defer l.Release()
-	for range maxBodies {
-		w := l.c.base.missing(st.mentions, nil)
-		if w.isEmpty() {
-			break
-		}
-		k, err := l.c.findOut(ctx, w)
-		if err != nil {
-			return st, proof{}, err
-		}
-		l.c.base.learn(k, 0)
+	if _, err := l.c.base.Know(ctx, l.c.asker().Answers, st.mentions, nil, func() []*sqltext.Mentions { return nil }); err != nil {
+		return st, facts.Proof{}, err
 	}
-	pf := l.c.base.prove(st.mentions, st.functions, nil)
-	if !pf.told {
+	pf := l.c.base.Prove(st.mentions, st.functions, nil)
+	if !pf.Told {
 		return st, pf, errors.New("it is not known after it was asked for")
 	}
 	return st, pf, nil

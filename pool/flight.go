@@ -218,8 +218,8 @@ func (f *flight) plan() []segment {
 			own(ln.guard.on, guardFields, true, true)
 		}
 	}
-	f.proven = f.c.base.rightAt()
-	fresh := f.c.base.isFresh(time.Now())
+	f.proven = f.c.base.RightAt()
+	fresh := f.c.base.IsFresh(time.Now())
 	for _, old := range f.stale {
 		s := ln.findAs(old.key.(*statement), old.as)
 		if !s.sent {
@@ -234,7 +234,7 @@ func (f *flight) plan() []segment {
 			w.answer()
 			continue
 		}
-		if !fresh || !r.by.holds(f.c.base) { // what says that it may ride may not be so any more
+		if !fresh || !r.by.Holds(f.c.base) { // what says that it may ride may not be so any more
 			w.answer()
 			continue
 		}

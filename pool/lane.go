@@ -55,6 +55,19 @@ func (ln *lane) find(sql string, fields []pgconn.FieldDescription) *prepared {
 	return ln.add(sql, statementName("own", sql, ln.baseline, "", nil), fields)
 }
 
+// Question and Asked are [facts.Kept].
+func (ln *lane) Question(sql string) (sd *pgconn.StatementDescription, there bool) {
+	s := ln.find(sql, nil)
+	return s.sd, s.sent
+}
+
+func (ln *lane) Asked(sql string, there bool) {
+	s := ln.find(sql, nil)
+	if s.sent = there; !there {
+		ln.forget(s)
+	}
+}
+
 // of is the statement that r is executed by.
 func (ln *lane) of(r *ride) *prepared {
 	if r.text == r.st.sql {

@@ -2,12 +2,10 @@ package pool
 
 import (
 	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/lmipool/lmipool/internal/sqltext"
+	"github.com/lmipool/lmipool/internal/facts"
 )
 
 // LaneMode says what becomes of short reads that find no idle connection.
@@ -29,9 +27,8 @@ const (
 // lanes is what the lanes of a pool have in common.
 type lanes struct {
 	catalog   *catalog
-	baselines baselines
+	baselines *facts.Baselines
 	types     typePairs
-	functions map[string]bool // of Config.LaneFunctions
 	spare     spare
 
 	rides, flights, refusals, reruns, shadow atomic.Int64
@@ -41,15 +38,9 @@ type lanes struct {
 }
 
 func newLanes(functions []string) *lanes {
-	n := &lanes{
-		functions: make(map[string]bool),
-		alone:     make(map[string]int64),
-	}
-	n.baselines.allowed, n.baselines.rides = n.allows, &n.rides
-	n.catalog = newCatalog(n.baselines.newest.Load)
-	for _, f := range functions {
-		n.functions[f] = true
-	}
+	n := &lanes{alone: make(map[string]int64)}
+	n.baselines = facts.NewBaselines(facts.Config{Allowed: facts.Allowed(functions), Rides: n.rides.Load, Lost: isLost})
+	n.catalog = newCatalog(n.baselines.Newest)
 	return n
 }
 
@@ -70,19 +61,8 @@ func (n *lanes) goesAlone(why string) {
 func (n *lanes) stat(s *Stat) {
 	s.rides, s.flights, s.shadow = n.rides.Load(), n.flights.Load(), n.shadow.Load()
 	s.refusals, s.reruns = n.refusals.Load(), n.reruns.Load()
-	s.catalogChanges, s.unconfirmed = n.baselines.changes.Load(), n.baselines.unconfirmed.Load()
+	s.catalogChanges, s.unconfirmed = n.baselines.Changes(), n.baselines.Unconfirmed()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s.alone = maps.Clone(n.alone)
-}
-
-// allows reports whether f is in Config.LaneFunctions, with its schema or for any.
-func (n *lanes) allows(f sqltext.Function) bool {
-	return n.functions[f.Name] || f.Schema != "" && n.functions[f.Schema+"."+f.Name]
-}
-
-// validFunction reports whether name is "function" or "schema.function".
-func validFunction(name string) bool {
-	parts := strings.Split(name, ".")
-	return len(parts) <= 2 && !slices.Contains(parts, "") && !strings.ContainsAny(name, `()"',;`) && strings.TrimSpace(name) == name
 }

@@ -22,22 +22,25 @@ func (n *lanes) leased(l *Lease) {
 	}
 }
 
+// learnTimeout bounds what is asked about one statement, while its connection is out.
+const learnTimeout = 5 * time.Second
+
 // learn finds out what is not known yet of a statement, on a connection that is nobody's just now and whose session is
 // clean: what it mentions and, if it may ride, its description.
 func (c *conn) learn(d doubt) {
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	defer cancel()
 	st, g := d.st, c.p.lanes.catalog
 	if c.base == nil || st.mentions == nil || !c.know(ctx, st.mentions, nil) {
 		return
 	}
-	if c.lane == nil || c.p.lanes.baselines.newest.Load() != c.base || !g.describe(st) {
+	if c.lane == nil || c.p.lanes.baselines.Newest() != c.base || !g.describe(st) {
 		return
 	}
 	var desc *description
 	why := ""
 	defer func() { g.described(st, desc, why) }() // also when a hook of pgx's panics
-	sd, err := c.prepare(ctx, "", st.sql)
+	sd, err := c.asker().Describe(ctx, st.sql)
 	if err == nil {
 		if desc, why = c.describeRide(sd); desc != nil && !c.know(ctx, st.mentions, desc.user) {
 			desc = nil
@@ -45,40 +48,22 @@ func (c *conn) learn(d doubt) {
 	}
 }
 
-// maxAsked is from how many names on nothing is added to a question.
-const maxAsked = 200
-
 // know asks the server what is not known of what m mentions, and of types.
 func (c *conn) know(ctx context.Context, m *sqltext.Mentions, types []uint32) bool {
 	pc := c.pg.PgConn()
 	if pc.ParameterStatus("standard_conforming_strings") != "on" || pc.ParameterStatus("client_encoding") != "UTF8" {
 		return false // the scanner would read other strings than the server
 	}
-	if time.Now().UnixNano() < c.base.restTill.Load() {
-		return false
+	known, err := c.base.Know(ctx, c.asker().Answers, m, types, c.p.lanes.catalog.unproven)
+	if err != nil {
+		c.p.log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
 	}
-	for range maxBodies { // again for what the last answers have named: types, the bodies of functions
-		w := wanted{}
-		if w.add(c.base.missing(m, types)); w.isEmpty() {
-			break
-		}
-		for _, other := range c.p.lanes.catalog.unproven() { // to ask about many costs little more than about one
-			if len(w.names) < maxAsked {
-				w.add(c.base.missing(other, nil))
-			}
-		}
-		sent := time.Now()
-		k, err := c.findOut(ctx, w)
-		if err != nil {
-			if c.base.rest(err) {
-				c.p.log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
-			}
-			return false
-		}
-		c.base.learn(k, 0)
-		c.base.signedAt.CompareAndSwap(0, sent.UnixNano())
-	}
-	return true
+	return known
+}
+
+// check asks whether what is known still holds, if that is due. It reports whether it has held until now.
+func (c *conn) check(ctx context.Context) (held bool) {
+	return c.base == nil || c.base.Check(ctx, c.asker().Answers)
 }
 
 // describeRide makes a description for lanes, unless it goes alone because of why.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -203,8 +204,8 @@ func (c *conn) handOn(now time.Time) {
 		return
 	}
 	if l.trace <= sqltext.SequenceTrace {
-		c.believes()
-		if len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.isDue(now) {
+		c.belief.Note(c.base)
+		if len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.wonders(now) || c.base != nil && c.base.IsDue(now) {
 			c.wash(l)
 		} else {
 			c.p.adm.put(c, now)
@@ -234,7 +235,7 @@ func (c *conn) handOn(now time.Time) {
 	}
 	l.unsure = append(l.unsure, c.untold()...)
 	if l.odd || // the server's configuration may have changed, which no reset takes back: then the session is closed
-		c.base != nil && c.base.isDue(now) || // or nobody would ask, where each user leaves something
+		c.base != nil && c.base.IsDue(now) || // or nobody would ask, where each user leaves something
 		l.named || len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || c.pg.PgConn().Frontend().ReadBufferLen() > 0 { // of which pgx has heard nothing yet
 		c.wash(l)
 		return
@@ -249,9 +250,9 @@ func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
 		return false
 	}
 	if plans {
-		c.belief = belief{}
+		c.belief = facts.Belief{}
 	} else { // that none are to be dropped is by the facts
-		c.believes()
+		c.belief.Note(c.base)
 	}
 	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
 	c.wire.before(prefix{msgs: query(sql), whole: true})
@@ -348,7 +349,7 @@ func (c *conn) wash(l residue) {
 			return
 		}
 		if !c.check(ctx) && l.trace <= sqltext.SequenceTrace {
-			c.belief = belief{}
+			c.belief = facts.Belief{}
 			if !c.rinsedOf(sqltext.AnyTrace) { // what ran may have left more than was known
 				return
 			}

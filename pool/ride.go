@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/facts"
 )
 
 // Why a statement that found no idle connection went alone: the keys of
@@ -29,7 +31,7 @@ const (
 type ride struct {
 	st      *statement
 	desc    *description             // what eqb is encoded for
-	by      proven                   // what says that it may ride
+	by      facts.Proven             // what says that it may ride
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
 	expect  time.Duration            // on the server
 	p       *Pool

@@ -124,7 +124,7 @@ func (l *Lease) steady(st *statement) bool {
 	g := l.p.lanes.catalog
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if l.c.base == nil || !st.steadyBy.holds(l.c.base) { // the catalogs have changed
+	if l.c.base == nil || !st.steadyBy.Holds(l.c.base) { // the catalogs have changed
 		st.steady = steadyUnknown
 	}
 	if st.steady == steadyUnknown && !slices.Contains(l.residue.unsteady, st) {
@@ -147,7 +147,7 @@ func (c *conn) findSteady(st *statement) {
 	if c.base == nil {
 		return
 	}
-	by := proven{c.base, c.base.gen.Load()}
+	by := c.base.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	r := c.pg.PgConn().ExecParams(ctx, steadyTable, [][]byte{[]byte(st.sequences.Table)}, nil, nil, nil).Read()

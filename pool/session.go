@@ -90,7 +90,7 @@ func readSession(ctx context.Context, c *pgx.Conn, heard *said, own bool) (*sess
 	formats[7], formats[8] = pgx.BinaryFormatCode, pgx.BinaryFormatCode
 	pl.SendQueryParams(read, nil, nil, nil, formats)
 	if heard != nil {
-		pl.SendQueryParams(left, [][]byte{textArray(heard.names)}, nil, nil, nil)
+		pl.SendQueryParams(left, [][]byte{sqltext.TextArray(heard.names)}, nil, nil, nil)
 	}
 	err := pl.Sync()
 	if own && err == nil {

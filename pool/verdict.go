@@ -50,7 +50,7 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 		s.stmt.verified = verified{own: own} // what was compared before was another description
 	}
 	r.outcome, r.types = outcomeAgain, f.c.types.of(f.c.pg)
-	if f.last.Sub(f.proven) > maxProofAge+f.c.base.slack() { // it stood behind slow ones: what says that it may ride may not be so any more
+	if f.c.base.TooOld(f.last.Sub(f.proven)) { // it stood behind slow ones: what says that it may ride may not be so any more
 		f.unprepared(s, at, failed, took)
 		r.result = buffered{err: errOld}
 		return false

@@ -90,3 +90,11 @@ func (c *conn) watched(r *residue) (changed bool) {
 	r.parsed = append(r.parsed, w.parsed...)
 	return true
 }
+
+// addNew adds what is not there yet.
+func addNew(have []string, text string) []string {
+	if slices.Contains(have, text) {
+		return have
+	}
+	return append(have, text)
+}

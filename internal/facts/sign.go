@@ -1,11 +1,14 @@
-package pool
+package facts
 
 import (
 	"cmp"
 	"context"
 	"math"
 	"math/big"
+	"strings"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // The sign of the facts: is what they were derived from still in the catalogs? PostgreSQL tells nobody that something
@@ -15,13 +18,24 @@ import (
 // statistics (track_counts) and works on a standby. If nothing at all was committed since the last time, the snapshot says so,
 // and nothing is summed up.
 
+// Sign is one question for the sign of what was known at some moment: AskSign with Args.
+type Sign struct {
+	Args [][]byte
+
+	f            *Facts
+	want         sums   // that are right
+	gen, learned uint64 // of what was known
+	sent         time.Time
+}
+
 // sums are the signs of the parts of the facts, in their order.
 type sums [3]int64
 
-// signArgs are the arguments of askSign, the sums that are right, and what they are of.
-func (f *facts) signArgs() (args [][]byte, want sums, of signOf) {
+// Sign is the question to send at sent.
+func (f *Facts) Sign(sent time.Time) *Sign {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
+	want := sums{}
 	var schemas, names, functions []string
 	var relations, types []uint32
 	for k, v := range f.names {
@@ -51,20 +65,23 @@ func (f *facts) signArgs() (args [][]byte, want sums, of signOf) {
 	if f.global != nil {
 		want[2] = f.global.sign
 	}
-	return [][]byte{textArray(schemas), textArray(names), oidArray(relations), oidArray(types), textArray(functions), []byte(f.snapshot)}, want, signOf{f.gen.Load(), f.learned}
+	args := [][]byte{sqltext.TextArray(schemas), sqltext.TextArray(names), oidArray(relations), oidArray(types), sqltext.TextArray(functions), []byte(f.snapshot)}
+	return &Sign{args, f, want, f.gen.Load(), f.learned, sent}
 }
 
-// signOf says what a sign is of: what was known at some moment.
-type signOf struct{ gen, learned uint64 }
-
-// signed takes the answer to askSign, which was sent at sent.
-func (f *facts) signed(row [][]byte, want sums, of signOf, sent time.Time) {
+// Take takes the answer; nil: there was none, because of lost, if the connection was.
+func (s *Sign) Take(row [][]byte, lost error) {
+	f := s.f
+	if row == nil {
+		f.restAfter(lost)
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gen.Load() != of.gen || len(row) != 1+len(want) {
+	if f.gen.Load() != s.gen || len(row) != 1+len(s.want) {
 		return // it is of what was known before
 	}
-	for i, right := range want {
+	for i, right := range s.want {
 		if row[1+i] != nil {
 			if got, ok := sumIn64(string(row[1+i])); !ok || got != right {
 				f.suspects(1 << i)
@@ -72,15 +89,13 @@ func (f *facts) signed(row [][]byte, want sums, of signOf, sent time.Time) {
 		}
 	}
 	if f.wrong != 0 {
-		f.restAt = sent.UnixNano()
+		f.restWas(s.sent)
 		return
 	}
-	if f.learned != of.learned { // what has been added is not in it
+	if f.learned != s.learned { // what has been added is not in it
 		return
 	}
-	f.ridden.Store(f.of.rides.Load())
-	f.snapshot = quietSnapshot(string(row[0]))
-	f.signedAt.Store(sent.UnixNano())
+	f.right(s.sent, quietSnapshot(string(row[0])), f.Rides())
 }
 
 // sumIn64 is a sum of any size as it is when it is added up in 64 bits.
@@ -92,44 +107,48 @@ func sumIn64(s string) (sum int64, ok bool) {
 	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), true
 }
 
-// claimSign reports whether the caller is to ask for the sign now. Then he says askedFor when he has the answer; nobody else
-// asks until then, or until it can come no more.
-func (f *facts) claimSign(now time.Time) bool {
-	since := f.asking.Load()
-	return f.isDue(now) && (since == 0 || now.UnixNano()-since > int64(askTimeout)) && f.asking.CompareAndSwap(since, now.UnixNano())
+// quietSnapshot returns snapshot if nothing was under way in it: then nothing can have been committed as long as it is the same.
+func quietSnapshot(snapshot string) string {
+	from, rest, _ := strings.Cut(snapshot, ":")
+	to, running, _ := strings.Cut(rest, ":")
+	if from != to || running != "" {
+		return ""
+	}
+	return snapshot
 }
 
-// askedFor ends what claimSign began.
-func (f *facts) askedFor() { f.asking.Store(0) }
+// restAfter has nothing asked for a while after err, and reports whether it does: a connection that was lost says nothing of the next.
+func (f *Facts) restAfter(err error) bool {
+	if f.Lost(err) {
+		return false
+	}
+	f.rest()
+	return true
+}
 
-// check asks for the sign and, if it is not right, derives the facts anew, on a connection that nobody else uses just now and
-// whose session is clean. It reports whether what was known has held until now.
-func (c *conn) check(ctx context.Context) (held bool) {
-	f := c.base
-	if f == nil || !f.claimSign(time.Now()) {
+// Check asks for the sign, if it is due, and, if it is not right, derives the facts anew. It reports whether what was known has held until now.
+func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
+	if !f.Claim(time.Now()) {
 		return true
 	}
-	defer f.askedFor()
-	if !f.suspect.Load() {
-		args, want, of := f.signArgs()
-		sent := time.Now()
-		row, err := c.signNow(ctx, args)
-		if err != nil {
-			f.rest(err)
+	defer f.Release()
+	if !f.IsSuspect() {
+		s := f.Sign(time.Now())
+		row, err := s.ask(ctx, ask)
+		if s.Take(row, err); err != nil {
 			return false
 		}
-		f.signed(row, want, of, sent)
-		if !f.suspect.Load() {
+		if !f.IsSuspect() {
 			return true
 		}
 	}
-	c.deriveAnew(ctx)
+	f.deriveAnew(ctx, ask)
 	return false
 }
 
-// signNow asks for the sign.
-func (c *conn) signNow(ctx context.Context, args [][]byte) (row [][]byte, err error) {
-	rows, err := c.answers(ctx, "", askSign, args)
+// ask asks for it now.
+func (s *Sign) ask(ctx context.Context, ask Ask) (row [][]byte, err error) {
+	rows, err := ask(ctx, "", AskSign, s.Args)
 	if err != nil || len(rows) != 1 {
 		return nil, cmp.Or(err, errNoAnswer)
 	}
@@ -137,8 +156,7 @@ func (c *conn) signNow(ctx context.Context, args [][]byte) (row [][]byte, err er
 }
 
 // deriveAnew finds out once more what does not hold any more. The caller has claimed the sign.
-func (c *conn) deriveAnew(ctx context.Context) {
-	f := c.base
+func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 	f.mu.RLock()
 	anew, restAt := f.wrong, f.restAt
 	for _, k := range f.functions {
@@ -148,32 +166,27 @@ func (c *conn) deriveAnew(ctx context.Context) {
 	}
 	f.mu.RUnlock()
 	sent := time.Now()
-	k, err := c.findOut(ctx, f.all(anew))
+	k, err := f.find(ctx, ask, f.all(anew))
 	if err == nil && anew != everything && f.otherwise(k) {
 		anew = everything
-		k, err = c.findOut(ctx, f.all(anew))
+		k, err = f.find(ctx, ask, f.all(anew))
 	}
 	if err != nil { // rather nothing than what may be wrong
-		f.rest(err)
+		f.restAfter(err)
 		k, anew = &known{asked: sent}, everything
 	}
-	f.turns.Add(1)
+	f.turned()
 	f.learn(k, anew)
-	switch {
-	case err != nil:
-	case anew == everything:
-		f.signedAt.Store(sent.UnixNano())
-	default:
-		f.signedAt.Store(max(f.signedAt.Load(), restAt))
+	if err == nil {
+		f.derivedAt(sent, anew, restAt)
 	}
-	f.of.changes.Add(1)
-	rode := f.of.rides.Load()
-	f.of.unconfirmed.Add(rode - f.ridden.Swap(rode))
+	f.changes.Add(1)
+	f.unconfirmed.Add(f.unridden(f.Rides()))
 }
 
 // otherwise reports whether a name means other functions by now, as after a rename, or they belong to an extension, or do not any more: then
 // what was found out about names and operators that call them is no more right either.
-func (f *facts) otherwise(k *known) bool {
+func (f *Facts) otherwise(k *known) bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for name, is := range k.functions {

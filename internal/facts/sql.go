@@ -1,4 +1,4 @@
-package pool
+package facts
 
 // The questions that facts are derived from. Nothing in them is looked up by search_path: each function, operator and
 // type is PostgreSQL's own by its schema, whatever stands in front of pg_catalog.
@@ -272,10 +272,10 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
 	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
 
-// askSign asks for the signs of the parts of the facts, each the sum of signs: of the names $1 and $2, the relations $3 and the types
+// AskSign asks for the signs of the parts of the facts, each the sum of signs: of the names $1 and $2, the relations $3 and the types
 // $4; of the function names $5; of what is global. They are NULL if the snapshot is $6, so that nothing was committed since that
 // was taken.
-var askSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, ` + unlessSame(`coalesce((select pg_catalog.sum((`+nameSign+`)::pg_catalog.numeric) from `+keysOf+`), 0)`+
+var AskSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, ` + unlessSame(`coalesce((select pg_catalog.sum((`+nameSign+`)::pg_catalog.numeric) from `+keysOf+`), 0)`+
 	plus+relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])")+
 	plus+typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])")) + `, ` +
 	unlessSame(functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])")) + `, ` + unlessSame(globalSign)

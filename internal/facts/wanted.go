@@ -1,4 +1,4 @@
-package pool
+package facts
 
 import (
 	"maps"
@@ -19,19 +19,6 @@ func (w *wanted) isEmpty() bool {
 	return !w.global && len(w.functions) == 0 && len(w.names) == 0 && len(w.types) == 0
 }
 
-// missing is what is not known yet of what a statement mentions, and of what the code of the user's own mentions that it leads to.
-func (f *facts) missing(m *sqltext.Mentions, types []uint32) wanted {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	all, _ := f.expandedLocked(m, types)
-	w := f.missingLocked(all, types)
-	if w.isEmpty() && f.refutedLocked(all, types) != "" {
-		l := f.ledLocked(m, nil, types)
-		w = f.missingLocked(&l.mentions, types)
-	}
-	return w
-}
-
 // add adds what else is wanted, each once.
 func (w *wanted) add(more wanted) {
 	w.global = w.global || more.global
@@ -40,17 +27,8 @@ func (w *wanted) add(more wanted) {
 	w.types = addNew(w.types, more.types...)
 }
 
-// addNew adds what is not there yet.
-func addNew[T comparable](have []T, more ...T) []T {
-	for _, v := range more {
-		if !slices.Contains(have, v) {
-			have = append(have, v)
-		}
-	}
-	return have
-}
-
-func (f *facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
+// missingLocked is what is not known of what m mentions, and of types.
+func (f *Facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 	w.global = f.global == nil
 	for _, names := range [][]string{m.Called, m.Dotted} {
 		for _, name := range names {
@@ -74,7 +52,7 @@ func (f *facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 }
 
 // unknownLocked adds to missing the types that are not known.
-func (f *facts) unknownLocked(missing, types []uint32) []uint32 {
+func (f *Facts) unknownLocked(missing, types []uint32) []uint32 {
 	for _, t := range types {
 		if t >= firstUserOID && f.nodes[node{'t', t}] == nil {
 			missing = append(missing, t)
@@ -83,11 +61,8 @@ func (f *facts) unknownLocked(missing, types []uint32) []uint32 {
 	return missing
 }
 
-// firstUserOID is the first OID of what is not built-in.
-const firstUserOID = 16384
-
 // all is what is known of some parts, to be asked for once more.
-func (f *facts) all(some parts) (w wanted) {
+func (f *Facts) all(some parts) (w wanted) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	w.global = some&ofGlobal != 0 && f.global != nil
@@ -106,7 +81,7 @@ func (f *facts) all(some parts) (w wanted) {
 }
 
 // knows reports whether something is known of the functions of that name.
-func (f *facts) knows(function string) bool {
+func (f *Facts) knows(function string) bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.functions[function] != nil

@@ -1,63 +1,10 @@
-package pool
+package facts
 
 import (
-	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
-
-// What a statement leaves that runs code of the user's own is in that code. A body in SQL or PL/pgSQL that only queries,
-// changes data and calls what is known leaves what those calls leave; so most functions and triggers leave nothing.
-
-// ownedBodyOf reads what ownedBody says.
-func ownedBodyOf(answer string) (b body) {
-	var is struct {
-		Body       string  `json:"b"`
-		Procedural bool    `json:"l"`
-		Defaults   *string `json:"d"`
-		Path       *string `json:"p"`
-		Others     *string `json:"c"`
-		Owner      *string `json:"o"`
-	}
-	if answer == "" || json.Unmarshal([]byte(answer), &is) != nil {
-		b.Trace, b.Dynamic = sqltext.AnyTrace, true
-		return b
-	}
-	b.Body = sqltext.BodyOf(is.Body, is.Procedural)
-	if is.Defaults != nil {
-		d := sqltext.BodyOf("select "+*is.Defaults, false)
-		b.Mentions, b.Functions = b.Mentions.And(&d.Mentions), append(b.Functions, d.Functions...)
-		b.Trace, b.Dynamic = max(b.Trace, d.Trace), b.Dynamic || d.Dynamic
-	}
-	if is.Others != nil {
-		b.Trace = max(b.Trace, sqltext.AnyTrace)
-		if others := strings.ToLower(*is.Others); strings.Contains(others, "plpgsql.") || strings.Contains(others, "standard_conforming_strings=") {
-			b.Trace = sqltext.LastingTrace
-		}
-	}
-	if is.Owner != nil {
-		b.schemas = append(b.schemas, *is.Owner)
-	}
-	if is.Path == nil {
-		return b
-	}
-	for schema := range strings.SplitSeq(*is.Path, ",") {
-		schema = strings.TrimSpace(schema)
-		if in, quoted := strings.CutPrefix(schema, `"`); quoted {
-			schema = strings.TrimSuffix(in, `"`)
-		} else {
-			schema = strings.ToLower(schema) // as PostgreSQL does
-		}
-		if strings.ContainsAny(schema, `"$,`) || strings.HasPrefix(schema, "pg_temp") {
-			b.Trace = max(b.Trace, sqltext.AnyTrace)
-		} else if schema != "" {
-			b.schemas = append(b.schemas, schema)
-		}
-	}
-	return b
-}
 
 // maxBodies and maxLed bound what a statement may lead to, in bodies and in names.
 const (
@@ -77,7 +24,7 @@ type led struct {
 func (l *led) anything() { l.trace, l.plans = max(l.trace, sqltext.AnyTrace), true }
 
 // ledLocked follows m, functions and types into the bodies of all functions that they may call.
-func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (l led) {
+func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (l led) {
 	l = led{mentions: m.And(&sqltext.Mentions{}), calls: slices.Clone(functions)}
 	if f.global.builtin {
 		l.anything()
@@ -134,7 +81,7 @@ func (f *facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 
 // mayRunLocked are the names of functions that may run for what mentions m and reaches reached. Those that are true are called by
 // triggers.
-func (f *facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
+func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
 	names := map[string]bool{}
 	for _, called := range [][]string{m.Called, m.Dotted} {
 		for _, name := range called {
