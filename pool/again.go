@@ -25,7 +25,7 @@ func (p *Pool) again(ctx context.Context, l *Lease, err error) context.Context {
 		if !p.patient(ctx, r.began, r.tries) {
 			return nil
 		}
-	case p.cfg.NoRerun || l.repeats || !isLost(err) || ctx.Err() != nil || !p.mayRepeat(ctx, l):
+	case l.repeats || ctx.Err() != nil || !p.mayRepeat(ctx, l, err):
 		return nil
 	default:
 		p.lanes.reruns.Add(1)
@@ -71,7 +71,7 @@ func didNotRun(err error) bool {
 }
 
 // mayChange reports whether an argument is a buffer, which its caller may use for something else as
-// soon as a Query or SendBatch has returned: what is read later must not be sent again with it.
+// soon as a Query has returned: what is found to be stale later must not be sent again with it.
 func mayChange(args []any) bool {
 	for _, arg := range args {
 		switch v := arg.(type) {
@@ -93,10 +93,19 @@ func mayChange(args []any) bool {
 	return false
 }
 
-// mayRepeat reports whether l's statement could ride, were it short. What was repeated is
-// alone, by its ctx.
-func (p *Pool) mayRepeat(ctx context.Context, l *Lease) bool {
-	if !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
+// lostRead is err for a Query on a connection of its own, of which nobody has seen a row. It is not run again, since its
+// Rows are its caller's by now, but he may do that: if it could ride it had no effect.
+func (p *Pool) lostRead(ctx context.Context, l *Lease, err error) error {
+	if err == nil || didNotRun(err) || !p.mayRepeat(ctx, l, err) {
+		return err
+	}
+	return &notRunError{err: err, what: "the connection of a read was lost"}
+}
+
+// mayRepeat reports whether err is of a connection that was lost, and l's statement could ride, were it short. What was
+// repeated is alone, by its ctx.
+func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
+	if p.cfg.NoRerun || !isLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
 		return false
 	}
 	sql, _, ok := rewritten(ctx, l.sql, l.args)

@@ -155,19 +155,6 @@ func TestAStatementThatCouldNotBeWrittenRunsElsewhere(t *testing.T) {
 		"QueryRow": func(ctx context.Context) error {
 			return b.p.QueryRow(ctx, "insert into t values ($1) returning id", id).Scan(new(int))
 		},
-		"Query": func(ctx context.Context) error {
-			r, err := b.p.Query(ctx, "insert into t values ($1) returning id", id)
-			if err != nil {
-				return err
-			}
-			_, err = pgx.CollectOneRow(r, pgx.RowTo[int])
-			return err
-		},
-		"batch": func(ctx context.Context) error {
-			q := &pgx.Batch{}
-			q.Queue("insert into t values (@id)", pgx.NamedArgs{"id": id})
-			return b.p.SendBatch(ctx, q).Close()
-		},
 		"Begin": func(ctx context.Context) error {
 			tx, err := b.p.Begin(ctx)
 			if err != nil {
@@ -185,6 +172,31 @@ func TestAStatementThatCouldNotBeWrittenRunsElsewhere(t *testing.T) {
 			assert.False(t, mute.Load(), what)
 			assert.Equal(t, opened+1, b.p.Stat().NewConnsCount(), what)
 			id++
+			require.NoError(t, do(bounded(t)), what)
+		}
+	}
+	for what, do := range map[string]func(ctx context.Context) error{ // whose result is their caller's by then
+		"Query": func(ctx context.Context) error {
+			r, err := b.p.Query(ctx, "insert into t values ($1) returning id", id)
+			if err != nil {
+				return err
+			}
+			_, err = pgx.CollectOneRow(r, pgx.RowTo[int])
+			return err
+		},
+		"batch": func(ctx context.Context) error {
+			q := &pgx.Batch{}
+			q.Queue("insert into t values (@id)", pgx.NamedArgs{"id": id})
+			return b.p.SendBatch(ctx, q).Close()
+		},
+	} {
+		for range 2 { // unprepared, and prepared
+			id++
+			mute.Store(true)
+			err := do(bounded(t))
+			require.Error(t, err, what)
+			assert.True(t, pool.Retryable(err), "%s: %v", what, err)
+			assert.False(t, mute.Load(), what)
 			require.NoError(t, do(bounded(t)), what)
 		}
 	}
@@ -350,14 +362,6 @@ func TestAReadThatWasLostRunsAgainAndAWriteDoesNot(t *testing.T) {
 	for what, do := range map[string]func(context.Context) error{
 		"QueryRow": func(ctx context.Context) error { return b.p.QueryRow(ctx, read, 1).Scan(new(int)) },
 		"Exec":     func(ctx context.Context) error { _, err := b.p.Exec(ctx, read, 1); return err },
-		"Query": func(ctx context.Context) error {
-			r, err := b.p.Query(ctx, read, 1)
-			if err != nil {
-				return err
-			}
-			_, err = pgx.CollectOneRow(r, pgx.RowTo[int])
-			return err
-		},
 		"Begin": func(ctx context.Context) error {
 			tx, err := b.p.Begin(ctx)
 			if err != nil {
@@ -368,7 +372,17 @@ func TestAReadThatWasLostRunsAgainAndAWriteDoesNot(t *testing.T) {
 	} {
 		require.NoError(t, lose(do), what)
 	}
-	err := lose(func(ctx context.Context) error { _, err := b.p.Exec(ctx, write, 100); return err })
+	err := lose(func(ctx context.Context) error {
+		r, err := b.p.Query(ctx, read, 1)
+		if err != nil {
+			return err
+		}
+		_, err = pgx.CollectOneRow(r, pgx.RowTo[int])
+		return err
+	})
+	require.Error(t, err, "its Rows are its caller's by then")
+	assert.True(t, pool.Retryable(err), "%v", err)
+	err = lose(func(ctx context.Context) error { _, err := b.p.Exec(ctx, write, 100); return err })
 	require.Error(t, err)
 	assert.True(t, pool.OutcomeUnknown(err), "%v", err)
 	err = lose(func(ctx context.Context) error {

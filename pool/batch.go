@@ -34,10 +34,6 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	}
 	w := &batch{l: l, own: own, named: named}
 	send := w.watch(meant)
-	if own && !slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return q.Fn != nil || mayChange(q.Arguments) }) {
-		again := copied(b) // pgx writes down in a batch what the connection knows of it
-		w.ctx, w.resend = ctx, func(ctx context.Context) pgx.BatchResults { return l.p.sendBatch(ctx, l.with, again) }
-	}
 	opened := false
 	defer w.unnameUnless(&opened)
 	w.BatchResults = c.SendBatch(ctx, send)
@@ -77,6 +73,7 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	c.QueuedQueries = slices.Clone(q.QueuedQueries)
 	for i, qq := range c.QueuedQueries {
 		if f := qq.Fn; f != nil {
+			b.calls = true
 			own := *qq
 			own.Fn = func(br pgx.BatchResults) error {
 				if b.abandoned {
@@ -89,18 +86,6 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 			}
 			c.QueuedQueries[i] = &own
 		}
-	}
-	return &c
-}
-
-// copied returns a copy of b that was not sent yet.
-func copied(b *pgx.Batch) *pgx.Batch {
-	c := *b
-	queries := make([]pgx.QueuedQuery, len(b.QueuedQueries))
-	c.QueuedQueries = make([]*pgx.QueuedQuery, len(queries))
-	for i, q := range b.QueuedQueries {
-		queries[i] = *q
-		c.QueuedQueries[i] = &queries[i]
 	}
 	return &c
 }
@@ -119,103 +104,56 @@ type batch struct {
 	err              error // of Close; a second Close returns it again
 	done             bool
 	tx               *tx
-	abandoned        bool     // no callback may run any more
+	calls            bool     // some of its queries have callbacks
+	abandoned        bool     // none of them may run any more
 	scanErr          error    // of a row; pgx's Close returns it too
 	named            []string // what is prepared for it only: see meantBatch
-
-	ctx    context.Context                        // of SendBatch, if there is resend
-	resend func(context.Context) pgx.BatchResults // sends it once more, elsewhere; nil once something was read
-	moved  pgx.BatchResults                       // it was: the results
 }
 
-// judge is conn.judge. If nothing of the batch ran its lease ends, and it is sent once more: then
-// it has moved, if only to the error that it did not run.
+// judge is conn.judge. Of a pool's own batch that a server has refused to write it takes the rest first: then
+// the server can be asked whether that is a failover.
 func (b *batch) judge(err error) error {
-	resend, c := b.resend, b.l.c
-	b.resend = nil
-	if err == nil || resend == nil {
-		return c.judge(err)
-	}
-	if readOnly(err) && c.maybeNoWriter() { // it has no more results, and the server can be asked
+	if b.own && !b.calls && readOnly(err) && b.l.c.maybeNoWriter() {
 		_ = b.BatchResults.Close()
 	}
-	if err = c.judge(err); !didNotRun(err) {
-		return err
-	}
-	b.l.closed(b)
-	b.l.leave()
-	b.l.Release() // its place is free while it is waited
-	if next := c.p.again(b.ctx, b.l, err); next != nil {
-		b.moved = resend(next)
-	} else {
-		b.moved = errBatch{err: err}
-	}
-	return nil
-}
-
-// left ends a call on the lease, unless that has ended.
-func (b *batch) left() {
-	if b.moved == nil {
-		b.l.leave()
-	}
+	return b.l.c.judge(err)
 }
 
 func (b *batch) Exec() (pgconn.CommandTag, error) {
-	if b.moved != nil {
-		return b.moved.Exec()
-	}
 	if err := b.l.resume(); err != nil {
 		return pgconn.CommandTag{}, &sentError{err}
 	}
-	defer b.left()
+	defer b.l.leave()
 	tag, err := b.BatchResults.Exec()
-	if err = b.judge(err); b.moved != nil {
-		return b.moved.Exec()
-	}
 	b.l.p.writer.wrote(tag)
-	return tag, err
+	return tag, b.judge(err)
 }
 
 func (b *batch) Query() (pgx.Rows, error) {
-	if b.moved != nil {
-		return b.moved.Query()
-	}
 	if err := b.l.resume(); err != nil {
 		err = &sentError{err}
 		return errRows{err: err}, err
 	}
-	defer b.left()
+	defer b.l.leave()
 	r, err := b.BatchResults.Query()
-	if err = b.judge(err); b.moved != nil {
-		return b.moved.Query()
-	}
-	if err != nil {
+	if err = b.judge(err); err != nil {
 		return errRows{err: err}, err
 	}
 	return &rows{l: b.l, r: r}, nil
 }
 
 func (b *batch) QueryRow() pgx.Row {
-	if b.moved != nil {
-		return b.moved.QueryRow()
-	}
 	if err := b.l.resume(); err != nil {
 		return &row{err: &sentError{err}}
 	}
-	defer b.left()
+	defer b.l.leave()
 	r, err := b.BatchResults.Query()
 	w := readRow(r, err, b.l.c)
-	if w.err = b.judge(w.err); b.moved != nil {
-		return b.moved.QueryRow()
-	}
-	w.batch = b
+	w.err, w.batch = b.judge(w.err), b
 	return w
 }
 
 func (b *batch) Close() error {
-	if b.moved != nil {
-		return b.moved.Close()
-	}
 	if b.done {
 		return b.err
 	}
@@ -223,20 +161,17 @@ func (b *batch) Close() error {
 		return &sentError{err}
 	}
 	defer func() {
-		b.left()
+		b.l.leave()
 		// A transaction that the batch began (pgx 5.12, Batch.BeginTx) keeps
 		// the connection until its own end.
-		if b.own && b.moved == nil && (b.Tx() == nil || b.err != nil) {
+		if b.own && (b.Tx() == nil || b.err != nil) {
 			b.l.Release()
 		}
 	}()
 	b.done = true
 	err := b.BatchResults.Close()
 	b.unname()
-	if b.err = b.judge(err); b.moved != nil {
-		return b.moved.Close()
-	}
-	if b.err == nil {
+	if b.err = b.judge(err); b.err == nil {
 		b.err = b.scanErr
 	}
 	b.l.closed(b)
@@ -245,10 +180,6 @@ func (b *batch) Close() error {
 
 // Tx returns the transaction that the batch began, or nil: pgx 5.12's method.
 func (b *batch) Tx() pgx.Tx {
-	if b.moved != nil {
-		t, _ := b.moved.(interface{ Tx() pgx.Tx })
-		return t.Tx()
-	}
 	if b.tx == nil {
 		t, ok := b.BatchResults.(interface{ Tx() pgx.Tx })
 		if !ok || t.Tx() == nil {

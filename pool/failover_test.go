@@ -253,43 +253,6 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 			id++
 			return p.QueryRow(ctx, "insert into moved values ($1) returning id", id).Scan(new(int))
 		},
-		"Query": func(ctx context.Context) error {
-			id++
-			r, err := p.Query(ctx, "insert into moved values ($1) returning id", id)
-			must(err)
-			n, err := pgx.CollectRows(r, pgx.RowTo[int])
-			assert.Equal(t, []int{id}, n)
-			return err
-		},
-		"batch, closed": func(ctx context.Context) error {
-			b := &pgx.Batch{}
-			b.Queue("select 1")
-			id++
-			b.Queue("insert into moved values ($1)", id)
-			return p.SendBatch(ctx, b).Close()
-		},
-		"batch, read": func(ctx context.Context) error {
-			b := &pgx.Batch{}
-			for range 2 {
-				id++
-				b.Queue("insert into moved values ($1)", id)
-			}
-			r := p.SendBatch(ctx, b)
-			for range 2 {
-				tag, err := r.Exec()
-				must(err)
-				assert.EqualValues(t, 1, tag.RowsAffected())
-			}
-			return r.Close()
-		},
-		"batch, rows": func(ctx context.Context) error {
-			b := &pgx.Batch{}
-			id++
-			b.Queue("insert into moved values ($1) returning id", id)
-			r := p.SendBatch(ctx, b)
-			must(r.QueryRow().Scan(new(int)))
-			return r.Close()
-		},
 		"InTx": func(ctx context.Context) error {
 			calls := 0
 			id++
@@ -314,6 +277,52 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 		require.NoError(t, ends(t, what, done), what)
 		tried++
 		assert.Equal(t, before.FailoverCount()+1, p.Stat().FailoverCount(), what)
+		assert.Equal(t, id, i.count("select count(*) from moved"), what)
+	}
+	// Whose result is its caller's by then is not sent again, and says that nothing has happened.
+	for what, use := range map[string]func(ctx context.Context) error{
+		"Query": func(ctx context.Context) error {
+			r, err := p.Query(ctx, "insert into moved values ($1) returning id", id+1)
+			must(err)
+			_, err = pgx.CollectRows(r, pgx.RowTo[int])
+			return err
+		},
+		"batch, closed": func(ctx context.Context) error {
+			b := &pgx.Batch{}
+			b.Queue("select 1")
+			b.Queue("insert into moved values ($1)", id+1)
+			return p.SendBatch(ctx, b).Close()
+		},
+		"batch, read": func(ctx context.Context) error {
+			b := &pgx.Batch{}
+			b.Queue("insert into moved values ($1)", id+1)
+			b.Queue("insert into moved values ($1)", id+2)
+			r := p.SendBatch(ctx, b)
+			_, err := r.Exec()
+			require.Error(t, r.Close())
+			return err
+		},
+		"batch, rows": func(ctx context.Context) error {
+			b := &pgx.Batch{}
+			b.Queue("insert into moved values ($1) returning id", id+1)
+			r := p.SendBatch(ctx, b)
+			err := r.QueryRow().Scan(new(int))
+			require.Error(t, r.Close())
+			return err
+		},
+	} {
+		move(c.Writer)
+		settled()
+		before := p.Stat()
+		move(c.Standby)
+		err := use(bounded(t))
+		require.Error(t, err, what)
+		assert.True(t, pool.Retryable(err), "%s: %v", what, err)
+		assert.False(t, pool.OutcomeUnknown(err), "%s: %v", what, err)
+		assert.Equal(t, before.FailoverCount()+1, p.Stat().FailoverCount(), what)
+		move(c.Writer)
+		must(insert(bounded(t), p))
+		tried++
 		assert.Equal(t, id, i.count("select count(*) from moved"), what)
 	}
 	// On a lease it is found out when that comes back; and what else was lent is not lent again.

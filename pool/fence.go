@@ -165,7 +165,7 @@ func (c *conn) resolved() {
 }
 
 // notRunError is the error of a statement that the server has not run: it was refused, or
-// never sent, because of where it was to run.
+// never sent, because of where it was to run. Or it is a read, which has no effect.
 type notRunError struct {
 	what string
 	err  error

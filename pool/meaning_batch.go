@@ -85,3 +85,15 @@ func rewrite(ctx context.Context, c *pgx.Conn, sql string, args []any) (string, 
 	}
 	return rw.RewriteQuery(ctx, c, sql, args)
 }
+
+// copied returns a copy of b that was not sent yet: pgx writes down in a batch what the connection knows of it.
+func copied(b *pgx.Batch) *pgx.Batch {
+	c := *b
+	queries := make([]pgx.QueuedQuery, len(b.QueuedQueries))
+	c.QueuedQueries = make([]*pgx.QueuedQuery, len(queries))
+	for i, q := range b.QueuedQueries {
+		queries[i] = *q
+		c.QueuedQueries[i] = &queries[i]
+	}
+	return &c
+}

@@ -297,13 +297,7 @@ func (p *Pool) query(ctx context.Context, with *settings, sql string, args []any
 	if r := l.rows(); r != nil {
 		return r, nil
 	}
-	r, err := l.query(ctx, sql, args, true)
-	if err != nil {
-		if next := p.again(ctx, l, err); next != nil {
-			return p.query(next, with, sql, args)
-		}
-	}
-	return r, err
+	return l.query(ctx, sql, args, true)
 }
 
 // QueryRow is [pgxpool.Pool.QueryRow], but the row is read and the connection is

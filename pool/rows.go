@@ -41,6 +41,9 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 // the lease is the result's own: what the Query was.
 func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) {
 	if err = l.c.judge(err); err != nil {
+		if asked != nil {
+			err = l.p.lostRead(asked.ctx, l, err)
+		}
 		return errRows{err: err}, err
 	}
 	w := &rows{l: l, r: r, own: asked != nil, asked: asked}
@@ -75,7 +78,7 @@ type rows struct {
 	r   pgx.Rows
 	own bool
 
-	asked *asked // what to run once more, if need be; nil once a row was read
+	asked *asked // what it was, if the lease is its own; nil once a row was read
 
 	// what stays readable after Close, when the connection serves somebody else
 	done   bool
@@ -114,24 +117,14 @@ func (r *rows) finish() {
 	r.r.Close()
 	r.done = true
 	r.err = r.l.c.judge(r.r.Err())
+	if r.asked != nil {
+		r.err = r.l.p.lostRead(r.asked.ctx, r.l, r.err)
+	}
 	r.tag = r.r.CommandTag()
 	r.l.p.writer.wrote(r.tag)
 	r.fields = slices.Clone(r.r.FieldDescriptions())
 	r.l.answered(r.err)
 	r.l.closed(r)
-}
-
-// elsewhere runs q, which r's query was, once more on another connection.
-func (r *rows) elsewhere(ctx context.Context, q *asked) bool {
-	again, err := r.l.p.query(ctx, r.l.with, q.sql, q.args)
-	if err != nil {
-		r.err = err
-		return false
-	}
-	n := again.(*rows) // with that ctx nothing rides
-	r.l, r.r, r.asked, r.done, r.err = n.l, n.r, n.asked, false, nil
-	r.l.opened(r) // unless the lease has ended, which Next finds out
-	return r.Next()
 }
 
 // left ends a call, and the lease too if the rows are done and own it.
@@ -156,8 +149,7 @@ func (r *rows) Next() bool {
 	if !r.enter() {
 		return false
 	}
-	left := r.left
-	defer func() { left() }()
+	defer r.left()
 	ok := r.r.Next()
 	if !ok && r.asked != nil && r.l.c.stale(r.r.Err()) && !mayChange(r.asked.args) {
 		if n, err := r.asked.query(r.l.c.pg); err == nil {
@@ -165,21 +157,12 @@ func (r *rows) Next() bool {
 			ok = n.Next()
 		}
 	}
-	q := r.asked
-	r.asked = nil
 	if ok {
+		r.asked = nil
 		r.l.answered(nil)
 		return true
 	}
 	r.finish()
-	if r.err == nil || q == nil || mayChange(q.args) {
-		return false
-	}
-	r.left() // its place is free while it is waited
-	left = func() {}
-	if next := r.l.p.again(q.ctx, r.l, r.err); next != nil {
-		return r.elsewhere(next, q)
-	}
 	return false
 }
 
