@@ -5,7 +5,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -57,9 +56,6 @@ type admission struct {
 	rechecking bool
 
 	counts counts
-
-	losses atomic.Int64 // connections that were lost, not by us
-	hasty  atomic.Bool  // since the last dial that went well one was lost, or the server is away
 }
 
 func newAdmission(maxConns int, startDial func()) *admission {
@@ -243,7 +239,6 @@ func (a *admission) dialed(c *conn, took time.Duration) (until lack) {
 		a.notBefore = now.Add(mostIfBare/2 + rand.N(mostIfBare/2))
 	}
 	a.lack = lack{}
-	a.hasty.Store(false)
 	a.counts.newConns++
 	a.dial.add(took)
 	if len(a.conns) == 1 {
@@ -271,18 +266,19 @@ func (a *admission) dialed(c *conn, took time.Duration) (until lack) {
 // each time. With nothing left, everybody who had been waiting when the dial began
 // gets its error, once no other dial of that time is under way; who came later gets
 // a dial that began later. If the server is only full, or away, they all wait on.
-func (a *admission) dialFailed(err error, start time.Time) {
+//
+// lacks is what err comes to, beyond an error.
+func (a *admission) dialFailed(err error, lacks lack, start time.Time) {
 	now := a.now()
 	a.mu.Lock()
 	a.dialing--
 	a.counts.failedDials++
 	a.failures++
 	a.failure = failure{err, now, now.Sub(start)}
-	lacked := a.lack
-	if a.lack = a.lackOfLocked(err); a.lack.err != nil && !a.lack.full {
-		a.hasty.Store(true)
-		a.lack.since = cmp.Or(lacked.since, start)
+	if lacks.err != nil && !lacks.full {
+		lacks.since = cmp.Or(a.lack.since, start)
 	}
+	a.lack = lacks
 	a.notBefore = now.Add(a.restLocked())
 	switch {
 	case a.lack.err != nil:

@@ -66,7 +66,7 @@ func TestABackOffThatIsOverDelaysNoDial(t *testing.T) {
 	d.mu.Lock()
 	d.failures = 7
 	d.mu.Unlock()
-	d.dialFailed(errors.New("no"), time.Now()) // rests for 3 s at least
+	d.dialFailed(errors.New("no"), lack{}, time.Now()) // rests for 3 s at least
 	d.drop(c)                                  // but with nothing left a dial begins as soon as the last one is a while ago
 	<-d.dials
 	d.dialed(&conn{})
@@ -99,7 +99,7 @@ func TestASuccessfulDialEndsTheBackOff(t *testing.T) {
 	case <-d.ctx.Done():
 		t.Error("the others get no dial")
 	}
-	d.dialFailed(errors.New("no"), time.Now())
+	d.dialFailed(errors.New("no"), lack{}, time.Now())
 	assert.Less(t, time.Until(d.notBefore), 60*time.Millisecond, "it begins small again")
 }
 
@@ -154,7 +154,7 @@ func TestAFailedDialIsNoErrorOfWhoCameLater(t *testing.T) {
 	start := time.Now()
 	time.Sleep(time.Millisecond) // the clock must move
 	later := d.queue(false)
-	d.dialFailed(errors.New("no"), start)
+	d.dialFailed(errors.New("no"), lack{}, start)
 	assert.EqualError(t, (<-first).err, "no")
 	<-d.dials // one of its own, at once
 	d.dialed(&conn{})
@@ -170,7 +170,7 @@ func TestAFailedDialIsNoErrorWhileAnotherRuns(t *testing.T) {
 	a, b := d.queue(false), d.queue(false)
 	<-d.dials
 	<-d.dials
-	d.dialFailed(errors.New("no"), time.Now())
+	d.dialFailed(errors.New("no"), lack{}, time.Now())
 	assert.Empty(t, a)
 	d.dialed(&conn{})
 	c := (<-a).c
@@ -257,7 +257,7 @@ func TestTheFloorIsReachedThoughADialFails(t *testing.T) {
 	d.put(d.open())
 	d.setFloor(2)
 	<-d.dials
-	d.dialFailed(errors.New("no"), time.Now())
+	d.dialFailed(errors.New("no"), lack{}, time.Now())
 	select {
 	case <-d.dials: // by itself, after the rest
 	case <-d.ctx.Done():

@@ -28,7 +28,7 @@ func (p *Pool) guard(what string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("lmipool: %s panicked: %v", what, v)
-			p.adm.count(&p.adm.counts.panics)
+			p.stats.panics.Add(1)
 			p.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 		}
 	}()

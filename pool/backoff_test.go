@@ -14,7 +14,7 @@ func TestNobodyWaitsForTheBackOffWhenNothingIsLeft(t *testing.T) {
 	d.mu.Lock()
 	d.failures = 7
 	d.mu.Unlock()
-	d.dialFailed(errors.New("no"), time.Now()) // the next would rest for 3 s at least
+	d.dialFailed(errors.New("no"), lack{}, time.Now()) // the next would rest for 3 s at least
 	<-first
 	d.queue(false)
 	select {

@@ -102,7 +102,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		c.retire()
 		return false, nil
 	case c.expiredAt(c.since): // since it was lent: just now
-		c.p.adm.count(&c.p.adm.counts.lifetimeDestroy)
+		c.p.stats.aged.Add(1)
 		c.retire()
 		return false, nil
 	}
@@ -111,7 +111,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		heard = c.peek.look()
 	}
 	if heard == nothingMore {
-		c.p.adm.lost()
+		c.p.health.lost()
 		c.retire()
 		return false, nil
 	}

@@ -23,7 +23,7 @@ func (p *Pool) dial() {
 		done := false
 		defer func() {
 			if !done { // a panic below: the dial's place must not be lost
-				p.adm.dialFailed(errDialPanicked, start)
+				p.adm.dialFailed(errDialPanicked, lack{}, start)
 			}
 		}()
 		c, err := p.newConn()
@@ -35,6 +35,7 @@ func (p *Pool) dial() {
 			p.failed(p.dialError(err), start)
 			return
 		}
+		p.health.answers()
 		if until := p.adm.dialed(c, time.Since(start)); until.err != nil && !until.full {
 			p.log.Info("lmipool: the server is back", "after", round(time.Since(until.since)))
 		}
@@ -125,10 +126,14 @@ func (c *conn) open(ctx context.Context) (err error) {
 // failed logs a failed dial: the caller that hears of it may be none, if there
 // are other connections to wait for. A server that stays full, or away, is said once.
 func (p *Pool) failed(err error, start time.Time) {
-	if p.ctx.Err() == nil && !p.adm.isKnown(err) {
+	lacks := p.lackOf(err)
+	if p.ctx.Err() == nil && !p.adm.isKnown(lacks) {
 		p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
 	}
-	p.adm.dialFailed(err, start)
+	if lacks.err != nil && !lacks.full {
+		p.health.hasty.Store(true)
+	}
+	p.adm.dialFailed(err, lacks, start)
 }
 
 // pgxpoolConfig is what the pgxpool below gets. What lmipool decides is turned off
@@ -194,7 +199,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
-				dialing.wire = &wire{r: r, w: w, losses: &p.adm.losses}
+				dialing.wire = &wire{r: r, w: w, losses: &p.health.losses}
 				dialing.wire.answers.flights.Store(1) // the login
 				return build(dialing.wire, dialing.wire)
 			}

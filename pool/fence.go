@@ -22,6 +22,8 @@ import (
 func (p *Pool) fence(c *conn, why error) {
 	idle, first := p.adm.fence(c)
 	if first {
+		p.health.hasty.Store(true)
+		p.stats.failovers.Add(1)
 		now := "is a standby now"
 		if why == errReadOnlyServer { //nolint:errorlint // it is one of two
 			now = "is read-only now, by its configuration"
@@ -41,8 +43,6 @@ func (a *admission) fence(c *conn) (idle []*conn, first bool) {
 		return nil, false
 	}
 	a.fences++ // dials under way are behind it, too
-	a.counts.failovers++
-	a.hasty.Store(true)
 	for o := range a.conns {
 		o.fenced.Store(true)
 	}
@@ -58,14 +58,8 @@ func (a *admission) fenceCount() int {
 	return a.fences
 }
 
-// lost notes that a connection was lost.
-func (a *admission) lost() {
-	a.losses.Add(1)
-	a.hasty.Store(true)
-}
-
 // suspected reports whether c was last heard from before the last loss.
-func (c *conn) suspected() bool { return c.wire.seen.Load() != c.p.adm.losses.Load() }
+func (c *conn) suspected() bool { return c.wire.seen.Load() != c.p.health.losses.Load() }
 
 // verify reports whether c's server answers, and is what it is to be. It says nothing more
 // of one that is a standby than that c is no good. With refused the server has just refused to
@@ -88,7 +82,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	why := w.misses(stands)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		c.p.adm.lost()
+		c.p.health.lost()
 		if bound.Err() != nil { // so would each of the others take as long
 			for _, o := range c.p.adm.takeIdle(func(o *conn, _, _ int) bool { return o.suspected() }) {
 				o.retire()
@@ -113,7 +107,7 @@ func (c *conn) suffers(err error) error {
 	case pc.IsClosed() && (isLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
 		if isLost(err) && !c.lost {
 			c.lost = true
-			c.p.adm.lost()
+			c.p.health.lost()
 		}
 		if !c.wire.executed.Load() && pc.TxStatus() == 'I' {
 			return &notRunError{err: err, what: "the connection was lost before the statement was sent"}

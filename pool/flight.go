@@ -74,7 +74,7 @@ func (f *flight) run() (whole bool) {
 	c.p.lanes.catalog.observeAll(f.seen)
 	if f.lost != nil {
 		if isLost(f.lost) {
-			c.p.adm.lost()
+			c.p.health.lost()
 		}
 		c.p.log.Warn("lmipool: a connection that reads shared was lost", "error", f.lost)
 		return false

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"time"
 )
@@ -36,22 +35,10 @@ const (
 // one that is away: in Aurora a new writer has its name within half a minute.
 const awayPatience = 3
 
-// lackOfLocked is what a dial that failed with err comes to.
-func (a *admission) lackOfLocked(err error) lack {
-	switch away, always := isAway(err); {
-	case isFull(err):
-		return lack{err: fullError(err, a.max), full: true}
-	case away && (always || a.counts.newConns > 0): // otherwise it may never have been there
-		return lack{err: fmt.Errorf("%w: %w", ErrServerAway, err)}
-	}
-	return lack{}
-}
-
-// isKnown reports whether a dial's failure with err says nothing new.
-func (a *admission) isKnown(err error) bool {
+// isKnown reports whether a dial's failure that comes to l says nothing new.
+func (a *admission) isKnown(l lack) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.lackOfLocked(err)
 	return l.err != nil && a.lack.err != nil && a.lack.full == l.full
 }
 

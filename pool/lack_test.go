@@ -20,7 +20,7 @@ func TestWhoHasWaitedEnoughDoesNotWaitForTheOtherDial(t *testing.T) {
 	d.dialing++ // another dial is under way, and may be for as long as it likes
 	d.mu.Unlock()
 	time.Sleep(awayPatience * d.patience)
-	d.dialFailed(syscall.ECONNREFUSED, time.Now())
+	d.dialFailed(syscall.ECONNREFUSED, lack{err: ErrServerAway}, time.Now())
 	select {
 	case g := <-end:
 		require.ErrorIs(t, g.err, ErrServerAway)

@@ -35,23 +35,18 @@ func (p *Pool) maintain() {
 // while more are there than MinConns and MinIdleConns ask for.
 func (p *Pool) closeSurplus() {
 	now := time.Now()
-	var aged, unused int
 	surplus := p.adm.takeIdle(func(c *conn, idle, open int) bool {
 		switch {
 		case c.expired():
-			aged++
+			p.stats.aged.Add(1)
 			return true
 		case p.cfg.MaxConnIdleTime > 0 && now.Sub(c.since) > p.cfg.MaxConnIdleTime &&
 			open > int(p.cfg.MinConns) && idle > int(p.cfg.MinIdleConns):
-			unused++
+			p.stats.unused.Add(1)
 			return true
 		}
 		return false
 	})
-	p.adm.mu.Lock()
-	p.adm.counts.lifetimeDestroy += int64(aged)
-	p.adm.counts.idleDestroy += int64(unused)
-	p.adm.mu.Unlock()
 	for _, c := range surplus {
 		c.retire()
 	}

@@ -25,6 +25,8 @@ type Pool struct {
 	cfg           Config
 	px            *pgxpool.Pool
 	adm           *admission
+	stats         stats
+	health        health
 	lanes         *lanes
 	ended         *placeholder // for the connections that nobody has any more
 	cancels       cancels
@@ -452,6 +454,7 @@ func (p *Pool) Stat() *Stat {
 	}
 	s := p.adm.stat()
 	s.detached = p.detached.Load()
+	p.stats.stat(s)
 	p.lanes.stat(s)
 	p.cancels.stat(s)
 	return s

@@ -63,7 +63,7 @@ func TestAFullServerIsDialedOnceAtATimeAndAfterARest(t *testing.T) {
 		d.queue(false)
 	}
 	<-d.dials
-	d.dialFailed(&pgconn.PgError{Code: "53300"}, time.Now())
+	d.dialFailed(&pgconn.PgError{Code: "53300"}, lack{err: ErrServerFull, full: true}, time.Now())
 	assert.Equal(t, 5, d.stat().queued)
 	began := time.Now()
 	select {

@@ -256,14 +256,14 @@ func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
 	}
 	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
 	c.wire.before(prefix{msgs: query(sql), whole: true})
-	c.p.adm.count(&c.p.adm.counts.resets)
+	c.p.stats.resets.Add(1)
 	c.unhear()
 	return true
 }
 
 // unclean closes a connection whose session cannot be cleaned.
 func (c *conn) unclean() {
-	c.p.adm.count(&c.p.adm.counts.unclean)
+	c.p.stats.unclean.Add(1)
 	c.retire()
 }
 
@@ -478,7 +478,7 @@ func (c *conn) judge(err error) error {
 	}
 	if failed := c.wire.failure(); failed != nil {
 		if isLost(failed) {
-			c.p.adm.lost()
+			c.p.health.lost()
 		}
 		return &resetError{failed}
 	}

@@ -133,7 +133,7 @@ func (s *Scope) End() {
 		h := l.holder(now)
 		open = l.hasResult() || open
 		if l.end(leaseEnded) {
-			l.p.adm.count(&l.p.adm.counts.leaks)
+			l.p.stats.leaks.Add(1)
 			leaks = append(leaks, leak{l, h})
 		}
 	}

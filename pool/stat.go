@@ -14,6 +14,8 @@ type Stat struct {
 	dialTime, holdTime                                      time.Duration
 	detached                                                int64
 
+	aged, unused, unclean, resets, leaks, panics, failovers int64
+
 	rides, flights, shadow, refusals, reruns int64
 	unconfirmed, catalogChanges              int64
 	alone                                    map[string]int64
@@ -31,21 +33,7 @@ type counts struct {
 	newConns         int64
 	failedDials      int64
 	refusedDials     int64
-	lifetimeDestroy  int64
-	idleDestroy      int64
-	leaks            int64
 	nested           int64
-	panics           int64
-	resets           int64
-	unclean          int64
-	failovers        int64
-}
-
-// count adds one to a counter of a.counts.
-func (a *admission) count(n *int64) {
-	a.mu.Lock()
-	*n++
-	a.mu.Unlock()
 }
 
 func (a *admission) stat() *Stat {
@@ -80,9 +68,9 @@ func plainStat(s *pgxpool.Stat) *Stat {
 			emptyAcquire:     s.EmptyAcquireCount(),
 			emptyAcquireWait: s.EmptyAcquireWaitTime(),
 			newConns:         s.NewConnsCount(),
-			lifetimeDestroy:  s.MaxLifetimeDestroyCount(),
-			idleDestroy:      s.MaxIdleDestroyCount(),
 		},
+		aged:   s.MaxLifetimeDestroyCount(),
+		unused: s.MaxIdleDestroyCount(),
 	}
 }
 
@@ -122,10 +110,10 @@ func (s *Stat) TotalConns() int32 { return int32(s.total) }
 func (s *Stat) NewConnsCount() int64 { return s.counts.newConns }
 
 // MaxLifetimeDestroyCount is how many were closed for their age.
-func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.counts.lifetimeDestroy }
+func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.aged }
 
 // MaxIdleDestroyCount is how many were closed for want of work.
-func (s *Stat) MaxIdleDestroyCount() int64 { return s.counts.idleDestroy }
+func (s *Stat) MaxIdleDestroyCount() int64 { return s.unused }
 
 // CancelRequestCount is how many cancel requests were sent, those for connections that
 // are being closed included.
@@ -158,10 +146,10 @@ func (s *Stat) RefusedDialCount() int64 { return s.counts.refusedDials }
 
 // FailoverCount is how often the server turned out to have become a standby, and all its
 // connections were given up.
-func (s *Stat) FailoverCount() int64 { return s.counts.failovers }
+func (s *Stat) FailoverCount() int64 { return s.failovers }
 
 // LeakCount is how many leases were taken back from invocations that had ended.
-func (s *Stat) LeakCount() int64 { return s.counts.leaks }
+func (s *Stat) LeakCount() int64 { return s.leaks }
 
 // NestedCount is how many waiters got [ErrNestedAcquire].
 func (s *Stat) NestedCount() int64 { return s.counts.nested }
@@ -172,15 +160,15 @@ func (s *Stat) DetachedCount() int64 { return s.detached }
 
 // PanicCount is how many panics of hooks and of the pool's own goroutines were
 // caught.
-func (s *Stat) PanicCount() int64 { return s.counts.panics }
+func (s *Stat) PanicCount() int64 { return s.panics }
 
 // ResetCount is how many sessions were reset, because a user had left something in them
 // or may have; see [IsolationAuto].
-func (s *Stat) ResetCount() int64 { return s.counts.resets }
+func (s *Stat) ResetCount() int64 { return s.resets }
 
 // UncleanDestroyCount is how many connections were closed because no reset takes away what
 // was left in their session, or because the reset failed.
-func (s *Stat) UncleanDestroyCount() int64 { return s.counts.unclean }
+func (s *Stat) UncleanDestroyCount() int64 { return s.unclean }
 
 // DialTime is the moving average of a dial, HoldTime that of how long a
 // connection is out: the two measurements of the growth rule.

@@ -1,0 +1,36 @@
+package pool
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// health is what the pool knows of its server from its connections and dials.
+type health struct {
+	losses atomic.Int64 // connections that were lost, not by us
+	hasty  atomic.Bool  // since the last dial that went well one was lost, or the server is away
+	met    atomic.Bool  // a dial has gone well, ever
+}
+
+// lost notes that a connection was lost.
+func (h *health) lost() {
+	h.losses.Add(1)
+	h.hasty.Store(true)
+}
+
+// answers notes that a dial has gone well.
+func (h *health) answers() {
+	h.met.Store(true)
+	h.hasty.Store(false)
+}
+
+// lackOf is what a dial that failed with err comes to.
+func (p *Pool) lackOf(err error) lack {
+	switch away, always := isAway(err); {
+	case isFull(err):
+		return lack{err: fullError(err, int(p.cfg.MaxConns)), full: true}
+	case away && (always || p.health.met.Load()): // otherwise it may never have been there
+		return lack{err: fmt.Errorf("%w: %w", ErrServerAway, err)}
+	}
+	return lack{}
+}
