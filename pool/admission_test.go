@@ -67,7 +67,7 @@ func TestABackOffThatIsOverDelaysNoDial(t *testing.T) {
 	d.failures = 7
 	d.mu.Unlock()
 	d.dialFailed(errors.New("no"), lack{}, time.Now()) // rests for 3 s at least
-	d.drop(c)                                  // but with nothing left a dial begins as soon as the last one is a while ago
+	d.drop(c)                                          // but with nothing left a dial begins as soon as the last one is a while ago
 	<-d.dials
 	d.dialed(&conn{})
 	<-second
