@@ -34,8 +34,9 @@ bench-overhead: ## what lmipool adds to pgxpool, and Handler to a handler, for o
 	@for i in 1 2 3 4 5 6 7 8; do (cd pool && ../bin/pool.test -test.run '^$$' -test.bench . -test.benchtime 0.5s); bin/handler.test -test.run '^$$' -test.bench . -test.benchtime 0.5s; done | grep -v '^lmipool' | tee out/bench.txt
 	@cd tools && go tool benchstat -col /pool,/handler ../out/bench.txt
 
-# What lanes and isolation promise depends on the server more than the rest does: these tests, each in full, under each version.
-MATRIX_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' pool/lane_*_test.go pool/isolation*_test.go pool/cancel_*test.go pool/intx_test.go | cut -c6- | paste -sd'|')
+# What lanes and isolation promise depends on the server more than the rest does: the tests that
+# pool/testdata/matrix.txt names, each in full, under each version. TestTheMatrixNamesTests holds the list.
+MATRIX_TESTS = $(shell grep -v '^\#' pool/testdata/matrix.txt | paste -sd'|')
 
 .PHONY: test-matrix
 test-matrix: ## lanes, isolation, cancels, transactions under PostgreSQL 14, 16, 17 and 18, fetched once (PG='15 18' chooses, FLAGS=-test.v talks)

@@ -56,7 +56,10 @@ func TestAnIdlePoolAllocatesNoMoreThanItDid(t *testing.T) { // not in parallel: 
 			return err
 		}},
 		{"QueryRow", 11, func() error { return p.QueryRow(ctx, pointRead, 1).Scan(&s) }},
-		{"Exec", 4, func() error { _, err := p.Exec(ctx, "update things set name = $2 where id = $1", 1, "name"); return err }},
+		{"Exec", 4, func() error {
+			_, err := p.Exec(ctx, "update things set name = $2 where id = $1", 1, "name")
+			return err
+		}},
 		{"Query of 20 rows", 30, func() error {
 			rows, err := p.Query(ctx, "select id, name from things where id <= $1", 20)
 			if err != nil {
