@@ -32,3 +32,19 @@ func TestInTxIsThePoolsOwn(t *testing.T) {
 	require.NoError(t, db.QueryRow(ctx, "select count(*) from t").Scan(&n))
 	assert.Equal(t, 1, n)
 }
+
+// The stacks that the pool shows have none of the library's frames in them, so that InTx is known by its name there.
+func TestNoFrameIsInTxs(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	db := open(t, log)
+	require.NoError(t, lmipool.InTx(bounded(t), db, lmipool.TxOptions{}, func(ctx context.Context, _ pgx.Tx) error {
+		_, err := db.Exec(ctx, "select 'outside', $1::int", 1)
+		return err
+	}))
+	stack, _ := log.line(t, "the ctx of a transaction's function")["used_at"].([]any)
+	require.GreaterOrEqual(t, len(stack), 2, "the function, and who called InTx")
+	for _, frame := range stack[:2] {
+		assert.Contains(t, frame, "lmipool_test.TestNoFrameIsInTxs")
+	}
+}

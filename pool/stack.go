@@ -26,7 +26,7 @@ func (s *stack) capture(skip, most int) {
 	s.n = runtime.Callers(skip+2, s.pcs[:most])
 }
 
-// lines are "function (file:line)", innermost first, without this package's own
+// lines are "function (file:line)", innermost first, without the library's own
 // frames and Go's.
 func (s *stack) lines() []string {
 	if s.n == 0 {
@@ -45,16 +45,23 @@ func (s *stack) lines() []string {
 	}
 }
 
-// ours reports whether function is between a caller and the place that captures.
+// ours reports whether function is between a caller and the place that captures: of this package or of one
+// under internal, but not of their tests, or the root's InTx. The root's other functions call a handler.
 func ours(function string) bool {
-	of, ok := strings.CutPrefix(function, thisPackage)
-	if !ok {
-		return function == "github.com/lmipool/lmipool.InTx"
-	}
-	return strings.HasPrefix(of, ".(*Pool).") || strings.HasPrefix(of, ".(*admission).") || of == ".InTx" || of == ".inTx"
+	of, ok := strings.CutPrefix(packageOf(function), module)
+	return ok && (of == "/pool" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")) || function == module+".InTx"
 }
 
-const thisPackage = "github.com/lmipool/lmipool/pool"
+// module is what the paths of the library's packages begin with.
+const module = "github.com/lmipool/lmipool"
+
+// packageOf is the path of function's package: up to the first dot of the last element, and no part of a type argument.
+func packageOf(function string) string {
+	path, _, _ := strings.Cut(function, "[")
+	slash := strings.LastIndexByte(path, '/') + 1
+	name, _, _ := strings.Cut(path[slash:], ".")
+	return path[:slash] + name
+}
 
 // cut shortens s to at most n bytes, at the start of a rune.
 func cut(s string, n int) string {
