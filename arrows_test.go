@@ -21,7 +21,7 @@ func TestArrowsPointDown(t *testing.T) {
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
 		"":                     join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv", module + "/internal/connstring", module + "/internal/inprocess", module + "/internal/safelog"}),
-		"/pool":                join(pgx, []string{module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/safelog", module + "/internal/sslmode"}),
+		"/pool":                join(pgx, []string{module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/memrows", module + "/internal/safelog", module + "/internal/sslmode"}),
 		"/iam":                 join(pgx, aws, []string{module + "/internal/awshost", module + "/internal/safelog", module + "/internal/sslmode"}),
 		"/lambdaenv":           nil,
 		"/lmitest":             join(lambda, []string{module + "/lambdaenv", module + "/internal/child", module + "/internal/inprocess"}),
@@ -34,6 +34,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/facts":      join(pgx, []string{module + "/internal/sqltext"}),
 		"/internal/awshost":    nil,
 		"/internal/connstring": pgx,
+		"/internal/memrows":    pgx,
 		"/internal/safelog":    nil,
 		"/internal/sslmode":    pgx,
 		"/internal/tlstest":    {module + "/internal/child"},

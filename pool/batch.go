@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // sendBatch sends b on the lease. With own, closing the result releases the lease.
@@ -144,12 +146,13 @@ func (b *batch) Query() (pgx.Rows, error) {
 
 func (b *batch) QueryRow() pgx.Row {
 	if err := b.l.resume(); err != nil {
-		return &row{err: &sentError{err}}
+		return memrows.Failed(&sentError{err})
 	}
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
 	w := readRow(r, err, b.l.c)
-	w.err, w.batch = b.judge(w.err), b
+	w.SetErr(b.judge(w.Err()))
+	w.OnScanError(&b.scanErr)
 	return w
 }
 
@@ -216,6 +219,6 @@ type errBatch struct{ err error }
 
 func (b errBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
 func (b errBatch) Query() (pgx.Rows, error)         { return errRows{err: b.err}, b.err }
-func (b errBatch) QueryRow() pgx.Row                { return &row{err: b.err} }
+func (b errBatch) QueryRow() pgx.Row                { return memrows.Failed(b.err) }
 func (b errBatch) Close() error                     { return b.err }
 func (b errBatch) Tx() pgx.Tx                       { return nil }

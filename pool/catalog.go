@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -25,7 +26,7 @@ const (
 	// large is how big a result may be, on average, to ride; maxResult how big
 	// any may be before it is dropped and its statement runs alone from then on.
 	large     = 64 << 10
-	maxResult = 256 << 10
+	maxResult = memrows.MaxResult
 
 	// maxLooks is how often a statement may fail to be described.
 	maxLooks = 5

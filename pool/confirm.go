@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // confirm asks for the sign of the facts before a group is sent, if the last one is too old for that: nobody has ridden
@@ -35,31 +36,13 @@ func (f *flight) sign() *segment {
 	stmt := f.c.lane.find(facts.AskSign, nil)
 	s := &segment{stmt: stmt, parse: !stmt.sent && !f.c.lane.unnamed, params: sign.Args, exec: true}
 	stmt.sent = true
-	s.heard = func(rows *buffered) {
+	s.heard = func(rows *memrows.Result) {
 		defer base.Release()
-		row := rows.firstRow()
+		row := rows.First()
 		sign.Take(row, f.lost)
 		if row != nil && base.IsSuspect() {
 			f.landing = true // whoever gets the connection next has the facts derived anew
 		}
 	}
 	return s
-}
-
-// firstRow is the first row of a result; nil: there is none.
-func (b *buffered) firstRow() [][]byte {
-	if b.rows == 0 {
-		return nil
-	}
-	var row [][]byte
-	from := int32(0)
-	for _, end := range b.ends[:len(b.ends)/b.rows] {
-		if end < 0 {
-			row = append(row, nil)
-			continue
-		}
-		row = append(row, b.data[from:end:end])
-		from = end
-	}
-	return row
 }

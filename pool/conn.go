@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 const (
@@ -64,7 +65,7 @@ type conn struct {
 	idleFor time.Duration // how long it had been idle when it was lent
 	waited  *time.Timer   // ends its reset's wait for company; nil: it never had one
 
-	types   connTypes
+	types   memrows.Maps
 	wire    *wire
 	heard   *recording // of what hooks say while it is being dialed; nil: there are none
 	session *session
@@ -144,7 +145,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 			return err
 		})
 	})
-	c.types.forget(false)
+	c.types.Forget()
 	if changed {
 		l.meaning, l.touched = meansAsk, true
 	}
@@ -234,7 +235,7 @@ func (c *conn) rollback() {
 func (c *conn) afterRelease() {
 	keep := false
 	c.heed(func() { c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) }) })
-	c.types.forget(false)
+	c.types.Forget()
 	if !keep {
 		c.retire()
 		return

@@ -73,6 +73,12 @@ func (d *placeholder) conn() (*pgx.Conn, pgx.Tx) {
 	return c, tx
 }
 
+// closed is conn without the transaction.
+func (d *placeholder) closed() *pgx.Conn {
+	c, _ := d.conn()
+	return c
+}
+
 // connect makes a connection to nobody, begins a transaction on it, and closes it.
 func (d *placeholder) connect() (*pgx.Conn, pgx.Tx, error) {
 	ctx := context.Background()

@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // description is a statement's parameters and columns as one connection had them
@@ -14,7 +16,7 @@ type description struct {
 	*pgconn.StatementDescription
 	shown   []pgconn.FieldDescription // its columns in the formats that are asked for
 	formats []int16                   // the same, of each column
-	set     *typeSet                  // the connection's
+	set     *memrows.Set              // the connection's
 	user    []uint32                  // those of its types that are not built-in
 }
 
@@ -27,12 +29,12 @@ func (d *description) userTypes() []uint32 {
 
 // describe makes a description of what c had described. Its owner calls it.
 func (c *conn) describe(d *pgconn.StatementDescription) *description {
-	desc := &description{StatementDescription: d, set: c.types.of(c.pg), shown: slices.Clone(d.Fields), user: unknownTypes(d.ParamOIDs)}
+	desc := &description{StatementDescription: d, set: c.types.Of(c.pg), shown: slices.Clone(d.Fields), user: unknownTypes(d.ParamOIDs)}
 	desc.formats = make([]int16, len(desc.shown))
 	for i := range desc.shown {
 		oid := desc.shown[i].DataTypeOID
 		desc.user = append(desc.user, unknownTypes([]uint32{oid})...)
-		desc.formats[i] = desc.set.base.FormatCodeForOID(oid)
+		desc.formats[i] = desc.set.FormatOf(oid)
 		desc.shown[i].Format = desc.formats[i]
 	}
 	return desc
@@ -40,17 +42,14 @@ func (c *conn) describe(d *pgconn.StatementDescription) *description {
 
 // encode encodes args, if they can be.
 func (d *description) encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
-	t := d.set.takeFor(d)
-	err := eqb.Build(t.Map, d.StatementDescription, args)
-	t.give() // not after a panic in a Valuer: it may be in any state
-	return err == nil
+	return d.set.Encode(eqb, d.StatementDescription, args) == nil
 }
 
 // encodable reports whether all that d takes is of types that are known: how to encode
 // another depends on the value.
 func (d *description) encodable() bool {
 	for _, oid := range d.ParamOIDs {
-		if _, ok := d.set.base.TypeForOID(oid); !ok {
+		if !d.set.Knows(oid) {
 			return false
 		}
 	}
@@ -58,14 +57,12 @@ func (d *description) encodable() bool {
 }
 
 // takesTheSame reports whether arguments that are encoded for d are what other takes.
-func (p *typePairs) takesTheSame(d, other *description) bool {
+func (d *description) takesTheSame(other *description, p *memrows.Pairs) bool {
 	if !slices.Equal(d.ParamOIDs, other.ParamOIDs) {
 		return false
 	}
 	for _, oid := range d.ParamOIDs {
-		a, knownThere := d.set.base.TypeForOID(oid)
-		b, knownHere := other.set.base.TypeForOID(oid)
-		if !knownThere || !knownHere || p.compare(a, b) != equal {
+		if !d.set.Knows(oid) || p.Compare(d.set, other.set, oid) != memrows.Equal {
 			return false
 		}
 	}
@@ -73,26 +70,16 @@ func (p *typePairs) takesTheSame(d, other *description) bool {
 }
 
 // alike says how alike d's Go types are to those of the same OIDs in s.
-func (p *typePairs) alike(d *description, s *typeSet) sameness {
+func (d *description) alike(s *memrows.Set, p *memrows.Pairs) memrows.Sameness {
 	if d.set == s {
-		return equal
+		return memrows.Equal
 	}
-	all := equal
-	one := func(oid uint32) {
-		a, knownThere := d.set.base.TypeForOID(oid)
-		b, knownHere := s.base.TypeForOID(oid)
-		switch {
-		case knownThere != knownHere:
-			all = different
-		case knownHere:
-			all = min(all, p.compare(a, b))
-		}
-	}
+	all := memrows.Equal
 	for _, oid := range d.ParamOIDs {
-		one(oid)
+		all = min(all, p.Compare(d.set, s, oid))
 	}
 	for i := range d.Fields {
-		one(d.Fields[i].DataTypeOID)
+		all = min(all, p.Compare(d.set, s, d.Fields[i].DataTypeOID))
 	}
 	return all
 }

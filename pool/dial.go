@@ -52,7 +52,7 @@ func (p *Pool) newConn() (*conn, error) {
 	if err != nil {
 		return nil, c.silence(err)
 	}
-	c.px, c.pg, c.since, c.types.ended = px, px.Conn(), time.Now(), p.ended
+	c.px, c.pg, c.since, c.types.Closed = px, px.Conn(), time.Now(), p.ended.closed
 	c.peek = newPeeker(c.pg.PgConn().Conn())
 	c.cancel = cancelerOf(c.pg.PgConn())
 	c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // laneSilence is how long a lane may say nothing before it counts as lost: the
@@ -131,17 +133,17 @@ func (f *flight) receive(s *segment) {
 	c, ln := f.c, f.c.lane
 	if s.w == nil {
 		if f.lost != nil && s.heard != nil {
-			s.heard(&buffered{})
+			s.heard(&memrows.Result{})
 		}
 		if f.lost == nil {
 			var failed *pgconn.PgError
-			var rows buffered
+			var rows memrows.Result
 			var own *pgconn.StatementDescription
 			_, own, failed, f.lost = s.read(f.pl, c.pg.PgConn(), &rows)
 			switch {
 			case s.heard != nil:
 				if f.lost != nil || failed != nil {
-					rows = buffered{}
+					rows = memrows.Result{}
 				}
 				if failed != nil {
 					ln.forget(s.stmt)
@@ -170,7 +172,7 @@ func (f *flight) receive(s *segment) {
 			f.last, f.overhead = now, 0
 			f.extend(now)
 			if f.judge(s, at, own, failed, took) {
-				f.seen = append(f.seen, observation{r.st, took, r.result.size})
+				f.seen = append(f.seen, observation{r.st, took, r.result.Size()})
 			}
 			if !f.broken && !ln.guard.intact(c) {
 				f.broken = true
@@ -179,7 +181,7 @@ func (f *flight) receive(s *segment) {
 		}
 	}
 	if f.lost != nil {
-		r.outcome, r.result = outcomeLost, buffered{err: f.lost}
+		r.lose(f.lost)
 	}
 	f.riders = f.riders[1:]
 	f.served = append(f.served, s.w)

@@ -189,7 +189,7 @@ func (l *Lease) finish(whole bool) {
 func (f *flight) strand(err error) {
 	f.wake()
 	for _, w := range f.riders {
-		w.ride.outcome, w.ride.result = outcomeLost, buffered{err: err}
+		w.ride.lose(err)
 		w.answer()
 	}
 	for _, w := range f.group {

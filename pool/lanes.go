@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // LaneMode says what becomes of short reads that find no idle connection.
@@ -28,7 +29,7 @@ const (
 type lanes struct {
 	catalog   *catalog
 	baselines *facts.Baselines
-	types     typePairs
+	types     memrows.Pairs
 	spare     spare
 
 	rides, flights, refusals, reruns, shadow atomic.Int64

@@ -251,7 +251,7 @@ func (l *Lease) tookRaw() bool {
 		return false
 	}
 	l.raw = true
-	l.c.types.forget(true)
+	l.c.types.Lend()
 	l.c.watching()
 	if !l.calling { // else leave does it
 		l.c.hideForeign()
@@ -321,7 +321,7 @@ func (l *Lease) end(why leaseState) bool {
 		l.p.protect("TraceRelease", func() { t.TraceRelease(l.p.px, pgxpool.TraceReleaseData{Conn: l.c.pg}) })
 	}
 	if raw {
-		l.c.types.forget(false)
+		l.c.types.Forget()
 		l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.AnyTrace), true
 		l.c.watched(&l.residue)
 	}
@@ -431,8 +431,7 @@ func (l *Lease) Conn() *pgx.Conn {
 		return l.plain.Conn()
 	}
 	if !l.begins() || !l.tookRaw() {
-		c, _ := l.p.ended.conn()
-		return c
+		return l.p.ended.closed()
 	}
 	if l.c.cancel.req.Load() != nil {
 		if _, err := l.enter(""); err == nil { // it is settled now

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/connstring"
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -268,7 +269,7 @@ func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any)
 	}
 	if r := l.rows(); r != nil {
 		r.Close()
-		return r.tag, r.err
+		return r.CommandTag(), r.Err()
 	}
 	defer l.Release()
 	tag, err := l.exec(ctx, sql, args, true)
@@ -315,16 +316,16 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []any) pgx.Row {
 	l, err := p.statement(ctx, with, "statement", sql, args, -1)
 	if err != nil {
-		return &row{err: err}
+		return memrows.Failed(err)
 	}
 	if r := l.rows(); r != nil {
-		return r.row()
+		return r.Row()
 	}
 	defer l.Release()
 	r := l.queryRow(ctx, sql, args, true)
-	if r.err != nil {
+	if err := r.Err(); err != nil {
 		l.Release()
-		if next := p.again(ctx, l, r.err); next != nil {
+		if next := p.again(ctx, l, err); next != nil {
 			return p.queryRow(next, with, sql, args)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // Why a statement that found no idle connection went alone: the keys of
@@ -46,8 +47,8 @@ type ride struct {
 
 	// the lane's until the grant, then the caller's
 	now     *description // its statement's when it boarded
-	result  buffered
-	types   *typeSet // of the connection that carried it
+	result  memrows.Result
+	types   *memrows.Set // of the connection that carried it
 	outcome outcome
 }
 
@@ -162,20 +163,20 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	r, n := l.ride, l.p.lanes
 	switch r.outcome {
 	case outcomeOwn:
-		r.traceEnd(r.result.err)
+		r.traceEnd(r.result.Err())
 		return true, nil
 	case outcomeNone:
 		l.ride = nil
 		return false, nil
 	case outcomeLost:
 		if l.p.cfg.NoRerun {
-			r.traceEnd(r.result.err)
-			return true, fmt.Errorf("lmipool: the connection was lost: %w", r.result.err)
+			r.traceEnd(r.result.Err())
+			return true, fmt.Errorf("lmipool: the connection was lost: %w", r.result.Err())
 		}
 		sleep(ctx, afterLoss)
 	}
 	n.reruns.Add(1)
-	r.traceEnd(r.result.err)
+	r.traceEnd(r.result.Err())
 	l.ride, l.repeats = nil, true
 	return false, ctx.Err()
 }
@@ -196,27 +197,33 @@ func (r *ride) traceEnd(err error) {
 	}
 	end := pgx.TraceQueryEndData{Err: err}
 	if err == nil {
-		end.CommandTag = r.result.tag
+		end.CommandTag = r.result.Tag()
 	}
 	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.ended.first, end)
 }
 
+// lose says that its connection was lost.
+func (r *ride) lose(err error) {
+	r.outcome = outcomeLost
+	r.result.Fail(err)
+}
+
 // catchUp has r ask for what its statement returns by now, if it was described anew while r
 // waited and takes what r's arguments are encoded for. The lane calls it.
-func (r *ride) catchUp(pairs *typePairs) {
-	if d := r.now; d != nil && d != r.desc && pairs.takesTheSame(r.desc, d) {
+func (r *ride) catchUp(pairs *memrows.Pairs) {
+	if d := r.now; d != nil && d != r.desc && r.desc.takesTheSame(d, pairs) {
 		r.desc, r.eqb.ResultFormats = d, d.formats
 	}
 }
 
 // rows is the result of a statement that rode, and the end of l; nil: it has a connection
 // instead.
-func (l *Lease) rows() *bufferedRows {
+func (l *Lease) rows() *memrows.Rows {
 	r := l.ride
 	if r == nil {
 		return nil
 	}
-	rows := &bufferedRows{ended: l.p.ended, buffered: r.result, types: r.types.take(r.result.fields)}
+	rows := r.result.Rows(r.types)
 	l.p.lanes.spare.take(l, r)
 	return rows
 }

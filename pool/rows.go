@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // query runs sql on the lease. With own, closing the Rows releases the lease.
@@ -242,7 +244,7 @@ func (r *rows) notOpen() error {
 	if r.err != nil {
 		return r.err
 	}
-	return errRowsClosed
+	return memrows.ErrClosed
 }
 
 // errRows are the Rows of a query that never reached the server.

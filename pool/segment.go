@@ -5,22 +5,24 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // segment is what one Sync ends: a transaction of its own. All but the last of its
 // steps are optional.
 type segment struct {
-	set     *prepared                 // the rider's settings
-	before  *prepared                 // the local guard
-	parse   bool                      // stmt is Parsed and Described
-	exec    bool                      // and executed
-	drop    string                    // a name is deallocated
-	stmt    *prepared                 //
-	bind    *pgx.ExtendedQueryBuilder // nil: no arguments
-	w       *waiter                   // whose it is; nil: the lane's own
-	becomes bool                      // of the lane's own: what the session guard is then
-	params  [][]byte                  // of the lane's own
-	heard   func(rows *buffered)      // of the lane's own: takes the result; nil: nobody does
+	set     *prepared                  // the rider's settings
+	before  *prepared                  // the local guard
+	parse   bool                       // stmt is Parsed and Described
+	exec    bool                       // and executed
+	drop    string                     // a name is deallocated
+	stmt    *prepared                  //
+	bind    *pgx.ExtendedQueryBuilder  // nil: no arguments
+	w       *waiter                    // whose it is; nil: the lane's own
+	becomes bool                       // of the lane's own: what the session guard is then
+	params  [][]byte                   // of the lane's own
+	heard   func(rows *memrows.Result) // of the lane's own: takes the result; nil: nobody does
 }
 
 // run sends a statement of the pool's own, whose result nobody reads.
@@ -74,14 +76,11 @@ const (
 
 // read reads a segment's answers up to its ReadyForQuery, and the rows into b. One
 // of the steps may have failed on the server; lost means the connection.
-func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *buffered) (at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, lost error) {
-	step := func(into *buffered) (any, bool) {
+func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result) (at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, lost error) {
+	step := func(into *memrows.Result) (any, bool) {
 		v, err := pl.GetResults()
 		if rr, ok := v.(*pgconn.ResultReader); ok {
-			for rr.NextRow() {
-				into.add(rr.Values())
-			}
-			into.tag, err = rr.Close()
+			err = into.Read(rr)
 		}
 		switch {
 		case err != nil && (pc.IsClosed() || !errors.As(err, &failed)):
@@ -93,10 +92,10 @@ func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *buffered) (at 
 	}
 	ok := true
 	if s.set != nil {
-		_, ok = step(&buffered{})
+		_, ok = step(&memrows.Result{})
 	}
 	if ok && s.before != nil {
-		_, ok = step(&buffered{})
+		_, ok = step(&memrows.Result{})
 	}
 	if ok && s.drop != "" {
 		_, ok = step(nil)

@@ -49,11 +49,9 @@ func (s *Scope) Format(f fmt.State, _ rune) {
 }
 
 // Of these there is nothing to tell but results, which may be secrets as well.
-func (*row) Format(f fmt.State, _ rune)          { write(f, "lmipool.Row()") }
-func (*rows) Format(f fmt.State, _ rune)         { write(f, "lmipool.Rows()") }
-func (*bufferedRows) Format(f fmt.State, _ rune) { write(f, "lmipool.Rows()") }
-func (*batch) Format(f fmt.State, _ rune)        { write(f, "lmipool.BatchResults()") }
-func (*tx) Format(f fmt.State, _ rune)           { write(f, "lmipool.Tx()") }
+func (*rows) Format(f fmt.State, _ rune)  { write(f, "lmipool.Rows()") }
+func (*batch) Format(f fmt.State, _ rune) { write(f, "lmipool.BatchResults()") }
+func (*tx) Format(f fmt.State, _ rune)    { write(f, "lmipool.Tx()") }
 
 func write(f fmt.State, s ...string) {
 	for _, s := range s {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -271,12 +272,12 @@ func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 
 func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if err := x.enter(sql); err != nil {
-		return &row{err: err}
+		return memrows.Failed(err)
 	}
 	defer x.l.leave()
 	meant, err := x.l.meant(ctx, sql, args, false)
 	if err != nil {
-		return &row{err: x.l.c.judge(err)}
+		return memrows.Failed(x.l.c.judge(err))
 	}
 	x.l.note(ctx, sql, meant)
 	r, err := x.t.Query(ctx, sql, meant...)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // outcome says what a ride came to.
@@ -22,21 +24,21 @@ const (
 type verified struct {
 	own   *pgconn.StatementDescription // what the server said that it takes and returns; nil: nothing yet
 	desc  *description                 // what own was last compared with,
-	set   *typeSet                     // together with the Go types that the connection had then,
-	match sameness                     // and what came of it
+	set   *memrows.Set                 // together with the Go types that the connection had then,
+	match memrows.Sameness             // and what came of it
 }
 
 // verify says whether what was encoded for d, and is decoded with set, is right for v.
-func (v *verified) verify(d *description, set *typeSet, pairs *typePairs) sameness {
+func (v *verified) verify(d *description, set *memrows.Set, pairs *memrows.Pairs) memrows.Sameness {
 	switch {
 	case v.own == nil: // its Parse has failed
-		return different
+		return memrows.Different
 	case v.desc == d && v.set == set:
 		return v.match
 	}
-	v.desc, v.set, v.match = d, set, different
+	v.desc, v.set, v.match = d, set, memrows.Different
 	if sameShape(v.own, d) {
-		v.match = pairs.alike(d, set)
+		v.match = d.alike(set, pairs)
 	}
 	return v.match
 }
@@ -49,44 +51,43 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 	if own != nil {
 		s.stmt.verified = verified{own: own} // what was compared before was another description
 	}
-	r.outcome, r.types = outcomeAgain, f.c.types.of(f.c.pg)
+	r.outcome, r.types = outcomeAgain, f.c.types.Of(f.c.pg)
 	if f.c.base.TooOld(f.last.Sub(f.proven)) { // it stood behind slow ones: what says that it may ride may not be so any more
 		f.unprepared(s, at, failed, took)
-		r.result = buffered{err: errOld}
+		r.result.Fail(errOld)
 		return false
 	}
 	match := s.stmt.verify(r.desc, r.types, &n.types)
-	if match == different {
+	if match == memrows.Different {
 		f.redescribe(s.stmt, r.st, r.desc)
 		f.unprepared(s, at, failed, took)
-		r.result = buffered{err: errStale}
+		r.result.Fail(errStale)
 		return false
 	}
 	switch {
-	case failed == nil && r.result.size > maxResult:
-		r.result = buffered{err: errTooLarge, size: r.result.size}
+	case failed == nil && r.result.Size() > maxResult:
+		r.result.Fail(errTooLarge)
 		return true
 	case failed == nil:
 		r.outcome = outcomeOwn
-		r.result.fields = r.desc.shown
+		r.result.End(r.desc.shown, nil)
 		return true
 	}
-	size := r.result.size
+	size := r.result.Size()
 	switch {
 	case at < inExec:
 		f.unprepared(s, at, failed, took)
 	case f.stopped(r, failed.Code, took):
-	case own != nil && match == equal, ofData(failed.Code):
+	case own != nil && match == memrows.Equal, ofData(failed.Code):
 		r.outcome = outcomeOwn
-		r.result.err = failed
-		r.result.fields = r.desc.shown
+		r.result.End(r.desc.shown, failed)
 		return size > 0
 	default:
 		if ln.forget(s.stmt); s.stmt.name != "" && !slices.ContainsFunc(f.stale, func(o *prepared) bool { return o.key == s.stmt.key }) {
 			f.stale = append(f.stale, s.stmt)
 		}
 	}
-	r.result = buffered{err: failed}
+	r.result.Fail(failed)
 	return false
 }
 
@@ -111,7 +112,7 @@ func (f *flight) redescribe(s *prepared, st *statement, old *description) {
 func (f *flight) described(s *prepared, own *pgconn.StatementDescription) {
 	st, ok := s.key.(*statement)
 	s.verified = verified{own: own}
-	if ok && s.verify(s.as, f.c.types.of(f.c.pg), &f.c.p.lanes.types) == different {
+	if ok && s.verify(s.as, f.c.types.Of(f.c.pg), &f.c.p.lanes.types) == memrows.Different {
 		f.redescribe(s, st, s.as)
 	}
 }

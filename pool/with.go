@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -141,13 +142,13 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	apart, err := b.apart(sql, args)
 	switch {
 	case err != nil:
-		return &row{err: err}
+		return memrows.Failed(err)
 	case !apart:
 		return b.p.queryRow(ctx, b.s, sql, args)
 	}
 	t, err := b.Begin(ctx)
 	if err != nil {
-		return &row{err: err}
+		return memrows.Failed(err)
 	}
 	if b.p.cfg.Plain {
 		r, _ := rowsInTx(ctx, t, sql, args)
@@ -155,9 +156,9 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	}
 	e := txEnd{ctx: ctx, t: t}
 	defer func() { _ = e.end(errAbandonedTx) }() // a Valuer or a rewriter may panic
-	r := t.QueryRow(ctx, sql, args...).(*row)
-	if err := e.end(r.err); err != nil && r.err == nil {
-		return &row{err: err}
+	r := t.QueryRow(ctx, sql, args...).(*memrows.Row)
+	if err := e.end(r.Err()); err != nil && r.Err() == nil {
+		return memrows.Failed(err)
 	}
 	return r
 }

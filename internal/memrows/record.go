@@ -1,4 +1,4 @@
-package pool
+package memrows
 
 import "github.com/jackc/pgx/v5/pgtype"
 
@@ -6,7 +6,7 @@ import "github.com/jackc/pgx/v5/pgtype"
 // a Map that it belongs to: which these are says only the record.
 type recordCodec struct {
 	pgtype.RecordCodec
-	types *rowTypes
+	types *codecs
 }
 
 // adopt makes the types of what is inside record the copy's own.

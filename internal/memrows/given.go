@@ -1,17 +1,43 @@
-package pool
+package memrows
 
 import (
 	"reflect"
+	"slices"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+// destinations is a copy of a Map that learns what is given for the destinations of its rows.
+//
 // A column's type may be one that the connection does not know: an enum that nobody has
 // loaded, say. Then pgx goes by the destination, and by what RegisterDefaultPgType has said of
 // it. Copies of a Map have lost that, so they ask for it again, when a destination turns up.
+type destinations struct {
+	codecs
+	from  *registered
+	asked map[reflect.Type]int // from has been asked what is given for it, and for what is in it, so many levels deep
+	loose bool                 // the row has what may depend on what is given for a destination
+}
+
+// copyOf makes t a copy of from.
+func (t *destinations) copyOf(from *registered) {
+	t.codecs, t.from, t.asked = codecsOf(from.base), from, make(map[reflect.Type]int)
+	t.TryWrapScanPlanFuncs = slices.Insert(slices.Clone(t.TryWrapScanPlanFuncs), 0, t.tryGiven)
+}
+
+// expect makes t fit rows of fields.
+func (t *destinations) expect(fields []pgconn.FieldDescription) {
+	t.loose = false
+	for i := range fields {
+		oid := fields[i].DataTypeOID
+		t.adoptOID(oid)
+		t.loose = t.loose || t.from.mayAskFor(oid, 0)
+	}
+}
 
 // know has t know what is given for dest, the destinations of one row.
-func (t *rowTypes) know(dest []any) {
+func (t *destinations) know(dest []any) {
 	if !t.loose {
 		return
 	}
@@ -22,38 +48,9 @@ func (t *rowTypes) know(dest []any) {
 	}
 }
 
-// mayAskFor reports whether a value of type oid may be, or have in it, one of a type that
-// is not known. What is in a record only its value says.
-func (s *typeSet) mayAskFor(oid uint32, depth int) bool {
-	typ, ok := s.base.TypeForOID(oid)
-	if !ok || depth > planDepth {
-		return true
-	}
-	switch c := typ.Codec.(type) {
-	case pgtype.RecordCodec, *pgtype.RecordCodec:
-		return true
-	case *pgtype.ArrayCodec:
-		return s.mayAskFor(c.ElementType.OID, depth+1)
-	case *pgtype.RangeCodec:
-		return s.mayAskFor(c.ElementType.OID, depth+1)
-	case *pgtype.MultirangeCodec:
-		return s.mayAskFor(c.ElementType.OID, depth+1)
-	case *pgtype.CompositeCodec:
-		for _, f := range c.Fields {
-			if s.mayAskFor(f.Type.OID, depth+1) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// planDepth is how deep pgx goes through a destination.
-const planDepth = 8
-
 // knowType asks for typ and for what is in it: that is how pgx goes through a destination. A type that
 // was asked for deep inside another, or by tryGiven alone, may have more in it than was asked for then.
-func (t *rowTypes) knowType(typ reflect.Type, depth int) {
+func (t *destinations) knowType(typ reflect.Type, depth int) {
 	if below, ok := t.asked[typ]; depth > planDepth || ok && below >= planDepth-depth {
 		return
 	}
@@ -75,8 +72,8 @@ func (t *rowTypes) knowType(typ reflect.Type, depth int) {
 
 // learn has t give v's Go type the type that the connection gives it. It reports whether
 // that was new.
-func (t *rowTypes) learn(v any) bool {
-	typ, ok := t.set.givenType(v)
+func (t *destinations) learn(v any) bool {
+	typ, ok := t.from.givenType(v)
 	if !ok {
 		return false
 	}
@@ -91,7 +88,7 @@ func (t *rowTypes) learn(v any) bool {
 // tryGiven is for destinations that only the plan of another leads to, such as those of a
 // wrapper of the user's: the first wrapper that pgx tries when it has no plan. If there is
 // something new to know, it has pgx plan once more.
-func (t *rowTypes) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
+func (t *destinations) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
 	typ := reflect.TypeOf(target)
 	if _, ok := t.asked[typ]; ok {
 		return nil, nil, false

@@ -1,4 +1,4 @@
-package pool
+package memrows
 
 import (
 	"reflect"
@@ -9,29 +9,42 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// sameness is how alike the Go sides of two types are.
-type sameness uint8
+// Sameness is how alike the Go sides of two types are.
+type Sameness uint8
 
 const (
-	different sameness = iota
-	alike              // they have codecs of the user's own, of one Go type: what is in those is not known
-	equal              // they have the same contents
+	Different Sameness = iota
+	Alike              // they have codecs of the user's own, of one Go type: what is in those is not known
+	Equal              // they have the same contents
 )
 
-// typePairs knows pairs of types that were compared: connections that load their types have
+// Pairs knows pairs of types that were compared: connections that load their types have
 // each its own of every one.
-type typePairs struct {
+type Pairs struct {
 	mu   sync.Mutex
-	seen map[[2]*pgtype.Type]sameness
+	seen map[[2]*pgtype.Type]Sameness
 }
 
 // maxPairs is when all are forgotten: there are as many as types and pairs of connections.
 const maxPairs = 4096
 
+// Compare says how alike the types that s and t have for oid are. What neither has is Equal.
+func (p *Pairs) Compare(s, t *Set, oid uint32) Sameness {
+	a, inS := s.base.TypeForOID(oid)
+	b, inT := t.base.TypeForOID(oid)
+	switch {
+	case inS != inT:
+		return Different
+	case !inS:
+		return Equal
+	}
+	return p.compare(a, b)
+}
+
 // compare says how alike a and b are, by what is in them.
-func (p *typePairs) compare(a, b *pgtype.Type) sameness {
+func (p *Pairs) compare(a, b *pgtype.Type) Sameness {
 	if a == b {
-		return equal
+		return Equal
 	}
 	pair := [2]*pgtype.Type{a, b}
 	p.mu.Lock()
@@ -43,35 +56,35 @@ func (p *typePairs) compare(a, b *pgtype.Type) sameness {
 	s = compareTypes(a, b, 0)
 	p.mu.Lock()
 	if p.seen == nil || len(p.seen) >= maxPairs {
-		p.seen = make(map[[2]*pgtype.Type]sameness)
+		p.seen = make(map[[2]*pgtype.Type]Sameness)
 	}
 	p.seen[pair] = s
 	p.mu.Unlock()
 	return s
 }
 
-func compareTypes(a, b *pgtype.Type, depth int) sameness {
+func compareTypes(a, b *pgtype.Type, depth int) Sameness {
 	switch {
 	case a == b:
-		return equal
+		return Equal
 	case a == nil || b == nil || a.OID != b.OID || a.Name != b.Name || depth > 32:
-		return different
+		return Different
 	}
 	return compareCodecs(a.Codec, b.Codec, depth)
 }
 
-func compareCodecs(a, b pgtype.Codec, depth int) sameness {
+func compareCodecs(a, b pgtype.Codec, depth int) Sameness {
 	t := reflect.TypeOf(a)
 	if t != reflect.TypeOf(b) {
-		return different
+		return Different
 	}
 	switch a := a.(type) {
 	case nil, *pgtype.EnumCodec, *pgtype.RecordCodec: // what an enum's has in it is a cache
-		return equal
+		return Equal
 	case *pgtype.ArrayCodec:
 		b := b.(*pgtype.ArrayCodec)
 		if a.Delimiter != b.Delimiter {
-			return different
+			return Different
 		}
 		return compareTypes(a.ElementType, b.ElementType, depth+1)
 	case *pgtype.RangeCodec:
@@ -81,12 +94,12 @@ func compareCodecs(a, b pgtype.Codec, depth int) sameness {
 	case *pgtype.TextFormatOnlyCodec:
 		return compareCodecs(a.Codec, b.(*pgtype.TextFormatOnlyCodec).Codec, depth+1)
 	case *pgtype.CompositeCodec:
-		s := equal
+		s := Equal
 		if !slices.EqualFunc(a.Fields, b.(*pgtype.CompositeCodec).Fields, func(a, b pgtype.CompositeCodecField) bool {
 			s = min(s, compareTypes(a.Type, b.Type, depth+1))
-			return a.Name == b.Name && s > different
+			return a.Name == b.Name && s > Different
 		}) {
-			return different
+			return Different
 		}
 		return s
 	case *pgtype.TimestampCodec:
@@ -97,20 +110,20 @@ func compareCodecs(a, b pgtype.Codec, depth int) sameness {
 	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() {
 		switch {
 		case a == b:
-			return equal
+			return Equal
 		case t.Kind() != reflect.Pointer && !holdsPointer(t):
-			return different
+			return Different
 		}
 	}
-	return alike
+	return Alike
 }
 
 // compareLocations goes by names: each connection may have loaded its own.
-func compareLocations(a, b *time.Location) sameness {
+func compareLocations(a, b *time.Location) Sameness {
 	if a == b || a != nil && b != nil && a.String() == b.String() {
-		return equal
+		return Equal
 	}
-	return different
+	return Different
 }
 
 // holdsPointer reports whether values of t that are not == may have the same contents.

@@ -1,4 +1,4 @@
-package pool
+package memrows
 
 import (
 	"testing"
@@ -15,7 +15,7 @@ func TestTheTypesOfASetAreNotTheConnections(t *testing.T) {
 	enum := &pgtype.Type{Name: "mood", OID: firstUserOID + 1, Codec: &pgtype.EnumCodec{}}
 	m.RegisterType(enum)
 	m.RegisterType(&pgtype.Type{Name: "_mood", OID: firstUserOID + 2, Codec: &pgtype.ArrayCodec{ElementType: enum}})
-	s := newTypeSet(m, nil)
+	s := newSet(m, nil)
 	for oid := enum.OID; oid <= enum.OID+1; oid++ {
 		its, ok := m.TypeForOID(oid)
 		require.True(t, ok)

@@ -1,0 +1,178 @@
+package memrows
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// ErrClosed has pgx's own words.
+var ErrClosed = errors.New("rows is closed")
+
+// Rows are pgx.Rows over a result in memory. All that pgx's own Rows do,
+// they do, in the same order.
+type Rows struct {
+	result Result
+	set    *Set     // of the connection that carried it
+	types  *mapCopy // of set; nil when closed
+	next   int      // the next row
+	from   int      // its first byte in data
+	values [][]byte // of the current row
+	plans  []plan   // how the last Scan read each column
+	closed bool
+	failed error // of Scan or Values
+}
+
+// Rows are those of b, decoded with the types of s.
+func (b *Result) Rows(s *Set) *Rows { return &Rows{result: *b, set: s, types: s.take(b.fields)} }
+
+func (r *Rows) Close() {
+	if r.closed {
+		return
+	}
+	r.closed = true
+	r.values = nil
+	r.types.give()
+	r.types = nil
+}
+
+func (r *Rows) Err() error {
+	if r.failed != nil {
+		return r.failed
+	}
+	if !r.closed {
+		return nil
+	}
+	return r.result.err
+}
+
+func (r *Rows) CommandTag() pgconn.CommandTag {
+	if !r.closed {
+		return pgconn.CommandTag{}
+	}
+	return r.result.tag
+}
+
+// FieldDescriptions returns a copy: what others on the lane see is not the
+// caller's to change.
+func (r *Rows) FieldDescriptions() []pgconn.FieldDescription { return slices.Clone(r.result.fields) }
+
+func (r *Rows) Next() bool {
+	if r.closed {
+		return false
+	}
+	if r.next == r.result.rows {
+		r.Close()
+		return false
+	}
+	if r.values == nil {
+		r.values = make([][]byte, len(r.result.fields))
+	}
+	for i, end := range r.result.ends[r.next*len(r.result.fields):][:len(r.result.fields)] {
+		if end < 0 {
+			r.values[i] = nil
+			continue
+		}
+		r.values[i] = r.result.data[r.from:end:end]
+		r.from = int(end)
+	}
+	r.next++
+	return true
+}
+
+func (r *Rows) Scan(dest ...any) error {
+	if r.closed {
+		return r.notOpen()
+	}
+	err := r.scan(dest)
+	if err != nil {
+		r.fatal(err)
+	}
+	return err
+}
+
+func (r *Rows) scan(dest []any) error {
+	if len(dest) == 1 {
+		if rs, ok := dest[0].(pgx.RowScanner); ok {
+			return rs.ScanRow(r)
+		}
+	}
+	r.types.know(dest)
+	if r.next < 2 || len(dest) != len(r.result.fields) || len(r.values) != len(r.result.fields) { // one row, or an error in pgx's words
+		return pgx.ScanRow(r.types.Map, r.result.fields, r.values, dest...)
+	}
+	if r.plans == nil {
+		r.plans = make([]plan, len(dest))
+	}
+	for i, d := range dest {
+		if d == nil {
+			continue
+		}
+		f, p := &r.result.fields[i], &r.plans[i]
+		if t := reflect.TypeOf(d); p.dest != t {
+			p.dest, p.scan = t, r.types.PlanScan(f.DataTypeOID, f.Format, d)
+		}
+		if err := p.scan.Scan(r.values[i], d); err != nil {
+			return pgx.ScanArgError{ColumnIndex: i, FieldName: f.Name, Err: err}
+		}
+	}
+	return nil
+}
+
+// plan is how a column is read into destinations of one type. Making it is most of
+// the cost of reading a small value, so rows share it, as in pgx.
+type plan struct {
+	dest reflect.Type
+	scan pgtype.ScanPlan
+}
+
+func (r *Rows) Values() ([]any, error) {
+	if r.closed {
+		return nil, r.notOpen()
+	}
+	values, err := r.types.decode(r.result.fields, r.values)
+	if err != nil {
+		r.fatal(err)
+	}
+	return values, err
+}
+
+func (r *Rows) RawValues() [][]byte { return r.values }
+
+// Conn is a closed connection with the TypeMap of the rows: the one that carried them serves others by now.
+func (r *Rows) Conn() *pgx.Conn {
+	if r.types == nil {
+		return r.set.closed()
+	}
+	return r.types.connOf()
+}
+
+func (r *Rows) TypeMap() *pgtype.Map {
+	if r.types == nil {
+		return nil
+	}
+	return r.types.Map
+}
+
+// Format shows nothing of what is inside, whatever the verb, also of a copy: it may be secret.
+func (Rows) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.Rows()") }
+
+func (r *Rows) fatal(err error) {
+	if r.failed == nil {
+		r.failed = err
+	}
+	r.Close()
+}
+
+func (r *Rows) notOpen() error {
+	if r.failed != nil {
+		return r.failed
+	}
+	return ErrClosed
+}
