@@ -1,0 +1,249 @@
+package lmipool_test
+
+import (
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// owners are the files that may write each field of a struct: one file for one field, so that who changes it knows where to
+// look. "*" is every field without an entry of its own. A file is named without ".go", and with its package's directory in
+// front if that is another package than the struct's; a struct has its directory in front ("internal/sched.Conn") where
+// two packages have one of that name.
+var owners = map[string]map[string]string{
+	"AcquireError": {"*": "pool"},
+	"answers":      {"*": "wire_answers"},
+	"baselines":    {"of": "baselines", "*": "lanes"},
+	"cancelConn":   {"*": "cancelconn"},
+	"canceler":     {"ready": "dial", "*": "cancel"},
+	"cancels":      {"*": "pool"},
+	"catalog":      {"*": "catalog"},
+	"connTypes":    {"ended": "dial", "*": "typemap"},
+	"copySource":   {"*": "copy"},
+	"demand":       {"*": "grow"},
+	"description":  {"*": "describe"},
+	"extent":       {"*": "facts"},
+	"functionFact": {"*": "facts_ask"},
+	"globalFact":   {"*": "facts_ask"},
+	"guard":        {"session": "flight", "*": "guard"},
+	"Holder":       {"*": "lease"},
+	"lanes":        {"*": "lanes"},
+	"led":          {"*": "facts_body"},
+	"loginTime":    {"*": "logintime"},
+	"nodeFact":     {"deep": "facts", "*": "facts_ask"},
+	"recognition":  {"*": "reach"},
+	"recordPlan":   {"*": "record"},
+	"request":      {"asked": "cancelrequest", "ended": "cancelrequest", "sure": "cancelrequest", "underWay": "cancelrequest", "*": "cancel"},
+	"said":         {"*": "said"},
+	"Scope":        {"*": "scope"},
+	"session":      {"asks": "dial", "*": "session"},
+	"settings":     {"*": "settings"},
+	"typeSet":      {"*": "typemap"},
+	"verified":     {"*": "verdict"},
+	"waiter":       {"answered": "lane", "failed": "failure", "flight": "board", "next": "queue", "prev": "queue", "queued": "queue", "*": "admission"},
+	"waiterQueue":  {"*": "queue"},
+	"watch":        {"*": "watch"},
+	"writer":       {"*": "pool"},
+}
+
+// mostFields is how many a struct in owners may have, but for options and for what is counted.
+const mostFields = 20
+
+var manyFields = []string{"Config", "Stat"}
+
+// TestFieldsHaveAnOwner holds owners against the source.
+func TestFieldsHaveAnOwner(t *testing.T) {
+	t.Parallel()
+	l := load(t)
+	structs, writes := l.structs(), l.writes()
+	for name, files := range owners {
+		if len(structs[name]) != 1 {
+			t.Errorf("%s: want one struct of this name, there are %d", name, len(structs[name]))
+			continue
+		}
+		s := structs[name][0]
+		if s.NumFields() > mostFields && !slices.Contains(manyFields, name) {
+			t.Errorf("%s has %d fields, want %d at most", name, s.NumFields(), mostFields)
+		}
+		unused := map[string]bool{}
+		for field, file := range files {
+			unused[field+" "+file] = true
+			assert.NotContains(t, file, " ", "%s.%s: one file writes a field", name, field)
+		}
+		for f := range s.Fields() {
+			key := f.Name()
+			if _, ok := files[key]; !ok {
+				key = "*"
+			}
+			for _, at := range writes[f] {
+				if file := l.fileFor(f, at); file == files[key] {
+					delete(unused, key+" "+file)
+				} else {
+					t.Errorf("%s.%s is written at %s; its owner is %q", name, f.Name(), l.fset.Position(at), files[key])
+				}
+			}
+		}
+		for entry := range unused {
+			t.Errorf("%s: %q is not true any more, or there is no such field", name, entry)
+		}
+	}
+}
+
+// library is the source of the module's packages, with its types as far as they are of the module: other imports are empty.
+type library struct {
+	fset     *token.FileSet
+	info     types.Info
+	files    []*ast.File
+	packages map[string]*types.Package
+	err      error
+}
+
+func load(t *testing.T) *library {
+	l := &library{
+		fset:     token.NewFileSet(),
+		info:     types.Info{Selections: map[*ast.SelectorExpr]*types.Selection{}, Uses: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}},
+		packages: map[string]*types.Package{"unsafe": types.Unsafe},
+	}
+	dirs, err := filepath.Glob("internal/*")
+	require.NoError(t, err)
+	for _, dir := range append(dirs, "", "pool") {
+		_, err := l.Import(path.Join(module, filepath.ToSlash(dir)))
+		require.NoError(t, err)
+	}
+	require.NoError(t, l.err)
+	return l
+}
+
+// Import is types.Importer's.
+func (l *library) Import(of string) (*types.Package, error) {
+	if p := l.packages[of]; p != nil {
+		return p, nil
+	}
+	dir, own := strings.CutPrefix(of, module)
+	if !own {
+		name := path.Base(of)
+		if strings.HasPrefix(name, "v") && len(name) < 4 { // …/pgx/v5
+			name = path.Base(path.Dir(of))
+		}
+		p := types.NewPackage(of, name)
+		p.MarkComplete()
+		l.packages[of] = p
+		return p, nil
+	}
+	var files []*ast.File
+	dir = "." + dir
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if ok, _ := build.Default.MatchFile(dir, e.Name()); !ok || !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		f, parseErr := parser.ParseFile(l.fset, path.Join(dir, e.Name()), nil, parser.SkipObjectResolution)
+		if parseErr != nil {
+			return nil, parseErr
+		}
+		files = append(files, f)
+	}
+	c := types.Config{Importer: l, Error: func(error) {}} // what others' types are is not known here
+	p, _ := c.Check(of, l.fset, files, &l.info)
+	l.packages[of], l.files = p, append(l.files, files...)
+	return p, err
+}
+
+// structs are the named structs, by their name and by that with their package's directory in front.
+func (l *library) structs() map[string][]*types.Struct {
+	all := map[string][]*types.Struct{}
+	for of, p := range l.packages {
+		for _, name := range p.Scope().Names() {
+			if n, ok := p.Scope().Lookup(name).(*types.TypeName); ok && !n.IsAlias() {
+				if s, ok := n.Type().Underlying().(*types.Struct); ok {
+					all[name] = append(all[name], s)
+					full := strings.TrimPrefix(of, module+"/") + "." + name
+					all[full] = append(all[full], s)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// writes are the places where a field gets a value: an assignment to it or to an element of it, and a literal.
+func (l *library) writes() map[*types.Var][]token.Pos {
+	all := map[*types.Var][]token.Pos{}
+	add := func(v *types.Var, at token.Pos) { all[v.Origin()] = append(all[v.Origin()], at) }
+	assign := func(targets ...ast.Expr) {
+		for _, e := range targets {
+			for {
+				if i, ok := e.(*ast.IndexExpr); ok {
+					e = i.X
+				} else if p, ok := e.(*ast.ParenExpr); ok {
+					e = p.X
+				} else {
+					break
+				}
+			}
+			if s, ok := e.(*ast.SelectorExpr); ok {
+				if sel := l.info.Selections[s]; sel != nil && sel.Kind() == types.FieldVal {
+					add(sel.Obj().(*types.Var), s.Sel.Pos())
+				}
+			}
+		}
+	}
+	for _, f := range l.files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch x := n.(type) {
+			case *ast.AssignStmt:
+				assign(x.Lhs...)
+			case *ast.IncDecStmt:
+				assign(x.X)
+			case *ast.RangeStmt:
+				assign(x.Key, x.Value)
+			case *ast.CompositeLit:
+				l.literal(x, add)
+			}
+			return true
+		})
+	}
+	return all
+}
+
+// literal adds the fields that x gives a value.
+func (l *library) literal(x *ast.CompositeLit, add func(*types.Var, token.Pos)) {
+	typ := l.info.Types[x].Type
+	if typ == nil {
+		return
+	}
+	if p, ok := typ.Underlying().(*types.Pointer); ok { // &T left out, in a slice of *T
+		typ = p.Elem()
+	}
+	s, ok := typ.Underlying().(*types.Struct)
+	if !ok {
+		return
+	}
+	for i, e := range x.Elts {
+		if kv, keyed := e.(*ast.KeyValueExpr); !keyed {
+			add(s.Field(i), e.Pos())
+		} else if v, ok := l.info.Uses[kv.Key.(*ast.Ident)].(*types.Var); ok {
+			add(v, e.Pos())
+		}
+	}
+}
+
+// fileFor is the name in owners of the file that has at in it.
+func (l *library) fileFor(f *types.Var, at token.Pos) string {
+	name := strings.TrimSuffix(l.fset.Position(at).Filename, ".go")
+	if dir := strings.TrimPrefix(f.Pkg().Path(), module+"/"); path.Dir(name) == dir {
+		return path.Base(name)
+	}
+	return name
+}
