@@ -21,7 +21,7 @@ func TestArrowsPointDown(t *testing.T) {
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
 		"":                     join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv", module + "/internal/connstring", module + "/internal/inprocess", module + "/internal/safelog"}),
-		"/pool":                join(pgx, []string{module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/memrows", module + "/internal/safelog", module + "/internal/sslmode"}),
+		"/pool":                join(pgx, []string{module + "/internal/catalog", module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/memrows", module + "/internal/safelog", module + "/internal/sslmode"}),
 		"/iam":                 join(pgx, aws, []string{module + "/internal/awshost", module + "/internal/safelog", module + "/internal/sslmode"}),
 		"/lambdaenv":           nil,
 		"/lmitest":             join(lambda, []string{module + "/lambdaenv", module + "/internal/child", module + "/internal/inprocess"}),
@@ -31,6 +31,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/inprocess":  nil,
 		"/internal/netfault":   nil,
 		"/internal/sqltext":    nil,
+		"/internal/catalog":    join(pgx, []string{module + "/internal/facts", module + "/internal/memrows", module + "/internal/sqltext"}),
 		"/internal/facts":      join(pgx, []string{module + "/internal/sqltext"}),
 		"/internal/awshost":    nil,
 		"/internal/connstring": pgx,

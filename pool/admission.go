@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/catalog"
 )
 
 // admission decides who gets a connection, in which order, and when one more is
@@ -66,7 +68,7 @@ func newAdmission(maxConns int, startDial func()) *admission {
 		now:       time.Now,
 		patience:  defaultConnectTimeout,
 
-		maxFlightTime: 2 * slow,
+		maxFlightTime: 2 * catalog.Slow,
 		conns:         make(map[*conn]struct{}),
 		empty:         make(chan struct{}),
 	}

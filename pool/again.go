@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/catalog"
 )
 
 // again waits before a statement outside a transaction that ended with err runs once more, and
@@ -109,5 +111,5 @@ func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 		return false
 	}
 	sql, _, ok := rewritten(ctx, l.sql, l.args)
-	return ok && len(sql) <= catalogText && p.lanes.catalog.isHarmless(p.lanes.catalog.find(sql, l.with.key()))
+	return ok && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.key()).IsHarmless()
 }

@@ -1,7 +1,11 @@
 package pool
 
 import (
+	"context"
+
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -18,11 +22,29 @@ func (c *conn) resetFirst() bool {
 	return c.resetNext(sqltext.AnyTrace, true)
 }
 
-// asker asks questions on c, which nobody else uses just now.
-func (c *conn) asker() *facts.Asker {
-	a := &facts.Asker{PG: c.pg.PgConn(), Guard: newGuard(c.session).look}
-	if c.lane != nil && !c.lane.unnamed {
-		a.Kept = c.lane
+// subject is c, which nobody else uses just now, as one on which statements are looked at.
+func (c *conn) subject() *catalog.Subject {
+	on := &catalog.Subject{Facts: c.base, Asker: facts.Asker{PG: c.pg.PgConn(), Guard: newGuard(c.session).look}}
+	if c.lane != nil {
+		on.Types = func() *memrows.Set { return c.types.Of(c.pg) }
+		if !c.lane.unnamed {
+			on.Kept = c.lane
+		}
 	}
-	return a
+	return on
+}
+
+// learn finds out what is not known yet of st, on a connection that is nobody's just now and whose session is clean.
+func (c *conn) learn(st *catalog.Statement) {
+	if c.base == nil {
+		return
+	}
+	if err := c.p.lanes.catalog.Learn(st, c.subject()); err != nil {
+		c.p.log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
+	}
+}
+
+// check asks whether what is known still holds, if that is due. It reports whether it has held until now.
+func (c *conn) check(ctx context.Context) (held bool) {
+	return c.base == nil || c.base.Check(ctx, c.subject().Answers)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
 )
@@ -69,11 +70,12 @@ type conn struct {
 	wire    *wire
 	heard   *recording // of what hooks say while it is being dialed; nil: there are none
 	session *session
-	base    *facts.Facts      // about names, as this connection reads them; nil: nothing is judged by it
-	residue residue           // of its users, since it was reset; the owner's
-	anew    []string          // texts that pgx has described under other settings; of describe_anew.go
-	kept    []string          // names of what users with the raw connection have prepared, and left
-	named   map[string]string // what users have prepared, by its name; of named.go
+	asks    []*catalog.Statement // of AfterConnect's, whose functions have to be looked at
+	base    *facts.Facts         // about names, as this connection reads them; nil: nothing is judged by it
+	residue residue              // of its users, since it was reset; the owner's
+	anew    []string             // texts that pgx has described under other settings; of describe_anew.go
+	kept    []string             // names of what users with the raw connection have prepared, and left
+	named   map[string]string    // what users have prepared, by its name; of named.go
 	foreign foreign
 	strange bool  // texts may mean something else in its session than when it was new; of meaning.go
 	lane    *lane // nil: no flights on this one

@@ -107,7 +107,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	if heard != nil && c.isolates() {
 		for _, sql := range heard.queries {
-			c.session.asks = append(c.session.asks, c.p.lanes.catalog.find(sql, ""))
+			c.asks = append(c.asks, c.p.lanes.catalog.Find(sql, ""))
 		}
 		if heard.unsure != "" {
 			c.p.cannotReset(heard.unsure)

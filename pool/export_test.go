@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -13,7 +14,7 @@ import (
 // NeverSlow has reads ride however long they took before, and as many as there is
 // room for: on a busy machine any statement can look slow. Call it before use.
 func (p *Pool) NeverSlow() {
-	p.lanes.catalog.slow = time.Hour
+	p.lanes.catalog.SlowAbove(time.Hour)
 	p.adm.maxFlightTime = time.Hour
 }
 
@@ -21,7 +22,7 @@ func (p *Pool) NeverSlow() {
 func (p *Pool) NeverOld() { p.lanes.baselines.NeverOld() }
 
 // SlowAbove moves the bound.
-func (p *Pool) SlowAbove(d time.Duration) { p.lanes.catalog.slow = d }
+func (p *Pool) SlowAbove(d time.Duration) { p.lanes.catalog.SlowAbove(d) }
 
 // The wrappers by which the pool says what had happened when an error came.
 func RolledBack(err error) error    { return &rolledBackError{err} }
@@ -39,20 +40,21 @@ func (p *Pool) Findings(ctx context.Context, sql string) (why string, err error)
 	if err != nil {
 		return "", err
 	}
-	if st.alone != "" {
-		return st.alone, nil
+	switch _, _, _, why := st.Shareable(); why {
+	case catalog.AloneText, catalog.AloneArgs, catalog.AloneGuarded: // for good
+		return why, nil
 	}
 	if pf.Why != "" {
 		return pf.Why, nil
 	}
-	return reason(&pf), nil
+	return catalog.Why(&pf), nil
 }
 
 // Leaves says what the pool takes sql to leave in its session: 0 for nothing.
 func (p *Pool) Leaves(ctx context.Context, sql string) (sqltext.Trace, error) {
 	st, pf, err := p.prove(ctx, sql)
-	if err != nil || !st.asks {
-		return st.trace, err
+	if err != nil || !st.Asks {
+		return st.Leaves(nil).Trace, err
 	}
 	return pf.Trace, nil
 }
@@ -70,7 +72,7 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 	if changed {
 		sign.Args[len(sign.Args)-1] = nil
 	}
-	rows, err := l.c.asker().Answers(ctx, "", facts.AskSign, sign.Args)
+	rows, err := l.c.subject().Answers(ctx, "", facts.AskSign, sign.Args)
 	took := time.Since(began)
 	if err == nil {
 		sign.Take(rows[0], nil)
@@ -78,10 +80,9 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 	return took, !l.c.base.IsSuspect(), err
 }
 
-func (p *Pool) prove(ctx context.Context, sql string) (*statement, facts.Proof, error) {
-	g := p.lanes.catalog
-	st := g.find(sql, "")
-	if st.mentions == nil {
+func (p *Pool) prove(ctx context.Context, sql string) (*catalog.Statement, facts.Proof, error) {
+	st := p.lanes.catalog.Find(sql, "")
+	if st.Mentions == nil {
 		return st, facts.Proof{}, nil
 	}
 	l, err := p.acquire(ctx, "statement", sql, -1)
@@ -89,10 +90,10 @@ func (p *Pool) prove(ctx context.Context, sql string) (*statement, facts.Proof, 
 		return st, facts.Proof{}, err
 	}
 	defer l.Release()
-	if _, err := l.c.base.Know(ctx, l.c.asker().Answers, st.mentions, nil, func() []*sqltext.Mentions { return nil }); err != nil {
+	if _, err := l.c.base.Know(ctx, l.c.subject().Answers, st.Mentions, nil, func() []*sqltext.Mentions { return nil }); err != nil {
 		return st, facts.Proof{}, err
 	}
-	pf := l.c.base.Prove(st.mentions, st.functions, nil)
+	pf := l.c.base.Prove(st.Mentions, st.Functions, nil)
 	if !pf.Told {
 		return st, pf, errors.New("it is not known after it was asked for")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
@@ -36,7 +37,7 @@ type flight struct {
 	overhead time.Duration // of the next answer: its way there and back
 	silence  time.Time     // the connection's deadline
 	proven   time.Time     // when that was right by which the group was sent
-	seen     []observation
+	seen     []catalog.Observation
 	stale    []*prepared // became useless, and are to be described anew before the next group boards
 }
 
@@ -73,7 +74,7 @@ func (f *flight) run() (whole bool) {
 		f.send()
 	}
 	_ = f.pl.Close()
-	c.p.lanes.catalog.observeAll(f.seen)
+	c.p.lanes.catalog.Observe(f.seen)
 	if f.lost != nil {
 		if isLost(f.lost) {
 			c.p.health.lost()
@@ -106,7 +107,7 @@ func (f *flight) send() {
 	f.coming = f.plan()
 	f.c.p.lanes.flew(len(f.group))
 	f.group = nil
-	f.c.p.lanes.catalog.observeAll(f.seen)
+	f.c.p.lanes.catalog.Observe(f.seen)
 	f.seen = f.seen[:0]
 	if len(f.coming) == 0 {
 		return
@@ -172,7 +173,7 @@ func (f *flight) receive(s *segment) {
 			f.last, f.overhead = now, 0
 			f.extend(now)
 			if f.judge(s, at, own, failed, took) {
-				f.seen = append(f.seen, observation{r.st, took, r.result.Size()})
+				f.seen = append(f.seen, catalog.Observation{Statement: r.st, Took: took, Size: r.result.Size()})
 			}
 			if !f.broken && !ln.guard.intact(c) {
 				f.broken = true
@@ -199,7 +200,6 @@ func (f *flight) wake() {
 // not come.
 func (f *flight) plan() []segment {
 	ln := f.c.lane
-	f.c.p.lanes.catalog.look(f.group)
 	plan := f.coming[:0]
 	for _, name := range ln.surplus {
 		plan = append(plan, segment{drop: name})
@@ -223,7 +223,7 @@ func (f *flight) plan() []segment {
 	f.proven = f.c.base.RightAt()
 	fresh := f.c.base.IsFresh(time.Now())
 	for _, old := range f.stale {
-		s := ln.findAs(old.key.(*statement), old.as)
+		s := ln.findAs(old.key.(*catalog.Statement), old.as)
 		if !s.sent {
 			plan = append(plan, segment{before: local, stmt: s, parse: true})
 			s.sent = true

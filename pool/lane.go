@@ -5,6 +5,9 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 const (
@@ -27,7 +30,7 @@ var errLanePanicked = errors.New("lmipool: the lane panicked; see the log")
 type lane struct {
 	guard    *guard
 	baseline string               // what its session was like after AfterConnect, as far as it changes what a text means
-	prepared map[any]*prepared    // by *statement, or by the guard's text
+	prepared map[any]*prepared    // by *catalog.Statement, or by the guard's text
 	named    map[string]*prepared // the same, by name
 	order    []*prepared          // the oldest first
 	surplus  []string             // names to deallocate with the next flight
@@ -41,8 +44,8 @@ type lane struct {
 type prepared struct {
 	key  any
 	name string
-	sent bool         // its Parse was sent, and did not fail
-	as   *description // what its riders' arguments are encoded for; nil: it is the pool's own
+	sent bool                 // its Parse was sent, and did not fail
+	as   *catalog.Description // what its riders' arguments are encoded for; nil: it is the pool's own
 	sd   *pgconn.StatementDescription
 	verified
 }
@@ -52,7 +55,7 @@ func (ln *lane) find(sql string, fields []pgconn.FieldDescription) *prepared {
 	if s, ok := ln.prepared[sql]; ok {
 		return s
 	}
-	return ln.add(sql, statementName("own", sql, ln.baseline, "", nil), fields)
+	return ln.add(sql, sqltext.StatementName("own", sql, ln.baseline), fields)
 }
 
 // Question and Asked are [facts.Kept].
@@ -70,7 +73,7 @@ func (ln *lane) Asked(sql string, there bool) {
 
 // of is the statement that r is executed by.
 func (ln *lane) of(r *ride) *prepared {
-	if r.text == r.st.sql {
+	if r.text == r.st.SQL {
 		return ln.findAs(r.st, r.desc)
 	}
 	// Its comments may never come again, so it gets no name.
@@ -79,14 +82,14 @@ func (ln *lane) of(r *ride) *prepared {
 
 // findAs returns st's statement as it is described by d, which may still have to be sent.
 // One that was described in another way is dropped.
-func (ln *lane) findAs(st *statement, d *description) *prepared {
+func (ln *lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared {
 	if s, ok := ln.prepared[st]; ok {
-		if s.as == d || s.as != nil && sameShape(s.as.StatementDescription, d) {
+		if s.as == d || s.as != nil && d.IsLike(s.as.StatementDescription) {
 			return s
 		}
 		ln.forget(s)
 	}
-	s := ln.add(st, statementName("lane", st.sql, ln.baseline, st.settings, d.StatementDescription), d.Fields)
+	s := ln.add(st, d.Name(st.Key, ln.baseline), d.Fields)
 	s.as = d
 	return s
 }

@@ -1,10 +1,10 @@
 package pool
 
 import (
-	"maps"
-	"sync"
+	"slices"
 	"sync/atomic"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
 )
@@ -27,21 +27,20 @@ const (
 
 // lanes is what the lanes of a pool have in common.
 type lanes struct {
-	catalog   *catalog
+	catalog   *catalog.Store
 	baselines *facts.Baselines
 	types     memrows.Pairs
 	spare     spare
 
 	rides, flights, refusals, reruns, shadow atomic.Int64
 
-	mu    sync.Mutex
-	alone map[string]int64
+	alone catalog.Reasons
 }
 
 func newLanes(functions []string) *lanes {
-	n := &lanes{alone: make(map[string]int64)}
+	n := &lanes{}
 	n.baselines = facts.NewBaselines(facts.Config{Allowed: facts.Allowed(functions), Rides: n.rides.Load, Lost: isLost})
-	n.catalog = newCatalog(n.baselines.Newest)
+	n.catalog = catalog.NewStore(n.baselines.Newest)
 	return n
 }
 
@@ -53,17 +52,21 @@ func (n *lanes) flew(riders int) {
 	}
 }
 
-func (n *lanes) goesAlone(why string) {
-	n.mu.Lock()
-	n.alone[why]++
-	n.mu.Unlock()
-}
-
 func (n *lanes) stat(s *Stat) {
 	s.rides, s.flights, s.shadow = n.rides.Load(), n.flights.Load(), n.shadow.Load()
 	s.refusals, s.reruns = n.refusals.Load(), n.reruns.Load()
 	s.catalogChanges, s.unconfirmed = n.baselines.Changes(), n.baselines.Unconfirmed()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	s.alone = maps.Clone(n.alone)
+	s.alone = n.alone.All()
+}
+
+// leased is called with the end of a lease whose statement went alone while others
+// waited. It notes how long the statement took, and has it looked at if it is new.
+func (n *lanes) leased(l *Lease) {
+	if l.took <= 0 {
+		return
+	}
+	l.st.Took(l.took - l.p.adm.leastRoundTrip())
+	if l.c.lane != nil && l.st.Wants() && !slices.Contains(l.residue.unsure, l.st) {
+		l.residue.unsure = append(l.residue.unsure, l.st)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -68,11 +69,11 @@ type Lease struct {
 	// of a statement that may ride; its caller's until it has a connection
 	mayRide bool
 	args    []any
-	ride    *ride         // nil: it goes alone
-	repeats bool          // it rode, and runs once more
-	st      *statement    // what the catalog knows of it; nil: it was not asked
-	timed   bool          // it is of use to know for how long it ran
-	took    time.Duration // alone, without an error; 0: not known
+	ride    *ride              // nil: it goes alone
+	repeats bool               // it rode, and runs once more
+	st      *catalog.Statement // what the catalog knows of it; nil: it was not asked
+	timed   bool               // it is of use to know for how long it ran
+	took    time.Duration      // alone, without an error; 0: not known
 }
 
 type leaseState uint8

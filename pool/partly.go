@@ -1,12 +1,5 @@
 package pool
 
-import (
-	"regexp"
-	"slices"
-
-	"github.com/lmipool/lmipool/internal/sqltext"
-)
-
 // partly is what is known of what a call, or its transaction, may have committed before it failed. The connection's owner's.
 type partly struct {
 	base   int32 // how many commits the wire had heard when the call began, or the transaction that it is in
@@ -57,24 +50,3 @@ func (c *conn) committed(err error) error {
 	}
 	return partlyDone(err)
 }
-
-// commitsOnItsWay reports whether sql, outside a transaction, may commit something and fail afterwards without the server
-// having said COMMIT: a procedure, DO, VACUUM, CREATE INDEX CONCURRENTLY and the like.
-func commitsOnItsWay(sql string) bool {
-	switch first := sqltext.First(sql); {
-	case slices.Contains(atOnce, first):
-		return false
-	case slices.Contains([]string{"create", "alter", "drop", "refresh"}, first):
-		return apartOnly.MatchString(sql)
-	}
-	return true
-}
-
-// atOnce are the first words of what happens as a whole or not at all, or says COMMIT.
-var atOnce = append([]string{
-	"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "execute", "deallocate", "copy", "grant", "revoke",
-	"comment", "declare", "fetch", "move", "close", "explain", "show", "reset", "listen", "unlisten", "load", "security", "checkpoint", "reassign", "import",
-}, slices.Concat(plainest, batchable)...)
-
-// apartOnly finds in the text of a command what may not run inside a transaction, since it commits on its way.
-var apartOnly = regexp.MustCompile(`(?i)\b(concurrently|database|tablespace|subscription|system)\b`)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/catalog"
 )
 
 // reach is how a connection reaches PostgreSQL.
@@ -52,10 +54,10 @@ type recognition struct {
 	shared atomic.Bool // proved, on any connection, for good
 
 	mu     sync.Mutex
-	next   chan struct{}     // closed when the next connection has met its process; nil: nobody waits
-	tries  int               // to have two connections meet one process
-	last   map[backend]*conn // the last connection that each process has answered
-	doubts []doubt           // what connections were closed without looking at
+	next   chan struct{}        // closed when the next connection has met its process; nil: nobody waits
+	tries  int                  // to have two connections meet one process
+	last   map[backend]*conn    // the last connection that each process has answered
+	doubts []*catalog.Statement // what connections were closed without looking at
 }
 
 // init is for a pool with c and cc. Where there is nothing that hangs on it, nobody is asked.
@@ -292,7 +294,7 @@ func backendOf(row [][]byte) (b backend, err error) {
 const maxDoubts = 64
 
 // postpone keeps doubts for the next new connection: c's session is not clean.
-func (r *recognition) postpone(doubts []doubt) {
+func (r *recognition) postpone(doubts []*catalog.Statement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, d := range doubts {
@@ -303,7 +305,7 @@ func (r *recognition) postpone(doubts []doubt) {
 }
 
 // takeDoubts returns some of what was postponed.
-func (r *recognition) takeDoubts() []doubt {
+func (r *recognition) takeDoubts() []*catalog.Statement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := min(maxUnsure, len(r.doubts))

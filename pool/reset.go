@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -36,23 +37,17 @@ const (
 // residue is what the users of a connection have left behind since it was reset.
 type residue struct {
 	trace  sqltext.Trace
-	parsed []string // texts that pgx must not keep
-	unsure []doubt  // whose names are not known yet
-	plans  bool     // what the server has planned may have a meaning that is not a clean session's
-	lost   bool     // there are more than parsed has
-	named  bool     // statements may have been prepared under names of the user's
-	used   bool     // something was sent
-	odd    bool     // the server reports other settings, and nobody is known to have changed any
+	parsed []string             // texts that pgx must not keep
+	unsure []*catalog.Statement // whose names are not known yet
+	plans  bool                 // what the server has planned may have a meaning that is not a clean session's
+	lost   bool                 // there are more than parsed has
+	named  bool                 // statements may have been prepared under names of the user's
+	used   bool                 // something was sent
+	odd    bool                 // the server reports other settings, and nobody is known to have changed any
 
-	drew     foreign      // whose values of sequences there are
-	unsteady []*statement // of which it is not known yet whether they draw from the same sequences each time
-	moved    bool         // a setting has changed, so the same text may mean other sequences
-}
-
-// doubt is a statement that a look would tell more of, and what it ran with.
-type doubt struct {
-	st   *statement
-	with *settings
+	drew     foreign              // whose values of sequences there are
+	unsteady []*catalog.Statement // of which it is not known yet whether they draw from the same sequences each time
+	moved    bool                 // a setting has changed, so the same text may mean other sequences
 }
 
 // maxUnsure is how many statements of one lease are looked at after it.
@@ -66,35 +61,35 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	if st == nil {
 		var ok bool
 		sql, ok = textOf(ctx, sql, args)
-		if !ok || !l.with.custom() || len(sql) > catalogText {
-			l.c.runs(!ok || commitsOnItsWay(sql))
+		if !ok || !l.with.custom() || len(sql) > catalog.MaxText {
+			l.c.runs(!ok || sqltext.CommitsOnItsWay(sql))
 			l.noteAny()
 			l.changes(sqltext.MayChangeMeaning, true)
 			return
 		}
-		st = l.p.lanes.catalog.find(sql, l.with.key())
+		st = l.p.lanes.catalog.Find(sql, l.with.key())
 	}
-	l.c.runs(st.commits)
+	l.c.runs(st.Commits)
 	if text, ok := l.c.meantBy(sql); !ok {
 		l.noteAny()
 		l.changes(sqltext.KeepsMeaning, true)
 		return
 	} else if text != sql {
-		st = l.p.lanes.catalog.find(text, l.with.key())
+		st = l.p.lanes.catalog.Find(text, l.with.key())
 	}
-	leaves := l.p.lanes.catalog.leaves(st, l.c.base)
-	trace := leaves.trace
+	leaves := st.Leaves(l.c.base)
+	trace := leaves.Trace
 	if l.c.isolates() {
-		if st.asks && l.meaning != meansSame { // its names may lead to others than those that were judged
-			leaves.trace, leaves.plans = max(trace, sqltext.AnyTrace), true
+		if st.Asks && l.meaning != meansSame { // its names may lead to others than those that were judged
+			leaves.Trace, leaves.Plans = max(trace, sqltext.AnyTrace), true
 		}
-		l.residue.trace = max(l.residue.trace, leaves.trace)
-		l.residue.plans = l.residue.plans || leaves.trace >= sqltext.AnyTrace && leaves.plans
+		l.residue.trace = max(l.residue.trace, leaves.Trace)
+		l.residue.plans = l.residue.plans || leaves.Trace >= sqltext.AnyTrace && leaves.Plans
 		l.heedSequences(leaves, st)
 	}
-	l.changes(st.meaning, trace >= sqltext.SessionTrace && (trace > st.said || trace >= sqltext.AnyTrace && st.asked))
-	if leaves.ask && l.c.base != nil && len(l.residue.unsure) < maxUnsure {
-		l.residue.unsure = append(l.residue.unsure, doubt{st, l.with})
+	l.changes(st.Meaning, trace >= sqltext.SessionTrace && (trace > st.Trace || trace >= sqltext.AnyTrace && st.IsPlain))
+	if leaves.Ask && l.c.base != nil && len(l.residue.unsure) < maxUnsure {
+		l.residue.unsure = append(l.residue.unsure, st)
 	}
 }
 
@@ -104,7 +99,7 @@ func (l *Lease) noteAny() {
 		return
 	}
 	l.residue.trace, l.residue.plans = max(l.residue.trace, sqltext.AnyTrace), true
-	l.heedSequences(leaves{trace: sqltext.AnyTrace}, nil)
+	l.heedSequences(catalog.Leaves{Trace: sqltext.AnyTrace}, nil)
 }
 
 // noteBatch notes what the statements of a batch are going to leave behind.
@@ -354,8 +349,8 @@ func (c *conn) wash(l residue) {
 				return
 			}
 		}
-		for _, d := range l.unsure {
-			if c.learn(d); c.base != nil && c.p.lanes.catalog.leaves(d.st, c.base).trace == sqltext.LastingTrace {
+		for _, st := range l.unsure {
+			if c.learn(st); c.base != nil && st.Leaves(c.base).Trace == sqltext.LastingTrace {
 				return
 			}
 		}

@@ -8,30 +8,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
-)
-
-// Why a statement that found no idle connection went alone: the keys of
-// [Stat.AloneCount].
-const (
-	aloneAsked   = "asked"      // Alone(ctx), or its invocation holds a lease or a transaction, or it is inside InTx
-	aloneArgs    = "arguments"  // a mode, result formats, a rewriter of the user's, or not to be encoded
-	aloneText    = "text"       // not a read, by its text
-	aloneCalls   = "function"   // calls what is not known to be harmless
-	aloneNew     = "new"        // not known yet
-	aloneSlow    = "slow"       // usually takes longer than 10 ms
-	aloneLarge   = "large"      // usually has a large result
-	aloneGuarded = "guard"      // the guard stopped it once: it writes
-	aloneWith    = "settings"   // of With's settings one is PostgreSQL's own
-	aloneOnly    = "no company" // nobody else was waiting to ride
 )
 
 // ride is a read on its way through a lane: made in its caller's goroutine, queued,
 // taken by a lane, and handed back with its result by the waiter's grant.
 type ride struct {
-	st      *statement
-	desc    *description             // what eqb is encoded for
+	st      *catalog.Statement
+	desc    *catalog.Description     // what eqb is encoded for
 	by      facts.Proven             // what says that it may ride
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
 	expect  time.Duration            // on the server
@@ -46,7 +32,6 @@ type ride struct {
 	state   atomic.Uint32   // waiting, sent or given up
 
 	// the lane's until the grant, then the caller's
-	now     *description // its statement's when it boarded
 	result  memrows.Result
 	types   *memrows.Set // of the connection that carried it
 	outcome outcome
@@ -75,7 +60,7 @@ func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
 	r, why := p.classify(ctx, l)
 	switch {
 	case why != "":
-		p.lanes.goesAlone(why)
+		p.lanes.alone.Count(why)
 		return nil
 	case p.cfg.Lanes == LanesShadow:
 		p.lanes.shadow.Add(1)
@@ -87,24 +72,23 @@ func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
 
 func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.in != nil {
-		return nil, aloneAsked
+		return nil, catalog.AloneAsked
 	}
 	if !l.with.custom() { // it may mean another statement, or undo the guard
-		return nil, aloneWith
+		return nil, catalog.AloneWith
 	}
 	sql, args, ok := rewritten(ctx, l.sql, l.args)
 	if !ok {
-		return nil, aloneArgs
+		return nil, catalog.AloneArgs
 	}
-	if len(sql) > catalogText {
-		return nil, aloneText
+	if len(sql) > catalog.MaxText {
+		return nil, catalog.AloneText
 	}
-	g := p.lanes.catalog
-	st := g.find(sql, l.with.key())
+	st := p.lanes.catalog.Find(sql, l.with.key())
 	l.st = st
-	desc, by, expect, why := g.mayRide(st)
+	desc, by, expect, why := st.Shareable()
 	switch why {
-	case "", aloneNew, aloneSlow, aloneLarge: // it rides, or may yet
+	case "", catalog.AloneNew, catalog.AloneSlow, catalog.AloneLarge: // it rides, or may yet
 		l.timed = true
 	}
 	if why != "" {
@@ -114,18 +98,18 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	r.st, r.desc, r.by, r.expect, r.text = st, desc, by, expect, sql
 	// What cannot be encoded here is pgx's to judge, and to word.
 	if len(args) != len(desc.ParamOIDs) {
-		return nil, aloneArgs
+		return nil, catalog.AloneArgs
 	}
-	if !desc.encode(&r.eqb, args) {
-		g.mayBeOld(st, desc)
-		return nil, aloneArgs
+	if !desc.Encode(&r.eqb, args) {
+		st.Doubt(desc)
+		return nil, catalog.AloneArgs
 	}
 	size := 0
 	for _, v := range r.eqb.ParamValues {
 		size += len(v)
 	}
-	if size > large {
-		return nil, aloneLarge
+	if size > catalog.Large {
+		return nil, catalog.AloneLarge
 	}
 	return r, ""
 }
@@ -211,8 +195,8 @@ func (r *ride) lose(err error) {
 // catchUp has r ask for what its statement returns by now, if it was described anew while r
 // waited and takes what r's arguments are encoded for. The lane calls it.
 func (r *ride) catchUp(pairs *memrows.Pairs) {
-	if d := r.now; d != nil && d != r.desc && r.desc.takesTheSame(d, pairs) {
-		r.desc, r.eqb.ResultFormats = d, d.formats
+	if d := r.st.Description(); d != nil && d != r.desc && r.desc.TakesTheSame(d, pairs) {
+		r.desc, r.eqb.ResultFormats = d, d.Formats
 	}
 }
 
@@ -230,7 +214,7 @@ func (l *Lease) rows() *memrows.Rows {
 
 // goAlone is for a statement that was to ride and got a connection for itself.
 func (l *Lease) goAlone() {
-	l.p.lanes.goesAlone(aloneOnly)
+	l.p.lanes.alone.Count(catalog.AloneOnly)
 	l.ride = nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -139,10 +140,10 @@ func customSetting(n string) bool {
 }
 
 // untold are the queries of the hooks' of which it is not known yet whether a function in them sets something.
-func (c *conn) untold() (doubts []doubt) {
-	for _, st := range c.session.asks {
-		if l := c.p.lanes.catalog.leaves(st, c.base); l.trace >= sqltext.AnyTrace || l.other && l.trace >= sqltext.SessionTrace {
-			doubts = append(doubts, doubt{st: st})
+func (c *conn) untold() (doubts []*catalog.Statement) {
+	for _, st := range c.asks {
+		if l := st.Leaves(c.base); l.Trace >= sqltext.AnyTrace || l.Other && l.Trace >= sqltext.SessionTrace {
+			doubts = append(doubts, st)
 		}
 	}
 	return doubts
@@ -154,7 +155,7 @@ func (c *conn) told() bool {
 	if len(left) == 0 {
 		return true
 	}
-	c.p.cannotReset(cut(left[0].st.sql, 80))
+	c.p.cannotReset(cut(left[0].SQL, 80))
 	return false
 }
 

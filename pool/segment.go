@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
@@ -47,7 +48,7 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 	if s.parse {
 		sql, ok := s.stmt.key.(string)
 		if !ok {
-			sql = s.stmt.key.(*statement).sql
+			sql = s.stmt.key.(*catalog.Statement).SQL
 		}
 		if s.stmt.name != "" { // no error if it is not there
 			pl.SendDeallocate(s.stmt.name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -61,27 +62,27 @@ func (f *foreign) failed() {
 
 // heedSequences notes what a statement does with the values of sequences, before it is sent. st is nil if nobody
 // knows the statement, and then it leaves AnyTrace.
-func (l *Lease) heedSequences(leaves leaves, st *statement) {
+func (l *Lease) heedSequences(leaves catalog.Leaves, st *catalog.Statement) {
 	f := &l.c.foreign
 	f.settled(l.calls)
-	if st != nil && st.aside { // DISCARD would take a snapshot, which may be too early
-		l.residue.moved, l.goesOn = l.residue.moved || st.sequences.Moves, l.goesOn || st.sequences.Begins
+	if st != nil && st.Aside { // DISCARD would take a snapshot, which may be too early
+		l.residue.moved, l.goesOn = l.residue.moved || st.Sequences.Moves, l.goesOn || st.Sequences.Begins
 		return
 	}
-	unknown := leaves.trace >= sqltext.AnyTrace
-	if unknown || leaves.tells {
+	unknown := leaves.Trace >= sqltext.AnyTrace
+	if unknown || leaves.Tells {
 		l.c.hideForeign()
 	}
 	if st != nil {
-		l.residue.moved = l.residue.moved || st.sequences.Moves
-		l.goesOn = l.goesOn || st.sequences.Begins
+		l.residue.moved = l.residue.moved || st.Sequences.Moves
+		l.goesOn = l.goesOn || st.Sequences.Begins
 	}
-	if !unknown && (leaves.trace < sqltext.SequenceTrace || !leaves.draws) {
+	if !unknown && (leaves.Trace < sqltext.SequenceTrace || !leaves.Draws) {
 		return
 	}
 	by := anybody
-	if leaves.trace == sqltext.SequenceTrace && st.sequences.Steady && !leaves.other && !l.residue.moved && l.residue.trace < sqltext.AnyTrace {
-		by = st.sql
+	if leaves.Trace == sqltext.SequenceTrace && st.Sequences.Steady && !leaves.Other && !l.residue.moved && l.residue.trace < sqltext.AnyTrace {
+		by = st.SQL
 	}
 	switch {
 	case !f.any() || l.single():
@@ -106,57 +107,22 @@ func (c *conn) hideForeign() {
 	c.foreign = foreign{}
 }
 
-// steadiness says whether an INSERT draws from the same sequences each time.
-type steadiness uint8
-
-const (
-	steadyUnknown steadiness = iota
-	steady
-	unsteady
-)
-
 // steady reports whether st draws from the same sequences each time, as far as is known. If nobody has asked, it is asked
 // after the lease.
-func (l *Lease) steady(st *statement) bool {
-	if st.sequences.Table == "" {
-		return true
-	}
-	g := l.p.lanes.catalog
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if l.c.base == nil || !st.steadyBy.Holds(l.c.base) { // the catalogs have changed
-		st.steady = steadyUnknown
-	}
-	if st.steady == steadyUnknown && !slices.Contains(l.residue.unsteady, st) {
+func (l *Lease) steady(st *catalog.Statement) bool {
+	steady, known := st.IsSteady(l.c.base)
+	if !known && !slices.Contains(l.residue.unsteady, st) {
 		l.residue.unsteady = append(l.residue.unsteady, st)
 	}
-	return st.steady == steady
+	return steady
 }
 
-// steadyTable asks whether all defaults of a table that draw are nextval of one sequence, without a condition.
-const steadyTable = `select c.relkind operator(pg_catalog.=) any ('{r,p}') and not c.relhasrules
-	and not exists(select from pg_catalog.pg_attrdef d where d.adrelid operator(pg_catalog.=) c.oid
-		and pg_catalog.pg_get_expr(d.adbin, d.adrelid) operator(pg_catalog.~) '(nextval|setval)'
-		and pg_catalog.pg_get_expr(d.adbin, d.adrelid) operator(pg_catalog.!~) '^nextval[(]''[^'']*''::regclass[)]$')
-	and not exists(select from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) a.atttypid
-		where a.attrelid operator(pg_catalog.=) c.oid and not a.attisdropped and t.typdefault operator(pg_catalog.~) '(nextval|setval)')
-	from pg_catalog.pg_class c where c.oid operator(pg_catalog.=) pg_catalog.to_regclass($1)`
-
-// findSteady asks for st, in a clean session. What the server refuses to say is taken for unsteady.
-func (c *conn) findSteady(st *statement) {
+// findSteady asks for st, in a clean session.
+func (c *conn) findSteady(st *catalog.Statement) {
 	if c.base == nil {
 		return
 	}
-	by := c.base.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	r := c.pg.PgConn().ExecParams(ctx, steadyTable, [][]byte{[]byte(st.sequences.Table)}, nil, nil, nil).Read()
-	found := unsteady
-	if r.Err == nil && len(r.Rows) == 1 && string(r.Rows[0][0]) == "t" {
-		found = steady
-	}
-	g := c.p.lanes.catalog
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	st.steady, st.steadyBy = found, by
+	st.FindSteady(ctx, c.pg.PgConn(), c.base)
 }

@@ -29,7 +29,6 @@ type session struct {
 	prepared    map[string]string // the texts of statements that AfterConnect has prepared, by name; "": it was done in SQL
 	role        string            // of AfterConnect's, or of the connection string
 	meaning     string            // all that decides what a text means: see askMeaning
-	asks        []*statement      // of AfterConnect's, whose functions have to be looked at
 	lasting     bool              // AfterConnect listens, holds a lock, has something temporary or a cursor, or what it set is not certain: no reset keeps that
 	draws       bool              // it may have left values of sequences, which go with those of others
 	exits       string            // exit_on_error, if AfterConnect has set it

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // settings are what the statements of a [Bound] run with: transaction-local, so that they
@@ -101,7 +103,7 @@ var refusedSettings = map[string]string{
 // prefix is what sets s in front of a flight. Its statement is prepared once for each
 // connection, and with once each time, for where names do not last.
 func (s *settings) prefix(once bool) prefix {
-	name := statementName("with", s.sql(), "", "", nil) // what it means hangs on no setting
+	name := sqltext.StatementName("with", s.sql()) // what it means hangs on no setting
 	msgs, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.params}).Encode(nil)
 	msgs, _ = (&pgproto3.Execute{}).Encode(msgs)
 	p := prefix{msgs: msgs, answers: 1, name: name, of: s, prepare: func() []byte {

@@ -212,7 +212,7 @@ func mayEnd(sql string) bool {
 var staysInside = append([]string{
 	"begin", "savepoint", "release", "copy", "batch", "ping", "call", "do", "create", "alter", "drop", "grant", "revoke", "comment", "declare",
 	"fetch", "move", "close", "explain", "refresh", "analyze", "show", "reset", "listen", "unlisten", "deallocate",
-}, slices.Concat(plainest, batchable)...)
+}, slices.Concat(sqltext.Plainest, sqltext.Batchable)...)
 
 // endsInside finds in a text of several statements what may be one that ends a transaction.
 var endsInside = regexp.MustCompile(`(?i)\b(commit|end|rollback|abort|prepare|execute)\b`)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
@@ -23,13 +24,13 @@ const (
 // verified is what is known of a statement that a connection has Parsed.
 type verified struct {
 	own   *pgconn.StatementDescription // what the server said that it takes and returns; nil: nothing yet
-	desc  *description                 // what own was last compared with,
+	desc  *catalog.Description         // what own was last compared with,
 	set   *memrows.Set                 // together with the Go types that the connection had then,
 	match memrows.Sameness             // and what came of it
 }
 
 // verify says whether what was encoded for d, and is decoded with set, is right for v.
-func (v *verified) verify(d *description, set *memrows.Set, pairs *memrows.Pairs) memrows.Sameness {
+func (v *verified) verify(d *catalog.Description, set *memrows.Set, pairs *memrows.Pairs) memrows.Sameness {
 	switch {
 	case v.own == nil: // its Parse has failed
 		return memrows.Different
@@ -37,8 +38,8 @@ func (v *verified) verify(d *description, set *memrows.Set, pairs *memrows.Pairs
 		return v.match
 	}
 	v.desc, v.set, v.match = d, set, memrows.Different
-	if sameShape(v.own, d) {
-		v.match = d.alike(set, pairs)
+	if d.IsLike(v.own) {
+		v.match = d.Alike(set, pairs)
 	}
 	return v.match
 }
@@ -65,12 +66,12 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 		return false
 	}
 	switch {
-	case failed == nil && r.result.Size() > maxResult:
+	case failed == nil && r.result.Size() > memrows.MaxResult:
 		r.result.Fail(errTooLarge)
 		return true
 	case failed == nil:
 		r.outcome = outcomeOwn
-		r.result.End(r.desc.shown, nil)
+		r.result.End(r.desc.Shown, nil)
 		return true
 	}
 	size := r.result.Size()
@@ -80,7 +81,7 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 	case f.stopped(r, failed.Code, took):
 	case own != nil && match == memrows.Equal, ofData(failed.Code):
 		r.outcome = outcomeOwn
-		r.result.End(r.desc.shown, failed)
+		r.result.End(r.desc.Shown, failed)
 		return size > 0
 	default:
 		if ln.forget(s.stmt); s.stmt.name != "" && !slices.ContainsFunc(f.stale, func(o *prepared) bool { return o.key == s.stmt.key }) {
@@ -93,24 +94,23 @@ func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, f
 
 // redescribe has those who come encode for what s is here, if that is not what it was described
 // as by old.
-func (f *flight) redescribe(s *prepared, st *statement, old *description) {
+func (f *flight) redescribe(s *prepared, st *catalog.Statement, old *catalog.Description) {
 	if s.own == nil {
 		return
 	}
-	if !sameShape(s.own, old) {
+	if !old.IsLike(s.own) {
 		f.c.lane.forget(s)
 	}
-	d := f.c.describe(s.own)
-	if len(d.Fields) == 0 || !d.encodable() {
-		f.c.p.lanes.catalog.forget(st, old)
-		return
+	d := catalog.Describe(s.own, f.c.types.Of(f.c.pg))
+	if d.Unfit() != "" {
+		d = nil
 	}
-	f.c.p.lanes.catalog.redescribe(st, old, d)
+	st.Redescribe(old, d)
 }
 
 // described is for a statement that was Parsed for itself.
 func (f *flight) described(s *prepared, own *pgconn.StatementDescription) {
-	st, ok := s.key.(*statement)
+	st, ok := s.key.(*catalog.Statement)
 	s.verified = verified{own: own}
 	if ok && s.verify(s.as, f.c.types.Of(f.c.pg), &f.c.p.lanes.types) == memrows.Different {
 		f.redescribe(s, st, s.as)
@@ -120,8 +120,8 @@ func (f *flight) described(s *prepared, own *pgconn.StatementDescription) {
 // undescribed is for one that could not be.
 func (f *flight) undescribed(s *prepared, failed *pgconn.PgError) {
 	f.c.lane.forget(s)
-	if st, ok := s.key.(*statement); ok && failed.Code != "55P03" && failed.Code != "57014" {
-		f.c.p.lanes.catalog.forget(st, s.as)
+	if st, ok := s.key.(*catalog.Statement); ok && failed.Code != "55P03" && failed.Code != "57014" {
+		st.Redescribe(s.as, nil)
 	}
 }
 
@@ -139,7 +139,7 @@ func (f *flight) unprepared(s *segment, at stage, failed *pgconn.PgError, took t
 		ln.forget(s.set)
 	}
 	if at == inParse && !f.stopped(r, failed.Code, took) { // its table is gone, say: others need not try
-		f.c.p.lanes.catalog.forget(r.st, r.desc)
+		r.st.Redescribe(r.desc, nil)
 	}
 	ln.forget(s.stmt)
 }
@@ -150,9 +150,9 @@ func (f *flight) stopped(r *ride, code string, took time.Duration) bool {
 	n := f.c.p.lanes
 	switch code {
 	case "25006": // read_only_sql_transaction
-		n.catalog.refuse(r.st, aloneGuarded)
+		r.st.Wrote()
 	case "55P03", "57014": // lock_not_available, query_canceled
-		n.catalog.observe(r.st, 10*max(took, laneLockTimeout), -1) // slow, for now
+		r.st.Took(10 * max(took, laneLockTimeout)) // slow, for now
 	default:
 		return false
 	}

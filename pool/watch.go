@@ -68,14 +68,14 @@ func (c *conn) watched(r *residue) (changed bool) {
 	changed = w.unseen || strayed
 	c.watchedNames(w.names)
 	for _, sql := range slices.Concat(w.parsed, w.said) {
-		st := c.p.lanes.catalog.find(sql, "")
-		leaves := c.p.lanes.catalog.leaves(st, c.base)
-		trace := leaves.trace
-		if leaves.ask && c.base != nil && len(r.unsure) < maxUnsure {
-			r.unsure = append(r.unsure, doubt{st, nil})
+		st := c.p.lanes.catalog.Find(sql, "")
+		leaves := st.Leaves(c.base)
+		trace := leaves.Trace
+		if leaves.Ask && c.base != nil && len(r.unsure) < maxUnsure {
+			r.unsure = append(r.unsure, st)
 		}
-		quiet := c.session == nil || trace <= sqltext.SequenceTrace || !st.asked && trace == sqltext.SessionTrace
-		if keeps := st.meaning == sqltext.KeepsMeaning && quiet || st.meaning == sqltext.RestoresMeaning; !keeps {
+		quiet := c.session == nil || trace <= sqltext.SequenceTrace || !st.IsPlain && trace == sqltext.SessionTrace
+		if keeps := st.Meaning == sqltext.KeepsMeaning && quiet || st.Meaning == sqltext.RestoresMeaning; !keeps {
 			changed = true
 		}
 	}

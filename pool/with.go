@@ -96,14 +96,8 @@ func (b *Bound) apart(sql string, args []any) (bool, error) {
 	if mode == pgx.QueryExecModeSimpleProtocol {
 		return false, errSimpleMode
 	}
-	return b.p.cfg.Plain || foreign || !slices.Contains(plainest, sqltext.First(sql)), nil
+	return b.p.cfg.Plain || foreign || !slices.Contains(sqltext.Plainest, sqltext.First(sql)), nil
 }
-
-// plainest are the first words of what cannot but run in the transaction that it is in.
-var plainest = []string{"select", "insert", "update", "delete", "with", "values", "table", "merge"}
-
-// batchable are those of what a batch may have besides.
-var batchable = []string{"set", "lock", "notify", "truncate"}
 
 // Exec is [Pool.Exec].
 func (b *Bound) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
@@ -198,7 +192,7 @@ func (b *Bound) checkBatch(q *pgx.Batch) error {
 		if _, foreign := options(qq.Arguments, b.p.mode); foreign {
 			return errors.New("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
 		}
-		if first := sqltext.First(qq.SQL); !slices.Contains(plainest, first) && !slices.Contains(batchable, first) {
+		if first := sqltext.First(qq.SQL); !slices.Contains(sqltext.Plainest, first) && !slices.Contains(sqltext.Batchable, first) {
 			return fmt.Errorf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", cut(qq.SQL, 80))
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// firstUserOID is the first OID of what is not built-in.
-const firstUserOID = 16384
+// FirstUserOID is the first OID of what is not built-in.
+const FirstUserOID = 16384
 
 // use says what a statement does with a name.
 type use uint8

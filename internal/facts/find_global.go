@@ -28,7 +28,7 @@ func (k *known) resolveGlobal(ctx context.Context, ask Ask) error {
 				g.families[uint32(oid)] = true
 			} else {
 				g.types[uint32(oid)] = true
-				g.builtin = g.builtin || oid < firstUserOID
+				g.builtin = g.builtin || oid < FirstUserOID
 			}
 		}
 		if err != nil {

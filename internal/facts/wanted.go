@@ -54,7 +54,7 @@ func (f *Facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 // unknownLocked adds to missing the types that are not known.
 func (f *Facts) unknownLocked(missing, types []uint32) []uint32 {
 	for _, t := range types {
-		if t >= firstUserOID && f.nodes[node{'t', t}] == nil {
+		if t >= FirstUserOID && f.nodes[node{'t', t}] == nil {
 			missing = append(missing, t)
 		}
 	}

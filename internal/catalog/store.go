@@ -1,0 +1,113 @@
+package catalog
+
+import (
+	"container/list"
+	"hash/maphash"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// storeSize is how many statements a store knows, storeBytes how long their texts are together, the least recently
+// wanted leave. A statement takes about 1 KB beside its text.
+const (
+	storeSize  = 4096
+	storeBytes = 4 << 20
+)
+
+// Store is what is known about statements, by their text.
+type Store struct {
+	common
+	bySQL map[Key]*list.Element // of *Statement
+	used  list.List             // the most recently wanted first
+	bytes int                   // how long their texts are together
+	once  [1024]uint64          // hashes of texts with comments that were wanted once
+}
+
+// NewStore returns an empty one, whose statements are judged by newest.
+func NewStore(newest func() *facts.Facts) *Store {
+	return &Store{common: common{slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
+}
+
+// SlowAbove moves the bound above which a statement is too slow to ride. It is called before use.
+func (g *Store) SlowAbove(d time.Duration) { g.slow = d }
+
+// Find returns what is known about sql with these settings, looking at its text if it is new. A text with comments that comes for
+// the first time is the one without: a comment may be another each time (a trace's id).
+func (g *Store) Find(sql, settings string) *Statement {
+	key := Key{sql, settings}
+	if s := g.found(key); s != nil {
+		return s
+	}
+	var same *Statement // but for comments
+	if plain := sqltext.WithoutComments(sql); plain != sql {
+		if same = g.Find(plain, settings); !g.wantedBefore(sql) {
+			return same
+		}
+	}
+	t := textOf(key)
+
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e, ok := g.bySQL[key]; ok { // somebody else was quicker
+		return wantedAgain(e)
+	}
+	s := newStatement(t, &g.common, same)
+	g.bySQL[key] = g.used.PushFront(s)
+	for g.bytes += len(sql); g.used.Len() > storeSize || g.bytes > storeBytes; {
+		last := g.used.Remove(g.used.Back()).(*Statement)
+		delete(g.bySQL, last.Key)
+		g.bytes -= len(last.SQL)
+	}
+	g.full = g.used.Len() == storeSize || g.bytes > storeBytes-MaxText
+	return s
+}
+
+// found returns the statement of key; nil: there is none.
+func (g *Store) found(key Key) *Statement {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e, ok := g.bySQL[key]
+	if !ok {
+		return nil
+	}
+	g.used.MoveToFront(e)
+	return wantedAgain(e)
+}
+
+func wantedAgain(e *list.Element) *Statement {
+	s := e.Value.(*Statement)
+	s.again = true
+	return s
+}
+
+var hashSeed = maphash.MakeSeed()
+
+// wantedBefore reports whether sql was wanted before, not long ago, and notes that it was.
+func (g *Store) wantedBefore(sql string) bool {
+	h := maphash.String(hashSeed, sql)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := &g.once[h%uint64(len(g.once))]
+	before := *at == h
+	*at = h
+	return before
+}
+
+// unproven are the mentions of the statements that were wanted last and are not judged yet.
+func (g *Store) unproven() (ms []*sqltext.Mentions) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := g.used.Front()
+	for range 64 {
+		if e == nil {
+			break
+		}
+		if s := e.Value.(*Statement); s.isUnprovenLocked() {
+			ms = append(ms, s.Mentions)
+		}
+		e = e.Next()
+	}
+	return ms
+}

@@ -1,0 +1,34 @@
+package sqltext
+
+import (
+	"regexp"
+	"slices"
+)
+
+// Plainest are the first words of what cannot but run in the transaction that it is in: queries and changes of data. Batchable are
+// those of what a batch may have besides.
+var (
+	Plainest  = []string{"select", "insert", "update", "delete", "with", "values", "table", "merge"}
+	Batchable = []string{"set", "lock", "notify", "truncate"}
+)
+
+// CommitsOnItsWay reports whether sql, outside a transaction, may commit something and fail afterwards without the server
+// having said COMMIT: a procedure, DO, VACUUM, CREATE INDEX CONCURRENTLY and the like.
+func CommitsOnItsWay(sql string) bool {
+	switch first := First(sql); {
+	case slices.Contains(atOnce, first):
+		return false
+	case slices.Contains([]string{"create", "alter", "drop", "refresh"}, first):
+		return apartOnly.MatchString(sql)
+	}
+	return true
+}
+
+// atOnce are the first words of what happens as a whole or not at all, or says COMMIT.
+var atOnce = append([]string{
+	"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "execute", "deallocate", "copy", "grant", "revoke",
+	"comment", "declare", "fetch", "move", "close", "explain", "show", "reset", "listen", "unlisten", "load", "security", "checkpoint", "reassign", "import",
+}, slices.Concat(Plainest, Batchable)...)
+
+// apartOnly finds in the text of a command what may not run inside a transaction, since it commits on its way.
+var apartOnly = regexp.MustCompile(`(?i)\b(concurrently|database|tablespace|subscription|system)\b`)
