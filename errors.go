@@ -14,12 +14,6 @@ func Retryable(err error) bool { return pool.Retryable(err) }
 // same call can work: [pool.Misconfigured].
 func Misconfigured(err error) bool { return pool.Misconfigured(err) }
 
-// misconfigured marks what Open refuses.
-type misconfigured struct{ error }
-
-func (e *misconfigured) Unwrap() error       { return e.error }
-func (e *misconfigured) Misconfigured() bool { return true }
-
 // refusal is the reply to an invocation that was not begun.
 type refusal string
 

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/connstring"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
@@ -120,7 +121,7 @@ func Open(ctx context.Context, connString string, config *Config) (*Pool, error)
 
 func open(ctx context.Context, connString string, config *Config, lookup func(string) (string, bool), environ []string) (*Pool, error) {
 	if ctx == nil {
-		return nil, &misconfigured{errors.New("lmipool: Open: the ctx is nil: use context.Background")}
+		return nil, pgerr.Config(errors.New("lmipool: Open: the ctx is nil: use context.Background"))
 	}
 	var c Config
 	if config != nil {
@@ -138,14 +139,14 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 	warnOfUnknown(environ, c.Logger)
 	connString, source := findConnString(connString, lookup)
 	if c.BeforeConnect == nil && onLambda(env, lookup) && !namesHost(connString, lookup) {
-		return nil, &misconfigured{noHost(connString, source)}
+		return nil, pgerr.Config(noHost(connString, source))
 	}
 	dsn, err := pgx.ParseConfig(connString)
 	if err != nil {
-		return nil, &misconfigured{fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))}
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err)))
 	}
 	if err := connstring.Check(connString, &dsn.Config); err != nil {
-		return nil, &misconfigured{fmt.Errorf("lmipool: %s: %w", source, err)}
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %s: %w", source, err))
 	}
 	chosen, errs := c.resolve(lookup, dsn, ceiling(env))
 	if c.ApplicationName == "" {
@@ -156,7 +157,7 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 		if p != nil {
 			p.Close()
 		}
-		return nil, &misconfigured{err}
+		return nil, pgerr.Config(err)
 	}
 	logOpen(c.Logger, env, source, dsn, c.ApplicationName, chosen, p)
 	return &Pool{Pool: p, env: env, bulkhead: newBulkhead(&c, env)}, nil

@@ -7,23 +7,20 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// misconfigured marks what waits for somebody to change configuration or rights, temporary
-// what may go well later: lmipool's Misconfigured and Retryable look for the methods.
-type misconfigured struct{ error }
-
-func (e *misconfigured) Unwrap() error       { return e.error }
-func (e *misconfigured) Misconfigured() bool { return true }
-
+// temporary marks what may go well later, as pgerr.Config does what waits for somebody to change configuration or
+// rights: lmipool's Retryable looks for the method.
 type temporary struct{ error }
 
 func (e *temporary) Unwrap() error     { return e.error }
 func (e *temporary) SafeToRetry() bool { return true }
 
-// misconfiguredf is fmt.Errorf, marked.
+// misconfiguredf is fmt.Errorf, marked by pgerr.Config.
 func misconfiguredf(format string, args ...any) error {
-	return &misconfigured{fmt.Errorf(format, args...)}
+	return pgerr.Config(fmt.Errorf(format, args...))
 }
 
 // temporaryf is fmt.Errorf, marked.
@@ -43,5 +40,5 @@ func ofProvider(err, cause error) error {
 		errors.As(cause, &code) && strings.Contains(code.ErrorCode(), "Throttl") {
 		return &temporary{err}
 	}
-	return &misconfigured{err}
+	return pgerr.Config(err)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
@@ -219,7 +220,7 @@ func (id identity) String() string {
 // identity finds out what a token for a dial to host must be signed for.
 func (s *Source) identity(host string, port uint16, user string) (identity, error) {
 	if s.fault != nil {
-		return identity{}, &misconfigured{s.fault}
+		return identity{}, pgerr.Config(s.fault)
 	}
 	if s.cfg.Endpoint != "" {
 		h, p, _ := splitEndpoint(s.cfg.Endpoint)

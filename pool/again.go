@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"reflect"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // again waits before a statement outside a transaction that ended with err runs once more, and
@@ -23,7 +23,7 @@ func (p *Pool) again(ctx context.Context, l *Lease, err error) context.Context {
 		r.began = l.asked
 	}
 	switch {
-	case didNotRun(err):
+	case pgerr.DidNotRun(err):
 		if !p.patient(ctx, r.began, r.tries) {
 			return nil
 		}
@@ -65,13 +65,6 @@ func (p *Pool) patient(ctx context.Context, began time.Time, try int) bool {
 	return pause(ctx, try-1)
 }
 
-// didNotRun reports whether err is of a statement that can be run once more, elsewhere.
-func didNotRun(err error) bool {
-	var r *resetError
-	var n *notRunError
-	return errors.As(err, &r) || errors.As(err, &n)
-}
-
 // mayChange reports whether an argument is a buffer, which its caller may use for something else as
 // soon as a Query has returned: what is found to be stale later must not be sent again with it.
 func mayChange(args []any) bool {
@@ -98,16 +91,16 @@ func mayChange(args []any) bool {
 // lostRead is err for a Query on a connection of its own, of which nobody has seen a row. It is not run again, since its
 // Rows are its caller's by now, but he may do that: if it could ride it had no effect.
 func (p *Pool) lostRead(ctx context.Context, l *Lease, err error) error {
-	if err == nil || didNotRun(err) || !p.mayRepeat(ctx, l, err) {
+	if err == nil || pgerr.DidNotRun(err) || !p.mayRepeat(ctx, l, err) {
 		return err
 	}
-	return &notRunError{err: err, what: "the connection of a read was lost"}
+	return pgerr.NotRun("the connection of a read was lost", err)
 }
 
 // mayRepeat reports whether err is of a connection that was lost, and l's statement could ride, were it short. What was
 // repeated is alone, by its ctx.
 func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
-	if p.cfg.NoRerun || !isLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
+	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
 		return false
 	}
 	sql, _, ok := rewritten(ctx, l.sql, l.args)

@@ -2,14 +2,11 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
 )
-
-var errDialPanicked = errors.New("lmipool: the dial panicked; see the log")
 
 // background runs f in a goroutine that Shutdown waits for. A panic in it is
 // logged, not fatal: unrecovered, it would end every invocation of the process.

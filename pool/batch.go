@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // sendBatch sends b on the lease. With own, closing the result releases the lease.
@@ -52,7 +53,7 @@ func (l *Lease) pastWire(ctx context.Context) error {
 		return l.c.judge(err)
 	}
 	if err := w.flush(); err != nil {
-		return &unsentError{"the batch", err}
+		return pgerr.Unsent("the batch", err)
 	}
 	w.executed.Store(true) // it cannot see that
 	w.answers.flights.Add(1)
@@ -115,7 +116,7 @@ type batch struct {
 // judge is conn.judge. Of a pool's own batch that a server has refused to write it takes the rest first: then
 // the server can be asked whether that is a failover.
 func (b *batch) judge(err error) error {
-	if b.own && !b.calls && readOnly(err) && b.l.c.maybeNoWriter() {
+	if b.own && !b.calls && pgerr.ReadOnly(err) && b.l.c.maybeNoWriter() {
 		_ = b.BatchResults.Close()
 	}
 	return b.l.c.judge(err)
@@ -123,7 +124,7 @@ func (b *batch) judge(err error) error {
 
 func (b *batch) Exec() (pgconn.CommandTag, error) {
 	if err := b.l.resume(); err != nil {
-		return pgconn.CommandTag{}, &sentError{err}
+		return pgconn.CommandTag{}, pgerr.SentUnanswered(err)
 	}
 	defer b.l.leave()
 	tag, err := b.BatchResults.Exec()
@@ -133,7 +134,7 @@ func (b *batch) Exec() (pgconn.CommandTag, error) {
 
 func (b *batch) Query() (pgx.Rows, error) {
 	if err := b.l.resume(); err != nil {
-		err = &sentError{err}
+		err = pgerr.SentUnanswered(err)
 		return errRows{err: err}, err
 	}
 	defer b.l.leave()
@@ -146,7 +147,7 @@ func (b *batch) Query() (pgx.Rows, error) {
 
 func (b *batch) QueryRow() pgx.Row {
 	if err := b.l.resume(); err != nil {
-		return memrows.Failed(&sentError{err})
+		return memrows.Failed(pgerr.SentUnanswered(err))
 	}
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
@@ -161,7 +162,7 @@ func (b *batch) Close() error {
 		return b.err
 	}
 	if err := b.l.resume(); err != nil {
-		return &sentError{err}
+		return pgerr.SentUnanswered(err)
 	}
 	defer func() {
 		b.l.leave()

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // What the end of a ctx does to what a connection runs.
@@ -190,17 +192,7 @@ func (h *canceler) explain(err error) error {
 	var pg *pgconn.PgError
 	var netErr net.Error
 	if errors.As(err, &pg) && pg.Code == "57014" || errors.As(err, &netErr) && netErr.Timeout() {
-		return &canceledError{why: r.why, err: err}
+		return pgerr.Canceled(r.why, err)
 	}
 	return err
 }
-
-// canceledError is the error of a statement that was stopped because its ctx ended:
-// both errors are in its chain, the ctx's and the server's.
-type canceledError struct{ why, err error }
-
-func (e *canceledError) Error() string {
-	return "lmipool: canceled: " + e.why.Error() + ": " + e.err.Error()
-}
-
-func (e *canceledError) Unwrap() []error { return []error{e.why, e.err} }

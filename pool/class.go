@@ -1,13 +1,6 @@
 package pool
 
-import (
-	"context"
-	"errors"
-	"io"
-	"net"
-
-	"github.com/jackc/pgx/v5/pgconn"
-)
+import "github.com/lmipool/lmipool/internal/pgerr"
 
 // Misconfigured reports whether err means that somebody has to change configuration or
 // rights before the same call can work: tell a human, do not try again. [Retryable] has
@@ -15,7 +8,7 @@ import (
 //
 // An error of a hook says so for itself if it, or one that it wraps, has a method
 // Misconfigured() bool. Package iam's do.
-func Misconfigured(err error) bool { return classify(err, wasSent, true) == classMisconfigured }
+func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Misconfigured }
 
 // Retryable reports whether nothing has happened, for certain, and the same call may work
 // later. It is the whole transaction that is to be called again, if there was one, with
@@ -41,148 +34,34 @@ func Misconfigured(err error) bool { return classify(err, wasSent, true) == clas
 // for nothing. What a procedure, a text of several statements or a batch has committed before it
 // failed stays, so the error of what has, or may have, committed something is not Retryable (but with [Config.Plain],
 // where nobody sees that).
-func Retryable(err error) bool { return classify(err, wasSent, true) == classRetryable }
+func Retryable(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Retryable }
 
-// class is what is to be done about an error; of those that are joined the greatest counts.
-type class uint8
+// OutcomeUnknown reports whether err, from a statement or a Commit, leaves open
+// whether it has happened: it was sent, or may have been, and the server's answer
+// was lost, because the connection broke or ctx ended. A write with such an error
+// must not simply be sent again; look whether it is there, or make it idempotent.
+//
+// It is true for an error that ended the session (FATAL, such as 57P01), which may have come
+// after a commit. It is false when the server said no in any other way (nothing has happened;
+// what a procedure, or a text of several statements, has committed on its way stays). It is false
+// for a statement that was cancelled in time because its ctx had ended: the server's
+// 57014 is in the error's chain beside the ctx's. It is false, too, when nothing was
+// sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded] before the call,
+// pgconn.SafeToRetry. A bare ctx error counts as unknown, since a statement may have
+// been under way when the ctx ended. lmipool itself never sends a write twice.
+//
+// [Retryable] has the table of all classes.
+func OutcomeUnknown(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Unknown }
 
-const (
-	classNone class = iota // nobody knows
-	classRetryable
-	classMisconfigured
-	classGiveUp
-	classUnknown
-)
-
-// progress is how far it had got, whatever failed.
-type progress uint8
-
-const (
-	wasSent   progress = iota // to the server, or it may have been
-	notSent                   // there was no connection, or all was rolled back
-	loggingIn                 // a connection was being opened
-)
-
-// decides reports whether err is one of ours that means Retryable, whatever it is wrapped
-// together with to explain it.
-func decides(err error) bool {
-	return err == ErrServerFull || err == ErrServerAway //nolint:errorlint // it is asked for each error of a tree
+// inPgerr says in words of package pgerr what an error means that is a type of this package's.
+func inPgerr(err error) error {
+	switch x := err.(type) { //nolint:errorlint // it is asked for each error of a tree
+	case *AcquireError: // there was no connection
+		return pgerr.RolledBack(x.Err)
+	case *NestedAcquireError:
+		return ErrNestedAcquire
+	case *ShutdownError:
+		return ErrClosed
+	}
+	return nil
 }
-
-// classify walks the tree of err. believe: what says of itself that it is safe to retry is.
-func classify(err error, at progress, believe bool) class {
-	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: a wrapper says what that which is inside means
-	case nil:
-		return classNone
-	case *AcquireError:
-		return classify(x.Err, max(at, notSent), believe)
-	case *rolledBackError:
-		return classify(x.error, max(at, notSent), believe)
-	case *partlyError:
-		if c := classify(x.error, at, believe); c != classRetryable {
-			return c
-		}
-		return classGiveUp
-	case *sentError:
-		if at == wasSent {
-			return classUnknown
-		}
-	case *pgconn.ConnectError:
-		at = loggingIn
-	case *canceledError:
-		switch {
-		case classify(x.err, at, believe) == classUnknown: // the connection was given up
-			return classUnknown
-		case x.why == ErrInvocationEnded: //nolint:errorlint // it is that or a ctx's
-			return classGiveUp
-		}
-		return classRetryable // the server has stopped it
-	case *NestedAcquireError, *ShutdownError:
-		return classGiveUp
-	case *pgconn.PgError:
-		return classOfPg(x, at)
-	case net.Error: // the ctx's DeadlineExceeded is one
-		return classOfNet(x, at)
-	}
-	if x, ok := err.(interface{ Misconfigured() bool }); ok && x.Misconfigured() {
-		return classMisconfigured
-	}
-	if x, ok := err.(interface{ SafeToRetry() bool }); ok {
-		// pgx says "conn closed", and that it is safe to retry, also when it finds
-		// the connection closed while it waits for an answer.
-		if x.SafeToRetry() && believe && !errors.Is(err, pgconn.ErrConnClosed) {
-			return classRetryable
-		}
-		believe = believe && x.SafeToRetry() // what it wraps knows less of what was sent
-	}
-	switch x := err.(type) { //nolint:errorlint // see above
-	case interface{ Unwrap() []error }:
-		return classOfAll(x.Unwrap(), at, believe)
-	case interface{ Unwrap() error }:
-		if inner := x.Unwrap(); inner != nil {
-			return classify(inner, at, believe)
-		}
-	}
-	return classOfLeaf(err, at)
-}
-
-// classOfAll is for those that are joined. While a connection was being opened they are of
-// hosts, and of TLS and plain text, one after the other: then one way that may
-// be open later is enough, unless pgx has seen that no other need be tried.
-func classOfAll(errs []error, at progress, believe bool) (most class) {
-	retry := false
-	for _, err := range errs {
-		c := classify(err, at, believe)
-		most = max(most, c)
-		retry = retry || decides(err) ||
-			at == loggingIn && c == classRetryable && !endsDial(errs[len(errs)-1])
-	}
-	if retry && most != classUnknown {
-		return classRetryable
-	}
-	return most
-}
-
-// classOfNet is for the network, and for whatever else says whether it is a timeout.
-func classOfNet(err net.Error, at progress) class {
-	var op *net.OpError
-	var dns *net.DNSError
-	switch dialed := errors.As(err, &op) && op.Op == "dial"; {
-	case at == wasSent && !dialed:
-		return classUnknown
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return classMisconfigured
-	case at == loggingIn && op != nil && op.Op == "remote error": // TLS: the server does not take us
-		return classMisconfigured
-	}
-	return classRetryable
-}
-
-// classOfLeaf is for what wraps nothing and has no type.
-func classOfLeaf(err error, at progress) class {
-	if decides(err) {
-		return classRetryable
-	}
-	switch err { //nolint:errorlint // it is a leaf
-	case context.Canceled, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed:
-		if at == wasSent {
-			return classUnknown
-		}
-		return classRetryable
-	case errUnfit, errStandby, errReadOnlyServer,
-		pgconn.ErrReadOnlyConnection, pgconn.ErrReadWriteConnection, pgconn.ErrPrimaryConnection, pgconn.ErrStandbyConnection: // of target_session_attrs
-		return classRetryable
-	case ErrClosed, ErrInvocationEnded, ErrNestedAcquire, errDialPanicked:
-		return classGiveUp
-	}
-	if at == loggingIn { // the other side is there, and does not do what the configuration asks for: TLS, a way to authenticate
-		return classMisconfigured
-	}
-	return classNone
-}
-
-// misconfigured marks an error of the configuration.
-type misconfigured struct{ error }
-
-func (e *misconfigured) Unwrap() error       { return e.error }
-func (e *misconfigured) Misconfigured() bool { return true }

@@ -14,6 +14,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 const (
@@ -94,7 +95,7 @@ type conn struct {
 	strays   int32   // of strayed
 	reports  int32   // of differs
 	partly   partly
-	given    arguments // to its last call
+	given    pgerr.Arguments // to its last call
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
@@ -172,7 +173,7 @@ func (c *conn) expiredAt(now time.Time) bool {
 // on the caller's.
 func (c *conn) giveBack() {
 	c.bind(nil)
-	c.given = arguments{}
+	c.given = pgerr.Arguments{}
 	c.cancel.mode.Store(cancelAsPgx)
 	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()

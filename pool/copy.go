@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // copyFrom runs a CopyFrom on l's connection, after enter. It sees to leave.
@@ -102,7 +104,7 @@ func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, 
 	})
 	tag, err = c.pg.PgConn().CopyFrom(ctx, r, fmt.Sprintf("copy %s ( %s ) from stdin binary;", into, names))
 	if pg := (*pgconn.PgError)(nil); ctx.Err() != nil && errors.As(err, &pg) && pg.Code == "57014" { // by a cancel request, or because the data ended so
-		err = &canceledError{why: ctx.Err(), err: err}
+		err = pgerr.Canceled(ctx.Err(), err)
 	}
 	r.Close()
 	inLast := s.stop()
@@ -136,7 +138,7 @@ type preparer interface {
 
 var (
 	errSourceLeft = errors.New("lmipool: CopyFromSource has ended its goroutine")
-	errStuck      = &unsentError{"the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up")}
+	errStuck      = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
 	errCopyOver   = errors.New("lmipool: the CopyFrom is over") // nobody hears of it
 )
 
@@ -239,7 +241,7 @@ func (s *copySource) value(buf []byte, oid uint32, v any) ([]byte, error) {
 	if err != nil {
 		again, notText := s.fromText(buf, oid, v)
 		if notText != nil {
-			return nil, arguments{args: []any{v}}.withoutArgument(err)
+			return nil, pgerr.Arguments{Args: []any{v}}.WithoutArgument(err)
 		}
 		encoded = again
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // dial opens one connection for the queue, in the background. It is the only
@@ -23,7 +25,7 @@ func (p *Pool) dial() {
 		done := false
 		defer func() {
 			if !done { // a panic below: the dial's place must not be lost
-				p.adm.dialFailed(errDialPanicked, lack{}, start)
+				p.adm.dialFailed(pgerr.ErrDialPanicked, lack{}, start)
 			}
 		}()
 		c, err := p.newConn()
@@ -179,7 +181,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		}
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
-				return &hookError{err}
+				return pgerr.OfHook(err)
 			}
 		}
 		if dialing != nil {

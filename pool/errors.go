@@ -1,21 +1,38 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 var (
 	// ErrClosed is returned by every use of a pool after Close or Shutdown.
-	ErrClosed = errors.New("lmipool: the pool is closed")
+	ErrClosed = pgerr.ErrClosed
 
 	// ErrInvocationEnded is returned by every use of a pool, lease, transaction
 	// or result whose invocation has ended: its scope took back what it held.
 	// Work that is to outlive its invocation needs a ctx without a scope.
-	ErrInvocationEnded = errors.New("lmipool: the invocation has ended")
+	ErrInvocationEnded = pgerr.ErrInvocationEnded
+
+	// ErrServerFull is in the error of a caller who got no connection because the pool has
+	// none and the server takes no more. As long as there is time, and as long as the pool has
+	// a connection, no caller hears of it: who waits uses what there is, or what another
+	// environment leaves. The error that wraps it names the server's own, and what to change.
+	ErrServerFull = pgerr.ErrServerFull
+
+	// ErrServerAway is in the error of a caller who got no connection because no server answers,
+	// or only a standby where the pool writes: it restarts, or another takes over. As long as
+	// there is time no caller hears of it: who waits goes on waiting, and the pool dials again,
+	// several times a second and with what the name stands for by then. A pool that has never
+	// had a connection says at once that its server does not answer, since it may be the wrong one.
+	// The error that wraps it has the last dial's.
+	ErrServerAway = pgerr.ErrServerAway
 
 	// errReleased is what a lease says after Release.
 	errReleased = errors.New("lmipool: the lease was released")
@@ -85,6 +102,11 @@ func (e *AcquireError) Error() string {
 }
 
 func (e *AcquireError) Unwrap() error { return e.Err }
+
+// As has pgconn.Timeout be true if a deadline is over.
+func (e *AcquireError) As(target any) bool {
+	return errors.Is(e.Err, context.DeadlineExceeded) && pgerr.AsTimeout(target)
+}
 
 // ShutdownError is what Shutdown returns when its ctx ended before everything
 // came back. The connections are closed all the same.

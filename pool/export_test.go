@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -25,13 +26,13 @@ func (p *Pool) NeverOld() { p.lanes.baselines.NeverOld() }
 func (p *Pool) SlowAbove(d time.Duration) { p.lanes.catalog.SlowAbove(d) }
 
 // The wrappers by which the pool says what had happened when an error came.
-func RolledBack(err error) error    { return &rolledBackError{err} }
-func Sent(err error) error          { return &sentError{err} }
-func Unsent(err error) error        { return &unsentError{"it", err} }
-func Canceled(why, err error) error { return &canceledError{why, err} }
+func RolledBack(err error) error    { return pgerr.RolledBack(err) }
+func Sent(err error) error          { return pgerr.SentUnanswered(err) }
+func Unsent(err error) error        { return pgerr.Unsent("it", err) }
+func Canceled(why, err error) error { return pgerr.Canceled(why, err) }
 
 // WithoutArgument is err without the argument that pgx could not encode.
-func WithoutArgument(err error) error { return arguments{}.withoutArgument(err) }
+func WithoutArgument(err error) error { return pgerr.Arguments{}.WithoutArgument(err) }
 
 // Findings says why the pool would not let sql ride, were it short: "" if it is proven that no code of the user's own
 // runs. It asks the server what is not known yet.

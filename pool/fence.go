@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // A pool's connections lead to one server, and what one of them finds out holds for all.
@@ -25,7 +27,7 @@ func (p *Pool) fence(c *conn, why error) {
 		p.health.hasty.Store(true)
 		p.stats.failovers.Add(1)
 		now := "is a standby now"
-		if why == errReadOnlyServer { //nolint:errorlint // it is one of two
+		if why == pgerr.ErrReadOnlyServer { //nolint:errorlint // it is one of two
 			now = "is read-only now, by its configuration"
 		}
 		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.pg.PgConn().Conn().RemoteAddr())
@@ -98,33 +100,27 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 // for each error.
 func (c *conn) suffers(err error) error {
 	pc := c.pg.PgConn()
-	if broke := c.wire.broke.Load(); broke != nil && isLost(*broke) && errors.Is(err, pgconn.ErrConnClosed) {
+	if broke := c.wire.broke.Load(); broke != nil && pgerr.IsLost(*broke) && errors.Is(err, pgconn.ErrConnClosed) {
 		err = fmt.Errorf("%w: %w", err, *broke) // in the simple protocol pgx says no more than that
 	}
 	switch {
 	case errors.Is(err, errSimple): // nothing will change that, though pgx has it safe to retry
 		return errSimple
-	case pc.IsClosed() && (isLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
-		if isLost(err) && !c.lost {
+	case pc.IsClosed() && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
+		if pgerr.IsLost(err) && !c.lost {
 			c.lost = true
 			c.p.health.lost()
 		}
 		if !c.wire.executed.Load() && pc.TxStatus() == 'I' {
-			return &notRunError{err: err, what: "the connection was lost before the statement was sent"}
+			return pgerr.NotRun("the connection was lost before the statement was sent", err)
 		}
-	case readOnly(err) && c.maybeNoWriter():
+	case pgerr.ReadOnly(err) && c.maybeNoWriter():
 		c.doubtful = true
 		if c.resolve(); c.doubtful && c.fenced.Load() && pc.TxStatus() == 'I' {
-			return &notRunError{err: err, what: c.p.writer.why().Error()}
+			return pgerr.NotRun(c.p.writer.why().Error(), err)
 		}
 	}
 	return err
-}
-
-// readOnly reports whether the server says that it does not write.
-func readOnly(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "25006"
 }
 
 // maybeNoWriter reports whether a refusal to write may be the server's own, and matters to the pool: to one that
@@ -157,14 +153,3 @@ func (c *conn) resolved() {
 	}
 	c.giveBack()
 }
-
-// notRunError is the error of a statement that the server has not run: it was refused, or
-// never sent, because of where it was to run. Or it is a read, which has no effect.
-type notRunError struct {
-	what string
-	err  error
-}
-
-func (e *notRunError) Error() string     { return fmt.Sprintf("lmipool: %s: %v", e.what, e.err) }
-func (e *notRunError) Unwrap() error     { return &rolledBackError{e.err} }
-func (e *notRunError) SafeToRetry() bool { return true }

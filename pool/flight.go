@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // laneSilence is how long a lane may say nothing before it counts as lost: the
@@ -76,7 +77,7 @@ func (f *flight) run() (whole bool) {
 	_ = f.pl.Close()
 	c.p.lanes.catalog.Observe(f.seen)
 	if f.lost != nil {
-		if isLost(f.lost) {
+		if pgerr.IsLost(f.lost) {
 			c.p.health.lost()
 		}
 		c.p.log.Warn("lmipool: a connection that reads shared was lost", "error", f.lost)

@@ -3,6 +3,8 @@ package pool
 import (
 	"fmt"
 	"sync/atomic"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // health is what the pool knows of its server from its connections and dials.
@@ -26,9 +28,9 @@ func (h *health) answers() {
 
 // lackOf is what a dial that failed with err comes to.
 func (p *Pool) lackOf(err error) lack {
-	switch away, always := isAway(err); {
-	case isFull(err):
-		return lack{err: fullError(err, int(p.cfg.MaxConns)), full: true}
+	switch away, always := pgerr.IsAway(err); {
+	case pgerr.IsFull(err):
+		return lack{err: pgerr.Full(err, int(p.cfg.MaxConns)), full: true}
 	case away && (always || p.health.met.Load()): // otherwise it may never have been there
 		return lack{err: fmt.Errorf("%w: %w", ErrServerAway, err)}
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // Beginner begins transactions: a pool of lmipool, pgxpool or pgxmock, a lease, a
@@ -69,10 +71,10 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 	lost := false
 	for try := 0; ; try++ {
 		again, err := inTx(ctx, begin, opts, fn)
-		if !again || opts.MaxRetries == 0 || isLost(err) && lost { // fn may be what ends it
+		if !again || opts.MaxRetries == 0 || pgerr.IsLost(err) && lost { // fn may be what ends it
 			return err
 		}
-		lost = lost || isLost(err)
+		lost = lost || pgerr.IsLost(err)
 		if try == opts.MaxRetries || !pause(ctx, try) {
 			return fmt.Errorf("lmipool: the transaction failed %d times, the last time with: %w", try+1, err)
 		}
@@ -107,7 +109,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	tx, err := begin(c)
 	c.starting = false
 	if err != nil { // a query of the user's may have committed something, and so below
-		return transient(err) && opts.BeginQuery == "", err
+		return pgerr.Transient(err) && opts.BeginQuery == "", err
 	}
 	if !isOwn(tx) {
 		tx = newForeignTx(tx)
@@ -123,23 +125,23 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 			again = false
 		case failedOver(tx, err):
 			again = true // no COMMIT was sent
-			if readOnly(err) {
-				err = &notRunError{err: err, what: "the server writes no more, and this pool does"}
+			if pgerr.ReadOnly(err) {
+				err = pgerr.NotRun("the server writes no more, and this pool does", err)
 			}
 		}
 		switch {
 		case gone:
 		case unsent:
-			err = &unsentError{"commit", err}
+			err = pgerr.Unsent("commit", err)
 		case OutcomeUnknown(err):
-			err = &rolledBackError{err}
+			err = pgerr.RolledBack(err)
 		}
 		if gone {
 			err = partlyDone(err)
 		}
 	}()
 	if err := fn(c, tx); err != nil {
-		return transient(err), err
+		return pgerr.Transient(err), err
 	}
 	if err := ctx.Err(); err != nil { // a COMMIT could not be sent any more
 		unsent = true
@@ -150,7 +152,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	if err = tx.Commit(ctx); ended {
 		err = partlyDone(err)
 	}
-	return (transient(err) || didNotRun(err) && isLost(err)) && !OutcomeUnknown(err) && !ended, err
+	return (pgerr.Transient(err) || pgerr.DidNotRun(err) && pgerr.IsLost(err)) && !OutcomeUnknown(err) && !ended, err
 }
 
 // rollBack ends t, and reports whether it had ended before. ctx may have ended: whatever
@@ -196,19 +198,11 @@ func connOf(t pgx.Tx) (c *pgx.Conn) {
 	return t.Conn()
 }
 
-// transient reports whether err is the server's word that the transaction lost a
-// race. PostgreSQL says 40001 also for a session that it ends. What else is [Retryable]
-// (a server that is away, or full) is not over within the milliseconds that InTx waits.
-func transient(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
-}
-
 // failedOver reports whether err is of a transaction that had to end because its server is
 // gone, or has become a standby.
 func failedOver(t pgx.Tx, err error) bool {
 	own, ok := t.(*tx)
-	return ok && own.own && own.l.lost && (isLost(err) || errors.Is(err, pgconn.ErrConnClosed) || readOnly(err))
+	return ok && own.own && own.l.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
 }
 
 // pause waits before try+1, unless ctx would end meanwhile.
@@ -232,9 +226,3 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-
-// rolledBackError is an error after which the transaction was rolled back, though the
-// error itself would leave that open.
-type rolledBackError struct{ error }
-
-func (e *rolledBackError) Unwrap() error { return e.error }

@@ -7,6 +7,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // LaneMode says what becomes of short reads that find no idle connection.
@@ -39,7 +40,7 @@ type lanes struct {
 
 func newLanes(functions []string) *lanes {
 	n := &lanes{}
-	n.baselines = facts.NewBaselines(facts.Config{Allowed: facts.Allowed(functions), Rides: n.rides.Load, Lost: isLost})
+	n.baselines = facts.NewBaselines(facts.Config{Allowed: facts.Allowed(functions), Rides: n.rides.Load, Lost: pgerr.IsLost})
 	n.catalog = catalog.NewStore(n.baselines.Newest)
 	return n
 }

@@ -3,12 +3,13 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // loginTime says how long a dial may take. It has two parts.
@@ -64,22 +65,6 @@ func (l *loginTime) took(d time.Duration) {
 	l.doubled.Store(n)
 }
 
-// silentError is the error of a dial whose server was connected to, and did not answer in time.
-type silentError struct {
-	err          error
-	within, next time.Duration
-}
-
-func (e *silentError) Error() string {
-	s := fmt.Sprintf("the server accepts connections and has let nobody log in within %s", e.within)
-	if e.next > e.within {
-		s += fmt.Sprintf(" (the next try may take %s)", e.next)
-	}
-	return s + ": " + e.err.Error()
-}
-
-func (e *silentError) Unwrap() error { return e.err }
-
 // silence is err, of a dial for c, or what it says of a server that is silent.
 func (c *conn) silence(err error) error {
 	var login *pgconn.ConnectError
@@ -87,7 +72,7 @@ func (c *conn) silence(err error) error {
 	if l := &c.p.login; l.grows() && c.accepted.Load() != nil && errors.As(err, &login) &&
 		(errors.Is(err, context.DeadlineExceeded) || errors.As(err, &out) && out.Timeout()) {
 		l.silent(c.within)
-		return &silentError{err, c.within, l.next()}
+		return pgerr.Silent(err, c.within, l.next())
 	}
 	return err
 }

@@ -1,5 +1,7 @@
 package pool
 
+import "github.com/lmipool/lmipool/internal/pgerr"
+
 // partly is what is known of what a call, or its transaction, may have committed before it failed. The connection's owner's.
 type partly struct {
 	base   int32 // how many commits the wire had heard when the call began, or the transaction that it is in
@@ -7,18 +9,12 @@ type partly struct {
 	inside bool  // it is in a transaction of pgx's
 }
 
-// partlyError is an error after which the same call is not safe, though the error itself would say so: something of the
-// call, or of its transaction, may have been committed before it failed.
-type partlyError struct{ error }
-
-func (e *partlyError) Unwrap() error { return e.error }
-
 // partlyDone is err for a call of which something may have been committed.
 func partlyDone(err error) error {
 	if err == nil || !Retryable(err) {
 		return err
 	}
-	return &partlyError{err}
+	return pgerr.PartlyDone(err)
 }
 
 // calls notes that a call begins.
@@ -45,7 +41,7 @@ func (c *conn) runs(commits bool) {
 func (c *conn) committed(err error) error {
 	a := &c.wire.answers
 	may := c.partly.may && c.wire.executed.Load() && a.last.Load() != lastRefused
-	if didNotRun(err) || !may && a.commits.Load() == c.partly.base {
+	if pgerr.DidNotRun(err) || !may && a.commits.Load() == c.partly.base {
 		return err
 	}
 	return partlyDone(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -60,16 +61,16 @@ type Pool struct {
 func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	px, err := pgxpool.ParseConfig(connString)
 	if err != nil {
-		return nil, &misconfigured{fmt.Errorf("lmipool: %w", connstring.Fault(err))}
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
 	said := px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
 	if err := errors.Join(connstring.Check(connString, &px.ConnConfig.Config), connstring.CheckNames(px.ConnConfig.RuntimeParams)); err != nil {
-		return nil, &misconfigured{fmt.Errorf("lmipool: %w", err)}
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", err))
 	}
 	cfg := config.withDefaults(px)
 	cfg.secure(px.ConnConfig, connString)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
-		return nil, &misconfigured{err}
+		return nil, pgerr.Config(err)
 	}
 	cfg.adapt(px.ConnConfig)
 	if cfg.MaxConns > absurdConns {
@@ -194,10 +195,8 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			return l.start(c)
 		}
 	}
-	return errUnfit
+	return pgerr.ErrUnfit
 }
-
-var errUnfit = errors.New("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
 
 // acquireError adds to err what the pool looked like. The ctx's own error needs
 // it most, the sentinels of a use that cannot succeed need nothing.
@@ -400,13 +399,13 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 		if _, in := placeOf(ctx); in != nil && in.lease == l {
 			in.lease = nil // the next is
 		}
-		lost := isLost(err) && opts.BeginQuery == "" // it has begun nothing that would last
+		lost := pgerr.IsLost(err) && opts.BeginQuery == "" // it has begun nothing that would last
 		switch {
-		case !lost && !didNotRun(err):
+		case !lost && !pgerr.DidNotRun(err):
 			return nil, err
 		case !p.patient(ctx, began, try):
-			if lost && !didNotRun(err) {
-				err = &notRunError{err: err, what: "the connection was lost at BEGIN"}
+			if lost && !pgerr.DidNotRun(err) {
+				err = pgerr.NotRun("the connection was lost at BEGIN", err)
 			}
 			return nil, err
 		}
@@ -426,11 +425,11 @@ func (p *Pool) Ping(ctx context.Context) error {
 		}
 		err = l.Ping(ctx)
 		l.Release()
-		if !isLost(err) {
+		if !pgerr.IsLost(err) {
 			return err
 		}
 		if !p.patient(ctx, began, try) {
-			return &notRunError{err: err, what: "the connection was lost at a ping"}
+			return pgerr.NotRun("the connection was lost at a ping", err)
 		}
 	}
 }

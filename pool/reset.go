@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -56,7 +56,7 @@ const maxUnsure = 4
 // note notes what a statement is going to leave behind, and what it does to the meaning of later
 // texts, which counts where nothing is reset too. It runs between enter and leave.
 func (l *Lease) note(ctx context.Context, sql string, args []any) {
-	l.c.given = arguments{args: args}
+	l.c.given = pgerr.Arguments{Args: args}
 	st := l.st
 	if st == nil {
 		var ok bool
@@ -107,7 +107,7 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 	for _, q := range b.QueuedQueries {
 		l.note(ctx, q.SQL, q.Arguments)
 	}
-	l.c.given = arguments{batch: b.QueuedQueries}
+	l.c.given = pgerr.Arguments{Batch: b.QueuedQueries}
 }
 
 // textOf is sql as the server gets it, if pgx's own rewriters are all that change it.
@@ -455,16 +455,6 @@ func (c *conn) dropNamed(ctx context.Context) error {
 	return nil
 }
 
-// resetError is the error of a statement that did not run, because the reset in front of
-// it failed and the server has ended the session.
-type resetError struct{ failed *pgconn.PgError }
-
-func (e *resetError) Error() string {
-	return "lmipool: the session could not be reset: " + e.failed.Error()
-}
-func (e *resetError) Unwrap() error     { return e.failed }
-func (e *resetError) SafeToRetry() bool { return true }
-
 // judge returns err with what the connection knows of it: that what was sent did not run, or
 // that it was cancelled.
 func (c *conn) judge(err error) error {
@@ -472,18 +462,18 @@ func (c *conn) judge(err error) error {
 		return nil
 	}
 	if failed := c.wire.failure(); failed != nil {
-		if isLost(failed) {
+		if pgerr.IsLost(failed) {
 			c.p.health.lost()
 		}
-		return &resetError{failed}
+		return pgerr.ResetFailed(failed)
 	}
 	if c.wire.refused != nil {
 		return c.wire.refused
 	}
-	if c.wire.declined && !isLost(err) { // else it was not the settings that were declined
+	if c.wire.declined && !pgerr.IsLost(err) { // else it was not the settings that were declined
 		c.wire.declined = false
 		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(c.wire.of.without(err)))
 	}
 	c.conflicts(err)
-	return c.committed(c.suffers(c.given.withoutArgument(c.cancel.explain(err))))
+	return c.committed(c.suffers(c.given.WithoutArgument(c.cancel.explain(err))))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // query runs sql on the lease. With own, closing the Rows releases the lease.
@@ -53,19 +54,11 @@ func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) 
 	return w, nil
 }
 
-// stalePlan reports whether err says that a statement was prepared before the schema, or the
-// session, has changed. It may be another statement than the one that was sent: one that this
-// has executed, after it had committed something.
-func stalePlan(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "0A000" && pg.Routine == "RevalidateCachedQuery")
-}
-
 // stale reports whether err is of what c has just sent, and says that this was prepared before
 // the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
 // again heals that.
 func (c *conn) stale(err error) bool {
-	if err == nil || c.wire.answers.last.Load() != lastRefused || !stalePlan(err) {
+	if err == nil || c.wire.answers.last.Load() != lastRefused || !pgerr.StalePlan(err) {
 		return false
 	}
 	c.wire.declined = false // the settings are prepared anew with it
@@ -106,7 +99,7 @@ func (r *rows) enter() bool {
 	if err := r.l.resume(); err != nil {
 		r.err = err
 		if !errors.Is(err, errBusy) {
-			r.err = &sentError{err}
+			r.err = pgerr.SentUnanswered(err)
 			r.done = true
 		}
 		return false

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -147,6 +148,18 @@ func (s *settings) sql() string {
 		fmt.Fprintf(&b, "pg_catalog.set_config($%d, $%d, true)", 2*i+1, 2*i+2)
 	}
 	return b.String()
+}
+
+// without is err, of what sets s, without the values of s.
+func (s *settings) without(err error) error {
+	if s == nil {
+		return err
+	}
+	var values []string
+	for i := 1; i < len(s.params); i += 2 {
+		values = append(values, string(s.params[i]))
+	}
+	return pgerr.WithoutValues(err, values)
 }
 
 // args is params as arguments.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // settle makes sure that no cancel request of the last statement hits what c carries
@@ -54,15 +56,5 @@ func (p *Pool) cancelWait() time.Duration {
 	return p.cfg.CancelWait
 }
 
-// unsentError is a reason for which something was not sent.
-type unsentError struct {
-	what string
-	err  error
-}
-
-func (e *unsentError) Error() string     { return "lmipool: " + e.what + " was not sent: " + e.err.Error() }
-func (e *unsentError) Unwrap() error     { return e.err }
-func (e *unsentError) SafeToRetry() bool { return true }
-
 // errUnsettled is what a lease says whose connection is lost to a cancel request.
-var errUnsettled = &unsentError{"the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up")}
+var errUnsettled = pgerr.Unsent("the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up"))

@@ -1,9 +1,10 @@
 package pool
 
 import (
-	"errors"
 	"fmt"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // A standstill: all connections are out, and everybody who has one waits for
@@ -18,7 +19,7 @@ import (
 // ErrNestedAcquire is what the youngest waiter gets when nobody can ever be served, because
 // every connection is held by a function of InTx that waits for another one. The error is a
 // [*NestedAcquireError], inside an [*AcquireError].
-var ErrNestedAcquire = errors.New("lmipool: nested acquire: all connections are held by those who wait for another")
+var ErrNestedAcquire = pgerr.ErrNestedAcquire
 
 // NestedAcquireError is ErrNestedAcquire with the two places in the code that together make
 // a standstill. Do the one before or after the other, or use one connection for both.

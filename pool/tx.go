@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -25,7 +26,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	defer l.leave()
 	if err := ctx.Err(); err != nil {
-		return nil, &unsentError{"begin", err}
+		return nil, pgerr.Unsent("begin", err)
 	}
 	if l.meaning == meansAsk && c.PgConn().TxStatus() == 'I' { // inside it would be too late for SET TRANSACTION
 		if err := l.ask(ctx); err != nil {
@@ -61,7 +62,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	})
 	if err != nil {
 		if opts.BeginQuery == "" && l.c.stale(err) { // nothing but BEGIN has run, and that is rolled back
-			return nil, &notRunError{err: err, what: "With: what sets the settings is not prepared any more"}
+			return nil, pgerr.NotRun("With: what sets the settings is not prepared any more", err)
 		}
 		return nil, l.c.judge(err)
 	}
@@ -138,7 +139,7 @@ func (x *tx) Commit(ctx context.Context) error {
 	if err := x.abandon(ctx, "commit"); err != nil {
 		return err
 	}
-	return &unsentError{"commit", ctx.Err()}
+	return pgerr.Unsent("commit", ctx.Err())
 }
 
 // Rollback with a ctx that has ended rolls back all the same: see abandon.
@@ -163,8 +164,8 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	c := x.l.c
 	if err != nil {
 		sent := c.wire.executed.Load()
-		if err = c.suffers(err); c.pg.PgConn().IsClosed() && !sent && !didNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
-			err = &notRunError{err: err, what: "the connection was lost before " + sql + " was sent"}
+		if err = c.suffers(err); c.pg.PgConn().IsClosed() && !sent && !pgerr.DidNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
+			err = pgerr.NotRun("the connection was lost before "+sql+" was sent", err)
 		}
 		err = c.committed(err)
 	}

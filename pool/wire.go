@@ -2,7 +2,6 @@ package pool
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // wire stands between pgx and the socket of one connection. What the pool has to say
@@ -158,12 +159,6 @@ func (w *wire) flush() error {
 	}
 	_, err := w.write(all, n)
 	return err
-}
-
-// ends reports whether the server ends the session with err.
-func ends(err *pgconn.PgError) bool {
-	s := cmp.Or(err.SeverityUnlocalized, err.Severity)
-	return s == "FATAL" || s == "PANIC"
 }
 
 // failure returns the error of a whole prefix, since the last call, that has ended the
@@ -422,10 +417,10 @@ func (w *wire) end() {
 		var e pgproto3.ErrorResponse
 		_ = e.Decode(w.body)
 		w.body = nil
-		if err := pgconn.ErrorResponseToPgError(&e); ends(err) {
+		if err := pgconn.ErrorResponseToPgError(&e); pgerr.EndsSession(err) {
 			w.failed = err
 		} else if !w.sent[0].tries {
-			w.refused = &sentError{fmt.Errorf("lmipool: the session was not reset: %w", err)}
+			w.refused = pgerr.SentUnanswered(fmt.Errorf("lmipool: the session was not reset: %w", err))
 		}
 	case 'C':
 		if p := &w.sent[0]; !p.whole {

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // What of a Bound runs in an explicit transaction: with Config.Plain all of it.
@@ -68,7 +70,7 @@ func (e *txEnd) end(err error) error {
 	t := e.t
 	e.t = nil
 	if OutcomeUnknown(err) { // no COMMIT was sent
-		err = &rolledBackError{err}
+		err = pgerr.RolledBack(err)
 	}
 	if e.err = err; err == nil {
 		e.err = t.Commit(e.ctx)

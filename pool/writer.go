@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -31,18 +31,12 @@ type writer struct {
 	shut   atomic.Bool // since then the server's configuration has had a write refused
 }
 
-// Why a session is not taken, or kept.
-var (
-	errStandby        = errors.New("the server is a standby, and this pool writes")
-	errReadOnlyServer = errors.New("the server's configuration makes it read-only (default_transaction_read_only), and this pool writes")
-)
-
 // why is why the pool's server is no writer.
 func (w *writer) why() error {
 	if w.shut.Load() {
-		return errReadOnlyServer
+		return pgerr.ErrReadOnlyServer
 	}
-	return errStandby
+	return pgerr.ErrStandby
 }
 
 // misses reports why a server as it stands is not what the pool wants; nil if it is.
@@ -50,9 +44,9 @@ func (w *writer) misses(s standing) error {
 	switch {
 	case !w.wanted.Load():
 	case s == standsBy:
-		return errStandby
+		return pgerr.ErrStandby
 	case s == readsOnly && w.shut.Load():
-		return errReadOnlyServer
+		return pgerr.ErrReadOnlyServer
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package pool
+package pgerr
 
 import (
 	"cmp"
@@ -35,14 +35,14 @@ const (
 	valueOfType = "a value of type "
 )
 
-// arguments are those of a call, among which is the one that could not be encoded.
-type arguments struct {
-	args  []any
-	batch []*pgx.QueuedQuery
+// Arguments are those of a call, among which is the one that could not be encoded.
+type Arguments struct {
+	Args  []any
+	Batch []*pgx.QueuedQuery
 }
 
-// withoutArgument hides the argument that is in err, if pgx could not encode one of g.
-func (g arguments) withoutArgument(err error) error {
+// WithoutArgument hides the argument that is in err, if pgx could not encode one of g.
+func (g Arguments) WithoutArgument(err error) error {
 	if e, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // as it came from the server
 		if text, found := g.cut(e.Message); found {
 			c := *e
@@ -57,7 +57,7 @@ func (g arguments) withoutArgument(err error) error {
 	return err
 }
 
-func (g arguments) cut(text string) (string, bool) {
+func (g Arguments) cut(text string) (string, bool) {
 	m := encodes.FindStringSubmatch(text)
 	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // it is ours
 		return "", false
@@ -72,11 +72,11 @@ func (g arguments) cut(text string) (string, bool) {
 
 // typeOf is the Go type of the argument that pgx shows so; "" if it is none of them, since a rewriter of the user's has
 // made it.
-func (g arguments) typeOf(shown string) string {
-	if t := typeAmong(g.args, shown); t != "" {
+func (g Arguments) typeOf(shown string) string {
+	if t := typeAmong(g.Args, shown); t != "" {
 		return t
 	}
-	for _, q := range g.batch {
+	for _, q := range g.Batch {
 		if t := typeAmong(q.Arguments, shown); t != "" {
 			return t
 		}

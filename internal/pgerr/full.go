@@ -1,4 +1,4 @@
-package pool
+package pgerr
 
 import (
 	"errors"
@@ -9,33 +9,27 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrServerFull is in the error of a caller who got no connection because the pool has
-// none and the server takes no more. As long as there is time, and as long as the pool has
-// a connection, no caller hears of it: who waits uses what there is, or what another
-// environment leaves. The error that wraps it names the server's own, and what to change.
-var ErrServerFull = errors.New("lmipool: the server takes no more connections")
-
-// isFull reports whether a dial was refused for want of room: max_connections, the
+// IsFull reports whether a dial was refused for want of room: max_connections, the
 // reserved slots, the CONNECTION LIMIT of the role or of the database (PostgreSQL says
 // 53300 for each), or a pooler's own limit. PgBouncer says 08P01 for all that it refuses,
 // in words of its own or in those of the server behind it.
-func isFull(err error) bool {
+func IsFull(err error) bool {
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
 	case nil:
 		return false
 	case *pgconn.PgError:
 		return x.Code == "53300" || x.Code == "08P01" && fullWords.MatchString(x.Message)
 	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(x.Unwrap(), isFull)
+		return slices.ContainsFunc(x.Unwrap(), IsFull)
 	}
-	return isFull(errors.Unwrap(err))
+	return IsFull(errors.Unwrap(err))
 }
 
 // fullWords are PgBouncer's settings and PostgreSQL's messages, these in English.
 var fullWords = regexp.MustCompile(`max_client_conn|max_(db|user)_client_connections|too many (clients|connections)|connection slots are reserved`)
 
-// fullError is what the refusal err means to a pool of at most maxConns.
-func fullError(err error, maxConns int) error {
+// Full is what the refusal err means to a pool of at most maxConns.
+func Full(err error, maxConns int) error {
 	return fmt.Errorf("%w: %w (environments × MaxConns, here %d, must fit into the server's max_connections and the"+
 		" CONNECTION LIMITs of role and database, or the pooler's limit: raise those, or lower MaxConns)", ErrServerFull, err, maxConns)
 }

@@ -1,4 +1,4 @@
-package pool
+package pgerr
 
 import (
 	"context"
@@ -49,18 +49,18 @@ func TestWhatIsSaidOfAServerThatIsAway(t *testing.T) {
 		{err: pg("3D000", "no such database")},
 		{err: password},
 		{err: fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrReadOnlyConnection), away: true, always: true},
-		{err: fmt.Errorf("127.0.0.1:1: %w", errStandby), away: true, always: true},
+		{err: fmt.Errorf("127.0.0.1:1: %w", ErrStandby), away: true, always: true},
 		{err: errors.Join(refused, refused), away: true, lost: true},
 		{err: errors.Join(refused, pgconn.ErrStandbyConnection), away: true, always: true, lost: true},
 		{err: errors.Join(refused, password)},
-		{err: &hookError{refused}, lost: true},
+		{err: OfHook(refused), lost: true},
 		{err: fmt.Errorf("%w (%s)", refused, "advice"), away: true, lost: true},
 	} {
-		away, always := isAway(c.err)
+		away, always := IsAway(c.err)
 		assert.Equal(t, c.away, away, "%v", c.err)
 		assert.Equal(t, c.always, always, "%v", c.err)
 		if _, joined := c.err.(interface{ Unwrap() []error }); !joined {
-			assert.Equal(t, c.lost, isLost(c.err), "%v", c.err)
+			assert.Equal(t, c.lost, IsLost(c.err), "%v", c.err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package pool
+package pgerr
 
 import (
 	"errors"
@@ -9,14 +9,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// without is err, of what sets s, without the values of s: PostgreSQL quotes what it refuses, whole or word by word.
-func (s *settings) without(err error) error {
+// WithoutValues is err, of what sets settings, without the values that it was to set: PostgreSQL quotes what it refuses, whole
+// or word by word.
+func WithoutValues(err error, values []string) error {
 	var pg *pgconn.PgError
-	if s == nil || !errors.As(err, &pg) {
+	if !errors.As(err, &pg) {
 		return err
 	}
 	c := *pg
-	c.Message, c.Detail, c.Hint, c.Where = s.blank(c.Message), s.blank(c.Detail), s.blank(c.Hint), s.blank(c.Where)
+	for _, field := range []*string{&c.Message, &c.Detail, &c.Hint, &c.Where} {
+		*field = blankSettings(*field, values)
+	}
 	c.InternalQuery = ""
 	return &c
 }
@@ -24,11 +27,10 @@ func (s *settings) without(err error) error {
 // leastWord is the length of a word that is hidden wherever it is. Shorter ones say nothing, and are in every text.
 const leastWord = 3
 
-// blank is text without the values of s.
-func (s *settings) blank(text string) string {
-	for i := 1; i < len(s.params) && text != ""; i += 2 {
-		value := string(s.params[i])
-		if value == "" {
+// blankSettings is text without values.
+func blankSettings(text string, values []string) string {
+	for _, value := range values {
+		if value == "" || text == "" {
 			continue
 		}
 		text = strings.ReplaceAll(text, value+`"`, `…"`)

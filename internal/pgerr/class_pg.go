@@ -1,4 +1,4 @@
-package pool
+package pgerr
 
 import (
 	"errors"
@@ -9,40 +9,40 @@ import (
 )
 
 // classOfPg is for what the server says, or a pooler in its place.
-func classOfPg(e *pgconn.PgError, at progress) class {
+func classOfPg(e *pgconn.PgError, at progress) Class {
 	kind := e.Code[:min(2, len(e.Code))]
 	switch {
 	case at == loggingIn:
 		return classOfLogin(e, kind)
 	case kind == "28", e.Code == "3D000": // a login's, wherever they come from
-		return classMisconfigured
+		return Misconfigured
 	case e.Code == "53300", e.Code == "57P03":
-		return classRetryable
+		return Retryable
 	case endedIdle(e):
-		return classRetryable
-	case kind == "08", e.Code == "40003", ends(e):
+		return Retryable
+	case kind == "08", e.Code == "40003", EndsSession(e):
 		// The connection goes down with the answer: a backend that was told to
 		// stop (57P01 … 57P05) may have committed just before.
 		if at == wasSent {
-			return classUnknown
+			return Unknown
 		}
-		return classRetryable
+		return Retryable
 	case at == notSent && (e.Code == "42P05" || e.Code == "26000"): // a pooler in between that nobody told us of
-		return classMisconfigured
-	case stalePlan(e), slices.Contains(again, e.Code):
-		return classRetryable
+		return Misconfigured
+	case StalePlan(e), slices.Contains(again, e.Code):
+		return Retryable
 	case e.Code == "42501" && e.Routine != "ExecWithCheckOptions", // which refuses one row by a policy, and not the role
 		e.Code == "53400", kind == "F0":
-		return classMisconfigured
+		return Misconfigured
 	}
-	return classGiveUp
+	return GiveUp
 }
 
 // endedIdle reports whether the session was ended for doing nothing, or a pooler has found no server for it. What was sent
 // to it meanwhile has not run, and its transaction was rolled back: PostgreSQL looks for that before it runs what it has read, and PgBouncer passes on nothing
 // to a server that it leaves.
 func endedIdle(e *pgconn.PgError) bool {
-	return ends(e) && (e.Code == "25P03" || e.Code == "57P05" || e.Code == "08P01" && slices.Contains(bouncerIdle, e.Message))
+	return EndsSession(e) && (e.Code == "25P03" || e.Code == "57P05" || e.Code == "08P01" && slices.Contains(bouncerIdle, e.Message))
 }
 
 // bouncerIdle are PgBouncer's words for a client that has no server, or whose server waits for it.
@@ -57,14 +57,14 @@ var again = []string{
 
 // classOfLogin is for what refuses a new connection. Nothing was sent, and what is not
 // said of this client may pass.
-func classOfLogin(e *pgconn.PgError, kind string) class {
+func classOfLogin(e *pgconn.PgError, kind string) Class {
 	switch {
 	case slices.Contains([]string{"28", "3D", "42", "22", "0A", "F0"}, kind), // user, database, settings, protocol
 		e.Code == "55000", // ALLOW_CONNECTIONS false
 		kind == "08" && bouncerRefuses.MatchString(e.Message): // which has 08P01 for nearly everything
-		return classMisconfigured
+		return Misconfigured
 	}
-	return classRetryable
+	return Retryable
 }
 
 // endsDial reports whether err is one after which pgx tries no other host.
