@@ -55,18 +55,10 @@ func (t *codecs) adopt(oid uint32, src *pgtype.Type) {
 		return
 	}
 	t.RegisterType(own)
-	switch c := src.Codec.(type) {
-	case *pgtype.ArrayCodec:
-		t.adoptInside(c.ElementType)
-	case *pgtype.RangeCodec:
-		t.adoptInside(c.ElementType)
-	case *pgtype.MultirangeCodec:
-		t.adoptInside(c.ElementType)
-	case *pgtype.CompositeCodec:
-		for _, f := range c.Fields {
-			t.adoptInside(f.Type)
-		}
-	}
+	anyInside(src.Codec, func(typ *pgtype.Type) bool {
+		t.adoptInside(typ)
+		return false
+	})
 }
 
 // adoptInside is adopt for the type of a value inside another. It is decoded by what the
@@ -76,6 +68,21 @@ func (t *codecs) adoptInside(typ *pgtype.Type) {
 		typ = have
 	}
 	t.adopt(typ.OID, typ)
+}
+
+// anyInside reports whether f says yes to a type of which values of c have others inside. What is in a record only its value says.
+func anyInside(c pgtype.Codec, f func(*pgtype.Type) bool) bool {
+	switch c := c.(type) {
+	case *pgtype.ArrayCodec:
+		return f(c.ElementType)
+	case *pgtype.RangeCodec:
+		return f(c.ElementType)
+	case *pgtype.MultirangeCodec:
+		return f(c.ElementType)
+	case *pgtype.CompositeCodec:
+		return slices.ContainsFunc(c.Fields, func(field pgtype.CompositeCodecField) bool { return f(field.Type) })
+	}
+	return false
 }
 
 // ownType returns src with codecs of its own where codecs have a state; src itself if

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// destinations is a copy of a Map that learns what is given for the destinations of its rows.
+// destinations is a copy of a Map that asks what is given for the destinations of its rows.
 //
 // A column's type may be one that the connection does not know: an enum that nobody has
 // loaded, say. Then pgx goes by the destination, and by what RegisterDefaultPgType has said of
@@ -36,43 +36,43 @@ func (t *destinations) expect(fields []pgconn.FieldDescription) {
 	}
 }
 
-// know has t know what is given for dest, the destinations of one row.
-func (t *destinations) know(dest []any) {
+// askFor asks what is given for dest, the destinations of one row.
+func (t *destinations) askFor(dest []any) {
 	if !t.loose {
 		return
 	}
 	for _, d := range dest {
 		if d != nil {
-			t.knowType(reflect.TypeOf(d), 0)
+			t.askForType(reflect.TypeOf(d), 0)
 		}
 	}
 }
 
-// knowType asks for typ and for what is in it: that is how pgx goes through a destination. A type that
+// askForType asks for typ and for what is in it: that is how pgx goes through a destination. A type that
 // was asked for deep inside another, or by tryGiven alone, may have more in it than was asked for then.
-func (t *destinations) knowType(typ reflect.Type, depth int) {
+func (t *destinations) askForType(typ reflect.Type, depth int) {
 	if below, ok := t.asked[typ]; depth > planDepth || ok && below >= planDepth-depth {
 		return
 	}
 	t.asked[typ] = planDepth - depth
-	t.learn(reflect.Zero(typ).Interface())
+	t.register(reflect.Zero(typ).Interface())
 	switch typ.Kind() {
 	case reflect.Pointer:
-		t.knowType(typ.Elem(), depth+1)
+		t.askForType(typ.Elem(), depth+1)
 	case reflect.Slice, reflect.Array:
-		t.knowType(reflect.PointerTo(typ.Elem()), depth+1)
+		t.askForType(reflect.PointerTo(typ.Elem()), depth+1)
 	case reflect.Struct:
 		for i := range typ.NumField() {
 			if f := typ.Field(i); f.IsExported() {
-				t.knowType(reflect.PointerTo(f.Type), depth+1)
+				t.askForType(reflect.PointerTo(f.Type), depth+1)
 			}
 		}
 	}
 }
 
-// learn has t give v's Go type the type that the connection gives it. It reports whether
+// register has t give v's Go type the type that the connection gives it. It reports whether
 // that was new.
-func (t *destinations) learn(v any) bool {
+func (t *destinations) register(v any) bool {
 	typ, ok := t.from.givenType(v)
 	if !ok {
 		return false
@@ -94,7 +94,7 @@ func (t *destinations) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, a
 		return nil, nil, false
 	}
 	t.asked[typ] = 0
-	if !t.learn(target) {
+	if !t.register(target) {
 		return nil, nil, false
 	}
 	return &samePlan{}, target, true

@@ -70,21 +70,9 @@ func (s *registered) mayAskFor(oid uint32, depth int) bool {
 	if !ok || depth > planDepth {
 		return true
 	}
-	switch c := typ.Codec.(type) {
+	switch typ.Codec.(type) {
 	case pgtype.RecordCodec, *pgtype.RecordCodec:
 		return true
-	case *pgtype.ArrayCodec:
-		return s.mayAskFor(c.ElementType.OID, depth+1)
-	case *pgtype.RangeCodec:
-		return s.mayAskFor(c.ElementType.OID, depth+1)
-	case *pgtype.MultirangeCodec:
-		return s.mayAskFor(c.ElementType.OID, depth+1)
-	case *pgtype.CompositeCodec:
-		for _, f := range c.Fields {
-			if s.mayAskFor(f.Type.OID, depth+1) {
-				return true
-			}
-		}
 	}
-	return false
+	return anyInside(typ.Codec, func(typ *pgtype.Type) bool { return s.mayAskFor(typ.OID, depth+1) })
 }

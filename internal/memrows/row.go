@@ -127,7 +127,7 @@ func (s *scannedRow) Scan(dest ...any) error {
 			return rs.ScanRow(s)
 		}
 	}
-	s.r.types.know(dest)
+	s.r.types.askFor(dest)
 	return pgx.ScanRow(s.r.types.Map, s.r.fields, s.r.values, dest...)
 }
 

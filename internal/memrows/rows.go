@@ -103,7 +103,7 @@ func (r *Rows) scan(dest []any) error {
 			return rs.ScanRow(r)
 		}
 	}
-	r.types.know(dest)
+	r.types.askFor(dest)
 	if r.next < 2 || len(dest) != len(r.result.fields) || len(r.values) != len(r.result.fields) { // one row, or an error in pgx's words
 		return pgx.ScanRow(r.types.Map, r.result.fields, r.values, dest...)
 	}
