@@ -12,9 +12,9 @@ import (
 // Statement is what is known about one SQL text. Its methods may be called by anybody.
 type Statement struct {
 	Text
-	*common
+	*rules
 
-	// guarded by common.mu
+	// guarded by rules.mu
 	again bool   // it was wanted more than once
 	alone string // why it goes alone, for good; "": it may yet ride
 	wrote bool   // the guard has stopped it: nobody knows what it does
@@ -26,7 +26,7 @@ type Statement struct {
 
 // look is how a statement is described, and how that is found out: see look.go.
 type look struct {
-	desc      atomic.Pointer[Description] // nil until it is needed; stored under common.mu
+	desc      atomic.Pointer[Description] // nil until it is needed; stored under rules.mu
 	looking   bool                        // it is being described
 	looks     int                         // that could not describe it
 	doubted   bool                        // desc may be out of date, and is to be made anew
@@ -39,8 +39,8 @@ type steady struct {
 	by facts.Proven // as long as these facts hold; zero: nobody has asked
 }
 
-// common is what the statements of a store have in common.
-type common struct {
+// rules are what the statements of a store have in common: by what they are judged, and their mutex.
+type rules struct {
 	slow  time.Duration
 	facts func() *facts.Facts // that statements are judged by; nil: of no connection yet
 
@@ -49,8 +49,8 @@ type common struct {
 }
 
 // newStatement is of a text that is new; but for comments it is same, if not nil.
-func newStatement(t Text, c *common, same *Statement) *Statement {
-	s := &Statement{Text: t, common: c}
+func newStatement(t Text, c *rules, same *Statement) *Statement {
+	s := &Statement{Text: t, rules: c}
 	if !t.IsRead {
 		s.alone = AloneText
 	}
@@ -174,9 +174,9 @@ type Observation struct {
 }
 
 // Observe notes how statements went.
-func (c *common) Observe(seen []Observation) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (r *rules) Observe(seen []Observation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, o := range seen {
 		o.Statement.observe(o.Took, o.Size)
 	}

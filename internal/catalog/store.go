@@ -18,7 +18,7 @@ const (
 
 // Store is what is known about statements, by their text.
 type Store struct {
-	common
+	rules
 	bySQL map[Key]*list.Element // of *Statement
 	used  list.List             // the most recently wanted first
 	bytes int                   // how long their texts are together
@@ -27,7 +27,7 @@ type Store struct {
 
 // NewStore returns an empty one, whose statements are judged by newest.
 func NewStore(newest func() *facts.Facts) *Store {
-	return &Store{common: common{slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
+	return &Store{rules: rules{slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
 }
 
 // SlowAbove moves the bound above which a statement is too slow to ride. It is called before use.
@@ -53,7 +53,7 @@ func (g *Store) Find(sql, settings string) *Statement {
 	if e, ok := g.bySQL[key]; ok { // somebody else was quicker
 		return wantedAgain(e)
 	}
-	s := newStatement(t, &g.common, same)
+	s := newStatement(t, &g.rules, same)
 	g.bySQL[key] = g.used.PushFront(s)
 	for g.bytes += len(sql); g.used.Len() > storeSize || g.bytes > storeBytes; {
 		last := g.used.Remove(g.used.Back()).(*Statement)

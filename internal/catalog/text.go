@@ -24,7 +24,7 @@ type Text struct {
 	IsRead    bool               // it may ride
 }
 
-// Key is a text, and the names of the settings of [Pool.With] that it runs with: a
+// Key is a text, and the names of the settings of pool.Pool.With that it runs with: a
 // policy that asks for them has no plan without.
 type Key struct{ SQL, Settings string }
 
