@@ -20,14 +20,15 @@ func TestArrowsPointDown(t *testing.T) {
 	lambda := []string{"github.com/aws/aws-lambda-go"}
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
-		"":                     join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv", module + "/internal/connstring", module + "/internal/inprocess", module + "/internal/pgerr", module + "/internal/safelog"}),
-		"/pool":                join(pgx, []string{module + "/internal/catalog", module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/memrows", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sslmode"}),
+		"":                     join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv", module + "/internal/connstring", module + "/internal/gostack", module + "/internal/inprocess", module + "/internal/pgerr", module + "/internal/safelog"}),
+		"/pool":                join(pgx, []string{module + "/internal/catalog", module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/gostack", module + "/internal/memrows", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sslmode"}),
 		"/iam":                 join(pgx, aws, []string{module + "/internal/awshost", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sslmode"}),
 		"/lambdaenv":           nil,
 		"/lmitest":             join(lambda, []string{module + "/lambdaenv", module + "/internal/child", module + "/internal/inprocess"}),
 		"/lmitest/cmd/lmirun":  join(pgx, []string{module + "/lmitest", module + "/lambdaenv", module + "/internal/connstring"}),
 		"/internal/pgtest":     join(pgx, []string{module + "/internal/child"}),
 		"/internal/child":      nil,
+		"/internal/gostack":    nil,
 		"/internal/inprocess":  nil,
 		"/internal/netfault":   nil,
 		"/internal/sqltext":    nil,

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/lambdaenv"
 )
 
@@ -58,7 +59,7 @@ type bulkhead struct {
 	onOverrun            func(ctx context.Context, in any) (any, error)
 	onPanic              func(ctx context.Context, in, recovered any) (any, error)
 	log                  *slog.Logger
-	profiles             profiler
+	profiles             gostack.Profiler
 	absurd               sync.Once
 	late                 lateness
 

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -188,7 +189,7 @@ func (h *handler[In, Out]) await(ctx, scoped context.Context, p *plan, run *run[
 // run is one call of fn in a goroutine of its own.
 type run[Out any] struct {
 	ending
-	label label
+	label gostack.Label
 	asked time.Time       // when the invocation came, if it has a deadline
 	done  chan reply[Out] // gets exactly one, and that is fn's goroutine's last touch
 }
@@ -197,7 +198,7 @@ func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] 
 	r, ok := h.runs.Get().(*run[Out])
 	if !ok {
 		r = &run[Out]{done: make(chan reply[Out], 1)}
-		r.label = newLabel(r)
+		r.label = gostack.NewLabel(r)
 	}
 	r.scope, r.asked = scope, asked
 	return r
@@ -214,7 +215,7 @@ func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Ou
 
 // call runs fn and sends exactly one reply, whatever fn does.
 func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
-	run.label.set()
+	run.label.Set()
 	if !run.asked.IsZero() {
 		h.late.saw(time.Since(run.asked))
 	}
@@ -332,7 +333,7 @@ func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], ex
 	case r = <-run.done:
 	case <-t.C:
 		h.log.Error("lmipool: a handler did not return before its deadline; it was answered for and runs on",
-			slog.String("request_id", request), slog.Duration("had", p.replyBy.Sub(p.began)), slog.Any("stacks", run.label.stacksIn(h.profiles.since(time.Now()))))
+			slog.String("request_id", request), slog.Duration("had", p.replyBy.Sub(p.began)), slog.Any("stacks", run.label.StacksIn(h.profiles.Since(time.Now()))))
 		r = <-run.done
 	}
 	h.cameBack()

@@ -25,12 +25,6 @@ func (p *Pool) NeverOld() { p.lanes.baselines.NeverOld() }
 // SlowAbove moves the bound.
 func (p *Pool) SlowAbove(d time.Duration) { p.lanes.catalog.SlowAbove(d) }
 
-// The wrappers by which the pool says what had happened when an error came.
-func RolledBack(err error) error    { return pgerr.RolledBack(err) }
-func Sent(err error) error          { return pgerr.SentUnanswered(err) }
-func Unsent(err error) error        { return pgerr.Unsent("it", err) }
-func Canceled(why, err error) error { return pgerr.Canceled(why, err) }
-
 // WithoutArgument is err without the argument that pgx could not encode.
 func WithoutArgument(err error) error { return pgerr.Arguments{}.WithoutArgument(err) }
 

@@ -3,6 +3,8 @@ package pool
 import (
 	"log/slog"
 	"sync"
+
+	"github.com/lmipool/lmipool/internal/gostack"
 )
 
 // maxSites is how many places are told apart, and therefore how many lines are logged.
@@ -11,18 +13,18 @@ const maxSites = 100
 // sites remembers places in the code, to log each once.
 type sites struct {
 	mu   sync.Mutex
-	seen map[stack]bool
+	seen map[gostack.Site]bool
 }
 
 // first reports whether s is a new one.
-func (i *sites) first(s *stack) bool {
+func (i *sites) first(s *gostack.Site) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.seen[*s] || len(i.seen) == maxSites {
 		return false
 	}
 	if i.seen == nil {
-		i.seen = make(map[stack]bool)
+		i.seen = make(map[gostack.Site]bool)
 	}
 	i.seen[*s] = true
 	return true
@@ -37,12 +39,12 @@ func (p *Pool) reportInside(l *Lease) {
 	if held == nil {
 		return
 	}
-	var s stack
-	s.capture(2, deep)
+	var s gostack.Site
+	s.Capture(2, gostack.Deep)
 	if !p.inside.first(&s) {
 		return
 	}
 	p.log.Warn("lmipool: the pool was used with the ctx of a transaction's function; this runs outside the transaction, on a second connection",
 		slog.String("request_id", l.scope.id()), slog.String("doing", cut(l.sql, 200)),
-		slog.Any("used_at", s.lines()), slog.Any("begun_at", held.stack.lines()))
+		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }

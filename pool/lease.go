@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -30,7 +31,7 @@ type Lease struct {
 	in    *callback     // whose ctx it was asked for with; nil: no function of InTx's
 	what  string        // "lease", "transaction", "rows", "batch" or "statement"
 	asked time.Time     // when it was asked for
-	stack stack
+	stack gostack.Site
 	with  *settings // what its statements run with; nil: nothing
 
 	// of Scope's list, guarded by Scope.mu
@@ -419,7 +420,7 @@ func (l *Lease) holder(now time.Time) Holder {
 	if l.scope != nil {
 		h.Scope = l.scope.name
 	}
-	h.Stack = l.stack.lines()
+	h.Stack = l.stack.Lines()
 	return h
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/connstring"
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sslmode"
@@ -121,7 +122,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Lease, error) {
 	l := &Lease{p: p, what: what, sql: sql, asked: time.Now()}
 	if frames >= 0 {
-		l.stack.capture(frames+1, deep)
+		l.stack.Capture(frames+1, gostack.Deep)
 	}
 	return p.obtain(ctx, l)
 }
@@ -132,7 +133,7 @@ func (p *Pool) statement(ctx context.Context, with *settings, what, sql string, 
 	l := p.lanes.spare.lease()
 	l.p, l.with, l.what, l.sql, l.args, l.mayRide, l.asked = p, with, what, sql, args, p.rides, time.Now()
 	if frames >= 0 {
-		l.stack.capture(frames+1, deep)
+		l.stack.Capture(frames+1, gostack.Deep)
 	}
 	return p.obtain(ctx, l)
 }
@@ -235,9 +236,12 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 		return &Lease{plain: c}, nil
 	}
 	l := &Lease{p: p, what: "lease", asked: time.Now()}
-	l.stack.capture(0, ofAcquire)
+	l.stack.Capture(0, ofAcquire)
 	return p.obtain(ctx, l)
 }
+
+// ofAcquire is how many callers of Acquire are recorded.
+const ofAcquire = 5
 
 // AcquireFunc runs f with a lease, and releases it after f, also when f panics.
 // ctx affects only the acquiring.
@@ -345,7 +349,7 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 
 func (p *Pool) sendBatch(ctx context.Context, with *settings, b *pgx.Batch) pgx.BatchResults {
 	l := &Lease{p: p, with: with, what: "batch", asked: time.Now()}
-	l.stack.capture(2, deep)
+	l.stack.Capture(2, gostack.Deep)
 	if _, err := p.obtain(ctx, l); err != nil {
 		return errBatch{err: err}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgtest"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -15,18 +16,19 @@ import (
 // of pool and internal shows here. The root's InTx is TestNoFrameIsInTxs there.
 func TestFramesOfTheLibraryAreKnownByTheirPackage(t *testing.T) {
 	t.Parallel()
+	const module = "github.com/lmipool/lmipool"
 	for _, f := range []any{
 		(*Pool).Acquire, (*Pool).QueryRow, (*Bound).QueryRow, (*Lease).Release, InTx, New, sqltext.First, pgtest.Main,
-		func() {}, (*stack).capture,
+		func() {}, (*gostack.Site).Capture,
 	} {
 		name := runtime.FuncForPC(reflect.ValueOf(f).Pointer()).Name()
-		assert.True(t, ours(name), name)
+		assert.True(t, gostack.Own(name), name)
 	}
 	for _, name := range []string{
 		module + "/internal/sched.(*Scheduler).Acquire",
 		module + "/internal/sched.heap[go.shape.*" + module + "_test.T].push",
 	} {
-		assert.True(t, ours(name), name)
+		assert.True(t, gostack.Own(name), name)
 	}
 	for _, name := range []string{
 		runtime.FuncForPC(reflect.ValueOf(assert.True).Pointer()).Name(),
@@ -35,6 +37,6 @@ func TestFramesOfTheLibraryAreKnownByTheirPackage(t *testing.T) {
 		module + "/internal/sched_test.TestAcquire", module + "/poolside.Acquire", module + "/benchmarks.main",
 		"example.com/app.Each[" + module + "/pool.Pool]", "example.com/v1%2e2/app.(*Pool).Acquire.func1",
 	} {
-		assert.False(t, ours(name), name)
+		assert.False(t, gostack.Own(name), name)
 	}
 }

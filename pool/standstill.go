@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
@@ -43,9 +44,9 @@ func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedA
 
 // fill adds the stacks, in the goroutine that waited.
 func (e *NestedAcquireError) fill() {
-	var s stack
-	s.capture(3, deep)
-	e.Holder, e.Waiting, e.held = e.held.holder(time.Now()), s.lines(), nil
+	var s gostack.Site
+	s.Capture(3, gostack.Deep)
+	e.Holder, e.Waiting, e.held = e.held.holder(time.Now()), s.Lines(), nil
 }
 
 // fullLocked reports whether somebody waits and only what is lent can come free: what is

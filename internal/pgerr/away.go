@@ -3,12 +3,14 @@ package pgerr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"regexp"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -82,3 +84,29 @@ func poolerLost(e *pgconn.PgError) bool {
 }
 
 var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|shutting down|starting up`)
+
+// OfHook is what a user's BeforeConnect returned: whatever it says is gone, it is not the server.
+func OfHook(err error) error { return &ofHook{err} }
+
+type ofHook struct{ error }
+
+func (e *ofHook) Unwrap() error { return e.error }
+
+// Silent is the error of a dial whose server was connected to, and did not answer within its time, which is
+// next for the next dial.
+func Silent(err error, within, next time.Duration) error { return &silent{err, within, next} }
+
+type silent struct {
+	err          error
+	within, next time.Duration
+}
+
+func (e *silent) Error() string {
+	s := fmt.Sprintf("the server accepts connections and has let nobody log in within %s", e.within)
+	if e.next > e.within {
+		s += fmt.Sprintf(" (the next try may take %s)", e.next)
+	}
+	return s + ": " + e.err.Error()
+}
+
+func (e *silent) Unwrap() error { return e.err }

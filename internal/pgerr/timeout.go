@@ -58,13 +58,3 @@ func AsTimeout(target any) bool {
 	t := timedOut()
 	return t != nil && reflect.TypeOf(target) == reflect.PointerTo(reflect.TypeOf(t)) && errors.As(t, target)
 }
-
-// As has pgconn.Timeout say what it says of pgx's error when a deadline is over.
-func (e *canceled) As(target any) bool {
-	return errors.Is(e.why, context.DeadlineExceeded) && AsTimeout(target)
-}
-
-// As has pgconn.Timeout say what it says of pgx's error when a ctx had ended before, for whatever reason.
-func (e *unsent) As(target any) bool {
-	return (errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, context.Canceled)) && AsTimeout(target)
-}

@@ -1,9 +1,9 @@
 package pgerr
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -27,6 +27,11 @@ type unsent struct {
 func (e *unsent) Error() string     { return "lmipool: " + e.what + " was not sent: " + e.err.Error() }
 func (e *unsent) Unwrap() error     { return e.err }
 func (e *unsent) SafeToRetry() bool { return true }
+
+// As has pgconn.Timeout say what it says of pgx's error when a ctx had ended before, for whatever reason.
+func (e *unsent) As(target any) bool {
+	return (errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, context.Canceled)) && AsTimeout(target)
+}
 
 // NotRun is for a statement that the server has not run: it was refused, or never sent, because of
 // where it was to run; or for a read, which has no effect. why says which.
@@ -94,28 +99,7 @@ func (e *canceled) Error() string {
 }
 func (e *canceled) Unwrap() []error { return []error{e.why, e.err} }
 
-// OfHook is what a user's BeforeConnect returned: whatever it says is gone, it is not the server.
-func OfHook(err error) error { return &ofHook{err} }
-
-type ofHook struct{ error }
-
-func (e *ofHook) Unwrap() error { return e.error }
-
-// Silent is the error of a dial whose server was connected to, and did not answer within its time, which is
-// next for the next dial.
-func Silent(err error, within, next time.Duration) error { return &silent{err, within, next} }
-
-type silent struct {
-	err          error
-	within, next time.Duration
+// As has pgconn.Timeout say what it says of pgx's error when a deadline is over.
+func (e *canceled) As(target any) bool {
+	return errors.Is(e.why, context.DeadlineExceeded) && AsTimeout(target)
 }
-
-func (e *silent) Error() string {
-	s := fmt.Sprintf("the server accepts connections and has let nobody log in within %s", e.within)
-	if e.next > e.within {
-		s += fmt.Sprintf(" (the next try may take %s)", e.next)
-	}
-	return s + ": " + e.err.Error()
-}
-
-func (e *silent) Unwrap() error { return e.err }

@@ -1,4 +1,4 @@
-package lmipool
+package gostack
 
 import (
 	"context"
@@ -9,31 +9,32 @@ import (
 	"time"
 )
 
-// label marks the goroutine of one handler call, and those that it starts, so that
+// Label marks the goroutine of one handler call, and those that it starts, so that
 // the log of a handler that hangs can say where. It is a profiler label: the one way
 // to find another goroutine's stack that costs next to nothing until it is needed,
 // and it names lmipool's handlers in goroutine profiles besides.
-type label struct {
+type Label struct {
 	ctx  context.Context
 	line string // as a goroutine profile shows it
 }
 
 const labelKey = "lmipool_run"
 
-func newLabel(id any) label {
+// NewLabel makes the one for id, a pointer that no other has at the same time.
+func NewLabel(id any) Label {
 	value := fmt.Sprintf("%p", id)
-	return label{
+	return Label{
 		ctx:  pprof.WithLabels(context.Background(), pprof.Labels(labelKey, value)),
 		line: fmt.Sprintf("%q:%q", labelKey, value),
 	}
 }
 
-// set marks the calling goroutine.
-func (l label) set() { pprof.SetGoroutineLabels(l.ctx) }
+// Set marks the calling goroutine.
+func (l Label) Set() { pprof.SetGoroutineLabels(l.ctx) }
 
-// stacksIn is what the marked goroutines do according to profile, one text for all
+// StacksIn is what the marked goroutines do according to profile, one text for all
 // that do the same.
-func (l label) stacksIn(profile string) []string {
+func (l Label) StacksIn(profile string) []string {
 	var stacks []string
 	for one := range strings.SplitSeq(profile, "\n\n") {
 		if strings.Contains(one, l.line) {
@@ -43,17 +44,17 @@ func (l label) stacksIn(profile string) []string {
 	return stacks
 }
 
-// profiler takes goroutine profiles, one for all who want one at the same time: a
+// Profiler takes goroutine profiles, one for all who want one at the same time: a
 // profile costs milliseconds, and when 32 handlers overrun together, that is just
 // when the replies in their place have to get out.
-type profiler struct {
+type Profiler struct {
 	mu    sync.Mutex
 	began time.Time
 	text  string
 }
 
-// since returns a profile that was taken after t.
-func (p *profiler) since(t time.Time) string {
+// Since returns a profile that was taken after t.
+func (p *Profiler) Since(t time.Time) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.began.After(t) {

@@ -1,34 +1,29 @@
-package pool
+package gostack
 
 import (
 	"runtime"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
-// stack is where something happened: program counters only, in place, because
-// taking it is on the path of every Acquire and reading it on that of mistakes.
-type stack struct {
-	pcs [deep]uintptr
+// Site is where something happened: program counters only, in place, because
+// taking it is on the path of every Acquire and reading it on that of mistakes. Two that are equal are the same place.
+type Site struct {
+	pcs [Deep]uintptr
 	n   int
 }
 
-const (
-	deep = 10
-	// ofAcquire is how many callers of Acquire are recorded: each costs some 40 ns, and the
-	// rest of it 300.
-	ofAcquire = 5
-)
+// Deep is how many callers a Site has room for. Each costs some 40 ns, and the rest of it 300.
+const Deep = 10
 
-// capture records up to most callers of the function that called it, from skip on.
-func (s *stack) capture(skip, most int) {
+// Capture records up to most frames: the function that called it and its callers, but for the first skip of them.
+func (s *Site) Capture(skip, most int) {
 	s.n = runtime.Callers(skip+2, s.pcs[:most])
 }
 
-// lines are "function (file:line)", innermost first, without the library's own
+// Lines are "function (file:line)", innermost first, without the library's own
 // frames and Go's.
-func (s *stack) lines() []string {
+func (s *Site) Lines() []string {
 	if s.n == 0 {
 		return nil
 	}
@@ -36,7 +31,7 @@ func (s *stack) lines() []string {
 	frames := runtime.CallersFrames(s.pcs[:s.n])
 	for {
 		f, more := frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") && !ours(f.Function) {
+		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") && !Own(f.Function) {
 			lines = append(lines, f.Function+" ("+f.File+":"+strconv.Itoa(f.Line)+")")
 		}
 		if !more {
@@ -45,9 +40,9 @@ func (s *stack) lines() []string {
 	}
 }
 
-// ours reports whether function is between a caller and the place that captures: of this package or of one
+// Own reports whether function is between a caller and the place that captures: of package pool or of one
 // under internal, but not of their tests, or the root's InTx. The root's other functions call a handler.
-func ours(function string) bool {
+func Own(function string) bool {
 	of, ok := strings.CutPrefix(packageOf(function), module)
 	return ok && (of == "/pool" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")) || function == module+".InTx"
 }
@@ -61,15 +56,4 @@ func packageOf(function string) string {
 	slash := strings.LastIndexByte(path, '/') + 1
 	name, _, _ := strings.Cut(path[slash:], ".")
 	return path[:slash] + name
-}
-
-// cut shortens s to at most n bytes, at the start of a rune.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
 }

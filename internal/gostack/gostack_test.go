@@ -1,0 +1,62 @@
+package gostack_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/internal/gostack"
+)
+
+func here(skip, most int) (s gostack.Site) {
+	s.Capture(skip, most)
+	return s
+}
+
+func TestASiteIsThePlaceInTheCode(t *testing.T) {
+	t.Parallel()
+	var none gostack.Site
+	assert.Empty(t, none.Lines())
+	var sites []gostack.Site
+	for range 2 {
+		sites = append(sites, here(1, gostack.Deep))
+	}
+	assert.Equal(t, sites[0], sites[1])
+	assert.NotEqual(t, sites[0], here(1, gostack.Deep), "another line")
+	lines := sites[0].Lines()
+	require.NotEmpty(t, lines)
+	assert.Regexp(t, `^github.com/lmipool/lmipool/internal/gostack_test\.TestASiteIsThePlaceInTheCode \(.*gostack_test\.go:\d+\)$`, lines[0])
+	assert.NotContains(t, strings.Join(lines, "\n"), "runtime.")
+	one := here(0, 1)
+	assert.Len(t, one.Lines(), 1)
+	assert.Contains(t, one.Lines()[0], "gostack_test.here")
+}
+
+func waits(done chan struct{}) { <-done }
+
+func TestALabelFindsItsGoroutines(t *testing.T) {
+	t.Parallel()
+	mine, theirs := gostack.NewLabel(new(int)), gostack.NewLabel(new(int))
+	done, marked := make(chan struct{}), make(chan struct{})
+	defer close(done)
+	go func() {
+		mine.Set()
+		close(marked)
+		waits(done)
+	}()
+	<-marked
+	var p gostack.Profiler
+	stacks := func(l gostack.Label) string { return strings.Join(l.StacksIn(p.Since(time.Now())), "\n") }
+	for !strings.Contains(stacks(mine), "gostack_test.waits") {
+		require.NoError(t, t.Context().Err())
+		time.Sleep(time.Millisecond)
+	}
+	assert.Empty(t, stacks(theirs))
+	before := time.Now()
+	time.Sleep(time.Millisecond)
+	first := p.Since(before)
+	assert.Equal(t, first, p.Since(before), "one for all who want one at the same time")
+}
