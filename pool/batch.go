@@ -25,16 +25,11 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	if err != nil {
 		return errBatch{err: l.c.judge(err)}
 	}
-	l.noteBatch(ctx, b) // before pastWire: it may arm something
-	if l.c.mode == pgx.QueryExecModeExec {
-		err := errPastWire
-		if l.with == nil {
-			err = l.pastWire(ctx)
-		}
-		if err != nil {
-			return errBatch{err: err}
-		}
+	l.noteBatch(ctx, b)
+	if l.with != nil && l.c.mode == pgx.QueryExecModeExec { // by BeforeConnect: the pool's mode is another
+		return errBatch{err: errExecMode}
 	}
+	l.c.pastWire()
 	w := &batch{l: l, own: own, named: named}
 	send := w.watch(meant)
 	opened := false
@@ -45,19 +40,13 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	return w
 }
 
-// pastWire is for exec mode, in which pgx writes a batch past its frontend, and so past the wire:
-// what goes in front of it, a BEGIN that is held back say, has to go before.
-func (l *Lease) pastWire(ctx context.Context) error {
-	w := l.c.wire
-	if err := l.sendBegin(ctx); err != nil {
-		return l.c.judge(err)
+// pastWire tells the wire of a batch that is about to be sent in exec mode, in which pgx writes it past its
+// frontend, and so past the wire.
+func (c *conn) pastWire() {
+	if c.mode == pgx.QueryExecModeExec {
+		c.wire.executed.Store(true)
+		c.wire.answers.flights.Add(1)
 	}
-	if err := w.flush(); err != nil {
-		return pgerr.Unsent("the batch", err)
-	}
-	w.executed.Store(true) // it cannot see that
-	w.answers.flights.Add(1)
-	return nil
 }
 
 // sendBegin has a BEGIN that is held back sent, and waits for its answer.
@@ -92,10 +81,6 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	}
 	return &c
 }
-
-// errPastWire is for a batch that settings cannot travel with. Only a BeforeConnect that
-// changes the mode gets to see it.
-var errPastWire = errors.New("lmipool: With: its connection has QueryExecModeExec, and the pool has not: set default_query_exec_mode")
 
 var errAbandoned = errors.New("lmipool: the batch was not closed")
 

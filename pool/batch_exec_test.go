@@ -15,7 +15,7 @@ import (
 )
 
 // In exec mode pgx writes a batch past its frontend, and so past what the pool knows to have been sent.
-func execMode(b func(context.Context, *pgx.ConnConfig) error) func(context.Context, *pgx.ConnConfig) error {
+func inExecMode(b func(context.Context, *pgx.ConnConfig) error) func(context.Context, *pgx.ConnConfig) error {
 	return func(ctx context.Context, c *pgx.ConnConfig) error {
 		c.DefaultQueryExecMode = pgx.QueryExecModeExec
 		if b == nil {
@@ -30,7 +30,7 @@ func TestABatchInExecModeIsPartOfItsTransaction(t *testing.T) {
 	dsn := pgtest.Database(t)
 	see := newInspector(t, dsn)
 	see.exec("create table t (id int)")
-	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, BeforeConnect: execMode(nil)})
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, BeforeConnect: inExecMode(nil)})
 	mine := errors.New("mine")
 	for _, first := range []string{"", "insert into t values (1)"} {
 		err := pool.InTx(bounded(t), p, pool.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
@@ -62,7 +62,7 @@ func TestABatchInExecModeThatWasLostIsNotSentTwice(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	b := &awayLab{see: newInspector(t, dsn), proxy: newProxy(t, dsn)}
-	b.p = newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger(), BeforeConnect: execMode(through(b.proxy))})
+	b.p = newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger(), BeforeConnect: inExecMode(through(b.proxy))})
 	b.see.exec("create table t (id int)")
 	err := b.lost(t, func(ctx context.Context) error {
 		q := &pgx.Batch{}

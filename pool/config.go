@@ -150,7 +150,8 @@ type Config struct {
 
 	// Isolation says whether what an invocation leaves behind in a session is taken
 	// away before the next one gets the connection. Behind a pooler in transaction
-	// mode, see Upstream, it is always off. Defaults to IsolationAuto.
+	// mode, see Upstream, it is always off; so it is in QueryExecModeExec, in which pgx sends
+	// batches past the pool (which is logged). Defaults to IsolationAuto.
 	Isolation Isolation
 
 	// Upstream says what is at the other end: the server, or a pooler that shares its

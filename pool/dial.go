@@ -96,7 +96,10 @@ func (c *conn) open(ctx context.Context) (err error) {
 	rides := c.p.rides && c.p.cfg.ridesWith(c.mode, c.forPooler)
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
-	if !rides && c.p.cfg.Isolation == IsolationOff {
+	if !rides && !c.resets() {
+		if c.p.cfg.Isolation != IsolationOff {
+			c.p.saidExecMode.Do(func() { c.p.log.Warn(execModeIsolation) })
+		}
 		return c.admit(ctx, c.p.writer.wanted.Load())
 	}
 	heard := c.heardAll()

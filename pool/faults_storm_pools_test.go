@@ -89,8 +89,11 @@ func (s *socket) Close() error {
 
 // turn makes one random call, and notes what came of it.
 func (f *faults) turn(p *pool.Pool, r *rand.Rand) {
-	u := &turn{way: f.ways[r.IntN(len(f.ways))], p: p, db: p, r: r, id: f.ids.Add(1), clean: f.clean}
-	if f.mode != simpleProtocol && !u.own && r.IntN(2) == 0 { // in which settings cannot travel
+	u := &turn{way: f.ways[r.IntN(len(f.ways))], p: p, db: p, r: r, id: f.ids.Add(1), clean: f.clean, traces: stormLeaves}
+	if f.mode == execMode { // in which nothing is taken away
+		u.traces = []string{"select 1"}
+	}
+	if f.mode != simpleProtocol && f.mode != execMode && !u.own && r.IntN(2) == 0 { // in which settings cannot travel
 		u.tenant = fmt.Sprint("tenant ", r.IntN(5))
 		u.db = p.With(map[string]string{"app.tenant": u.tenant})
 	}

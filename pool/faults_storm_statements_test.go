@@ -30,6 +30,7 @@ type turn struct {
 	id     int64  // what it writes, or asks
 	tenant string // "": nobody's
 	clean  string
+	traces []string // what it may leave
 }
 
 // stormDB is what a pool and a pool bound to settings have in common.
@@ -193,7 +194,7 @@ var stormTraces = []way{
 }
 
 // leaves is something that must not be seen by the next.
-func (u *turn) leaves() string { return stormLeaves[u.r.IntN(len(stormLeaves))] }
+func (u *turn) leaves() string { return u.traces[u.r.IntN(len(u.traces))] }
 
 // question asks for something of the caller's own, his tenant, and what others may have left. Mostly it rides.
 func (u *turn) question() (sql, want string) {

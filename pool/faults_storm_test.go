@@ -40,7 +40,10 @@ type faults struct {
 	b       *claims
 }
 
-const simpleProtocol = "simple_protocol"
+const (
+	simpleProtocol = "simple_protocol"
+	execMode       = "exec"
+)
 
 const (
 	stormCallers = 16
@@ -65,7 +68,7 @@ func faultsLast(t *testing.T) time.Duration {
 func TestStormOfFaults(t *testing.T) {
 	lasts, seed := faultsLast(t), envSeed(t)
 	var storms []*faults
-	for _, mode := range []string{"cache_statement", "cache_describe", "exec", simpleProtocol} {
+	for _, mode := range []string{"cache_statement", "cache_describe", execMode, simpleProtocol} {
 		for _, conns := range []int32{1, 4} {
 			storms = append(storms, &faults{mode: mode, conns: conns, seed: seed, nth: uint64(len(storms)), lasts: lasts, b: newClaims()})
 		}

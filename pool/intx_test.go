@@ -147,7 +147,7 @@ func TestInTxOnATransactionIsASavepoint(t *testing.T) {
 }
 
 // Counted on the wire: pgx's own way takes one round trip more, in every exec mode that
-// has something to send in front of which BEGIN can travel.
+// has something to send in front of which BEGIN can travel for certain.
 func TestBeginTravelsWithTheFirstStatement(t *testing.T) {
 	t.Parallel()
 	dsn, _ := accounts(t)
@@ -176,6 +176,9 @@ func TestBeginTravelsWithTheFirstStatement(t *testing.T) {
 		want, got := trips(px, &theirs), trips(p, &ours)
 		px.Close()
 		t.Logf("mode %q: %d round trips, pgxpool %d", mode, got, want)
+		if mode == "exec" { // in which pgx sends batches past the pool
+			want++
+		}
 		assert.Equal(t, want-1, got, mode)
 	}
 }

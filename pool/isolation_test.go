@@ -321,19 +321,49 @@ func TestAnAfterConnectThatListensIsNotReset(t *testing.T) {
 	assert.Len(t, slices.DeleteFunc(log.lines(), func(l string) bool { return !strings.Contains(l, "AfterConnect leaves what no reset keeps") }), 1)
 }
 
-// In this mode pgx writes a batch to the socket itself.
-func TestAResetGoesBeforeABatchInExecMode(t *testing.T) {
+// In this mode pgx writes a batch to the socket itself, and nobody knows in front of what a reset would travel. Nothing is
+// reset, which is said once; and nothing is sent without the settings that it was to run with.
+func TestInExecModeNothingIsResetAndItIsSaid(t *testing.T) {
 	t.Parallel()
-	ctx, tp := bounded(t), &tap{}
-	p := newPoolAt(t, pgtest.Database(t)+"&default_query_exec_mode=exec", tp.config(pool.Config{MaxConns: 1}))
-	leaving(t, ctx, p, tp, "set work_mem = '9MB'", func() {
+	for name, set := range map[string]func(dsn string, c *pool.Config) string{
+		"connection string": func(dsn string, _ *pool.Config) string { return dsn + "&default_query_exec_mode=exec" },
+		"BeforeConnect": func(dsn string, c *pool.Config) string {
+			c.BeforeConnect = inExecMode(nil)
+			return dsn
+		},
+	} {
+		ctx, log := bounded(t), &logs{}
+		c := &pool.Config{MaxConns: 1, Logger: log.logger()}
+		p := newPoolAt(t, set(pgtest.Database(t), c), c)
+		_, err := p.Exec(ctx, "set work_mem = '9MB'")
+		require.NoError(t, err)
 		var q pgx.Batch
 		q.Queue("select current_setting('work_mem')").QueryRow(func(r pgx.Row) error {
 			var s string
 			err := r.Scan(&s)
-			assert.Equal(t, "4MB", s)
+			assert.Equal(t, "9MB", s, name)
 			return err
 		})
 		assert.NoError(t, p.SendBatch(ctx, &q).Close())
-	})
+		assert.Zero(t, p.Stat().ResetCount(), name)
+		assert.Len(t, log.lines(), 1, name)
+		assert.Contains(t, log.lines()[0], "Isolation is off")
+
+		q.QueuedQueries = nil
+		q.Queue("select 1")
+		err = p.With(map[string]string{"app.tenant": "a"}).SendBatch(ctx, &q).Close()
+		assert.ErrorContains(t, err, "lmipool: With: in QueryExecModeExec", name)
+		assert.True(t, pool.Misconfigured(err), "%s: %v", name, err)
+	}
+	log := &logs{}
+	p := newPoolAt(t, pgtest.Database(t)+"&default_query_exec_mode=exec", &pool.Config{Logger: log.logger(), Isolation: pool.IsolationOff})
+	require.NoError(t, p.Ping(bounded(t)))
+	assert.Empty(t, log.lines(), "who has said it knows it")
+	for what, err := range map[string]error{
+		"Ping":  p.With(map[string]string{"app.tenant": "a"}).Ping(bounded(t)),
+		"Exec":  second(p.With(map[string]string{"app.tenant": "a"}).Exec(bounded(t), "select 1")),
+		"Begin": second(p.With(map[string]string{"app.tenant": "a"}).Begin(bounded(t))),
+	} {
+		assert.True(t, pool.Misconfigured(err), "%s: %v", what, err)
+	}
 }

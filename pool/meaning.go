@@ -115,7 +115,7 @@ func inMode(mode pgx.QueryExecMode, args []any) []any {
 
 // differs notes that texts mean something else, or may.
 func (l *Lease) differs() {
-	if l.p.cfg.Isolation != IsolationOff {
+	if l.c.resets() {
 		l.residue.trace, l.residue.plans = max(l.residue.trace, sqltext.SessionTrace), true
 	}
 }
@@ -124,7 +124,7 @@ func (l *Lease) differs() {
 // planned, as that has another meaning than it would get now. The reset does so again. A session that
 // may be somebody else's keeps its plans.
 func (l *Lease) replan() {
-	if !l.planned && l.p.cfg.Isolation != IsolationOff && l.c.own() && l.c.pg.PgConn().TxStatus() != 'E' {
+	if !l.planned && l.c.resets() && l.c.own() && l.c.pg.PgConn().TxStatus() != 'E' {
 		l.planned = true
 		l.c.wire.ahead(prefix{msgs: query("discard plans"), whole: true, tries: true})
 	}

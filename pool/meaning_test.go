@@ -168,7 +168,7 @@ func (r batchedRow) Scan(dest ...any) error {
 func TestATextMeansWhatItMeansOnANewConnection(t *testing.T) {
 	t.Parallel()
 	dsn, role := meaningDatabase(t)
-	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec"} {
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -49,6 +49,7 @@ type Pool struct {
 
 	detached       atomic.Int64 // ctxs from Detach that live
 	closesSessions sync.Once    // that it does is logged once
+	saidExecMode   sync.Once    // that BeforeConnect has chosen it is logged once
 	inside         sites        // where the pool was used inside a transaction's function
 }
 

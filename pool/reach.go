@@ -73,7 +73,13 @@ func (c *conn) own() bool { return c.reach == reachDirect }
 
 // isolates reports whether what c's users leave behind is taken away.
 func (c *conn) isolates() bool {
-	return c.p.cfg.Isolation != IsolationOff && (c.own() || !c.p.recognition.shared.Load())
+	return c.resets() && (c.own() || !c.p.recognition.shared.Load())
+}
+
+// resets reports whether c is reset between its users, unless its session is shared. BeforeConnect may have given it
+// a mode in which it cannot be.
+func (c *conn) resets() bool {
+	return c.p.cfg.Isolation != IsolationOff && c.mode != pgx.QueryExecModeExec
 }
 
 // errOtherMode ends a dial that was prepared for another way than it has found.
@@ -245,7 +251,7 @@ func (c *conn) askAgain(ctx context.Context) error {
 
 // share notes that sessions are shared, because of why.
 func (c *conn) share(why string) {
-	if c.reach != reachPooled || c.p.cfg.Isolation == IsolationOff || c.p.recognition.shared.Swap(true) {
+	if c.reach != reachPooled || !c.resets() || c.p.recognition.shared.Swap(true) {
 		return
 	}
 	c.p.log.Warn("lmipool: the pooler gives each transaction another session: Isolation is off from now on, as with Config.Upstream or LMIPOOL_UPSTREAM \"pgbouncer\"", "why", why)

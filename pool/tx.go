@@ -50,7 +50,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
 		in.lease = l
-		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() {
+		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() && l.c.mode != pgx.QueryExecModeExec {
 			l.c.wire.holdBegin()
 			defer l.c.wire.unhold()
 		}
@@ -301,12 +301,8 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if err != nil {
 		return errBatch{err: x.l.c.judge(err)}
 	}
-	x.l.noteBatch(ctx, b) // before pastWire: it may arm something
-	if x.l.c.mode == pgx.QueryExecModeExec {
-		if err := x.l.pastWire(ctx); err != nil {
-			return errBatch{err: err}
-		}
-	}
+	x.l.noteBatch(ctx, b)
+	x.l.c.pastWire()
 	w := &batch{l: x.l, named: named}
 	opened := false
 	defer w.unnameUnless(&opened)

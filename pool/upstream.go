@@ -89,6 +89,10 @@ func (u Upstream) shares() bool { return u == UpstreamRDSProxy || u == UpstreamP
 // adapt has c and cc do nothing that what is upstream cannot take.
 func (c *Config) adapt(cc *pgx.ConnConfig) {
 	if !c.Upstream.shares() {
+		if cc.DefaultQueryExecMode == pgx.QueryExecModeExec && c.Isolation != IsolationOff && !c.Plain {
+			c.Isolation = IsolationOff
+			c.Logger.Warn(execModeIsolation)
+		}
 		return
 	}
 	c.Isolation = IsolationOff
@@ -103,6 +107,11 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 		}
 	}
 }
+
+// execModeIsolation is logged once. A reset travels in front of the next flight, and with batches that the pool does not see
+// nobody knows which flight that is, nor what they leave behind.
+const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
+	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
 
 // pooledMode is the mode behind a pooler, unless the user has said which he wants.
 func pooledMode(cc *pgx.ConnConfig) pgx.QueryExecMode {

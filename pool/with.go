@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -42,7 +43,8 @@ type Bound struct {
 //     costs two round trips more. What cannot run in one (VACUUM), or wants to end one (a
 //     procedure that commits), fails with PostgreSQL's own error.
 //   - Nothing uses the simple protocol: Exec takes one statement, also without arguments, and
-//     [pgx.QueryExecModeSimpleProtocol] is an error.
+//     [pgx.QueryExecModeSimpleProtocol] is an error. So is a pool whose default_query_exec_mode is exec, in which
+//     pgx sends batches past the pool: [Misconfigured] is true for it.
 //   - A batch has queries, INSERT, UPDATE, DELETE, MERGE, SET, LOCK, NOTIFY and TRUNCATE only.
 //
 // A statement can change the settings for itself, so they protect from mistakes, not from
@@ -56,8 +58,12 @@ type Bound struct {
 // statement.
 func (p *Pool) With(settings map[string]string) *Bound {
 	b := &Bound{p: p}
-	if p.mode == pgx.QueryExecModeSimpleProtocol {
+	switch p.mode {
+	case pgx.QueryExecModeSimpleProtocol:
 		b.err = errSimpleMode
+		return b
+	case pgx.QueryExecModeExec:
+		b.err = errExecMode
 		return b
 	}
 	b.s, b.err = newSettings(settings, p.mode != pgx.QueryExecModeCacheStatement)
@@ -84,7 +90,11 @@ func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) 
 }
 
 var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
-	"use QueryExecModeExec, which needs no prepared statements either")
+	"use QueryExecModeCacheDescribe, which needs no prepared statements either")
+
+// errExecMode is for all of a pool with this mode, and for batches on a connection to which BeforeConnect has given it.
+var errExecMode = pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
+	"set default_query_exec_mode to cache_describe, which needs no prepared statements either"))
 
 // apart reports whether a statement needs an explicit transaction: all but the plainest do, since
 // some end the implicit one, and the settings with it.
@@ -162,7 +172,7 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err := b.checkBatch(q); err != nil {
 		return errBatch{err: err}
 	}
-	if !b.p.cfg.Plain && b.p.mode != pgx.QueryExecModeExec { // see Lease.sendBatch
+	if !b.p.cfg.Plain {
 		return b.p.sendBatch(ctx, b.s, q)
 	}
 	t, err := b.Begin(ctx)

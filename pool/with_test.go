@@ -93,7 +93,7 @@ const whoAmI = "select coalesce(current_setting('app.tenant', true), '')"
 // Whatever it runs, by whatever method, it runs with the settings, and nothing after it does.
 func TestEverythingOfABoundPoolRunsWithItsSettings(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"", "exec", "cache_describe", "describe_exec", "plain", "isolation off"} {
+	for _, mode := range []string{"", "cache_describe", "describe_exec", "plain", "isolation off"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			ctx := bounded(t)
