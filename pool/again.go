@@ -103,6 +103,7 @@ func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
 		return false
 	}
-	sql, _, ok := rewritten(ctx, l.sql, l.args)
-	return ok && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.key()).IsHarmless()
+	o := parseArgs(l.args)
+	sql, _, ok := o.rewritten(ctx, l.sql)
+	return ok && o.few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.key()).IsHarmless()
 }

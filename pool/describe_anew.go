@@ -12,37 +12,20 @@ import (
 // transaction pgx's mode cache_describe is used, which sends the text again with its arguments. What
 // pgx has in its cache for that text is dropped before, since it was described under other settings, and after.
 
-// describedAnew is args with a mode that executes sql in one flight, and takes nothing from pgx's caches.
-func (l *Lease) describedAnew(ctx context.Context, sql string, args []any) ([]any, error) {
+// describedAnew is o's arguments with a mode that executes sql in one flight, and takes nothing from pgx's caches.
+func (l *Lease) describedAnew(ctx context.Context, sql string, o *options) ([]any, error) {
 	if l.c.pg.Config().DescriptionCacheCapacity == 0 {
-		return inMode(pgx.QueryExecModeExec, args), nil
+		return o.with(pgx.QueryExecModeExec, o.rewriter, o.args), nil
 	}
-	given, rewriter, args := split(args)
-	given = append(given, pgx.QueryExecModeCacheDescribe)
-	if rewriter != nil {
-		var err error
-		if sql, args, err = rewriter.RewriteQuery(ctx, l.c.pg, sql, args); err != nil {
-			return nil, fmt.Errorf("rewrite query failed: %w", err)
-		}
-		given = append(given, fixed{sql: sql, args: args}) // it may answer otherwise the second time
+	if o.rewriter == nil {
+		return o.with(pgx.QueryExecModeCacheDescribe, nil, o.args), l.c.describes(ctx, sql)
 	}
-	return append(given, args...), l.c.describes(ctx, sql)
-}
-
-// split is args as formats, a rewriter, and what is left. Modes are dropped.
-func split(args []any) (formats []any, rewriter pgx.QueryRewriter, rest []any) {
-	for ; len(args) > 0; args = args[1:] {
-		switch a := args[0].(type) {
-		case pgx.QueryExecMode:
-		case pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
-			formats = append(formats, a)
-		case pgx.QueryRewriter:
-			rewriter = a
-		default:
-			return formats, rewriter, args
-		}
+	sql, args, err := o.rewriter.RewriteQuery(ctx, l.c.pg, sql, o.args)
+	if err != nil {
+		return nil, fmt.Errorf("rewrite query failed: %w", err)
 	}
-	return formats, rewriter, nil
+	given := o.with(pgx.QueryExecModeCacheDescribe, fixed{sql: sql, args: args}, args) // it may answer otherwise the second time
+	return given, l.c.describes(ctx, sql)
 }
 
 // describes has pgx describe sql the next time it is sent, and forget that afterwards.

@@ -119,7 +119,8 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		if committing {
 			return
 		}
-		gone := rollBack(ctx, tx)
+		gone := hasEnded(tx)
+		gone = errors.Is(rollBack(ctx, tx), pgx.ErrTxClosed) || gone
 		switch {
 		case gone: // fn has ended the transaction itself, who knows how
 			again = false
@@ -155,18 +156,20 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	return (pgerr.Transient(err) || pgerr.DidNotRun(err) && pgerr.IsLost(err)) && !OutcomeUnknown(err) && !ended, err
 }
 
-// rollBack ends t, and reports whether it had ended before. ctx may have ended: whatever
-// pool t is of, its connection is to live.
-func rollBack(ctx context.Context, t pgx.Tx) (gone bool) {
-	gone = byHand(t)
-	if own, ok := t.(*tx); ok {
-		gone = gone || own.mayHaveEnded()
-	} else if ctx.Err() != nil { // ours does so by itself
+// rollBack ends t. ctx may have ended: whatever pool t is of, its connection is to live.
+func rollBack(ctx context.Context, t pgx.Tx) error {
+	if !isOwn(t) && ctx.Err() != nil { // ours does so by itself
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 		defer cancel()
 	}
-	return errors.Is(t.Rollback(ctx), pgx.ErrTxClosed) || gone
+	return t.Rollback(ctx)
+}
+
+// hasEnded reports whether t has ended, or may have, before it was rolled back.
+func hasEnded(t pgx.Tx) bool {
+	own, ok := t.(*tx)
+	return byHand(t) || ok && own.mayHaveEnded()
 }
 
 // isOwn reports whether t is lmipool's.

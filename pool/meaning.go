@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -48,13 +49,14 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 			return args, err
 		}
 	}
-	switch mode, _ := options(args, l.c.mode); {
-	case simple && onlyOptions(args), !caches(mode):
+	o := parseArgs(args)
+	switch {
+	case simple && o.rewriter == nil && len(o.args) == 0, !caches(cmp.Or(o.mode, l.c.mode)):
 		return args, nil
 	case l.wanders():
-		return l.describedAnew(ctx, sql, args)
+		return l.describedAnew(ctx, sql, &o)
 	}
-	return uncached(args), nil
+	return o.with(pgx.QueryExecModeDescribeExec, o.rewriter, o.args), nil // pgx's answers without its caches
 }
 
 // heard takes in what the user has sent by the raw connection, if he has that, up to now.
@@ -86,31 +88,6 @@ func (l *Lease) wanders() bool { return !l.c.own() && l.c.pg.PgConn().TxStatus()
 // caches reports whether pgx keeps in this mode what it has of a text.
 func caches(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
-}
-
-// onlyOptions reports whether args has only options.
-func onlyOptions(args []any) bool {
-	for _, a := range args {
-		switch a.(type) {
-		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// uncached is args with the mode that has pgx's answers without its caches.
-func uncached(args []any) []any { return inMode(pgx.QueryExecModeDescribeExec, args) }
-
-// inMode is args with mode. Of two modes pgx takes the last, so one that the user gave is replaced.
-func inMode(mode pgx.QueryExecMode, args []any) []any {
-	formats, rewriter, rest := split(args)
-	given := append([]any{mode}, formats...)
-	if rewriter != nil {
-		given = append(given, rewriter)
-	}
-	return append(given, rest...)
 }
 
 // differs notes that texts mean something else, or may.

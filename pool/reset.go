@@ -110,19 +110,6 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 	l.c.given = pgerr.Arguments{Batch: b.QueuedQueries}
 }
 
-// textOf is sql as the server gets it, if pgx's own rewriters are all that change it.
-func textOf(ctx context.Context, sql string, args []any) (string, bool) {
-	_, rw, args := split(args)
-	switch rw.(type) {
-	case nil:
-		return sql, true
-	case pgx.NamedArgs, pgx.StrictNamedArgs, fixed:
-		text, _, err := rw.RewriteQuery(ctx, nil, sql, args)
-		return text, err == nil
-	}
-	return "", false
-}
-
 // soiled notes on the connection what its user has left behind.
 func (c *conn) soiled(l residue) {
 	c.forgetDescribedNow()

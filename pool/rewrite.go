@@ -23,24 +23,17 @@ func (f fixed) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, 
 
 // fix is args with what their rewriter makes of sql. It gets the connection, and may send something.
 func (l *Lease) fix(ctx context.Context, sql string, args []any) []any {
-	_, rewriter, rest := split(args)
-	switch rewriter.(type) {
-	case nil, pgx.NamedArgs, pgx.StrictNamedArgs, fixed: // they make the same each time
+	o := parseArgs(args)
+	if !o.foreign() {
 		return args
 	}
 	before, same := l.c.wire.sentSoFar(), l.meaning == meansSame && !l.foreign()
 	var f fixed
-	f.sql, f.args, f.err = rewriter.RewriteQuery(ctx, l.c.pg, sql, rest)
+	f.sql, f.args, f.err = o.rewriter.RewriteQuery(ctx, l.c.pg, sql, o.args)
 	if l.c.wire.sentSoFar() != before { // nobody knows what
 		l.noteAny()
 		l.changes(sqltext.MayChangeMeaning, true)
 		l.residue.named, l.residue.lost = true, l.residue.lost || !same
 	}
-	var given []any
-	for _, a := range args[:len(args)-len(rest)] {
-		if _, is := a.(pgx.QueryRewriter); !is {
-			given = append(given, a)
-		}
-	}
-	return append(append(given, f), rest...) // a tracer sees these
+	return o.with(o.mode, f, o.args) // a tracer sees these
 }

@@ -77,7 +77,11 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	if !l.with.custom() { // it may mean another statement, or undo the guard
 		return nil, catalog.AloneWith
 	}
-	sql, args, ok := rewritten(ctx, l.sql, l.args)
+	o := parseArgs(l.args)
+	if !o.few() {
+		return nil, catalog.AloneArgs
+	}
+	sql, args, ok := o.rewritten(ctx, l.sql)
 	if !ok {
 		return nil, catalog.AloneArgs
 	}
@@ -112,33 +116,6 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 		return nil, catalog.AloneLarge
 	}
 	return r, ""
-}
-
-// rewritten applies pgx's own rewriters, which do not look at the connection.
-// false: the arguments begin with something that only a connection can deal with.
-func rewritten(ctx context.Context, sql string, args []any) (string, []any, bool) {
-	if len(args) == 0 {
-		return sql, nil, true
-	}
-	var rw pgx.QueryRewriter
-	switch a := args[0].(type) {
-	case pgx.NamedArgs:
-		rw = a
-	case pgx.StrictNamedArgs:
-		rw = a
-	case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
-		return "", nil, false
-	default:
-		return sql, args, true
-	}
-	if len(args) > 1 { // pgx takes options behind a rewriter too, and of two rewriters the second
-		switch args[1].(type) {
-		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
-			return "", nil, false
-		}
-	}
-	sql, args, err := rw.RewriteQuery(ctx, nil, sql, args[1:])
-	return sql, args, err == nil
 }
 
 // rode takes the outcome of l's ride, and says whether that was it. Otherwise l

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -195,22 +194,4 @@ func (c *conn) bind(s *settings) {
 	case c.wire != nil:
 		c.wire.bind(nil)
 	}
-}
-
-// options returns the mode that args ask for, else mode, and whether a rewriter of the user's
-// is among them.
-func options(args []any, mode pgx.QueryExecMode) (_ pgx.QueryExecMode, foreign bool) {
-	for len(args) > 0 {
-		switch a := args[0].(type) {
-		case pgx.QueryExecMode:
-			mode = a
-		case pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.NamedArgs, pgx.StrictNamedArgs:
-		case pgx.QueryRewriter:
-			foreign = true
-		default:
-			return mode, foreign
-		}
-		args = args[1:]
-	}
-	return mode, foreign
 }

@@ -136,18 +136,36 @@ func (x *tx) Commit(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return x.finish(ctx, "commit", x.t.Commit)
 	}
-	if err := x.abandon(ctx, "commit"); err != nil {
+	if err := x.Rollback(ctx); err != nil {
 		return err
 	}
 	return pgerr.Unsent("commit", ctx.Err())
 }
 
-// Rollback with a ctx that has ended rolls back all the same: see abandon.
+// Rollback with a ctx that has ended rolls back all the same. With a connection of its own
+// that happens in the background, before anybody else gets it: its caller has no time, and pgx,
+// which would take his ctx for the rollback, would have to close it. A savepoint, or a
+// transaction on somebody's lease, is rolled back at once, since he may go on there.
 func (x *tx) Rollback(ctx context.Context) error {
-	if ctx.Err() == nil {
-		return x.finish(ctx, "rollback", x.t.Rollback)
+	if ctx.Err() != nil && x.own {
+		err := x.l.resume()
+		if errors.Is(err, errReleased) {
+			return pgx.ErrTxClosed
+		}
+		if err == nil {
+			x.l.leave()
+		}
+		if err == nil || errors.Is(err, errStuck) {
+			x.l.Release()
+		}
+		return err
 	}
-	return x.abandon(ctx, "rollback")
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), x.l.p.cancelWait())
+		defer cancel()
+	}
+	return x.finish(ctx, "rollback", x.t.Rollback)
 }
 
 func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) error) error {
@@ -217,29 +235,6 @@ var staysInside = append([]string{
 
 // endsInside finds in a text of several statements what may be one that ends a transaction.
 var endsInside = regexp.MustCompile(`(?i)\b(commit|end|rollback|abort|prepare|execute)\b`)
-
-// abandon rolls back for a caller whose ctx has ended. With a connection of its own
-// that happens in the background, before anybody else gets it: he has no time, and pgx,
-// which would take his ctx for the rollback, would have to close it. A savepoint, or a
-// transaction on somebody's lease, is rolled back at once, since he may go on there.
-func (x *tx) abandon(ctx context.Context, sql string) error {
-	if x.own {
-		err := x.l.resume()
-		if errors.Is(err, errReleased) {
-			return pgx.ErrTxClosed
-		}
-		if err == nil {
-			x.l.leave()
-		}
-		if err == nil || errors.Is(err, errStuck) {
-			x.l.Release()
-		}
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.l.p.cancelWait())
-	defer cancel()
-	return x.finish(ctx, sql, x.t.Rollback)
-}
 
 func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	if err := x.enter(sql); err != nil {

@@ -102,11 +102,11 @@ func (b *Bound) apart(sql string, args []any) (bool, error) {
 	if b.err != nil {
 		return false, b.err
 	}
-	mode, foreign := options(args, b.p.mode)
-	if mode == pgx.QueryExecModeSimpleProtocol {
+	o := parseArgs(args)
+	if o.mode == pgx.QueryExecModeSimpleProtocol {
 		return false, errSimpleMode
 	}
-	return b.p.cfg.Plain || foreign || !slices.Contains(sqltext.Plainest, sqltext.First(sql)), nil
+	return b.p.cfg.Plain || o.foreign() || !slices.Contains(sqltext.Plainest, sqltext.First(sql)), nil
 }
 
 // Exec is [Pool.Exec].
@@ -199,7 +199,7 @@ func (b *Bound) checkBatch(q *pgx.Batch) error {
 		return errNoBatch
 	}
 	for _, qq := range q.QueuedQueries {
-		if _, foreign := options(qq.Arguments, b.p.mode); foreign {
+		if o := parseArgs(qq.Arguments); o.foreign() {
 			return errors.New("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
 		}
 		if first := sqltext.First(qq.SQL); !slices.Contains(sqltext.Plainest, first) && !slices.Contains(sqltext.Batchable, first) {

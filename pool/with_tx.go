@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -76,14 +75,9 @@ func (e *txEnd) end(err error) error {
 		e.err = t.Commit(e.ctx)
 		return e.err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), rollbackTimeout)
-	defer cancel()
-	_ = t.Rollback(ctx)
+	_ = rollBack(e.ctx, t)
 	return err
 }
-
-// rollbackTimeout bounds a rollback whose caller may be gone.
-const rollbackTimeout = time.Second
 
 // rowsInTx runs a query in t, which ends with its Rows.
 func rowsInTx(ctx context.Context, t pgx.Tx, sql string, args []any) (pgx.Rows, error) {

@@ -1,0 +1,49 @@
+package pool
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestOptionsAreReadAsPgxReadsThem(t *testing.T) {
+	t.Parallel()
+	const exec, describe = pgx.QueryExecModeExec, pgx.QueryExecModeDescribeExec
+	formats, named, user := pgx.QueryResultFormats{pgx.TextFormatCode}, pgx.NamedArgs{"a": 1}, userRewriter{}
+	for _, c := range []struct {
+		args          []any
+		given         int
+		mode          pgx.QueryExecMode
+		few, foreign  bool
+		text          string
+		described     []any
+		withoutOption []any
+	}{
+		{nil, 0, 0, true, false, "@a", []any{describe}, nil},
+		{[]any{1, exec}, 0, 0, true, false, "@a", []any{describe, 1, exec}, []any{1, exec}},
+		{[]any{exec, formats, describe, 1}, 3, describe, false, false, "@a", []any{describe, formats, 1}, []any{1}},
+		{[]any{named}, 1, 0, true, false, "$1", []any{describe, named}, nil},
+		{[]any{named, exec, 1}, 2, exec, false, false, "$1", []any{describe, named, 1}, []any{1}},
+		{[]any{user, named}, 2, 0, false, false, "$1", []any{describe, named}, nil},
+		{[]any{named, user, 2}, 2, 0, false, true, "", []any{describe, user, 2}, []any{2}},
+	} {
+		o := parseArgs(c.args)
+		assert.Len(t, o.given, c.given, "%v", c.args)
+		assert.Equal(t, c.mode, o.mode, "%v", c.args)
+		assert.Equal(t, c.few, o.few(), "%v", c.args)
+		assert.Equal(t, c.foreign, o.foreign(), "%v", c.args)
+		assert.ElementsMatch(t, c.withoutOption, o.args, "%v", c.args)
+		assert.Equal(t, c.described, o.with(describe, o.rewriter, o.args), "%v", c.args)
+		text, ok := textOf(t.Context(), "@a", c.args)
+		assert.Equal(t, c.text, text, "%v", c.args)
+		assert.Equal(t, !c.foreign, ok, "%v", c.args)
+	}
+}
+
+type userRewriter struct{}
+
+func (userRewriter) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
+	return "select 1", nil, nil
+}
