@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -206,26 +204,4 @@ func connOf(t pgx.Tx) (c *pgx.Conn) {
 func failedOver(t pgx.Tx, err error) bool {
 	own, ok := t.(*tx)
 	return ok && own.own && own.l.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
-}
-
-// pause waits before try+1, unless ctx would end meanwhile.
-func pause(ctx context.Context, try int) bool {
-	d := 5 * time.Millisecond << min(try, 8)
-	d = min(d, time.Second)
-	return sleep(ctx, d/2+rand.N(d/2))
-}
-
-// sleep waits for d, unless ctx would end meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
-		return false
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -129,10 +129,10 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 }
 
 // statement is acquire for one statement outside a transaction, which may ride: then
-// the lease has its rows, and never had a connection. It runs with settings, if any.
-func (p *Pool) statement(ctx context.Context, with *settings, what, sql string, args []any, frames int) (*Lease, error) {
+// the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
+func (p *Pool) statement(ctx context.Context, a tries, with *settings, what, sql string, args []any, frames int) (*Lease, error) {
 	l := p.lanes.spare.lease()
-	l.p, l.with, l.what, l.sql, l.args, l.mayRide, l.asked = p, with, what, sql, args, p.rides, time.Now()
+	l.p, l.with, l.what, l.sql, l.args, l.mayRide, l.asked = p, with, what, sql, args, p.rides && a.n == 0, time.Now()
 	if frames >= 0 {
 		l.stack.Capture(frames+1, gostack.Deep)
 	}
@@ -267,23 +267,28 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 }
 
 func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any) (pgconn.CommandTag, error) {
-	l, err := p.statement(ctx, with, "statement", sql, args, -1)
+	var a tries
+	for {
+		tag, l, err := p.execOnce(ctx, a, with, sql, args)
+		if !p.retry(ctx, &a, l, err) {
+			return tag, err
+		}
+	}
+}
+
+// execOnce is one try. l is the lease that it had, if any.
+func (p *Pool) execOnce(ctx context.Context, a tries, with *settings, sql string, args []any) (tag pgconn.CommandTag, l *Lease, err error) {
+	l, err = p.statement(ctx, a, with, "statement", sql, args, -1)
 	if err != nil {
-		return pgconn.CommandTag{}, err
+		return tag, nil, err
 	}
 	if r := l.rows(); r != nil {
 		r.Close()
-		return r.CommandTag(), r.Err()
+		return r.CommandTag(), nil, r.Err()
 	}
 	defer l.Release()
-	tag, err := l.exec(ctx, sql, args, true)
-	if err != nil {
-		l.Release() // its place is free while it is waited
-		if next := p.again(ctx, l, err); next != nil {
-			return p.exec(next, with, sql, args)
-		}
-	}
-	return tag, err
+	tag, err = l.exec(ctx, sql, args, true)
+	return tag, l, err
 }
 
 // Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
@@ -297,7 +302,7 @@ func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 }
 
 func (p *Pool) query(ctx context.Context, with *settings, sql string, args []any) (pgx.Rows, error) {
-	l, err := p.statement(ctx, with, "query", sql, args, 2)
+	l, err := p.statement(ctx, tries{}, with, "query", sql, args, 2)
 	if err != nil {
 		return errRows{err: err}, err
 	}
@@ -318,22 +323,26 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 }
 
 func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []any) pgx.Row {
-	l, err := p.statement(ctx, with, "statement", sql, args, -1)
-	if err != nil {
-		return memrows.Failed(err)
-	}
-	if r := l.rows(); r != nil {
-		return r.Row()
-	}
-	defer l.Release()
-	r := l.queryRow(ctx, sql, args, true)
-	if err := r.Err(); err != nil {
-		l.Release()
-		if next := p.again(ctx, l, err); next != nil {
-			return p.queryRow(next, with, sql, args)
+	var a tries
+	for {
+		r, l := p.queryRowOnce(ctx, a, with, sql, args)
+		if !p.retry(ctx, &a, l, r.Err()) {
+			return r
 		}
 	}
-	return r
+}
+
+// queryRowOnce is one try. l is the lease that it had, if any.
+func (p *Pool) queryRowOnce(ctx context.Context, a tries, with *settings, sql string, args []any) (r *memrows.Row, l *Lease) {
+	l, err := p.statement(ctx, a, with, "statement", sql, args, -1)
+	if err != nil {
+		return memrows.Failed(err), nil
+	}
+	if r := l.rows(); r != nil {
+		return r.Row(), nil
+	}
+	defer l.Release()
+	return l.queryRow(ctx, sql, args, true), l
 }
 
 // SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its
@@ -390,8 +399,8 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 	if p.cfg.Plain {
 		return p.px.BeginTx(ctx, opts)
 	}
-	began := time.Now()
-	for try := 0; ; try++ {
+	var a tries
+	for {
 		l, err := p.acquire(ctx, "transaction", "", 2)
 		if err != nil {
 			return nil, err
@@ -404,14 +413,10 @@ func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) 
 		if _, in := placeOf(ctx); in != nil && in.lease == l {
 			in.lease = nil // the next is
 		}
-		lost := pgerr.IsLost(err) && opts.BeginQuery == "" // it has begun nothing that would last
-		switch {
-		case !lost && !pgerr.DidNotRun(err):
-			return nil, err
-		case !p.patient(ctx, began, try):
-			if lost && !pgerr.DidNotRun(err) {
-				err = pgerr.NotRun("the connection was lost at BEGIN", err)
-			}
+		if pgerr.IsLost(err) && !pgerr.DidNotRun(err) && opts.BeginQuery == "" { // it has begun nothing that would last
+			err = pgerr.NotRun("the connection was lost at BEGIN", err)
+		}
+		if !p.retry(ctx, &a, l, err) {
 			return nil, err
 		}
 	}
@@ -422,19 +427,19 @@ func (p *Pool) Ping(ctx context.Context) error {
 	if p.cfg.Plain {
 		return p.px.Ping(ctx)
 	}
-	began := time.Now()
-	for try := 0; ; try++ {
+	var a tries
+	for {
 		l, err := p.acquire(ctx, "statement", "ping", -1)
 		if err != nil {
 			return err
 		}
 		err = l.Ping(ctx)
 		l.Release()
-		if !pgerr.IsLost(err) {
-			return err
+		if pgerr.IsLost(err) && !pgerr.DidNotRun(err) {
+			err = pgerr.NotRun("the connection was lost at a ping", err)
 		}
-		if !p.patient(ctx, began, try) {
-			return pgerr.NotRun("the connection was lost at a ping", err)
+		if !p.retry(ctx, &a, l, err) {
+			return err
 		}
 	}
 }

@@ -3,7 +3,10 @@ package pool
 import (
 	"context"
 	"errors"
+	"maps"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -91,6 +94,29 @@ type asked struct {
 
 // query runs it on c.
 func (q *asked) query(c *pgx.Conn) (pgx.Rows, error) { return c.Query(q.ctx, q.sql, q.args...) }
+
+// mayChange reports whether an argument is a buffer, which its caller may use for something else as
+// soon as a Query has returned: what is found to be stale later must not be sent again with it.
+func mayChange(args []any) bool {
+	for _, arg := range args {
+		switch v := arg.(type) {
+		case pgx.NamedArgs:
+			if mayChange(slices.Collect(maps.Values(v))) {
+				return true
+			}
+		case pgx.StrictNamedArgs:
+			if mayChange(slices.Collect(maps.Values(v))) {
+				return true
+			}
+		case nil, string, bool, int, int32, int64, float64, time.Time:
+		default:
+			if t := reflect.TypeOf(v); t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 func (r *rows) enter() bool {
 	if r.done {

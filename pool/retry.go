@@ -1,0 +1,103 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/pgerr"
+)
+
+// tries is what is known of those of one call outside a transaction.
+type tries struct {
+	began time.Time // when the first was; zero until there is a second
+	n     int       // how many have failed
+}
+
+// retry waits before a call outside a transaction that ended with err runs once more, and reports whether it does. It
+// does if it certainly has not run: it was not sent, or refused by a standby, or by a session that could not be reset. A
+// read that may ride does so too, once, when its connection was lost. l, which it had, has been released: it holds
+// nothing meanwhile; nil: it had none.
+func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
+	if err == nil || l == nil {
+		return false
+	}
+	a.began = cmp.Or(a.began, l.asked)
+	switch {
+	case pgerr.DidNotRun(err):
+		if !p.patient(ctx, a) {
+			return false
+		}
+	case a.n > 0 || l.repeats || ctx.Err() != nil || !p.mayRepeat(ctx, l, err):
+		return false
+	default:
+		p.lanes.reruns.Add(1)
+		sleep(ctx, afterLoss)
+	}
+	a.n++
+	return true
+}
+
+// afterLoss is how long a read waits that is to run once more because its connection was
+// lost. A server that stops ends all its sessions within moments, so another that still
+// answers would be no better; and the read may run twice, not three times.
+const afterLoss = 50 * time.Millisecond
+
+// patient waits before a call that was not run tries another connection, and says whether it is to. The first time is
+// at once: it was a connection that had died while it was idle. But who takes a new connection and ends it at its first
+// word, as a pooler does whose server is gone, would be dialed a thousand times a second. It is waited for as long as for
+// a server that is away.
+func (p *Pool) patient(ctx context.Context, a *tries) bool {
+	switch _, bounded := ctx.Deadline(); {
+	case ctx.Err() != nil:
+		return false
+	case a.n == 0:
+		return true
+	case !bounded && time.Since(a.began) >= awayPatience*p.cfg.ConnectTimeout:
+		return false
+	}
+	return pause(ctx, a.n-1)
+}
+
+// lostRead is err for a Query on a connection of its own, of which nobody has seen a row. It is not run again, since its
+// Rows are its caller's by now, but he may do that: if it could ride it had no effect.
+func (p *Pool) lostRead(ctx context.Context, l *Lease, err error) error {
+	if err == nil || pgerr.DidNotRun(err) || !p.mayRepeat(ctx, l, err) {
+		return err
+	}
+	return pgerr.NotRun("the connection of a read was lost", err)
+}
+
+// mayRepeat reports whether err is of a connection that was lost, and l's statement could ride, were it short.
+func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
+	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
+		return false
+	}
+	o := parseArgs(l.args)
+	sql, _, ok := o.rewritten(ctx, l.sql)
+	return ok && o.few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.key()).IsHarmless()
+}
+
+// pause waits before try+1, unless ctx would end meanwhile.
+func pause(ctx context.Context, try int) bool {
+	d := 5 * time.Millisecond << min(try, 8)
+	d = min(d, time.Second)
+	return sleep(ctx, d/2+rand.N(d/2))
+}
+
+// sleep waits for d, unless ctx would end meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
