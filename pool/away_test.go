@@ -192,6 +192,7 @@ func TestAStatementThatCouldNotBeWrittenRunsElsewhere(t *testing.T) {
 	} {
 		for range 2 { // unprepared, and prepared
 			id++
+			eventually(t, "nothing is asked about the catalogs", func() bool { return b.p.Stat().IdleConns() == 1 })
 			mute.Store(true)
 			err := do(bounded(t))
 			require.Error(t, err, what)
