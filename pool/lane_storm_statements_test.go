@@ -483,8 +483,6 @@ func (c *call) fateOf(err error, ended bool) fate {
 		if !ended {
 			c.violation("an end that was not its own", "%v", err)
 		}
-	case errors.Is(err, pool.ErrNestedAcquire): // it has forgotten a transaction, and waits for another connection
-		return fateUnsent
 	case errors.As(err, &acquire): // dials are killed too; with no other connection that is for all who wait
 		if !lost(err) && (!over || !errors.Is(err, c.ctx.Err())) {
 			c.violation("no connection, without its time being over", "%v", err)
