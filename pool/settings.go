@@ -125,16 +125,6 @@ func (s *settings) alone() []byte {
 	return b
 }
 
-// behind is what sets s right after BEGIN.
-func (s *settings) behind(own bool) *prefix {
-	p := s.unnamed
-	if own {
-		p = s.part
-	}
-	p.behind = true
-	return &p
-}
-
 // sql is the statement that sets as many settings as s has. What they are is in its
 // parameters.
 func (s *settings) sql() string {

@@ -40,7 +40,11 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		l.replan()
 	}
 	if l.with != nil {
-		l.c.wire.behind = l.with.behind(l.c.own())
+		defer l.c.bind(nil)
+		if opts.BeginQuery == "" {
+			l.c.wire.holdBegin()
+			defer l.c.wire.unhold()
+		}
 	}
 	if opts.BeginQuery != "" {
 		l.note(ctx, opts.BeginQuery, nil)
@@ -57,7 +61,9 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	var t pgx.Tx
 	err = l.patiently(ctx, func(ctx context.Context) (err error) {
-		t, err = c.BeginTx(ctx, opts)
+		if t, err = c.BeginTx(ctx, opts); err == nil && l.with != nil {
+			err = l.set(ctx)
+		}
 		return err
 	})
 	if err != nil {
@@ -70,6 +76,13 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	l.c.begunTx()
 	l.c.wire.answers.began() // pgx may have dropped statements in front of BEGIN
 	return &tx{l: l, t: t, own: own}, nil
+}
+
+// set sets the lease's settings in the transaction that it has just begun. They travel in front of a statement that does
+// nothing; so does a BEGIN that is held back, in the same segment.
+func (l *Lease) set(ctx context.Context) error {
+	l.c.bind(l.with)
+	return l.c.pg.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
 }
 
 // patiently runs a call that does no more than begin or end a transaction. pgx closes the

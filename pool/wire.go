@@ -29,7 +29,6 @@ type wire struct {
 
 	armed   []prefix // what goes in front of the next flight
 	each    *prefix  // a part that goes in front of every flight, as long as it is set
-	behind  *prefix  // what follows the next simple Query, and ends it in pgx's eyes
 	sent    []prefix // what was sent, and is not answered yet
 	waiting atomic.Bool
 	writes  atomic.Int64              // that pgx has made
@@ -81,11 +80,6 @@ type prefix struct {
 	of      *settings     // that it sets; nil: none
 	name    string        // under which it stays prepared; "": it is prepared each time
 	alone   []byte        // instead of both, where nothing is to stay prepared
-
-	// behind: it is what follows a Query. Its answers are no answers of ours if it fails: then
-	// the error is the Query's, and its ReadyForQuery is in any case.
-	behind bool
-	turn   bool // the answers to what is in front of it were read
 }
 
 // words are p's messages in front of b: as long as nothing of it is prepared, or those that are left.
@@ -145,7 +139,7 @@ func (w *wire) rearm(armed []prefix) { w.armed = armed }
 func (w *wire) isArmed() bool { return len(w.armed) > 0 }
 
 // bind has p, or nothing, go in front of every flight from now on.
-func (w *wire) bind(p *prefix) { w.each, w.behind, w.declined = p, nil, false }
+func (w *wire) bind(p *prefix) { w.each, w.declined = p, false }
 
 // flush sends what can go alone, and does not wait for the answer.
 func (w *wire) flush() error {
@@ -200,7 +194,7 @@ func (w *wire) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 	}
-	if len(w.armed) == 0 && w.each == nil && w.behind == nil {
+	if len(w.armed) == 0 && w.each == nil {
 		n, err := w.send(b)
 		if n > 0 && !w.executed.Load() {
 			_, executes, simple := contents(b)
@@ -234,10 +228,6 @@ func (w *wire) Write(b []byte) (int, error) {
 	}
 	front := len(all)
 	all = append(all, b...)
-	if w.behind != nil && simple {
-		all = append(append(all, w.words(w.behind, nil)...), syncMessage...)
-		w.sent, w.behind = append(w.sent, *w.behind), nil
-	}
 	w.waiting.Store(len(w.sent) > 0)
 	written, err := w.send(all)
 	if written > front && (executes || simple) {
@@ -381,13 +371,6 @@ func (w *wire) begin(kind byte) {
 		w.pass = true
 	case kind == 'A': // before a reset is over notifications are for who was there before
 		w.pass = !p.whole
-	case p.behind && !p.turn:
-		w.pass = kind != 'Z'
-	case p.behind:
-		w.pass = kind == 'E' || kind == 'Z'
-		if kind == 'E' {
-			w.understood(p, false)
-		}
 	case kind == 'E': // of a part: its flight fails, and has no answers of ours any more
 		w.pass = !p.whole || p.begin
 		if w.pass {
@@ -407,9 +390,6 @@ func (w *wire) end() {
 	kind, pass := w.head[0], w.pass
 	w.head = w.head[:0]
 	if pass {
-		if kind == 'Z' && len(w.sent) > 0 && w.sent[0].turn {
-			w.answered()
-		}
 		return
 	}
 	switch kind {
@@ -426,17 +406,11 @@ func (w *wire) end() {
 		if p := &w.sent[0]; !p.whole {
 			if p.answers--; p.answers == 0 {
 				w.understood(p, true)
-				if !p.behind {
-					w.answered()
-				}
+				w.answered()
 			}
 		}
 	case 'Z':
-		if p := &w.sent[0]; p.behind {
-			p.turn = true
-		} else {
-			w.answered()
-		}
+		w.answered()
 	}
 }
 

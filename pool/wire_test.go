@@ -243,44 +243,40 @@ func TestWhatIsBoundTravelsWithEveryFlight(t *testing.T) {
 	assert.Equal(t, []string{"2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
 }
 
-// What follows BEGIN is part of it in pgx's eyes: its error is BEGIN's.
-func TestWhatFollowsAQueryEndsIt(t *testing.T) {
+// What is bound while a BEGIN is held back follows it in the same segment: if one of them fails, the server runs nothing of it.
+func TestABeginThatIsHeldBackTravelsWithWhatIsBound(t *testing.T) {
 	t.Parallel()
-	for range 200 {
+	for _, of := range []struct{ begin, own, want string }{
+		{"begin", "own", ""},
+		{"begin", "own-fail", "own-fail"},
+		{"begin fail", "own", "begin fail"},
+	} {
 		s := &server{}
 		w := &wire{r: s, w: s}
-		if rand.IntN(2) == 0 {
-			w.before(whole("reset"))
-		}
-		own, begin := part("own"), message('Q', "begin")
-		own.behind = true
-		want := []string{"Tbegin", "Sstatus of begin", "Dbegin", "Cbegin", "Sstatus of own", "ZI"}
-		switch rand.IntN(3) {
-		case 0:
-			own = part("own-fail")
-			own.behind = true
-			want = []string{"Tbegin", "Sstatus of begin", "Dbegin", "Cbegin", "Error", "ZI"}
-		case 1:
-			begin = message('Q', "begin-fail")
-			want = []string{"Error", "Sstatus of own", "ZI"}
-		}
-		w.behind = &own
-		_, err := w.Write(execution("another")) // before it, say of statements that are dropped
+		w.holdBegin()
+		_, err := w.Write(message('Q', of.begin+"\x00"))
 		require.NoError(t, err)
-		readAll(t, w)
-		n, err := w.Write(begin)
+		assert.Empty(t, s.got)
+		assert.Equal(t, []string{"CBEGIN\x00", "ZT"}, readAll(t, w))
+		own := part(of.own)
+		own.prepare = func() []byte { return nil }
+		w.bind(&own)
+		n, err := w.Write(execution("pgx"))
 		require.NoError(t, err)
-		assert.Equal(t, len(begin), n)
-		var seen []string
-		for _, m := range readAll(t, w) {
-			if m != "Sstatus of reset" && m[0] != 'A' {
-				seen = append(seen, m)
-			}
+		assert.Equal(t, len(execution("pgx")), n)
+		assert.Equal(t, "Bown", s.got[4][:4])
+		assert.Len(t, s.got, 9, "P, B and E of BEGIN and of what is bound, and pgx's own")
+		seen := readAll(t, w)
+		switch of.want {
+		case "":
+			assert.Equal(t, "Bpgx", s.got[6])
+			assert.Contains(t, seen, "Cpgx")
+		default:
+			assert.Contains(t, seen, "Error")
+			assert.NotContains(t, seen, "Cpgx")
 		}
-		assert.Equal(t, want, seen)
-		_, err = w.Write(execution("pgx"))
-		require.NoError(t, err)
-		assert.Equal(t, []string{"2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
+		assert.Equal(t, of.want == "own-fail", w.declined)
+		assert.Equal(t, of.want == "begin fail", w.tx == beginFailed)
 		assert.Empty(t, w.sent)
 	}
 }
