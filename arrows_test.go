@@ -42,6 +42,8 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/sslmode":    pgx,
 		"/internal/tlstest":    {module + "/internal/child"},
 	}
+	may["/pool"] = append(may["/pool"], module+"/internal/pgwire")
+	may["/internal/pgwire"] = join(pgx, []string{module + "/internal/pgerr"})
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for line := range strings.Lines(string(out)) {

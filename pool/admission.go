@@ -179,7 +179,7 @@ func (a *admission) put(c *conn, now time.Time) {
 		c.retire()
 		return
 	}
-	armed := a.queue.len == 0 && c.wire != nil && c.wire.isArmed()
+	armed := a.queue.len == 0 && c.wire != nil && c.wire.Queued()
 	f := a.serveLocked(c, now)
 	if armed {
 		a.waitLocked(c)

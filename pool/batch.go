@@ -44,14 +44,13 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 // frontend, and so past the wire.
 func (c *conn) pastWire() {
 	if c.mode == pgx.QueryExecModeExec {
-		c.wire.executed.Store(true)
-		c.wire.answers.flights.Add(1)
+		c.wire.Passed()
 	}
 }
 
 // sendBegin has a BEGIN that is held back sent, and waits for its answer.
 func (l *Lease) sendBegin(ctx context.Context) error {
-	if l.c.wire.tx != beginHeld {
+	if !l.c.wire.BeginDeferred() {
 		return nil
 	}
 	return l.c.pg.PgConn().Exec(ctx, "-- has BEGIN sent").Close()

@@ -15,6 +15,7 @@ import (
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgwire"
 )
 
 const (
@@ -30,9 +31,6 @@ const (
 	// torn away, whose user may be stuck in a write himself.
 	graceToSever = 20 * time.Millisecond
 )
-
-// terminate is the protocol's Terminate message.
-var terminate = []byte{'X', 0, 0, 0, 4}
 
 // conn is one connection. Who may touch it changes hands under admission.mu:
 // the idle stack, then one lease, then the goroutine that cleans or closes it.
@@ -68,8 +66,7 @@ type conn struct {
 	waited  *time.Timer   // ends its reset's wait for company; nil: it never had one
 
 	types   memrows.Maps
-	wire    *wire
-	heard   *recording // of what hooks say while it is being dialed; nil: there are none
+	wire    *pgwire.Conn
 	session *session
 	asks    []*catalog.Statement // of AfterConnect's, whose functions have to be looked at
 	base    *facts.Facts         // about names, as this connection reads them; nil: nothing is judged by it
@@ -92,7 +89,6 @@ type conn struct {
 	doubtful bool         // its server has refused to write, and may be no writer any more
 	lost     bool
 	peek     *peeker // nil: its socket cannot be looked at
-	strays   int32   // of strayed
 	reports  int32   // of differs
 	partly   partly
 	given    pgerr.Arguments // to its last call
@@ -123,7 +119,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	c.p.protect("ShouldPing", func() {
 		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.idleFor})
 	})
-	ping = ping || c.suspected() || heard == something && !c.wire.waiting.Load() // its last words, it may be
+	ping = ping || c.suspected() || heard == something && !c.wire.Busy() // its last words, it may be
 	if ping || c.p.cfg.PrepareConn != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
@@ -292,7 +288,7 @@ func (c *conn) goodbye(ctx context.Context) {
 	}
 	nc := pc.Conn()
 	_ = nc.SetDeadline(time.Now().Add(goodbyeTimeout))
-	if _, err := nc.Write(terminate); err == nil {
+	if pgwire.Terminate(nc) == nil {
 		_, _ = io.Copy(io.Discard, nc)
 	}
 }
@@ -308,7 +304,7 @@ func (c *conn) sever() {
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()
 	_ = own.SetWriteDeadline(time.Now().Add(graceToSever))
-	_, _ = own.Write(terminate)
+	_ = pgwire.Terminate(own)
 	nc := rawConn(own)
 	half, ok := nc.(interface{ CloseWrite() error })
 	if ok {

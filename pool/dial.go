@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgwire"
 )
 
 // dial opens one connection for the queue, in the background. It is the only
@@ -57,7 +58,7 @@ func (p *Pool) newConn() (*conn, error) {
 	c.px, c.pg, c.since, c.types.Closed = px, px.Conn(), time.Now(), p.ended.closed
 	c.peek = newPeeker(c.pg.PgConn().Conn())
 	c.cancel = cancelerOf(c.pg.PgConn())
-	c.cancel.ready = func() bool { return !c.wire.waiting.Load() } // nothing of ours is to be hit
+	c.cancel.ready = func() bool { return !c.wire.Busy() } // nothing of ours is to be hit
 	if life := p.cfg.MaxConnLifetime; life > 0 {
 		c.expires = c.since.Add(life)
 		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
@@ -108,7 +109,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 			return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 		}
 	} else if c.own() && c.isolates() {
-		c.wire.leaveWitness()
+		c.wire.Queue(leaveWitness())
 	}
 	if heard != nil && c.isolates() {
 		for _, sql := range heard.queries {
@@ -204,8 +205,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
-				dialing.wire = &wire{r: r, w: w, losses: &p.health.losses}
-				dialing.wire.answers.flights.Store(1) // the login
+				dialing.wire = pgwire.New(r, w, &p.health.losses)
 				return build(dialing.wire, dialing.wire)
 			}
 		}

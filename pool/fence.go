@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgwire"
 )
 
 // A pool's connections lead to one server, and what one of them finds out holds for all.
@@ -61,7 +62,7 @@ func (a *admission) fenceCount() int {
 }
 
 // suspected reports whether c was last heard from before the last loss.
-func (c *conn) suspected() bool { return c.wire.seen.Load() != c.p.health.losses.Load() }
+func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Load() }
 
 // verify reports whether c's server answers, and is what it is to be. It says nothing more
 // of one that is a standby than that c is no good. With refused the server has just refused to
@@ -100,18 +101,18 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 // for each error.
 func (c *conn) suffers(err error) error {
 	pc := c.pg.PgConn()
-	if broke := c.wire.broke.Load(); broke != nil && pgerr.IsLost(*broke) && errors.Is(err, pgconn.ErrConnClosed) {
-		err = fmt.Errorf("%w: %w", err, *broke) // in the simple protocol pgx says no more than that
+	if broke := c.wire.Broke(); pgerr.IsLost(broke) && errors.Is(err, pgconn.ErrConnClosed) {
+		err = fmt.Errorf("%w: %w", err, broke) // in the simple protocol pgx says no more than that
 	}
 	switch {
-	case errors.Is(err, errSimple): // nothing will change that, though pgx has it safe to retry
-		return errSimple
+	case errors.Is(err, pgwire.ErrSimple): // nothing will change that, though pgx has it safe to retry
+		return pgwire.ErrSimple
 	case pc.IsClosed() && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
 		if pgerr.IsLost(err) && !c.lost {
 			c.lost = true
 			c.p.health.lost()
 		}
-		if !c.wire.executed.Load() && pc.TxStatus() == 'I' {
+		if !c.wire.Executed() && pc.TxStatus() == 'I' {
 			return pgerr.NotRun("the connection was lost before the statement was sent", err)
 		}
 	case pgerr.ReadOnly(err) && c.maybeNoWriter():

@@ -1,9 +1,6 @@
 package pool
 
 import (
-	"errors"
-	"io"
-	"syscall"
 	"testing"
 	"time"
 
@@ -51,37 +48,4 @@ func TestAPoolWhoseConnectionsAreAllFencedDialsAsOneWithout(t *testing.T) {
 	d.notBefore = time.Now().Add(mostRest)
 	d.hurryLocked(time.Now())
 	assert.LessOrEqual(t, time.Until(d.notBefore), mostIfAway)
-}
-
-// writerFunc is what a wire writes to.
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
-
-// pgx keeps what it could not write, and would send it with its goodbye.
-func TestAfterAWriteThatFailedNothingIsWritten(t *testing.T) {
-	t.Parallel()
-	for _, failure := range []error{syscall.EPIPE, errors.New("a deadline")} {
-		for _, written := range []int{0, 7} {
-			var calls [][]byte
-			w := &wire{r: io.LimitReader(nil, 0), w: writerFunc(func(b []byte) (int, error) {
-				if calls = append(calls, b); len(calls) == 1 {
-					return written, failure
-				}
-				return len(b), nil
-			})}
-			statement := query("insert into t values (1)")
-			_, err := w.Write(statement)
-			assert.ErrorIs(t, err, failure)
-			assert.Equal(t, written > 0, w.executed.Load())
-			_, err = w.Write(statement)
-			assert.Error(t, err)
-			_, _ = w.Write(append(statement, terminate...))
-			if written == 0 {
-				assert.Equal(t, [][]byte{statement, terminate}, calls)
-			} else {
-				assert.Equal(t, [][]byte{statement}, calls)
-			}
-		}
-	}
 }

@@ -148,7 +148,7 @@ func (p *Pool) fly(f *flight) {
 		if ok && err == nil {
 			err = l.start(c)
 		}
-		if ok && err == nil && !c.wire.isArmed() && !c.lane.guard.intact(c) { // a lease has left it so
+		if ok && err == nil && !c.wire.Queued() && !c.lane.guard.intact(c) { // a lease has left it so
 			p.log.Warn("lmipool: default_transaction_read_only is not what it was after AfterConnect, by a read or by the server's configuration; the connection is closed")
 			f.strand(nil)
 			done = true

@@ -196,7 +196,7 @@ func (l *Lease) call(sql string) error {
 	if sql != "" {
 		l.sql = sql
 		if l.result == nil { // else it may be what was sent for that
-			l.c.wire.executed.Store(false)
+			l.c.wire.StartCall()
 			l.c.calls()
 		}
 	}
@@ -447,7 +447,7 @@ func (l *Lease) Conn() *pgx.Conn {
 // the wire sees. It is false if that fails: what is sent then would not be in the transaction.
 func (l *Lease) begins() bool {
 	l.mu.Lock()
-	held := l.state == leaseActive && !l.calling && l.c.wire.tx == beginHeld
+	held := l.state == leaseActive && !l.calling && l.c.wire.BeginDeferred()
 	l.mu.Unlock()
 	if !held {
 		return true

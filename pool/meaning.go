@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -103,7 +104,7 @@ func (l *Lease) differs() {
 func (l *Lease) replan() {
 	if !l.planned && l.c.resets() && l.c.own() && l.c.pg.PgConn().TxStatus() != 'E' {
 		l.planned = true
-		l.c.wire.ahead(prefix{msgs: query("discard plans"), whole: true, tries: true})
+		l.c.wire.QueueFirst(pgwire.Try("discard plans"))
 	}
 }
 
@@ -167,7 +168,7 @@ func (l *Lease) ask(ctx context.Context) error {
 	}
 	r := pc.ExecParams(ctx, askMeaning, nil, nil, nil, nil).Read()
 	if l.result == nil {
-		l.c.wire.executed.Store(false) // of the user's
+		l.c.wire.StartCall() // of the user's
 	}
 	if r.Err != nil {
 		return r.Err

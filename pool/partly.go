@@ -21,12 +21,12 @@ func partlyDone(err error) error {
 func (c *conn) calls() {
 	c.partly.may = false
 	if !c.partly.inside {
-		c.partly.base = c.wire.answers.base.Load()
+		c.partly.base = c.wire.CommitsOutside()
 	}
 }
 
 // begunTx notes that a transaction of pgx's has begun.
-func (c *conn) begunTx() { c.partly = partly{inside: true, base: c.wire.answers.commits.Load()} }
+func (c *conn) begunTx() { c.partly = partly{inside: true, base: c.wire.Commits()} }
 
 // endedTx notes that there may be none any more.
 func (c *conn) endedTx() { c.partly.inside = c.partly.inside && c.pg.PgConn().TxStatus() != 'I' }
@@ -39,9 +39,8 @@ func (c *conn) runs(commits bool) {
 
 // committed is err, of the last call, with what is known of what was committed before it.
 func (c *conn) committed(err error) error {
-	a := &c.wire.answers
-	may := c.partly.may && c.wire.executed.Load() && a.last.Load() != lastRefused
-	if pgerr.DidNotRun(err) || !may && a.commits.Load() == c.partly.base {
+	may := c.partly.may && c.wire.Executed() && !c.wire.RefusedUnbound()
+	if pgerr.DidNotRun(err) || !may && c.wire.Commits() == c.partly.base {
 		return err
 	}
 	return partlyDone(err)

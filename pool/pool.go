@@ -190,7 +190,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {
-			if l.what == "lease" && c.wire.flush() != nil { // its user may say nothing for long
+			if l.what == "lease" && c.wire.Flush() != nil { // its user may say nothing for long
 				c.retire()
 				continue
 			}

@@ -94,8 +94,7 @@ const maxModes = 3
 func (c *conn) recognise(ctx context.Context, pg *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
-	heard := c.wire.heard.Swap(nil) // this is not what a hook says
-	defer c.wire.heard.Store(heard)
+	defer c.wire.PauseRecord()() // this is not what a hook says
 	s, err := readSession(ctx, pg, nil, false)
 	if err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)

@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -116,7 +116,7 @@ func (c *conn) soiled(l residue) {
 	c.residue.unsure = append(c.residue.unsure, l.unsure...)
 	c.residue.parsed, c.residue.lost = append(c.residue.parsed, l.parsed...), c.residue.lost || l.lost
 	c.residue.unsteady, c.residue.used = l.unsteady, c.residue.used || l.used
-	strayed := c.strayed()
+	strayed := c.wire.Strayed()
 	if !c.isolates() {
 		return
 	}
@@ -140,14 +140,14 @@ func (c *conn) soiled(l residue) {
 // what a user with the raw connection sends. changed: texts may mean something else after it.
 func (c *conn) heed(hook func()) (changed bool) {
 	c.unarm()
-	before, armed, values := c.wire.sentSoFar(), c.wire.armedNow(), c.foreign
+	before, armed, values := c.wire.Sent(), c.wire.Save(), c.foreign
 	c.hideForeign()
 	c.watching()
 	defer func() { changed = c.watched(&c.residue) }()
 	hook()
 	switch {
-	case c.wire.sentSoFar() == before:
-		c.wire.rearm(armed)
+	case c.wire.Sent() == before:
+		c.wire.Restore(armed)
 		c.foreign = values
 	case c.isolates():
 		c.residue.trace, c.residue.named = max(c.residue.trace, sqltext.AnyTrace), true
@@ -160,7 +160,7 @@ func (c *conn) heed(hook func()) (changed bool) {
 // one that the wire does not see. If it cannot be written, nothing else can.
 func (c *conn) unarm() {
 	if pc := c.pg.PgConn(); !pc.IsClosed() && !pc.IsBusy() {
-		_ = c.wire.flush()
+		_ = c.wire.Flush()
 	}
 }
 
@@ -236,8 +236,8 @@ func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
 	} else { // that none are to be dropped is by the facts
 		c.belief.Note(c.base)
 	}
-	c.wire.before(prefix{msgs: query(failClosed), whole: true, tries: true})
-	c.wire.before(prefix{msgs: query(sql), whole: true})
+	c.wire.Queue(pgwire.Try(failClosed))
+	c.wire.Queue(pgwire.Query(sql))
 	c.p.stats.resets.Add(1)
 	c.unhear()
 	return true
@@ -272,7 +272,7 @@ func (c *conn) waitedEnough() {
 	a := c.p.adm
 	a.mu.Lock()
 	i := slices.Index(a.idle, c)
-	due := i >= 0 && c.wire.isArmed()
+	due := i >= 0 && c.wire.Queued()
 	if due {
 		if more := joinWithin - a.now().Sub(c.since); more > 0 { // it was in use meanwhile
 			c.waited.Reset(more)
@@ -296,12 +296,6 @@ func (c *conn) unhear() {
 			return
 		}
 	}
-}
-
-// query is a simple Query message.
-func query(sql string) []byte {
-	b, _ := (&pgproto3.Query{String: sql}).Encode(nil) // no text of ours is too long
-	return b
 }
 
 // wash sends the reset that is due and waits for the answer, in the background, and does
@@ -404,7 +398,7 @@ func (c *conn) rinsedOf(trace sqltext.Trace) bool {
 	if err != nil {
 		return false
 	}
-	c.wire.before(prefix{msgs: query(sql), whole: true})
+	c.wire.Queue(pgwire.Query(sql))
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	return c.rinsed(ctx) && (!named || c.dropNamed(ctx) == nil)
@@ -448,18 +442,14 @@ func (c *conn) judge(err error) error {
 	if err == nil {
 		return nil
 	}
-	if failed := c.wire.failure(); failed != nil {
+	if failed := c.wire.Failure(); failed != nil {
 		if pgerr.IsLost(failed) {
 			c.p.health.lost()
 		}
-		return pgerr.ResetFailed(failed)
+		return failed
 	}
-	if c.wire.refused != nil {
-		return c.wire.refused
-	}
-	if c.wire.declined && !pgerr.IsLost(err) { // else it was not the settings that were declined
-		c.wire.declined = false
-		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(c.wire.of.without(err)))
+	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // else it was not the settings that were declined
+		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(told(err)))
 	}
 	c.conflicts(err)
 	return c.committed(c.suffers(c.given.WithoutArgument(c.cancel.explain(err))))

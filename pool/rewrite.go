@@ -27,10 +27,10 @@ func (l *Lease) fix(ctx context.Context, sql string, args []any) []any {
 	if !o.foreign() {
 		return args
 	}
-	before, same := l.c.wire.sentSoFar(), l.meaning == meansSame && !l.foreign()
+	before, same := l.c.wire.Sent(), l.meaning == meansSame && !l.foreign()
 	var f fixed
 	f.sql, f.args, f.err = o.rewriter.RewriteQuery(ctx, l.c.pg, sql, o.args)
-	if l.c.wire.sentSoFar() != before { // nobody knows what
+	if l.c.wire.Sent() != before { // nobody knows what
 		l.noteAny()
 		l.changes(sqltext.MayChangeMeaning, true)
 		l.residue.named, l.residue.lost = true, l.residue.lost || !same

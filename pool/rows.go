@@ -61,10 +61,10 @@ func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) 
 // the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
 // again heals that.
 func (c *conn) stale(err error) bool {
-	if err == nil || c.wire.answers.last.Load() != lastRefused || !pgerr.StalePlan(err) {
+	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
 		return false
 	}
-	c.wire.declined = false // the settings are prepared anew with it
+	c.wire.Declined() // the settings are prepared anew with it
 	return true
 }
 

@@ -29,9 +29,8 @@ type said struct {
 // hearing has c remember what hooks send, from next on, which is the first of them.
 func (c *conn) hearing(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, pc *pgconn.PgConn) error {
-		c.heard = new(recording) // of each host that is tried
-		c.strayed()
-		c.wire.heard.Store(c.heard)
+		c.wire.Strayed()
+		c.wire.Record() // of each host that is tried
 		if next == nil {
 			return nil
 		}
@@ -41,13 +40,12 @@ func (c *conn) hearing(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFu
 
 // heardAll is what they have sent; nil if there are none.
 func (c *conn) heardAll() *said {
-	if c.heard == nil {
+	sent, recorded := c.wire.Recorded()
+	if !recorded {
 		return nil
 	}
-	c.wire.heard.Store(nil)
-	s := hear(c.heard.bytes(), c.pg.PgConn())
-	c.heard = nil
-	if c.strayed() {
+	s := hear(sent, c.pg.PgConn())
+	if c.wire.Strayed() {
 		s.doubt("a batch in exec mode, or pgconn's ExecBatch")
 	}
 	return &s

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -103,7 +104,7 @@ func (c *conn) hideForeign() {
 	if pc := c.pg.PgConn(); !c.foreign.any() || !c.own() || pc.IsClosed() || pc.TxStatus() == 'E' {
 		return
 	}
-	c.wire.ahead(prefix{msgs: query("discard sequences"), whole: true})
+	c.wire.QueueFirst(pgwire.Query("discard sequences"))
 	c.foreign = foreign{}
 }
 

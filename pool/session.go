@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -168,11 +169,13 @@ var errNoAnswer = errors.New("lmipool: no answer to what the session is like")
 // also those that pgx relies on.
 const witness = "lmipool_witness"
 
-// leaveWitness has the witness prepared in front of the next flight.
-func (w *wire) leaveWitness() {
+// leaveWitness has the witness prepared.
+func leaveWitness() pgwire.Prologue {
 	b, _ := (&pgproto3.Parse{Name: witness, Query: "select"}).Encode(nil)
-	w.before(prefix{msgs: append(b, syncMessage...), whole: true})
+	b, _ = (&pgproto3.Sync{}).Encode(b)
+	return pgwire.Prologue{Messages: b, Simple: true}
 }
+
 func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 var errNoReset = errors.New("nothing takes away what its session has")
@@ -239,4 +242,18 @@ func (s *session) reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (str
 // quoteText is s as a string that means the same whatever standard_conforming_strings is.
 func quoteText(s string) string {
 	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(s) + "'"
+}
+
+// differs reports whether the server has reported settings that are not the session's own. It compares
+// them only if some were reported since they were last right.
+func (c *conn) differs() bool {
+	n := c.wire.Reports()
+	if n == c.reports {
+		return false
+	}
+	if snapshot(c.pg.PgConn()) != c.session.reported {
+		return true
+	}
+	c.reports = n
+	return false
 }

@@ -12,19 +12,20 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // settings are what the statements of a [Bound] run with: transaction-local, so that they
 // end with the statement, or its transaction, whatever comes of it. They never change.
 type settings struct {
-	names  []string // in lower case, sorted
-	params [][]byte // name, value, name, value …
-	own    bool     // one of them is PostgreSQL's own, which may change what a text means
-	joined string   // the names
-	part   prefix   // what goes in front of a statement
+	names  []string        // in lower case, sorted
+	params [][]byte        // name, value, name, value …
+	own    bool            // one of them is PostgreSQL's own, which may change what a text means
+	joined string          // the names
+	part   pgwire.Prologue // what goes in front of a statement
 
-	unnamed prefix // the same where names do not last
+	unnamed pgwire.Prologue // the same where names do not last
 }
 
 // maxSettings is how many With takes; so is the number of statements that set them.
@@ -72,7 +73,7 @@ func newSettings(given map[string]string, once bool) (*settings, error) {
 	}
 	s.joined = strings.Join(s.names, ",")
 	s.part, s.unnamed = s.prefix(once), s.prefix(true)
-	s.unnamed.alone = s.alone()
+	s.unnamed.Unnamed = s.alone()
 	return s, nil
 }
 
@@ -102,17 +103,17 @@ var refusedSettings = map[string]string{
 
 // prefix is what sets s in front of a flight. Its statement is prepared once for each
 // connection, and with once each time, for where names do not last.
-func (s *settings) prefix(once bool) prefix {
+func (s *settings) prefix(once bool) pgwire.Prologue {
 	name := sqltext.StatementName("with", s.sql()) // what it means hangs on no setting
 	msgs, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.params}).Encode(nil)
 	msgs, _ = (&pgproto3.Execute{}).Encode(msgs)
-	p := prefix{msgs: msgs, answers: 1, name: name, of: s, prepare: func() []byte {
+	p := pgwire.Prologue{Messages: msgs, Replies: 1, Name: name, Refused: s.without, Prepare: func() []byte {
 		b, _ := (&pgproto3.Close{ObjectType: 'S', Name: name}).Encode(nil) // no error if it is not there
 		b, _ = (&pgproto3.Parse{Name: name, Query: s.sql()}).Encode(b)
 		return b
 	}}
 	if once {
-		p.name = ""
+		p.Name = ""
 	}
 	return p
 }
@@ -178,10 +179,10 @@ func (c *conn) bind(s *settings) {
 	switch {
 	case c.pg.PgConn().IsClosed():
 	case s != nil && c.own():
-		c.wire.bind(&s.part)
+		c.wire.Bind(&s.part)
 	case s != nil:
-		c.wire.bind(&s.unnamed)
+		c.wire.Bind(&s.unnamed)
 	case c.wire != nil:
-		c.wire.bind(nil)
+		c.wire.Bind(nil)
 	}
 }

@@ -42,8 +42,8 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if l.with != nil {
 		defer l.c.bind(nil)
 		if opts.BeginQuery == "" {
-			l.c.wire.holdBegin()
-			defer l.c.wire.unhold()
+			l.c.wire.DeferBegin()
+			defer l.c.wire.UndoDefer()
 		}
 	}
 	if opts.BeginQuery != "" {
@@ -55,8 +55,8 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
 		in.lease = l
 		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() && l.c.mode != pgx.QueryExecModeExec {
-			l.c.wire.holdBegin()
-			defer l.c.wire.unhold()
+			l.c.wire.DeferBegin()
+			defer l.c.wire.UndoDefer()
 		}
 	}
 	var t pgx.Tx
@@ -74,7 +74,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	kept = true
 	l.c.begunTx()
-	l.c.wire.answers.began() // pgx may have dropped statements in front of BEGIN
+	l.c.wire.BeganTx() // pgx may have dropped statements in front of BEGIN
 	return &tx{l: l, t: t, own: own}, nil
 }
 
@@ -194,7 +194,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	err = x.l.patiently(ctx, end)
 	c := x.l.c
 	if err != nil {
-		sent := c.wire.executed.Load()
+		sent := c.wire.Executed()
 		if err = c.suffers(err); c.pg.PgConn().IsClosed() && !sent && !pgerr.DidNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
 			err = pgerr.NotRun("the connection was lost before "+sql+" was sent", err)
 		}
@@ -213,7 +213,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 func (x *tx) byHand() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
-	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.answers.byHand())
+	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.EndedInSQL())
 }
 
 // mayHaveEnded reports whether what was asked for last can have ended the transaction, and its answer

@@ -1,4 +1,4 @@
-package pool
+package pgwire
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ func TestAMessageThatIsReadInTwoStaysWhole(t *testing.T) {
 	async := message('A', "a notification with \x00\x00\x00\x05 and Z in it")
 	for cut := range len(async) + 1 {
 		s := &server{}
-		w := &wire{r: s, w: s}
+		w := New(s, s, nil)
 		s.answer.Write(async[:cut])
 		first := make([]byte, 0, len(async))
 		for s.answer.Len() > 0 {
@@ -28,7 +28,7 @@ func TestAMessageThatIsReadInTwoStaysWhole(t *testing.T) {
 			first = append(first, b[:n]...)
 		}
 		s.answer.Write(async[cut:])
-		w.before(part("own"))
+		w.Queue(part("own"))
 		_, err := w.Write(execution("pgx"))
 		require.NoError(t, err)
 		rest, err := io.ReadAll(w)
@@ -93,9 +93,9 @@ func TestAnswersAreUnderstoodInAnyPieces(t *testing.T) {
 			assert.Equal(t, f.refused, a.last.Load() == lastRefused, what)
 		}
 		for what, want := range transactions {
-			a.began()
+			a.tx.Store(0)
 			say(join(noise[rand.IntN(len(noise))], tell(what)))
-			assert.Equal(t, want, a.byHand(), what)
+			assert.Equal(t, want, a.tx.Load()&ended != 0, what)
 		}
 	}
 }

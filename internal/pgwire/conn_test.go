@@ -1,4 +1,4 @@
-package pool
+package pgwire
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // server answers what a wire sends, as PostgreSQL would: each Sync and Query with a
@@ -86,14 +88,14 @@ func execution(name string) []byte {
 	return bytes.Join([][]byte{message('B', name), message('E', name), message('S', "")}, nil)
 }
 
-func part(name string) prefix {
-	return prefix{msgs: bytes.Join([][]byte{message('P', name), message('B', name), message('E', name)}, nil), answers: 1}
+func part(name string) Prologue {
+	return Prologue{Messages: bytes.Join([][]byte{message('P', name), message('B', name), message('E', name)}, nil), Replies: 1}
 }
 
-func whole(name string) prefix { return prefix{msgs: message('Q', name), whole: true} }
+func whole(name string) Prologue { return Prologue{Messages: message('Q', name), Simple: true} }
 
 // readAll is what pgx sees, as kind and text.
-func readAll(t *testing.T, w *wire) (seen []string) {
+func readAll(t *testing.T, w *Conn) (seen []string) {
 	t.Helper()
 	b, err := io.ReadAll(w)
 	require.NoError(t, err)
@@ -115,7 +117,7 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 	t.Parallel()
 	for range 2000 {
 		s := &server{}
-		w := &wire{r: s, w: s}
+		w := New(s, s, nil)
 		var want []string
 		for f := range 1 + rand.IntN(4) {
 			broken := false
@@ -133,10 +135,10 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 					want = append(want, "Sstatus of "+name)
 				}
 				if p < wholes {
-					w.before(whole(name))
+					w.Queue(whole(name))
 					continue
 				}
-				w.before(part(name))
+				w.Queue(part(name))
 				broken = broken || fails
 			}
 			name := fmt.Sprintf("pgx-%d", f)
@@ -149,43 +151,43 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 			require.Equal(t, append(want, "ZI"), readAll(t, w))
 			want = nil
 		}
-		assert.Empty(t, w.sent)
-		assert.False(t, w.waiting.Load())
-		assert.Nil(t, w.failure())
+		assert.Empty(t, w.replies.sent)
+		assert.False(t, w.Busy())
+		assert.Nil(t, w.Failure())
 	}
 }
 
 func TestAWholePrefixThatFailsEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	s := &server{fatal: true}
-	w := &wire{r: s, w: s}
-	w.before(whole("fail"))
+	w := New(s, s, nil)
+	w.Queue(whole("fail"))
 	_, err := w.Write(execution("pgx"))
 	require.NoError(t, err)
 	assert.Empty(t, readAll(t, w))
-	require.NotNil(t, w.failure(), "what was behind it has not run")
+	require.NotNil(t, w.Failure(), "what was behind it has not run")
 
 	s = &server{} // a server that goes on has run what was behind it
-	w = &wire{r: s, w: s}
-	w.before(whole("fail"))
+	w = New(s, s, nil)
+	w.Queue(whole("fail"))
 	_, err = w.Write(execution("pgx"))
 	require.NoError(t, err)
 	_, err = io.ReadAll(w)
 	require.ErrorContains(t, err, "was not reset")
-	assert.True(t, OutcomeUnknown(err))
-	assert.Nil(t, w.failure())
+	assert.Equal(t, pgerr.Unknown, pgerr.Classify(err, func(error) error { return nil }))
+	assert.Equal(t, err, w.Failure())
 }
 
 func TestAPartTravelsOnlyWithWhatExecutes(t *testing.T) {
 	t.Parallel()
 	s := &server{}
-	w := &wire{r: s, w: s}
-	w.before(part("own"))
+	w := New(s, s, nil)
+	w.Queue(part("own"))
 	_, err := w.Write(append(message('P', "prepare"), message('S', "")...))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Pprepare", "S"}, s.got)
 	_, err = w.Write(message('Q', "simple"))
-	require.ErrorIs(t, err, errSimple)
+	require.ErrorIs(t, err, ErrSimple)
 	assert.Equal(t, []string{"Pprepare", "S"}, s.got, "nothing keeps it from running alone")
 	_, err = w.Write(execution("pgx"))
 	require.NoError(t, err)
@@ -195,9 +197,9 @@ func TestAPartTravelsOnlyWithWhatExecutes(t *testing.T) {
 func TestAWholePrefixCanGoAlone(t *testing.T) {
 	t.Parallel()
 	s := &server{}
-	w := &wire{r: s, w: s}
-	w.before(whole("own"))
-	require.NoError(t, w.flush())
+	w := New(s, s, nil)
+	w.Queue(whole("own"))
+	require.NoError(t, w.Flush())
 	assert.Equal(t, []string{"Qown"}, s.got)
 	_, err := w.Write(execution("pgx"))
 	require.NoError(t, err)
@@ -209,10 +211,10 @@ func TestAWholePrefixCanGoAlone(t *testing.T) {
 func TestWhatIsBoundTravelsWithEveryFlight(t *testing.T) {
 	t.Parallel()
 	s := &server{}
-	w := &wire{r: s, w: s}
-	bound := func(name string) *prefix {
+	w := New(s, s, nil)
+	bound := func(name string) *Prologue {
 		p := part(name)
-		p.msgs, p.name, p.prepare = p.msgs[len(message('P', name)):], "statement", func() []byte { return message('P', name) }
+		p.Messages, p.Name, p.Prepare = p.Messages[len(message('P', name)):], "statement", func() []byte { return message('P', name) }
 		return &p
 	}
 	send := func(b []byte) []string {
@@ -221,24 +223,24 @@ func TestWhatIsBoundTravelsWithEveryFlight(t *testing.T) {
 		require.NoError(t, err)
 		return s.got
 	}
-	w.bind(bound("own"))
-	assert.Equal(t, []string{"Pown", "Bown", "Eown", "Ppgx", "S"}, send(append(message('P', "pgx"), syncMessage...)))
+	w.Bind(bound("own"))
+	assert.Equal(t, []string{"Pown", "Bown", "Eown", "Ppgx", "S"}, send(append(message('P', "pgx"), message('S', "")...)))
 	assert.Equal(t, []string{"Sstatus of own", "1", "ZI"}, readAll(t, w))
 	assert.Equal(t, []string{"Bown", "Eown", "Bpgx", "Epgx", "S"}, send(execution("pgx")))
 	assert.Equal(t, []string{"Sstatus of own", "2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
 	_, err := w.Write(message('Q', "simple"))
-	require.ErrorIs(t, err, errSimple)
-	assert.Equal(t, []string{"S"}, send(syncMessage))
+	require.ErrorIs(t, err, ErrSimple)
+	assert.Equal(t, []string{"S"}, send(message('S', "")))
 	assert.Equal(t, []string{"ZI"}, readAll(t, w))
 
-	w.bind(bound("fail"))
+	w.Bind(bound("fail"))
 	for _, want := range [][]string{{"Bfail", "Efail"}, {"Pfail", "Bfail", "Efail"}} { // the first was prepared
 		assert.Equal(t, append(want, "Bpgx", "Epgx", "S"), send(execution("pgx")))
 		assert.Equal(t, []string{"Error", "ZI"}, readAll(t, w))
-		assert.True(t, w.declined)
+		assert.NotNil(t, w.Declined())
 	}
-	w.bind(nil)
-	assert.False(t, w.declined)
+	w.Bind(nil)
+	assert.Nil(t, w.Declined())
 	assert.Equal(t, []string{"Bpgx", "Epgx", "S"}, send(execution("pgx")))
 	assert.Equal(t, []string{"2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
 }
@@ -252,15 +254,15 @@ func TestABeginThatIsHeldBackTravelsWithWhatIsBound(t *testing.T) {
 		{"begin fail", "own", "begin fail"},
 	} {
 		s := &server{}
-		w := &wire{r: s, w: s}
-		w.holdBegin()
+		w := New(s, s, nil)
+		w.DeferBegin()
 		_, err := w.Write(message('Q', of.begin+"\x00"))
 		require.NoError(t, err)
 		assert.Empty(t, s.got)
 		assert.Equal(t, []string{"CBEGIN\x00", "ZT"}, readAll(t, w))
 		own := part(of.own)
-		own.prepare = func() []byte { return nil }
-		w.bind(&own)
+		own.Prepare = func() []byte { return nil }
+		w.Bind(&own)
 		n, err := w.Write(execution("pgx"))
 		require.NoError(t, err)
 		assert.Equal(t, len(execution("pgx")), n)
@@ -275,8 +277,8 @@ func TestABeginThatIsHeldBackTravelsWithWhatIsBound(t *testing.T) {
 			assert.Contains(t, seen, "Error")
 			assert.NotContains(t, seen, "Cpgx")
 		}
-		assert.Equal(t, of.want == "own-fail", w.declined)
-		assert.Equal(t, of.want == "begin fail", w.tx == beginFailed)
-		assert.Empty(t, w.sent)
+		assert.Equal(t, of.want == "own-fail", w.Declined() != nil)
+		assert.Equal(t, of.want == "begin fail", w.begin.state == beginFailed)
+		assert.Empty(t, w.replies.sent)
 	}
 }

@@ -1,4 +1,4 @@
-package pool
+package pgwire
 
 import (
 	"encoding/binary"
@@ -19,9 +19,10 @@ type answers struct {
 
 	commits atomic.Int32 // how many there were
 	base    atomic.Int32 // of those, how many when there was no transaction last
-	flights atomic.Int32 // that pgx has sent by the wire, and whose ReadyForQuery it has not read
-	strays  atomic.Int32 // ReadyForQueries of what the wire has not seen: see strayed
+	flights atomic.Int32 // that pgx has sent by Conn, and whose ReadyForQuery it has not read
+	strays  atomic.Int32 // ReadyForQueries of what Conn has not seen: see Strayed
 	reports atomic.Int32 // ParameterStatuses
+	known   int32        // the strays that Strayed has told of
 }
 
 // What became of the statement that pgx has sent last.
@@ -137,6 +138,35 @@ func (a *answers) heard() {
 	}
 }
 
+// Strayed reports whether, since it was asked last, something was sent past Conn, whose answer was read.
+// pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, to the socket and not to its frontend. So it
+// cannot be seen, and nothing can travel in front of it; but its ReadyForQuery is one more than was asked for.
+func (a *answers) Strayed() bool {
+	n := a.strays.Load()
+	more := n != a.known
+	a.known = n
+	return more
+}
+
+// Reports counts the settings that the server has reported.
+func (a *answers) Reports() int32 { return a.reports.Load() }
+
+// Commits counts the transactions that the server has said to have committed.
+func (a *answers) Commits() int32 { return a.commits.Load() }
+
+// CommitsOutside is what Commits was when there was no transaction last.
+func (a *answers) CommitsOutside() int32 { return a.base.Load() }
+
+// RefusedUnbound reports whether what pgx has sent last, or what travelled in front of it, had been prepared before, and the
+// server said no before it was bound. It did not run.
+func (a *answers) RefusedUnbound() bool { return a.last.Load() == lastRefused }
+
+// BeganTx forgets what became of earlier transactions.
+func (a *answers) BeganTx() { a.tx.Store(0) }
+
+// EndedInSQL reports whether the transaction that has begun was ended without pgx, or may have been.
+func (a *answers) EndedInSQL() bool { return a.tx.Load()&ended != 0 }
+
 // flightsIn counts the messages in b that the server answers with ReadyForQuery: Query, Sync and FunctionCall.
 func flightsIn(b []byte) (n int32) {
 	for len(b) >= 5 {
@@ -151,38 +181,3 @@ func flightsIn(b []byte) (n int32) {
 	}
 	return n
 }
-
-// sentSoFar counts what was sent, whether the wire has seen it or not: another count later means that something was.
-func (w *wire) sentSoFar() [2]int64 {
-	return [2]int64{w.writes.Load(), int64(w.answers.strays.Load())}
-}
-
-// strayed reports whether, since it was asked last, something was sent past the wire, whose answer was read.
-// pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, to the socket and not to its frontend. So it
-// cannot be seen, and nothing can travel in front of it; but its ReadyForQuery is one more than was asked for.
-func (c *conn) strayed() bool {
-	n := c.wire.answers.strays.Load()
-	more := n != c.strays
-	c.strays = n
-	return more
-}
-
-// differs reports whether the server has reported settings that are not the session's own. It compares
-// them only if some were reported since they were last right.
-func (c *conn) differs() bool {
-	n := c.wire.answers.reports.Load()
-	if n == c.reports {
-		return false
-	}
-	if snapshot(c.pg.PgConn()) != c.session.reported {
-		return true
-	}
-	c.reports = n
-	return false
-}
-
-// began forgets what became of earlier transactions.
-func (a *answers) began() { a.tx.Store(0) }
-
-// byHand reports whether the transaction that has begun was ended without pgx, or may have been.
-func (a *answers) byHand() bool { return a.tx.Load()&ended != 0 }
