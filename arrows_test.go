@@ -42,7 +42,8 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/sslmode":    pgx,
 		"/internal/tlstest":    {module + "/internal/child"},
 	}
-	may["/pool"] = append(may["/pool"], module+"/internal/pgwire")
+	may["/pool"] = append(may["/pool"], module+"/internal/pgwire", module+"/internal/session")
+	may["/internal/session"] = join(pgx, []string{module + "/internal/pgerr", module + "/internal/pgwire", module + "/internal/sqltext"})
 	may["/internal/pgwire"] = join(pgx, []string{module + "/internal/pgerr"})
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -6,6 +6,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -15,16 +16,16 @@ func (c *conn) mayHaveLeft() bool { return c.isolates() && c.belief.MayBeWrong(c
 // resetFirst has c, which somebody has just got, reset in front of his first flight. It reports false if that is not possible.
 func (c *conn) resetFirst() bool {
 	c.belief = facts.Belief{}
-	if !c.own() || !c.session.deallocates {
+	if !c.own() || !c.session.Deallocates {
 		return c.rinsedOf(sqltext.AnyTrace)
 	}
-	c.foreign.add(anybody)
+	c.foreign.Add(session.Anybody)
 	return c.resetNext(sqltext.AnyTrace, true)
 }
 
 // subject is c, which nobody else uses just now, as one on which statements are looked at.
 func (c *conn) subject() *catalog.Subject {
-	on := &catalog.Subject{Facts: c.base, Asker: facts.Asker{PG: c.pg.PgConn(), Guard: newGuard(c.session).look}}
+	on := &catalog.Subject{Facts: c.base, Asker: facts.Asker{PG: c.pg.PgConn(), Guard: c.session.Guard().Look}}
 	if c.lane != nil {
 		on.Types = func() *memrows.Set { return c.types.Of(c.pg) }
 		if !c.lane.unnamed {

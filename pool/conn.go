@@ -16,6 +16,7 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
+	"github.com/lmipool/lmipool/internal/session"
 )
 
 const (
@@ -50,12 +51,12 @@ type conn struct {
 
 	// of recognition
 	reach     reach
-	backend   backend       // that has answered it first
-	forPooler bool          // pgx's mode is that for a pooler
-	redialed  bool          // since that was found to be wrong
-	doubled   atomic.Bool   // another connection was answered by its backend
-	askAt     time.Time     // who answers it, again
-	askEvery  time.Duration //
+	backend   session.Backend // that has answered it first
+	forPooler bool            // pgx's mode is that for a pooler
+	redialed  bool            // since that was found to be wrong
+	doubled   atomic.Bool     // another connection was answered by its backend
+	askAt     time.Time       // who answers it, again
+	askEvery  time.Duration   //
 	mode      pgx.QueryExecMode
 	copies    pgx.CopyFromTracer // nil: none
 
@@ -67,16 +68,17 @@ type conn struct {
 
 	types   memrows.Maps
 	wire    *pgwire.Conn
-	session *session
+	session *session.Baseline
 	asks    []*catalog.Statement // of AfterConnect's, whose functions have to be looked at
 	base    *facts.Facts         // about names, as this connection reads them; nil: nothing is judged by it
-	residue residue              // of its users, since it was reset; the owner's
+	residue session.Residue      // of its users, since it was reset; the owner's
 	anew    []string             // texts that pgx has described under other settings; of describe_anew.go
 	kept    []string             // names of what users with the raw connection have prepared, and left
 	named   map[string]string    // what users have prepared, by its name; of named.go
-	foreign foreign
-	strange bool  // texts may mean something else in its session than when it was new; of meaning.go
-	lane    *lane // nil: no flights on this one
+	pending pending              // of its users, too
+	foreign session.Foreign      // the owner's
+	strange bool                 // texts may mean something else in its session than when it was new; of meaning.go
+	lane    *lane                // nil: no flights on this one
 	cancel  *canceler
 	opened  atomic.Bool // pgxpool has opened it
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
+	"github.com/lmipool/lmipool/internal/session"
 )
 
 // dial opens one connection for the queue, in the background. It is the only
@@ -105,26 +106,26 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	heard := c.heardAll()
 	if c.session == nil || heard != nil { // AfterConnect may have changed what was read
-		if c.session, err = readSession(ctx, c.pg, heard, c.own() && c.isolates()); err != nil {
+		if c.session, err = session.Read(ctx, c.pg, heard, c.own() && c.isolates()); err != nil {
 			return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 		}
 	} else if c.own() && c.isolates() {
-		c.wire.Queue(leaveWitness())
+		c.wire.Queue(session.LeaveWitness())
 	}
 	if heard != nil && c.isolates() {
-		for _, sql := range heard.queries {
+		for _, sql := range heard.Queries {
 			c.asks = append(c.asks, c.p.lanes.catalog.Find(sql, ""))
 		}
-		if heard.unsure != "" {
-			c.p.cannotReset(heard.unsure)
+		if heard.Unsure != "" {
+			c.p.cannotReset(heard.Unsure)
 		}
 	}
-	if err := c.admit(ctx, c.session.standby || c.session.readOnly == "on"); err != nil {
+	if err := c.admit(ctx, c.session.Standby || c.session.ReadOnly == "on"); err != nil {
 		return err
 	}
-	c.base = c.p.lanes.baselines.At(c.session.database + "\x00" + c.session.meaning)
+	c.base = c.p.lanes.baselines.At(c.session.Database + "\x00" + c.session.Meaning)
 	if rides {
-		c.lane = &lane{guard: newGuard(c.session), baseline: c.session.meaning, prepared: make(map[any]*prepared), unnamed: !c.own()}
+		c.lane = &lane{guard: &guard{Guard: c.session.Guard()}, baseline: c.session.Meaning, prepared: make(map[any]*prepared), unnamed: !c.own()}
 	}
 	return nil
 }

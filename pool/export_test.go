@@ -9,6 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -106,4 +107,4 @@ func (p *Pool) Traces(ctx context.Context, sql string) (trace string, err error)
 }
 
 // AskMeaning is what the server is asked for what decides the meaning of texts.
-const AskMeaning = askMeaning
+const AskMeaning = session.AskMeaning

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
+	"github.com/lmipool/lmipool/internal/session"
 )
 
 // A pool's connections lead to one server, and what one of them finds out holds for all.
@@ -128,7 +129,7 @@ func (c *conn) suffers(err error) error {
 // writes, or would if the server's configuration did not forbid it.
 func (c *conn) maybeNoWriter() bool {
 	w := &c.p.writer
-	return w.wanted.Load() || !w.never && c.pg.PgConn().ParameterStatus(readOnlySetting) == "on"
+	return w.wanted.Load() || !w.never && c.pg.PgConn().ParameterStatus(session.ReadOnlySetting) == "on"
 }
 
 // resolve finds out whether a server that refuses to write is no writer any more, or whether it

@@ -11,11 +11,12 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/session"
 )
 
 // laneSilence is how long a lane may say nothing before it counts as lost: the
-// server stops every statement within laneStatementTimeout.
-const laneSilence = laneStatementTimeout + 3*time.Second
+// server stops every statement within session.StatementTimeout.
+const laneSilence = session.StatementTimeout + 3*time.Second
 
 // flight is a connection that carries reads, group after group.
 type flight struct {
@@ -176,7 +177,7 @@ func (f *flight) receive(s *segment) {
 			if f.judge(s, at, own, failed, took) {
 				f.seen = append(f.seen, catalog.Observation{Statement: r.st, Took: took, Size: r.result.Size()})
 			}
-			if !f.broken && !ln.guard.intact(c) {
+			if !f.broken && !ln.guard.Intact(c.pg.PgConn(), ln.guard.session) {
 				f.broken = true
 				c.p.log.Error("lmipool: a read, or the server's configuration, changed default_transaction_read_only; the connection is closed", "statement", cut(r.sql, 200))
 			}
@@ -216,9 +217,9 @@ func (f *flight) plan() []segment {
 	}
 	var local *prepared
 	if !ln.guard.session && len(f.group)+len(f.stale) > 0 {
-		local = own(ln.guard.local, guardFields, false, false)
+		local = own(ln.guard.Local, guardFields, false, false)
 		if f.groups == guardFrom && !f.landing && !ln.unnamed {
-			own(ln.guard.on, guardFields, true, true)
+			own(ln.guard.On, guardFields, true, true)
 		}
 	}
 	f.proven = f.c.base.RightAt()
@@ -252,7 +253,7 @@ func (f *flight) plan() []segment {
 		f.riders = append(f.riders, w)
 		var set *prepared
 		if r.with != nil {
-			set = own(r.with.sql(), make([]pgconn.FieldDescription, len(r.with.names)), false, false)
+			set = own(r.with.SQL(), make([]pgconn.FieldDescription, r.with.Len()), false, false)
 		}
 		plan = append(plan, segment{set: set, before: local, stmt: s, parse: !s.sent, exec: true, bind: &r.eqb, w: w})
 		s.sent = s.name != ""
@@ -261,7 +262,7 @@ func (f *flight) plan() []segment {
 		plan = append(plan, *sign)
 	}
 	if f.landing && ln.guard.session && !f.landed {
-		own(ln.guard.off, guardFields, true, false)
+		own(ln.guard.Off, guardFields, true, false)
 		f.landed = true
 	}
 	return plan

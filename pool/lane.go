@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -24,6 +25,12 @@ const (
 )
 
 var errLanePanicked = errors.New("lmipool: the lane panicked; see the log")
+
+// guard is the guard of a lane, in the two forms of [session.Guard].
+type guard struct {
+	*session.Guard
+	session bool // the session guard is on
+}
 
 // lane is the part of a connection that only flights use. It belongs to whom the
 // connection belongs to.
@@ -148,7 +155,7 @@ func (p *Pool) fly(f *flight) {
 		if ok && err == nil {
 			err = l.start(c)
 		}
-		if ok && err == nil && !c.wire.Queued() && !c.lane.guard.intact(c) { // a lease has left it so
+		if ok && err == nil && !c.wire.Queued() && !c.lane.guard.Intact(c.pg.PgConn(), c.lane.guard.session) { // a lease has left it so
 			p.log.Warn("lmipool: default_transaction_read_only is not what it was after AfterConnect, by a read or by the server's configuration; the connection is closed")
 			f.strand(nil)
 			done = true

@@ -67,7 +67,7 @@ func (n *lanes) leased(l *Lease) {
 		return
 	}
 	l.st.Took(l.took - l.p.adm.leastRoundTrip())
-	if l.c.lane != nil && l.st.Wants() && !slices.Contains(l.residue.unsure, l.st) {
-		l.residue.unsure = append(l.residue.unsure, l.st)
+	if l.c.lane != nil && l.st.Wants() && !slices.Contains(l.pending.unsure, l.st) {
+		l.pending.insist(l.st)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -32,7 +33,7 @@ type Lease struct {
 	what  string        // "lease", "transaction", "rows", "batch" or "statement"
 	asked time.Time     // when it was asked for
 	stack gostack.Site
-	with  *settings // what its statements run with; nil: nothing
+	with  *session.Settings // what its statements run with; nil: nothing
 
 	// of Scope's list, guarded by Scope.mu
 	prev, next *Lease
@@ -52,7 +53,8 @@ type Lease struct {
 	since    time.Time     // when the connection was got
 	sql      string        // what it does or did last
 
-	residue residue // what it leaves behind in the session; the caller's that is inside
+	residue session.Residue // what it leaves behind in the session; the caller's that is inside
+	pending pending         // the same
 
 	// of meaning.go; the caller's that is inside
 	meaning meaning // of texts in its session
@@ -191,7 +193,8 @@ func (l *Lease) call(sql string) error {
 	if l.calling {
 		return errBusy
 	}
-	l.calling, l.residue.used = true, true
+	l.calling = true
+	l.residue.Use()
 	l.calls++
 	if sql != "" {
 		l.sql = sql
@@ -209,7 +212,7 @@ func (l *Lease) leave() {
 	status := l.c.pg.PgConn().TxStatus()
 	l.inTx = status != 'I'
 	if status == 'E' {
-		l.c.foreign.failed()
+		l.c.foreign.Fail()
 	}
 	if l.raw {
 		l.c.watching()
@@ -324,8 +327,8 @@ func (l *Lease) end(why leaseState) bool {
 	}
 	if raw {
 		l.c.types.Forget()
-		l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.AnyTrace), true
-		l.c.watched(&l.residue)
+		l.residue.AddNamed(sqltext.AnyTrace)
+		l.c.watched(&l.residue, &l.pending)
 	}
 	switch {
 	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
@@ -335,7 +338,7 @@ func (l *Lease) end(why leaseState) bool {
 			l.p.lanes.leased(l)
 		}
 		l.bequeaths()
-		l.c.soiled(l.residue)
+		l.c.soiled(&l.residue, &l.pending)
 		l.c.giveBack()
 	default:
 		l.p.adm.retain(l.c)
@@ -376,7 +379,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 	}
 	clean = true
 	l.bequeaths()
-	l.c.soiled(l.residue)
+	l.c.soiled(&l.residue, &l.pending)
 	l.c.giveBack()
 }
 

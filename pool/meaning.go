@@ -30,7 +30,7 @@ const (
 )
 
 // foreign reports whether l's texts are kept out of pgx's caches.
-func (l *Lease) foreign() bool { return l.meaning == meansOther || !l.with.custom() }
+func (l *Lease) foreign() bool { return l.meaning == meansOther || !l.with.Custom() }
 
 // meant is args as they have to be for sql to mean what it says in its session as it is now.
 // It runs between enter and leave, before the statement is noted. simple: without arguments
@@ -41,7 +41,7 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 	if err := l.c.forgetDescribed(ctx); err != nil {
 		return nil, err
 	}
-	if l.meaning == meansSame && l.with.custom() {
+	if l.meaning == meansSame && l.with.Custom() {
 		return args, nil
 	}
 	text, known := l.c.meantBy(sql)
@@ -62,7 +62,7 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 
 // heard takes in what the user has sent by the raw connection, if he has that, up to now.
 func (l *Lease) heard() {
-	if l.gaveRaw() && l.c.watched(&l.residue) {
+	if l.gaveRaw() && l.c.watched(&l.residue, &l.pending) {
 		l.changes(sqltext.MayChangeMeaning, true)
 	}
 }
@@ -70,7 +70,7 @@ func (l *Lease) heard() {
 // settled asks the server, if that is due, and reports whether texts mean what they mean in a
 // clean session. If not, it does what is to be done before the next that runs something.
 func (l *Lease) settled(ctx context.Context) (same bool, err error) {
-	if l.meaning == meansAsk && l.with.custom() {
+	if l.meaning == meansAsk && l.with.Custom() {
 		if err := l.ask(ctx); err != nil {
 			return false, err
 		}
@@ -94,7 +94,7 @@ func caches(mode pgx.QueryExecMode) bool {
 // differs notes that texts mean something else, or may.
 func (l *Lease) differs() {
 	if l.c.resets() {
-		l.residue.trace, l.residue.plans = max(l.residue.trace, sqltext.SessionTrace), true
+		l.residue.AddPlans(sqltext.SessionTrace)
 	}
 }
 
@@ -166,17 +166,17 @@ func (l *Lease) ask(ctx context.Context) error {
 	if pc.TxStatus() == 'E' || pc.IsBusy() || pc.IsClosed() { // what comes next fails, and pgx says why
 		return nil
 	}
-	r := pc.ExecParams(ctx, askMeaning, nil, nil, nil, nil).Read()
+	same, err := l.c.session.Same(ctx, pc)
 	if l.result == nil {
-		l.c.wire.StartCall() // of the user's
+		l.c.wire.StartCall() // what was sent is not the user's
 	}
-	if r.Err != nil {
-		return r.Err
+	if err != nil {
+		return err
 	}
 	l.meaning, l.planned = meansOther, false
-	if meaningOf(r.Rows[0]) == l.c.session.meaning {
+	if same {
 		l.meaning = meansSame
-		if l.residue.plans { // it was not, and functions may have planned then
+		if l.residue.Plans() { // it was not, and functions may have planned then
 			l.replan()
 		}
 	}

@@ -19,7 +19,7 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 	if err := l.c.forgetDescribed(ctx); err != nil {
 		return nil, nil, err
 	}
-	if l.meaning == meansSame && l.with.custom() {
+	if l.meaning == meansSame && l.with.Custom() {
 		return q, nil, nil
 	}
 	if same, err := l.settled(ctx); same || err != nil || !caches(l.c.mode) {
@@ -64,7 +64,7 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 func (l *Lease) unname(ctx context.Context, named []string) {
 	for _, sql := range named {
 		if l.c.pg.Deallocate(ctx, sql) != nil {
-			l.residue.trace, l.residue.named = max(l.residue.trace, sqltext.SessionTrace), true
+			l.residue.AddNamed(sqltext.SessionTrace)
 			return
 		}
 	}

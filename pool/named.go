@@ -32,7 +32,7 @@ func (c *conn) watchedNames(names []string) {
 func (c *conn) isName(sql string) bool {
 	_, named := c.named[sql]
 	if !named && c.session != nil {
-		_, named = c.session.prepared[sql]
+		_, named = c.session.Prepared[sql]
 	}
 	return named
 }
@@ -44,7 +44,7 @@ func (c *conn) meantBy(sql string) (text string, ok bool) {
 	}
 	text, named := c.named[sql]
 	if !named {
-		text = c.session.prepared[sql]
+		text = c.session.Prepared[sql]
 	}
 	return text, text != ""
 }

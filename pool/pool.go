@@ -19,6 +19,7 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -130,7 +131,7 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 
 // statement is acquire for one statement outside a transaction, which may ride: then
 // the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
-func (p *Pool) statement(ctx context.Context, a tries, with *settings, what, sql string, args []any, frames int) (*Lease, error) {
+func (p *Pool) statement(ctx context.Context, a tries, with *session.Settings, what, sql string, args []any, frames int) (*Lease, error) {
 	l := p.lanes.spare.lease()
 	l.p, l.with, l.what, l.sql, l.args, l.mayRide, l.asked = p, with, what, sql, args, p.rides && a.n == 0, time.Now()
 	if frames >= 0 {
@@ -266,7 +267,7 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	return p.exec(ctx, nil, sql, args)
 }
 
-func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any) (pgconn.CommandTag, error) {
+func (p *Pool) exec(ctx context.Context, with *session.Settings, sql string, args []any) (pgconn.CommandTag, error) {
 	var a tries
 	for {
 		tag, l, err := p.execOnce(ctx, a, with, sql, args)
@@ -277,7 +278,7 @@ func (p *Pool) exec(ctx context.Context, with *settings, sql string, args []any)
 }
 
 // execOnce is one try. l is the lease that it had, if any.
-func (p *Pool) execOnce(ctx context.Context, a tries, with *settings, sql string, args []any) (tag pgconn.CommandTag, l *Lease, err error) {
+func (p *Pool) execOnce(ctx context.Context, a tries, with *session.Settings, sql string, args []any) (tag pgconn.CommandTag, l *Lease, err error) {
 	l, err = p.statement(ctx, a, with, "statement", sql, args, -1)
 	if err != nil {
 		return tag, nil, err
@@ -301,7 +302,7 @@ func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	return p.query(ctx, nil, sql, args)
 }
 
-func (p *Pool) query(ctx context.Context, with *settings, sql string, args []any) (pgx.Rows, error) {
+func (p *Pool) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
 	l, err := p.statement(ctx, tries{}, with, "query", sql, args, 2)
 	if err != nil {
 		return errRows{err: err}, err
@@ -322,7 +323,7 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return p.queryRow(ctx, nil, sql, args)
 }
 
-func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []any) pgx.Row {
+func (p *Pool) queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row {
 	var a tries
 	for {
 		r, l := p.queryRowOnce(ctx, a, with, sql, args)
@@ -333,7 +334,7 @@ func (p *Pool) queryRow(ctx context.Context, with *settings, sql string, args []
 }
 
 // queryRowOnce is one try. l is the lease that it had, if any.
-func (p *Pool) queryRowOnce(ctx context.Context, a tries, with *settings, sql string, args []any) (r *memrows.Row, l *Lease) {
+func (p *Pool) queryRowOnce(ctx context.Context, a tries, with *session.Settings, sql string, args []any) (r *memrows.Row, l *Lease) {
 	l, err := p.statement(ctx, a, with, "statement", sql, args, -1)
 	if err != nil {
 		return memrows.Failed(err), nil
@@ -357,7 +358,7 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return p.sendBatch(ctx, nil, b)
 }
 
-func (p *Pool) sendBatch(ctx context.Context, with *settings, b *pgx.Batch) pgx.BatchResults {
+func (p *Pool) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
 	l := &Lease{p: p, with: with, what: "batch", asked: time.Now()}
 	l.stack.Capture(2, gostack.Deep)
 	if _, err := p.obtain(ctx, l); err != nil {
@@ -395,7 +396,7 @@ func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) 
 	return p.beginTx(ctx, nil, opts)
 }
 
-func (p *Pool) beginTx(ctx context.Context, with *settings, opts pgx.TxOptions) (pgx.Tx, error) {
+func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (pgx.Tx, error) {
 	if p.cfg.Plain {
 		return p.px.BeginTx(ctx, opts)
 	}

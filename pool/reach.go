@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/session"
 )
 
 // reach is how a connection reaches PostgreSQL.
@@ -25,13 +25,6 @@ const (
 	reachDirect               // the session is this connection's alone
 	reachPooled               // there is a pooler in between: the session may be anybody's at the next transaction
 )
-
-// backend is one server process: its number, and when its server was started, since two servers
-// behind one pooler count from the same number on.
-type backend struct {
-	pid   uint32
-	since int64
-}
 
 // recognition finds out what is upstream where nobody has said it (UpstreamAuto), and is the
 // owner of what was found. It has two findings, of which the second is the harder.
@@ -54,10 +47,10 @@ type recognition struct {
 	shared atomic.Bool // proved, on any connection, for good
 
 	mu     sync.Mutex
-	next   chan struct{}        // closed when the next connection has met its process; nil: nobody waits
-	tries  int                  // to have two connections meet one process
-	last   map[backend]*conn    // the last connection that each process has answered
-	doubts []*catalog.Statement // what connections were closed without looking at
+	next   chan struct{}             // closed when the next connection has met its process; nil: nobody waits
+	tries  int                       // to have two connections meet one process
+	last   map[session.Backend]*conn // the last connection that each process has answered
+	doubts []*catalog.Statement      // what connections were closed without looking at
 }
 
 // init is for a pool with c and cc. Where there is nothing that hangs on it, nobody is asked.
@@ -95,13 +88,13 @@ func (c *conn) recognise(ctx context.Context, pg *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
 	defer c.wire.PauseRecord()() // this is not what a hook says
-	s, err := readSession(ctx, pg, nil, false)
+	s, err := session.Read(ctx, pg, nil, false)
 	if err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 	}
 	c.begun.Store(true)
-	c.session, c.backend, c.reach = s, s.backend, reachDirect
-	if s.backend.pid != pg.PgConn().PID() {
+	c.session, c.backend, c.reach = s, s.Backend, reachDirect
+	if s.Backend.PID != pg.PgConn().PID() {
 		c.reach = reachPooled
 	}
 	r := &c.p.recognition
@@ -161,7 +154,7 @@ func (r *recognition) met(c *conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last == nil {
-		r.last = make(map[backend]*conn)
+		r.last = make(map[session.Backend]*conn)
 	}
 	if o := r.last[c.backend]; o != nil && o != c {
 		o.doubled.Store(true)
@@ -236,7 +229,7 @@ func (c *conn) askAgain(ctx context.Context) error {
 	c.askEvery = min(max(2*c.askEvery, firstAsk), lastAsk)
 	c.askAt = time.Now().Add(c.askEvery)
 	doubled := c.doubled.Load() // before the answer
-	b, err := whoAnswers(ctx, c.pg.PgConn())
+	b, err := session.WhoAnswers(ctx, c.pg.PgConn())
 	switch {
 	case err != nil:
 		return err
@@ -274,26 +267,6 @@ func (c *conn) conflicts(err error) {
 
 // pgxsName is in the message of an error about a statement that pgx has named by its text.
 var pgxsName = regexp.MustCompile(`"stmtcache_[0-9a-f]+"`)
-
-const backendSQL = `pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()`
-
-// whoAnswers asks which process runs what c sends.
-func whoAnswers(ctx context.Context, pc *pgconn.PgConn) (backend, error) {
-	// binary, which no setting changes
-	r := pc.ExecParams(ctx, "select "+backendSQL, nil, nil, nil, []int16{pgx.BinaryFormatCode}).Read()
-	if r.Err != nil {
-		return backend{}, r.Err
-	}
-	return backendOf(r.Rows[0])
-}
-
-// backendOf decodes the columns of backendSQL, in binary.
-func backendOf(row [][]byte) (b backend, err error) {
-	if len(row) != 2 || len(row[0]) != 4 || len(row[1]) != 8 {
-		return b, errors.New("lmipool: no answer to pg_backend_pid()")
-	}
-	return backend{binary.BigEndian.Uint32(row[0]), int64(binary.BigEndian.Uint64(row[1]))}, nil
-}
 
 // maxDoubts is how many statements wait for a connection that can look at them.
 const maxDoubts = 64

@@ -72,12 +72,12 @@ func (p *Pool) lostRead(ctx context.Context, l *Lease, err error) error {
 
 // mayRepeat reports whether err is of a connection that was lost, and l's statement could ride, were it short.
 func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
-	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.custom() {
+	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
 		return false
 	}
 	o := parseArgs(l.args)
 	sql, _, ok := o.rewritten(ctx, l.sql)
-	return ok && o.few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.key()).IsHarmless()
+	return ok && o.few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.Key()).IsHarmless()
 }
 
 // pause waits before try+1, unless ctx would end meanwhile.

@@ -33,7 +33,8 @@ func (l *Lease) fix(ctx context.Context, sql string, args []any) []any {
 	if l.c.wire.Sent() != before { // nobody knows what
 		l.noteAny()
 		l.changes(sqltext.MayChangeMeaning, true)
-		l.residue.named, l.residue.lost = true, l.residue.lost || !same
+		l.residue.AddNamed(sqltext.NoTrace)
+		l.residue.AddParsed(nil, !same)
 	}
 	return o.with(o.mode, f, o.args) // a tracer sees these
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/session"
 )
 
 // ride is a read on its way through a lane: made in its caller's goroutine, queued,
@@ -22,10 +23,10 @@ type ride struct {
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
 	expect  time.Duration            // on the server
 	p       *Pool
-	ctx     context.Context // the caller's, for the tracer
-	with    *settings       // what it runs with; nil: nothing
-	sql     string          // as the caller wrote it
-	text    string          // what the server gets: st's, but for comments
+	ctx     context.Context   // the caller's, for the tracer
+	with    *session.Settings // what it runs with; nil: nothing
+	sql     string            // as the caller wrote it
+	text    string            // what the server gets: st's, but for comments
 	args    []any
 	traced  context.Context // what TraceQueryStart returned when it was sent; nil: no tracer
 	flushed chan struct{}   // closed when what was sent has left us; set before state says so
@@ -74,7 +75,7 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.in != nil {
 		return nil, catalog.AloneAsked
 	}
-	if !l.with.custom() { // it may mean another statement, or undo the guard
+	if !l.with.Custom() { // it may mean another statement, or undo the guard
 		return nil, catalog.AloneWith
 	}
 	o := parseArgs(l.args)
@@ -88,7 +89,7 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	if len(sql) > catalog.MaxText {
 		return nil, catalog.AloneText
 	}
-	st := p.lanes.catalog.Find(sql, l.with.key())
+	st := p.lanes.catalog.Find(sql, l.with.Key())
 	l.st = st
 	desc, by, expect, why := st.Shareable()
 	switch why {

@@ -37,7 +37,7 @@ func (s *prepared) run(pl *pgconn.Pipeline, params [][]byte) {
 
 func (s *segment) send(pl *pgconn.Pipeline) {
 	if s.set != nil {
-		s.set.run(pl, s.w.ride.with.params)
+		s.set.run(pl, s.w.ride.with.Params())
 	}
 	if s.before != nil {
 		s.before.run(pl, nil)

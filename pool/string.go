@@ -25,7 +25,7 @@ func (b Bound) Format(f fmt.State, _ rune) {
 	case b.err != nil:
 		write(f, "lmipool.Bound(", b.err.Error(), ")")
 	case b.s != nil:
-		write(f, "lmipool.Bound(", b.s.joined, ")")
+		write(f, "lmipool.Bound(", b.s.Key(), ")")
 	default: // the zero value, which With does not return
 		write(f, "lmipool.Bound()")
 	}

@@ -36,7 +36,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if l.foreign() {
 		l.differs()
 	}
-	if !l.with.custom() {
+	if !l.with.Custom() {
 		l.replan()
 	}
 	if l.with != nil {
@@ -335,7 +335,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 		return nil, err
 	}
 	defer x.l.leave()
-	x.l.residue.trace, x.l.residue.named = max(x.l.residue.trace, sqltext.AnyTrace), true
+	x.l.residue.AddNamed(sqltext.AnyTrace)
 	x.l.c.names(name, "")
 	sd, err := x.t.Prepare(ctx, name, sql)
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/session"
 )
 
 // outcome says what a ride came to.
@@ -152,7 +153,7 @@ func (f *flight) stopped(r *ride, code string, took time.Duration) bool {
 	case "25006": // read_only_sql_transaction
 		r.st.Wrote()
 	case "55P03", "57014": // lock_not_available, query_canceled
-		r.st.Took(10 * max(took, laneLockTimeout)) // slow, for now
+		r.st.Took(10 * max(took, session.LockTimeout)) // slow, for now
 	default:
 		return false
 	}

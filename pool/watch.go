@@ -3,6 +3,7 @@ package pool
 import (
 	"slices"
 
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -13,7 +14,7 @@ func (c *conn) watching() {
 
 // watched ends that. What strayed was not seen. Unless each statement is known to leave the meaning of texts alone, what was
 // parsed is not for others: it is to be dropped from pgx's caches, and changed is true.
-func (c *conn) watched(r *residue) (changed bool) {
+func (c *conn) watched(r *session.Residue, p *pending) (changed bool) {
 	w, ok := c.wire.Watched()
 	strayed := c.wire.Strayed()
 	if !ok {
@@ -25,8 +26,8 @@ func (c *conn) watched(r *residue) (changed bool) {
 		st := c.p.lanes.catalog.Find(sql, "")
 		leaves := st.Leaves(c.base)
 		trace := leaves.Trace
-		if leaves.Ask && c.base != nil && len(r.unsure) < maxUnsure {
-			r.unsure = append(r.unsure, st)
+		if leaves.Ask && c.base != nil {
+			p.add(st)
 		}
 		quiet := c.session == nil || trace <= sqltext.SequenceTrace || !st.IsPlain && trace == sqltext.SessionTrace
 		if keeps := st.Meaning == sqltext.KeepsMeaning && quiet || st.Meaning == sqltext.RestoresMeaning; !keeps {
@@ -37,9 +38,8 @@ func (c *conn) watched(r *residue) (changed bool) {
 		c.kept = w.Names
 		return false
 	}
-	r.plans = true
-	r.lost = r.lost || w.Lost // nobody knows what to drop
-	r.parsed = append(r.parsed, w.Parsed...)
+	r.AddPlans(sqltext.NoTrace)
+	r.AddParsed(w.Parsed, w.Lost)
 	return true
 }
 

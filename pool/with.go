@@ -13,6 +13,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -22,8 +23,8 @@ import (
 // not in any ctx: whoever has not got it runs without them.
 type Bound struct {
 	p   *Pool
-	s   *settings // a pointer, since values are secrets: no verb of fmt follows it
-	err error     // of every use
+	s   *session.Settings // a pointer, since values are secrets: no verb of fmt follows it
+	err error             // of every use
 }
 
 // With returns the pool bound to settings, by name:
@@ -66,7 +67,7 @@ func (p *Pool) With(settings map[string]string) *Bound {
 		b.err = errExecMode
 		return b
 	}
-	b.s, b.err = newSettings(settings, p.mode != pgx.QueryExecModeCacheStatement)
+	b.s, b.err = session.NewSettings(settings, p.mode != pgx.QueryExecModeCacheStatement)
 	return b
 }
 
@@ -79,8 +80,8 @@ func (b *Bound) With(settings map[string]string) *Bound {
 	if more.err != nil {
 		return more
 	}
-	both := b.s.values()
-	maps.Copy(both, more.s.values())
+	both := b.s.Values()
+	maps.Copy(both, more.s.Values())
 	return b.p.With(both)
 }
 

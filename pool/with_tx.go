@@ -20,10 +20,10 @@ func (b *Bound) beginPlain(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, err
 	if err != nil {
 		return nil, err
 	}
-	if _, err = t.Exec(ctx, b.s.sql(), b.s.args()...); err != nil {
+	if _, err = t.Exec(ctx, b.s.SQL(), b.s.Args()...); err != nil {
 		e := txEnd{ctx: ctx, t: t}
 		_ = e.end(err)
-		return nil, fmt.Errorf("lmipool: With: %w", b.s.without(err))
+		return nil, fmt.Errorf("lmipool: With: %w", b.s.Without(err))
 	}
 	return t, nil
 }

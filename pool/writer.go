@@ -12,6 +12,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/awshost"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -120,7 +121,7 @@ func (p *Pool) validating(c *conn, next pgconn.ValidateConnectFunc) pgconn.Valid
 			c.loggedIn()
 		}
 		w := &p.writer
-		if w.wanted.Load() && (pc.ParameterStatus("in_hot_standby") == "on" || w.shut.Load() && pc.ParameterStatus(readOnlySetting) == "on") {
+		if w.wanted.Load() && (pc.ParameterStatus("in_hot_standby") == "on" || w.shut.Load() && pc.ParameterStatus(session.ReadOnlySetting) == "on") {
 			if s, err := standingOf(ctx, pc); err != nil {
 				return err
 			} else if err := w.misses(s); err != nil {
@@ -147,9 +148,9 @@ func (c *conn) admit(ctx context.Context, ask bool) error {
 			return fmt.Errorf("lmipool: %s: %w", pc.Conn().RemoteAddr(), err)
 		}
 	}
-	readOnly := pc.ParameterStatus(readOnlySetting)
+	readOnly := pc.ParameterStatus(session.ReadOnlySetting)
 	if c.session != nil {
-		readOnly = c.session.readOnly
+		readOnly = c.session.ReadOnly
 	}
 	w.began(readOnly)
 	return nil
@@ -168,8 +169,8 @@ const (
 // database, the connection string or somebody in the session has set says nothing of the server. pg_settings is
 // slow to read, and is not read unless the session is read-only.
 const askStanding = `select case when pg_catalog.pg_is_in_recovery() then 1
-	when pg_catalog.current_setting('` + readOnlySetting + `') operator(pg_catalog.=) 'on' and exists(select from pg_catalog.pg_settings
-		where name operator(pg_catalog.=) '` + readOnlySetting + `' and source operator(pg_catalog.=) any ('{configuration file,command line}')) then 2
+	when pg_catalog.current_setting('` + session.ReadOnlySetting + `') operator(pg_catalog.=) 'on' and exists(select from pg_catalog.pg_settings
+		where name operator(pg_catalog.=) '` + session.ReadOnlySetting + `' and source operator(pg_catalog.=) any ('{configuration file,command line}')) then 2
 	else 0 end`
 
 // standingOf asks the server behind pc how it stands. Not by a simple Query, in front of which

@@ -1,17 +1,19 @@
-package pool
+package session
 
 import (
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// guard is the second line of defence of a lane, behind the choice of who rides:
+// Guard is the second line of defence of a lane, behind the choice of who rides:
 // whatever a read turns out to do, it cannot write, wait for a lock or keep others
 // waiting for long. It comes in two forms.
 //
-// local is transaction-local and travels in the statement's own segment, in front
+// Local is transaction-local and travels in the statement's own segment, in front
 // of it: if it fails, PostgreSQL skips the statement too. It costs about a quarter
 // of the throughput.
 //
@@ -26,26 +28,25 @@ import (
 // string says, also what the server has come to say since the session began. A server that
 // is made read-only by a reload of its configuration is read-only for a lane's session too.
 // Only what AfterConnect has set is set again.
-type guard struct {
-	local, on, off string
-	look           string // local, with more time: nobody waits behind a look
+type Guard struct {
+	Local, On, Off string
+	Look           string // Local, with more time: nobody waits behind a look
 	readOnly       string // the session's own default_transaction_read_only
-	session        bool   // the session guard is on
 }
 
-// readOnlySetting is what a session is read-only by, or writes, as long as its transactions do not say.
-const readOnlySetting = "default_transaction_read_only"
+// ReadOnlySetting is what a session is read-only by, or writes, as long as its transactions do not say.
+const ReadOnlySetting = "default_transaction_read_only"
 
 // What a statement may take on a lane, unless the session itself allows less.
 const (
-	laneStatementTimeout = 100 * time.Millisecond
-	laneLockTimeout      = 50 * time.Millisecond
+	StatementTimeout = 100 * time.Millisecond
+	LockTimeout      = 50 * time.Millisecond
 
 	lookStatementTimeout = 2 * time.Second // of each question that is asked about statements, alone
 )
 
-// newGuard makes the guard of a connection whose session is s.
-func newGuard(s *session) *guard {
+// Guard makes the guard of a connection with that session.
+func (b *Baseline) Guard() *Guard {
 	setTo := func(local bool, readOnlyName, readOnly, statement, lock string) string {
 		l := strconv.FormatBool(local)
 		return "select pg_catalog.set_config('" + readOnlyName + "', " + readOnly + ", " + l + ")," +
@@ -56,20 +57,20 @@ func newGuard(s *session) *guard {
 		return setTo(local, readOnlyName, "'"+readOnly+"'", "'"+statement+"'", "'"+lock+"'")
 	}
 	again := func(name, value string) string {
-		if slices.Contains(s.set, name) {
+		if slices.Contains(b.set, name) {
 			return "'" + value + "'"
 		}
 		return "null"
 	}
-	statement, lock := atMost(s.statementTimeout, laneStatementTimeout), atMost(s.lockTimeout, laneLockTimeout)
-	return &guard{
-		local: set(true, "transaction_read_only", "on", statement, lock),
+	statement, lock := atMost(b.statementTimeout, StatementTimeout), atMost(b.lockTimeout, LockTimeout)
+	return &Guard{
+		Local: set(true, "transaction_read_only", "on", statement, lock),
 		// To compile the questions takes seconds, to run them milliseconds. The session's own timeout is for the user's statements.
-		look: set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
-		on:   set(false, readOnlySetting, "on", statement, lock),
-		off: setTo(false, readOnlySetting, again(readOnlySetting, s.readOnly),
-			again("statement_timeout", s.statementTimeout), again("lock_timeout", s.lockTimeout)),
-		readOnly: s.readOnly,
+		Look: set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
+		On:   set(false, ReadOnlySetting, "on", statement, lock),
+		Off: setTo(false, ReadOnlySetting, again(ReadOnlySetting, b.ReadOnly),
+			again("statement_timeout", b.statementTimeout), again("lock_timeout", b.lockTimeout)),
+		readOnly: b.ReadOnly,
 	}
 }
 
@@ -84,13 +85,13 @@ func atMost(setting string, bound time.Duration) string {
 	return strconv.FormatInt(bound.Milliseconds(), 10) + "ms"
 }
 
-// intact reports whether nobody else has changed what the guard sets. From version
+// Intact reports whether nobody else has changed what the guard sets; on says whether it is on. From version
 // 14 on the server reports the one that matters with every change.
-func (g *guard) intact(c *conn) bool {
+func (g *Guard) Intact(pc *pgconn.PgConn, on bool) bool {
 	want := g.readOnly
-	if g.session {
+	if on {
 		want = "on"
 	}
-	have := c.pg.PgConn().ParameterStatus(readOnlySetting)
+	have := pc.ParameterStatus(ReadOnlySetting)
 	return have == "" || have == want
 }

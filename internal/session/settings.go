@@ -1,4 +1,4 @@
-package pool
+package session
 
 import (
 	"errors"
@@ -16,9 +16,9 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// settings are what the statements of a [Bound] run with: transaction-local, so that they
+// Settings are what the statements of a tenant run with: transaction-local, so that they
 // end with the statement, or its transaction, whatever comes of it. They never change.
-type settings struct {
+type Settings struct {
 	names  []string        // in lower case, sorted
 	params [][]byte        // name, value, name, value …
 	own    bool            // one of them is PostgreSQL's own, which may change what a text means
@@ -31,9 +31,9 @@ type settings struct {
 // maxSettings is how many With takes; so is the number of statements that set them.
 const maxSettings = 64
 
-// newSettings checks what With was given. Values are in no error.
-func newSettings(given map[string]string, once bool) (*settings, error) {
-	s := &settings{names: make([]string, 0, len(given))}
+// NewSettings checks what With was given. Values are in no error.
+func NewSettings(given map[string]string, once bool) (*Settings, error) {
+	s := &Settings{names: make([]string, 0, len(given))}
 	values := make(map[string]string, len(given))
 	var errs []error
 	for name, value := range given {
@@ -47,7 +47,7 @@ func newSettings(given map[string]string, once bool) (*settings, error) {
 		case twice:
 			errs = append(errs, fmt.Errorf("lmipool: With: setting %q is there twice, in lower and upper case", lower))
 		case !settingName.MatchString(name) || len(name) > 63:
-			errs = append(errs, fmt.Errorf("lmipool: With: %q is no name of a setting: want one like app.tenant, at most 63 bytes", cut(name, 80)))
+			errs = append(errs, fmt.Errorf("lmipool: With: %q is no name of a setting: want one like app.tenant, at most 63 bytes", shown(name)))
 		case why != "":
 			errs = append(errs, fmt.Errorf("lmipool: With: setting %q cannot be set here: %s", lower, why))
 		case !utf8.ValidString(value) || strings.ContainsRune(value, 0):
@@ -77,8 +77,21 @@ func newSettings(given map[string]string, once bool) (*settings, error) {
 	return s, nil
 }
 
-// values are what With was given, by the names in lower case.
-func (s *settings) values() map[string]string {
+// shown is name, or the beginning of one that is long.
+func shown(name string) string {
+	const most = 80
+	if len(name) <= most {
+		return name
+	}
+	n := most
+	for n > 0 && !utf8.RuneStart(name[n]) {
+		n--
+	}
+	return name[:n] + "…"
+}
+
+// Values are what With was given, by the names in lower case.
+func (s *Settings) Values() map[string]string {
 	values := make(map[string]string, len(s.names))
 	for i, name := range s.names {
 		values[name] = string(s.params[2*i+1])
@@ -103,13 +116,13 @@ var refusedSettings = map[string]string{
 
 // prefix is what sets s in front of a flight. Its statement is prepared once for each
 // connection, and with once each time, for where names do not last.
-func (s *settings) prefix(once bool) pgwire.Prologue {
-	name := sqltext.StatementName("with", s.sql()) // what it means hangs on no setting
+func (s *Settings) prefix(once bool) pgwire.Prologue {
+	name := sqltext.StatementName("with", s.SQL()) // what it means hangs on no setting
 	msgs, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.params}).Encode(nil)
 	msgs, _ = (&pgproto3.Execute{}).Encode(msgs)
-	p := pgwire.Prologue{Messages: msgs, Replies: 1, Name: name, Refused: s.without, Prepare: func() []byte {
+	p := pgwire.Prologue{Messages: msgs, Replies: 1, Name: name, Refused: s.Without, Prepare: func() []byte {
 		b, _ := (&pgproto3.Close{ObjectType: 'S', Name: name}).Encode(nil) // no error if it is not there
-		b, _ = (&pgproto3.Parse{Name: name, Query: s.sql()}).Encode(b)
+		b, _ = (&pgproto3.Parse{Name: name, Query: s.SQL()}).Encode(b)
 		return b
 	}}
 	if once {
@@ -119,16 +132,16 @@ func (s *settings) prefix(once bool) pgwire.Prologue {
 }
 
 // alone is what sets s, all in unnamed messages.
-func (s *settings) alone() []byte {
-	b, _ := (&pgproto3.Parse{Query: s.sql()}).Encode(nil)
+func (s *Settings) alone() []byte {
+	b, _ := (&pgproto3.Parse{Query: s.SQL()}).Encode(nil)
 	b, _ = (&pgproto3.Bind{Parameters: s.params}).Encode(b)
 	b, _ = (&pgproto3.Execute{}).Encode(b)
 	return b
 }
 
-// sql is the statement that sets as many settings as s has. What they are is in its
+// SQL is the statement that sets as many settings as s has. What they are is in its
 // parameters.
-func (s *settings) sql() string {
+func (s *Settings) SQL() string {
 	var b strings.Builder
 	b.WriteString("select ")
 	for i := range s.names {
@@ -140,11 +153,22 @@ func (s *settings) sql() string {
 	return b.String()
 }
 
-// without is err, of what sets s, without the values of s.
-func (s *settings) without(err error) error {
-	if s == nil {
-		return err
+// Prologue is what sets s in front of a flight. own: the session is the connection's alone, so that names last.
+func (s *Settings) Prologue(own bool) *pgwire.Prologue {
+	if own {
+		return &s.part
 	}
+	return &s.unnamed
+}
+
+// Len is how many there are.
+func (s *Settings) Len() int { return len(s.names) }
+
+// Params are the parameters of SQL.
+func (s *Settings) Params() [][]byte { return s.params }
+
+// Without is err, of what sets s, without the values of s.
+func (s *Settings) Without(err error) error {
 	var values []string
 	for i := 1; i < len(s.params); i += 2 {
 		values = append(values, string(s.params[i]))
@@ -152,8 +176,8 @@ func (s *settings) without(err error) error {
 	return pgerr.WithoutValues(err, values)
 }
 
-// args is params as arguments.
-func (s *settings) args() []any {
+// Args is Params as arguments.
+func (s *Settings) Args() []any {
 	args := make([]any, len(s.params))
 	for i, v := range s.params {
 		args[i] = string(v)
@@ -161,28 +185,14 @@ func (s *settings) args() []any {
 	return args
 }
 
-// custom reports whether no setting is one of PostgreSQL's own: then what a text means
+// Custom reports whether no setting is one of PostgreSQL's own: then what a text means
 // does not hang on them, unless it asks for them.
-func (s *settings) custom() bool { return s == nil || !s.own }
+func (s *Settings) Custom() bool { return s == nil || !s.own }
 
-// key is the names for the catalog.
-func (s *settings) key() string {
+// Key is the names for the catalog.
+func (s *Settings) Key() string {
 	if s == nil {
 		return ""
 	}
 	return s.joined
-}
-
-// bind has all that c sends from now on run with s, or with nothing. A connection that is
-// closed is left alone: pgx may be saying goodbye on it, in a goroutine of its own.
-func (c *conn) bind(s *settings) {
-	switch {
-	case c.pg.PgConn().IsClosed():
-	case s != nil && c.own():
-		c.wire.Bind(&s.part)
-	case s != nil:
-		c.wire.Bind(&s.unnamed)
-	case c.wire != nil:
-		c.wire.Bind(nil)
-	}
 }

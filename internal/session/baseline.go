@@ -1,0 +1,175 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// Baseline is what a connection's session was like after AfterConnect: what a reset
+// leads back to, and what it cannot. It never changes.
+type Baseline struct {
+	ReadOnly    string            // default_transaction_read_only
+	Meaning     string            // all that decides what a text means: see AskMeaning
+	Database    string            // which one it is: with Meaning, what decides what a name means
+	Prepared    map[string]string // the texts of statements that AfterConnect has prepared, by name; "": it was done in SQL
+	Lasting     bool              // AfterConnect listens, holds a lock, has something temporary or a cursor, or what it set is not certain: no reset keeps that
+	Draws       bool              // it may have left values of sequences, which go with those of others
+	Deallocates bool              // DO can be used
+	Standby     bool              // the server is one
+	Backend     Backend           // that has told all this
+
+	statementTimeout, lockTimeout string
+	set                           []string // which of these, and of default_transaction_read_only, AfterConnect has set
+
+	restore  string // what AfterConnect has set, as SQL; RESET ALL does not know it
+	exits    string // exit_on_error, if AfterConnect has set it
+	reported [len(reported)]string
+}
+
+// reported are settings that the server reports with every change, some from a later
+// version on.
+var reported = [...]string{
+	"application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "IntervalStyle", "is_superuser",
+	"search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
+}
+
+// snapshot is what the server has reported.
+func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
+	for i, name := range reported {
+		s[i] = pc.ParameterStatus(name)
+	}
+	return s
+}
+
+// Read reads what the session of c is like. heard is what hooks have sent; nil if there
+// are none: then nothing can have been set that RESET ALL does not know. With own the
+// session is c's alone, and a witness is left in it.
+func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, error) {
+	pc := c.PgConn()
+	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
+		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
+		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql' and pg_catalog.has_language_privilege(oid, 'usage')),
+		pg_catalog.pg_is_in_recovery(), ` + backendSQL + `,
+		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
+		` + newMeaning
+	// pg_depend: what is in the schema of temporary objects, functions and types too. The schema itself stays.
+	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
+			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
+				and name operator(pg_catalog.<>) all ('{role,session_authorization,transaction_isolation,transaction_read_only,transaction_deferrable,exit_on_error}')
+				union select n, pg_catalog.current_setting(n, true) from unnest($1::pg_catalog.text[]) n
+				where pg_catalog.current_setting(n, true) operator(pg_catalog.<>) '') _(n, v)), ''),
+		exists(select from pg_catalog.pg_listening_channels()) or
+		exists(select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()) or
+		exists(select from pg_catalog.pg_depend where refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+			and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) or
+		exists(select from pg_catalog.pg_cursors where is_holdable),
+		(select pg_catalog.json_object_agg(name, case when from_sql then '' else statement end) from pg_catalog.pg_prepared_statements
+			where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)'),
+		(select setting from pg_catalog.pg_settings where name operator(pg_catalog.=) 'exit_on_error' and source operator(pg_catalog.=) 'session'),
+		(select pg_catalog.string_agg(name, ',') from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
+			and name operator(pg_catalog.=) any ('{default_transaction_read_only,statement_timeout,lock_timeout}'))`
+	pl := pc.StartPipeline(ctx)
+	if own {
+		pl.SendPrepare(witness, "select", nil)
+	}
+	formats := make([]int16, 10+meaningCount)
+	formats[7], formats[8] = pgx.BinaryFormatCode, pgx.BinaryFormatCode
+	pl.SendQueryParams(read, nil, nil, nil, formats)
+	if heard != nil {
+		pl.SendQueryParams(left, [][]byte{sqltext.TextArray(heard.names)}, nil, nil, nil)
+	}
+	err := pl.Sync()
+	if own && err == nil {
+		_, err = pl.GetResults()
+	}
+	if err != nil {
+		_ = pl.Close() // has no more to say
+		return nil, err
+	}
+	questions := 1
+	if heard != nil {
+		questions = 2
+	}
+	var rows [][][]byte
+	for range questions {
+		v, err := pl.GetResults()
+		rr, ok := v.(*pgconn.ResultReader)
+		if !ok {
+			return nil, cmp.Or(err, pl.Close(), ErrNoAnswer)
+		}
+		r := rr.Read()
+		if r.Err != nil || len(r.Rows) != 1 {
+			return nil, cmp.Or(r.Err, pl.Close(), ErrNoAnswer)
+		}
+		rows = append(rows, r.Rows[0])
+	}
+	if err := pl.Close(); err != nil {
+		return nil, err
+	}
+	row := rows[0]
+	role := string(row[3])
+	b := &Baseline{
+		ReadOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]),
+		Deallocates: string(row[5]) == "t", Standby: string(row[6]) == "t", reported: snapshot(pc),
+		Database: string(row[9]),
+	}
+	if b.Meaning, err = meaningOfNew(ctx, pc, row[10:]); err != nil {
+		return nil, err
+	}
+	if b.Backend, err = backendOf(row[7:9]); err != nil || heard == nil {
+		return b, err
+	}
+	b.Lasting = heard.Unsure != ""
+	if b.Draws = heard.draws; b.Draws && !b.Lasting { // most INSERTs draw from no sequence
+		r := pc.ExecParams(ctx, "select pg_catalog.lastval()", nil, nil, nil, nil).Read()
+		var pg *pgconn.PgError
+		if errors.As(r.Err, &pg) && pg.Code == "55000" { // object_not_in_prerequisite_state: nothing was drawn
+			b.Draws = false
+		} else if r.Err != nil {
+			return nil, r.Err
+		}
+	}
+	answer := rows[1]
+	set := string(answer[0])
+	b.Lasting = b.Lasting || string(answer[1]) == "t"
+	if answer[2] != nil {
+		if err := json.Unmarshal(answer[2], &b.Prepared); err != nil {
+			return nil, fmt.Errorf("lmipool: what AfterConnect has prepared: %w", err)
+		}
+	}
+	b.exits, b.set = string(answer[3]), strings.Split(string(answer[4]), ",")
+	if set != "" {
+		b.restore = "select " + set + "; "
+	}
+	if user := string(row[4]); user != c.Config().User {
+		b.restore += "set session authorization " + quoteName(user) + "; "
+	}
+	if role != "none" {
+		b.restore += "set role " + quoteName(role) + "; "
+	}
+	return b, nil
+}
+
+// ErrNoAnswer is for a server that does not say what the session is like.
+var ErrNoAnswer = errors.New("lmipool: no answer to what the session is like")
+
+// Differs reports whether the server has reported settings that are not b's.
+func (b *Baseline) Differs(pc *pgconn.PgConn) bool { return snapshot(pc) != b.reported }
+
+// Same asks the server whether all that decides what a text means is as it was when the session
+// was clean. It is a round trip.
+func (b *Baseline) Same(ctx context.Context, pc *pgconn.PgConn) (bool, error) {
+	meaning, err := meaningNow(ctx, pc)
+	return meaning == b.Meaning, err
+}
+
+func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }

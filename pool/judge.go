@@ -1,0 +1,26 @@
+package pool
+
+import (
+	"fmt"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
+)
+
+// judge returns err with what the connection knows of it: that what was sent did not run, or
+// that it was cancelled.
+func (c *conn) judge(err error) error {
+	if err == nil {
+		return nil
+	}
+	if failed := c.wire.Failure(); failed != nil {
+		if pgerr.IsLost(failed) {
+			c.p.health.lost()
+		}
+		return failed
+	}
+	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // else it was not the settings that were declined
+		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(told(err)))
+	}
+	c.conflicts(err)
+	return c.committed(c.suffers(c.given.WithoutArgument(c.cancel.explain(err))))
+}
