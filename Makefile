@@ -21,11 +21,19 @@ demo: ## the experiment this grew out of, measured here in about a minute (ARGS=
 	@cd examples && go build -o ../bin/demo ./demo
 	@bin/demo -out out/demo $(ARGS)
 
-.PHONY: bench
-bench: ## lmipool and pgxpool compared, in about 10 minutes (ARGS=-short in less than one, ARGS=-h lists the flags)
+.PHONY: bin/bench
+bin/bench:
 	@mkdir -p out bin
 	@cd benchmarks && go build -ldflags "-X main.revision=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o ../bin/bench .
+
+.PHONY: bench
+bench: bin/bench ## lmipool and pgxpool compared, in about 10 minutes (ARGS=-short in less than one, ARGS=-h lists the flags)
 	@bin/bench -out out/bench $(ARGS)
+
+.PHONY: bench-against
+bench-against: bin/bench ## this tree and REV=a-commit in turn on one server: point, rows20, mixed, in about 8 minutes (ROUNDS=5, ARGS=... as for bench)
+	@scripts/bench-at $(or $(REV),$(error bench-against needs REV=, what to compare with)) bin/bench-rev
+	@bin/bench -against bin/bench-rev -out out/bench-against $(if $(ROUNDS),-rounds $(ROUNDS)) $(ARGS)
 
 .PHONY: bench-overhead
 bench-overhead: ## what lmipool adds to pgxpool, and Handler to a handler, for one client (8 interleaved runs)

@@ -100,21 +100,8 @@ func (l *lab) measure(ctx context.Context, o order) (reading, error) {
 }
 
 func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
-	s := l.fast
-	if o.durable {
-		s = l.durable
-	}
-	m := &meter{postmaster: s.pg.Pid()}
-	addr := s.pg.Addr()
-	if o.link == farther {
-		m.link, addr = l.link, l.link.addr
-	}
-	if o.workload.writes {
-		if err := s.tidy(ctx); err != nil {
-			return r, err
-		}
-	}
-	if err := s.settled(ctx); err != nil {
+	s, addr, m, err := l.ready(ctx, o)
+	if err != nil {
 		return r, err
 	}
 	runtime.GC() // the garbage of the one before is not this one's CPU time
@@ -131,6 +118,25 @@ func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
 		return r, err
 	}
 	return newReading(o, loaded, peak), nil
+}
+
+// ready is the server of o, where it is reached and what reads the CPU time, when nothing of what was before is left.
+func (l *lab) ready(ctx context.Context, o order) (s *server, addr string, m *meter, err error) {
+	s = l.fast
+	if o.durable {
+		s = l.durable
+	}
+	m, addr = &meter{postmaster: s.pg.Pid()}, s.pg.Addr()
+	if o.link == farther {
+		m.link, addr = l.link, l.link.addr
+	}
+	if o.workload.writes {
+		err = s.tidy(ctx)
+	}
+	if err == nil {
+		err = s.settled(ctx)
+	}
+	return s, addr, m, err
 }
 
 // load sends the cell's load to d.

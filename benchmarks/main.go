@@ -3,6 +3,7 @@
 //	make bench                            # from the repository's root, about 9 minutes
 //	make bench ARGS=-short                # everything once, in less than one
 //	make bench ARGS='-only ^point/1ms'    # some of it; -h lists the flags
+//	make bench-against REV=v0.1.0         # lmipool with itself at another revision
 //
 // Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared
 // take turns within each round, so that what else the machine does meets them alike; what is reported is the median
@@ -19,6 +20,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,6 +30,9 @@ import (
 func main() {
 	if target := os.Getenv(envLink); target != "" { // we are the link
 		os.Exit(serveLink(target))
+	}
+	if task := os.Getenv(envApart); task != "" { // another build compares itself with us
+		os.Exit(serveTask(task))
 	}
 	os.Exit(bench(os.Args[1:]))
 }
@@ -45,7 +50,18 @@ func bench(args []string) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second ^C ends us at once; the kernel then ends our children
 
-	r, err := run(ctx, o, newProgress(os.Stderr))
+	var r interface {
+		write(dir string) error
+		print(w io.Writer) error
+		failed() bool
+	}
+	file := resultFile
+	if o.against == "" {
+		r, err = run(ctx, o, newProgress(os.Stderr))
+	} else {
+		file = againstFile
+		r, err = compare(ctx, o, newProgress(os.Stderr))
+	}
 	if ctx.Err() != nil {
 		fmt.Fprintln(os.Stderr, "bench: interrupted; nothing is left running and nothing was written")
 		return 130
@@ -54,13 +70,13 @@ func bench(args []string) int {
 		err = r.write(o.out)
 	}
 	if err == nil {
-		err = writeTable(os.Stdout, r)
+		err = r.print(os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
-	fmt.Printf("\nall of it, with ranges: %s\n", filepath.Join(o.out, resultFile))
+	fmt.Printf("\nall of it, with ranges: %s\n", filepath.Join(o.out, file))
 	if r.failed() {
 		return 1
 	}

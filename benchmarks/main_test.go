@@ -5,10 +5,13 @@ import (
 	"testing"
 )
 
-// TestMain lets the test binary be the link too, as the benchmark's own binary is.
+// TestMain lets the test binary be the link and a build to compare with, as the benchmark's own binary is.
 func TestMain(m *testing.M) {
 	if target := os.Getenv(envLink); target != "" {
 		os.Exit(serveLink(target))
+	}
+	if task := os.Getenv(envApart); task != "" {
+		os.Exit(serveTask(task))
 	}
 	os.Exit(m.Run())
 }

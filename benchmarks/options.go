@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type options struct {
 	short   bool
 	lanes   pool.LaneMode // of lmipool
 	only    *regexp.Regexp
+	against string // another build of this program; "": none
 	out     string
 	command string // what reproduces the run, without -out
 }
@@ -55,6 +57,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		return err
 	})
 	fs.StringVar((*string)(&o.lanes), "lanes", string(o.lanes), "lmipool's Config.Lanes: auto, shadow or off")
+	fs.StringVar(&o.against, "against", "", "measure lmipool only, in turn with another `build` of this program, and compare the two (make bench-against)")
 	fs.StringVar(&o.out, "out", o.out, "directory for "+resultFile)
 	if err := fs.Parse(args); err != nil {
 		return o, err
@@ -65,7 +68,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	fs.Visit(func(f *flag.Flag) {
 		given[f.Name] = true
 		switch f.Name {
-		case "out":
+		case "out", "against":
 		case "only":
 			flags = append(flags, fmt.Sprintf("-only=%q", o.only))
 		case "short":
@@ -77,6 +80,14 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	if len(flags) > 0 {
 		o.command += " ARGS='" + strings.Join(flags, " ") + "'"
 	}
+	if o.against != "" {
+		if !given["rounds"] {
+			o.rounds = 21
+		}
+		if !given["only"] {
+			o.only = regexp.MustCompile("^(point|rows20|mixed)/" + loopback)
+		}
+	}
 	if o.short {
 		o.shorten(given)
 	}
@@ -85,6 +96,19 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		_, _ = fmt.Fprintln(stderr, err) // as Parse does with its own
 	}
 	return o, err
+}
+
+// selected is what is measured: of two builds, what lmipool does in a closed loop.
+func (o *options) selected() []group {
+	groups := selected(o.only)
+	if o.against == "" {
+		return groups
+	}
+	for i := range groups {
+		groups[i].capacity = nil
+		groups[i].cells = slices.DeleteFunc(groups[i].cells, func(c cell) bool { return c.system.name != lmipool || c.loop != closed })
+	}
+	return slices.DeleteFunc(groups, func(g group) bool { return len(g.cells) == 0 })
 }
 
 // shorten makes everything quick that was not given.
@@ -114,7 +138,7 @@ func (o *options) validate(rest []string) error {
 		return fmt.Errorf("invalid value %q for flag -lanes: want auto, shadow or off", o.lanes)
 	case o.out == "":
 		return errors.New(`invalid value "" for flag -out: want a directory such as out/bench`)
-	case len(selected(o.only)) == 0:
+	case len(o.selected()) == 0:
 		return fmt.Errorf("no cell's name matches -only %q; names are such as %s", o.only, groups()[0].cells[0].name())
 	}
 	return nil

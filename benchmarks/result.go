@@ -99,13 +99,15 @@ func (r *Result) failed() bool {
 }
 
 // write puts result.json into dir.
-func (r *Result) write(dir string) error {
+func (r *Result) write(dir string) error { return writeJSON(dir, resultFile, r) }
+
+func writeJSON(dir, file string, v any) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	doc, err := json.MarshalIndent(r, "", "  ")
+	doc, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, resultFile), append(doc, '\n'), 0o644)
+	return os.WriteFile(filepath.Join(dir, file), append(doc, '\n'), 0o644)
 }

@@ -8,7 +8,7 @@ import (
 // run measures everything that is selected, rounds times.
 func run(ctx context.Context, o options, p *progress) (*Result, error) {
 	r := &Result{Settings: newSettings(o, time.Now())}
-	selection := selected(o.only)
+	selection := o.selected()
 	l, err := newLab(ctx, selection)
 	if err != nil {
 		return nil, err

@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 )
 
-// writeTable prints the result for a terminal: settings, figures, ratios, errors.
-func writeTable(w io.Writer, r *Result) error {
+// print writes the result for a terminal: settings, figures, ratios, errors.
+func (r *Result) print(w io.Writer) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, l := range r.Settings.lines() {
@@ -33,15 +33,7 @@ func writeTable(w io.Writer, r *Result) error {
 		b.WriteString("\nratios of the medians, and least..most of the rounds\n\n")
 		t = tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
 		for _, x := range r.Ratios {
-			verdict := ""
-			switch {
-			case x.Met == nil:
-			case *x.Met:
-				verdict = "(want " + x.Want + ")"
-			default:
-				verdict = "(want " + x.Want + ") MISSED"
-			}
-			fmt.Fprintf(t, "%s:\t%s\t%s\t= %vx\t %v\t%s\n", x.where, x.systems, x.metric, x.Value, x.Range, verdict)
+			fmt.Fprintf(t, "%s:\t%s\t%s\t= %vx\t %v\t%s\n", x.where, x.systems, x.metric, x.Value, x.Range, verdict(x.Want, x.Met))
 		}
 		t.Flush()
 	}
@@ -52,6 +44,18 @@ func writeTable(w io.Writer, r *Result) error {
 	}
 	_, err := io.WriteString(w, strings.TrimRight(b.String(), "\n")+"\n")
 	return err
+}
+
+// verdict is what was wanted of a ratio, and whether it was met; nil: nothing was.
+func verdict(want string, met *bool) string {
+	switch {
+	case met == nil:
+		return ""
+	case *met:
+		return "(want " + want + ")"
+	default:
+		return "(want " + want + ") MISSED"
+	}
 }
 
 // loop is the row's kind of load, as text.

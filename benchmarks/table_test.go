@@ -32,7 +32,7 @@ func sample() *Result {
 func TestTable(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	if err := writeTable(&b, sample()); err != nil {
+	if err := sample().print(&b); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
