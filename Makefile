@@ -13,6 +13,7 @@ help: ## what there is to make
 .PHONY: test
 test: ## all tests of all modules, under the race detector where there is a C compiler (FLAGS=... adds to go test)
 	@set -e; for m in $(MODULES); do echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
+	go test ./pool -run AllocatesNoMore # skipped under the race detector, which allocates
 
 .PHONY: demo
 demo: ## the experiment this grew out of, measured here in about a minute (ARGS='-hold 5s', -h lists them)
