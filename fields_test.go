@@ -33,7 +33,7 @@ canceler: cancel ready=dial
 cancels: pool
 copySource: copy
 deferral: begin
-demand: grow
+demand: growth
 Description: description
 extent: fact
 Facts: facts
@@ -43,6 +43,19 @@ globalFact: find_global
 guard: dial session=flight
 Heard: heard
 Holder: lease
+internal/sched.actions: core first=actions last=actions
+internal/sched.answer: actions
+internal/sched.Conn: stock Shares=pool/dial waiting=scheduler
+internal/sched.core: core
+internal/sched.Group: group Owner=pool/flight
+internal/sched.growth: growth
+internal/sched.marks: outage bounded=request told=scheduler
+internal/sched.outage: outage
+internal/sched.queue: queue group=core
+internal/sched.Request: pool/pool Owner=pool/scheduler Share=scheduler asked=scheduler marks=request queued=queue wait=request
+internal/sched.Scheduler: scheduler
+internal/sched.stock: stock
+internal/sched.wait: queue aboard=group answer=request
 lanes: lanes
 led: led
 loginTime: logintime
@@ -51,7 +64,7 @@ Maps: maps Closed=pool/dial
 nodeFact: find_nodes deep=facts
 pace: pace
 pending: pending
-queue: prologue
+internal/pgwire.queue: prologue
 recognition: reach
 recordPlan: record
 replies: replies
@@ -67,8 +80,6 @@ steady: steady
 Store: store
 Text: text
 verified: verdict
-waiter: admission answered=lane failed=failure flight=board next=queue prev=queue queued=queue
-waiterQueue: queue
 watch: record
 writer: pool
 `

@@ -1,6 +1,10 @@
 package pool
 
-import "context"
+import (
+	"context"
+
+	"github.com/lmipool/lmipool/internal/sched"
+)
 
 // callback is the function of an InTx while it runs. What is done with its ctx is done
 // on its behalf: it does not end, and its connection does not come free, before.
@@ -10,7 +14,8 @@ type callback struct {
 	// lease is what it holds; nil with somebody else's pool, and for a savepoint. It is
 	// set once, before the function runs.
 	lease    *Lease
-	starting bool // BEGIN is under way: this is no use of the pool inside the function
+	within   sched.Within // the same, for the scheduler
+	starting bool         // BEGIN is under way: this is no use of the pool inside the function
 }
 
 // callbackContext is context.WithValue(ctx, scopeKey{}, callback): what looks for its
@@ -39,12 +44,19 @@ func placeOf(ctx context.Context) (*Scope, *callback) {
 	return nil, nil
 }
 
-// within reports whether c, or one around it, holds l.
-func (c *callback) within(l *Lease) bool {
-	for c != nil && c.lease != l {
-		c = c.outer
+// begin puts c at its place: that of the ctx that InTx was called with.
+func (c *callback) begin(ctx context.Context) {
+	c.starting = true
+	if c.scope, c.outer = placeOf(ctx); c.outer != nil {
+		c.within.Outer = &c.outer.within
 	}
-	return c != nil
+}
+
+// holding notes that c holds l; nil: nothing any more.
+func (c *callback) holding(l *Lease) {
+	if c.lease, c.within.Holds = l, nil; l != nil {
+		c.within.Holds = &l.wish
+	}
 }
 
 // holds returns the lease of p that the innermost callback around ctx holds, or nil.

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/sched"
+
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -33,7 +35,7 @@ const (
 	graceToSever = 20 * time.Millisecond
 )
 
-// conn is one connection. Who may touch it changes hands under admission.mu:
+// conn is one connection. Who may touch it changes hands in the scheduler:
 // the idle stack, then one lease, then the goroutine that cleans or closes it.
 //
 // pgxpool always sees it as acquired: were it idle there, pgxpool's health check
@@ -42,10 +44,8 @@ type conn struct {
 	p       *Pool
 	px      *pgxpool.Conn
 	pg      *pgx.Conn
-	expires time.Time   // zero: never
-	fences  int         // of the pool, when its dial began
-	fenced  atomic.Bool // it was given up, with all that were dialed before
-	leaving bool        // it is being closed; guarded by admission.mu
+	expires time.Time // zero: never
+	place   sched.Conn
 
 	begun *atomic.Bool // there may be something to cancel
 
@@ -59,12 +59,6 @@ type conn struct {
 	askEvery  time.Duration   //
 	mode      pgx.QueryExecMode
 	copies    pgx.CopyFromTracer // nil: none
-
-	// guarded by admission.mu while idle, the owner's otherwise
-	lease   *Lease
-	since   time.Time     // idle since, or lent since
-	idleFor time.Duration // how long it had been idle when it was lent
-	waited  *time.Timer   // ends its reset's wait for company; nil: it never had one
 
 	types   memrows.Maps
 	wire    *pgwire.Conn
@@ -100,16 +94,16 @@ type conn struct {
 // pgxpool's Acquire does. If it returns false, c is on its way out.
 func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	switch {
-	case c.fenced.Load():
+	case c.place.Fenced():
 		c.retire()
 		return false, nil
-	case c.expiredAt(c.since): // since it was lent: just now
+	case c.expiredAt(c.place.Since()): // since it was lent: just now
 		c.p.stats.aged.Add(1)
 		c.retire()
 		return false, nil
 	}
 	heard := nothing
-	if c.idleFor >= peekAfter {
+	if c.place.IdleFor() >= peekAfter {
 		heard = c.peek.look()
 	}
 	if heard == nothingMore {
@@ -119,7 +113,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	}
 	ping := true
 	c.p.protect("ShouldPing", func() {
-		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.idleFor})
+		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.place.IdleFor()})
 	})
 	ping = ping || c.suspected() || heard == something && !c.wire.Busy() // its last words, it may be
 	if ping || c.p.cfg.PrepareConn != nil {
@@ -163,7 +157,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 func (c *conn) expired() bool { return c.expiredAt(time.Now()) }
 
 func (c *conn) expiredAt(now time.Time) bool {
-	return c.fenced.Load() || !c.expires.IsZero() && now.After(c.expires)
+	return c.place.Fenced() || !c.expires.IsZero() && now.After(c.expires)
 }
 
 // giveBack returns c, whose lease has ended and whom nobody uses any more, to
@@ -177,14 +171,14 @@ func (c *conn) giveBack() {
 		c.keep()
 		return
 	}
-	c.p.adm.retain(c)
+	c.p.sched.Retain(&c.place)
 	c.p.background("AfterRelease", c.afterRelease)
 }
 
 // keep is giveBack without the hook.
 func (c *conn) keep() {
 	pc := c.pg.PgConn()
-	now := c.p.adm.now()
+	now := time.Now()
 	switch {
 	case c.p.ctx.Err() != nil && !pc.IsClosed(): // nobody comes after it: nothing has to be rolled back or reset
 		c.retire()
@@ -196,19 +190,19 @@ func (c *conn) keep() {
 		}
 		c.retire()
 	case c.cancel.req.Load() != nil:
-		c.p.adm.retain(c)
+		c.p.sched.Retain(&c.place)
 		c.p.background("settle", c.settled)
 	case pc.TxStatus() == 'I':
-		c.p.adm.retain(c)
+		c.p.sched.Retain(&c.place)
 		c.p.background("verify", c.resolved)
 	default:
-		c.p.adm.retain(c)
+		c.p.sched.Retain(&c.place)
 		c.p.background("rollback", c.rollback)
 	}
 }
 
 // clean reports whether c can be used as it is.
-func (c *conn) clean() bool { return c.cleanAt(c.p.adm.now()) }
+func (c *conn) clean() bool { return c.cleanAt(time.Now()) }
 
 func (c *conn) cleanAt(now time.Time) bool {
 	pc := c.pg.PgConn()
@@ -248,9 +242,9 @@ func (c *conn) afterRelease() {
 // let go, so that the server never counts more connections than the limit.
 func (c *conn) retire() {
 	c.cancel.close()
-	c.p.adm.leaves(c)
+	c.p.sched.Leaves(&c.place)
 	c.p.background("close", func() {
-		defer c.p.adm.drop(c)
+		defer c.p.sched.Drop(&c.place)
 		c.p.recognition.left(c)
 		if c.p.cfg.BeforeClose != nil {
 			c.p.protect("BeforeClose", func() { c.p.cfg.BeforeClose(c.pg) })
@@ -301,7 +295,7 @@ func (c *conn) goodbye(ctx context.Context) {
 // more can be sent. The place is free again when the server has closed its end.
 func (c *conn) sever() {
 	c.cancel.close()
-	c.p.adm.leaves(c)
+	c.p.sched.Leaves(&c.place)
 	c.p.recognition.left(c)
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()
@@ -316,7 +310,7 @@ func (c *conn) sever() {
 		nc.Close()
 	}
 	c.p.background("sever", func() {
-		defer c.p.adm.drop(c)
+		defer c.p.sched.Drop(&c.place)
 		defer nc.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -27,7 +28,7 @@ func (p *Pool) dial() {
 		done := false
 		defer func() {
 			if !done { // a panic below: the dial's place must not be lost
-				p.adm.dialFailed(pgerr.ErrDialPanicked, lack{}, start)
+				p.sched.DialFailed(pgerr.ErrDialPanicked, sched.Lack{}, start)
 			}
 		}()
 		c, err := p.newConn()
@@ -40,15 +41,16 @@ func (p *Pool) dial() {
 			return
 		}
 		p.health.answers()
-		if until := p.adm.dialed(c, time.Since(start)); until.err != nil && !until.full {
-			p.log.Info("lmipool: the server is back", "after", round(time.Since(until.since)))
+		if until := p.sched.Dialed(&c.place, time.Since(start)); until.Err != nil && !until.Full {
+			p.log.Info("lmipool: the server is back", "after", round(time.Since(until.Since)))
 		}
 	})
 }
 
 // newConn opens one connection, and makes it fit for what the pool does with it.
 func (p *Pool) newConn() (*conn, error) {
-	c := &conn{p: p, fences: p.adm.fenceCount()}
+	c := &conn{p: p}
+	p.sched.Begin(&c.place, c)
 	// No timeout on this ctx: pgxpool would go on dialing without us, and the
 	// connection would be nobody's. Each step below has its own.
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
@@ -56,12 +58,14 @@ func (p *Pool) newConn() (*conn, error) {
 	if err != nil {
 		return nil, c.silence(err)
 	}
-	c.px, c.pg, c.since, c.types.Closed = px, px.Conn(), time.Now(), p.ended.closed
+	now := time.Now()
+	c.place.Opened(now)
+	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.closed
 	c.peek = newPeeker(c.pg.PgConn().Conn())
 	c.cancel = cancelerOf(c.pg.PgConn())
 	c.cancel.ready = func() bool { return !c.wire.Busy() } // nothing of ours is to be hit
 	if life := p.cfg.MaxConnLifetime; life > 0 {
-		c.expires = c.since.Add(life)
+		c.expires = now.Add(life)
 		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
 			c.expires = c.expires.Add(rand.N(j))
 		}
@@ -126,6 +130,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	c.base = c.p.lanes.baselines.At(c.session.Database + "\x00" + c.session.Meaning)
 	if rides {
 		c.lane = &lane{guard: &guard{Guard: c.session.Guard()}, baseline: c.session.Meaning, prepared: make(map[any]*prepared), unnamed: !c.own()}
+		c.place.Shares = true
 	}
 	return nil
 }
@@ -134,13 +139,13 @@ func (c *conn) open(ctx context.Context) (err error) {
 // are other connections to wait for. A server that stays full, or away, is said once.
 func (p *Pool) failed(err error, start time.Time) {
 	lacks := p.lackOf(err)
-	if p.ctx.Err() == nil && !p.adm.isKnown(lacks) {
+	if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) {
 		p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
 	}
-	if lacks.err != nil && !lacks.full {
+	if lacks.Err != nil && !lacks.Full {
 		p.health.hasty.Store(true)
 	}
-	p.adm.dialFailed(err, lacks, start)
+	p.sched.DialFailed(err, lacks, start)
 }
 
 // pgxpoolConfig is what the pgxpool below gets. What lmipool decides is turned off

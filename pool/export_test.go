@@ -17,7 +17,7 @@ import (
 // room for: on a busy machine any statement can look slow. Call it before use.
 func (p *Pool) NeverSlow() {
 	p.lanes.catalog.SlowAbove(time.Hour)
-	p.adm.maxFlightTime = time.Hour
+	p.sched.SetMaxGroupTime(time.Hour)
 }
 
 // NeverOld has what is known about the catalogs be young enough for a ride, unless it is known to be wrong. Call it before use.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -24,7 +25,7 @@ import (
 
 // fence gives up every connection that was dialed before now, because of what c has found.
 func (p *Pool) fence(c *conn, why error) {
-	idle, first := p.adm.fence(c)
+	idle, first := p.sched.Fence(&c.place)
 	if first {
 		p.health.hasty.Store(true)
 		p.stats.failovers.Add(1)
@@ -34,32 +35,7 @@ func (p *Pool) fence(c *conn, why error) {
 		}
 		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.pg.PgConn().Conn().RemoteAddr())
 	}
-	for _, c := range idle {
-		c.retire()
-	}
-}
-
-// fence marks all connections, unless c is marked, and takes those that are idle.
-func (a *admission) fence(c *conn) (idle []*conn, first bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if c.fenced.Load() {
-		return nil, false
-	}
-	a.fences++ // dials under way are behind it, too
-	for o := range a.conns {
-		o.fenced.Store(true)
-	}
-	idle, a.idle = a.idle, nil
-	a.limit = max(1, len(a.conns)-len(idle)) // the growth rule decides anew
-	return idle, true
-}
-
-// fenceCount is how often all connections were given up.
-func (a *admission) fenceCount() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.fences
+	retireAll(idle)
 }
 
 // suspected reports whether c was last heard from before the last loss.
@@ -88,9 +64,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	case err != nil && ctx.Err() == nil:
 		c.p.health.lost()
 		if bound.Err() != nil { // so would each of the others take as long
-			for _, o := range c.p.adm.takeIdle(func(o *conn, _, _ int) bool { return o.suspected() }) {
-				o.retire()
-			}
+			retireAll(c.p.sched.TakeIdle(func(o *sched.Conn, _, _ int) bool { return o.Owner.(*conn).suspected() }))
 		}
 	case why != nil:
 		c.p.fence(c, why)
@@ -118,7 +92,7 @@ func (c *conn) suffers(err error) error {
 		}
 	case pgerr.ReadOnly(err) && c.maybeNoWriter():
 		c.doubtful = true
-		if c.resolve(); c.doubtful && c.fenced.Load() && pc.TxStatus() == 'I' {
+		if c.resolve(); c.doubtful && c.place.Fenced() && pc.TxStatus() == 'I' {
 			return pgerr.NotRun(c.p.writer.why().Error(), err)
 		}
 	}

@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -11,6 +10,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -21,16 +21,16 @@ const laneSilence = session.StatementTimeout + 3*time.Second
 // flight is a connection that carries reads, group after group.
 type flight struct {
 	c       *conn
-	l       *Lease         // the lane's own
-	group   []*waiter      // has boarded, and is to be sent
-	riders  []*waiter      // were sent, and have no answer yet
-	served  []*waiter      // have their answer, and are to be woken
-	aboard  sync.WaitGroup // those who have boarded and not yet gone on with their answers
-	coming  []segment      // what was sent, in this order
-	landing bool           // a lease waits: nobody boards any more
-	landed  bool           // the session guard was taken off, or that was tried
-	groups  int            // that have boarded
-	flushed chan struct{}  // closed when the group has been sent
+	l       *Lease           // the lane's own
+	turn    sched.Group      // those who have boarded last
+	group   []*sched.Request // of these, who is to be sent; nil: is dealt with, and may ask for something else by now
+	riders  []*sched.Request // were sent, and have no answer yet
+	served  []*sched.Request // have their answer, and are to be woken
+	coming  []segment        // what was sent, in this order
+	landing bool             // a lease waits: nobody boards any more
+	landed  bool             // the session guard was taken off, or that was tried
+	groups  int              // that have boarded
+	flushed chan struct{}    // closed when the group has been sent
 
 	pl       *pgconn.Pipeline
 	lost     error         // the connection is, for this reason
@@ -41,6 +41,14 @@ type flight struct {
 	proven   time.Time     // when that was right by which the group was sent
 	seen     []catalog.Observation
 	stale    []*prepared // became useless, and are to be described anew before the next group boards
+}
+
+// newFlight makes one for c, on which nobody is yet.
+func newFlight(c *conn) *sched.Group {
+	f := &flight{c: c, l: &Lease{p: c.p, what: "lane"}}
+	f.turn.Owner = f
+	f.l.asks(&f.turn.Holder)
+	return &f.turn
 }
 
 // run carries the group that has boarded, and those that come after it. It hands
@@ -93,13 +101,13 @@ func (f *flight) board() bool {
 	if f.landing || f.broken {
 		return false
 	}
-	// Most who were just answered ask again at once. All that they need for that is a CPU,
-	// and who comes a moment late waits for the whole of another flight.
-	if !f.c.p.adm.decided() {
-		f.aboard.Wait()
+	n := f.c.p.sched
+	n.Await(&f.turn)
+	if f.c.expired() || !n.Next(&f.turn, f.c.lane.guard.session) {
+		return false
 	}
-	f.group, f.landing = f.c.p.adm.nextGroup(f)
-	return len(f.group) > 0
+	f.group, f.landing = f.turn.Requests, f.turn.Last
+	return true
 }
 
 // send sends the group that has boarded.
@@ -114,7 +122,7 @@ func (f *flight) send() {
 	if len(f.coming) == 0 {
 		return
 	}
-	f.last, f.overhead = time.Now(), f.c.p.adm.leastRoundTrip()
+	f.last, f.overhead = time.Now(), f.c.p.sched.LeastHold()
 	f.extend(f.last)
 	for i := range f.coming {
 		f.coming[i].send(f.pl)
@@ -163,7 +171,7 @@ func (f *flight) receive(s *segment) {
 		}
 		return
 	}
-	r := s.w.ride
+	r := rideOf(s.w)
 	if f.lost == nil {
 		var at stage
 		var own *pgconn.StatementDescription
@@ -193,7 +201,7 @@ func (f *flight) receive(s *segment) {
 // wake wakes those who have their answer.
 func (f *flight) wake() {
 	for _, w := range f.served {
-		w.answer()
+		f.answer(w)
 	}
 	f.served = f.served[:0]
 }
@@ -232,25 +240,28 @@ func (f *flight) plan() []segment {
 		}
 	}
 	f.stale = nil
-	for _, w := range f.group {
-		r := w.ride
-		if w.lease.scope.gone() || r.state.Load() != rideWaiting {
-			w.answer()
+	for i, w := range f.group {
+		r := rideOf(w)
+		if w.Owner.(*Lease).scope.gone() || r.state.Load() != rideWaiting {
+			f.group[i] = nil
+			f.answer(w)
 			continue
 		}
 		if !fresh || !r.by.Holds(f.c.base) { // what says that it may ride may not be so any more
-			w.answer()
+			f.group[i] = nil
+			f.answer(w)
 			continue
 		}
 		r.trace()
 		r.flushed = f.flushed
 		if !r.state.CompareAndSwap(rideWaiting, rideSent) {
+			f.group[i] = nil
 			r.traceEnd(context.Canceled)
 			continue
 		}
 		r.catchUp(&f.c.p.lanes.types)
 		s := ln.of(r)
-		f.riders = append(f.riders, w)
+		f.riders, f.group[i] = append(f.riders, w), nil
 		var set *prepared
 		if r.with != nil {
 			set = own(r.with.SQL(), make([]pgconn.FieldDescription, r.with.Len()), false, false)

@@ -36,7 +36,7 @@ func (c *conn) handOn(now time.Time) {
 		if len(parsed) > 0 || !p.isEmpty() || c.wonders(now) || c.base != nil && c.base.IsDue(now) {
 			c.wash(l, p)
 		} else {
-			c.p.adm.put(c, now)
+			c.release(now)
 		}
 		return
 	}
@@ -56,20 +56,20 @@ func (c *conn) handOn(now time.Time) {
 		c.wash(l, p)
 		return
 	}
-	c.p.adm.put(c, now)
+	c.release(now)
 }
 
 // wash sends the reset that is due and waits for the answer, in the background, and does
 // what must not be done in a session that is not clean.
 func (c *conn) wash(l session.Residue, p pending) {
-	c.p.adm.retain(c)
-	c.p.adm.washes(1)
+	c.p.sched.Retain(&c.place)
+	c.p.sched.Washing(1)
 	c.p.background("reset", func() {
 		clean := false
 		defer func() {
-			c.p.adm.washes(-1)
+			c.p.sched.Washing(-1)
 			if clean {
-				c.p.adm.put(c, c.p.adm.now())
+				c.release(time.Now())
 			} else {
 				c.unclean()
 			}
@@ -112,7 +112,7 @@ func (c *conn) wash(l session.Residue, p pending) {
 // server_reset_query). Unless it turns out that the session is shared: then it is not ours to mend.
 func (c *conn) discard(p pending) {
 	c.p.recognition.postpone(p.unsure)
-	c.p.adm.retain(c)
+	c.p.sched.Retain(&c.place)
 	c.p.background("discard", func() {
 		kept := false
 		defer func() {
@@ -125,7 +125,7 @@ func (c *conn) discard(p pending) {
 		c.awaitTwin(ctx)
 		if c.askAgain(ctx) == nil && !c.isolates() && c.clean() {
 			kept = true
-			c.p.adm.put(c, c.p.adm.now())
+			c.release(time.Now())
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // health is what the pool knows of its server from its connections and dials.
@@ -27,12 +28,12 @@ func (h *health) answers() {
 }
 
 // lackOf is what a dial that failed with err comes to.
-func (p *Pool) lackOf(err error) lack {
+func (p *Pool) lackOf(err error) sched.Lack {
 	switch away, always := pgerr.IsAway(err); {
 	case pgerr.IsFull(err):
-		return lack{err: pgerr.Full(err, int(p.cfg.MaxConns)), full: true}
+		return sched.Lack{Err: pgerr.Full(err, int(p.cfg.MaxConns)), Full: true}
 	case away && (always || p.health.met.Load()): // otherwise it may never have been there
-		return lack{err: fmt.Errorf("%w: %w", ErrServerAway, err)}
+		return sched.Lack{Err: fmt.Errorf("%w: %w", ErrServerAway, err)}
 	}
-	return lack{}
+	return sched.Lack{}
 }

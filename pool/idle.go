@@ -28,7 +28,7 @@ func (l *Lease) idleFor(now time.Time) time.Duration {
 // reportIdleTx logs the leases that hold a transaction and do nothing with it.
 func (p *Pool) reportIdleTx() {
 	now := time.Now()
-	for _, l := range p.adm.out() {
+	for _, l := range p.out() {
 		idle := l.idleFor(now)
 		if idle < p.cfg.ReportIdleTxAfter {
 			continue

@@ -34,8 +34,8 @@ func (i *sites) first(s *gostack.Site) bool {
 // place in the code. Mostly tx was meant: what l does is no part of the transaction
 // (the lost update), and waits for a connection while one is held (the deadlock). It
 // may be on purpose, so it is no error.
-func (p *Pool) reportInside(l *Lease) {
-	held := l.in.holds(p)
+func (p *Pool) reportInside(l *Lease, in *callback) {
+	held := in.holds(p)
 	if held == nil {
 		return
 	}

@@ -102,8 +102,7 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 // inTx is one try. again: it certainly has not happened, and may go well next time.
 func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts TxOptions, fn func(context.Context, pgx.Tx) error) (again bool, err error) {
 	c := &callbackContext{Context: ctx}
-	c.scope, c.outer = placeOf(ctx)
-	c.starting = true
+	c.begin(ctx)
 	tx, err := begin(c)
 	c.starting = false
 	if err != nil { // a query of the user's may have committed something, and so below

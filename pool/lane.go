@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -143,6 +144,7 @@ func (ln *lane) forget(s *prepared) {
 func (p *Pool) fly(f *flight) {
 	p.background("lane", func() {
 		c, l := f.c, f.l
+		f.group, f.landing = f.turn.Requests, f.turn.Last
 		done := false
 		defer func() {
 			if !done { // a panic below: nobody may wait for ever or get this connection
@@ -163,7 +165,7 @@ func (p *Pool) fly(f *flight) {
 			return
 		}
 		if ok && err == nil {
-			_, err = l.enter(f.group[0].ride.sql)
+			_, err = l.enter(rideOf(f.group[0]).sql)
 		}
 		if err != nil || !ok { // the connection is dealt with
 			f.strand(nil)
@@ -199,18 +201,18 @@ func (l *Lease) finish(whole bool) {
 func (f *flight) strand(err error) {
 	f.wake()
 	for _, w := range f.riders {
-		w.ride.lose(err)
-		w.answer()
+		rideOf(w).lose(err)
+		f.answer(w)
 	}
 	for _, w := range f.group {
-		w.answer()
+		if w != nil {
+			f.answer(w)
+		}
 	}
 }
 
 // answer wakes a rider, once.
-func (w *waiter) answer() {
-	if !w.answered {
-		w.answered = true
-		w.ready <- grant{}
-	}
-}
+func (f *flight) answer(w *sched.Request) { f.c.p.sched.Answer(w) }
+
+// rideOf is what has been asked for with w, which has boarded.
+func rideOf(w *sched.Request) *ride { return w.Share.(*ride) }

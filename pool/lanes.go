@@ -66,7 +66,7 @@ func (n *lanes) leased(l *Lease) {
 	if l.took <= 0 {
 		return
 	}
-	l.st.Took(l.took - l.p.adm.leastRoundTrip())
+	l.st.Took(l.took - l.p.sched.LeastHold())
 	if l.c.lane != nil && l.st.Wants() && !slices.Contains(l.pending.unsure, l.st) {
 		l.pending.insist(l.st)
 	}

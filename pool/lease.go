@@ -11,6 +11,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -29,9 +30,8 @@ type Lease struct {
 	c     *conn
 	plain *pgxpool.Conn // instead of c when Config.Plain
 	scope *Scope        // nil outside an invocation
-	in    *callback     // whose ctx it was asked for with; nil: no function of InTx's
 	what  string        // "lease", "transaction", "rows", "batch" or "statement"
-	asked time.Time     // when it was asked for
+	wish  sched.Request // for a connection
 	stack gostack.Site
 	with  *session.Settings // what its statements run with; nil: nothing
 
@@ -65,18 +65,17 @@ type Lease struct {
 
 	goesOn bool // it is a batch's, and has a transaction that may outlive the batch
 
-	known bool // it was lent a connection, so others may know it
+	known   bool // it was lent a connection, so others may know it
+	repeats bool // it rode, and runs once more
+	timed   bool // it is of use to know for how long it ran
 
 	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
 
 	// of a statement that may ride; its caller's until it has a connection
-	mayRide bool
-	args    []any
-	ride    *ride              // nil: it goes alone
-	repeats bool               // it rode, and runs once more
-	st      *catalog.Statement // what the catalog knows of it; nil: it was not asked
-	timed   bool               // it is of use to know for how long it ran
-	took    time.Duration      // alone, without an error; 0: not known
+	args []any
+	ride *ride              // nil: it goes alone
+	st   *catalog.Statement // what the catalog knows of it; nil: it was not asked
+	took time.Duration      // alone, without an error; 0: not known
 }
 
 type leaseState uint8
@@ -122,7 +121,7 @@ func (l *Lease) checking(ctx context.Context) (context.Context, context.CancelFu
 // start makes l the owner of c. Its scope or the pool may have ended just then.
 func (l *Lease) start(c *conn) error {
 	l.mu.Lock()
-	l.c, l.since = c, c.since
+	l.c, l.since = c, c.place.Since()
 	closed := l.state != leasePending
 	if !closed {
 		l.state = leaseActive
@@ -341,7 +340,7 @@ func (l *Lease) end(why leaseState) bool {
 		l.c.soiled(&l.residue, &l.pending)
 		l.c.giveBack()
 	default:
-		l.p.adm.retain(l.c)
+		l.p.sched.Retain(&l.c.place)
 		l.p.background("reclaim", func() { l.reclaim(left) })
 	}
 	return true

@@ -87,7 +87,7 @@ const hastyConnect = time.Second
 func (p *Pool) accepting(c *conn, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		bound := p.login.tcp
-		if p.health.hasty.Load() && p.adm.failedDials()%4 != 3 {
+		if p.health.hasty.Load() && p.sched.FailedDials()%4 != 3 {
 			bound = min(bound, hastyConnect)
 		}
 		ctx, cancel := context.WithTimeout(ctx, bound)

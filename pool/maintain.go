@@ -3,6 +3,8 @@ package pool
 import (
 	"log/slog"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // maintain is the pool's housekeeping goroutine, from New until Shutdown.
@@ -35,28 +37,27 @@ func (p *Pool) maintain() {
 // while more are there than MinConns and MinIdleConns ask for.
 func (p *Pool) closeSurplus() {
 	now := time.Now()
-	surplus := p.adm.takeIdle(func(c *conn, idle, open int) bool {
+	surplus := p.sched.TakeIdle(func(place *sched.Conn, idle, open int) bool {
+		c := place.Owner.(*conn)
 		switch {
 		case c.expired():
 			p.stats.aged.Add(1)
 			return true
-		case p.cfg.MaxConnIdleTime > 0 && now.Sub(c.since) > p.cfg.MaxConnIdleTime &&
+		case p.cfg.MaxConnIdleTime > 0 && now.Sub(place.Since()) > p.cfg.MaxConnIdleTime &&
 			open > int(p.cfg.MinConns) && idle > int(p.cfg.MinIdleConns):
 			p.stats.unused.Add(1)
 			return true
 		}
 		return false
 	})
-	for _, c := range surplus {
-		c.retire()
-	}
+	retireAll(surplus)
 }
 
 // topUp restores MinConns and MinIdleConns. A pool that was never used stays
 // without a connection: it never dials by itself.
 func (p *Pool) topUp() {
-	if s := p.adm.stat(); s.counts.newConns > 0 {
-		p.adm.setFloor(max(int(p.cfg.MinConns), s.acquired+int(p.cfg.MinIdleConns)))
+	if s := p.sched.Stats(); s.Opened > 0 {
+		p.sched.SetFloor(max(int(p.cfg.MinConns), s.Held+int(p.cfg.MinIdleConns)))
 	}
 }
 
@@ -67,7 +68,7 @@ func (p *Pool) reportOpenResults() {
 		return
 	}
 	now := time.Now()
-	for _, l := range p.adm.out() {
+	for _, l := range p.out() {
 		l.mu.Lock()
 		report := l.scope == nil && l.result != nil && !l.reported && now.Sub(l.resultAt) >= p.cfg.ReportRowsAfter
 		l.reported = l.reported || report

@@ -19,6 +19,7 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
@@ -28,7 +29,7 @@ import (
 type Pool struct {
 	cfg           Config
 	px            *pgxpool.Pool
-	adm           *admission
+	sched         *sched.Scheduler
 	stats         stats
 	health        health
 	lanes         *lanes
@@ -88,8 +89,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		p.hosts = append(p.hosts, h.Host)
 	}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	p.adm = newAdmission(int(cfg.MaxConns), p.dial)
-	p.adm.rideFor, p.adm.takeOff, p.adm.patience = p.rideFor, p.fly, cfg.ConnectTimeout
+	p.sched = p.newScheduler()
 	p.lanes = newLanes(cfg.LaneFunctions)
 	p.cancels.slots, p.cancels.closing = make(chan struct{}, min(maxCancels, cfg.MaxConns)), p.ctx.Done()
 	never, wanted := newWriter(px.ConnConfig, cfg.Upstream)
@@ -122,7 +122,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 // acquire gets a connection for ctx's scope, waiting in order of arrival. frames
 // is how many callers to leave out of the stack; negative takes no stack.
 func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Lease, error) {
-	l := &Lease{p: p, what: what, sql: sql, asked: time.Now()}
+	l := &Lease{p: p, what: what, sql: sql, wish: sched.Request{Asked: time.Now()}}
 	if frames >= 0 {
 		l.stack.Capture(frames+1, gostack.Deep)
 	}
@@ -133,7 +133,8 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 // the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
 func (p *Pool) statement(ctx context.Context, a tries, with *session.Settings, what, sql string, args []any, frames int) (*Lease, error) {
 	l := p.lanes.spare.lease()
-	l.p, l.with, l.what, l.sql, l.args, l.mayRide, l.asked = p, with, what, sql, args, p.rides && a.n == 0, time.Now()
+	l.p, l.with, l.what, l.sql, l.args = p, with, what, sql, args
+	l.wish.MayShare, l.wish.Asked = p.rides && a.n == 0, time.Now()
 	if frames >= 0 {
 		l.stack.Capture(frames+1, gostack.Deep)
 	}
@@ -141,8 +142,11 @@ func (p *Pool) statement(ctx context.Context, a tries, with *session.Settings, w
 }
 
 func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
-	if l.scope, l.in = placeOf(ctx); l.in != nil {
-		p.reportInside(l)
+	l.asks(&l.wish)
+	scope, in := placeOf(ctx)
+	if l.scope = scope; in != nil {
+		l.wish.Within = &in.within
+		p.reportInside(l, in)
 	}
 	if t := p.acquireTracer; t != nil {
 		ctx = t.TraceAcquireStart(ctx, p.px, pgxpool.TraceAcquireStartData{})
@@ -172,21 +176,24 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	// As many tries as pgxpool makes: in the worst case every connection there
 	// is turns out to be dead, and the one after that is new. And one to ride.
 	for try := range int(p.cfg.MaxConns) + 2 {
-		c, err := p.adm.acquire(ctx, l, try > 0)
-		switch {
-		case err != nil:
+		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
+		if err != nil {
+			err = acquired(err)
 			if l.ride != nil {
 				l.gaveUp(err)
 			}
 			return err
-		case c == nil:
+		}
+		if got == nil {
 			if done, err := l.rode(ctx); done || err != nil {
 				return err
 			}
 			continue
-		case l.ride != nil:
+		}
+		if l.ride != nil {
 			l.goAlone()
 		}
+		c := got.Owner.(*conn)
 		l.known = true
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
@@ -211,15 +218,15 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 		e.fill()
 	}
 	now := time.Now()
-	s := p.adm.stat()
+	s := p.sched.Stats()
 	e := &AcquireError{
-		Waited: now.Sub(l.asked),
-		Limit:  s.limit,
-		InUse:  s.acquired,
-		Queued: s.queued + 1, // the caller has just left the queue
+		Waited: now.Sub(l.wish.Asked),
+		Limit:  s.Limit,
+		InUse:  s.Held,
+		Queued: s.Queued + 1, // the caller has just left the queue
 		Err:    err,
 	}
-	if out := p.adm.out(); len(out) > 0 {
+	if out := p.out(); len(out) > 0 {
 		h := slices.MaxFunc(out, func(a, b *Lease) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
 		e.Longest = &h
 	}
@@ -237,7 +244,7 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 		}
 		return &Lease{plain: c}, nil
 	}
-	l := &Lease{p: p, what: "lease", asked: time.Now()}
+	l := &Lease{p: p, what: "lease", wish: sched.Request{Asked: time.Now()}}
 	l.stack.Capture(0, ofAcquire)
 	return p.obtain(ctx, l)
 }
@@ -359,7 +366,7 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 }
 
 func (p *Pool) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
-	l := &Lease{p: p, with: with, what: "batch", asked: time.Now()}
+	l := &Lease{p: p, with: with, what: "batch", wish: sched.Request{Asked: time.Now()}}
 	l.stack.Capture(2, gostack.Deep)
 	if _, err := p.obtain(ctx, l); err != nil {
 		return errBatch{err: err}
@@ -412,7 +419,7 @@ func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 			return t, nil
 		}
 		if _, in := placeOf(ctx); in != nil && in.lease == l {
-			in.lease = nil // the next is
+			in.holding(nil) // the next is
 		}
 		if pgerr.IsLost(err) && !pgerr.DidNotRun(err) && opts.BeginQuery == "" { // it has begun nothing that would last
 			err = pgerr.NotRun("the connection was lost at BEGIN", err)
@@ -463,7 +470,7 @@ func (p *Pool) Stat() *Stat {
 	if p.cfg.Plain {
 		return plainStat(p.px.Stat())
 	}
-	s := p.adm.stat()
+	s := &Stat{s: p.sched.Stats()}
 	s.detached = p.detached.Load()
 	p.stats.stat(s)
 	p.lanes.stat(s)

@@ -187,7 +187,7 @@ func (c *conn) awaitTwin(ctx context.Context) {
 	}
 	next := r.next
 	r.mu.Unlock()
-	if !try || !c.p.adm.replace() {
+	if !try || !c.p.sched.Replace() {
 		return
 	}
 	t := time.NewTimer(tryFor)

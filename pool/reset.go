@@ -2,8 +2,6 @@ package pool
 
 import (
 	"context"
-	"slices"
-	"time"
 
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/session"
@@ -118,44 +116,4 @@ func (c *conn) differs() bool {
 	}
 	c.reports = n
 	return false
-}
-
-// joinWithin is how long a reset waits on an idle connection for a flight that it can join:
-// somebody whose statements follow each other would otherwise wait for it each time. Then
-// it is sent, and what was left in the session is there no longer.
-const joinWithin = 2 * time.Millisecond
-
-// waitLocked has c, which has just become idle and has a reset to send, wait for company.
-// It is the last to be used: whoever finds a clean one need not bring it.
-func (a *admission) waitLocked(c *conn) {
-	n := len(a.idle) - 1
-	copy(a.idle[1:], a.idle[:n])
-	a.idle[0] = c
-	if c.waited == nil {
-		c.waited = time.AfterFunc(joinWithin, c.waitedEnough)
-	} else {
-		c.waited.Reset(joinWithin)
-	}
-}
-
-// waitedEnough has c send its reset by itself, if it still has one and nobody to join.
-func (c *conn) waitedEnough() {
-	a := c.p.adm
-	a.mu.Lock()
-	i := slices.Index(a.idle, c)
-	due := i >= 0 && c.wire.Queued()
-	if due {
-		if more := joinWithin - a.now().Sub(c.since); more > 0 { // it was in use meanwhile
-			c.waited.Reset(more)
-			due = false
-		} else {
-			a.idle = slices.Delete(a.idle, i, i+1)
-		}
-	}
-	a.mu.Unlock()
-	if due {
-		var l session.Residue
-		l.Add(sqltext.AnyTrace)
-		c.wash(l, pending{})
-	}
 }

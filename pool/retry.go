@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // tries is what is known of those of one call outside a transaction.
@@ -24,7 +25,7 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	if err == nil || l == nil {
 		return false
 	}
-	a.began = cmp.Or(a.began, l.asked)
+	a.began = cmp.Or(a.began, l.wish.Asked)
 	switch {
 	case pgerr.DidNotRun(err):
 		if !p.patient(ctx, a) {
@@ -55,7 +56,7 @@ func (p *Pool) patient(ctx context.Context, a *tries) bool {
 		return false
 	case a.n == 0:
 		return true
-	case !bounded && time.Since(a.began) >= awayPatience*p.cfg.ConnectTimeout:
+	case !bounded && time.Since(a.began) >= sched.AwayPatience*p.cfg.ConnectTimeout:
 		return false
 	}
 	return pause(ctx, a.n-1)

@@ -15,7 +15,7 @@ import (
 )
 
 // ride is a read on its way through a lane: made in its caller's goroutine, queued,
-// taken by a lane, and handed back with its result by the waiter's grant.
+// taken by a lane, and handed back with its result by the scheduler's answer.
 type ride struct {
 	st      *catalog.Statement
 	desc    *catalog.Description     // what eqb is encoded for
@@ -57,7 +57,6 @@ func Alone(ctx context.Context) context.Context {
 // rideFor prepares l's statement for a lane, in the caller's goroutine, when no
 // connection is idle. It returns nil if the statement goes alone.
 func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
-	l.mayRide = false // it is asked once
 	r, why := p.classify(ctx, l)
 	switch {
 	case why != "":
@@ -72,7 +71,7 @@ func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
 }
 
 func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
-	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.in != nil {
+	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.wish.Within != nil {
 		return nil, catalog.AloneAsked
 	}
 	if !l.with.Custom() { // it may mean another statement, or undo the guard
@@ -128,7 +127,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 		r.traceEnd(r.result.Err())
 		return true, nil
 	case outcomeNone:
-		l.ride = nil
+		l.goesForItself()
 		return false, nil
 	case outcomeLost:
 		if l.p.cfg.NoRerun {
@@ -139,7 +138,8 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	}
 	n.reruns.Add(1)
 	r.traceEnd(r.result.Err())
-	l.ride, l.repeats = nil, true
+	l.goesForItself()
+	l.repeats = true
 	return false, ctx.Err()
 }
 
@@ -193,7 +193,13 @@ func (l *Lease) rows() *memrows.Rows {
 // goAlone is for a statement that was to ride and got a connection for itself.
 func (l *Lease) goAlone() {
 	l.p.lanes.alone.Count(catalog.AloneOnly)
+	l.goesForItself()
+}
+
+// goesForItself has l want a connection of its own from now on.
+func (l *Lease) goesForItself() {
 	l.ride = nil
+	l.wish.Alone()
 }
 
 // gaveUp is for one whose caller stopped waiting. It was sent if it was too late

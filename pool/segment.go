@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // segment is what one Sync ends: a transaction of its own. All but the last of its
@@ -20,7 +21,7 @@ type segment struct {
 	drop    string                     // a name is deallocated
 	stmt    *prepared                  //
 	bind    *pgx.ExtendedQueryBuilder  // nil: no arguments
-	w       *waiter                    // whose it is; nil: the lane's own
+	w       *sched.Request             // whose it is; nil: the lane's own
 	becomes bool                       // of the lane's own: what the session guard is then
 	params  [][]byte                   // of the lane's own
 	heard   func(rows *memrows.Result) // of the lane's own: takes the result; nil: nobody does
@@ -37,7 +38,7 @@ func (s *prepared) run(pl *pgconn.Pipeline, params [][]byte) {
 
 func (s *segment) send(pl *pgconn.Pipeline) {
 	if s.set != nil {
-		s.set.run(pl, s.w.ride.with.Params())
+		s.set.run(pl, rideOf(s.w).with.Params())
 	}
 	if s.before != nil {
 		s.before.run(pl, nil)

@@ -21,16 +21,14 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 		p.cancel()
 		return p.closePgxpool(ctx)
 	}
-	for _, c := range p.adm.close() {
-		c.retire()
-	}
+	retireAll(p.sched.Close())
 	p.cancel() // dials under way, and housekeeping
 	var late *ShutdownError
 	select {
-	case <-p.adm.empty:
+	case <-p.sched.Empty():
 	case <-ctx.Done():
 		late = p.takeBack(ctx.Err())
-		<-p.adm.empty // bounded by closeTimeout, unless a hook ignores its ctx
+		<-p.sched.Empty() // bounded by closeTimeout, unless a hook ignores its ctx
 	}
 	p.wg.Wait()
 	p.px.Close()
@@ -45,7 +43,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 func (p *Pool) takeBack(err error) *ShutdownError {
 	now := time.Now()
 	e := &ShutdownError{Err: err}
-	out := p.adm.out()
+	out := p.out()
 	ended := make([]bool, len(out))
 	var wg sync.WaitGroup
 	for i, l := range out {

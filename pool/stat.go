@@ -5,14 +5,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // Stat is a snapshot of a pool. Method names that pgxpool.Stat has mean the same.
 type Stat struct {
-	acquired, idle, constructing, total, max, limit, queued int
-	counts                                                  counts
-	dialTime, holdTime                                      time.Duration
-	detached                                                int64
+	s        sched.Stats
+	detached int64
 
 	aged, unused, unclean, resets, leaks, panics, failovers int64
 
@@ -24,50 +24,23 @@ type Stat struct {
 	cancels, cancelsLost    int64
 }
 
-// counts are totals since New, guarded by admission.mu.
-type counts struct {
-	acquires         int64
-	canceledAcquire  int64
-	emptyAcquire     int64
-	emptyAcquireWait time.Duration
-	newConns         int64
-	failedDials      int64
-	refusedDials     int64
-	nested           int64
-}
-
-func (a *admission) stat() *Stat {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return &Stat{
-		acquired:     a.leased,
-		idle:         len(a.idle),
-		constructing: a.dialing,
-		total:        len(a.conns) + a.dialing,
-		max:          a.max,
-		limit:        a.limit,
-		queued:       a.queue.len,
-		counts:       a.counts,
-		dialTime:     a.dial.d,
-		holdTime:     a.hold.d,
-	}
-}
-
 // plainStat is what pgxpool counts, for Config.Plain.
 func plainStat(s *pgxpool.Stat) *Stat {
 	return &Stat{
-		acquired:     int(s.AcquiredConns()),
-		idle:         int(s.IdleConns()),
-		constructing: int(s.ConstructingConns()),
-		total:        int(s.TotalConns()),
-		max:          int(s.MaxConns()),
-		limit:        int(s.MaxConns()),
-		counts: counts{
-			acquires:         s.AcquireCount(),
-			canceledAcquire:  s.CanceledAcquireCount(),
-			emptyAcquire:     s.EmptyAcquireCount(),
-			emptyAcquireWait: s.EmptyAcquireWaitTime(),
-			newConns:         s.NewConnsCount(),
+		s: sched.Stats{
+			Totals: sched.Totals{
+				Acquires: s.AcquireCount(),
+				Canceled: s.CanceledAcquireCount(),
+				Waits:    s.EmptyAcquireCount(),
+				Waited:   s.EmptyAcquireWaitTime(),
+				Opened:   s.NewConnsCount(),
+			},
+			Held:    int(s.AcquiredConns()),
+			Idle:    int(s.IdleConns()),
+			Dialing: int(s.ConstructingConns()),
+			Total:   int(s.TotalConns()),
+			Max:     int(s.MaxConns()),
+			Limit:   int(s.MaxConns()),
 		},
 		aged:   s.MaxLifetimeDestroyCount(),
 		unused: s.MaxIdleDestroyCount(),
@@ -75,39 +48,39 @@ func plainStat(s *pgxpool.Stat) *Stat {
 }
 
 // AcquireCount is how often a connection was handed out.
-func (s *Stat) AcquireCount() int64 { return s.counts.acquires }
+func (s *Stat) AcquireCount() int64 { return s.s.Acquires }
 
 // AcquireDuration is the sum of the time that successful acquires waited. One
 // that finds an idle connection does not wait, so it equals EmptyAcquireWaitTime.
-func (s *Stat) AcquireDuration() time.Duration { return s.counts.emptyAcquireWait }
+func (s *Stat) AcquireDuration() time.Duration { return s.s.Waited }
 
 // AcquiredConns is how many connections are out now.
-func (s *Stat) AcquiredConns() int32 { return int32(s.acquired) }
+func (s *Stat) AcquiredConns() int32 { return int32(s.s.Held) }
 
 // CanceledAcquireCount is how many acquires were given up by their ctx or scope.
-func (s *Stat) CanceledAcquireCount() int64 { return s.counts.canceledAcquire }
+func (s *Stat) CanceledAcquireCount() int64 { return s.s.Canceled }
 
 // ConstructingConns is how many dials are under way.
-func (s *Stat) ConstructingConns() int32 { return int32(s.constructing) }
+func (s *Stat) ConstructingConns() int32 { return int32(s.s.Dialing) }
 
 // EmptyAcquireCount is how many acquires had to queue.
-func (s *Stat) EmptyAcquireCount() int64 { return s.counts.emptyAcquire }
+func (s *Stat) EmptyAcquireCount() int64 { return s.s.Waits }
 
 // EmptyAcquireWaitTime is the sum of the time that they queued.
-func (s *Stat) EmptyAcquireWaitTime() time.Duration { return s.counts.emptyAcquireWait }
+func (s *Stat) EmptyAcquireWaitTime() time.Duration { return s.s.Waited }
 
 // IdleConns is how many connections are free.
-func (s *Stat) IdleConns() int32 { return int32(s.idle) }
+func (s *Stat) IdleConns() int32 { return int32(s.s.Idle) }
 
 // MaxConns is the ceiling.
-func (s *Stat) MaxConns() int32 { return int32(s.max) }
+func (s *Stat) MaxConns() int32 { return int32(s.s.Max) }
 
 // TotalConns is how many connections the server may count as this pool's, dials
 // under way and connections that are still being closed included.
-func (s *Stat) TotalConns() int32 { return int32(s.total) }
+func (s *Stat) TotalConns() int32 { return int32(s.s.Total) }
 
 // NewConnsCount is how many connections were opened.
-func (s *Stat) NewConnsCount() int64 { return s.counts.newConns }
+func (s *Stat) NewConnsCount() int64 { return s.s.Opened }
 
 // MaxLifetimeDestroyCount is how many were closed for their age.
 func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.aged }
@@ -131,18 +104,18 @@ func (s *Stat) CancelingConns() int32 { return int32(s.canceling) }
 func (s *Stat) MaxCancelingConns() int32 { return int32(s.maxCanceling) }
 
 // Limit is how many connections the pool may have now, at most MaxConns.
-func (s *Stat) Limit() int32 { return int32(s.limit) }
+func (s *Stat) Limit() int32 { return int32(s.s.Limit) }
 
 // Queued is how many acquires wait now.
-func (s *Stat) Queued() int32 { return int32(s.queued) }
+func (s *Stat) Queued() int32 { return int32(s.s.Queued) }
 
 // FailedDialCount is how many dials failed.
-func (s *Stat) FailedDialCount() int64 { return s.counts.failedDials }
+func (s *Stat) FailedDialCount() int64 { return s.s.FailedDials }
 
 // RefusedDialCount is how many of them the server refused because it, the role or the
 // database had no more room; see [ErrServerFull]. If it grows, the fleet wants more
 // connections than there are.
-func (s *Stat) RefusedDialCount() int64 { return s.counts.refusedDials }
+func (s *Stat) RefusedDialCount() int64 { return s.s.RefusedDials }
 
 // FailoverCount is how often the server turned out to have become a standby, and all its
 // connections were given up.
@@ -152,7 +125,7 @@ func (s *Stat) FailoverCount() int64 { return s.failovers }
 func (s *Stat) LeakCount() int64 { return s.leaks }
 
 // NestedCount is how many waiters got [ErrNestedAcquire].
-func (s *Stat) NestedCount() int64 { return s.counts.nested }
+func (s *Stat) NestedCount() int64 { return s.s.Nested }
 
 // DetachedCount is how many ctxs from Detach live, by the pool that opened the
 // invocation's scope.
@@ -172,10 +145,10 @@ func (s *Stat) UncleanDestroyCount() int64 { return s.unclean }
 
 // DialTime is the moving average of a dial, HoldTime that of how long a
 // connection is out: the two measurements of the growth rule.
-func (s *Stat) DialTime() time.Duration { return s.dialTime }
+func (s *Stat) DialTime() time.Duration { return s.s.DialTime }
 
 // HoldTime is how long a connection is usually out; see DialTime.
-func (s *Stat) HoldTime() time.Duration { return s.holdTime }
+func (s *Stat) HoldTime() time.Duration { return s.s.HoldTime }
 
 // RideCount is how many reads rode: were sent together with others of other
 // callers, on one connection.

@@ -53,7 +53,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		l.note(ctx, opts.CommitQuery, nil)
 	}
 	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
-		in.lease = l
+		in.holding(l)
 		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() && l.c.mode != pgx.QueryExecModeExec {
 			l.c.wire.DeferBegin()
 			defer l.c.wire.UndoDefer()
@@ -203,7 +203,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	c.endedTx()
 	if x.own {
 		c.resolve() // of a write in it that was refused
-		x.l.lost = c.lost || c.doubtful && c.fenced.Load()
+		x.l.lost = c.lost || c.doubtful && c.place.Fenced()
 	}
 	return err
 }

@@ -49,7 +49,7 @@ func (v *verified) verify(d *catalog.Description, set *memrows.Set, pairs *memro
 // about its statement. A ride had no effect, so whatever cannot be proven to be the rider's
 // own result, or his own error, is dropped, and he runs again, alone.
 func (f *flight) judge(s *segment, at stage, own *pgconn.StatementDescription, failed *pgconn.PgError, took time.Duration) bool {
-	ln, n, r := f.c.lane, f.c.p.lanes, s.w.ride
+	ln, n, r := f.c.lane, f.c.p.lanes, rideOf(s.w)
 	if own != nil {
 		s.stmt.verified = verified{own: own} // what was compared before was another description
 	}
@@ -132,7 +132,7 @@ func (f *flight) unprepared(s *segment, at stage, failed *pgconn.PgError, took t
 	if failed == nil || at == inExec && s.stmt.own != nil {
 		return
 	}
-	ln, r := f.c.lane, s.w.ride
+	ln, r := f.c.lane, rideOf(s.w)
 	if at == inGuard && s.before != nil {
 		ln.forget(s.before)
 	}

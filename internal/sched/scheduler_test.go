@@ -1,4 +1,4 @@
-package pool
+package sched
 
 import (
 	"context"
@@ -11,49 +11,87 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// desk is an admission whose dials are the test's.
+var errLacks = errors.New("something is lacking")
+
+// desk is a scheduler whose dials are the test's.
 type desk struct {
-	*admission
+	*Scheduler
 	t     *testing.T
 	ctx   context.Context
 	dials chan struct{} // one for each dial that was begun
 }
 
+// testConfig is of a scheduler whose requests have no scope, and do not share.
+func testConfig(maxConns int) Config {
+	return Config{
+		Max: maxConns, MaxGroup: 32, MaxGroupTime: 20 * time.Millisecond, Patience: 5 * time.Second,
+		Dial:    func() {},
+		Prepare: func(context.Context, *Request) Share { return nil },
+		Gone:    func(*Request) error { return nil },
+		Done:    func(*Request) <-chan struct{} { return nil },
+		Group:   func(*Conn) *Group { return &Group{} },
+		Carry:   func(*Group) {},
+		Close:   func(*Conn) {},
+		Send:    func(*Conn) {},
+	}
+}
+
 func newDesk(t *testing.T, maxConns int) *desk {
 	d := &desk{t: t, dials: make(chan struct{}, 100)}
-	d.admission = newAdmission(maxConns, func() { d.dials <- struct{}{} })
+	cfg := testConfig(maxConns)
+	cfg.Dial = func() { d.dials <- struct{}{} }
+	d.Scheduler = New(cfg)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	t.Cleanup(cancel)
 	d.ctx = ctx
 	return d
 }
 
-// queue adds a waiter and returns where its end comes.
+// grant is how an Acquire ended.
+type grant struct {
+	c   *Conn
+	err error
+}
+
+// queue adds a request that waits, and returns where its end comes.
 func (d *desk) queue(first bool) <-chan grant {
 	d.t.Helper()
-	before := d.stat()
+	before := d.Stats()
 	end := make(chan grant, 1)
 	go func() {
-		c, err := d.acquire(d.ctx, &Lease{asked: time.Now()}, first)
+		c, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, first)
 		end <- grant{c, err}
 	}()
 	require.Eventually(d.t, func() bool {
-		s := d.stat()
-		return s.queued > before.queued || s.counts.acquires > before.counts.acquires
+		s := d.Stats()
+		return s.Queued > before.Queued || s.Acquires > before.Acquires
 	}, 5*time.Second, 100*time.Microsecond)
 	return end
 }
 
-func (d *desk) put(c *conn) { d.admission.put(c, d.now()) }
+func (d *desk) put(c *Conn) { d.Release(c, false, d.now()) }
 
-func (d *desk) dialed(c *conn) { d.admission.dialed(c, time.Millisecond) }
+func (d *desk) dialed(c *Conn) { d.Dialed(c, time.Millisecond) }
+
+// begun makes a connection whose dial begins now.
+func (d *desk) begun() *Conn {
+	c := &Conn{}
+	d.Begin(c, nil)
+	return c
+}
+
+// share is one that costs nothing.
+type share struct{ withdrawn bool }
+
+func (*share) Cost() time.Duration { return 0 }
+func (s *share) Withdraw()         { s.withdrawn = true }
 
 // open makes a connection that is out.
-func (d *desk) open() *conn {
+func (d *desk) open() *Conn {
 	d.t.Helper()
 	end := d.queue(false)
 	<-d.dials
-	d.dialed(&conn{})
+	d.dialed(d.begun())
 	return (<-end).c
 }
 
@@ -64,16 +102,16 @@ func TestABackOffThatIsOverDelaysNoDial(t *testing.T) {
 	second := d.queue(false)
 	<-d.dials
 	d.mu.Lock()
-	d.failures = 7
+	d.core.outage.failures = 7
 	d.mu.Unlock()
-	d.dialFailed(errors.New("no"), lack{}, time.Now()) // rests for 3 s at least
-	d.drop(c)                                          // but with nothing left a dial begins as soon as the last one is a while ago
+	d.DialFailed(errors.New("no"), Lack{}, time.Now()) // rests for 3 s at least
+	d.Drop(c)                                          // but with nothing left a dial begins as soon as the last one is a while ago
 	<-d.dials
-	d.dialed(&conn{})
+	d.dialed(&Conn{})
 	<-second
 	d.open()
 	d.mu.Lock()
-	d.hold = average{d: time.Millisecond, any: true} // so that only the wait itself asks for more
+	d.core.growth.hold = average{d: time.Millisecond, any: true} // so that only the wait itself asks for more
 	d.mu.Unlock()
 	began := time.Now()
 	d.queue(false)
@@ -90,17 +128,17 @@ func TestASuccessfulDialEndsTheBackOff(t *testing.T) {
 	}
 	<-d.dials
 	d.mu.Lock()
-	d.failures = 7
-	d.notBefore = time.Now().Add(time.Hour)
+	d.core.outage.failures = 7
+	d.core.outage.notBefore = time.Now().Add(time.Hour)
 	d.mu.Unlock()
-	d.dialed(&conn{}) // the second of three
+	d.dialed(&Conn{}) // the second of three
 	select {
 	case <-d.dials:
 	case <-d.ctx.Done():
 		t.Error("the others get no dial")
 	}
-	d.dialFailed(errors.New("no"), lack{}, time.Now())
-	assert.Less(t, time.Until(d.notBefore), 60*time.Millisecond, "it begins small again")
+	d.DialFailed(errors.New("no"), Lack{}, time.Now())
+	assert.Less(t, time.Until(d.core.outage.notBefore), 60*time.Millisecond, "it begins small again")
 }
 
 func TestAConnectionServedToWhoJustLeftGoesToTheNext(t *testing.T) {
@@ -111,21 +149,19 @@ func TestAConnectionServedToWhoJustLeftGoesToTheNext(t *testing.T) {
 		ctx, cancel := context.WithCancel(d.ctx)
 		end := make(chan grant, 1)
 		go func() {
-			c, err := d.acquire(ctx, &Lease{asked: time.Now()}, false)
+			c, err := d.Acquire(ctx, &Request{Asked: time.Now()}, false)
 			end <- grant{c, err}
 		}()
-		require.Eventually(t, func() bool { return d.stat().queued == 1 }, 5*time.Second, 10*time.Microsecond)
+		require.Eventually(t, func() bool { return d.Stats().Queued == 1 }, 5*time.Second, 10*time.Microsecond)
 		d.mu.Lock()
 		cancel()
 		time.Sleep(time.Millisecond) // it sees its ctx's end and wants the lock
-		now := d.now()
-		d.returnedLocked(c, now)
-		d.serveLocked(c, now)
-		d.mu.Unlock()
+		d.core.release(c, false, d.now())
+		d.unlock()
 		if g := <-end; g.err == nil {
 			d.put(g.c)
 		}
-		g, err := d.acquire(d.ctx, &Lease{asked: time.Now()}, false) // else waits for ever
+		g, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, false) // else waits for ever
 		require.NoError(t, err)
 		require.Same(t, c, g)
 	}
@@ -154,10 +190,10 @@ func TestAFailedDialIsNoErrorOfWhoCameLater(t *testing.T) {
 	start := time.Now()
 	time.Sleep(time.Millisecond) // the clock must move
 	later := d.queue(false)
-	d.dialFailed(errors.New("no"), lack{}, start)
+	d.DialFailed(errors.New("no"), Lack{}, start)
 	assert.EqualError(t, (<-first).err, "no")
 	<-d.dials // one of its own, at once
-	d.dialed(&conn{})
+	d.dialed(&Conn{})
 	assert.NoError(t, (<-later).err)
 }
 
@@ -165,14 +201,14 @@ func TestAFailedDialIsNoErrorWhileAnotherRuns(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 2)
 	d.mu.Lock()
-	d.limit = 2
+	d.core.growth.limit = 2
 	d.mu.Unlock()
 	a, b := d.queue(false), d.queue(false)
 	<-d.dials
 	<-d.dials
-	d.dialFailed(errors.New("no"), lack{}, time.Now())
+	d.DialFailed(errors.New("no"), Lack{}, time.Now())
 	assert.Empty(t, a)
-	d.dialed(&conn{})
+	d.dialed(&Conn{})
 	c := (<-a).c
 	d.put(c)
 	assert.NoError(t, (<-b).err)
@@ -183,12 +219,12 @@ func TestDialsAreNoStampede(t *testing.T) {
 	d := newDesk(t, 64)
 	d.open()
 	d.mu.Lock()
-	d.hold, d.leastHold = average{d: time.Second, any: true}, least{d: time.Second, any: true}
+	d.core.growth.hold, d.core.growth.leastHold = average{d: time.Second, any: true}, least{d: time.Second, any: true}
 	d.mu.Unlock()
 	for range 64 {
 		d.queue(false)
 	}
-	assert.EqualValues(t, maxDials, d.stat().constructing)
+	assert.EqualValues(t, maxDials, d.Stats().Dialing)
 }
 
 func TestAStallIsAsDearAsThoseWhomOneMoreConnectionWouldServe(t *testing.T) {
@@ -206,7 +242,7 @@ func TestAStallIsAsDearAsThoseWhomOneMoreConnectionWouldServe(t *testing.T) {
 		{"of leases the first", "llll", false, 0, 0, stallTick},
 		{"reads all that wait", "rrrlr", false, 0, 0, 4 * stallTick},
 		{"but no read behind a lease", "lrrr", false, 0, 0, stallTick},
-		{"up to a flight", strings.Repeat("r", 2*maxFlight), false, 0, 0, maxFlight * stallTick},
+		{"up to a flight", strings.Repeat("r", 2*32), false, 0, 0, 32 * stallTick},
 		{"something came free", "rrr", true, 0, 0, 0},
 		{"something will, in a round trip", "rrr", false, 1, 0, 0},
 		{"they wait for a dial", "rrr", false, 0, 1, 0},
@@ -215,17 +251,17 @@ func TestAStallIsAsDearAsThoseWhomOneMoreConnectionWouldServe(t *testing.T) {
 		d.open()
 		d.mu.Lock()
 		for _, what := range c.queue {
-			w := &waiter{lease: &Lease{}}
+			r := &Request{}
 			if what == 'r' {
-				w.ride = &ride{}
+				r.Share = &share{}
 			}
-			d.admission.queue.push(w, false)
+			d.core.queue.push(r, false)
 		}
-		d.freed, d.washing, d.dialing = c.freed, c.washing, c.dialing
+		d.core.growth.wasFreed, d.core.growth.washing, d.core.growth.dialing = c.freed, c.washing, c.dialing
 		d.mu.Unlock()
-		d.checkAgain()
+		d.tick()
 		d.mu.Lock()
-		assert.Equal(t, c.owed, d.debt.d, c.name)
+		assert.Equal(t, c.owed, d.core.growth.debt.d, c.name)
 		d.mu.Unlock()
 	}
 }
@@ -237,17 +273,17 @@ func TestWhatComesFreeEndsAStall(t *testing.T) {
 	end := d.queue(false)
 	d.queue(false)
 	d.mu.Lock()
-	d.freed = false // a tick begins
+	d.core.growth.wasFreed = false // a tick begins
 	d.mu.Unlock()
-	d.checkAgain()
+	d.tick()
 	d.mu.Lock()
-	assert.Equal(t, stallTick, d.stalled)
+	assert.Equal(t, stallTick, d.core.growth.stalled)
 	d.mu.Unlock()
 	d.put(c)
 	<-end
-	d.checkAgain()
+	d.tick()
 	d.mu.Lock()
-	assert.Zero(t, d.stalled, "the tick was not a whole one")
+	assert.Zero(t, d.core.growth.stalled, "the tick was not a whole one")
 	d.mu.Unlock()
 }
 
@@ -255,9 +291,9 @@ func TestTheFloorIsReachedThoughADialFails(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 4)
 	d.put(d.open())
-	d.setFloor(2)
+	d.SetFloor(2)
 	<-d.dials
-	d.dialFailed(errors.New("no"), lack{}, time.Now())
+	d.DialFailed(errors.New("no"), Lack{}, time.Now())
 	select {
 	case <-d.dials: // by itself, after the rest
 	case <-d.ctx.Done():
@@ -273,11 +309,11 @@ func TestHoldsAreMeasured(t *testing.T) {
 	c.since = c.since.Add(-time.Second)
 	d.mu.Unlock()
 	d.put(c)
-	assert.InDelta(t, time.Second, d.stat().holdTime, float64(100*time.Millisecond))
-	_, err := d.acquire(d.ctx, &Lease{asked: time.Now()}, false)
+	assert.InDelta(t, time.Second, d.Stats().HoldTime, float64(100*time.Millisecond))
+	_, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, false)
 	require.NoError(t, err)
 	d.queue(false)
-	assert.EqualValues(t, 1, d.stat().constructing, "a hold is long: not even 10 ms are waited")
+	assert.EqualValues(t, 1, d.Stats().Dialing, "a hold is long: not even 10 ms are waited")
 }
 
 func TestReapingLowersTheLimit(t *testing.T) {
@@ -285,15 +321,15 @@ func TestReapingLowersTheLimit(t *testing.T) {
 	d := newDesk(t, 4)
 	a := d.open()
 	d.mu.Lock()
-	d.limit = 2
+	d.core.growth.limit = 2
 	d.mu.Unlock()
 	b := d.open()
 	d.put(a)
 	d.put(b)
-	taken := d.takeIdle(func(_ *conn, idle, open int) bool { return idle > 1 })
-	assert.Equal(t, []*conn{a}, taken, "the longest idle")
-	assert.Equal(t, 1, d.stat().limit)
-	c, err := d.acquire(d.ctx, &Lease{asked: time.Now()}, false)
+	taken := d.TakeIdle(func(_ *Conn, idle, open int) bool { return idle > 1 })
+	assert.Equal(t, []*Conn{a}, taken, "the longest idle")
+	assert.Equal(t, 1, d.Stats().Limit)
+	c, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, false)
 	require.NoError(t, err)
 	assert.Same(t, b, c)
 }
@@ -303,12 +339,12 @@ func TestTheLastUsedIsUsedFirst(t *testing.T) {
 	d := newDesk(t, 4)
 	a := d.open()
 	d.mu.Lock()
-	d.limit = 2
+	d.core.growth.limit = 2
 	d.mu.Unlock()
 	b := d.open()
 	d.put(a)
 	d.put(b)
-	c, err := d.acquire(d.ctx, &Lease{asked: time.Now()}, false)
+	c, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, false)
 	require.NoError(t, err)
 	assert.Same(t, b, c)
 }

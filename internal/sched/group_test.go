@@ -1,0 +1,81 @@
+package sched
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// gate is a group whose requests have their answers, and a queue in which others wait.
+func gate(waiting int) (s *Scheduler, g *Group, brought []*Request) {
+	s = New(testConfig(1))
+	c := &Conn{Shares: true}
+	g = &Group{conn: c}
+	c.holder, s.core.stock.all = &g.Holder, []*Conn{c}
+	queue := func(n int) {
+		for range n {
+			s.core.queue.push(&Request{Share: &share{}}, false)
+		}
+	}
+	queue(2)
+	g.board(&s.core.queue, time.Second, time.Now())
+	brought = g.Requests
+	queue(waiting)
+	return s, g, brought
+}
+
+func board(s *Scheduler, g *Group) bool {
+	s.Await(g)
+	return s.Next(g, false)
+}
+
+func TestAGroupWaitsForThoseItHasJustBrought(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, g, brought := gate(2)
+		boarded := false
+		go func() { boarded = board(s, g) }()
+		for _, r := range brought {
+			synctest.Wait()
+			assert.False(t, boarded, "one of them has not had a CPU yet")
+			r.goesOn()
+		}
+		synctest.Wait()
+		assert.True(t, boarded)
+		assert.Len(t, g.Requests, 2)
+		assert.False(t, g.Last)
+	})
+}
+
+func TestAGroupThatIsFullWithoutThemDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, g, brought := gate(32)
+		boarded := false
+		go func() { boarded = board(s, g) }()
+		synctest.Wait()
+		assert.True(t, boarded)
+		assert.Len(t, g.Requests, 32)
+		for _, r := range brought {
+			r.goesOn()
+		}
+	})
+}
+
+func TestAGroupWaitsForNobodyIfOneThatDoesNotShareIsNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, g, brought := gate(2)
+		s.core.queue.push(&Request{}, true)
+		boarded, over := false, false
+		go func() { boarded, over = board(s, g), true }()
+		synctest.Wait()
+		assert.True(t, over)
+		assert.False(t, boarded)
+		for _, r := range brought {
+			r.goesOn()
+		}
+	})
+}

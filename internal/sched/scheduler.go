@@ -1,0 +1,348 @@
+package sched
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Scheduler is the core, with a lock, a clock and timers.
+type Scheduler struct {
+	cfg     Config
+	now     func() time.Time
+	answers sync.Pool     // *answer, of waits that are over
+	empty   chan struct{} // closed when closed with no conns and no dials
+	emptied sync.Once
+
+	mu    sync.Mutex
+	core  core
+	check Timer // calls tick
+}
+
+// New returns a scheduler that has no connection.
+func New(cfg Config) *Scheduler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.After == nil {
+		cfg.After = func(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
+	}
+	if cfg.Random == nil {
+		cfg.Random = func(d time.Duration) time.Duration { return rand.N(d) }
+	}
+	return &Scheduler{cfg: cfg, now: cfg.Now, empty: make(chan struct{}), core: newCore(cfg)}
+}
+
+// unlock ends an event: it unlocks, and does what the event asks for.
+func (s *Scheduler) unlock() {
+	out := s.core.out.done()
+	if out.check > 0 {
+		if s.check == nil {
+			s.check = s.cfg.After(out.check, s.tick)
+		} else {
+			s.check.Reset(out.check)
+		}
+	}
+	if c := out.join; c != nil {
+		if c.waiting == nil {
+			c.waiting = s.cfg.After(out.joinIn, func() { s.joinDue(c) })
+		} else {
+			c.waiting.Reset(out.joinIn)
+		}
+	}
+	s.mu.Unlock()
+	for a := out.first; a != nil; {
+		a = a.send()
+	}
+	for range out.dials {
+		s.cfg.Dial()
+	}
+	if out.carry != nil {
+		s.cfg.Carry(out.carry)
+	}
+	if out.close != nil {
+		s.cfg.Close(out.close)
+	}
+	if out.empty {
+		s.emptied.Do(func() { close(s.empty) })
+	}
+}
+
+func (s *Scheduler) tick() {
+	s.mu.Lock()
+	s.core.tick(s.now())
+	s.unlock()
+}
+
+func (s *Scheduler) joinDue(c *Conn) {
+	s.mu.Lock()
+	due := s.core.joinDue(c, s.now())
+	s.unlock()
+	if due {
+		s.cfg.Send(c)
+	}
+}
+
+// Begin notes that a dial for c, which is owner's, begins: what is fenced from now on, c is too.
+func (s *Scheduler) Begin(c *Conn, owner any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.core.stock.begin(c, owner)
+}
+
+// Dialed adds c, whose dial took so long. It returns what was lacking until then.
+func (s *Scheduler) Dialed(c *Conn, took time.Duration) (until Lack) {
+	now := s.now()
+	s.mu.Lock()
+	until = s.core.dialed(c, took, now)
+	s.unlock()
+	return until
+}
+
+// DialFailed ends a dial that began at start. lacks is what err comes to, beyond an error.
+func (s *Scheduler) DialFailed(err error, lacks Lack, start time.Time) {
+	now := s.now()
+	s.mu.Lock()
+	s.core.dialFailed(err, lacks, start, now)
+	s.unlock()
+}
+
+// IsKnown reports whether a dial's failure that comes to l says nothing new.
+func (s *Scheduler) IsKnown(l Lack) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.outage.isKnown(l)
+}
+
+// FailedDials is how many dials have failed in a row.
+func (s *Scheduler) FailedDials() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.outage.failures
+}
+
+// Release takes c back, which is fit for the next user. With waits it has something to send, which
+// is to go with the next user's statement or, soon, alone.
+func (s *Scheduler) Release(c *Conn, waits bool, now time.Time) {
+	s.mu.Lock()
+	s.core.release(c, waits, now)
+	s.unlock()
+}
+
+// Retain ends c's hold while c stays counted: it is being cleaned in
+// the background, and Release or Drop follows.
+func (s *Scheduler) Retain(c *Conn) {
+	s.mu.Lock()
+	s.core.retain(c, s.now())
+	s.unlock()
+}
+
+// Leaves is Retain for a connection that is being closed: Drop follows.
+func (s *Scheduler) Leaves(c *Conn) {
+	s.mu.Lock()
+	s.core.leaves(c, s.now())
+	s.unlock()
+}
+
+// Drop forgets a connection that the server has let go of.
+func (s *Scheduler) Drop(c *Conn) {
+	s.mu.Lock()
+	s.core.drop(c, s.now())
+	s.unlock()
+}
+
+// Washing notes that n more connections are being cleaned, which takes a round trip.
+func (s *Scheduler) Washing(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.core.growth.washes(n)
+}
+
+// SetFloor has n connections opened, and reopened, without waiting for demand.
+func (s *Scheduler) SetFloor(n int) {
+	s.mu.Lock()
+	s.core.setFloor(n, s.now())
+	s.unlock()
+}
+
+// Replace has a connection dialed for one that is about to be closed, and reports whether there is room for both.
+func (s *Scheduler) Replace() bool {
+	s.mu.Lock()
+	room := s.core.replace(s.now())
+	s.unlock()
+	return room
+}
+
+// Await waits until it is time for g's next group to board: those who have just been answered ask again
+// at once, for which all that they need is a CPU; who comes a moment late waits for the whole of another turn.
+func (s *Scheduler) Await(g *Group) {
+	s.mu.Lock()
+	decided := s.core.queue.isDecided()
+	s.mu.Unlock()
+	if !decided {
+		g.aboard.Wait()
+	}
+}
+
+// Next has those board g who are next, and is false if its turn is over. One that has no company
+// boards only with alone.
+func (s *Scheduler) Next(g *Group, alone bool) bool {
+	now := s.now()
+	s.mu.Lock()
+	ok := s.core.nextGroup(g, alone, now)
+	s.unlock()
+	return ok
+}
+
+// Alone has r want a connection of its own from now on.
+func (r *Request) Alone() { r.Share = nil }
+
+// Answer ends the wait of a request that was shared, once.
+func (*Scheduler) Answer(r *Request) {
+	if !r.told {
+		r.told = true
+		r.answer.send()
+	}
+}
+
+// TakeIdle removes the idle connections for which surplus is true, from the longest idle on. They are the
+// caller's to close. surplus is called with the lock held.
+func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.takeIdle(surplus)
+}
+
+// Fence gives up all connections that were dialed before now, unless c is given up already, and returns
+// those that are idle: they are the caller's to close.
+func (s *Scheduler) Fence(c *Conn) (idle []*Conn, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.fence(c)
+}
+
+// Holders lists what the connections are held for.
+func (s *Scheduler) Holders() []*Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*Request, 0, s.core.stock.held)
+	for _, c := range s.core.stock.all {
+		if c.holder != nil {
+			out = append(out, c.holder)
+		}
+	}
+	return out
+}
+
+// Close refuses everybody from now on, and returns the idle connections.
+func (s *Scheduler) Close() []*Conn {
+	s.mu.Lock()
+	idle := s.core.close()
+	if s.check != nil {
+		s.check.Stop()
+	}
+	s.unlock()
+	return idle
+}
+
+// Empty is closed after Close, once the last connection was dropped and the last dial is over.
+func (s *Scheduler) Empty() <-chan struct{} { return s.empty }
+
+// LeastHold is for how long a connection is held at the least, lately: what a statement takes, with its way there
+// and back.
+func (s *Scheduler) LeastHold() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.growth.leastHold.d
+}
+
+// SetMaxGroupTime is Config.MaxGroupTime, later.
+func (s *Scheduler) SetMaxGroupTime(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.core.setMaxGroupTime(d)
+}
+
+// Stats is a snapshot.
+func (s *Scheduler) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := &s.core
+	return Stats{
+		Totals: k.totals,
+		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
+		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len,
+		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d,
+	}
+}
+
+// Acquire lends r a connection, in order of arrival; it returns nil without an error
+// if r was shared instead. first puts r in front of the queue: its turn had
+// come, but what it got was no good.
+func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn, error) {
+	now := r.Asked // a moment ago: a clock can take longer to read than all of this
+	if first || now.IsZero() {
+		now = s.now()
+	}
+	c, err := s.take(ctx, r, now)
+	if c == nil && err == nil && r.MayShare && !r.asked {
+		r.asked = true
+		s.mu.Unlock()
+		r.Share = s.cfg.Prepare(ctx, r)
+		c, err = s.take(ctx, r, now)
+	}
+	if c != nil || err != nil {
+		s.mu.Unlock()
+		return c, err
+	}
+	_, bounded := ctx.Deadline()
+	a := s.emptyAnswer()
+	r.begin(a, bounded)
+	s.core.wait(r, first, s.now())
+	s.unlock()
+
+	select {
+	case <-a.ready: // the only thing that ever comes
+		r.goesOn()
+		c, err = a.take()
+		s.answers.Put(a)
+		return c, err
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-s.cfg.Done(r):
+		err = s.cfg.Gone(r)
+	}
+	s.mu.Lock()
+	queued, err := s.core.leave(r, err, ctx.Err() != nil, s.now())
+	s.mu.Unlock()
+	switch {
+	case r.aboard != nil:
+		r.goesOn()
+		r.Share.Withdraw()
+	case !queued: // served at the same moment: what it got goes to the next
+		<-a.ready
+		if c, _ := a.take(); c != nil {
+			s.Release(c, c.waits, s.now())
+		}
+	}
+	return nil, err
+}
+
+// take is core.take, and returns with the lock held.
+func (s *Scheduler) take(ctx context.Context, r *Request, now time.Time) (*Conn, error) {
+	gone := s.cfg.Gone(r)
+	if gone == nil {
+		gone = ctx.Err()
+	}
+	s.mu.Lock()
+	return s.core.take(r, gone, now)
+}
+
+// emptyAnswer is that of a wait that is over, or a new one.
+func (s *Scheduler) emptyAnswer() *answer {
+	if a, ok := s.answers.Get().(*answer); ok {
+		return a
+	}
+	return newAnswer()
+}

@@ -1,0 +1,98 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/sched"
+	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// newScheduler makes what decides who gets a connection. What it knows of one is its place, and of a
+// lease its wish.
+func (p *Pool) newScheduler() *sched.Scheduler {
+	return sched.New(sched.Config{
+		Max:          int(p.cfg.MaxConns),
+		MaxGroup:     maxFlight,
+		MaxGroupTime: 2 * catalog.Slow,
+		Patience:     p.cfg.ConnectTimeout,
+		Dial:         p.dial,
+		Prepare: func(ctx context.Context, r *sched.Request) sched.Share {
+			l := r.Owner.(*Lease)
+			if l.ride = p.rideFor(ctx, l); l.ride == nil {
+				return nil
+			}
+			return l.ride
+		},
+		Gone: func(r *sched.Request) error {
+			if r.Owner.(*Lease).scope.gone() {
+				return ErrInvocationEnded
+			}
+			return nil
+		},
+		Done: func(r *sched.Request) <-chan struct{} {
+			if s := r.Owner.(*Lease).scope; s != nil {
+				return s.end()
+			}
+			return nil
+		},
+		Group: func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
+		Carry: func(g *sched.Group) { p.fly(g.Owner.(*flight)) },
+		Close: func(place *sched.Conn) { place.Owner.(*conn).retire() },
+		Send: func(place *sched.Conn) {
+			var l session.Residue
+			l.Add(sqltext.AnyTrace)
+			place.Owner.(*conn).wash(l, pending{})
+		},
+	})
+}
+
+// asks makes l what asks with r.
+func (l *Lease) asks(r *sched.Request) { r.Owner = l }
+
+// acquired is err of the scheduler's in the pool's words.
+func acquired(err error) error {
+	switch e := err.(type) { //nolint:errorlint // it is as the scheduler has returned it
+	case *sched.NestedError:
+		return &NestedAcquireError{held: e.Held.Owner.(*Lease)}
+	default:
+		if err == sched.ErrClosed { //nolint:errorlint // as above
+			return ErrClosed
+		}
+		return err
+	}
+}
+
+// Cost is for the scheduler.
+func (r *ride) Cost() time.Duration { return r.expect }
+
+// Withdraw is for the scheduler: r's caller has left. What was sent is read, and dropped, by the lane.
+func (r *ride) Withdraw() {
+	if !r.state.CompareAndSwap(rideWaiting, rideGivenUp) {
+		r.leave()
+	}
+}
+
+// release gives c, which is fit for the next user, back.
+func (c *conn) release(now time.Time) {
+	c.p.sched.Release(&c.place, c.wire.Queued(), now)
+}
+
+// out lists the leases that hold a connection.
+func (p *Pool) out() []*Lease {
+	holders := p.sched.Holders()
+	out := make([]*Lease, len(holders))
+	for i, r := range holders {
+		out[i] = r.Owner.(*Lease)
+	}
+	return out
+}
+
+// retireAll closes connections that were idle.
+func retireAll(places []*sched.Conn) {
+	for _, place := range places {
+		place.Owner.(*conn).retire()
+	}
+}
