@@ -1,0 +1,405 @@
+package sched
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// world is a program of events, drawn by a seed, for a core in a time of its own. It logs what comes out, and holds it
+// against what it knows itself.
+type world struct {
+	t      *testing.T
+	k      core
+	rnd    *rand.Rand
+	now    time.Time
+	log    bytes.Buffer
+	check  time.Time           // when tick is due; zero: it is not
+	joins  map[*Conn]time.Time // when joinDue is
+	conns  int                 // that were ever dialed
+	asks   int
+	closed bool
+	ended  int
+
+	dials   []dialing
+	waiting []*caller // in order of arrival
+	holding []*Conn   // by a request
+	groups  []*Group
+	washing []*Conn
+	closing []*Conn
+
+	lent, opened, failed, nested int64
+}
+
+type dialing struct {
+	c     *Conn
+	start time.Time
+}
+
+// caller is the owner of a request.
+type caller struct {
+	id   int
+	cost time.Duration
+	r    Request
+}
+
+func (c *caller) Cost() time.Duration { return c.cost }
+func (c *caller) Withdraw()           {}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1e9, 0), joins: map[*Conn]time.Time{}}
+	cfg := testConfig(1 + w.rnd.IntN(6))
+	cfg.MaxGroup = 4
+	cfg.Random = func(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
+	w.k = newCore(cfg)
+	return w
+}
+
+func (w *world) say(format string, args ...any) { fmt.Fprintf(&w.log, format+"\n", args...) }
+
+// pick takes one of list; nil or zero: there is none.
+func pick[T any](w *world, list *[]T) (one T) {
+	if len(*list) > 0 {
+		i := w.rnd.IntN(len(*list))
+		one = (*list)[i]
+		*list = slices.Delete(*list, i, i+1)
+	}
+	return one
+}
+
+// step is one event, and what comes of it.
+func (w *world) step() {
+	switch w.rnd.IntN(20) {
+	case 0, 1, 2, 3, 4:
+		w.ask()
+	case 5:
+		if c := pick(w, &w.waiting); c != nil {
+			queued, err := w.k.leave(&c.r, errLeft, true, w.now)
+			w.say("%d leaves: %v %v", c.id, queued, err)
+			require.True(w.t, queued)
+		}
+	case 6, 7, 8:
+		w.release(pick(w, &w.holding))
+	case 9:
+		if c := pick(w, &w.holding); c != nil {
+			w.say("retain %v", c.Owner)
+			w.k.retain(c, w.now)
+			w.k.growth.washes(1)
+			w.washing = append(w.washing, c)
+		}
+	case 10:
+		if c := pick(w, &w.washing); c != nil {
+			w.k.growth.washes(-1)
+			w.release(c)
+		}
+	case 11:
+		w.retire(pick(w, &w.holding))
+	case 12:
+		if c := pick(w, &w.closing); c != nil {
+			w.say("drop %v", c.Owner)
+			w.k.drop(c, w.now)
+		}
+	case 13, 14, 15:
+		w.dialEnds()
+	case 16:
+		w.groupGoesOn()
+	case 17:
+		w.rare()
+	default:
+		w.passes(time.Duration(w.rnd.Int64N(int64(10 * time.Millisecond))))
+	}
+	w.do(w.k.out.done())
+	w.holds()
+}
+
+var (
+	errLeft = errors.New("out of time")
+	errDial = errors.New("refused")
+)
+
+func (w *world) ask() {
+	w.asks++
+	c := &caller{id: w.asks, cost: time.Duration(w.rnd.Int64N(int64(12 * time.Millisecond)))}
+	c.r.Owner, c.r.Asked = c, w.now
+	got, err := w.k.take(&c.r, nil, w.now)
+	switch {
+	case err != nil:
+		require.True(w.t, w.closed)
+	case got != nil:
+		w.say("%d gets %v at once", c.id, got.Owner)
+		w.lent++
+		w.holding = append(w.holding, got)
+	default:
+		switch w.rnd.IntN(4) {
+		case 0, 1:
+			c.r.Share = c
+		case 2:
+			if len(w.holding) > 0 {
+				c.r.Within = &Within{Holds: w.holding[w.rnd.IntN(len(w.holding))].holder}
+			}
+		}
+		first := w.rnd.IntN(10) == 0
+		c.r.begin(newAnswer(), w.rnd.IntN(3) > 0)
+		w.say("%d waits: shares %v, first %v", c.id, c.r.Share != nil, first)
+		if first {
+			w.waiting = slices.Insert(w.waiting, 0, c)
+		} else {
+			w.waiting = append(w.waiting, c)
+		}
+		w.k.wait(&c.r, first, w.now)
+	}
+}
+
+func (w *world) release(c *Conn) {
+	if c == nil {
+		return
+	}
+	waits := w.rnd.IntN(3) == 0
+	w.say("release %v, waits %v", c.Owner, waits)
+	w.k.release(c, waits, w.now)
+}
+
+func (w *world) retire(c *Conn) {
+	if c == nil {
+		return
+	}
+	w.say("close %v", c.Owner)
+	w.k.leaves(c, w.now)
+	w.closing = append(w.closing, c)
+}
+
+func (w *world) dialEnds() {
+	if len(w.dials) == 0 {
+		return
+	}
+	d := pick(w, &w.dials)
+	lacks := Lack{}
+	switch w.rnd.IntN(6) {
+	case 0:
+	case 1:
+		lacks = Lack{Err: errLacks}
+	case 2:
+		lacks = Lack{Err: errLacks, Full: true}
+	default:
+		w.say("dialed %v", d.c.Owner)
+		w.opened++
+		d.c.Opened(w.now)
+		w.k.dialed(d.c, w.now.Sub(d.start), w.now)
+		return
+	}
+	w.say("dial of %v failed: %v", d.c.Owner, lacks)
+	w.failed++
+	w.k.dialFailed(errDial, lacks, d.start, w.now)
+}
+
+// groupGoesOn has a group answered, and goes on with the next or gives its connection back.
+func (w *world) groupGoesOn() {
+	g := pick(w, &w.groups)
+	if g == nil {
+		return
+	}
+	for range g.Requests {
+		g.aboard.Done()
+	}
+	before := slices.Clone(w.waiting)
+	if w.k.nextGroup(g, w.rnd.IntN(2) == 0, w.now) {
+		w.boards(g, before)
+		w.groups = append(w.groups, g)
+		return
+	}
+	w.release(g.conn)
+}
+
+func (w *world) rare() {
+	switch w.rnd.IntN(6) {
+	case 0:
+		n := w.rnd.IntN(4)
+		w.say("floor %d", n)
+		w.k.setFloor(n, w.now)
+	case 1:
+		w.say("replace: %v", w.k.replace(w.now))
+	case 2:
+		for _, c := range w.k.takeIdle(func(*Conn, int, int) bool { return w.rnd.IntN(2) == 0 }) {
+			w.retire(c)
+		}
+	case 3:
+		if len(w.holding) == 0 {
+			return
+		}
+		idle, first := w.k.fence(w.holding[0])
+		w.say("fence: %v", first)
+		for _, c := range idle {
+			w.retire(c)
+		}
+	}
+}
+
+// passes lets time pass, with the timers that are due meanwhile.
+func (w *world) passes(d time.Duration) {
+	end := w.now.Add(d)
+	if w.check.After(w.now) && !w.check.After(end) {
+		w.now, w.check = w.check, time.Time{}
+		w.say("tick")
+		w.k.tick(w.now)
+		w.do(w.k.out.done())
+	}
+	due := make([]*Conn, 0, len(w.joins))
+	for c, at := range w.joins {
+		if !at.After(end) {
+			due = append(due, c)
+		}
+	}
+	slices.SortFunc(due, func(a, b *Conn) int { return a.Owner.(int) - b.Owner.(int) })
+	for _, c := range due {
+		w.now = maxTime(w.now, w.joins[c])
+		delete(w.joins, c)
+		if w.k.joinDue(c, w.now) {
+			w.say("%v sends alone", c.Owner)
+			w.washing = append(w.washing, c)
+			w.k.growth.washes(1)
+		}
+		w.do(w.k.out.done())
+	}
+	w.now = maxTime(w.now, end)
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// do is what the Scheduler does after an event.
+func (w *world) do(out actions) {
+	for a := out.first; a != nil; {
+		i := slices.IndexFunc(w.waiting, func(c *caller) bool { return c.r.answer == a })
+		require.GreaterOrEqual(w.t, i, 0, "an answer for somebody who does not wait, or twice")
+		c := w.waiting[i]
+		got, err := a.c, a.err
+		w.say("%d gets %v %v", c.id, owner(got), err)
+		require.True(w.t, (got == nil) != (err == nil))
+		if n := (*NestedError)(nil); errors.As(err, &n) {
+			w.nested++
+			require.Same(w.t, n.Held, c.r.Within.Holds, "it waits inside what holds a connection")
+			require.True(w.t, slices.ContainsFunc(w.holding, func(c *Conn) bool { return c.holder == n.Held }))
+		}
+		if got != nil {
+			require.False(w.t, w.closed, "nothing is lent after close")
+			require.False(w.t, slices.Contains(w.holding, got), "it is lent to two")
+			older := slices.ContainsFunc(w.waiting[:i], func(o *caller) bool { return (o.r.Share != nil) == (c.r.Share != nil) })
+			require.False(w.t, older, "%d overtakes one of its kind", c.id)
+			w.lent++
+			w.holding = append(w.holding, got)
+		}
+		w.waiting = slices.Delete(w.waiting, i, i+1)
+		a = a.send()
+	}
+	for range out.dials {
+		w.conns++
+		c := &Conn{Shares: true}
+		w.k.stock.begin(c, w.conns)
+		w.say("dial %d", w.conns)
+		w.dials = append(w.dials, dialing{c, w.now})
+	}
+	if g := out.carry; g != nil {
+		require.False(w.t, w.closed)
+		w.lent++
+		w.boards(g, slices.Clone(w.waiting))
+		w.groups = append(w.groups, g)
+	}
+	if out.close != nil {
+		require.True(w.t, w.closed)
+		w.retire(out.close)
+	}
+	if out.check > 0 {
+		require.True(w.t, w.check.IsZero(), "it is asked for once")
+		w.check = w.now.Add(out.check)
+	}
+	if out.join != nil {
+		w.joins[out.join] = w.now.Add(out.joinIn)
+	}
+	if out.empty {
+		w.ended++
+	}
+}
+
+// boards takes those who have boarded g from before, who waited: the first of those who share.
+func (w *world) boards(g *Group, before []*caller) {
+	var ids []int
+	for _, r := range g.Requests {
+		ids = append(ids, r.Owner.(*caller).id)
+	}
+	var first []int
+	for _, c := range before {
+		if c.r.Share != nil && len(first) < len(ids) {
+			first = append(first, c.id)
+		}
+	}
+	require.Equal(w.t, first, ids, "those who share board in their order")
+	require.LessOrEqual(w.t, len(ids), 4)
+	w.waiting = slices.DeleteFunc(w.waiting, func(c *caller) bool { return slices.Contains(ids, c.id) })
+	w.say("%v travel on %v, last %v", ids, g.conn.Owner, g.Last)
+}
+
+func owner(c *Conn) any {
+	if c == nil {
+		return nil
+	}
+	return c.Owner
+}
+
+// holds checks what always holds.
+func (w *world) holds() {
+	k := &w.k
+	open := len(k.stock.all)
+	require.LessOrEqual(w.t, open+k.growth.dialing, k.growth.max, "never more than the server is asked for")
+	require.False(w.t, k.queue.len > 0 && len(k.stock.idle) > 0, "somebody waits beside an idle connection")
+	require.Equal(w.t, len(w.waiting), k.queue.len)
+	require.Equal(w.t, len(w.dials), k.growth.dialing)
+	require.Equal(w.t, len(w.holding)+len(w.groups), k.stock.held)
+	require.Equal(w.t, open, len(k.stock.idle)+len(w.holding)+len(w.groups)+len(w.washing)+len(w.closing), "each is somewhere")
+	require.Equal(w.t, []int64{w.lent, w.opened, w.failed, w.nested}, []int64{k.totals.Acquires, k.totals.Opened, k.totals.FailedDials, k.totals.Nested})
+	if free := k.growth.dialing < k.outage.mostDials(k.growth.grewAt, w.now) && !k.outage.isResting(w.now) && !w.closed; free && w.check.IsZero() {
+		require.GreaterOrEqual(w.t, open+k.growth.dialing, min(k.growth.floor, k.growth.max), "the floor is kept, or will be looked at")
+		require.False(w.t, open+k.growth.dialing == 0 && k.queue.len > 0, "somebody waits for nothing")
+	}
+}
+
+// run is the log of a program, to its end: all that is out comes back, and nothing is left.
+func run(t *testing.T, seed uint64, steps int) string {
+	w := newWorld(t, seed)
+	for range steps {
+		w.step()
+	}
+	w.closed = true
+	for _, c := range w.k.close() {
+		w.retire(c)
+	}
+	w.do(w.k.out.done())
+	require.Empty(t, w.waiting, "all have heard of it")
+	for i := 0; len(w.k.stock.all)+len(w.dials) > 0; i++ {
+		require.Less(t, i, 10_000, "it does not come to an end")
+		w.step()
+	}
+	assert.Positive(t, w.ended)
+	return w.log.String()
+}
+
+func TestARunCanBeRepeatedToTheByte(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for seed := range uint64(60) {
+		first := run(t, seed, 500)
+		require.Equal(t, first, run(t, seed, 500), "seed %d", seed)
+		seen[first] = true
+	}
+	assert.Len(t, seen, 60, "each seed is another program")
+}
