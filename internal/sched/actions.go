@@ -38,12 +38,15 @@ func (o *actions) tell(r *Request, c *Conn, err error) {
 // neither if the request was shared.
 type answer struct {
 	ready chan struct{} // has room for one, so that whoever answers never waits
+	again chan struct{} // so has this: whoever waits is to be asked again whether it can share
 	c     *Conn
 	err   error
 	next  *answer
 }
 
-func newAnswer() *answer { return &answer{ready: make(chan struct{}, 1)} }
+func newAnswer() *answer {
+	return &answer{ready: make(chan struct{}, 1), again: make(chan struct{}, 1)}
+}
 
 // send wakes who waits for a, and returns what was behind it in the list: a is the other's from then on.
 func (a *answer) send() (next *answer) {
@@ -56,5 +59,9 @@ func (a *answer) send() (next *answer) {
 func (a *answer) take() (c *Conn, err error) {
 	c, err = a.c, a.err
 	a.c, a.err = nil, nil
+	select {
+	case <-a.again: // too late
+	default:
+	}
 	return c, err
 }

@@ -13,7 +13,7 @@ type Config struct {
 	Patience     time.Duration // for a full server, without a deadline
 
 	Dial    func()                                // begins one dial, which ends in Dialed or DialFailed
-	Prepare func(context.Context, *Request) Share // nothing is idle: how the request can share; nil: not
+	Prepare func(context.Context, *Request) Share // nothing is idle: how the request can share; nil: not; see AskAgain
 	Gone    func(*Request) error                  // why its connection is of no use any more, beside its ctx
 	Done    func(*Request) <-chan struct{}        // is closed when that becomes so; nil: never
 	Group   func(*Conn) *Group                    // makes one, and no more than that

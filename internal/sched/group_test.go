@@ -1,6 +1,8 @@
 package sched
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,5 +79,51 @@ func TestAGroupWaitsForNobodyIfOneThatDoesNotShareIsNext(t *testing.T) {
 		for _, r := range brought {
 			r.goesOn()
 		}
+	})
+}
+
+func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig(1)
+		known, carried := false, (*Group)(nil)
+		cfg.Prepare = func(context.Context, *Request) Share {
+			if known {
+				return &share{}
+			}
+			return nil
+		}
+		cfg.Carry = func(g *Group) { carried = g }
+		s := New(cfg)
+		c := &Conn{Shares: true}
+		s.Begin(c, nil)
+		first := &Request{Asked: time.Now()}
+		go s.Acquire(t.Context(), first, false)
+		synctest.Wait()
+		s.Dialed(c, time.Millisecond)
+		synctest.Wait()
+		var answered atomic.Int32
+		for range 2 {
+			go func() {
+				got, err := s.Acquire(t.Context(), &Request{Asked: time.Now(), MayShare: true}, false)
+				assert.Nil(t, got)
+				assert.NoError(t, err)
+				answered.Add(1)
+			}()
+			synctest.Wait()
+		}
+		known = true
+		s.AskAgain()
+		synctest.Wait()
+		s.Release(c, false, time.Now())
+		assert.Len(t, carried.Requests, 2, "they share though they did not when they came")
+		for _, r := range carried.Requests {
+			s.Answer(r)
+		}
+		synctest.Wait()
+		assert.EqualValues(t, 2, answered.Load())
+		assert.False(t, s.Next(carried, true))
+		s.Release(c, false, time.Now())
+		s.Close()
 	})
 }

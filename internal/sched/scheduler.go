@@ -302,16 +302,20 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn,
 	s.core.wait(r, first, s.now())
 	s.unlock()
 
-	select {
-	case <-a.ready: // the only thing that ever comes
-		r.goesOn()
-		c, err = a.take()
-		s.answers.Put(a)
-		return c, err
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-s.cfg.Done(r):
-		err = s.cfg.Gone(r)
+	for done := s.cfg.Done(r); err == nil; {
+		select {
+		case <-a.ready:
+			r.goesOn()
+			c, err = a.take()
+			s.answers.Put(a)
+			return c, err
+		case <-a.again:
+			s.share(r, s.cfg.Prepare(ctx, r))
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-done:
+			err = s.cfg.Gone(r)
+		}
 	}
 	s.mu.Lock()
 	queued, err := s.core.leave(r, err, ctx.Err() != nil, s.now())
@@ -327,6 +331,32 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn,
 		}
 	}
 	return nil, err
+}
+
+// AskAgain has all who wait for a connection of their own, and may share, asked again whether they can: more is known than when
+// they came. Each keeps its place.
+func (s *Scheduler) AskAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := s.core.queue.head; r != nil; r = r.next {
+		if r.MayShare && r.Share == nil {
+			select {
+			case r.answer.again <- struct{}{}:
+			default: // it has not come to it yet
+			}
+		}
+	}
+}
+
+// share has r, if it still waits, share from now on.
+func (s *Scheduler) share(r *Request, with Share) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if with != nil && r.queued {
+		s.core.queue.count(r, -1)
+		r.Share = with
+		s.core.queue.count(r, 1)
+	}
 }
 
 // take is core.take, and returns with the lock held.
