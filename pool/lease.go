@@ -42,8 +42,8 @@ type Lease struct {
 	state    leaseState
 	calling  bool   // a call into pgx is running
 	stuck    bool   // or is over for its caller, and a value that it was given hangs
-	calls    uint32 // how many there were
-	inTx     bool   // after the last there was a transaction
+	inTx     bool   // after the last call there was a transaction
+	calls    uint32 // how many calls there were
 	rest     rest
 	left     chan struct{} // closed when that call is over; set by whoever waits for it
 	result   result        // Rows or BatchResults that are still open
