@@ -14,23 +14,29 @@ type Request struct {
 	Share    Share     // nil: it wants a connection of its own
 	MayShare bool      // Prepare is asked, once, whether it can share
 	asked    bool      // it was
-
+	queued   bool
+	marks
 	wait
+}
+
+// marks are of a request's last wait.
+type marks struct {
+	bounded bool // its ctx has a deadline
+	failed  bool // a dial that began after it came, beside another
+	told    bool // its group has had it answered
 }
 
 // wait is a request's time between Acquire and its answer.
 type wait struct {
-	queued     bool
-	bounded    bool            // its ctx has a deadline
-	failed     bool            // a dial that began after it came, beside another
-	told       bool            // its group has had it answered
 	aboard     *sync.WaitGroup // of the group for which it has left the queue: the answer follows
 	answer     *answer
 	prev, next *Request
 }
 
 // begin makes r ready for a wait.
-func (r *Request) begin(a *answer, bounded bool) { r.wait = wait{answer: a, bounded: bounded} }
+func (r *Request) begin(a *answer, bounded bool) {
+	r.marks, r.wait = marks{bounded: bounded}, wait{answer: a}
+}
 
 // goesOn lets the group that r travelled with, if it did, know that its caller has gone on.
 func (r *Request) goesOn() {
