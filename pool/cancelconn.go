@@ -23,19 +23,24 @@ type cancels struct {
 	lost    atomic.Int64 // connections that were given up
 }
 
+// newCancels is for a pool of conns connections at most.
+func newCancels(conns int, closing <-chan struct{}) *cancels {
+	return &cancels{slots: make(chan struct{}, min(maxCancels, conns)), closing: closing}
+}
+
 var (
 	errAnswered = errors.New("lmipool: the statement has its answer")
 	errLogin    = errors.New("lmipool: the session has not begun: there is nothing to cancel")
 )
 
-// dial wraps the DialFunc of one connection. Once that is up, what it dials are cancel
+// dial wraps the DialFunc of one connection. Once that is open, what it dials are cancel
 // connections: pgx makes them with it, whoever asks for one. They queue here, in order,
 // but for Shutdown, whose process may have a few hundred milliseconds to live: then each
 // connection that is torn away has its own at once. Before its session has begun nothing runs in it.
-func (n *cancels) dial(begun, up *atomic.Bool, dial pgconn.DialFunc) pgconn.DialFunc {
+func (n *cancels) dial(s *cancelStage, dialing func(context.Context) bool, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
-		if !up.Load() {
-			if !begun.Load() && ctx.Value(dialingKey{}) == nil { // pgx cleans up after a login that was lost
+		if !s.opened.Load() {
+			if !s.begun.Load() && !dialing(ctx) { // pgx cleans up after a login that was lost
 				return nil, errLogin
 			}
 			return dial(ctx, network, addr)
@@ -86,7 +91,8 @@ func (c *cancelConn) free() {
 	}
 }
 
-func (n *cancels) stat(s *Stat) {
-	s.canceling, s.maxCanceling = len(n.slots), cap(n.slots)
-	s.cancels, s.cancelsLost = n.sent.Load(), n.lost.Load()
+// Stat counts the cancel connections: those that are open, how many may be, and all that were; and the connections
+// that were given up because of one.
+func (n *cancels) Stat() (open, most int, sent, lost int64) {
+	return len(n.slots), cap(n.slots), n.sent.Load(), n.lost.Load()
 }

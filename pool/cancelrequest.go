@@ -31,11 +31,35 @@ type request struct {
 
 type requestKey struct{}
 
+// closeTimeout in all: pgx, too, tries for so long.
+func newRequest(h *canceler, why error, deadline time.Time) *request {
+	r := &request{h: h, why: why, deadline: deadline, over: make(chan struct{}), done: make(chan struct{})}
+	r.ctx, r.stop = context.WithTimeout(context.WithValue(context.Background(), requestKey{}, r), closeTimeout)
+	return r
+}
+
 func (r *request) endLocked() {
 	if !r.ended {
 		r.ended = true
 		close(r.over)
 	}
+}
+
+func (r *request) extendLocked(deadline time.Time) { r.deadline = deadline }
+
+// withdrawLocked has the request not sent, if there is still time.
+func (r *request) withdrawLocked() {
+	if !r.underWay {
+		r.withdrawn = true
+		r.stop()
+	}
+}
+
+// neverAsk is instead of ask: the answer is waited for, and that is all.
+func (r *request) neverAsk() {
+	r.stop()
+	r.sure = true
+	close(r.done)
 }
 
 // ask sends the request, and again while there is no answer. Once is enough for a
@@ -95,7 +119,7 @@ func (r *request) arrived() bool {
 }
 
 // await waits until no request can arrive any more, and says whether that is sure.
-func (h *canceler) await(r *request, bound time.Duration) bool {
+func (r *request) await(bound time.Duration) bool {
 	t := time.NewTimer(bound)
 	defer t.Stop()
 	select {

@@ -47,8 +47,6 @@ type conn struct {
 	expires time.Time // zero: never
 	place   sched.Conn
 
-	begun *atomic.Bool // there may be something to cancel
-
 	// of recognition
 	reach     reach
 	backend   session.Backend // that has answered it first
@@ -166,7 +164,7 @@ func (c *conn) expiredAt(now time.Time) bool {
 func (c *conn) giveBack() {
 	c.bind(nil)
 	c.given = pgerr.Arguments{}
-	c.cancel.mode.Store(cancelAsPgx)
+	c.cancel.AsPgx()
 	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()
 		return
@@ -185,11 +183,11 @@ func (c *conn) keep() {
 	case c.cleanAt(now):
 		c.handOn(now)
 	case pc.IsClosed() || pc.IsBusy() || c.expiredAt(now):
-		if pc.IsClosed() && c.cancel.req.Load() != nil {
-			c.p.cancels.lost.Add(1)
+		if pc.IsClosed() && c.cancel.Pending() {
+			c.cancel.GivenUp()
 		}
 		c.retire()
-	case c.cancel.req.Load() != nil:
+	case c.cancel.Pending():
 		c.p.sched.Retain(&c.place)
 		c.p.background("settle", c.settled)
 	case pc.TxStatus() == 'I':
@@ -206,7 +204,7 @@ func (c *conn) clean() bool { return c.cleanAt(time.Now()) }
 
 func (c *conn) cleanAt(now time.Time) bool {
 	pc := c.pg.PgConn()
-	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && c.cancel.req.Load() == nil && !c.expiredAt(now) && !c.doubtful
+	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() && !c.expiredAt(now) && !c.doubtful
 }
 
 // rollback ends the transaction that the last user left open. pgxpool closes the
@@ -222,7 +220,7 @@ func (c *conn) rollback() {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	defer c.cancel.waits()()
+	defer c.cancel.Restore(c.cancel.WaitOnly())
 	_, err := c.pg.Exec(ctx, "rollback")
 	done = err == nil && c.pg.PgConn().TxStatus() == 'I'
 }
@@ -241,7 +239,7 @@ func (c *conn) afterRelease() {
 // retire closes c in the background. Its place is free again once the server has
 // let go, so that the server never counts more connections than the limit.
 func (c *conn) retire() {
-	c.cancel.close()
+	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
 	c.p.background("close", func() {
 		defer c.p.sched.Drop(&c.place)
@@ -294,7 +292,7 @@ func (c *conn) goodbye(ctx context.Context) {
 // written and closed by anybody. After Terminate and the end of our half nothing
 // more can be sent. The place is free again when the server has closed its end.
 func (c *conn) sever() {
-	c.cancel.close()
+	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
 	c.p.recognition.left(c)
 	c.px.Hijack()

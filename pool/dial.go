@@ -63,7 +63,8 @@ func (p *Pool) newConn() (*conn, error) {
 	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.closed
 	c.peek = newPeeker(c.pg.PgConn().Conn())
 	c.cancel = cancelerOf(c.pg.PgConn())
-	c.cancel.ready = func() bool { return !c.wire.Busy() } // nothing of ours is to be hit
+	c.cancel.Opened()
+	c.cancel.Ready(func() bool { return !c.wire.Busy() }) // nothing of ours is to be hit
 	if life := p.cfg.MaxConnLifetime; life > 0 {
 		c.expires = now.Add(life)
 		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
@@ -207,7 +208,10 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		p.guarded(cc, opened)
 		cc.DialFunc, cc.ValidateConnect = p.accepting(dialing, cc.DialFunc), p.validating(dialing, cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
-		p.cancelsOurWay(cc, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs, dialing)
+		p.cancels.Install(cc, cancelOptions{
+			Wait: c.CancelWait, UserOwn: reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs,
+			Later: p.recognition.asks, Go: p.background, Dialing: isDialing,
+		})
 		if dialing != nil {
 			build := cc.BuildFrontend
 			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
@@ -239,6 +243,8 @@ func (p *Pool) closing(after func(context.Context, *pgx.Conn) error) func(contex
 
 // dialingKey is where BeforeConnect finds the conn that is being dialed.
 type dialingKey struct{}
+
+func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil }
 
 // forever is a hundred years: pgxpool has no "never" for some of its periods.
 const forever = 100 * 365 * 24 * time.Hour

@@ -47,7 +47,7 @@ func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Loa
 func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
 	defer cancel()
-	defer c.cancel.waits()()
+	defer c.cancel.Restore(c.cancel.WaitOnly())
 	w := &c.p.writer
 	stands, ok := standsOpen, true
 	var err error
@@ -110,7 +110,7 @@ func (c *conn) maybeNoWriter() bool {
 // was asked for that: as soon as there is nothing else under way.
 func (c *conn) resolve() {
 	pc := c.pg.PgConn()
-	if !c.doubtful || pc.IsClosed() || pc.IsBusy() || pc.TxStatus() != 'I' || c.cancel.req.Load() != nil {
+	if !c.doubtful || pc.IsClosed() || pc.IsBusy() || pc.TxStatus() != 'I' || c.cancel.Pending() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)

@@ -19,8 +19,8 @@ func (c *conn) judge(err error) error {
 		return failed
 	}
 	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // else it was not the settings that were declined
-		return fmt.Errorf("lmipool: With: %w", c.cancel.explain(told(err)))
+		return fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err)))
 	}
 	c.conflicts(err)
-	return c.committed(c.suffers(c.given.WithoutArgument(c.cancel.explain(err))))
+	return c.committed(c.suffers(c.given.WithoutArgument(c.cancel.Explain(err))))
 }

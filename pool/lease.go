@@ -125,7 +125,7 @@ func (l *Lease) start(c *conn) error {
 	closed := l.state != leasePending
 	if !closed {
 		l.state = leaseActive
-		c.cancel.lent()
+		c.cancel.Lent()
 		l.inherits()
 		c.partly = partly{}
 		c.bind(l.with) // also to nothing, whatever it was bound to
@@ -148,10 +148,10 @@ func (l *Lease) enter(sql string) (*pgx.Conn, error) {
 		return nil, err
 	}
 	pc := l.c.pg.PgConn()
-	if l.c.cancel.req.Load() == nil || pc.IsClosed() || pc.IsBusy() {
+	if !l.c.cancel.Pending() || pc.IsClosed() || pc.IsBusy() {
 		return l.c.pg, nil
 	}
-	settled := l.c.settle(l.p.cancelWait())
+	settled := l.c.cancel.Settle(l.p.cancelWait())
 	l.leave()
 	if !settled {
 		return nil, errUnsettled
@@ -168,9 +168,7 @@ func (l *Lease) resume() error {
 	if err := l.call(""); err != nil {
 		return err
 	}
-	if r := l.c.cancel.req.Load(); r != nil {
-		l.c.cancel.extend(r)
-	}
+	l.c.cancel.Extend()
 	return nil
 }
 
@@ -261,7 +259,7 @@ func (l *Lease) tookRaw() bool {
 		l.c.hideForeign()
 		l.c.unarm()
 	}
-	l.c.cancel.mode.Store(cancelAsPgx)
+	l.c.cancel.AsPgx()
 	return true
 }
 
@@ -368,12 +366,12 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 		asked := make(chan struct{})
 		late := time.AfterFunc(graceToLeave, func() {
 			defer close(asked)
-			l.c.cancel.cancel(ErrInvocationEnded)
+			l.c.cancel.Cancel(ErrInvocationEnded)
 		})
 		r.closeResult()
 		if !late.Stop() {
 			<-asked
-			l.c.cancel.answered()
+			l.c.cancel.Answered()
 		}
 	}
 	clean = true
@@ -392,11 +390,11 @@ func (l *Lease) wait(left <-chan struct{}) bool {
 		return true
 	case <-t.C:
 	}
-	l.c.cancel.cancel(ErrInvocationEnded)
+	l.c.cancel.Cancel(ErrInvocationEnded)
 	t.Reset(max(0, l.p.cfg.CancelWait) + graceToCancel)
 	select {
 	case <-left:
-		l.c.cancel.answered()
+		l.c.cancel.Answered()
 		return true
 	case <-t.C:
 		return false
@@ -437,7 +435,7 @@ func (l *Lease) Conn() *pgx.Conn {
 	if !l.begins() || !l.tookRaw() {
 		return l.p.ended.closed()
 	}
-	if l.c.cancel.req.Load() != nil {
+	if l.c.cancel.Pending() {
 		if _, err := l.enter(""); err == nil { // it is settled now
 			l.leave()
 		}

@@ -34,7 +34,7 @@ type Pool struct {
 	health        health
 	lanes         *lanes
 	ended         *placeholder // for the connections that nobody has any more
-	cancels       cancels
+	cancels       *cancels
 	writer        writer
 	recognition   recognition
 	rides         bool // statements may ride
@@ -91,7 +91,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.sched = p.newScheduler()
 	p.lanes = newLanes(cfg.LaneFunctions)
-	p.cancels.slots, p.cancels.closing = make(chan struct{}, min(maxCancels, cfg.MaxConns)), p.ctx.Done()
+	p.cancels = newCancels(int(cfg.MaxConns), p.ctx.Done())
 	never, wanted := newWriter(px.ConnConfig, cfg.Upstream)
 	p.writer.never = never
 	p.writer.wanted.Store(wanted)
@@ -474,6 +474,6 @@ func (p *Pool) Stat() *Stat {
 	s.detached = p.detached.Load()
 	p.stats.stat(s)
 	p.lanes.stat(s)
-	p.cancels.stat(s)
+	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.cancels.Stat()
 	return s
 }

@@ -92,7 +92,7 @@ func (c *conn) recognise(ctx context.Context, pg *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 	}
-	c.begun.Store(true)
+	cancelerOf(pg.PgConn()).Begun()
 	c.session, c.backend, c.reach = s, s.Backend, reachDirect
 	if s.Backend.PID != pg.PgConn().PID() {
 		c.reach = reachPooled

@@ -1,38 +1,11 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
-
-// settle makes sure that no cancel request of the last statement hits what c carries
-// next: it waits for the end of the cancel connection, and lets the server say something
-// harmless, which absorbs what a pooler passes on late. It is the owner's. false: c is
-// good for nothing but to be closed.
-func (c *conn) settle(bound time.Duration) bool {
-	h := c.cancel
-	r := h.req.Load()
-	if r == nil {
-		return true
-	}
-	if !h.await(r, bound) {
-		return false
-	}
-	pc := c.pg.PgConn()
-	if r.asked {
-		_ = h.nc.SetDeadline(time.Now().Add(bound))
-		_ = pc.Exec(context.Background(), "-- absorbs a cancel request").Close() // 57014 is what it is for
-	}
-	if pc.IsClosed() {
-		return false
-	}
-	_ = h.nc.SetDeadline(time.Time{})
-	h.req.Store(nil)
-	return true
-}
 
 // settled is keep for a connection whose last statement was cancelled.
 func (c *conn) settled() {
@@ -41,11 +14,11 @@ func (c *conn) settled() {
 		if done {
 			c.giveBack()
 		} else {
-			c.p.cancels.lost.Add(1)
+			c.cancel.GivenUp()
 			c.retire()
 		}
 	}()
-	done = c.settle(max(goodbyeTimeout, c.p.cancelWait()))
+	done = c.cancel.Settle(max(goodbyeTimeout, c.p.cancelWait()))
 }
 
 // cancelWait is Config.CancelWait, for what needs a bound also without.

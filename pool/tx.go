@@ -60,7 +60,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		}
 	}
 	var t pgx.Tx
-	err = l.patiently(ctx, func(ctx context.Context) (err error) {
+	err = l.c.cancel.Uncancelable(ctx, func(ctx context.Context) (err error) {
 		if t, err = c.BeginTx(ctx, opts); err == nil && l.with != nil {
 			err = l.set(ctx)
 		}
@@ -83,35 +83,6 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 func (l *Lease) set(ctx context.Context) error {
 	l.c.bind(l.with)
 	return l.c.pg.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
-}
-
-// patiently runs a call that does no more than begin or end a transaction. pgx closes the
-// connection if its ctx ends before or meanwhile, however quickly it answers; to cancel a
-// COMMIT means not to know what became of it or, while it waits for a standby, to have it
-// reported before the standby has it. So when ctx ends its answer is waited for, as for
-// any other, and nothing else is done.
-func (l *Lease) patiently(ctx context.Context, call func(context.Context) error) (err error) {
-	h := l.c.cancel
-	if h.off {
-		return call(ctx)
-	}
-	defer h.waits()()
-	if ctx.Done() == nil {
-		return h.explain(call(ctx))
-	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		h.cancel(ctx.Err())
-	})
-	defer func() { // also when a tracer panics: ctx's end must not stop what the next user runs
-		if !stop() {
-			<-ended
-			h.answered()
-		}
-		err = h.explain(err)
-	}()
-	return call(context.WithoutCancel(ctx))
 }
 
 // tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its
@@ -191,7 +162,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	}
 	defer x.l.leave()
 	x.l.restores()
-	err = x.l.patiently(ctx, end)
+	err = x.l.c.cancel.Uncancelable(ctx, end)
 	c := x.l.c
 	if err != nil {
 		sent := c.wire.Executed()
