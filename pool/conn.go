@@ -16,6 +16,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/session"
@@ -71,7 +72,7 @@ type conn struct {
 	foreign session.Foreign      // the owner's
 	strange bool                 // texts may mean something else in its session than when it was new; of meaning.go
 	lane    *lane                // nil: no flights on this one
-	cancel  *canceler
+	cancel  *pgcancel.Canceler
 	opened  atomic.Bool // pgxpool has opened it
 
 	// of logintime.go

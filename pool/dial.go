@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -62,7 +63,7 @@ func (p *Pool) newConn() (*conn, error) {
 	c.place.Opened(now)
 	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.closed
 	c.peek = newPeeker(c.pg.PgConn().Conn())
-	c.cancel = cancelerOf(c.pg.PgConn())
+	c.cancel = pgcancel.Of(c.pg.PgConn())
 	c.cancel.Opened()
 	c.cancel.Ready(func() bool { return !c.wire.Busy() }) // nothing of ours is to be hit
 	if life := p.cfg.MaxConnLifetime; life > 0 {
@@ -208,7 +209,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		p.guarded(cc, opened)
 		cc.DialFunc, cc.ValidateConnect = p.accepting(dialing, cc.DialFunc), p.validating(dialing, cc.ValidateConnect)
 		// The connection string cannot name another handler than pgx's, the hook can.
-		p.cancels.Install(cc, cancelOptions{
+		p.cancels.Install(cc, pgcancel.Options{
 			Wait: c.CancelWait, UserOwn: reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs,
 			Later: p.recognition.asks, Go: p.background, Dialing: isDialing,
 		})

@@ -18,6 +18,7 @@ import (
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
@@ -34,7 +35,7 @@ type Pool struct {
 	health        health
 	lanes         *lanes
 	ended         *placeholder // for the connections that nobody has any more
-	cancels       *cancels
+	cancels       *pgcancel.Limiter
 	writer        writer
 	recognition   recognition
 	rides         bool // statements may ride
@@ -91,7 +92,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.sched = p.newScheduler()
 	p.lanes = newLanes(cfg.LaneFunctions)
-	p.cancels = newCancels(int(cfg.MaxConns), p.ctx.Done())
+	p.cancels = pgcancel.NewLimiter(int(cfg.MaxConns), p.ctx.Done())
 	never, wanted := newWriter(px.ConnConfig, cfg.Upstream)
 	p.writer.never = never
 	p.writer.wanted.Store(wanted)

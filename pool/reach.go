@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -92,7 +93,7 @@ func (c *conn) recognise(ctx context.Context, pg *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 	}
-	cancelerOf(pg.PgConn()).Begun()
+	pgcancel.Of(pg.PgConn()).Begun()
 	c.session, c.backend, c.reach = s, s.Backend, reachDirect
 	if s.Backend.PID != pg.PgConn().PID() {
 		c.reach = reachPooled

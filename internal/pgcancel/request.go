@@ -1,4 +1,4 @@
-package pool
+package pgcancel
 
 import (
 	"context"
@@ -9,9 +9,13 @@ import (
 // arrives before its statement, or between two messages of it, does nothing.
 const askAgain = 25 * time.Millisecond
 
+// bound is how long a request is tried in all: as long as pgx itself tries when it closes a
+// connection (pgconn's asyncClose).
+const bound = 15 * time.Second
+
 // request asks the server to cancel one statement, as often as that takes.
 type request struct {
-	h        *canceler
+	c        *Canceler
 	why      error     // the ctx's
 	deadline time.Time // the caller waits no longer
 	ctx      context.Context
@@ -19,7 +23,7 @@ type request struct {
 	over     chan struct{} // closed when the statement has its answer, or was given up
 	done     chan struct{} // closed when nothing more will be sent, or arrive
 
-	// guarded by canceler.mu
+	// guarded by Canceler.mu
 	ended     bool // over is closed
 	withdrawn bool // it is not to be sent
 	underWay  bool // it has a cancel connection, whose end was not seen yet
@@ -31,10 +35,9 @@ type request struct {
 
 type requestKey struct{}
 
-// closeTimeout in all: pgx, too, tries for so long.
-func newRequest(h *canceler, why error, deadline time.Time) *request {
-	r := &request{h: h, why: why, deadline: deadline, over: make(chan struct{}), done: make(chan struct{})}
-	r.ctx, r.stop = context.WithTimeout(context.WithValue(context.Background(), requestKey{}, r), closeTimeout)
+func newRequest(c *Canceler, why error, deadline time.Time) *request {
+	r := &request{c: c, why: why, deadline: deadline, over: make(chan struct{}), done: make(chan struct{})}
+	r.ctx, r.stop = context.WithTimeout(context.WithValue(context.Background(), requestKey{}, r), bound)
 	return r
 }
 
@@ -69,7 +72,7 @@ func (r *request) ask() {
 	defer r.stop()
 	for pause := askAgain; ; pause *= 2 {
 		r.untilReady()
-		_ = r.h.pc.CancelRequest(r.ctx) // reads only what never changes
+		_ = r.c.pc.CancelRequest(r.ctx) // reads only what never changes
 		if !r.arrived() {
 			return
 		}
@@ -85,10 +88,10 @@ func (r *request) ask() {
 
 // untilReady waits while something runs that is not the caller's.
 func (r *request) untilReady() {
-	if r.h.ready == nil {
+	if r.c.ready == nil {
 		return
 	}
-	for !r.h.ready() {
+	for !r.c.ready() {
 		select {
 		case <-r.over:
 			return
@@ -97,11 +100,11 @@ func (r *request) untilReady() {
 	}
 }
 
-// board is called with a cancel connection that is about to be used. It is false if it
+// setOff is called with a cancel connection that is about to be used. It is false if it
 // must not be any more.
-func (r *request) board() bool {
-	r.h.mu.Lock()
-	defer r.h.mu.Unlock()
+func (r *request) setOff() bool {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
 	r.underWay = !r.withdrawn && r.ctx.Err() == nil
 	r.asked = r.asked || r.underWay
 	return r.underWay
@@ -111,16 +114,16 @@ func (r *request) board() bool {
 // closed the cancel connection, having signalled the backend before, or with our ctx:
 // then the request may still be on its way.
 func (r *request) arrived() bool {
-	r.h.mu.Lock()
-	defer r.h.mu.Unlock()
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
 	r.sure = !r.underWay || r.ctx.Err() == nil
 	r.underWay = false
 	return r.sure
 }
 
 // await waits until no request can arrive any more, and says whether that is sure.
-func (r *request) await(bound time.Duration) bool {
-	t := time.NewTimer(bound)
+func (r *request) await(atMost time.Duration) bool {
+	t := time.NewTimer(atMost)
 	defer t.Stop()
 	select {
 	case <-r.done:

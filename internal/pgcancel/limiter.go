@@ -1,4 +1,4 @@
-package pool
+package pgcancel
 
 import (
 	"context"
@@ -10,22 +10,22 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// maxCancels bounds the cancel connections that a pool has at once, those of closing
+// most bounds the cancel connections that a pool has at once, those of closing
 // connections included. The server forks for each of them, so more at once are not
 // served sooner; they would be a load beside the one that made the statements slow.
-const maxCancels = 8
+const most = 8
 
-// cancels is what the cancel requests of a pool have in common.
-type cancels struct {
+// Limiter is what the cancel requests of a pool have in common.
+type Limiter struct {
 	slots   chan struct{}   // one for each cancel connection that is open or being opened
 	closing <-chan struct{} // closed by Shutdown
 	sent    atomic.Int64
-	lost    atomic.Int64 // connections that were given up
+	lost    atomic.Int64 // connections that were given up because of one
 }
 
-// newCancels is for a pool of conns connections at most.
-func newCancels(conns int, closing <-chan struct{}) *cancels {
-	return &cancels{slots: make(chan struct{}, min(maxCancels, conns)), closing: closing}
+// NewLimiter is for a pool of conns connections at most.
+func NewLimiter(conns int, closing <-chan struct{}) *Limiter {
+	return &Limiter{slots: make(chan struct{}, min(most, conns)), closing: closing}
 }
 
 var (
@@ -37,7 +37,7 @@ var (
 // connections: pgx makes them with it, whoever asks for one. They queue here, in order,
 // but for Shutdown, whose process may have a few hundred milliseconds to live: then each
 // connection that is torn away has its own at once. Before its session has begun nothing runs in it.
-func (n *cancels) dial(s *cancelStage, dialing func(context.Context) bool, dial pgconn.DialFunc) pgconn.DialFunc {
+func (l *Limiter) dial(s *stage, dialing func(context.Context) bool, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
 		if !s.opened.Load() {
 			if !s.begun.Load() && !dialing(ctx) { // pgx cleans up after a login that was lost
@@ -45,11 +45,11 @@ func (n *cancels) dial(s *cancelStage, dialing func(context.Context) bool, dial 
 			}
 			return dial(ctx, network, addr)
 		}
-		c := &cancelConn{n: n}
+		c := &cancelConn{l: l}
 		select {
-		case n.slots <- struct{}{}:
+		case l.slots <- struct{}{}:
 			c.slot = true
-		case <-n.closing:
+		case <-l.closing:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -62,11 +62,11 @@ func (n *cancels) dial(s *cancelStage, dialing func(context.Context) bool, dial 
 		if err != nil {
 			return nil, err
 		}
-		if r, ok := ctx.Value(requestKey{}).(*request); ok && !r.board() {
+		if r, ok := ctx.Value(requestKey{}).(*request); ok && !r.setOff() {
 			nc.Close()
 			return nil, errAnswered
 		}
-		n.sent.Add(1)
+		l.sent.Add(1)
 		c.Conn = nc
 		return c, nil
 	}
@@ -75,7 +75,7 @@ func (n *cancels) dial(s *cancelStage, dialing func(context.Context) bool, dial 
 // cancelConn is a connection that carries one cancel request.
 type cancelConn struct {
 	net.Conn
-	n    *cancels
+	l    *Limiter
 	slot bool
 	once sync.Once
 }
@@ -87,12 +87,12 @@ func (c *cancelConn) Close() error {
 
 func (c *cancelConn) free() {
 	if c.slot {
-		c.once.Do(func() { <-c.n.slots })
+		c.once.Do(func() { <-c.l.slots })
 	}
 }
 
-// Stat counts the cancel connections: those that are open, how many may be, and all that were; and the connections
+// Stat counts the cancel connections, those that are open, how many may be, and all that were used; and the connections
 // that were given up because of one.
-func (n *cancels) Stat() (open, most int, sent, lost int64) {
-	return len(n.slots), cap(n.slots), n.sent.Load(), n.lost.Load()
+func (l *Limiter) Stat() (open, limit int, sent, lost int64) {
+	return len(l.slots), cap(l.slots), l.sent.Load(), l.lost.Load()
 }
