@@ -21,7 +21,7 @@ func TestArrowsPointDown(t *testing.T) {
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
 		"":                     join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv", module + "/internal/connstring", module + "/internal/gostack", module + "/internal/inprocess", module + "/internal/pgerr", module + "/internal/safelog"}),
-		"/pool":                join(pgx, []string{module + "/internal/catalog", module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/gostack", module + "/internal/memrows", module + "/internal/pgcancel", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sched", module + "/internal/sslmode"}),
+		"/pool":                join(pgx, []string{module + "/internal/catalog", module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/gostack", module + "/internal/memrows", module + "/internal/pgcancel", module + "/internal/pgdial", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sched", module + "/internal/sslmode"}),
 		"/iam":                 join(pgx, aws, []string{module + "/internal/awshost", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sslmode"}),
 		"/lambdaenv":           nil,
 		"/lmitest":             join(lambda, []string{module + "/lambdaenv", module + "/internal/child", module + "/internal/inprocess"}),
@@ -39,6 +39,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/connstring": pgx,
 		"/internal/memrows":    pgx,
 		"/internal/pgcancel":   join(pgx, []string{module + "/internal/pgerr"}),
+		"/internal/pgdial":     join(pgx, []string{module + "/internal/awshost", module + "/internal/pgerr", module + "/internal/sslmode"}),
 		"/internal/pgerr":      pgx,
 		"/internal/safelog":    nil,
 		"/internal/sslmode":    pgx,

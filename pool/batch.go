@@ -100,7 +100,7 @@ type batch struct {
 // judge is conn.judge. Of a pool's own batch that a server has refused to write it takes the rest first: then
 // the server can be asked whether that is a failover.
 func (b *batch) judge(err error) error {
-	if b.own && !b.calls && pgerr.ReadOnly(err) && b.l.c.maybeNoWriter() {
+	if b.own && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
 		_ = b.BatchResults.Close()
 	}
 	return b.l.c.judge(err)
@@ -112,7 +112,7 @@ func (b *batch) Exec() (pgconn.CommandTag, error) {
 	}
 	defer b.l.leave()
 	tag, err := b.BatchResults.Exec()
-	b.l.p.writer.wrote(tag)
+	b.l.p.writer.Wrote(tag)
 	return tag, b.judge(err)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/safelog"
 
 	"github.com/lmipool/lmipool/internal/facts"
@@ -206,8 +207,8 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.PingTimeout, px.PingTimeout, defaultPingTimeout)
 	said := d.ConnectTimeout != 0 || px.ConnConfig.ConnectTimeout != 0
 	setDefault(&d.ConnectTimeout, px.ConnConfig.ConnectTimeout, defaultConnectTimeout)
-	if px.ConnConfig.ConnectTimeout = d.ConnectTimeout; !said && inAWS(px.ConnConfig) {
-		px.ConnConfig.ConnectTimeout = awsConnectTimeout
+	if px.ConnConfig.ConnectTimeout = d.ConnectTimeout; !said && pgdial.InAWS(px.ConnConfig) {
+		px.ConnConfig.ConnectTimeout = pgdial.AWSConnectTimeout
 	}
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
 	setDefault(&d.Upstream, UpstreamAuto)

@@ -2,9 +2,7 @@ package pool
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgcancel"
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/session"
@@ -73,18 +72,14 @@ type conn struct {
 	strange bool                 // texts may mean something else in its session than when it was new; of meaning.go
 	lane    *lane                // nil: no flights on this one
 	cancel  *pgcancel.Canceler
-	opened  atomic.Bool // pgxpool has opened it
-
-	// of logintime.go
-	accepted atomic.Pointer[time.Time] // when the server accepted the connection; nil: it has not yet
-	within   time.Duration             // how long its dial may take, for each host
+	dial    *pgdial.Dial
 
 	// the owner's
 	belief   facts.Belief // in that its users have left nothing
 	doubtful bool         // its server has refused to write, and may be no writer any more
 	lost     bool
-	peek     *peeker // nil: its socket cannot be looked at
-	reports  int32   // of differs
+	peek     *pgdial.Peeker // nil: its socket cannot be looked at
+	reports  int32          // of differs
 	partly   partly
 	given    pgerr.Arguments // to its last call
 }
@@ -101,11 +96,11 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		c.retire()
 		return false, nil
 	}
-	heard := nothing
-	if c.place.IdleFor() >= peekAfter {
-		heard = c.peek.look()
+	seen := pgdial.Nothing
+	if c.place.IdleFor() >= pgdial.PeekAfter {
+		seen = c.peek.Look()
 	}
-	if heard == nothingMore {
+	if seen == pgdial.End {
 		c.p.health.lost()
 		c.retire()
 		return false, nil
@@ -114,7 +109,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	c.p.protect("ShouldPing", func() {
 		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.place.IdleFor()})
 	})
-	ping = ping || c.suspected() || heard == something && !c.wire.Busy() // its last words, it may be
+	ping = ping || c.suspected() || seen == pgdial.Something && !c.wire.Busy() // its last words, it may be
 	if ping || c.p.cfg.PrepareConn != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
@@ -300,7 +295,7 @@ func (c *conn) sever() {
 	own := c.pg.PgConn().Conn()
 	_ = own.SetWriteDeadline(time.Now().Add(graceToSever))
 	_ = pgwire.Terminate(own)
-	nc := rawConn(own)
+	nc := pgdial.Raw(own)
 	half, ok := nc.(interface{ CloseWrite() error })
 	if ok {
 		_ = half.CloseWrite()
@@ -320,12 +315,4 @@ func (c *conn) sever() {
 			_, _ = io.Copy(io.Discard, nc)
 		}
 	})
-}
-
-// rawConn is the socket below TLS, whose half can be closed without a word.
-func rawConn(nc net.Conn) net.Conn {
-	if t, ok := nc.(*tls.Conn); ok {
-		return t.NetConn()
-	}
-	return nc
 }

@@ -40,7 +40,7 @@ func (l *Lease) copyFrom(ctx context.Context, in preparer, table pgx.Identifier,
 	}
 	l.note(ctx, insertFor(table, columns), nil)
 	n, encoding, err := l.c.copyFrom(ctx, in, table, columns, src)
-	l.p.writer.copied(err)
+	l.p.writer.Copied(err)
 	return n, l.c.judge(err)
 }
 

@@ -2,18 +2,20 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"reflect"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/pgcancel"
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -38,7 +40,7 @@ func (p *Pool) dial() {
 		}
 		done = true
 		if err != nil {
-			p.failed(p.dialError(err), start)
+			p.failed(pgdial.Explain(err, p.hosts, p.cfg.Upstream == UpstreamDirect), start)
 			return
 		}
 		p.health.answers()
@@ -50,19 +52,18 @@ func (p *Pool) dial() {
 
 // newConn opens one connection, and makes it fit for what the pool does with it.
 func (p *Pool) newConn() (*conn, error) {
-	c := &conn{p: p}
+	c := &conn{p: p, dial: pgdial.NewDial(p.login)}
 	p.sched.Begin(&c.place, c)
 	// No timeout on this ctx: pgxpool would go on dialing without us, and the
 	// connection would be nobody's. Each step below has its own.
 	px, err := p.connect(context.WithValue(p.ctx, dialingKey{}, c))
-	c.opened.Store(true)
-	if err != nil {
-		return nil, c.silence(err)
+	if err = c.dial.Over(err); err != nil {
+		return nil, err
 	}
 	now := time.Now()
 	c.place.Opened(now)
 	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.closed
-	c.peek = newPeeker(c.pg.PgConn().Conn())
+	c.peek = pgdial.NewPeeker(c.pg.PgConn().Conn())
 	c.cancel = pgcancel.Of(c.pg.PgConn())
 	c.cancel.Opened()
 	c.cancel.Ready(func() bool { return !c.wire.Busy() }) // nothing of ours is to be hit
@@ -78,6 +79,25 @@ func (p *Pool) newConn() (*conn, error) {
 	}
 	return c, nil
 }
+
+// connect has pgxpool dial.
+func (p *Pool) connect(ctx context.Context) (c *pgxpool.Conn, err error) {
+	for range maxModes {
+		if p.cfg.BeforeConnect == nil {
+			c, err = p.px.Acquire(ctx)
+		} else {
+			c, err = pgdial.WithPasswords(ctx, p.px.Acquire)
+		}
+		if !errors.Is(err, errOtherMode) {
+			break
+		}
+	}
+	return c, err
+}
+
+// shortDial reports whether the TCP part of a dial is to be short: if its server was lost or is away, but for each fourth
+// in a row.
+func (p *Pool) shortDial() bool { return p.health.hasty.Load() && p.sched.FailedDials()%4 != 3 }
 
 // abandon closes c, which has never been the pool's.
 func (c *conn) abandon() {
@@ -108,7 +128,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 		if c.p.cfg.Isolation != IsolationOff {
 			c.p.saidExecMode.Do(func() { c.p.log.Warn(execModeIsolation) })
 		}
-		return c.admit(ctx, c.p.writer.wanted.Load())
+		return c.admit(ctx, true)
 	}
 	heard := c.heardAll()
 	if c.session == nil || heard != nil { // AfterConnect may have changed what was read
@@ -135,6 +155,15 @@ func (c *conn) open(ctx context.Context) (err error) {
 		c.place.Shares = true
 	}
 	return nil
+}
+
+// admit is the last look at c, whose server is asked how it stands if ask says that this may matter.
+func (c *conn) admit(ctx context.Context, ask bool) error {
+	readOnly := ""
+	if c.session != nil {
+		readOnly = c.session.ReadOnly
+	}
+	return c.p.writer.Admit(ctx, c.pg.PgConn(), ask, readOnly)
 }
 
 // failed logs a failed dial: the caller that hears of it may be none, if there
@@ -185,42 +214,38 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	before := timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
-		cc.ConnectTimeout = p.login.next()
+		cc.ConnectTimeout = p.login.Next()
 		pgxs := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
-		dialing, _ := ctx.Value(dialingKey{}).(*conn)
-		if dialing != nil {
-			p.recognition.prepareFor(dialing, cc)
+		dialing, ok := ctx.Value(dialingKey{}).(*conn)
+		if !ok {
+			return errNotOurs
 		}
+		p.recognition.prepareFor(dialing, cc)
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
 				return pgerr.OfHook(err)
 			}
 		}
-		if dialing != nil {
-			dialing.within = cc.ConnectTimeout
-		}
-		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && dialing != nil && (p.rides || c.Isolation != IsolationOff) {
+		if hooks := c.AfterConnect != nil || cc.AfterConnect != nil || cc.ValidateConnect != nil; hooks && (p.rides || c.Isolation != IsolationOff) {
 			cc.ValidateConnect = dialing.hearing(cc.ValidateConnect)
 		}
-		opened := new(atomic.Bool)
-		if dialing != nil {
-			opened = &dialing.opened
+		if cc.Tracer != nil {
+			cc.Tracer = tracer{multitracer.New(cc.Tracer), p}
 		}
-		p.guarded(cc, opened)
-		cc.DialFunc, cc.ValidateConnect = p.accepting(dialing, cc.DialFunc), p.validating(dialing, cc.ValidateConnect)
+		dialing.dial.Guard(cc, p.guard)
+		p.writer.Validate(cc)
+		dialing.dial.Bound(cc)
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancels.Install(cc, pgcancel.Options{
 			Wait: c.CancelWait, UserOwn: reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs,
 			Later: p.recognition.asks, Go: p.background, Dialing: isDialing,
 		})
-		if dialing != nil {
-			build := cc.BuildFrontend
-			cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
-				dialing.wire = pgwire.New(r, w, &p.health.losses)
-				return build(dialing.wire, dialing.wire)
-			}
+		build := cc.BuildFrontend
+		cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
+			dialing.wire = pgwire.New(r, w, &p.health.losses)
+			return build(dialing.wire, dialing.wire)
 		}
-		return attempt(ctx, cc)
+		return pgdial.TryPassword(ctx, cc)
 	}
 	return px
 }
@@ -246,6 +271,9 @@ func (p *Pool) closing(after func(context.Context, *pgx.Conn) error) func(contex
 type dialingKey struct{}
 
 func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil }
+
+// errNotOurs is of a dial that pgxpool would make for itself. It makes none.
+var errNotOurs = errors.New("lmipool: pgxpool dials for nobody")
 
 // forever is a hundred years: pgxpool has no "never" for some of its periods.
 const forever = 100 * 365 * 24 * time.Hour

@@ -7,10 +7,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sched"
-	"github.com/lmipool/lmipool/internal/session"
 )
 
 // A pool's connections lead to one server, and what one of them finds out holds for all.
@@ -48,18 +48,18 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
 	defer cancel()
 	defer c.cancel.Restore(c.cancel.WaitOnly())
-	w := &c.p.writer
-	stands, ok := standsOpen, true
+	w := c.p.writer
+	stands, ok := pgdial.Writes, true
 	var err error
-	if refused || w.wanted.Load() { // about as dear as a ping, and a standby answers those
-		stands, err = standingOf(bound, c.pg.PgConn())
+	if refused || w.Wanted() { // about as dear as a ping, and a standby answers those
+		stands, err = pgdial.StandingOf(bound, c.pg.PgConn())
 	} else {
 		err = c.pg.Ping(bound)
 	}
 	if err == nil && refused {
-		ok = w.refused(stands)
+		ok = w.Refused(stands)
 	}
-	why := w.misses(stands)
+	why := w.Misses(stands)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		c.p.health.lost()
@@ -90,20 +90,13 @@ func (c *conn) suffers(err error) error {
 		if !c.wire.Executed() && pc.TxStatus() == 'I' {
 			return pgerr.NotRun("the connection was lost before the statement was sent", err)
 		}
-	case pgerr.ReadOnly(err) && c.maybeNoWriter():
+	case pgerr.ReadOnly(err) && c.p.writer.Concerns(pc):
 		c.doubtful = true
 		if c.resolve(); c.doubtful && c.place.Fenced() && pc.TxStatus() == 'I' {
-			return pgerr.NotRun(c.p.writer.why().Error(), err)
+			return pgerr.NotRun(c.p.writer.Why().Error(), err)
 		}
 	}
 	return err
-}
-
-// maybeNoWriter reports whether a refusal to write may be the server's own, and matters to the pool: to one that
-// writes, or would if the server's configuration did not forbid it.
-func (c *conn) maybeNoWriter() bool {
-	w := &c.p.writer
-	return w.wanted.Load() || !w.never && c.pg.PgConn().ParameterStatus(session.ReadOnlySetting) == "on"
 }
 
 // resolve finds out whether a server that refuses to write is no writer any more, or whether it

@@ -493,7 +493,7 @@ func (l *Lease) exec(ctx context.Context, sql string, args []any, own bool) (pgc
 		tag, err = run()
 	}
 	l.answered(err)
-	l.p.writer.wrote(tag)
+	l.p.writer.Wrote(tag)
 	return tag, l.c.judge(err)
 }
 

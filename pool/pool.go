@@ -19,6 +19,7 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgcancel"
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
@@ -36,10 +37,10 @@ type Pool struct {
 	lanes         *lanes
 	ended         *placeholder // for the connections that nobody has any more
 	cancels       *pgcancel.Limiter
-	writer        writer
+	writer        *pgdial.Writer
 	recognition   recognition
 	rides         bool // statements may ride
-	login         loginTime
+	login         *pgdial.LoginTime
 	mode          pgx.QueryExecMode
 	log           *slog.Logger
 	hosts         []string              // what dials go to, for what their errors say
@@ -73,7 +74,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", err))
 	}
 	cfg := config.withDefaults(px)
-	cfg.secure(px.ConnConfig, connString)
+	pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
 	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
 		return nil, pgerr.Config(err)
 	}
@@ -82,7 +83,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
 	}
 	p := &Pool{cfg: cfg, log: cfg.Logger}
-	p.login.init(px.ConnConfig.ConnectTimeout, said)
+	p.login = pgdial.NewLoginTime(px.ConnConfig.ConnectTimeout, said, p.shortDial)
 	if cfg.Plain { // nothing grows
 		px.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
 	}
@@ -93,11 +94,9 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.sched = p.newScheduler()
 	p.lanes = newLanes(cfg.LaneFunctions)
 	p.cancels = pgcancel.NewLimiter(int(cfg.MaxConns), p.ctx.Done())
-	never, wanted := newWriter(px.ConnConfig, cfg.Upstream)
-	p.writer.never = never
-	p.writer.wanted.Store(wanted)
-	if inAWS(px.ConnConfig) && !cfg.Plain {
-		px.ConnConfig.DialFunc = awsDialer().DialContext // BeforeConnect may have another
+	p.writer = pgdial.NewWriter(px.ConnConfig, cfg.Upstream == UpstreamRDSProxy)
+	if pgdial.InAWS(px.ConnConfig) && !cfg.Plain {
+		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may have another
 	}
 	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/pgcancel"
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -58,7 +59,7 @@ type recognition struct {
 func (r *recognition) init(c *Config, cc *pgx.ConnConfig, auto, rides bool) {
 	r.said = !auto || c.Upstream.shares()
 	r.asks = !r.said && !c.Plain && (rides || c.Isolation != IsolationOff)
-	r.modes = r.asks && cc.DescriptionCacheCapacity > 0 && pooledMode(cc) != cc.DefaultQueryExecMode
+	r.modes = r.asks && cc.DescriptionCacheCapacity > 0 && pgdial.PoolerMode(cc) != cc.DefaultQueryExecMode
 }
 
 // own reports whether the session of c is c's alone, for certain: only then is anything
@@ -145,7 +146,7 @@ func (r *recognition) prepareFor(c *conn, cc *pgx.ConnConfig) {
 		c.forPooler = r.modes && r.pooled.Load()
 	}
 	if c.forPooler {
-		cc.DefaultQueryExecMode = pooledMode(cc)
+		cc.DefaultQueryExecMode = pgdial.PoolerMode(cc)
 	}
 }
 

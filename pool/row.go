@@ -37,6 +37,6 @@ func readRow(r pgx.Rows, err error, c *conn) *memrows.Row {
 	}
 	w := memrows.ReadRow(r, c.pg, &c.types)
 	w.SetErr(c.judge(w.Err()))
-	c.p.writer.wrote(w.Tag())
+	c.p.writer.Wrote(w.Tag())
 	return w
 }

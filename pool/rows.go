@@ -142,7 +142,7 @@ func (r *rows) finish() {
 		r.err = r.l.p.lostRead(r.asked.ctx, r.l, r.err)
 	}
 	r.tag = r.r.CommandTag()
-	r.l.p.writer.wrote(r.tag)
+	r.l.p.writer.Wrote(r.tag)
 	r.fields = slices.Clone(r.r.FieldDescriptions())
 	r.l.answered(r.err)
 	r.l.closed(r)

@@ -231,7 +231,7 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 	}
 	x.l.note(ctx, sql, meant)
 	tag, err := x.t.Exec(ctx, sql, meant...)
-	x.l.p.writer.wrote(tag)
+	x.l.p.writer.Wrote(tag)
 	return tag, x.l.c.judge(err)
 }
 

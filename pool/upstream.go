@@ -1,16 +1,9 @@
 package pool
 
 import (
-	"errors"
-	"maps"
-	"regexp"
-	"slices"
-
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/lmipool/lmipool/internal/awshost"
-	"github.com/lmipool/lmipool/internal/sslmode"
+	"github.com/lmipool/lmipool/internal/pgdial"
 )
 
 // Upstream says what is at the other end of the pool's connections: the server itself, or
@@ -72,13 +65,11 @@ func (p *Pool) Upstream() Upstream {
 
 // of is u, or what it is by cc's hosts.
 func (u Upstream) of(cc *pgx.ConnConfig) Upstream {
-	if u != UpstreamAuto {
+	switch {
+	case u != UpstreamAuto:
 		return u
-	}
-	for _, h := range sslmode.Hosts(&cc.Config) {
-		if a, ok := awshost.Parse(h.Host); ok && a.Kind == awshost.Proxy {
-			return UpstreamRDSProxy
-		}
+	case pgdial.IsRDSProxy(cc):
+		return UpstreamRDSProxy
 	}
 	return UpstreamDirect
 }
@@ -96,16 +87,7 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 		return
 	}
 	c.Isolation = IsolationOff
-	cc.DefaultQueryExecMode = pooledMode(cc)
-	if c.Upstream != UpstreamRDSProxy {
-		return
-	}
-	for _, name := range slices.Sorted(maps.Keys(cc.RuntimeParams)) {
-		if name != "application_name" {
-			c.Logger.Warn("lmipool: RDS Proxy may refuse this setting of the connection string, or give each connection"+
-				" a session of its own for it; use ALTER ROLE ... SET", "setting", name)
-		}
-	}
+	pgdial.ForPooler(cc, c.Upstream == UpstreamRDSProxy, c.Logger)
 }
 
 // execModeIsolation is logged once. A reset travels in front of the next flight, and with batches that the pool does not see
@@ -113,42 +95,8 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
 	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
 
-// pooledMode is the mode behind a pooler, unless the user has said which he wants.
-func pooledMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
-	switch {
-	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
-		return cc.DefaultQueryExecMode
-	case cc.DescriptionCacheCapacity == 0:
-		return pgx.QueryExecModeExec
-	}
-	return pgx.QueryExecModeCacheDescribe
-}
-
 // ridesWith reports whether reads may ride where pgx has this mode: it is for such that what
 // they are answered is known to be pgx's own.
 func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }
-
-// execModeWord finds out whether the user has said which mode he wants: pgx does not tell
-// its default from a chosen one. Residue: cache_statement in a service file counts as not
-// chosen.
-var execModeWord = regexp.MustCompile(`(^|[\s?&'])default_query_exec_mode\s*=`)
-
-// explainUpstream says what to do about err, if a pooler is behind it; else "".
-func (p *Pool) explainUpstream(err error) string {
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
-		return ""
-	}
-	switch {
-	case unsupportedParameter.MatchString(e.Message):
-		return "PgBouncer takes this setting of the connection string only if its ignore_startup_parameters names it; ALTER ROLE ... SET does without"
-	case p.cfg.Upstream == UpstreamDirect && (e.Code == "42P05" || e.Code == "26000"):
-		return `another client's prepared statements are in this session, so there is a pooler in transaction mode in between: say so with Config.Upstream, "pgbouncer" or "rds-proxy"`
-	}
-	return ""
-}
-
-// unsupportedParameter is PgBouncer's: it has the code 08P01 for everything.
-var unsupportedParameter = regexp.MustCompile(`^unsupported startup parameter`)

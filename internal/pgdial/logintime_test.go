@@ -1,4 +1,4 @@
-package pool
+package pgdial
 
 import (
 	"testing"
@@ -9,30 +9,28 @@ import (
 
 func TestALoginsTimeGrowsFromTryToTry(t *testing.T) {
 	t.Parallel()
-	var l loginTime
-	l.init(2*time.Second, false)
+	l := NewLoginTime(2*time.Second, false, nil)
 	var got []time.Duration
 	for range 6 {
-		got = append(got, l.next()/time.Second)
-		within := l.next()
+		got = append(got, l.Next()/time.Second)
+		within := l.Next()
 		l.silent(within)
 		l.silent(within) // of another at the same time
 	}
 	assert.Equal(t, []time.Duration{2, 4, 8, 16, 30, 30}, got)
 	l.took(3 * time.Second)
-	assert.Equal(t, 8*time.Second, l.next(), "twice what it took at least")
+	assert.Equal(t, 8*time.Second, l.Next(), "twice what it took at least")
 	l.took(time.Second / 10)
-	assert.Equal(t, 2*time.Second, l.next())
+	assert.Equal(t, 2*time.Second, l.Next())
 	l.took(time.Hour)
-	assert.Equal(t, mostLogin, l.next())
+	assert.Equal(t, mostLogin, l.Next())
 	l.silent(2 * time.Second)
-	assert.Equal(t, mostLogin, l.next())
+	assert.Equal(t, mostLogin, l.Next())
 	assert.True(t, l.grows())
 
-	var said loginTime
-	said.init(5*time.Second, true)
+	said := NewLoginTime(5*time.Second, true, nil)
 	said.silent(5 * time.Second)
 	said.took(time.Minute)
-	assert.Equal(t, 5*time.Second, said.next())
+	assert.Equal(t, 5*time.Second, said.Next())
 	assert.False(t, said.grows())
 }

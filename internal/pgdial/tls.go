@@ -1,8 +1,9 @@
-package pool
+package pgdial
 
 import (
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"os"
 	"regexp"
 
@@ -12,19 +13,19 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// secure makes verify-full the default where pgx, as libpq, has prefer, which is no
+// Secure makes verify-full the default where pgx, as libpq, has prefer, which is no
 // protection against anybody who can answer in the server's place: for the databases
 // of AWS, whose certificates are for the names by which they are reached, and for any
-// host when the caller gives roots. An sslmode of the user's own wins. It changes cc
+// host when the caller gives roots, which are PEM. An sslmode of the user's own wins. It changes cc
 // for good, so there is no moment in which a dial could do with less, nor one in which
 // a failed verification falls back to something else.
-func (c *Config) secure(cc *pgx.ConnConfig, connString string) {
-	guarded := func(host string) bool { return len(c.RootCAs) > 0 || isAWS(host) }
+func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) {
+	guarded := func(host string) bool { return len(roots) > 0 || isAWS(host) }
 	mode := sslmode.Of(&cc.Config)
 	if mode == "" { // a socket in the file system
 		return
 	}
-	c.addRoots(cc)
+	addRoots(cc, roots)
 	if !chosen(mode, cc, connString) {
 		sslmode.Verify(&cc.Config, nil, guarded)
 		return
@@ -34,7 +35,7 @@ func (c *Config) secure(cc *pgx.ConnConfig, connString string) {
 	}
 	for _, h := range sslmode.Hosts(&cc.Config) {
 		if !sslmode.Socket(h.Host) && guarded(h.Host) {
-			c.Logger.Warn("lmipool: the connection string's sslmode does not make sure who the server is;"+
+			log.Warn("lmipool: the connection string's sslmode does not make sure who the server is;"+
 				" without one lmipool takes verify-full here", "sslmode", string(mode), "host", h.Host)
 			return
 		}
@@ -53,9 +54,9 @@ func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) bool {
 	return !defaults || sslmodeWord.MatchString(connString) || os.Getenv("PGSSLMODE") != ""
 }
 
-// addRoots adds RootCAs to those of sslrootcert, or else to the system's.
-func (c *Config) addRoots(cc *pgx.ConnConfig) {
-	if len(c.RootCAs) == 0 {
+// addRoots adds roots, in which there is at least one, to those of sslrootcert, or else to the system's.
+func addRoots(cc *pgx.ConnConfig, roots []byte) {
+	if len(roots) == 0 {
 		return
 	}
 	for _, h := range sslmode.Hosts(&cc.Config) {
@@ -63,20 +64,15 @@ func (c *Config) addRoots(cc *pgx.ConnConfig) {
 		if t == nil {
 			continue
 		}
-		roots := x509.NewCertPool()
+		all := x509.NewCertPool()
 		if t.RootCAs != nil {
-			roots = t.RootCAs.Clone()
+			all = t.RootCAs.Clone()
 		} else if system, err := x509.SystemCertPool(); err == nil { // a machine may have none
-			roots = system
+			all = system
 		}
-		roots.AppendCertsFromPEM(c.RootCAs) // validate has seen that it has some
-		t.RootCAs = roots                   // in place: pgx's check of verify-ca looks here
+		all.AppendCertsFromPEM(roots)
+		t.RootCAs = all // in place: pgx's check of verify-ca looks here
 	}
-}
-
-func isAWS(host string) bool {
-	_, ok := awshost.Parse(host)
-	return ok
 }
 
 // explainTLS says what to do about err, a failed dial to one of hosts, if TLS failed;

@@ -1,4 +1,4 @@
-package pool
+package pgdial
 
 import (
 	"net"
@@ -14,7 +14,7 @@ func TestASocketToAWSIsLookedAfter(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	nc, err := awsDialer().DialContext(t.Context(), "tcp", l.Addr().String())
+	nc, err := AWSDialer().DialContext(t.Context(), "tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer nc.Close()
 	raw, err := nc.(*net.TCPConn).SyscallConn()
@@ -40,26 +40,26 @@ func TestALookAtASocket(t *testing.T) {
 	defer ours.Close()
 	theirs, err := l.Accept()
 	require.NoError(t, err)
-	p := newPeeker(ours)
-	assert.Equal(t, nothing, p.look())
+	p := NewPeeker(ours)
+	assert.Equal(t, Nothing, p.Look())
 	_, err = theirs.Write([]byte("x"))
 	require.NoError(t, err)
-	assert.Eventually(t, func() bool { return p.look() == something }, 5e9, 1e5)
+	assert.Eventually(t, func() bool { return p.Look() == Something }, 5e9, 1e5)
 	_, err = ours.Read(make([]byte, 1))
 	require.NoError(t, err)
-	assert.Equal(t, nothing, p.look())
+	assert.Equal(t, Nothing, p.Look())
 	reading := make(chan struct{})
 	go func() { defer close(reading); _, _ = ours.Read(make([]byte, 1)) }()
-	assert.Equal(t, nothing, p.look(), "it does not wait for a read that is under way")
+	assert.Equal(t, Nothing, p.Look(), "it does not wait for a read that is under way")
 	require.NoError(t, theirs.Close())
 	<-reading
-	assert.Eventually(t, func() bool { return p.look() == nothingMore }, 5e9, 1e5)
+	assert.Eventually(t, func() bool { return p.Look() == End }, 5e9, 1e5)
 	require.NoError(t, ours.Close())
-	assert.Equal(t, nothingMore, p.look())
-	var none *peeker
-	assert.Equal(t, nothing, none.look())
+	assert.Equal(t, End, p.Look())
+	var none *Peeker
+	assert.Equal(t, Nothing, none.Look())
 	a, _ := net.Pipe()
-	assert.Nil(t, newPeeker(a))
+	assert.Nil(t, NewPeeker(a))
 }
 
 func BenchmarkALookAtASocket(b *testing.B) {
@@ -69,9 +69,9 @@ func BenchmarkALookAtASocket(b *testing.B) {
 	ours, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(b, err)
 	defer ours.Close()
-	p := newPeeker(ours)
+	p := NewPeeker(ours)
 	b.ReportAllocs()
 	for b.Loop() {
-		p.look()
+		p.Look()
 	}
 }

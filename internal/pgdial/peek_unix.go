@@ -1,17 +1,18 @@
 //go:build unix
 
-package pool
+package pgdial
 
 import "syscall"
 
-func peek(fd uintptr) heard {
+// peek reports whether there is something to be read from fd, or its end.
+func peek(fd uintptr) (some, end bool) {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	switch {
 	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
-		return nothing
+		return false, false
 	case err != nil || n == 0:
-		return nothingMore
+		return false, true
 	}
-	return something
+	return true, false
 }

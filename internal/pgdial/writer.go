@@ -1,0 +1,159 @@
+package pgdial
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sslmode"
+)
+
+// Writer says whether what the pool connects to is to be a writer. A pool is told so, by
+// target_session_attrs or by the name of an Aurora writer, or learns it: once something was
+// written through it, a standby in the same place is the same place no more. A pool that
+// only reads takes what it gets.
+//
+// A server can be no writer without being a standby: in a blue/green switch-over the old one
+// stays a primary and is made read-only by its configuration. That alone proves nothing, since an
+// application may say READ WRITE in each transaction that writes. So it counts once a write was
+// refused where sessions used to begin as writers, and then until a session begins as one again.
+type Writer struct {
+	never  bool // it was told otherwise, or something in between knows better
+	wanted atomic.Bool
+	open   atomic.Bool // the last new session began as one that writes
+	shut   atomic.Bool // since then the server's configuration has had a write refused
+}
+
+// NewWriter is what the connection string says, of which pgx has made cc. rdsProxy: it leads to one.
+func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
+	w := new(Writer)
+	is := func(f pgconn.ValidateConnectFunc) bool { // pgx keeps no more of the word
+		return cc.ValidateConnect != nil && reflect.ValueOf(cc.ValidateConnect).Pointer() == reflect.ValueOf(f).Pointer()
+	}
+	switch {
+	case is(pgconn.ValidateConnectTargetSessionAttrsReadOnly), is(pgconn.ValidateConnectTargetSessionAttrsStandby),
+		is(pgconn.ValidateConnectTargetSessionAttrsPreferStandby), rdsProxy: // that fails over by itself
+		w.never = true
+		return w
+	case is(pgconn.ValidateConnectTargetSessionAttrsReadWrite), is(pgconn.ValidateConnectTargetSessionAttrsPrimary):
+		w.wanted.Store(true)
+		return w
+	}
+	wanted := false
+	for _, h := range sslmode.Hosts(&cc.Config) {
+		if a, ok := awshost.Parse(h.Host); ok {
+			w.never = w.never || a.Kind == awshost.Reader || a.Kind == awshost.Custom
+			wanted = wanted || a.Kind == awshost.Writer || a.Kind == awshost.Global
+		}
+	}
+	w.wanted.Store(wanted && !w.never)
+	return w
+}
+
+// Wanted reports whether a writer is wanted.
+func (w *Writer) Wanted() bool { return w.wanted.Load() }
+
+// Concerns reports whether a write that was refused in the session of pc may be the server's own doing, and matters: to a pool
+// that writes, or would if the server's configuration did not forbid it.
+func (w *Writer) Concerns(pc *pgconn.PgConn) bool {
+	return w.Wanted() || !w.never && pc.ParameterStatus(readOnlySetting) == "on"
+}
+
+// Why is why the pool's server is no writer.
+func (w *Writer) Why() error {
+	if w.shut.Load() {
+		return pgerr.ErrReadOnlyServer
+	}
+	return pgerr.ErrStandby
+}
+
+// Misses reports why a server as it stands is not what the pool wants; nil if it is.
+func (w *Writer) Misses(s Standing) error {
+	switch {
+	case !w.Wanted():
+	case s == StandsBy:
+		return pgerr.ErrStandby
+	case s == ReadsOnly && w.shut.Load():
+		return pgerr.ErrReadOnlyServer
+	}
+	return nil
+}
+
+// Refused learns that a server that stands as s has refused a write. It reports false if the
+// connection is of no use to whoever writes.
+func (w *Writer) Refused(s Standing) bool {
+	if s == ReadsOnly && w.Wanted() && w.open.Load() {
+		w.shut.Store(true)
+	}
+	return s != ReadsOnly && w.Misses(s) == nil
+}
+
+// Wrote learns from what a command has done that the server was no standby.
+func (w *Writer) Wrote(tag pgconn.CommandTag) {
+	if w.never || w.Wanted() {
+		return
+	}
+	word, of, _ := strings.Cut(tag.String(), " ")
+	if of == "SYSTEM" { // ALTER SYSTEM, which writes a file of the server's own, a standby's as well
+		return
+	}
+	switch word {
+	case "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE":
+		w.wanted.Store(true)
+	}
+}
+
+// Copied is Wrote for a CopyFrom, whose tag pgx keeps.
+func (w *Writer) Copied(err error) {
+	if err == nil && !w.never {
+		w.wanted.Store(true)
+	}
+}
+
+// Validate has pgx go on to the next host, or address, when it has found a standby and
+// a writer is wanted. In front of PostgreSQL the server has just said so, for nothing;
+// a pooler may repeat what was so once, hence the question.
+func (w *Writer) Validate(cc *pgx.ConnConfig) {
+	next := cc.ValidateConnect
+	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
+		if w.Wanted() && (pc.ParameterStatus("in_hot_standby") == "on" || w.shut.Load() && pc.ParameterStatus(readOnlySetting) == "on") {
+			if s, err := StandingOf(ctx, pc); err != nil {
+				return err
+			} else if err := w.Misses(s); err != nil {
+				return err
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		return next(ctx, pc)
+	}
+}
+
+// Admit is the last look at a new session, which may be behind a pooler that repeats what was so
+// once. The server is asked how it stands if ask says that this may matter. readOnly is what the session has as
+// default_transaction_read_only; "": what the server has reported.
+func (w *Writer) Admit(ctx context.Context, pc *pgconn.PgConn, ask bool, readOnly string) error {
+	if ask && w.Wanted() {
+		s, err := StandingOf(ctx, pc)
+		if err != nil {
+			return err
+		}
+		if err := w.Misses(s); err != nil {
+			return fmt.Errorf("lmipool: %s: %w", pc.Conn().RemoteAddr(), err)
+		}
+	}
+	if cmp.Or(readOnly, pc.ParameterStatus(readOnlySetting)) == "off" { // writing is its default
+		w.open.Store(true)
+		w.shut.Store(false)
+	}
+	return nil
+}

@@ -1,5 +1,0 @@
-//go:build !unix
-
-package pool
-
-func peek(uintptr) heard { return nothing }
