@@ -28,13 +28,13 @@ answers: answers
 Baseline: baseline
 Baselines: baselines
 Belief: belief
-cancelConn: cancelconn
-canceler: cancel ready=dial
-cancels: pool
+cancelConn: limiter
+Canceler: canceler
 copySource: copy
 deferral: begin
 demand: growth
 Description: description
+Dial: dial
 extent: fact
 Facts: facts
 Foreign: sequences
@@ -58,7 +58,8 @@ internal/sched.stock: stock
 internal/sched.wait: queue aboard=group answer=request
 lanes: lanes
 led: led
-loginTime: logintime
+Limiter: limiter
+LoginTime: logintime
 look: look
 Maps: maps Closed=pool/dial
 nodeFact: find_nodes deep=facts
@@ -68,7 +69,7 @@ internal/pgwire.queue: prologue
 recognition: reach
 recordPlan: record
 replies: replies
-request: cancel asked=cancelrequest ended=cancelrequest sure=cancelrequest underWay=cancelrequest
+request: request
 Residue: residue
 Result: result
 rules: store
@@ -81,7 +82,7 @@ Store: store
 Text: text
 verified: verdict
 watch: record
-writer: pool
+Writer: writer
 `
 
 // mostFields is how many a struct in owners may have, but for options and for what is counted.
