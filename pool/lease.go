@@ -98,14 +98,6 @@ func (l *Lease) active() bool {
 	return l.state == leaseActive
 }
 
-// dead says why a connection is no longer wanted, if so.
-func (l *Lease) dead(ctx context.Context) error {
-	if l.scope != nil && l.scope.hasEnded() {
-		return ErrInvocationEnded
-	}
-	return ctx.Err()
-}
-
 // checking is the ctx for the checks of a connection that l is to get.
 func (l *Lease) checking(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -42,11 +42,3 @@ func (c *conn) watched(r *session.Residue, p *pending) (changed bool) {
 	r.AddParsed(w.Parsed, w.Lost)
 	return true
 }
-
-// addNew adds what is not there yet.
-func addNew(have []string, text string) []string {
-	if slices.Contains(have, text) {
-		return have
-	}
-	return append(have, text)
-}

@@ -27,7 +27,7 @@ func (e closedAbove) Unwrap() error { return e.error }
 
 // above is what they mean.
 func above(err error) error {
-	switch x := err.(type) {
+	switch x := err.(type) { //nolint:errorlint // of err itself: Classify goes through what is inside
 	case noConn:
 		return RolledBack(x.error)
 	case closedAbove:
@@ -48,19 +48,28 @@ func TestClassesByTheError(t *testing.T) {
 		},
 		GiveUp: {
 			says("ERROR", "42P01"), says("ERROR", "22P02"), says("ERROR", ""), says("ERROR", "57014"), says("ERROR", "25006"), says("ERROR", "XX000"),
-			says("ERROR", "P0001"), ErrNestedAcquire, ErrClosed, ErrInvocationEnded, ErrDialPanicked, closedAbove{context.DeadlineExceeded}, noConn{ErrNestedAcquire},
+			says("ERROR", "P0001"), ErrNestedAcquire, ErrClosed, ErrInvocationEnded, ErrDialPanicked,
+			closedAbove{context.DeadlineExceeded},
+			noConn{ErrNestedAcquire},
 			Canceled(ErrInvocationEnded, says("ERROR", "57014")), RolledBack(SentUnanswered(ErrInvocationEnded)), errors.Join(says("ERROR", "40001"), says("ERROR", "23505")),
 			PartlyDone(says("ERROR", "40001")),
 		},
 		Misconfigured: {
 			says("FATAL", "28P01"), says("FATAL", "28000"), says("FATAL", "3D000"), says("ERROR", "42501"), says("ERROR", "53400"), says("ERROR", "F0000"),
-			Config(errors.New("no port")), Config(io.EOF), fmt.Errorf("%w", Config(io.EOF)), noConn{Config(io.EOF)},
-			errors.Join(says("ERROR", "40001"), Config(io.EOF)), noConn{says("ERROR", "42P05")},
+			Config(errors.New("no port")), Config(io.EOF), fmt.Errorf("%w", Config(io.EOF)),
+			noConn{Config(io.EOF)},
+			errors.Join(says("ERROR", "40001"), Config(io.EOF)),
+			noConn{says("ERROR", "42P05")},
 		},
 		Retryable: {
 			says("ERROR", "40001"), says("ERROR", "40P01"), says("ERROR", "55P03"), says("ERROR", "53200"), says("ERROR", "26000"), says("FATAL", "53300"),
 			says("FATAL", "57P03"), says("FATAL", "57P05"), ErrServerFull, ErrServerAway, Full(says("ERROR", "25006"), 8), Unsent("it", context.Canceled),
-			noConn{context.DeadlineExceeded}, noConn{io.EOF}, noConn{says("FATAL", "57P01")}, noConn{ErrUnfit}, noConn{ErrStandby}, noConn{OfHook(context.DeadlineExceeded)},
+			noConn{context.DeadlineExceeded},
+			noConn{io.EOF},
+			noConn{says("FATAL", "57P01")},
+			noConn{ErrUnfit},
+			noConn{ErrStandby},
+			noConn{OfHook(context.DeadlineExceeded)},
 			&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Canceled(context.Canceled, says("ERROR", "57014")),
 			RolledBack(io.ErrUnexpectedEOF), RolledBack(SentUnanswered(context.Canceled)), RolledBack(says("FATAL", "40001")), NotRun("lost", io.EOF),
 			ResetFailed(&pgconn.PgError{Severity: "FATAL", Code: "57P01"}), errors.Join(pgx.ErrTxClosed, says("ERROR", "40001")),
@@ -70,7 +79,9 @@ func TestClassesByTheError(t *testing.T) {
 			says("FATAL", "57P01"), says("PANIC", "57P02"), says("FATAL", "40001"), says("ERROR", "40003"), says("ERROR", "08006"),
 			&pgconn.PgError{Severity: "FATAL", Code: "57P01"}, &pgconn.PgError{Severity: "SCHWERWIEGEND", SeverityUnlocalized: "FATAL", Code: "57P01"},
 			&net.OpError{Op: "read", Err: syscall.ECONNRESET}, os.ErrDeadlineExceeded, SentUnanswered(ErrInvocationEnded), SentUnanswered(says("ERROR", "40001")),
-			Canceled(context.Canceled, os.ErrDeadlineExceeded), safe{Unsent("it", io.EOF), false}, PartlyDone(io.EOF),
+			Canceled(context.Canceled, os.ErrDeadlineExceeded),
+			safe{Unsent("it", io.EOF), false},
+			PartlyDone(io.EOF),
 			errors.Join(says("ERROR", "23505"), io.EOF), errors.Join(ErrServerFull, io.EOF),
 		},
 	} {

@@ -79,6 +79,7 @@ func TestAFullServerIsDialedOnceAtATimeAndAfterARest(t *testing.T) {
 	assert.Greater(t, time.Until(d.core.outage.notBefore), time.Duration(0), "the next is for others")
 	assert.Zero(t, d.core.growth.dialing)
 }
+
 func TestNobodyWaitsForTheBackOffWhenNothingIsLeft(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 2)
