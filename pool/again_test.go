@@ -42,10 +42,26 @@ func newChoking(t *testing.T) (p *pool.Pool, left *atomic.Int64) {
 	return p, left
 }
 
-// chokes are the ways to say it of which the answer is read later.
+// chokes are the ways to say it that run again if it could not be sent.
 var chokes = map[string]func(context.Context, *pool.Pool) error{
+	"Exec":            execChoke("choke"),
+	"Exec unprepared": execChoke(pgx.QueryExecModeExec, "choke"), // only its answer fails
+	"QueryRow": func(ctx context.Context, p *pool.Pool) error {
+		return p.QueryRow(ctx, "select $1::text as choke", "choke").Scan(new(string))
+	},
+}
+
+func execChoke(args ...any) func(context.Context, *pool.Pool) error {
+	return func(ctx context.Context, p *pool.Pool) error {
+		_, err := p.Exec(ctx, "select $1::text as choke", args...)
+		return err
+	}
+}
+
+// handedOut are the ways of which the caller has something in his hands by then.
+var handedOut = map[string]func(context.Context, *pool.Pool) error{
 	"Query":            queryChoke("choke"),
-	"Query unprepared": queryChoke(pgx.QueryExecModeExec, "choke"), // only its answer fails
+	"Query unprepared": queryChoke(pgx.QueryExecModeExec, "choke"),
 	"SendBatch": func(ctx context.Context, p *pool.Pool) error {
 		b := &pgx.Batch{}
 		b.Queue("select $1::text as choke", "choke")
@@ -62,6 +78,20 @@ func queryChoke(args ...any) func(context.Context, *pool.Pool) error {
 		for rows.Next() {
 		}
 		return rows.Err()
+	}
+}
+
+// What was handed out is not sent again: its error says that it can be.
+func TestWhatWasHandedOutAndCouldNotBeSentIsRetryable(t *testing.T) {
+	t.Parallel()
+	for what, do := range handedOut {
+		p, left := newChoking(t)
+		left.Store(1)
+		err := do(bounded(t), p)
+		require.Error(t, err, what)
+		assert.True(t, pool.Retryable(err), "%s: %v", what, err)
+		assert.Zero(t, left.Load(), what)
+		assert.NoError(t, do(bounded(t), p), what)
 	}
 }
 
