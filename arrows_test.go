@@ -20,34 +20,34 @@ func TestArrowsPointDown(t *testing.T) {
 	lambda := []string{"github.com/aws/aws-lambda-go"}
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
-		"":                     join(pgx, lambda, []string{module + "/pool", module + "/lambdaenv", module + "/internal/connstring", module + "/internal/gostack", module + "/internal/inprocess", module + "/internal/pgerr", module + "/internal/safelog"}),
-		"/pool":                join(pgx, []string{module + "/internal/catalog", module + "/internal/facts", module + "/internal/sqltext", module + "/internal/awshost", module + "/internal/connstring", module + "/internal/gostack", module + "/internal/memrows", module + "/internal/pgcancel", module + "/internal/pgdial", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sched", module + "/internal/sslmode"}),
-		"/iam":                 join(pgx, aws, []string{module + "/internal/awshost", module + "/internal/pgerr", module + "/internal/safelog", module + "/internal/sslmode"}),
+		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/gostack", "internal/inprocess", "internal/pgerr", "internal/safelog")),
+		"/pool": join(pgx, own("internal/awshost", "internal/catalog", "internal/connstring", "internal/facts", "internal/gostack", "internal/memrows", "internal/pgcancel",
+			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode")),
+		"/iam":                 join(pgx, aws, own("internal/awshost", "internal/pgerr", "internal/safelog", "internal/sslmode")),
 		"/lambdaenv":           nil,
-		"/lmitest":             join(lambda, []string{module + "/lambdaenv", module + "/internal/child", module + "/internal/inprocess"}),
-		"/lmitest/cmd/lmirun":  join(pgx, []string{module + "/lmitest", module + "/lambdaenv", module + "/internal/connstring"}),
-		"/internal/pgtest":     join(pgx, []string{module + "/internal/child"}),
+		"/lmitest":             join(lambda, own("lambdaenv", "internal/child", "internal/inprocess")),
+		"/lmitest/cmd/lmirun":  join(pgx, own("lmitest", "lambdaenv", "internal/connstring")),
+		"/internal/awshost":    nil,
+		"/internal/catalog":    join(pgx, own("internal/facts", "internal/memrows", "internal/sqltext")),
 		"/internal/child":      nil,
+		"/internal/connstring": pgx,
+		"/internal/facts":      join(pgx, own("internal/sqltext")),
 		"/internal/gostack":    nil,
 		"/internal/inprocess":  nil,
-		"/internal/netfault":   nil,
-		"/internal/sched":      nil,
-		"/internal/sqltext":    nil,
-		"/internal/catalog":    join(pgx, []string{module + "/internal/facts", module + "/internal/memrows", module + "/internal/sqltext"}),
-		"/internal/facts":      join(pgx, []string{module + "/internal/sqltext"}),
-		"/internal/awshost":    nil,
-		"/internal/connstring": pgx,
 		"/internal/memrows":    pgx,
-		"/internal/pgcancel":   join(pgx, []string{module + "/internal/pgerr"}),
-		"/internal/pgdial":     join(pgx, []string{module + "/internal/awshost", module + "/internal/pgerr", module + "/internal/sslmode"}),
+		"/internal/netfault":   nil,
+		"/internal/pgcancel":   join(pgx, own("internal/pgerr")),
+		"/internal/pgdial":     join(pgx, own("internal/awshost", "internal/pgerr", "internal/sslmode")),
 		"/internal/pgerr":      pgx,
+		"/internal/pgtest":     join(pgx, own("internal/child")),
+		"/internal/pgwire":     join(pgx, own("internal/pgerr")),
 		"/internal/safelog":    nil,
+		"/internal/sched":      nil,
+		"/internal/session":    join(pgx, own("internal/pgerr", "internal/pgwire", "internal/sqltext")),
+		"/internal/sqltext":    nil,
 		"/internal/sslmode":    pgx,
-		"/internal/tlstest":    {module + "/internal/child"},
+		"/internal/tlstest":    own("internal/child"),
 	}
-	may["/pool"] = append(may["/pool"], module+"/internal/pgwire", module+"/internal/session")
-	may["/internal/session"] = join(pgx, []string{module + "/internal/pgerr", module + "/internal/pgwire", module + "/internal/sqltext"})
-	may["/internal/pgwire"] = join(pgx, []string{module + "/internal/pgerr"})
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for line := range strings.Lines(string(out)) {
@@ -74,6 +74,14 @@ func within(path string, roots []string) bool {
 		}
 	}
 	return false
+}
+
+// own are packages of this module.
+func own(names ...string) (paths []string) {
+	for _, name := range names {
+		paths = append(paths, module+"/"+name)
+	}
+	return paths
 }
 
 func join(lists ...[]string) (all []string) {

@@ -19,7 +19,7 @@ import (
 )
 
 // owners are the files that write the fields of a struct: one file for each field, so that who changes it knows where to
-// look. First is that of most fields, then what is different. Files are named without ".go", and with a directory in front
+// look. A line names the file of most fields first, then each field that another file writes. Files are named without ".go", and with a directory in front
 // if it is not the struct's; structs with their directory in front where two packages have one of that name.
 const owners = `
 AcquireError: pool
@@ -85,7 +85,7 @@ watch: record
 Writer: writer
 `
 
-// mostFields is how many a struct in owners may have, but for options and for what is counted.
+// mostFields is how many fields a struct in owners may have. Structs of options and of counters may have more.
 const mostFields = 20
 
 var manyFields = []string{"Config", "Stat"}

@@ -120,7 +120,8 @@ func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
 	return newReading(o, loaded, peak), nil
 }
 
-// ready is the server of o, where it is reached and what reads the CPU time, when nothing of what was before is left.
+// ready waits until nothing of the measurement before is left. It returns the server that o measures, the address to reach
+// it by, and what reads the CPU time.
 func (l *lab) ready(ctx context.Context, o order) (s *server, addr string, m *meter, err error) {
 	s = l.fast
 	if o.durable {

@@ -30,7 +30,7 @@ func (d *Description) userTypes() []uint32 {
 	return d.user
 }
 
-// Describe makes a description of what a connection with these types had described.
+// Describe returns the description of a statement as the server gave it to a connection. set has the types of that connection.
 func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
 	desc := &Description{StatementDescription: d, set: set, Shown: slices.Clone(d.Fields), user: unknownTypes(d.ParamOIDs)}
 	desc.Formats = make([]int16, len(desc.Shown))

@@ -48,7 +48,8 @@ type rules struct {
 	full bool // there are more texts than the store has room for
 }
 
-// newStatement is of a text that is new; but for comments it is same, if not nil.
+// newStatement returns the statement of a text that is new. If same is not nil, its text differs only in comments, and the new one begins with what is
+// known of same.
 func newStatement(t Text, c *rules, same *Statement) *Statement {
 	s := &Statement{Text: t, rules: c}
 	if !t.IsRead {
@@ -72,13 +73,13 @@ func (s *Statement) judgeLocked(f *facts.Facts) *facts.Proof {
 	return &s.proof
 }
 
-// unjudged is of a statement of which nothing is known.
+// unjudged is the proof of a statement of which nothing is known.
 var unjudged = facts.Proof{Trace: sqltext.AnyTrace}
 
-// unprove has s judged anew: it has another description, whose types count too.
+// unprove has s judged again: its description has changed, and the types in it count too.
 func (s *Statement) unprove() { s.proof.Known = false }
 
-// Why is the reason to go alone of what p is of: "" if there is none.
+// Why returns why the statement that p proves has to go alone: "" if it may ride.
 func Why(p *facts.Proof) string {
 	switch {
 	case !p.Known:
@@ -182,7 +183,7 @@ func (r *rules) Observe(seen []Observation) {
 	}
 }
 
-// Took notes how long s took on the server, of whose result nothing is known.
+// Took notes how long s took on the server. The size of its result is not known.
 func (s *Statement) Took(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

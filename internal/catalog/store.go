@@ -25,7 +25,7 @@ type Store struct {
 	once  [1024]uint64          // hashes of texts with comments that were wanted once
 }
 
-// NewStore returns an empty one, whose statements are judged by newest.
+// NewStore returns a Store without statements. What newest returns is what they are judged by.
 func NewStore(newest func() *facts.Facts) *Store {
 	return &Store{rules: rules{slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
 }

@@ -42,7 +42,7 @@ func (a *age) isFresh(now time.Time, slack time.Duration) bool {
 // RightAt is when what is known was right, for certain.
 func (a *age) RightAt() time.Time { return time.Unix(0, a.signedAt.Load()) }
 
-// IsSuspect reports whether some of what is known is known not to hold any more.
+// IsSuspect reports whether some of the facts do not hold any more.
 func (a *age) IsSuspect() bool { return a.suspect.Load() }
 
 // IsDue reports whether it is time to ask for the sign again, or for what is not known to be right any more. As long as nothing

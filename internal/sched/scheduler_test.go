@@ -316,16 +316,22 @@ func TestHoldsAreMeasured(t *testing.T) {
 	assert.EqualValues(t, 1, d.Stats().Dialing, "a hold is long: not even 10 ms are waited")
 }
 
-func TestReapingLowersTheLimit(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t, 4)
-	a := d.open()
+// twoIdle opens two connections, of which b is used last.
+func (d *desk) twoIdle() (a, b *Conn) {
+	a = d.open()
 	d.mu.Lock()
 	d.core.growth.limit = 2
 	d.mu.Unlock()
-	b := d.open()
+	b = d.open()
 	d.put(a)
 	d.put(b)
+	return a, b
+}
+
+func TestReapingLowersTheLimit(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 4)
+	a, b := d.twoIdle()
 	taken := d.TakeIdle(func(_ *Conn, idle, open int) bool { return idle > 1 })
 	assert.Equal(t, []*Conn{a}, taken, "the longest idle")
 	assert.Equal(t, 1, d.Stats().Limit)
@@ -337,13 +343,7 @@ func TestReapingLowersTheLimit(t *testing.T) {
 func TestTheLastUsedIsUsedFirst(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 4)
-	a := d.open()
-	d.mu.Lock()
-	d.core.growth.limit = 2
-	d.mu.Unlock()
-	b := d.open()
-	d.put(a)
-	d.put(b)
+	_, b := d.twoIdle()
 	c, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, false)
 	require.NoError(t, err)
 	assert.Same(t, b, c)
