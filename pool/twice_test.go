@@ -233,7 +233,7 @@ func TestWhatIsStaleRunsOnceMore(t *testing.T) {
 			require.NoError(t, err)
 		},
 		"one of ours is gone": func() {
-			_, err := p.Exec(ctx, "do $$ declare n text; begin for n in select name from pg_prepared_statements where name ~ '^lmipool_with' loop execute 'deallocate ' || n; end loop; end $$")
+			_, err := p.Exec(ctx, "do $$ declare n text; begin for n in select name from pg_prepared_statements where name ~ '^lmipool_' loop execute 'deallocate ' || n; end loop; end $$")
 			require.NoError(t, err)
 		},
 		"its table has changed": func() { see.exec("alter table shape add b int; alter table shape drop b") },
