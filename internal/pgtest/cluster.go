@@ -107,16 +107,20 @@ func (c *Cluster) join(ctx context.Context, s, w *Server) error {
 	return c.run(ctx, s, fmt.Sprintf("host=%s port=%s user=postgres", w.host, w.port))
 }
 
-// CatchUp waits until the standby has all that the writer has.
+// CatchUp waits until the standby has all that was committed at the writer. A commit there does not wait for its WAL
+// (synchronous_commit=off), and pg_current_wal_lsn knows only of what was written. So one that does wait comes first.
 func (c *Cluster) CatchUp(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, c.Writer.ConnString())
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "set synchronous_commit = on; select pg_logical_emit_message(true, '', '')"); err != nil {
+		return err
+	}
 	for caughtUp := false; !caughtUp; {
 		err := conn.QueryRow(ctx, `select exists(select from pg_stat_replication where state = 'streaming'
-			and replay_lsn = pg_current_wal_lsn()), pg_sleep(0.01)::text`).Scan(&caughtUp, nil)
+			and replay_lsn >= pg_current_wal_lsn()), pg_sleep(0.01)::text`).Scan(&caughtUp, nil)
 		if err != nil {
 			return err
 		}

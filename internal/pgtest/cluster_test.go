@@ -1,6 +1,7 @@
 package pgtest_test
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,4 +26,21 @@ func TestAClusterFailsOverAndBack(t *testing.T) {
 		require.ErrorContains(t, err, "25006")
 	}
 	require.Equal(t, "2", value(t, connect(t, c.Writer.ConnString()), "select count(*)::text from t"))
+}
+
+// What was committed before CatchUp is on the standby after it.
+func TestCatchUpWaitsForEachCommit(t *testing.T) {
+	t.Parallel()
+	c, err := pgtest.StartCluster(t.Context(), pgtest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	writer, standby := connect(t, c.Writer.ConnString()), connect(t, c.Standby.ConnString())
+	_, err = writer.Exec(t.Context(), "create table t (i int)")
+	require.NoError(t, err)
+	for i := range 20 {
+		_, err := writer.Exec(t.Context(), "insert into t values ($1)", i)
+		require.NoError(t, err)
+		require.NoError(t, c.CatchUp(t.Context()))
+		require.Equal(t, strconv.Itoa(i+1), value(t, standby, "select count(*)::text from t"))
+	}
 }
