@@ -17,11 +17,11 @@ func (p *Pool) background(what string, f func()) {
 
 // protect runs f and logs a panic of it.
 func (p *Pool) protect(what string, f func()) {
-	_ = p.guard(what, func() error { f(); return nil }) // guard has logged it
+	_ = p.catchPanic(what, func() error { f(); return nil }) // catchPanic has logged it
 }
 
-// guard runs f and turns a panic into an error, after logging it with its stack.
-func (p *Pool) guard(what string, f func() error) (err error) {
+// catchPanic runs f and turns a panic into an error, after logging it with its stack.
+func (p *Pool) catchPanic(what string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("lmipool: %s panicked: %v", what, v)
@@ -38,7 +38,7 @@ func hook[T any](p *Pool, name string, f func(context.Context, T) error) func(co
 		return nil
 	}
 	return func(ctx context.Context, v T) error {
-		return p.guard(name, func() error { return f(ctx, v) })
+		return p.catchPanic(name, func() error { return f(ctx, v) })
 	}
 }
 

@@ -23,7 +23,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	defer l.leave()
 	meant, named, err := l.meantBatch(ctx, b)
 	if err != nil {
-		return errBatch{err: l.c.judge(err)}
+		return errBatch{err: l.c.wrapError(err)}
 	}
 	l.noteBatch(ctx, b)
 	if l.with != nil && l.c.mode == pgx.QueryExecModeExec { // by BeforeConnect: the pool's mode is another
@@ -97,13 +97,13 @@ type batch struct {
 	named            []string // what is prepared for it only: see meantBatch
 }
 
-// judge is conn.judge. Of a pool's own batch that a server has refused to write it takes the rest first: then
+// wrapError is conn.wrapError. Of a pool's own batch that a server has refused to write it takes the rest first: then
 // the server can be asked whether that is a failover.
-func (b *batch) judge(err error) error {
+func (b *batch) wrapError(err error) error {
 	if b.own && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
 		_ = b.BatchResults.Close()
 	}
-	return b.l.c.judge(err)
+	return b.l.c.wrapError(err)
 }
 
 func (b *batch) Exec() (pgconn.CommandTag, error) {
@@ -113,7 +113,7 @@ func (b *batch) Exec() (pgconn.CommandTag, error) {
 	defer b.l.leave()
 	tag, err := b.BatchResults.Exec()
 	b.l.p.writer.Wrote(tag)
-	return tag, b.judge(err)
+	return tag, b.wrapError(err)
 }
 
 func (b *batch) Query() (pgx.Rows, error) {
@@ -123,7 +123,7 @@ func (b *batch) Query() (pgx.Rows, error) {
 	}
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
-	if err = b.judge(err); err != nil {
+	if err = b.wrapError(err); err != nil {
 		return errRows{err: err}, err
 	}
 	return &rows{l: b.l, r: r}, nil
@@ -136,7 +136,7 @@ func (b *batch) QueryRow() pgx.Row {
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
 	w := readRow(r, err, b.l.c)
-	w.SetErr(b.judge(w.Err()))
+	w.SetErr(b.wrapError(w.Err()))
 	w.OnScanError(&b.scanErr)
 	return w
 }
@@ -159,7 +159,7 @@ func (b *batch) Close() error {
 	b.done = true
 	err := b.BatchResults.Close()
 	b.unname()
-	if b.err = b.judge(err); b.err == nil {
+	if b.err = b.wrapError(err); b.err == nil {
 		b.err = b.scanErr
 	}
 	b.l.closed(b)

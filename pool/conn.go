@@ -29,9 +29,9 @@ const (
 	// after Terminate. A living server answers within a round trip.
 	goodbyeTimeout = time.Second
 
-	// graceToSever bounds the write of Terminate to a connection that is being
+	// graceToAbort bounds the write of Terminate to a connection that is being
 	// torn away, whose user may be stuck in a write himself.
-	graceToSever = 20 * time.Millisecond
+	graceToAbort = 20 * time.Millisecond
 )
 
 // conn is one connection. Who may touch it changes hands in the scheduler:
@@ -74,13 +74,13 @@ type conn struct {
 	dial    *pgdial.Dial
 
 	// the owner's
-	belief   facts.Belief // in that its users have left nothing
-	doubtful bool         // its server has refused to write, and may be no writer any more
-	lost     bool
-	peek     *pgdial.Peeker // nil: its socket cannot be looked at
-	reports  int32          // of differs
-	partly   partly
-	given    pgerr.Arguments // to its last call
+	belief       facts.Belief // in that its users have left nothing
+	maybeStandby bool         // its server has refused to write, and may be no writer any more
+	lost         bool
+	peek         *pgdial.Peeker // nil: its socket cannot be looked at
+	reports      int32          // of differs
+	partly       partly
+	given        pgerr.Arguments // to its last call
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
@@ -88,11 +88,11 @@ type conn struct {
 func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	switch {
 	case c.place.Fenced():
-		c.retire()
+		c.closeInBackground()
 		return false, nil
 	case c.expiredAt(c.place.Since()): // since it was lent: just now
 		c.p.stats.aged.Add(1)
-		c.retire()
+		c.closeInBackground()
 		return false, nil
 	}
 	seen := pgdial.Nothing
@@ -101,7 +101,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	}
 	if seen == pgdial.End {
 		c.p.health.lost()
-		c.retire()
+		c.closeInBackground()
 		return false, nil
 	}
 	ping := true
@@ -115,7 +115,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		defer cancel()
 	}
 	if ping && !c.verify(ctx, false) {
-		c.retire()
+		c.closeInBackground()
 		return false, ctx.Err()
 	}
 	if c.mayHaveLeft() && !c.resetFirst() {
@@ -128,7 +128,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	ok := false
 	var err error
 	changed := c.heed(func() {
-		err = c.p.guard("PrepareConn", func() (err error) {
+		err = c.p.catchPanic("PrepareConn", func() (err error) {
 			ok, err = c.p.cfg.PrepareConn(ctx, c.pg)
 			return err
 		})
@@ -139,7 +139,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	}
 	switch {
 	case !ok:
-		c.retire()
+		c.closeInBackground()
 	case err != nil: // the connection may be kept, if it is clean
 		c.keep()
 		ok = false
@@ -174,14 +174,14 @@ func (c *conn) keep() {
 	now := time.Now()
 	switch {
 	case c.p.ctx.Err() != nil && !pc.IsClosed(): // nobody comes after it: nothing has to be rolled back or reset
-		c.retire()
+		c.closeInBackground()
 	case c.cleanAt(now):
 		c.handOn(now)
 	case pc.IsClosed() || pc.IsBusy() || c.expiredAt(now):
 		if pc.IsClosed() && c.cancel.Pending() {
 			c.cancel.GivenUp()
 		}
-		c.retire()
+		c.closeInBackground()
 	case c.cancel.Pending():
 		c.p.sched.Retain(&c.place)
 		c.p.background("settle", c.settled)
@@ -199,7 +199,7 @@ func (c *conn) clean() bool { return c.cleanAt(time.Now()) }
 
 func (c *conn) cleanAt(now time.Time) bool {
 	pc := c.pg.PgConn()
-	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() && !c.expiredAt(now) && !c.doubtful
+	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() && !c.expiredAt(now) && !c.maybeStandby
 }
 
 // rollback ends the transaction that the last user left open. pgxpool closes the
@@ -210,7 +210,7 @@ func (c *conn) rollback() {
 		if done {
 			c.giveBack()
 		} else { // also when a tracer panicked
-			c.retire()
+			c.closeInBackground()
 		}
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
@@ -225,15 +225,15 @@ func (c *conn) afterRelease() {
 	c.heed(func() { c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) }) })
 	c.types.Forget()
 	if !keep {
-		c.retire()
+		c.closeInBackground()
 		return
 	}
 	c.keep()
 }
 
-// retire closes c in the background. Its place is free again once the server has
+// closeInBackground closes c in the background. Its place is free again once the server has
 // let go, so that the server never counts more connections than the limit.
-func (c *conn) retire() {
+func (c *conn) closeInBackground() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
 	c.p.background("close", func() {
@@ -282,17 +282,17 @@ func (c *conn) goodbye(ctx context.Context) {
 	}
 }
 
-// sever tears c away from a user who still has the raw *pgx.Conn, or is stuck in
+// abort tears c away from a user who still has the raw *pgx.Conn, or is stuck in
 // a call. Close and Release would race with him inside pgx; a net.Conn may be
 // written and closed by anybody. After Terminate and the end of our half nothing
 // more can be sent. The place is free again when the server has closed its end.
-func (c *conn) sever() {
+func (c *conn) abort() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
 	c.p.recognition.left(c)
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()
-	_ = own.SetWriteDeadline(time.Now().Add(graceToSever))
+	_ = own.SetWriteDeadline(time.Now().Add(graceToAbort))
 	_ = pgwire.Terminate(own)
 	nc := pgdial.Raw(own)
 	half, ok := nc.(interface{ CloseWrite() error })
@@ -302,7 +302,7 @@ func (c *conn) sever() {
 	} else {
 		nc.Close()
 	}
-	c.p.background("sever", func() {
+	c.p.background("abort", func() {
 		defer c.p.sched.Drop(&c.place)
 		defer nc.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -41,7 +41,7 @@ func (l *Lease) copyFrom(ctx context.Context, in preparer, table pgx.Identifier,
 	l.note(ctx, insertFor(table, columns), nil)
 	n, encoding, err := l.c.copyFrom(ctx, in, table, columns, src)
 	l.p.writer.Copied(err)
-	return n, l.c.judge(err)
+	return n, l.c.wrapError(err)
 }
 
 // insertFor is an INSERT that leaves behind what COPY into these columns does: it runs the same defaults, checks and triggers.
@@ -94,7 +94,7 @@ func (c *conn) copyFrom(ctx context.Context, in preparer, table pgx.Identifier, 
 		defer close(done)
 		err := errSourceLeft
 		defer func() { w.CloseWithError(err) }()
-		err = c.p.guard("CopyFromSource", s.send)
+		err = c.p.catchPanic("CopyFromSource", s.send)
 	}()
 	inValue, over := false, make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {

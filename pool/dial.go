@@ -232,7 +232,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		if cc.Tracer != nil {
 			cc.Tracer = tracer{multitracer.New(cc.Tracer), p}
 		}
-		dialing.dial.Guard(cc, p.guard)
+		dialing.dial.Guard(cc, p.catchPanic)
 		p.writer.Validate(cc)
 		dialing.dial.Bound(cc)
 		// The connection string cannot name another handler than pgx's, the hook can.

@@ -35,7 +35,7 @@ func (p *Pool) fence(c *conn, why error) {
 		}
 		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.pg.PgConn().Conn().RemoteAddr())
 	}
-	retireAll(idle)
+	closeAll(idle)
 }
 
 // suspected reports whether c was last heard from before the last loss.
@@ -64,7 +64,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	case err != nil && ctx.Err() == nil:
 		c.p.health.lost()
 		if bound.Err() != nil { // so would each of the others take as long
-			retireAll(c.p.sched.TakeIdle(func(o *sched.Conn, _, _ int) bool { return o.Owner.(*conn).suspected() }))
+			closeAll(c.p.sched.TakeIdle(func(o *sched.Conn, _, _ int) bool { return o.Owner.(*conn).suspected() }))
 		}
 	case why != nil:
 		c.p.fence(c, why)
@@ -72,9 +72,9 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	return err == nil && ok && why == nil
 }
 
-// suffers takes from err what it says of c and of the server behind it. Its owner calls it,
+// recordError takes from err what it says of c and of the server behind it. Its owner calls it,
 // for each error.
-func (c *conn) suffers(err error) error {
+func (c *conn) recordError(err error) error {
 	pc := c.pg.PgConn()
 	if broke := c.wire.Broke(); pgerr.IsLost(broke) && errors.Is(err, pgconn.ErrConnClosed) {
 		err = fmt.Errorf("%w: %w", err, broke) // in the simple protocol pgx says no more than that
@@ -91,33 +91,33 @@ func (c *conn) suffers(err error) error {
 			return pgerr.NotRun("the connection was lost before the statement was sent", err)
 		}
 	case pgerr.ReadOnly(err) && c.p.writer.Concerns(pc):
-		c.doubtful = true
-		if c.resolve(); c.doubtful && c.place.Fenced() && pc.TxStatus() == 'I' {
+		c.maybeStandby = true
+		if c.confirmPrimary(); c.maybeStandby && c.place.Fenced() && pc.TxStatus() == 'I' {
 			return pgerr.NotRun(c.p.writer.Why().Error(), err)
 		}
 	}
 	return err
 }
 
-// resolve finds out whether a server that refuses to write is no writer any more, or whether it
+// confirmPrimary finds out whether a server that refuses to write is no writer any more, or whether it
 // was asked for that: as soon as there is nothing else under way.
-func (c *conn) resolve() {
+func (c *conn) confirmPrimary() {
 	pc := c.pg.PgConn()
-	if !c.doubtful || pc.IsClosed() || pc.IsBusy() || pc.TxStatus() != 'I' || c.cancel.Pending() {
+	if !c.maybeStandby || pc.IsClosed() || pc.IsBusy() || pc.TxStatus() != 'I' || c.cancel.Pending() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	if c.verify(ctx, true) {
-		c.doubtful = false
+		c.maybeStandby = false
 	}
 }
 
 // resolved is keep for a connection of which only that is not known.
 func (c *conn) resolved() {
-	c.resolve()
-	if c.doubtful {
-		c.retire()
+	c.confirmPrimary()
+	if c.maybeStandby {
+		c.closeInBackground()
 		return
 	}
 	c.giveBack()

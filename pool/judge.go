@@ -6,9 +6,9 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// judge returns err with what the connection knows of it: that what was sent did not run, or
+// wrapError returns err with what the connection knows of it: that what was sent did not run, or
 // that it was cancelled.
-func (c *conn) judge(err error) error {
+func (c *conn) wrapError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -22,5 +22,5 @@ func (c *conn) judge(err error) error {
 		return fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err)))
 	}
 	c.conflicts(err)
-	return c.committed(c.suffers(c.given.WithoutArgument(c.cancel.Explain(err))))
+	return c.committed(c.recordError(c.given.WithoutArgument(c.cancel.Explain(err))))
 }

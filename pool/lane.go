@@ -192,7 +192,7 @@ func (l *Lease) finish(whole bool) {
 	case whole:
 		l.c.giveBack()
 	default:
-		l.c.retire()
+		l.c.closeInBackground()
 	}
 }
 

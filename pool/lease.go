@@ -321,7 +321,7 @@ func (l *Lease) end(why leaseState) bool {
 	}
 	switch {
 	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
-		l.c.sever()
+		l.c.abort()
 	case quiet:
 		if why == leaseReleased {
 			l.p.lanes.leased(l)
@@ -340,13 +340,13 @@ func (l *Lease) end(why leaseState) bool {
 // connection back; if that takes too long it tears it away.
 func (l *Lease) reclaim(left <-chan struct{}) {
 	if left != nil && !l.wait(left) {
-		l.c.sever()
+		l.c.abort()
 		return
 	}
 	clean := false
 	defer func() {
 		if !clean { // closing it panicked, in a tracer say: the place must not be lost
-			l.c.retire()
+			l.c.closeInBackground()
 		}
 	}()
 	l.mu.Lock()
@@ -471,7 +471,7 @@ func (l *Lease) exec(ctx context.Context, sql string, args []any, own bool) (pgc
 	defer l.leave()
 	meant, err := l.meant(ctx, sql, args, l.with == nil)
 	if err != nil {
-		return pgconn.CommandTag{}, l.c.judge(err)
+		return pgconn.CommandTag{}, l.c.wrapError(err)
 	}
 	l.note(ctx, sql, meant)
 	run := func() (pgconn.CommandTag, error) {
@@ -486,7 +486,7 @@ func (l *Lease) exec(ctx context.Context, sql string, args []any, own bool) (pgc
 	}
 	l.answered(err)
 	l.p.writer.Wrote(tag)
-	return tag, l.c.judge(err)
+	return tag, l.c.wrapError(err)
 }
 
 // Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.
@@ -556,5 +556,5 @@ func (l *Lease) Ping(ctx context.Context) error {
 		return err
 	}
 	defer l.leave()
-	return l.c.judge(c.Ping(ctx))
+	return l.c.wrapError(c.Ping(ctx))
 }

@@ -50,7 +50,7 @@ func (p *Pool) closeSurplus() {
 		}
 		return false
 	})
-	retireAll(surplus)
+	closeAll(surplus)
 }
 
 // topUp restores MinConns and MinIdleConns. A pool that was never used stays

@@ -199,7 +199,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			return err
 		} else if ok {
 			if l.what == "lease" && c.wire.Flush() != nil { // its user may say nothing for long
-				c.retire()
+				c.closeInBackground()
 				continue
 			}
 			return l.start(c)

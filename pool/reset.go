@@ -47,7 +47,7 @@ func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
 // unclean closes a connection whose session cannot be cleaned.
 func (c *conn) unclean() {
 	c.p.stats.unclean.Add(1)
-	c.retire()
+	c.closeInBackground()
 }
 
 // unhear drops the notifications that pgx keeps for whoever waits for some.

@@ -17,7 +17,7 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any, own bool) 
 	defer l.leave()
 	meant, err := l.meant(ctx, sql, args, false)
 	if err != nil {
-		return memrows.Failed(l.c.judge(err))
+		return memrows.Failed(l.c.wrapError(err))
 	}
 	l.note(ctx, sql, meant)
 	r, err := c.Query(ctx, sql, meant...)
@@ -33,10 +33,10 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any, own bool) 
 // readRow reads the first row of what a Query on c returned, if any, into memory, and closes r.
 func readRow(r pgx.Rows, err error, c *conn) *memrows.Row {
 	if err != nil {
-		return memrows.Failed(c.judge(err))
+		return memrows.Failed(c.wrapError(err))
 	}
 	w := memrows.ReadRow(r, c.pg, &c.types)
-	w.SetErr(c.judge(w.Err()))
+	w.SetErr(c.wrapError(w.Err()))
 	c.p.writer.Wrote(w.Tag())
 	return w
 }

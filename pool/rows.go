@@ -27,7 +27,7 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 	defer l.leave()
 	meant, err := l.meant(ctx, sql, args, false)
 	if err != nil {
-		err = l.c.judge(err)
+		err = l.c.wrapError(err)
 		return errRows{err: err}, err
 	}
 	l.note(ctx, sql, meant)
@@ -46,7 +46,7 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 // openRows makes what a Query returned the lease's open result. asked is not nil if
 // the lease is the result's own: what the Query was.
 func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) {
-	if err = l.c.judge(err); err != nil {
+	if err = l.c.wrapError(err); err != nil {
 		if asked != nil {
 			err = l.p.lostRead(asked.ctx, l, err)
 		}
@@ -137,7 +137,7 @@ func (r *rows) enter() bool {
 func (r *rows) finish() {
 	r.r.Close()
 	r.done = true
-	r.err = r.l.c.judge(r.r.Err())
+	r.err = r.l.c.wrapError(r.r.Err())
 	if r.asked != nil {
 		r.err = r.l.p.lostRead(r.asked.ctx, r.l, r.err)
 	}
@@ -235,7 +235,7 @@ func (r *rows) Err() error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.l.c.judge(r.r.Err())
+	return r.l.c.wrapError(r.r.Err())
 }
 
 func (r *rows) CommandTag() pgconn.CommandTag {

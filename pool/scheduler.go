@@ -40,7 +40,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		},
 		Group: func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
 		Carry: func(g *sched.Group) { p.fly(g.Owner.(*flight)) },
-		Close: func(place *sched.Conn) { place.Owner.(*conn).retire() },
+		Close: func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
 		Send: func(place *sched.Conn) {
 			var l session.Residue
 			l.Add(sqltext.AnyTrace)
@@ -90,9 +90,9 @@ func (p *Pool) out() []*Lease {
 	return out
 }
 
-// retireAll closes connections that were idle.
-func retireAll(places []*sched.Conn) {
+// closeAll closes connections that were idle.
+func closeAll(places []*sched.Conn) {
 	for _, place := range places {
-		place.Owner.(*conn).retire()
+		place.Owner.(*conn).closeInBackground()
 	}
 }

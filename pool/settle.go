@@ -15,7 +15,7 @@ func (c *conn) settled() {
 			c.giveBack()
 		} else {
 			c.cancel.GivenUp()
-			c.retire()
+			c.closeInBackground()
 		}
 	}()
 	done = c.cancel.Settle(max(goodbyeTimeout, c.p.cancelWait()))

@@ -21,7 +21,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 		p.cancel()
 		return p.closePgxpool(ctx)
 	}
-	retireAll(p.sched.Close())
+	closeAll(p.sched.Close())
 	p.cancel() // dials under way, and housekeeping
 	var late *ShutdownError
 	select {

@@ -47,7 +47,7 @@ func (t tracer) TracePrepareEnd(ctx context.Context, c *pgx.Conn, d pgx.TracePre
 
 func (t tracer) TraceConnectStart(ctx context.Context, d pgx.TraceConnectStartData) context.Context {
 	traced := ctx
-	if t.p.guard("TraceConnectStart", func() error { traced = t.Tracer.TraceConnectStart(ctx, d); return nil }) != nil {
+	if t.p.catchPanic("TraceConnectStart", func() error { traced = t.Tracer.TraceConnectStart(ctx, d); return nil }) != nil {
 		return ctx
 	}
 	return traced

@@ -30,7 +30,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	if l.meaning == meansAsk && c.PgConn().TxStatus() == 'I' { // inside it would be too late for SET TRANSACTION
 		if err := l.ask(ctx); err != nil {
-			return nil, l.c.judge(err)
+			return nil, l.c.wrapError(err)
 		}
 	}
 	if l.foreign() {
@@ -70,7 +70,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		if opts.BeginQuery == "" && l.c.stale(err) { // nothing but BEGIN has run, and that is rolled back
 			return nil, pgerr.NotRun("With: what sets the settings is not prepared any more", err)
 		}
-		return nil, l.c.judge(err)
+		return nil, l.c.wrapError(err)
 	}
 	kept = true
 	l.c.begunTx()
@@ -109,7 +109,7 @@ func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	defer x.l.leave()
 	t, err := x.t.Begin(ctx)
 	if err != nil {
-		return nil, x.l.c.judge(err)
+		return nil, x.l.c.wrapError(err)
 	}
 	return &tx{l: x.l, t: t}, nil
 }
@@ -166,15 +166,15 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	c := x.l.c
 	if err != nil {
 		sent := c.wire.Executed()
-		if err = c.suffers(err); c.pg.PgConn().IsClosed() && !sent && !pgerr.DidNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
+		if err = c.recordError(err); c.pg.PgConn().IsClosed() && !sent && !pgerr.DidNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
 			err = pgerr.NotRun("the connection was lost before "+sql+" was sent", err)
 		}
 		err = c.committed(err)
 	}
 	c.endedTx()
 	if x.own {
-		c.resolve() // of a write in it that was refused
-		x.l.lost = c.lost || c.doubtful && c.place.Fenced()
+		c.confirmPrimary() // of a write in it that was refused
+		x.l.lost = c.lost || c.maybeStandby && c.place.Fenced()
 	}
 	return err
 }
@@ -227,12 +227,12 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 	defer x.l.leave()
 	meant, err := x.l.meant(ctx, sql, args, true)
 	if err != nil {
-		return pgconn.CommandTag{}, x.l.c.judge(err)
+		return pgconn.CommandTag{}, x.l.c.wrapError(err)
 	}
 	x.l.note(ctx, sql, meant)
 	tag, err := x.t.Exec(ctx, sql, meant...)
 	x.l.p.writer.Wrote(tag)
-	return tag, x.l.c.judge(err)
+	return tag, x.l.c.wrapError(err)
 }
 
 func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
@@ -242,7 +242,7 @@ func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 	defer x.l.leave()
 	meant, err := x.l.meant(ctx, sql, args, false)
 	if err != nil {
-		err = x.l.c.judge(err)
+		err = x.l.c.wrapError(err)
 		return errRows{err: err}, err
 	}
 	x.l.note(ctx, sql, meant)
@@ -257,7 +257,7 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	defer x.l.leave()
 	meant, err := x.l.meant(ctx, sql, args, false)
 	if err != nil {
-		return memrows.Failed(x.l.c.judge(err))
+		return memrows.Failed(x.l.c.wrapError(err))
 	}
 	x.l.note(ctx, sql, meant)
 	r, err := x.t.Query(ctx, sql, meant...)
@@ -278,7 +278,7 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	defer x.l.leave()
 	meant, named, err := x.l.meantBatch(ctx, b)
 	if err != nil {
-		return errBatch{err: x.l.c.judge(err)}
+		return errBatch{err: x.l.c.wrapError(err)}
 	}
 	x.l.noteBatch(ctx, b)
 	x.l.c.pastWire()
@@ -312,7 +312,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 	if err == nil {
 		x.l.c.names(name, sql)
 	}
-	return sd, x.l.c.judge(err)
+	return sd, x.l.c.wrapError(err)
 }
 
 // LargeObjects talk to the connection directly: see Lease.Conn.
