@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/pgxargs"
 )
 
 // Behind a pooler the next transaction may run in another session. So a statement must not be parsed in one
@@ -13,18 +15,18 @@ import (
 // pgx has in its cache for that text is dropped before, since it was described under other settings, and after.
 
 // describedAnew is o's arguments with a mode that executes sql in one flight, and takes nothing from pgx's caches.
-func (l *Lease) describedAnew(ctx context.Context, sql string, o *options) ([]any, error) {
+func (l *Lease) describedAnew(ctx context.Context, sql string, o *pgxargs.Options) ([]any, error) {
 	if l.c.pg.Config().DescriptionCacheCapacity == 0 {
-		return o.with(pgx.QueryExecModeExec, o.rewriter, o.args), nil
+		return o.With(pgx.QueryExecModeExec, o.Rewriter, o.Args), nil
 	}
-	if o.rewriter == nil {
-		return o.with(pgx.QueryExecModeCacheDescribe, nil, o.args), l.c.describes(ctx, sql)
+	if o.Rewriter == nil {
+		return o.With(pgx.QueryExecModeCacheDescribe, nil, o.Args), l.c.describes(ctx, sql)
 	}
-	sql, args, err := o.rewriter.RewriteQuery(ctx, l.c.pg, sql, o.args)
+	sql, args, err := o.Rewriter.RewriteQuery(ctx, l.c.pg, sql, o.Args)
 	if err != nil {
 		return nil, fmt.Errorf("rewrite query failed: %w", err)
 	}
-	given := o.with(pgx.QueryExecModeCacheDescribe, fixed{sql: sql, args: args}, args) // it may answer otherwise the second time
+	given := o.With(pgx.QueryExecModeCacheDescribe, pgxargs.Fixed{SQL: sql, Args: args}, args) // it may answer otherwise the second time
 	return given, l.c.describes(ctx, sql)
 }
 

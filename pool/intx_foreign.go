@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pgxargs"
 )
 
 // foreignTx is a transaction of somebody else's that InTx gives to its function: of pgxpool, of a pool with Config.Plain,
@@ -18,7 +20,7 @@ type foreignTx struct {
 func newForeignTx(t pgx.Tx) *foreignTx { return &foreignTx{t, new(bool)} }
 
 func (t *foreignTx) runs(ctx context.Context, sql string, args []any) {
-	text, ok := textOf(ctx, sql, args)
+	text, ok := pgxargs.Text(ctx, sql, args)
 	*t.mayEnd = *t.mayEnd || !ok || mayEnd(text)
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/pgwire"
+	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -48,14 +49,32 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 			return args, err
 		}
 	}
-	o := parseArgs(args)
+	o := pgxargs.Parse(args)
 	switch {
-	case simple && o.rewriter == nil && len(o.args) == 0, !caches(cmp.Or(o.mode, l.c.mode)):
+	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, l.c.mode)):
 		return args, nil
 	case l.wanders():
 		return l.describedAnew(ctx, sql, &o)
 	}
-	return o.with(pgx.QueryExecModeDescribeExec, o.rewriter, o.args), nil // pgx's answers without its caches
+	return o.With(pgx.QueryExecModeDescribeExec, o.Rewriter, o.Args), nil // pgx's answers without its caches
+}
+
+// fix is args with what their rewriter makes of sql. It gets the connection, and may send something.
+func (l *Lease) fix(ctx context.Context, sql string, args []any) []any {
+	o := pgxargs.Parse(args)
+	if !o.Foreign() {
+		return args
+	}
+	before, same := l.c.wire.Sent(), l.meaning == meansSame && !l.foreign()
+	var f pgxargs.Fixed
+	f.SQL, f.Args, f.Err = o.Rewriter.RewriteQuery(ctx, l.c.pg, sql, o.Args)
+	if l.c.wire.Sent() != before { // nobody knows what
+		l.noteAny()
+		l.changes(sqltext.MayChangeMeaning, true)
+		l.residue.AddNamed(sqltext.NoTrace)
+		l.residue.AddParsed(nil, !same)
+	}
+	return o.With(o.Mode, f, o.Args) // a tracer sees these
 }
 
 // heard takes in what the user has sent by the raw connection, if he has that, up to now.
@@ -83,11 +102,6 @@ func (l *Lease) settled(ctx context.Context) (same bool, err error) {
 
 // wanders reports whether l's next flight may meet another session than the last.
 func (l *Lease) wanders() bool { return !l.c.own() && l.c.pg.PgConn().TxStatus() == 'I' }
-
-// caches reports whether pgx keeps in this mode what it has of a text.
-func caches(mode pgx.QueryExecMode) bool {
-	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
-}
 
 // differs notes that texts mean something else, or may.
 func (l *Lease) differs() {

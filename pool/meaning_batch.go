@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -22,12 +23,12 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 	if l.meaning == meansSame && l.with.Custom() {
 		return q, nil, nil
 	}
-	if same, err := l.settled(ctx); same || err != nil || !caches(l.c.mode) {
+	if same, err := l.settled(ctx); same || err != nil || !pgxargs.Caches(l.c.mode) {
 		return q, nil, err
 	}
-	meant = copied(q)
+	meant = pgxargs.CopyBatch(q)
 	for _, qq := range meant.QueuedQueries { // all, before anything is prepared: a rewriter of the user's may fail
-		if qq.SQL, qq.Arguments, err = rewrite(ctx, l.c.pg, qq.SQL, qq.Arguments); err != nil {
+		if qq.SQL, qq.Arguments, err = pgxargs.RewriteQueued(ctx, l.c.pg, qq.SQL, qq.Arguments); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -68,32 +69,4 @@ func (l *Lease) unname(ctx context.Context, named []string) {
 			return
 		}
 	}
-}
-
-// rewrite applies a rewriter as pgx does in a batch, where it is the only option there is.
-func rewrite(ctx context.Context, c *pgx.Conn, sql string, args []any) (string, []any, error) {
-	var rw pgx.QueryRewriter
-	for len(args) > 0 {
-		r, ok := args[0].(pgx.QueryRewriter)
-		if !ok {
-			break
-		}
-		rw, args = r, args[1:]
-	}
-	if rw == nil {
-		return sql, args, nil
-	}
-	return rw.RewriteQuery(ctx, c, sql, args)
-}
-
-// copied returns a copy of b that was not sent yet: pgx writes down in a batch what the connection knows of it.
-func copied(b *pgx.Batch) *pgx.Batch {
-	c := *b
-	queries := make([]pgx.QueuedQuery, len(b.QueuedQueries))
-	c.QueuedQueries = make([]*pgx.QueuedQuery, len(queries))
-	for i, q := range b.QueuedQueries {
-		queries[i] = *q
-		c.QueuedQueries[i] = &queries[i]
-	}
-	return &c
 }

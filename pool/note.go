@@ -7,6 +7,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -18,7 +19,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	st := l.st
 	if st == nil {
 		var ok bool
-		sql, ok = textOf(ctx, sql, args)
+		sql, ok = pgxargs.Text(ctx, sql, args)
 		if !ok || !l.with.Custom() || len(sql) > catalog.MaxText {
 			l.c.runs(!ok || sqltext.CommitsOnItsWay(sql))
 			l.noteAny()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
@@ -76,9 +77,9 @@ func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
 		return false
 	}
-	o := parseArgs(l.args)
-	sql, _, ok := o.rewritten(ctx, l.sql)
-	return ok && o.few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.Key()).IsHarmless()
+	o := pgxargs.Parse(l.args)
+	sql, _, ok := o.Rewritten(ctx, l.sql)
+	return ok && o.Few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.Key()).IsHarmless()
 }
 
 // pause waits before try+1, unless ctx would end meanwhile.

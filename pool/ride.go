@@ -11,6 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -77,11 +78,11 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 	if !l.with.Custom() { // it may mean another statement, or undo the guard
 		return nil, catalog.AloneWith
 	}
-	o := parseArgs(l.args)
-	if !o.few() {
+	o := pgxargs.Parse(l.args)
+	if !o.Few() {
 		return nil, catalog.AloneArgs
 	}
-	sql, args, ok := o.rewritten(ctx, l.sql)
+	sql, args, ok := o.Rewritten(ctx, l.sql)
 	if !ok {
 		return nil, catalog.AloneArgs
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgxargs"
 )
 
 // query runs sql on the lease. With own, closing the Rows releases the lease.
@@ -172,7 +173,7 @@ func (r *rows) Next() bool {
 	}
 	defer r.left()
 	ok := r.r.Next()
-	if !ok && r.asked != nil && r.l.c.stale(r.r.Err()) && !mayChange(r.asked.args) {
+	if !ok && r.asked != nil && r.l.c.stale(r.r.Err()) && !pgxargs.MayChange(r.asked.args) {
 		if n, err := r.asked.query(r.l.c.pg); err == nil {
 			r.r = n
 			ok = n.Next()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -103,11 +104,11 @@ func (b *Bound) apart(sql string, args []any) (bool, error) {
 	if b.err != nil {
 		return false, b.err
 	}
-	o := parseArgs(args)
-	if o.mode == pgx.QueryExecModeSimpleProtocol {
+	o := pgxargs.Parse(args)
+	if o.Mode == pgx.QueryExecModeSimpleProtocol {
 		return false, errSimpleMode
 	}
-	return b.p.cfg.Plain || o.foreign() || !slices.Contains(sqltext.Plainest, sqltext.First(sql)), nil
+	return b.p.cfg.Plain || o.Foreign() || !slices.Contains(sqltext.Plainest, sqltext.First(sql)), nil
 }
 
 // Exec is [Pool.Exec].
@@ -200,7 +201,7 @@ func (b *Bound) checkBatch(q *pgx.Batch) error {
 		return errNoBatch
 	}
 	for _, qq := range q.QueuedQueries {
-		if o := parseArgs(qq.Arguments); o.foreign() {
+		if o := pgxargs.Parse(qq.Arguments); o.Foreign() {
 			return errors.New("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
 		}
 		if first := sqltext.First(qq.SQL); !slices.Contains(sqltext.Plainest, first) && !slices.Contains(sqltext.Batchable, first) {

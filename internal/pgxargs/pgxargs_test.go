@@ -1,4 +1,4 @@
-package pool
+package pgxargs
 
 import (
 	"context"
@@ -29,14 +29,14 @@ func TestOptionsAreReadAsPgxReadsThem(t *testing.T) {
 		{[]any{user, named}, 2, 0, false, false, "$1", []any{describe, named}, nil},
 		{[]any{named, user, 2}, 2, 0, false, true, "", []any{describe, user, 2}, []any{2}},
 	} {
-		o := parseArgs(c.args)
+		o := Parse(c.args)
 		assert.Len(t, o.given, c.given, "%v", c.args)
-		assert.Equal(t, c.mode, o.mode, "%v", c.args)
-		assert.Equal(t, c.few, o.few(), "%v", c.args)
-		assert.Equal(t, c.foreign, o.foreign(), "%v", c.args)
-		assert.ElementsMatch(t, c.withoutOption, o.args, "%v", c.args)
-		assert.Equal(t, c.described, o.with(describe, o.rewriter, o.args), "%v", c.args)
-		text, ok := textOf(t.Context(), "@a", c.args)
+		assert.Equal(t, c.mode, o.Mode, "%v", c.args)
+		assert.Equal(t, c.few, o.Few(), "%v", c.args)
+		assert.Equal(t, c.foreign, o.Foreign(), "%v", c.args)
+		assert.ElementsMatch(t, c.withoutOption, o.Args, "%v", c.args)
+		assert.Equal(t, c.described, o.With(describe, o.Rewriter, o.Args), "%v", c.args)
+		text, ok := Text(t.Context(), "@a", c.args)
 		assert.Equal(t, c.text, text, "%v", c.args)
 		assert.Equal(t, !c.foreign, ok, "%v", c.args)
 	}
