@@ -22,7 +22,7 @@ import (
 // look. A line names the file of most fields first, then each field that another file writes. Files are named without ".go", and with a directory in front
 // if it is not the struct's; structs with their directory in front where two packages have one of that name.
 const owners = `
-AcquireError: pool
+AcquireError: acquire
 age: age
 answers: answers
 Baseline: baseline
@@ -52,7 +52,7 @@ internal/sched.growth: growth
 internal/sched.marks: outage bounded=request told=scheduler
 internal/sched.outage: outage
 internal/sched.queue: queue group=core
-internal/sched.Request: pool/pool Owner=pool/scheduler Share=scheduler asked=scheduler marks=request queued=queue wait=request
+internal/sched.Request: pool/acquire Owner=pool/scheduler Share=scheduler asked=scheduler marks=request queued=queue wait=request
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
 internal/sched.wait: queue aboard=group answer=request

@@ -1,0 +1,163 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/session"
+)
+
+// Acquire gets a connection for the caller alone, waiting in order of arrival
+// until one is free, ctx ends or its scope does. Release gives it back. If the
+// caller only runs statements, the pool's own methods hold a connection shorter.
+func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
+	if p.cfg.Plain {
+		c, err := p.px.Acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &Lease{plain: c}, nil
+	}
+	l := &Lease{p: p, what: "lease"}
+	l.stack.Capture(0, ofAcquire)
+	return p.obtain(ctx, l)
+}
+
+// ofAcquire is how many callers of Acquire are recorded.
+const ofAcquire = 5
+
+// AcquireFunc runs f with a lease, and releases it after f, also when f panics.
+// ctx affects only the acquiring.
+func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
+	if f == nil {
+		return errNoFunc
+	}
+	l, err := p.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	return f(l)
+}
+
+// acquire gets a connection for ctx's scope, waiting in order of arrival. frames
+// is how many callers to leave out of the stack; negative takes no stack.
+func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Lease, error) {
+	l := &Lease{p: p, what: what, sql: sql}
+	if frames >= 0 {
+		l.stack.Capture(frames+1, gostack.Deep)
+	}
+	return p.obtain(ctx, l)
+}
+
+// statement is acquire for one statement outside a transaction, which may ride: then
+// the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
+func (p *Pool) statement(ctx context.Context, a tries, with *session.Settings, what, sql string, args []any, frames int) (*Lease, error) {
+	l := p.lanes.spare.lease()
+	l.p, l.with, l.what, l.sql, l.args = p, with, what, sql, args
+	l.wish.MayShare = p.rides && a.n == 0
+	if frames >= 0 {
+		l.stack.Capture(frames+1, gostack.Deep)
+	}
+	return p.obtain(ctx, l)
+}
+
+func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
+	l.asks(&l.wish)
+	l.wish.Asked = time.Now()
+	scope, in := placeOf(ctx)
+	if l.scope = scope; in != nil {
+		l.wish.Within = &in.within
+		p.reportInside(l, in)
+	}
+	if t := p.acquireTracer; t != nil {
+		ctx = t.TraceAcquireStart(ctx, p.px, pgxpool.TraceAcquireStartData{})
+		defer func() {
+			end := pgxpool.TraceAcquireEndData{Err: err}
+			switch {
+			case err != nil:
+			case l.ride != nil:
+				end.Conn = p.ended.first
+			default:
+				end.Conn = l.c.pg
+			}
+			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
+		}()
+	}
+	if err = p.connFor(ctx, l); err != nil {
+		if l.ride != nil { // it had got further
+			return nil, err
+		}
+		return nil, p.acquireError(l, err)
+	}
+	return l, nil
+}
+
+// connFor gives l a connection that is fit, or has it ride.
+func (p *Pool) connFor(ctx context.Context, l *Lease) error {
+	// As many tries as pgxpool makes: in the worst case every connection there
+	// is turns out to be dead, and the one after that is new. And one to ride.
+	for try := range int(p.cfg.MaxConns) + 2 {
+		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
+		if err != nil {
+			err = acquired(err)
+			if l.ride != nil {
+				l.gaveUp(err)
+			}
+			return err
+		}
+		if got == nil {
+			if done, err := l.rode(ctx); done || err != nil {
+				return err
+			}
+			continue
+		}
+		if l.ride != nil {
+			l.goAlone()
+		}
+		c := got.Owner.(*conn)
+		l.known = true
+		if ok, err := c.fit(ctx, l); err != nil {
+			return err
+		} else if ok {
+			if l.what == "lease" && c.wire.Flush() != nil { // its user may say nothing for long
+				c.closeInBackground()
+				continue
+			}
+			return l.start(c)
+		}
+	}
+	return pgerr.ErrUnfit
+}
+
+// acquireError adds to err what the pool looked like. The ctx's own error needs
+// it most, the sentinels of a use that cannot succeed need nothing.
+func (p *Pool) acquireError(l *Lease, err error) error {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
+		return err
+	}
+	if e, ok := err.(*NestedAcquireError); ok { //nolint:errorlint // it was just made, and is not wrapped
+		e.fill()
+	}
+	now := time.Now()
+	s := p.sched.Stats()
+	e := &AcquireError{
+		Waited: now.Sub(l.wish.Asked),
+		Limit:  s.Limit,
+		InUse:  s.Held,
+		Queued: s.Queued + 1, // the caller has just left the queue
+		Err:    err,
+	}
+	if out := p.out(); len(out) > 0 {
+		h := slices.MaxFunc(out, func(a, b *Lease) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
+		e.Longest = &h
+	}
+	return e
+}

@@ -1,0 +1,103 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/connstring"
+	"github.com/lmipool/lmipool/internal/pgcancel"
+	"github.com/lmipool/lmipool/internal/pgdial"
+	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sslmode"
+)
+
+// New makes a pool. It does not dial: a connection string or Config that is wrong
+// is an error here, a server that is away is one of the first use, or of
+// [Pool.Ping] or [Pool.Warm]. ctx gives the dials its values, not its end.
+//
+// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the
+// connection string; a nil config is all defaults. All faults are reported at once,
+// without anything that may be part of a password; [Misconfigured] is true for them.
+func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
+	px, err := pgxpool.ParseConfig(connString)
+	if err != nil {
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
+	}
+	said := px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
+	if err := errors.Join(connstring.Check(connString, &px.ConnConfig.Config), connstring.CheckNames(px.ConnConfig.RuntimeParams)); err != nil {
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", err))
+	}
+	cfg := config.withDefaults(px)
+	pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
+	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
+		return nil, pgerr.Config(err)
+	}
+	cfg.adapt(px.ConnConfig)
+	if cfg.MaxConns > absurdConns {
+		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
+	}
+	p := &Pool{cfg: cfg, log: cfg.Logger}
+	p.login = pgdial.NewLoginTime(px.ConnConfig.ConnectTimeout, said, p.shortDial)
+	if cfg.Plain { // nothing grows
+		px.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
+	}
+	for _, h := range sslmode.Hosts(&px.ConnConfig.Config) {
+		p.hosts = append(p.hosts, h.Host)
+	}
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.sched = p.newScheduler()
+	p.lanes = newLanes(cfg.LaneFunctions)
+	p.cancels = pgcancel.NewLimiter(int(cfg.MaxConns), p.ctx.Done())
+	p.writer = pgdial.NewWriter(px.ConnConfig, cfg.Upstream == UpstreamRDSProxy)
+	if pgdial.InAWS(px.ConnConfig) && !cfg.Plain {
+		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may have another
+	}
+	p.mode = px.ConnConfig.DefaultQueryExecMode
+	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)
+	p.recognition.init(&cfg, px.ConnConfig, config == nil || config.Upstream == "" || config.Upstream == UpstreamAuto, p.rides)
+	if !cfg.Plain {
+		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
+		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
+	}
+	px = p.pgxpoolConfig(px)
+	if p.ended, err = newPlaceholder(px.ConnConfig); err == nil {
+		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
+	}
+	if err != nil {
+		p.cancel()
+		return nil, fmt.Errorf("lmipool: %w", err)
+	}
+	if !cfg.Plain {
+		p.background("housekeeping", p.maintain)
+	}
+	return p, nil
+}
+
+// Warm opens connections before the first invocation needs them: MinConns or
+// MinIdleConns, whichever is more, and at least one. It returns when the first of
+// them answers; the others follow in the background.
+func (p *Pool) Warm(ctx context.Context) error {
+	if err := p.Ping(ctx); err != nil {
+		return err
+	}
+	if !p.cfg.Plain {
+		p.topUp()
+	}
+	return nil
+}
+
+// Stat returns a snapshot. With Config.Plain it has what pgxpool counts.
+func (p *Pool) Stat() *Stat {
+	if p.cfg.Plain {
+		return plainStat(p.px.Stat())
+	}
+	s := &Stat{s: p.sched.Stats()}
+	s.detached = p.detached.Load()
+	p.stats.stat(s)
+	p.lanes.stat(s)
+	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.cancels.Stat()
+	return s
+}

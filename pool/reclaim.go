@@ -1,0 +1,146 @@
+package pool
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
+
+// graceToLeave is how long a call that is still running when its invocation
+// ended may take to come back by itself: its ctx has just been cancelled. Then the
+// server is asked to stop what it runs, whatever its ctx, and if it still does not come
+// back the connection is torn away from it.
+const graceToLeave = 100 * time.Millisecond
+
+// Release gives the connection back. It is idempotent, never blocks on the
+// network, and must not run beside another call on the same lease. What was left
+// open (a transaction, Rows) is closed in the background before the next user
+// gets the connection.
+func (l *Lease) Release() {
+	if l.plain != nil {
+		l.plain.Release()
+		return
+	}
+	l.end(leaseReleased)
+}
+
+// releaseUnless is for a call whose result holds the lease from then on: it does not if the
+// call fails, or code of the user's (a tracer, a Valuer) panics in it.
+func (l *Lease) releaseUnless(kept *bool) {
+	if !*kept {
+		l.Release()
+	}
+}
+
+// end takes the connection from the user, once, and returns whether it did.
+func (l *Lease) end(why leaseState) bool {
+	l.mu.Lock()
+	switch l.state {
+	case leaseActive:
+	case leasePending: // start will see it
+		l.state = why
+		if l.uncheck != nil {
+			l.uncheck()
+		}
+		l.mu.Unlock()
+		return true
+	default:
+		l.mu.Unlock()
+		return false
+	}
+	l.state = why
+	var left chan struct{}
+	if l.calling {
+		left = make(chan struct{})
+		l.left = left
+	}
+	quiet := left == nil && l.result == nil
+	raw := l.raw
+	l.mu.Unlock()
+
+	if l.scope != nil {
+		l.scope.remove(l)
+	}
+	if t := l.p.releaseTracer; t != nil {
+		l.p.protect("TraceRelease", func() { t.TraceRelease(l.p.px, pgxpool.TraceReleaseData{Conn: l.c.pg}) })
+	}
+	if raw {
+		l.c.types.Forget()
+		l.residue.AddNamed(sqltext.AnyTrace)
+		l.c.watched(&l.residue, &l.pending)
+	}
+	switch {
+	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
+		l.c.abort()
+	case quiet:
+		if why == leaseReleased {
+			l.p.lanes.leased(l)
+		}
+		l.bequeaths()
+		l.c.soiled(&l.residue, &l.pending)
+		l.c.giveBack()
+	default:
+		l.p.sched.Retain(&l.c.place)
+		l.p.background("reclaim", func() { l.reclaim(left) })
+	}
+	return true
+}
+
+// reclaim waits for the call that is running, closes what is open, and gives the
+// connection back; if that takes too long it tears it away.
+func (l *Lease) reclaim(left <-chan struct{}) {
+	if left != nil && !l.wait(left) {
+		l.c.abort()
+		return
+	}
+	clean := false
+	defer func() {
+		if !clean { // closing it panicked, in a tracer say: the place must not be lost
+			l.c.closeInBackground()
+		}
+	}()
+	l.mu.Lock()
+	r := l.result
+	l.result = nil
+	l.mu.Unlock()
+	if r != nil {
+		// Closing reads the rest of the result, which can be long: bound it.
+		asked := make(chan struct{})
+		late := time.AfterFunc(graceToLeave, func() {
+			defer close(asked)
+			l.c.cancel.Cancel(ErrInvocationEnded)
+		})
+		r.closeResult()
+		if !late.Stop() {
+			<-asked
+			l.c.cancel.Answered()
+		}
+	}
+	clean = true
+	l.bequeaths()
+	l.c.soiled(&l.residue, &l.pending)
+	l.c.giveBack()
+}
+
+// wait waits for the call that is running. After a while it asks the server to cancel
+// what that runs, which is for a call whose ctx does not end with its invocation.
+func (l *Lease) wait(left <-chan struct{}) bool {
+	t := time.NewTimer(graceToLeave)
+	defer t.Stop()
+	select {
+	case <-left:
+		return true
+	case <-t.C:
+	}
+	l.c.cancel.Cancel(ErrInvocationEnded)
+	t.Reset(max(0, l.p.cfg.CancelWait) + graceToCancel)
+	select {
+	case <-left:
+		l.c.cancel.Answered()
+		return true
+	case <-t.C:
+		return false
+	}
+}
