@@ -22,7 +22,7 @@ func TestArrowsPointDown(t *testing.T) {
 	may := map[string][]string{
 		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/gostack", "internal/inprocess", "internal/pgerr", "internal/safelog")),
 		"/pool": join(pgx, own("internal/awshost", "internal/catalog", "internal/connstring", "internal/facts", "internal/gostack", "internal/memrows", "internal/pgcancel",
-			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode")),
+			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode", "internal/upstream")),
 		"/iam":                 join(pgx, aws, own("internal/awshost", "internal/pgerr", "internal/safelog", "internal/sslmode")),
 		"/lambdaenv":           nil,
 		"/lmitest":             join(lambda, own("lambdaenv", "internal/child", "internal/inprocess")),
@@ -47,6 +47,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/session":    join(pgx, own("internal/pgerr", "internal/pgwire", "internal/sqltext")),
 		"/internal/sqltext":    nil,
 		"/internal/sslmode":    pgx,
+		"/internal/upstream":   join(pgx, own("internal/session")),
 		"/internal/tlstest":    own("internal/child"),
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").CombinedOutput()

@@ -66,7 +66,8 @@ nodeFact: find_nodes deep=facts
 pace: pace
 pending: pending
 internal/pgwire.queue: prologue
-recognition: reach
+Reach: reach
+Recognition: recognition
 recordPlan: record
 replies: replies
 request: request
@@ -78,7 +79,7 @@ Set: set
 internal/catalog.Statement: statement steady=steady
 Settings: settings
 steady: steady
-Store: store
+Store: store postponed=postponed
 Text: text
 verified: verdict
 watch: record

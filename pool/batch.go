@@ -26,7 +26,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 		return errBatch{err: l.c.wrapError(err)}
 	}
 	l.noteBatch(ctx, b)
-	if l.with != nil && l.c.mode == pgx.QueryExecModeExec { // by BeforeConnect: the pool's mode is another
+	if l.with != nil && l.c.reach.Mode() == pgx.QueryExecModeExec { // by BeforeConnect: the pool's mode is another
 		return errBatch{err: errExecMode}
 	}
 	l.c.pastWire()
@@ -43,7 +43,7 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 // pastWire tells the wire of a batch that is about to be sent in exec mode, in which pgx writes it past its
 // frontend, and so past the wire.
 func (c *conn) pastWire() {
-	if c.mode == pgx.QueryExecModeExec {
+	if c.reach.Mode() == pgx.QueryExecModeExec {
 		c.wire.Passed()
 	}
 }

@@ -11,12 +11,12 @@ import (
 )
 
 // mayHaveLeft reports whether an earlier user of c may have left something after all: see [facts.Belief].
-func (c *conn) mayHaveLeft() bool { return c.isolates() && c.belief.MayBeWrong(c.base) }
+func (c *conn) mayHaveLeft() bool { return c.reach.Isolates() && c.belief.MayBeWrong(c.base) }
 
 // resetFirst has c, which somebody has just got, reset in front of his first flight. It reports false if that is not possible.
 func (c *conn) resetFirst() bool {
 	c.belief = facts.Belief{}
-	if !c.own() || !c.session.Deallocates {
+	if !c.reach.Own() || !c.session.Deallocates {
 		return c.rinsedOf(sqltext.AnyTrace)
 	}
 	c.foreign.Add(session.Anybody)

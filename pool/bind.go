@@ -8,7 +8,7 @@ func (c *conn) bind(s *session.Settings) {
 	switch {
 	case c.pg.PgConn().IsClosed():
 	case s != nil:
-		c.wire.Bind(s.Prologue(c.own()))
+		c.wire.Bind(s.Prologue(c.reach.Own()))
 	case c.wire != nil:
 		c.wire.Bind(nil)
 	}

@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,6 +17,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/upstream"
 )
 
 const (
@@ -46,16 +46,8 @@ type conn struct {
 	expires time.Time // zero: never
 	place   sched.Conn
 
-	// of recognition
-	reach     reach
-	backend   session.Backend // that has answered it first
-	forPooler bool            // pgx's mode is that for a pooler
-	redialed  bool            // since that was found to be wrong
-	doubled   atomic.Bool     // another connection was answered by its backend
-	askAt     time.Time       // who answers it, again
-	askEvery  time.Duration   //
-	mode      pgx.QueryExecMode
-	copies    pgx.CopyFromTracer // nil: none
+	reach  *upstream.Reach
+	copies pgx.CopyFromTracer // nil: none
 
 	types   memrows.Maps
 	wire    *pgwire.Conn
@@ -238,7 +230,7 @@ func (c *conn) closeInBackground() {
 	c.p.sched.Leaves(&c.place)
 	c.p.background("close", func() {
 		defer c.p.sched.Drop(&c.place)
-		c.p.recognition.left(c)
+		c.reach.Left()
 		if c.p.cfg.BeforeClose != nil {
 			c.p.protect("BeforeClose", func() { c.p.cfg.BeforeClose(c.pg) })
 		}
@@ -289,7 +281,7 @@ func (c *conn) goodbye(ctx context.Context) {
 func (c *conn) abort() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
-	c.p.recognition.left(c)
+	c.reach.Left()
 	c.px.Hijack()
 	own := c.pg.PgConn().Conn()
 	_ = own.SetWriteDeadline(time.Now().Add(graceToAbort))

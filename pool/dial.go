@@ -20,6 +20,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/upstream"
 )
 
 // dial opens one connection for the queue, in the background. It is the only
@@ -35,7 +36,7 @@ func (p *Pool) dial() {
 			}
 		}()
 		c, err := p.newConn()
-		if err == nil && c.reach == reachPooled {
+		if err == nil && c.reach.Pooled() {
 			c.lookAtPostponed()
 		}
 		done = true
@@ -52,7 +53,7 @@ func (p *Pool) dial() {
 
 // newConn opens one connection, and makes it fit for what the pool does with it.
 func (p *Pool) newConn() (*conn, error) {
-	c := &conn{p: p, dial: pgdial.NewDial(p.login)}
+	c := &conn{p: p, reach: p.recognition.Dial(), dial: pgdial.NewDial(p.login)}
 	p.sched.Begin(&c.place, c)
 	// No timeout on this ctx: pgxpool would go on dialing without us, and the
 	// connection would be nobody's. Each step below has its own.
@@ -82,13 +83,13 @@ func (p *Pool) newConn() (*conn, error) {
 
 // connect has pgxpool dial.
 func (p *Pool) connect(ctx context.Context) (c *pgxpool.Conn, err error) {
-	for range maxModes {
+	for range upstream.MaxModes {
 		if p.cfg.BeforeConnect == nil {
 			c, err = p.px.Acquire(ctx)
 		} else {
 			c, err = pgdial.WithPasswords(ctx, p.px.Acquire)
 		}
-		if !errors.Is(err, errOtherMode) {
+		if !errors.Is(err, upstream.ErrOtherMode) {
 			break
 		}
 	}
@@ -101,7 +102,7 @@ func (p *Pool) shortDial() bool { return p.health.hasty.Load() && p.sched.Failed
 
 // abandon closes c, which has never been the pool's.
 func (c *conn) abandon() {
-	c.p.recognition.left(c)
+	c.reach.Left()
 	_ = c.pg.Close(c.p.ctx)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -112,19 +113,12 @@ func (c *conn) abandon() {
 // round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	config := c.pg.Config()
-	c.mode = config.DefaultQueryExecMode
+	c.reach.Dialed(config.DefaultQueryExecMode)
 	c.copies, _ = config.Tracer.(pgx.CopyFromTracer)
-	switch r := &c.p.recognition; {
-	case r.asks: // it was recognised
-	case c.p.cfg.Upstream.shares():
-		c.reach = reachPooled
-	case r.said:
-		c.reach = reachDirect
-	}
-	rides := c.p.rides && c.p.cfg.ridesWith(c.mode, c.forPooler)
+	rides := c.p.rides && c.p.cfg.ridesWith(c.reach.Mode(), c.reach.ForPooler())
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
-	if !rides && !c.resets() {
+	if !rides && !c.reach.Resets() {
 		if c.p.cfg.Isolation != IsolationOff {
 			c.p.saidExecMode.Do(func() { c.p.log.Warn(execModeIsolation) })
 		}
@@ -132,13 +126,13 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	heard := c.heardAll()
 	if c.session == nil || heard != nil { // AfterConnect may have changed what was read
-		if c.session, err = session.Read(ctx, c.pg, heard, c.own() && c.isolates()); err != nil {
+		if c.session, err = session.Read(ctx, c.pg, heard, c.reach.Own() && c.reach.Isolates()); err != nil {
 			return fmt.Errorf("lmipool: reading what the session is like: %w", err)
 		}
-	} else if c.own() && c.isolates() {
+	} else if c.reach.Own() && c.reach.Isolates() {
 		c.wire.Queue(session.LeaveWitness())
 	}
-	if heard != nil && c.isolates() {
+	if heard != nil && c.reach.Isolates() {
 		for _, sql := range heard.Queries {
 			c.asks = append(c.asks, c.p.lanes.catalog.Find(sql, ""))
 		}
@@ -151,7 +145,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	c.base = c.p.lanes.baselines.At(c.session.Database + "\x00" + c.session.Meaning)
 	if rides {
-		c.lane = &lane{guard: &guard{Guard: c.session.Guard()}, baseline: c.session.Meaning, prepared: make(map[any]*prepared), unnamed: !c.own()}
+		c.lane = &lane{guard: &guard{Guard: c.session.Guard()}, baseline: c.session.Meaning, prepared: make(map[any]*prepared), unnamed: !c.reach.Own()}
 		c.place.Shares = true
 	}
 	return nil
@@ -220,7 +214,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		if !ok {
 			return errNotOurs
 		}
-		p.recognition.prepareFor(dialing, cc)
+		dialing.reach.Prepare(cc)
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
 				return pgerr.OfHook(err)
@@ -238,7 +232,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		// The connection string cannot name another handler than pgx's, the hook can.
 		p.cancels.Install(cc, pgcancel.Options{
 			Wait: c.CancelWait, UserOwn: reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxs,
-			Later: p.recognition.asks, Go: p.background, Dialing: isDialing,
+			Later: p.recognition.Asks(), Go: p.background, Dialing: isDialing,
 		})
 		build := cc.BuildFrontend
 		cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
@@ -248,6 +242,56 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		return pgdial.TryPassword(ctx, cc)
 	}
 	return px
+}
+
+// recognising has a new connection be asked who answers it before AfterConnect.
+func (p *Pool) recognising(after func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
+	if !p.recognition.Asks() {
+		return after
+	}
+	return func(ctx context.Context, pg *pgx.Conn) error {
+		c, ok := ctx.Value(dialingKey{}).(*conn)
+		if ok {
+			if err := c.recognise(ctx, pg); err != nil {
+				return err
+			}
+		}
+		if after == nil {
+			return nil
+		}
+		err := after(ctx, pg)
+		if err != nil && ok { // here, since who dials may be gone
+			c.reach.Left()
+		}
+		return err
+	}
+}
+
+// recognise asks, as the very first thing on a new connection, who answers, and keeps what the
+// session is like, which is read in the same round trip. Without names, and in a transaction of
+// its own, so that it leaves nothing in a session that may be somebody else's.
+func (c *conn) recognise(ctx context.Context, pg *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
+	defer cancel()
+	defer c.wire.PauseRecord()() // this is not what a hook says
+	s, err := session.Read(ctx, pg, nil, false)
+	if err != nil {
+		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
+	}
+	pgcancel.Of(pg.PgConn()).Begun()
+	c.session = s
+	return c.reach.Answered(s.Backend, pg.PgConn().PID(), pg.PgConn().Conn().RemoteAddr())
+}
+
+// lookAtPostponed has c, which is new, ask what others could not.
+func (c *conn) lookAtPostponed() {
+	if c.reach.Isolates() {
+		c.p.protect("look", func() { // a type of the user's may panic
+			for _, st := range c.p.lanes.catalog.TakePostponed() {
+				c.learn(st)
+			}
+		})
+	}
 }
 
 // closing waits, when the pool is shut down, until pgx has closed the socket of a connection that after has failed on.

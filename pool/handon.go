@@ -15,10 +15,10 @@ import (
 func (c *conn) handOn(now time.Time) {
 	l, p := c.residue, c.pending
 	c.residue, c.pending = session.Residue{}, pending{}
-	if !c.isolates() { // no more
+	if !c.reach.Isolates() { // no more
 		l.Forgive()
 	}
-	if !c.own() && (l.Trace() > sqltext.NoTrace || c.foreign.Any()) && c.isolates() {
+	if !c.reach.Own() && (l.Trace() > sqltext.NoTrace || c.foreign.Any()) && c.reach.Isolates() {
 		c.discard(p)
 		return
 	}
@@ -33,7 +33,7 @@ func (c *conn) handOn(now time.Time) {
 	}
 	if l.Trace() <= sqltext.SequenceTrace {
 		c.belief.Note(c.base)
-		if len(parsed) > 0 || !p.isEmpty() || c.wonders(now) || c.base != nil && c.base.IsDue(now) {
+		if len(parsed) > 0 || !p.isEmpty() || c.reach.Wonders(now) || c.base != nil && c.base.IsDue(now) {
 			c.wash(l, p)
 		} else {
 			c.release(now)
@@ -99,7 +99,7 @@ func (c *conn) wash(l session.Residue, p pending) {
 		for _, st := range p.unsteady {
 			c.findSteady(st)
 		}
-		if c.wonders(time.Now()) && c.askAgain(ctx) != nil {
+		if c.reach.Wonders(time.Now()) && c.reach.AskAgain(ctx, c.pg.PgConn()) != nil {
 			return
 		}
 		clean = c.clean() && (l.Trace() <= sqltext.SequenceTrace || c.told())
@@ -111,7 +111,7 @@ func (c *conn) wash(l session.Residue, p pending) {
 // for its next user if it was c's alone: a pooler in session mode sees to that when a client leaves (PgBouncer by its
 // server_reset_query). Unless it turns out that the session is shared: then it is not ours to mend.
 func (c *conn) discard(p pending) {
-	c.p.recognition.postpone(p.unsure)
+	c.p.lanes.catalog.Postpone(p.unsure)
 	c.p.sched.Retain(&c.place)
 	c.p.background("discard", func() {
 		kept := false
@@ -122,8 +122,8 @@ func (c *conn) discard(p pending) {
 		}()
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 		defer cancel()
-		c.awaitTwin(ctx)
-		if c.askAgain(ctx) == nil && !c.isolates() && c.clean() {
+		c.reach.AwaitTwin(ctx)
+		if c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && !c.reach.Isolates() && c.clean() {
 			kept = true
 			c.release(time.Now())
 		}

@@ -18,7 +18,7 @@ func (c *conn) heed(hook func()) (changed bool) {
 	case c.wire.Sent() == before:
 		c.wire.Restore(armed)
 		c.foreign = values
-	case c.isolates():
+	case c.reach.Isolates():
 		c.residue.AddNamed(sqltext.AnyTrace)
 		c.foreign.Add(session.Anybody)
 	}

@@ -21,6 +21,6 @@ func (c *conn) wrapError(err error) error {
 	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // else it was not the settings that were declined
 		return fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err)))
 	}
-	c.conflicts(err)
+	c.reach.Conflicts(err)
 	return c.committed(c.recordError(c.given.WithoutArgument(c.cancel.Explain(err))))
 }

@@ -51,7 +51,7 @@ func (l *Lease) meant(ctx context.Context, sql string, args []any, simple bool) 
 	}
 	o := pgxargs.Parse(args)
 	switch {
-	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, l.c.mode)):
+	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, l.c.reach.Mode())):
 		return args, nil
 	case l.wanders():
 		return l.describedAnew(ctx, sql, &o)
@@ -101,11 +101,11 @@ func (l *Lease) settled(ctx context.Context) (same bool, err error) {
 }
 
 // wanders reports whether l's next flight may meet another session than the last.
-func (l *Lease) wanders() bool { return !l.c.own() && l.c.pg.PgConn().TxStatus() == 'I' }
+func (l *Lease) wanders() bool { return !l.c.reach.Own() && l.c.pg.PgConn().TxStatus() == 'I' }
 
 // differs notes that texts mean something else, or may.
 func (l *Lease) differs() {
-	if l.c.resets() {
+	if l.c.reach.Resets() {
 		l.residue.AddPlans(sqltext.SessionTrace)
 	}
 }
@@ -114,7 +114,7 @@ func (l *Lease) differs() {
 // planned, as that has another meaning than it would get now. The reset does so again. A session that
 // may be somebody else's keeps its plans.
 func (l *Lease) replan() {
-	if !l.planned && l.c.resets() && l.c.own() && l.c.pg.PgConn().TxStatus() != 'E' {
+	if !l.planned && l.c.reach.Resets() && l.c.reach.Own() && l.c.pg.PgConn().TxStatus() != 'E' {
 		l.planned = true
 		l.c.wire.QueueFirst(pgwire.Try("discard plans"))
 	}
@@ -164,7 +164,7 @@ func (l *Lease) inherits() {
 
 // bequeaths notes that for the next user. Behind a pooler he gets another session.
 func (l *Lease) bequeaths() {
-	l.c.strange = l.meaning == meansOther && l.c.session != nil && l.c.own() && !l.c.isolates()
+	l.c.strange = l.meaning == meansOther && l.c.session != nil && l.c.reach.Own() && !l.c.reach.Isolates()
 }
 
 // ask asks the server whether all that decides what a text means is as it was when the session

@@ -23,7 +23,7 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 	if l.meaning == meansSame && l.with.Custom() {
 		return q, nil, nil
 	}
-	if same, err := l.settled(ctx); same || err != nil || !pgxargs.Caches(l.c.mode) {
+	if same, err := l.settled(ctx); same || err != nil || !pgxargs.Caches(l.c.reach.Mode()) {
 		return q, nil, err
 	}
 	meant = pgxargs.CopyBatch(q)
@@ -39,7 +39,7 @@ func (l *Lease) meantBatch(ctx context.Context, q *pgx.Batch) (meant *pgx.Batch,
 		}
 	}()
 	for _, qq := range meant.QueuedQueries {
-		if !l.c.own() && l.c.mode == pgx.QueryExecModeCacheDescribe {
+		if !l.c.reach.Own() && l.c.reach.Mode() == pgx.QueryExecModeCacheDescribe {
 			if err := l.c.describes(ctx, qq.SQL); err != nil {
 				return nil, nil, err
 			}

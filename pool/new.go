@@ -57,7 +57,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	}
 	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)
-	p.recognition.init(&cfg, px.ConnConfig, config == nil || config.Upstream == "" || config.Upstream == UpstreamAuto, p.rides)
+	p.recognition = p.newRecognition(px.ConnConfig, config == nil || config.Upstream == "" || config.Upstream == UpstreamAuto)
 	if !cfg.Plain {
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)

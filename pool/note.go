@@ -38,7 +38,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 	}
 	leaves := st.Leaves(l.c.base)
 	trace := leaves.Trace
-	if l.c.isolates() {
+	if l.c.reach.Isolates() {
 		if st.Asks && l.meaning != meansSame { // its names may lead to others than those that were judged
 			leaves.Trace, leaves.Plans = max(trace, sqltext.AnyTrace), true
 		}
@@ -55,7 +55,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 
 // noteAny notes what nobody knows.
 func (l *Lease) noteAny() {
-	if !l.c.isolates() {
+	if !l.c.reach.Isolates() {
 		return
 	}
 	l.residue.AddPlans(sqltext.AnyTrace)
@@ -74,7 +74,7 @@ func (l *Lease) noteBatch(ctx context.Context, b *pgx.Batch) {
 func (c *conn) soiled(l *session.Residue, p *pending) {
 	c.forgetDescribedNow()
 	c.pending.merge(p)
-	strayed, forgives := c.wire.Strayed(), !c.isolates()
+	strayed, forgives := c.wire.Strayed(), !c.reach.Isolates()
 	c.residue.Merge(l, forgives)
 	if forgives {
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/sched"
+	"github.com/lmipool/lmipool/internal/upstream"
 )
 
 // Pool shares a few connections among many goroutines. Make one per process with
@@ -26,7 +27,7 @@ type Pool struct {
 	ended         *placeholder // for the connections that nobody has any more
 	cancels       *pgcancel.Limiter
 	writer        *pgdial.Writer
-	recognition   recognition
+	recognition   *upstream.Recognition
 	rides         bool // statements may ride
 	login         *pgdial.LoginTime
 	mode          pgx.QueryExecMode

@@ -72,13 +72,13 @@ func (c *conn) rinsed(ctx context.Context) bool {
 
 // rinsedOf resets the session after something of the pool's own.
 func (c *conn) rinsedOf(trace sqltext.Trace) bool {
-	if !c.isolates() {
+	if !c.reach.Isolates() {
 		return true
 	}
 	if !c.clean() { // a connection that pgx closes is not ours to arm: it says goodbye beside us
 		return false
 	}
-	if !c.own() {
+	if !c.reach.Own() {
 		return false
 	}
 	c.foreign.Add(session.Anybody)

@@ -65,7 +65,7 @@ func (l *Lease) single() bool { return !l.goesOn && l.what != "lease" && l.what 
 // hideForeign has foreign values dropped in front of the next flight, if the session is ours. In a transaction that has
 // failed none is told.
 func (c *conn) hideForeign() {
-	if pc := c.pg.PgConn(); !c.foreign.Any() || !c.own() || pc.IsClosed() || pc.TxStatus() == 'E' {
+	if pc := c.pg.PgConn(); !c.foreign.Any() || !c.reach.Own() || pc.IsClosed() || pc.TxStatus() == 'E' {
 		return
 	}
 	c.wire.QueueFirst(pgwire.Query("discard sequences"))

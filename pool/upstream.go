@@ -4,6 +4,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/pgdial"
+	"github.com/lmipool/lmipool/internal/upstream"
 )
 
 // Upstream says what is at the other end of the pool's connections: the server itself, or
@@ -57,10 +58,27 @@ const (
 // Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it,
 // that is UpstreamDirect until a connection has met a pooler, and from then on UpstreamPgBouncer.
 func (p *Pool) Upstream() Upstream {
-	if p.recognition.warned.Load() {
+	if p.recognition.MetPooler() {
 		return UpstreamPgBouncer
 	}
 	return p.cfg.Upstream
+}
+
+// newRecognition is for a pool with cc. auto: nobody has said what is upstream. Where there is nothing that hangs on it, nobody is asked.
+func (p *Pool) newRecognition(cc *pgx.ConnConfig, auto bool) *upstream.Recognition {
+	c := upstream.Config{Isolation: p.cfg.Isolation != IsolationOff, Replace: p.sched.Replace, Log: p.log}
+	switch {
+	case p.cfg.Upstream.shares():
+		c.Said = upstream.Pooled
+	case !auto:
+		c.Said = upstream.Direct
+	default:
+		c.Asks = !p.cfg.Plain && (p.rides || c.Isolation)
+		if m := pgdial.PoolerMode(cc); c.Asks && cc.DescriptionCacheCapacity > 0 && m != cc.DefaultQueryExecMode {
+			c.PoolerMode = m
+		}
+	}
+	return upstream.New(c)
 }
 
 // of is u, or what it is by cc's hosts.

@@ -23,6 +23,8 @@ type Store struct {
 	used  list.List             // the most recently wanted first
 	bytes int                   // how long their texts are together
 	once  [1024]uint64          // hashes of texts with comments that were wanted once
+
+	postponed []*Statement // what could not be looked at where it ran
 }
 
 // NewStore returns a Store without statements. What newest returns is what they are judged by.

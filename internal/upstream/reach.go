@@ -1,0 +1,171 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/session"
+)
+
+// Reach is how one connection reaches PostgreSQL. It belongs to whom the connection belongs to.
+type Reach struct {
+	of        *Recognition
+	kind      Kind
+	mode      pgx.QueryExecMode
+	backend   session.Backend // that has answered it first
+	forPooler bool            // mode is that for a pooler
+	redialed  bool            // since that was found to be wrong
+	doubled   atomic.Bool     // another connection was answered by its backend
+	askAt     time.Time       // who answers it, again
+	askEvery  time.Duration
+}
+
+// Dial returns the Reach of a connection that is about to be dialed.
+func (r *Recognition) Dial() *Reach { return &Reach{of: r} }
+
+// ErrOtherMode ends a dial that was prepared for another way than it has found.
+var ErrOtherMode = errors.New("lmipool: pgx's mode is not that for what is upstream")
+
+// MaxModes is how many tries one dial may need: the third takes whatever it meets.
+const MaxModes = 3
+
+// Prepare gives cc, which is dialed with, the mode for what the last dial, or q's own last try, has found.
+func (q *Reach) Prepare(cc *pgx.ConnConfig) {
+	if !q.redialed {
+		q.forPooler = q.of.cfg.PoolerMode != 0 && q.of.pooled.Load()
+	}
+	if q.forPooler {
+		cc.DefaultQueryExecMode = q.of.cfg.PoolerMode
+	}
+}
+
+// Answered takes what a new connection to server was asked as the very first thing: b has answered it, and at login it was told of
+// the process pid. It returns ErrOtherMode if the connection has to be dialed again.
+func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
+	q.backend, q.kind = b, Direct
+	if b.PID != pid {
+		q.kind = Pooled
+	}
+	q.of.foundPooled(!q.Own(), server)
+	if q.of.cfg.PoolerMode != 0 && q.forPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct one may be described for, if need be
+		q.forPooler, q.redialed = !q.Own(), true
+		return ErrOtherMode
+	}
+	if !q.Own() {
+		q.of.met(q)
+	}
+	return nil
+}
+
+// Dialed notes that the connection is there, in this mode, which BeforeConnect may have chosen.
+func (q *Reach) Dialed(mode pgx.QueryExecMode) {
+	if q.mode = mode; !q.of.cfg.Asks {
+		q.kind = q.of.cfg.Said
+	}
+}
+
+// Left notes that the connection is closed.
+func (q *Reach) Left() { q.of.left(q) }
+
+// Mode is pgx's mode on the connection.
+func (q *Reach) Mode() pgx.QueryExecMode { return q.mode }
+
+// ForPooler reports whether that was chosen because of a pooler that nobody had announced.
+func (q *Reach) ForPooler() bool { return q.forPooler }
+
+// Own reports whether the session is the connection's alone, for certain: only then is anything prepared or set in it.
+func (q *Reach) Own() bool { return q.kind == Direct }
+
+// Pooled reports whether there is a pooler in between.
+func (q *Reach) Pooled() bool { return q.kind == Pooled }
+
+// Isolates reports whether what the connection's users leave behind is taken away.
+func (q *Reach) Isolates() bool { return q.Resets() && (q.Own() || !q.of.shared.Load()) }
+
+// Resets reports whether the session is reset between its users, unless it is shared. BeforeConnect may have given the connection
+// a mode in which it cannot be.
+func (q *Reach) Resets() bool { return q.of.cfg.Isolation && q.mode != pgx.QueryExecModeExec }
+
+// tryFor is how long a dial may take for which another connection waits. Two connections that are there at once meet one process
+// only if it is shared. So the first few that would be closed wait for the one that takes their place.
+const tryFor = 100 * time.Millisecond
+
+// AwaitTwin waits until another connection has been answered, perhaps by q's process.
+func (q *Reach) AwaitTwin(ctx context.Context) {
+	if !q.Isolates() || q.doubled.Load() {
+		return
+	}
+	twin := q.of.twin()
+	if twin == nil || !q.of.cfg.Replace() {
+		return
+	}
+	t := time.NewTimer(tryFor)
+	defer t.Stop()
+	select {
+	case <-twin:
+	case <-t.C: // it may wait for q's connection to go
+	case <-ctx.Done():
+	}
+}
+
+// Asking again costs a round trip, between two users of a connection.
+const (
+	firstAsk = 5 * time.Millisecond // after the first user; then twice that, and so on
+	lastAsk  = 10 * time.Second
+)
+
+// Wonders reports whether the connection is to be asked again who answers it.
+func (q *Reach) Wonders(now time.Time) bool {
+	return q.Pooled() && q.Isolates() && (q.doubled.Load() || !now.Before(q.askAt))
+}
+
+// AskAgain asks on pc, q's connection, who answers it now. Another process than at first: the session is shared. So it is
+// if another connection had heard of that process meanwhile, since this one, which has had it before, is still there.
+func (q *Reach) AskAgain(ctx context.Context, pc *pgconn.PgConn) error {
+	q.askEvery = min(max(2*q.askEvery, firstAsk), lastAsk)
+	q.askAt = time.Now().Add(q.askEvery)
+	doubled := q.doubled.Load() // before the answer
+	b, err := session.WhoAnswers(ctx, pc)
+	switch {
+	case err != nil:
+		return err
+	case b != q.backend:
+		q.share("two transactions of one connection ran in two server processes")
+	case doubled:
+		q.share("one server process has answered two connections")
+	}
+	return nil
+}
+
+// share notes that sessions are shared, because of why.
+func (q *Reach) share(why string) {
+	if q.Pooled() && q.Resets() {
+		q.of.foundShared(why)
+	}
+}
+
+// Conflicts takes from err what it says of the connection's sessions. A name of pgx's that is there before
+// pgx has prepared it was prepared by another client. That one is missing proves nothing (its own user may have
+// dropped all), but is reason to ask again.
+func (q *Reach) Conflicts(err error) {
+	var e *pgconn.PgError
+	if !q.Pooled() || !errors.As(err, &e) {
+		return
+	}
+	switch {
+	case e.Code == "42P05" && pgxsName.MatchString(e.Message):
+		q.share("a prepared statement of pgx's was there before it was prepared")
+	case e.Code == "26000":
+		q.askAt = time.Time{}
+	}
+}
+
+// pgxsName is in the message of an error about a statement that pgx has named by its text.
+var pgxsName = regexp.MustCompile(`"stmtcache_[0-9a-f]+"`)
