@@ -5,40 +5,47 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// background runs f in a goroutine that Shutdown waits for. A panic in it is
-// logged, not fatal: unrecovered, it would end every invocation of the process.
-// f keeps the books in its own defers.
-func (p *Pool) background(what string, f func()) {
-	p.wg.Go(func() { p.protect(what, f) })
+// workers are a pool's goroutines. A panic in one is logged, not fatal: unrecovered, it would end every invocation of the process.
+type workers struct {
+	log    *slog.Logger
+	wg     sync.WaitGroup // every goroutine of the pool; Shutdown waits for them
+	panics atomic.Int64   // that were caught
+}
+
+// background runs f in a goroutine of its own. f keeps the books in its own defers.
+func (w *workers) background(what string, f func()) {
+	w.wg.Go(func() { w.protect(what, f) })
 }
 
 // protect runs f and logs a panic of it.
-func (p *Pool) protect(what string, f func()) {
-	_ = p.catchPanic(what, func() error { f(); return nil }) // catchPanic has logged it
+func (w *workers) protect(what string, f func()) {
+	_ = w.catchPanic(what, func() error { f(); return nil }) // it has been logged
 }
 
 // catchPanic runs f and turns a panic into an error, after logging it with its stack.
-func (p *Pool) catchPanic(what string, f func() error) (err error) {
+func (w *workers) catchPanic(what string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("lmipool: %s panicked: %v", what, v)
-			p.stats.panics.Add(1)
-			p.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+			w.panics.Add(1)
+			w.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 		}
 	}()
 	return f()
 }
 
 // hook wraps a hook of the user's, if there is one, so that its panic is its error.
-func hook[T any](p *Pool, name string, f func(context.Context, T) error) func(context.Context, T) error {
+func hook[T any](w *workers, name string, f func(context.Context, T) error) func(context.Context, T) error {
 	if f == nil {
 		return nil
 	}
 	return func(ctx context.Context, v T) error {
-		return p.catchPanic(name, func() error { return f(ctx, v) })
+		return w.catchPanic(name, func() error { return f(ctx, v) })
 	}
 }
 

@@ -182,7 +182,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
 		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
 	}
-	px.AfterConnect = p.closing(p.recognising(timed(c.ConnectTimeout, hook(p, "AfterConnect", c.AfterConnect))))
+	px.AfterConnect = p.closing(p.recognising(timed(c.ConnectTimeout, hook(&p.workers, "AfterConnect", c.AfterConnect))))
 	if c.Plain {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
 		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
@@ -192,7 +192,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 		}
 		px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
 		px.ShouldPing = c.ShouldPing
-		px.BeforeConnect = timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
+		px.BeforeConnect = timed(c.ConnectTimeout, hook(&p.workers, "BeforeConnect", c.BeforeConnect))
 		px.PrepareConn = c.PrepareConn
 		px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
 		px.ConnConfig.Tracer = c.Tracer
@@ -205,7 +205,7 @@ func (p *Pool) pgxpoolConfig(px *pgxpool.Config) *pgxpool.Config {
 	// pgxpool looks for AcquireTracer and ReleaseTracer here, and would call
 	// them for our dials. The connections get the tracer one by one instead.
 	px.ConnConfig.Tracer = nil
-	before := timed(c.ConnectTimeout, hook(p, "BeforeConnect", c.BeforeConnect))
+	before := timed(c.ConnectTimeout, hook(&p.workers, "BeforeConnect", c.BeforeConnect))
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		cc.Tracer = c.Tracer
 		cc.ConnectTimeout = p.login.Next()

@@ -39,7 +39,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if cfg.MaxConns > absurdConns {
 		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
 	}
-	p := &Pool{cfg: cfg, log: cfg.Logger}
+	p := &Pool{cfg: cfg, workers: workers{log: cfg.Logger}}
 	p.login = pgdial.NewLoginTime(px.ConnConfig.ConnectTimeout, said, p.shortDial)
 	if cfg.Plain { // nothing grows
 		px.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
@@ -97,6 +97,7 @@ func (p *Pool) Stat() *Stat {
 	s := &Stat{s: p.sched.Stats()}
 	s.detached = p.detached.Load()
 	p.stats.stat(s)
+	s.panics = p.panics.Load()
 	p.lanes.stat(s)
 	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.cancels.Stat()
 	return s

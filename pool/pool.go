@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -18,6 +17,7 @@ import (
 // Pool shares a few connections among many goroutines. Make one per process with
 // [New] and use it from everywhere.
 type Pool struct {
+	workers
 	cfg           Config
 	px            *pgxpool.Pool
 	sched         *sched.Scheduler
@@ -31,14 +31,12 @@ type Pool struct {
 	rides         bool // statements may ride
 	login         *pgdial.LoginTime
 	mode          pgx.QueryExecMode
-	log           *slog.Logger
 	hosts         []string              // what dials go to, for what their errors say
 	acquireTracer pgxpool.AcquireTracer // nil: none
 	releaseTracer pgxpool.ReleaseTracer // nil: none
 
 	ctx    context.Context // ends when the pool is closed; what dials and housekeeping run under
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // every goroutine of the pool
 
 	detached       atomic.Int64 // ctxs from Detach that live
 	closesSessions sync.Once    // that it does is logged once

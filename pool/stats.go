@@ -9,11 +9,10 @@ type stats struct {
 	unclean   atomic.Int64 // and because their session could not be cleaned
 	resets    atomic.Int64
 	leaks     atomic.Int64
-	panics    atomic.Int64
 	failovers atomic.Int64
 }
 
 func (n *stats) stat(s *Stat) {
 	s.aged, s.unused, s.unclean = n.aged.Load(), n.unused.Load(), n.unclean.Load()
-	s.resets, s.leaks, s.panics, s.failovers = n.resets.Load(), n.leaks.Load(), n.panics.Load(), n.failovers.Load()
+	s.resets, s.leaks, s.failovers = n.resets.Load(), n.leaks.Load(), n.failovers.Load()
 }
