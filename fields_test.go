@@ -30,7 +30,6 @@ Baselines: baselines
 Belief: belief
 cancelConn: limiter
 Canceler: canceler
-copySource: copy
 deferral: begin
 demand: growth
 Description: description
@@ -78,6 +77,7 @@ Scope: scope
 Set: set
 internal/catalog.Statement: statement steady=steady
 Settings: settings
+source: source
 steady: steady
 Store: store postponed=postponed
 Text: text

@@ -84,7 +84,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 			switch {
 			case err != nil:
 			case l.ride != nil:
-				end.Conn = p.ended.first
+				end.Conn = p.ended.First()
 			default:
 				end.Conn = l.c.pg
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/copyin"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
@@ -119,12 +120,12 @@ func (b *batch) Exec() (pgconn.CommandTag, error) {
 func (b *batch) Query() (pgx.Rows, error) {
 	if err := b.l.resume(); err != nil {
 		err = pgerr.SentUnanswered(err)
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
 	if err = b.wrapError(err); err != nil {
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	return &rows{l: b.l, r: r}, nil
 }
@@ -203,7 +204,35 @@ func (b *batch) unname() {
 type errBatch struct{ err error }
 
 func (b errBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
-func (b errBatch) Query() (pgx.Rows, error)         { return errRows{err: b.err}, b.err }
+func (b errBatch) Query() (pgx.Rows, error)         { return memrows.FailedRows(b.err), b.err }
 func (b errBatch) QueryRow() pgx.Row                { return memrows.Failed(b.err) }
 func (b errBatch) Close() error                     { return b.err }
 func (b errBatch) Tx() pgx.Tx                       { return nil }
+
+// copyFrom copies on l's connection, after enter. It sees to leave.
+func (l *Lease) copyFrom(ctx context.Context, in copyin.Preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	var encoding <-chan struct{}
+	defer func() {
+		if encoding == nil {
+			l.leave()
+			return
+		}
+		// Until the value lets go the lease is in a call, so nobody uses its connection's types beside it; its end tears the connection away.
+		l.mu.Lock()
+		l.stuck = true
+		l.mu.Unlock()
+		go func() {
+			<-encoding
+			l.leave()
+		}()
+	}()
+	l.heard()
+	if _, err := l.settled(ctx); err != nil {
+		return 0, err
+	}
+	l.note(ctx, copyin.Insert(table, columns), nil)
+	y := copyin.Copy{Table: table, Columns: columns, From: src, In: in, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cancelWait()}
+	n, encoding, err := y.Run(ctx, l.c.pg)
+	l.p.writer.Copied(err)
+	return n, l.c.wrapError(err)
+}

@@ -63,7 +63,7 @@ func (p *Pool) newConn() (*conn, error) {
 	}
 	now := time.Now()
 	c.place.Opened(now)
-	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.closed
+	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.Conn
 	c.peek = pgdial.NewPeeker(c.pg.PgConn().Conn())
 	c.cancel = pgcancel.Of(c.pg.PgConn())
 	c.cancel.Opened()

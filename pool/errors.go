@@ -40,6 +40,8 @@ var (
 	// errBusy is what a lease says to a second goroutine, in place of the data
 	// race that pgx would have.
 	errBusy = errors.New("lmipool: conn busy: another goroutine is using this lease")
+
+	errStuck = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
 )
 
 // Holder describes a lease that is out: who has it, since when, doing what.

@@ -16,7 +16,7 @@ func (l *Lease) Conn() *pgx.Conn {
 		return l.plain.Conn()
 	}
 	if !l.begins() || !l.tookRaw() {
-		return l.p.ended.closed()
+		return l.p.ended.Conn()
 	}
 	if l.c.cancel.Pending() {
 		if _, err := l.enter(""); err == nil { // it is settled now

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/connstring"
+	"github.com/lmipool/lmipool/internal/deadconn"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -63,7 +64,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
 	}
 	px = p.pgxpoolConfig(px)
-	if p.ended, err = newPlaceholder(px.ConnConfig); err == nil {
+	if p.ended, err = deadconn.New(px.ConnConfig); err == nil {
 		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/deadconn"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -24,7 +25,7 @@ type Pool struct {
 	stats         stats
 	health        health
 	lanes         *lanes
-	ended         *placeholder // for the connections that nobody has any more
+	ended         *deadconn.Maker // for the connections that nobody has any more
 	cancels       *pgcancel.Limiter
 	writer        *pgdial.Writer
 	recognition   *upstream.Recognition

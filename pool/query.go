@@ -36,9 +36,8 @@ func (p *Pool) execOnce(ctx context.Context, a tries, with *session.Settings, sq
 	if err != nil {
 		return tag, nil, err
 	}
-	if r := l.rows(); r != nil {
-		r.Close()
-		return r.CommandTag(), nil, r.Err()
+	if r, _, rode := l.takeResult(); rode {
+		return r.Tag(), nil, r.Err()
 	}
 	defer l.Release()
 	tag, err = l.exec(ctx, sql, args, true)
@@ -58,10 +57,10 @@ func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 func (p *Pool) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
 	l, err := p.statement(ctx, tries{}, with, "query", sql, args, 2)
 	if err != nil {
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
-	if r := l.rows(); r != nil {
-		return r, nil
+	if r, types, rode := l.takeResult(); rode {
+		return r.Rows(types), nil
 	}
 	return l.query(ctx, sql, args, true)
 }
@@ -92,8 +91,8 @@ func (p *Pool) queryRowOnce(ctx context.Context, a tries, with *session.Settings
 	if err != nil {
 		return memrows.Failed(err), nil
 	}
-	if r := l.rows(); r != nil {
-		return r.Row(), nil
+	if r, types, rode := l.takeResult(); rode {
+		return r.Row(types), nil
 	}
 	defer l.Release()
 	return l.queryRow(ctx, sql, args, true), l

@@ -148,7 +148,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 func (r *ride) trace() {
 	if t := r.p.cfg.Tracer; t != nil {
 		r.p.protect("TraceQueryStart", func() {
-			r.traced = t.TraceQueryStart(r.ctx, r.p.ended.first, pgx.TraceQueryStartData{SQL: r.sql, Args: r.args})
+			r.traced = t.TraceQueryStart(r.ctx, r.p.ended.First(), pgx.TraceQueryStartData{SQL: r.sql, Args: r.args})
 		})
 	}
 }
@@ -162,7 +162,7 @@ func (r *ride) traceEnd(err error) {
 	if err == nil {
 		end.CommandTag = r.result.Tag()
 	}
-	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.ended.first, end)
+	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.ended.First(), end)
 }
 
 // lose says that its connection was lost.
@@ -179,16 +179,16 @@ func (r *ride) catchUp(pairs *memrows.Pairs) {
 	}
 }
 
-// rows is the result of a statement that rode, and the end of l; nil: it has a connection
-// instead.
-func (l *Lease) rows() *memrows.Rows {
+// takeResult is the result of a statement that rode, the types that decode it, and the end of l. rode is false if l has a
+// connection instead.
+func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bool) {
 	r := l.ride
 	if r == nil {
-		return nil
+		return result, nil, false
 	}
-	rows := r.result.Rows(r.types)
+	result, types = r.result, r.types
 	l.p.lanes.spare.take(l, r)
-	return rows
+	return result, types, true
 }
 
 // goAlone is for a statement that was to ride and got a connection for itself.

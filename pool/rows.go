@@ -23,13 +23,13 @@ func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pg
 	defer l.releaseUnless(&kept)
 	c, err := l.enter(sql)
 	if err != nil {
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	defer l.leave()
 	meant, err := l.meant(ctx, sql, args, false)
 	if err != nil {
 		err = l.c.wrapError(err)
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	l.note(ctx, sql, meant)
 	r, err := c.Query(ctx, sql, meant...)
@@ -51,7 +51,7 @@ func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) 
 		if asked != nil {
 			err = l.p.lostRead(asked.ctx, l, err)
 		}
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	w := &rows{l: l, r: r, own: asked != nil, asked: asked}
 	l.opened(w)
@@ -266,20 +266,3 @@ func (r *rows) notOpen() error {
 	}
 	return memrows.ErrClosed
 }
-
-// errRows are the Rows of a query that never reached the server.
-type errRows struct {
-	pgx.Rows // nil: every method that could reach it is below
-	err      error
-}
-
-func (errRows) Close()                                       {}
-func (r errRows) Err() error                                 { return r.err }
-func (errRows) CommandTag() (t pgconn.CommandTag)            { return t }
-func (errRows) FieldDescriptions() []pgconn.FieldDescription { return nil }
-func (errRows) Next() bool                                   { return false }
-func (r errRows) Scan(...any) error                          { return r.err }
-func (r errRows) Values() ([]any, error)                     { return nil, r.err }
-func (errRows) RawValues() [][]byte                          { return nil }
-func (errRows) Conn() *pgx.Conn                              { return nil }
-func (errRows) TypeMap() *pgtype.Map                         { return nil }

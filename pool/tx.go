@@ -237,13 +237,13 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 
 func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if err := x.enter(sql); err != nil {
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	defer x.l.leave()
 	meant, err := x.l.meant(ctx, sql, args, false)
 	if err != nil {
 		err = x.l.c.wrapError(err)
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	x.l.note(ctx, sql, meant)
 	r, err := x.t.Query(ctx, sql, meant...)
@@ -318,8 +318,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 // LargeObjects talk to the connection directly: see Lease.Conn.
 func (x *tx) LargeObjects() pgx.LargeObjects {
 	if !x.l.tookRaw() {
-		_, t := x.l.p.ended.conn()
-		return t.LargeObjects()
+		return x.l.p.ended.Tx().LargeObjects()
 	}
 	return x.t.LargeObjects()
 }

@@ -132,13 +132,13 @@ func (b *Bound) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 	apart, err := b.apart(sql, args)
 	switch {
 	case err != nil:
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	case !apart:
 		return b.p.query(ctx, b.s, sql, args)
 	}
 	t, err := b.Begin(ctx)
 	if err != nil {
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	return rowsInTx(ctx, t, sql, args)
 }

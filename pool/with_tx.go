@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
@@ -91,7 +92,7 @@ func rowsInTx(ctx context.Context, t pgx.Tx, sql string, args []any) (pgx.Rows, 
 	r, err := t.Query(ctx, sql, args...)
 	if err != nil {
 		_ = e.end(err)
-		return errRows{err: err}, err
+		return memrows.FailedRows(err), err
 	}
 	kept = true
 	return &txRows{Rows: r, end: e}, nil

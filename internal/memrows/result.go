@@ -70,15 +70,22 @@ func (b *Result) First() [][]byte {
 	if b.rows == 0 {
 		return nil
 	}
-	var row [][]byte
+	row := make([][]byte, len(b.ends)/b.rows)
 	from := int32(0)
-	for _, end := range b.ends[:len(b.ends)/b.rows] {
-		if end < 0 {
-			row = append(row, nil)
-			continue
+	for i, end := range b.ends[:len(row)] {
+		if end >= 0 {
+			row[i] = b.data[from:end:end]
+			from = end
 		}
-		row = append(row, b.data[from:end:end])
-		from = end
 	}
 	return row
+}
+
+// Row is its first row, if it has one, decoded with the types of s.
+func (b *Result) Row(s *Set) *Row {
+	w := &Row{sent: true, tag: b.tag, err: b.err}
+	if b.rows > 0 {
+		w.fields, w.values, w.types = b.fields, b.First(), s.take(b.fields)
+	}
+	return w
 }

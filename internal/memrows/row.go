@@ -58,15 +58,6 @@ func cloneValues(values [][]byte) [][]byte {
 	return clone
 }
 
-// Row is the first row of a result, if it has one.
-func (r *Rows) Row() *Row {
-	w := &Row{sent: true, tag: r.result.tag, err: r.result.err}
-	if r.Next() {
-		w.fields, w.values, w.types = r.result.fields, r.values, r.types
-	}
-	return w
-}
-
 // Tag is the statement's command tag.
 func (r *Row) Tag() pgconn.CommandTag { return r.tag }
 

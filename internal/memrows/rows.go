@@ -176,3 +176,22 @@ func (r *Rows) notOpen() error {
 	}
 	return ErrClosed
 }
+
+// FailedRows are the Rows of a query that failed before there were any.
+func FailedRows(err error) pgx.Rows { return failedRows{err: err} }
+
+type failedRows struct {
+	pgx.Rows // nil: every method that could reach it is below
+	err      error
+}
+
+func (failedRows) Close()                                       {}
+func (r failedRows) Err() error                                 { return r.err }
+func (failedRows) CommandTag() (t pgconn.CommandTag)            { return t }
+func (failedRows) FieldDescriptions() []pgconn.FieldDescription { return nil }
+func (failedRows) Next() bool                                   { return false }
+func (r failedRows) Scan(...any) error                          { return r.err }
+func (r failedRows) Values() ([]any, error)                     { return nil, r.err }
+func (failedRows) RawValues() [][]byte                          { return nil }
+func (failedRows) Conn() *pgx.Conn                              { return nil }
+func (failedRows) TypeMap() *pgtype.Map                         { return nil }

@@ -69,7 +69,7 @@ func TestARowIsScannedOnceAndItsBatchKeepsTheFirstError(t *testing.T) {
 	s := newSet(pgtype.NewMap(), nil)
 	var first error
 	for _, text := range []string{"one", "two", "3"} {
-		w := resultOf(columns(pgtype.Int4OID), [][]byte{[]byte(text)}).Rows(s).Row()
+		w := resultOf(columns(pgtype.Int4OID), [][]byte{[]byte(text)}).Row(s)
 		w.OnScanError(&first)
 		var n int
 		err := w.Scan(&n)

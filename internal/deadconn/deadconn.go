@@ -1,4 +1,8 @@
-package pool
+// Package deadconn makes closed connections, for who asks for the connection of a lease that has
+// ended, or of rows that have none: every use of them fails with "conn closed". nil would be
+// a panic in his goroutine, and so the end of the process; the lease's own connection is
+// somebody else's by now.
+package deadconn
 
 import (
 	"context"
@@ -12,26 +16,24 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// placeholder makes closed connections, for who asks for the connection of a lease that has
-// ended, or of rows that have none: every use of them fails with "conn closed". nil would be
-// a panic in his goroutine, and so the end of the process; the lease's own connection is
-// somebody else's by now.
-//
-// Their Config has the pool's own host, port, user, database and runtime parameters, and nothing
+// Maker makes closed connections. Their Config has the pool's own host, port, user, database and runtime parameters, and nothing
 // that could fail or run code of the user's: no password, TLS, other hosts, tracer or hook.
-type placeholder struct {
+type Maker struct {
 	config *pgx.ConnConfig
-	first  *pgx.Conn // for tracers, which have to share it, and if no other can be made
+	first  *pgx.Conn // see First
 	tx     pgx.Tx    // on first
 }
 
-// newPlaceholder makes one for connections to where pool leads.
-func newPlaceholder(pool *pgx.ConnConfig) (*placeholder, error) {
-	d := &placeholder{config: bare(pool)}
+// New returns a Maker of connections to where pool leads.
+func New(pool *pgx.ConnConfig) (*Maker, error) {
+	m := &Maker{config: bare(pool)}
 	var err error
-	d.first, d.tx, err = d.connect()
-	return d, err
+	m.first, m.tx, err = m.connect()
+	return m, err
 }
+
+// First is for tracers, which have to share it, and for who can get no other.
+func (m *Maker) First() *pgx.Conn { return m.first }
 
 // neverDialed is a connection string that no variable of the environment makes a wrong one, but PGSERVICE.
 const neverDialed = "host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
@@ -64,25 +66,30 @@ func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
 	return c
 }
 
-// conn returns a closed connection of the caller's own, and a transaction on it.
-func (d *placeholder) conn() (*pgx.Conn, pgx.Tx) {
-	c, tx, err := d.connect()
+// Conn returns a closed connection of the caller's own.
+func (m *Maker) Conn() *pgx.Conn {
+	c, _ := m.both()
+	return c
+}
+
+// Tx returns a transaction on such a connection.
+func (m *Maker) Tx() pgx.Tx {
+	_, tx := m.both()
+	return tx
+}
+
+func (m *Maker) both() (*pgx.Conn, pgx.Tx) {
+	c, tx, err := m.connect()
 	if err != nil {
-		return d.first, d.tx
+		return m.first, m.tx
 	}
 	return c, tx
 }
 
-// closed is conn without the transaction.
-func (d *placeholder) closed() *pgx.Conn {
-	c, _ := d.conn()
-	return c
-}
-
 // connect makes a connection to nobody, begins a transaction on it, and closes it.
-func (d *placeholder) connect() (*pgx.Conn, pgx.Tx, error) {
+func (m *Maker) connect() (*pgx.Conn, pgx.Tx, error) {
 	ctx := context.Background()
-	config := d.config.Copy()
+	config := m.config.Copy()
 	config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"ended"}, nil }
 	var dialed atomic.Bool
 	config.DialFunc = func(context.Context, string, string) (net.Conn, error) {

@@ -1,4 +1,4 @@
-package pool
+package deadconn
 
 import (
 	"context"
@@ -59,8 +59,8 @@ func must(r pgx.Rows, _ error) pgx.Rows { return r }
 
 func second[T any](_ T, err error) error { return err }
 
-// Whatever the connection string says, there is a placeholder, though nobody could connect with it.
-func TestThePlaceholderFollowsAnyConnectionString(t *testing.T) {
+// Whatever the connection string says, there is a Maker, though nobody could connect with it.
+func TestItsConfigurationFollowsAnyConnectionString(t *testing.T) {
 	t.Parallel()
 	service := filepath.Join(t.TempDir(), "service")
 	require.NoError(t, os.WriteFile(service, []byte("[s]\nhost=byservice\nuser=su\ndbname=sd\npassword=hunter2\ntarget_session_attrs=read-write\nsslmode=require\n"), 0o600))
@@ -87,10 +87,10 @@ func TestThePlaceholderFollowsAnyConnectionString(t *testing.T) {
 		px.ConnConfig.OnPgError = func(*pgconn.PgConn, *pgconn.PgError) bool { panic("error") }
 		px.ConnConfig.BuildContextWatcherHandler = nil
 		px.ConnConfig.LookupFunc, px.ConnConfig.DialFunc, px.ConnConfig.BuildFrontend = nil, nil, nil
-		d, err := newPlaceholder(px.ConnConfig)
+		d, err := New(px.ConnConfig)
 		require.NoError(t, err, dsn)
 		closed(t, d.first, d.tx, &px.ConnConfig.Config)
-		c, tx := d.conn()
+		c, tx := d.both()
 		require.NotSame(t, d.first, c)
 		closed(t, c, tx, &px.ConnConfig.Config)
 		assert.NotContains(t, c.Config().ConnString(), "hunter2")
@@ -110,12 +110,12 @@ func (boom) TraceConnectStart(context.Context, pgx.TraceConnectStartData) contex
 func (boom) TraceConnectEnd(context.Context, pgx.TraceConnectEndData) { panic("traced") }
 
 // Whatever PG* variables there are, before the pool is made or after, and however broken.
-func TestThePlaceholderReadsNoVariable(t *testing.T) {
+func TestItsConfigurationReadsNoVariable(t *testing.T) {
 	const dsn = "host=a port=5 user=u dbname=d password=hunter2 sslmode=disable target_session_attrs=any connect_timeout=3 " +
 		"min_protocol_version=3.0 max_protocol_version=3.0 application_name=app"
 	px, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
-	before, err := newPlaceholder(px.ConnConfig)
+	before, err := New(px.ConnConfig)
 	require.NoError(t, err)
 	service := filepath.Join(t.TempDir(), "service")
 	require.NoError(t, os.WriteFile(service, []byte("[s]\nhost=byservice\npassword=hunter3\ntarget_session_attrs=read-write\n"), 0o600))
@@ -166,7 +166,7 @@ func TestThePlaceholderReadsNoVariable(t *testing.T) {
 				t.Setenv(k, v)
 			}
 			secrets := []string{"hunter3", "hunter4", "hunter5", "hunter6"}
-			c, tx := before.conn()
+			c, tx := before.both()
 			closed(t, c, tx, &px.ConnConfig.Config, secrets...)
 			for _, dsn := range []string{dsn, "host=a,b port=5,6 user=u", "postgres://u@a/d", "service=s servicefile=" + service + " " + dsn} {
 				px, err := pgxpool.ParseConfig(dsn)
@@ -175,9 +175,9 @@ func TestThePlaceholderReadsNoVariable(t *testing.T) {
 					continue
 				}
 				parsed++
-				d, err := newPlaceholder(px.ConnConfig)
+				d, err := New(px.ConnConfig)
 				require.NoError(t, err, dsn)
-				c, tx := d.conn()
+				c, tx := d.both()
 				require.NotSame(t, d.first, c)
 				closed(t, c, tx, &px.ConnConfig.Config)
 				if set["PGSERVICE"] != "nosuch" {
@@ -191,7 +191,7 @@ func TestThePlaceholderReadsNoVariable(t *testing.T) {
 
 // What pgx may call, follow or be refused by is all named in bare: a field that a newer pgx has is
 // looked at before it is let in.
-func TestThePlaceholderKnowsEveryFieldThatPgxHas(t *testing.T) {
+func TestItsConfigurationKnowsEveryFieldThatPgxHas(t *testing.T) {
 	t.Parallel()
 	known := strings.Fields("Host Port Database User Password TLSConfig ConnectTimeout DialFunc LookupFunc BuildFrontend " +
 		"MaxProtocolMessageBodyLen BuildContextWatcherHandler RuntimeParams KerberosSrvName KerberosSpn Fallbacks SSLNegotiation SSLCertMode " +
@@ -205,19 +205,19 @@ func TestThePlaceholderKnowsEveryFieldThatPgxHas(t *testing.T) {
 	}
 }
 
-func BenchmarkPlaceholder(b *testing.B) {
+func BenchmarkMaker(b *testing.B) {
 	px, err := pgxpool.ParseConfig("host=a user=u")
 	require.NoError(b, err)
-	d, err := newPlaceholder(px.ConnConfig)
+	d, err := New(px.ConnConfig)
 	require.NoError(b, err)
 	b.Run("New", func(b *testing.B) {
 		for b.Loop() {
-			_, _ = newPlaceholder(px.ConnConfig)
+			_, _ = New(px.ConnConfig)
 		}
 	})
 	b.Run("conn", func(b *testing.B) {
 		for b.Loop() {
-			d.conn()
+			d.both()
 		}
 	})
 }
