@@ -37,7 +37,8 @@ func TestAnArgumentIsNotInTheErrorOfEncodingIt(t *testing.T) {
 	ctx := bounded(t)
 	exec := func(args ...any) error {
 		sql := "select $1::int"
-		if _, named := args[0].(pgx.NamedArgs); named {
+		switch args[0].(type) {
+		case pgx.NamedArgs, pgx.StrictNamedArgs:
 			sql = "select @x::int"
 		}
 		_, err := p.Exec(ctx, sql, args...)
@@ -61,6 +62,7 @@ func TestAnArgumentIsNotInTheErrorOfEncodingIt(t *testing.T) {
 		"failed to encode args[0]: unable to encode a value of type pool_test.telling" + into + "no card …":                                                    exec(telling{"14111"}),
 		"failed to encode args[0]: unable to encode a value of type []string" + into + "cannot find encode plan":                                               exec([]string{"14111"}),
 		"failed to encode args[0]: unable to encode a value of type map[string]int" + into + "cannot find encode plan":                                         exec(pgx.NamedArgs{"x": map[string]int{"14111": 1}}),
+		"failed to encode args[0]: unable to encode a value of type map[int]string" + into + "cannot find encode plan":                                         exec(pgx.StrictNamedArgs{"x": map[int]string{14111: ""}}),
 		"error preprocessing batch (build): failed to encode args[0]: unable to encode a value of type struct { V string }" + into + "cannot find encode plan": batchOf(ctx, p, "select $1::int", struct{ V string }{"hunter2"}),
 		"ERROR: COPY from stdin failed: unable to encode a value of type int64" + into + "… is greater than maximum value for int4 (SQLSTATE 57014)":           copyOf(int64(9_4111_1111_1)),
 	} {

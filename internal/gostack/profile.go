@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// Label marks the goroutine of one handler call, and those that it starts, so that
-// the log of a handler that hangs can say where. It is a profiler label: the one way
-// to find another goroutine's stack that costs next to nothing until it is needed,
-// and it names lmipool's handlers in goroutine profiles besides.
+// Label marks the goroutine of one handler call, and those that it starts, so that the log of a handler that hangs can say
+// where. It is a profiler label: the one way to find another goroutine's stack that costs next to nothing until it is needed.
+// It names lmipool's handlers in goroutine profiles besides.
 type Label struct {
 	ctx  context.Context
 	line string // as a goroutine profile shows it
@@ -32,10 +31,8 @@ func NewLabel(id any) Label {
 // Set marks the calling goroutine.
 func (l Label) Set() { pprof.SetGoroutineLabels(l.ctx) }
 
-// StacksIn is what the marked goroutines do according to profile, one text for all
-// that do the same.
-func (l Label) StacksIn(profile string) []string {
-	var stacks []string
+// StacksIn is what the marked goroutines do according to profile, one text for all that do the same.
+func (l Label) StacksIn(profile string) (stacks []string) {
 	for one := range strings.SplitSeq(profile, "\n\n") {
 		if strings.Contains(one, l.line) {
 			stacks = append(stacks, one)
@@ -44,9 +41,8 @@ func (l Label) StacksIn(profile string) []string {
 	return stacks
 }
 
-// Profiler takes goroutine profiles, one for all who want one at the same time: a
-// profile costs milliseconds, and when 32 handlers overrun together, that is just
-// when the replies in their place have to get out.
+// Profiler takes goroutine profiles, one for all who want one at the same time: a profile costs milliseconds, and when 32
+// handlers overrun together, that is just when the replies in their place have to get out.
 type Profiler struct {
 	mu    sync.Mutex
 	began time.Time
@@ -57,14 +53,11 @@ type Profiler struct {
 func (p *Profiler) Since(t time.Time) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.began.After(t) {
-		return p.text
+	if !p.began.After(t) {
+		p.began = time.Now()
+		var text strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&text, 1) // fails only if text does, which never does
+		p.text = text.String()
 	}
-	p.began = time.Now()
-	var text strings.Builder
-	if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil { // never fails
-		return err.Error()
-	}
-	p.text = text.String()
 	return p.text
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Site is where something happened: program counters only, in place, because
-// taking it is on the path of every Acquire and reading it on that of mistakes. Two that are equal are the same place.
+// Site is where something happened: program counters only, in place, because taking it is on the path of every Acquire and
+// reading it on that of mistakes. Two that are equal are the same place.
 type Site struct {
 	pcs [Deep]uintptr
 	n   int
@@ -17,17 +17,10 @@ type Site struct {
 const Deep = 10
 
 // Capture records up to most frames: the function that called it and its callers, but for the first skip of them.
-func (s *Site) Capture(skip, most int) {
-	s.n = runtime.Callers(skip+2, s.pcs[:most])
-}
+func (s *Site) Capture(skip, most int) { s.n = runtime.Callers(skip+2, s.pcs[:most]) }
 
-// Lines are "function (file:line)", innermost first, without the library's own
-// frames and Go's.
-func (s *Site) Lines() []string {
-	if s.n == 0 {
-		return nil
-	}
-	var lines []string
+// Lines are "function (file:line)", innermost first, without the library's own frames and Go's.
+func (s *Site) Lines() (lines []string) {
 	frames := runtime.CallersFrames(s.pcs[:s.n])
 	for {
 		f, more := frames.Next()
@@ -40,20 +33,15 @@ func (s *Site) Lines() []string {
 	}
 }
 
-// Own reports whether function is between a caller and the place that captures: of package pool or of one
-// under internal, but not of their tests, or the root's InTx. The root's other functions call a handler.
-func Own(function string) bool {
-	of, ok := strings.CutPrefix(packageOf(function), module)
-	return ok && (of == "/pool" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")) || function == module+".InTx"
-}
-
 // module is what the paths of the library's packages begin with.
 const module = "github.com/lmipool/lmipool"
 
-// packageOf is the path of function's package: up to the first dot of the last element, and no part of a type argument.
-func packageOf(function string) string {
-	path, _, _ := strings.Cut(function, "[")
+// Own reports whether function is between a caller and the place that captures: of package pool or of one
+// under internal, but not of their tests, or the root's InTx. The root's other functions call a handler.
+func Own(function string) bool {
+	path, _, _ := strings.Cut(function, "[") // dots and slashes of a type argument are not the package's
 	slash := strings.LastIndexByte(path, '/') + 1
 	name, _, _ := strings.Cut(path[slash:], ".")
-	return path[:slash] + name
+	of, ok := strings.CutPrefix(path[:slash+len(name)], module)
+	return ok && (of == "/pool" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")) || function == module+".InTx"
 }

@@ -21,10 +21,9 @@ var gone = []error{
 	syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN,
 }
 
-// IsAway reports whether a dial failed with err because of a server that does not answer, or
-// not yet, or is no writer. Of several hosts all must be so: who refuses the password of one of
-// them has something to say. always: there is a server, and it says that it is not ready, or accepts
-// connections and has said nothing so far.
+// IsAway reports whether a dial failed with err because of a server that does not answer, or not yet, or is no writer. Of several
+// hosts all must be so: who refuses the password of one of them has something to say. always: there is a server, and it says that
+// it is not ready, or accepts connections and has said nothing so far.
 func IsAway(err error) (away, always bool) {
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
 	case nil, *ofHook:
@@ -58,15 +57,14 @@ func IsAway(err error) (away, always bool) {
 	return IsAway(errors.Unwrap(err))
 }
 
-// IsLost reports whether err is of a connection that ended, or was ended by the server, while
-// it was in use. What we end ourselves, when a ctx ends say, is not lost.
+// IsLost reports whether err is of a connection that ended, or was ended by the server, while it was in use. What we end
+// ourselves, when a ctx ends say, is not lost.
 func IsLost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		return stops(pg) || EndsSession(pg) && poolerLost(pg)
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		slices.ContainsFunc(gone, func(e error) bool { return errors.Is(err, e) })
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || slices.ContainsFunc(gone, func(e error) bool { return errors.Is(err, e) })
 }
 
 // stops reports whether the server says that it, or this session, ends, or that it is not ready yet.
@@ -74,8 +72,7 @@ func stops(e *pgconn.PgError) bool {
 	return e.Code == "57P01" || e.Code == "57P02" || e.Code == "57P03"
 }
 
-// poolerLost reports whether a pooler says that the server behind it is gone. PgBouncer has the
-// code 08P01 for all that it says itself.
+// poolerLost reports whether a pooler says that the server behind it is gone.
 func poolerLost(e *pgconn.PgError) bool {
 	if e.Code == "08P01" {
 		return poolerWords.MatchString(e.Message) && !strings.Contains(e.Message, "authentication")
@@ -85,15 +82,8 @@ func poolerLost(e *pgconn.PgError) bool {
 
 var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|shutting down|starting up`)
 
-// OfHook is what a user's BeforeConnect returned: whatever it says is gone, it is not the server.
-func OfHook(err error) error { return &ofHook{err} }
-
-type ofHook struct{ error }
-
-func (e *ofHook) Unwrap() error { return e.error }
-
-// Silent is the error of a dial whose server was connected to, and did not answer within its time, which is
-// next for the next dial.
+// Silent is the error of a dial whose server was connected to, and did not answer within its time, which is next for the next
+// dial.
 func Silent(err error, within, next time.Duration) error { return &silent{err, within, next} }
 
 type silent struct {
@@ -108,5 +98,28 @@ func (e *silent) Error() string {
 	}
 	return s + ": " + e.err.Error()
 }
-
 func (e *silent) Unwrap() error { return e.err }
+
+// IsFull reports whether a dial was refused for want of room: max_connections, the reserved slots, the CONNECTION LIMIT of the
+// role or of the database (PostgreSQL says 53300 for each), or a pooler's own limit. PgBouncer says that in words of its own or
+// in those of the server behind it.
+func IsFull(err error) bool {
+	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
+	case nil:
+		return false
+	case *pgconn.PgError:
+		return x.Code == "53300" || x.Code == "08P01" && fullWords.MatchString(x.Message)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(x.Unwrap(), IsFull)
+	}
+	return IsFull(errors.Unwrap(err))
+}
+
+// fullWords are PgBouncer's settings and PostgreSQL's messages, these in English.
+var fullWords = regexp.MustCompile(`max_client_conn|max_(db|user)_client_connections|too many (clients|connections)|connection slots are reserved`)
+
+// Full is what the refusal err means to a pool of at most maxConns.
+func Full(err error, maxConns int) error {
+	return fmt.Errorf("%w: %w (environments × MaxConns, here %d, must fit into the server's max_connections and the"+
+		" CONNECTION LIMITs of role and database, or the pooler's limit: raise those, or lower MaxConns)", ErrServerFull, err, maxConns)
+}

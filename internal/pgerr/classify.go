@@ -9,19 +9,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Outer says what an error means whose type belongs to a package above this one: it returns an error
-// that means the same and is known here, or nil. Classify asks it for each error of a tree. Only who calls
-// Classify has a say in that: errors of users' own types say what they are by their methods.
+// Outer says what an error means whose type belongs to a package above this one: it returns an error that means the same and is
+// known here, or nil. Classify asks it for each error of a tree. Only who calls Classify has a say in that: errors of users' own
+// types say what they are by their methods.
 type Outer func(err error) (means error)
 
 // Classify walks the tree of err.
 func Classify(err error, outer Outer) Class { return outer.classify(err, wasSent, true) }
-
-// decides reports whether err is one of ours that means Retryable, whatever it is wrapped
-// together with to explain it.
-func decides(err error) bool {
-	return err == ErrServerFull || err == ErrServerAway //nolint:errorlint // it is asked for each error of a tree
-}
 
 // classify walks the tree of err. believe: what says of itself that it is safe to retry is.
 func (outer Outer) classify(err error, at progress, believe bool) Class {
@@ -80,15 +74,14 @@ func (outer Outer) classify(err error, at progress, believe bool) Class {
 	return classOfLeaf(err, at)
 }
 
-// classOfAll is for those that are joined. While a connection was being opened they are of
-// hosts, and of TLS and plain text, one after the other: then one way that may
-// be open later is enough, unless pgx has seen that no other need be tried.
+// classOfAll is for those that are joined. While a connection was being opened they are of hosts, and of TLS and plain text, one
+// after the other: then one way that may be open later is enough, unless pgx has seen that no other need be tried.
 func (outer Outer) classOfAll(errs []error, at progress, believe bool) (most Class) {
 	retry := false
 	for _, err := range errs {
 		c := outer.classify(err, at, believe)
 		most = max(most, c)
-		retry = retry || decides(err) ||
+		retry = retry || err == ErrServerFull || err == ErrServerAway || //nolint:errorlint // ours decide, whatever they are explained with
 			at == loggingIn && c == Retryable && !endsDial(errs[len(errs)-1])
 	}
 	if retry && most != Unknown {
@@ -114,16 +107,13 @@ func classOfNet(err net.Error, at progress) Class {
 
 // classOfLeaf is for what wraps nothing and has no type.
 func classOfLeaf(err error, at progress) Class {
-	if decides(err) {
-		return Retryable
-	}
 	switch err { //nolint:errorlint // it is a leaf
 	case context.Canceled, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed:
 		if at == wasSent {
 			return Unknown
 		}
 		return Retryable
-	case ErrUnfit, ErrStandby, ErrReadOnlyServer,
+	case ErrServerFull, ErrServerAway, ErrUnfit, ErrStandby, ErrReadOnlyServer,
 		pgconn.ErrReadOnlyConnection, pgconn.ErrReadWriteConnection, pgconn.ErrPrimaryConnection, pgconn.ErrStandbyConnection: // of target_session_attrs
 		return Retryable
 	case ErrClosed, ErrInvocationEnded, ErrNestedAcquire, ErrDialPanicked:

@@ -3,18 +3,59 @@ package pgerr
 import (
 	"context"
 	"errors"
-	"fmt"
+	"net"
+	"reflect"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// What package pool has as errors of the same names, and why there is no connection.
+var (
+	ErrClosed          = errors.New("lmipool: the pool is closed")
+	ErrInvocationEnded = errors.New("lmipool: the invocation has ended")
+	ErrNestedAcquire   = errors.New("lmipool: nested acquire: all connections are held by those who wait for another")
+	ErrServerFull      = errors.New("lmipool: the server takes no more connections")
+	ErrServerAway      = errors.New("lmipool: no server answers that the pool can use")
+
+	ErrUnfit          = errors.New("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
+	ErrDialPanicked   = errors.New("lmipool: the dial panicked; see the log")
+	ErrStandby        = errors.New("the server is a standby, and this pool writes")
+	ErrReadOnlyServer = errors.New("the server's configuration makes it read-only (default_transaction_read_only), and this pool writes")
+)
+
+// wrapped says what err says. What it means besides, is in the type that embeds it.
+type wrapped struct{ error }
+
+func (e wrapped) Unwrap() error { return e.error }
+
+type (
+	config         struct{ wrapped }
+	rolledBack     struct{ wrapped }
+	sentUnanswered struct{ wrapped }
+	partlyDone     struct{ wrapped }
+	ofHook         struct{ wrapped }
 )
 
 // Config marks an error of the configuration, or of rights: Misconfigured.
-func Config(err error) error { return &config{err} }
+func Config(err error) error { return &config{wrapped{err}} }
 
-type config struct{ error }
-
-func (e *config) Unwrap() error       { return e.error }
 func (e *config) Misconfigured() bool { return true }
+
+// RolledBack is for an error after which the transaction was rolled back, though the error itself would leave that open.
+func RolledBack(err error) error { return &rolledBack{wrapped{err}} }
+
+// SentUnanswered is for a reason for which nobody is told the answer to what was sent.
+func SentUnanswered(err error) error { return &sentUnanswered{wrapped{err}} }
+
+// PartlyDone is for an error after which the same call is not safe, though the error itself would say so: something of the call,
+// or of its transaction, may have been committed before it failed.
+func PartlyDone(err error) error { return &partlyDone{wrapped{err}} }
+
+// OfHook is what a user's BeforeConnect returned: whatever it says is gone, it is not the server.
+func OfHook(err error) error { return &ofHook{wrapped{err}} }
 
 // Unsent is for what was not sent because of err: what says what that was, such as "the statement".
 func Unsent(what string, err error) error { return &unsent{what, err} }
@@ -33,8 +74,8 @@ func (e *unsent) As(target any) bool {
 	return (errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, context.Canceled)) && AsTimeout(target)
 }
 
-// NotRun is for a statement that the server has not run: it was refused, or never sent, because of
-// where it was to run; or for a read, which has no effect. why says which.
+// NotRun is for a statement that the server has not run: it was refused, or never sent, because of where it was to run, or the
+// reset in front of it has failed; or for a read, which has no effect. why says which.
 func NotRun(why string, err error) error { return &notRun{why, err} }
 
 type notRun struct {
@@ -42,54 +83,18 @@ type notRun struct {
 	err error
 }
 
-func (e *notRun) Error() string     { return fmt.Sprintf("lmipool: %s: %v", e.why, e.err) }
-func (e *notRun) Unwrap() error     { return &rolledBack{e.err} }
+func (e *notRun) Error() string     { return "lmipool: " + e.why + ": " + e.err.Error() }
+func (e *notRun) Unwrap() error     { return RolledBack(e.err) }
 func (e *notRun) SafeToRetry() bool { return true }
 
-// ResetFailed is for a statement that did not run, because the reset in front of it has failed and the
-// server has ended the session.
-func ResetFailed(failed *pgconn.PgError) error { return &resetFailed{failed} }
-
-type resetFailed struct{ failed *pgconn.PgError }
-
-func (e *resetFailed) Error() string {
-	return "lmipool: the session could not be reset: " + e.failed.Error()
-}
-func (e *resetFailed) Unwrap() error     { return e.failed }
-func (e *resetFailed) SafeToRetry() bool { return true }
-
-// DidNotRun reports whether err is of a statement that can be run once more, elsewhere: NotRun's, or ResetFailed's.
+// DidNotRun reports whether err is of a statement that can be run once more, elsewhere: NotRun's.
 func DidNotRun(err error) bool {
-	var r *resetFailed
 	var n *notRun
-	return errors.As(err, &r) || errors.As(err, &n)
+	return errors.As(err, &n)
 }
 
-// RolledBack is for an error after which the transaction was rolled back, though the error itself would
-// leave that open.
-func RolledBack(err error) error { return &rolledBack{err} }
-
-type rolledBack struct{ error }
-
-func (e *rolledBack) Unwrap() error { return e.error }
-
-// SentUnanswered is for a reason for which nobody is told the answer to what was sent.
-func SentUnanswered(err error) error { return &sentUnanswered{err} }
-
-type sentUnanswered struct{ error }
-
-func (e *sentUnanswered) Unwrap() error { return e.error }
-
-// PartlyDone is for an error after which the same call is not safe, though the error itself would say so:
-// something of the call, or of its transaction, may have been committed before it failed.
-func PartlyDone(err error) error { return &partlyDone{err} }
-
-type partlyDone struct{ error }
-
-func (e *partlyDone) Unwrap() error { return e.error }
-
-// Canceled is the error of a statement that was stopped because its ctx ended, which is why: both errors
-// are in its chain, the ctx's and the server's.
+// Canceled is the error of a statement that was stopped because its ctx ended, which is why: both errors are in its chain, the
+// ctx's and the server's.
 func Canceled(why, err error) error { return &canceled{why, err} }
 
 type canceled struct{ why, err error }
@@ -103,3 +108,31 @@ func (e *canceled) Unwrap() []error { return []error{e.why, e.err} }
 func (e *canceled) As(target any) bool {
 	return errors.Is(e.why, context.DeadlineExceeded) && AsTimeout(target)
 }
+
+// AsTimeout lends target, of errors.As, pgconn's error if that is what it looks for. pgconn.Timeout looks for an error of a type
+// that only pgconn can make. An error of ours that means the same, since a ctx has ended that pgx would have said it of, has a
+// method As that lends it one: it is not in the chain, which says nothing that pgconn has not said.
+func AsTimeout(target any) bool {
+	t := timedOut()
+	return t != nil && reflect.TypeOf(target) == reflect.PointerTo(reflect.TypeOf(t)) && errors.As(t, target)
+}
+
+// timedOut is such an error of pgconn's, from a connection that nobody uses; nil if this pgconn makes none.
+var timedOut = sync.OnceValue(func() (timeout error) {
+	here, _ := net.Pipe()
+	c, err := pgconn.Construct(&pgconn.HijackedConn{Conn: here, Config: &pgconn.Config{
+		BuildFrontend: pgproto3.NewFrontend,
+		BuildContextWatcherHandler: func(*pgconn.PgConn) ctxwatch.Handler {
+			return &pgconn.DeadlineContextWatcherHandler{Conn: here}
+		},
+	}})
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	for err := c.Exec(ctx, "").Close(); pgconn.Timeout(err); err = errors.Unwrap(err) {
+		timeout = err // the innermost is one by itself
+	}
+	return timeout
+})

@@ -179,7 +179,7 @@ func (c *Conn) Executed() bool { return c.executed.Load() }
 // run, or else it is not known whether it has run as it should.
 func (c *Conn) Failure() error {
 	if failed := c.replies.takeFailed(); failed != nil {
-		return pgerr.ResetFailed(failed)
+		return pgerr.NotRun("the session could not be reset", failed)
 	}
 	return c.replies.refused
 }

@@ -24,8 +24,7 @@ func (e *encodeError) Error() string        { return e.text }
 func (e *encodeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *encodeError) As(target any) bool   { return errors.As(e.err, target) }
 
-// encodes is what pgx says, around the value, which may have any text in it. The server says it
-// too, of a COPY that pgx has failed.
+// encodes is what pgx says, around the value, which may have any text in it. The server says it too, of a COPY that pgx has failed.
 var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
 	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`)
 
@@ -62,43 +61,30 @@ func (g Arguments) cut(text string) (string, bool) {
 	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // it is ours
 		return "", false
 	}
-	before, value, after, why := m[1], m[2], m[3], m[4]
 	what := someValue
-	if t := g.typeOf(value); t != "" {
+	if t := g.typeOf(m[2]); t != "" {
 		what = valueOfType + t
 	}
-	return before + "unable to encode " + what + " " + after + ": " + blank(why, value), true
+	return m[1] + "unable to encode " + what + " " + m[3] + ": " + blank(m[4], m[2]), true
 }
 
-// typeOf is the Go type of the argument that pgx shows so; "" if it is none of them, since a rewriter of the user's has
-// made it.
+// typeOf is the Go type of the argument that pgx shows so; "" if it is none of them, since a rewriter of the user's has made it.
 func (g Arguments) typeOf(shown string) string {
-	if t := typeAmong(g.Args, shown); t != "" {
-		return t
-	}
+	args := slices.Clip(g.Args)
 	for _, q := range g.Batch {
-		if t := typeAmong(q.Arguments, shown); t != "" {
-			return t
-		}
+		args = append(args, q.Arguments...)
 	}
-	return ""
-}
-
-func typeAmong(args []any, shown string) string {
 	for _, arg := range args {
 		switch named := arg.(type) {
 		case pgx.NamedArgs:
-			if t := typeAmong(slices.Collect(maps.Values(named)), shown); t != "" {
-				return t
-			}
+			args = slices.AppendSeq(args, maps.Values(named))
 		case pgx.StrictNamedArgs:
-			if t := typeAmong(slices.Collect(maps.Values(named)), shown); t != "" {
-				return t
-			}
-		default:
-			if inGo(arg) == shown {
-				return fmt.Sprintf("%T", arg)
-			}
+			args = slices.AppendSeq(args, maps.Values(named))
+		}
+	}
+	for _, arg := range args {
+		if inGo(arg) == shown {
+			return fmt.Sprintf("%T", arg)
 		}
 	}
 	return ""
@@ -141,3 +127,48 @@ func blankAlone(text, word, flags, letters string) string {
 
 // words are what a value consists of.
 var words = regexp.MustCompile(`[\pL\pN]+`)
+
+// WithoutValues is err, of what sets settings, without the values that it was to set: PostgreSQL quotes what it refuses, whole
+// or word by word.
+func WithoutValues(err error, values []string) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	c := *pg
+	for _, field := range []*string{&c.Message, &c.Detail, &c.Hint, &c.Where} {
+		*field = blankSettings(*field, values)
+	}
+	c.InternalQuery = ""
+	return &c
+}
+
+// leastWord is the length of a word that is hidden wherever it is. Shorter ones say nothing, and are in every text.
+const leastWord = 3
+
+// blankSettings is text without values.
+func blankSettings(text string, values []string) string {
+	for _, value := range values {
+		if value == "" || text == "" {
+			continue
+		}
+		text = strings.ReplaceAll(text, value+`"`, `…"`)
+		for n, word := range append([]string{value, cutName(value)}, wordsOfName.FindAllString(value, -1)...) {
+			if n < 2 || utf8.RuneCountInString(word) >= leastWord {
+				text = blankAlone(text, word, "(?i)", `\pL\pN_`)
+			}
+		}
+	}
+	return text
+}
+
+var wordsOfName = regexp.MustCompile(`[\pL\pN_]+`)
+
+// cutName is value as the server cuts it, if it takes it for a name.
+func cutName(value string) string {
+	n := min(len(value), 63)
+	for n < len(value) && n > 0 && !utf8.RuneStart(value[n]) {
+		n--
+	}
+	return value[:n]
+}

@@ -72,7 +72,8 @@ func TestClassesByTheError(t *testing.T) {
 			noConn{OfHook(context.DeadlineExceeded)},
 			&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Canceled(context.Canceled, says("ERROR", "57014")),
 			RolledBack(io.ErrUnexpectedEOF), RolledBack(SentUnanswered(context.Canceled)), RolledBack(says("FATAL", "40001")), NotRun("lost", io.EOF),
-			ResetFailed(&pgconn.PgError{Severity: "FATAL", Code: "57P01"}), errors.Join(pgx.ErrTxClosed, says("ERROR", "40001")),
+			NotRun("the session could not be reset", &pgconn.PgError{Severity: "FATAL", Code: "57P01"}), errors.Join(pgx.ErrTxClosed, says("ERROR", "40001")),
+			fmt.Errorf("%w: %w", ErrServerFull, says("FATAL", "28P01")), fmt.Errorf("%w: %w", ErrServerAway, Config(io.EOF)),
 		},
 		Unknown: {
 			context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, fmt.Errorf("receive message: %w", io.EOF), net.ErrClosed, pgconn.ErrConnClosed,
@@ -89,6 +90,17 @@ func TestClassesByTheError(t *testing.T) {
 			assert.Equal(t, want, Classify(err, above), "%v", err)
 		}
 	}
+}
+
+func TestWhatTheServersCodesSay(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string][3]bool{"40001": {true}, "40P01": {true}, "25006": {1: true}, "26000": {2: true}, "0A000": {}, "23505": {}} {
+		err := fmt.Errorf("more: %w", says("ERROR", code))
+		assert.Equal(t, want, [3]bool{Transient(err), ReadOnly(err), StalePlan(err)}, code)
+	}
+	assert.True(t, StalePlan(&pgconn.PgError{Code: "0A000", Routine: "RevalidateCachedQuery"}))
+	assert.True(t, DidNotRun(fmt.Errorf("more: %w", NotRun("lost", io.EOF))))
+	assert.False(t, DidNotRun(Unsent("it", io.EOF)))
 }
 
 // safe says of itself whether it is safe to retry, as errors of pgx do.
