@@ -59,10 +59,9 @@ lanes: lanes
 led: led
 Limiter: limiter
 LoginTime: logintime
-look: look
 Maps: maps Closed=pool/dial
 nodeFact: find_nodes deep=facts
-pace: pace
+pace: alone
 pending: pending
 internal/pgwire.queue: prologue
 Reach: reach
@@ -75,12 +74,11 @@ Result: result
 rules: store
 Scope: scope
 Set: set
-internal/catalog.Statement: statement steady=steady
+internal/catalog.Statement: statement isSteady=learn steadyBy=learn
 Settings: settings
 source: source
-steady: steady
 Store: store postponed=postponed
-Text: text
+Text: statement
 verified: verdict
 watch: record
 Writer: writer

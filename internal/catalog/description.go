@@ -1,7 +1,7 @@
 package catalog
 
 import (
-	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -12,9 +12,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Description is a statement's parameters and columns as one connection had them
-// described, with the Go side of their types. It never changes: when the
-// statement means something else, it gets another one.
+// Description is a statement's parameters and columns as one connection had them described, with the Go side of their types.
+// It never changes: when the statement means something else, it gets another one.
 type Description struct {
 	*pgconn.StatementDescription
 	Shown   []pgconn.FieldDescription // its columns in the formats that are asked for
@@ -23,22 +22,22 @@ type Description struct {
 	user    []uint32                  // those of its types that are not built-in
 }
 
-func (d *Description) userTypes() []uint32 {
-	if d == nil {
-		return nil
-	}
-	return d.user
-}
-
 // Describe returns the description of a statement as the server gave it to a connection. set has the types of that connection.
 func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
-	desc := &Description{StatementDescription: d, set: set, Shown: slices.Clone(d.Fields), user: unknownTypes(d.ParamOIDs)}
-	desc.Formats = make([]int16, len(desc.Shown))
+	desc := &Description{StatementDescription: d, set: set, Shown: slices.Clone(d.Fields), Formats: make([]int16, len(d.Fields))}
+	note := func(oid uint32) {
+		if oid >= facts.FirstUserOID {
+			desc.user = append(desc.user, oid)
+		}
+	}
+	for _, oid := range d.ParamOIDs {
+		note(oid)
+	}
 	for i := range desc.Shown {
-		oid := desc.Shown[i].DataTypeOID
-		desc.user = append(desc.user, unknownTypes([]uint32{oid})...)
-		desc.Formats[i] = set.FormatOf(oid)
-		desc.Shown[i].Format = desc.Formats[i]
+		shown := &desc.Shown[i]
+		note(shown.DataTypeOID)
+		shown.Format = set.FormatOf(shown.DataTypeOID)
+		desc.Formats[i] = shown.Format
 	}
 	return desc
 }
@@ -90,34 +89,15 @@ func (d *Description) Alike(s *memrows.Set, p *memrows.Pairs) memrows.Sameness {
 	return all
 }
 
-// IsLike reports whether a connection's own description is what arguments were
-// encoded for and rows will be decoded with.
+// IsLike reports whether a connection's own description is what arguments were encoded for and rows will be decoded with.
 func (d *Description) IsLike(own *pgconn.StatementDescription) bool {
 	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
 }
 
+// Key is a text, and the names of the settings of pool.Pool.With that it runs with: a policy that asks for them has no plan without.
+type Key struct{ SQL, Settings string }
+
 // Name is the name under which a connection of this baseline prepares what d is of.
 func (d *Description) Name(of Key, baseline string) string {
-	b := binary.BigEndian.AppendUint64(nil, uint64(len(d.ParamOIDs)))
-	for _, oid := range d.ParamOIDs {
-		b = binary.BigEndian.AppendUint32(b, oid)
-	}
-	for _, f := range d.Fields {
-		b = binary.BigEndian.AppendUint32(b, f.DataTypeOID)
-		b = binary.BigEndian.AppendUint32(b, uint32(f.TypeModifier))
-		b = binary.BigEndian.AppendUint32(b, f.TableOID)
-		b = binary.BigEndian.AppendUint16(b, f.TableAttributeNumber)
-		b = append(binary.BigEndian.AppendUint64(b, uint64(len(f.Name))), f.Name...)
-	}
-	return sqltext.StatementName("lane", of.SQL, baseline, of.Settings, string(b))
-}
-
-// unknownTypes are those of oids that are not built-in.
-func unknownTypes(oids []uint32) (types []uint32) {
-	for _, o := range oids {
-		if o >= facts.FirstUserOID {
-			types = append(types, o)
-		}
-	}
-	return types
+	return sqltext.StatementName("lane", of.SQL, baseline, of.Settings, fmt.Sprintf("%v %#v", d.ParamOIDs, d.Fields))
 }

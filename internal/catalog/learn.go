@@ -4,9 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
-	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // Subject is a connection on which statements are looked at. It is nobody's just now, and its session is clean.
@@ -27,7 +28,7 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	if on.Facts == nil || s.Mentions == nil {
 		return nil
 	}
-	if known, err := g.know(ctx, on, s.Mentions, nil); !known {
+	if known, err := g.know(ctx, on, s, nil); !known {
 		return err
 	}
 	if on.Types == nil || g.facts() != on.Facts || !s.Claim() {
@@ -44,17 +45,50 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	if why = found.Unfit(); why != "" {
 		return nil
 	}
-	known, err := g.know(ctx, on, s.Mentions, found.user)
+	known, err := g.know(ctx, on, s, found.user)
 	if known {
 		d = found
 	}
 	return err
 }
 
-// know asks the server about the names in m, and about types, as far as they are not known yet.
-func (g *Store) know(ctx context.Context, on *Subject, m *sqltext.Mentions, types []uint32) (bool, error) {
+// know asks the server what is not known yet of what s mentions, and of types.
+func (g *Store) know(ctx context.Context, on *Subject, s *Statement, types []uint32) (bool, error) {
 	if on.PG.ParameterStatus("standard_conforming_strings") != "on" || on.PG.ParameterStatus("client_encoding") != "UTF8" {
 		return false, nil // the scanner would read other strings than the server
 	}
-	return on.Facts.Know(ctx, on.Answers, m, types, g.unproven)
+	return on.Facts.Know(ctx, on.Answers, s.Mentions, types, g.unproven)
+}
+
+// IsSteady reports whether s draws from the same sequences each time, and whether that is known, by the facts of its connection.
+// If it is not, FindSteady finds out.
+func (s *Statement) IsSteady(by *facts.Facts) (steady, known bool) {
+	if s.Sequences.Table == "" {
+		return true, true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if by == nil || !s.steadyBy.Holds(by) { // the catalogs have changed
+		return false, false
+	}
+	return s.isSteady, true
+}
+
+// steadyTable asks whether all defaults of a table that draw are nextval of one sequence, without a condition.
+const steadyTable = `select c.relkind operator(pg_catalog.=) any ('{r,p}') and not c.relhasrules
+	and not exists(select from pg_catalog.pg_attrdef d where d.adrelid operator(pg_catalog.=) c.oid
+		and pg_catalog.pg_get_expr(d.adbin, d.adrelid) operator(pg_catalog.~) '(nextval|setval)'
+		and pg_catalog.pg_get_expr(d.adbin, d.adrelid) operator(pg_catalog.!~) '^nextval[(]''[^'']*''::regclass[)]$')
+	and not exists(select from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) a.atttypid
+		where a.attrelid operator(pg_catalog.=) c.oid and not a.attisdropped and t.typdefault operator(pg_catalog.~) '(nextval|setval)')
+	from pg_catalog.pg_class c where c.oid operator(pg_catalog.=) pg_catalog.to_regclass($1)`
+
+// FindSteady asks for s, in a clean session. What the server refuses to say is taken for not steady.
+func (s *Statement) FindSteady(ctx context.Context, pc *pgconn.PgConn, by *facts.Facts) {
+	now := by.Now()
+	r := pc.ExecParams(ctx, steadyTable, [][]byte{[]byte(s.Sequences.Table)}, nil, nil, nil).Read()
+	is := r.Err == nil && len(r.Rows) == 1 && string(r.Rows[0][0]) == "t"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isSteady, s.steadyBy = is, now
 }

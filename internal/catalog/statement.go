@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -8,6 +9,40 @@ import (
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
+
+const (
+	MaxText  = 16 << 10 // how long a statement's text may be to be known
+	maxLooks = 5        // how often a statement may fail to be described
+)
+
+// Text is what is known of a statement by its text. It never changes.
+type Text struct {
+	Key
+	Functions []sqltext.Function // named in it
+	Mentions  *sqltext.Mentions  // nil: it is not to be judged
+	Sequences sqltext.Sequences  // what it does with their values
+	Trace     sqltext.Trace      // what it leaves in its session
+	Asks      bool               // that is for the functions to say that it leads to
+	IsPlain   bool               // it does not say that by itself: it is a query or a change of data
+	Aside     bool               // it takes no snapshot, and reads no values of sequences
+	Meaning   sqltext.Meaning    // what it does to what later texts mean
+	Commits   bool               // it may commit on its way
+	IsRead    bool               // it may ride
+}
+
+// textOf looks at a text.
+func textOf(k Key) Text {
+	t := Text{Key: k, Sequences: sqltext.SequencesOf(k.SQL), Aside: sqltext.Aside(k.SQL), Meaning: sqltext.AfterMeaning(k.SQL), Commits: sqltext.CommitsOnItsWay(k.SQL)}
+	t.Trace, t.Asks, t.Functions = sqltext.Session(k.SQL)
+	t.IsPlain = t.Asks || slices.Contains(sqltext.Plainest, sqltext.First(k.SQL))
+	if scan := sqltext.Scan(k.SQL); scan.Refused == "" {
+		t.IsRead, t.Functions = true, scan.Functions
+	}
+	if m, ok := sqltext.Mention(k.SQL); ok {
+		t.Mentions = &m
+	}
+	return t
+}
 
 // Statement is what is known about one SQL text. Its methods may be called by anybody.
 type Statement struct {
@@ -19,24 +54,16 @@ type Statement struct {
 	alone string // why it goes alone, for good; "": it may yet ride
 	wrote bool   // the guard has stopped it: nobody knows what it does
 	proof facts.Proof
-	look
 	pace
-	steady
-}
 
-// look is how a statement is described, and how that is found out: see look.go.
-type look struct {
 	desc      atomic.Pointer[Description] // nil until it is needed; stored under rules.mu
 	looking   bool                        // it is being described
 	looks     int                         // that could not describe it
 	doubted   bool                        // desc may be out of date, and is to be made anew
 	doubtedBy facts.Proven                // what was known then: it is doubted once for each
-}
 
-// steady says whether an INSERT draws from the same sequences each time: see steady.go.
-type steady struct {
-	is bool
-	by facts.Proven // as long as these facts hold; zero: nobody has asked
+	isSteady bool         // an INSERT draws from the same sequences each time
+	steadyBy facts.Proven // as long as these facts hold; zero: nobody has asked
 }
 
 // rules are what the statements of a store have in common: by what they are judged, and their mutex.
@@ -48,8 +75,7 @@ type rules struct {
 	full bool // there are more texts than the store has room for
 }
 
-// newStatement returns the statement of a text that is new. If same is not nil, its text differs only in comments, and the new one begins with what is
-// known of same.
+// newStatement returns the statement of a new text. If that differs from same's in comments only, it begins with what is known of same.
 func newStatement(t Text, c *rules, same *Statement) *Statement {
 	s := &Statement{Text: t, rules: c}
 	if !t.IsRead {
@@ -68,16 +94,17 @@ func (s *Statement) judgeLocked(f *facts.Facts) *facts.Proof {
 		return &unjudged
 	}
 	if !s.proof.Known || !s.proof.Told || !s.proof.By.Holds(f) {
-		s.proof = f.Prove(s.Mentions, s.Functions, s.desc.Load().userTypes())
+		var types []uint32
+		if d := s.desc.Load(); d != nil {
+			types = d.user
+		}
+		s.proof = f.Prove(s.Mentions, s.Functions, types)
 	}
 	return &s.proof
 }
 
 // unjudged is the proof of a statement of which nothing is known.
 var unjudged = facts.Proof{Trace: sqltext.AnyTrace}
-
-// unprove has s judged again: its description has changed, and the types in it count too.
-func (s *Statement) unprove() { s.proof.Known = false }
 
 // Why returns why the statement that p proves has to go alone: "" if it may ride.
 func Why(p *facts.Proof) string {
@@ -116,14 +143,86 @@ func (s *Statement) Shareable() (d *Description, by facts.Proven, expect time.Du
 
 // IsHarmless reports whether s could ride, were it short.
 func (s *Statement) IsHarmless() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.alone == "" && s.desc.Load() != nil && Why(s.judgeLocked(s.facts())) == ""
+	_, _, _, why := s.Shareable()
+	return why == "" || why == AloneSlow || why == AloneLarge
 }
 
-// isUnprovenLocked reports whether s is not judged yet.
-func (s *Statement) isUnprovenLocked() bool {
-	return s.Mentions != nil && (s.Asks && !s.wrote && !s.proof.Told || s.alone == "" && !s.proof.Known)
+// Description is how s is described by now; nil: it is not.
+func (s *Statement) Description() *Description { return s.desc.Load() }
+
+// Wants reports whether s could ride if it was described.
+func (s *Statement) Wants() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wantsLocked()
+}
+
+func (s *Statement) wantsLocked() bool {
+	d := s.desc.Load()
+	if s.alone != "" || d != nil && s.proof.Known && !s.doubted {
+		return false
+	}
+	p := s.judgeLocked(s.facts())
+	return !p.Known || Why(p) == "" && (d == nil || s.doubted)
+}
+
+// Claim claims the one look that s gets to be described for lanes. When there are more texts than the store has room for, most
+// of them may never come again, and a look costs more than a run: then it is for those that have.
+func (s *Statement) Claim() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looking || !s.wantsLocked() || !s.again && s.full {
+		return false
+	}
+	s.looking = true
+	return true
+}
+
+// Record ends what Claim began: with a description, with the reason why s goes alone, or with neither: it could not be described. That
+// may be otherwise next time, up to a bound.
+func (s *Statement) Record(d *Description, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looking, s.proof.Known = false, false // the types in d count too
+	switch {
+	case why != "":
+		s.alone = why
+	case d != nil:
+		s.desc.Store(d)
+		s.looks, s.doubted = 0, false
+	default:
+		if s.looks++; s.looks == maxLooks {
+			s.alone = AloneCalls
+		}
+	}
+}
+
+// Redescribe has those who ride s from now on encode for d, unless somebody has given it another description since old. nil: it is
+// to be described again.
+func (s *Statement) Redescribe(old, d *Description) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.desc.CompareAndSwap(old, d) {
+		s.proof.Known = false // the types in d count too
+	}
+}
+
+// Doubt has s described again, once for what is known by now: an argument could not be encoded for d, so a parameter may
+// have another type since.
+func (s *Statement) Doubt(d *Description) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.desc.Load() == d && s.doubtedBy != s.proof.By {
+		s.doubtedBy, s.doubted = s.proof.By, true
+	}
+}
+
+// Wrote has s go alone from now on: the guard has stopped it from writing.
+func (s *Statement) Wrote() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alone, s.wrote = AloneGuarded, true
+	s.desc.Store(nil)
 }
 
 // Leaves says what a statement leaves in its session, as far as is known.
@@ -142,12 +241,9 @@ func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	defer s.mu.Unlock()
 	l := Leaves{Trace: s.Trace, Tells: s.Sequences.Reads, Draws: s.Sequences.Draws, Plans: true}
 	switch {
-	case s.wrote:
+	case s.wrote, s.Asks && (by == nil || s.Mentions == nil):
 		l.Trace = sqltext.AnyTrace
-	case !s.Asks:
-	case by == nil || s.Mentions == nil:
-		l.Trace = sqltext.AnyTrace
-	default:
+	case s.Asks:
 		p := s.judgeLocked(by)
 		l.Trace, l.Ask, l.Other, l.Plans = p.Trace, !p.Told, p.Why != "", p.Plans
 		l.Tells, l.Draws = l.Tells || p.Tells, l.Draws || p.Draws
@@ -155,19 +251,7 @@ func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	return l
 }
 
-// Wrote has s go alone from now on: the guard has stopped it from writing.
-func (s *Statement) Wrote() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alone, s.wrote = AloneGuarded, true
-	s.desc.Store(nil)
-}
-
-// refuse has s go alone from now on.
-func (s *Statement) refuse(why string) { s.alone = why }
-
-// Observation is how a statement went: how long it took on the server and, unless it is negative, how big
-// its result was.
+// Observation is how a statement went: how long it took on the server and, unless it is negative, how big its result was.
 type Observation struct {
 	Statement *Statement
 	Took      time.Duration
@@ -184,8 +268,4 @@ func (r *rules) Observe(seen []Observation) {
 }
 
 // Took notes how long s took on the server. The size of its result is not known.
-func (s *Statement) Took(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.observe(d, -1)
-}
+func (s *Statement) Took(d time.Duration) { s.Observe([]Observation{{s, d, -1}}) }

@@ -9,8 +9,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// storeSize is how many statements a store knows, storeBytes how long their texts are together, the least recently
-// wanted leave. A statement takes about 1 KB beside its text.
+// storeSize is how many statements a store knows, storeBytes how long their texts are together; the least recently wanted
+// leave. A statement takes about 1 KB beside its text.
 const (
 	storeSize  = 4096
 	storeBytes = 4 << 20
@@ -39,7 +39,10 @@ func (g *Store) SlowAbove(d time.Duration) { g.slow = d }
 // the first time is the one without: a comment may be another each time (a trace's id).
 func (g *Store) Find(sql, settings string) *Statement {
 	key := Key{sql, settings}
-	if s := g.found(key); s != nil {
+	g.mu.Lock()
+	s := g.foundLocked(key)
+	g.mu.Unlock()
+	if s != nil {
 		return s
 	}
 	var same *Statement // but for comments
@@ -52,10 +55,10 @@ func (g *Store) Find(sql, settings string) *Statement {
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if e, ok := g.bySQL[key]; ok { // somebody else was quicker
-		return wantedAgain(e)
+	if s := g.foundLocked(key); s != nil { // somebody else was quicker
+		return s
 	}
-	s := newStatement(t, &g.rules, same)
+	s = newStatement(t, &g.rules, same)
 	g.bySQL[key] = g.used.PushFront(s)
 	for g.bytes += len(sql); g.used.Len() > storeSize || g.bytes > storeBytes; {
 		last := g.used.Remove(g.used.Back()).(*Statement)
@@ -66,19 +69,13 @@ func (g *Store) Find(sql, settings string) *Statement {
 	return s
 }
 
-// found returns the statement of key; nil: there is none.
-func (g *Store) found(key Key) *Statement {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// foundLocked returns the statement of key, which is wanted again; nil: there is none.
+func (g *Store) foundLocked(key Key) *Statement {
 	e, ok := g.bySQL[key]
 	if !ok {
 		return nil
 	}
 	g.used.MoveToFront(e)
-	return wantedAgain(e)
-}
-
-func wantedAgain(e *list.Element) *Statement {
 	s := e.Value.(*Statement)
 	s.again = true
 	return s
@@ -101,15 +98,11 @@ func (g *Store) wantedBefore(sql string) bool {
 func (g *Store) unproven() (ms []*sqltext.Mentions) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := g.used.Front()
-	for range 64 {
-		if e == nil {
-			break
-		}
-		if s := e.Value.(*Statement); s.isUnprovenLocked() {
+	for e, n := g.used.Front(), 0; e != nil && n < 64; e, n = e.Next(), n+1 {
+		s := e.Value.(*Statement)
+		if s.Mentions != nil && (s.Asks && !s.wrote && !s.proof.Told || s.alone == "" && !s.proof.Known) {
 			ms = append(ms, s.Mentions)
 		}
-		e = e.Next()
 	}
 	return ms
 }
