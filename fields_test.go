@@ -29,7 +29,7 @@ Baseline: baseline
 Baselines: baselines
 Belief: belief
 cancelConn: limiter
-Canceler: canceler
+Canceler: limiter over=canceler ready=canceler
 deferral: begin
 demand: growth
 Description: description

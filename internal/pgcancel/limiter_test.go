@@ -3,8 +3,8 @@ package pgcancel
 import (
 	"context"
 	"net"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -55,7 +55,7 @@ func TestARequestThatWasAnsweredIsNotSent(t *testing.T) {
 	l, s := NewLimiter(8, nil), new(stage)
 	s.opened.Store(true)
 	dial := l.dial(s, nil, func(context.Context, string, string) (net.Conn, error) { c, _ := net.Pipe(); return c, nil })
-	r := newRequest(&Canceler{}, context.Canceled, time.Now().Add(time.Hour))
+	r := newRequest(new(sync.Mutex), context.Canceled)
 	r.withdrawLocked()
 	_, err := dial(context.WithValue(context.Background(), requestKey{}, r), "tcp", "")
 	require.ErrorIs(t, err, errAnswered)

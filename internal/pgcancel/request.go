@@ -2,31 +2,34 @@ package pgcancel
 
 import (
 	"context"
+	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// askAgain is the pause before a cancel request is repeated; it doubles. A request that
-// arrives before its statement, or between two messages of it, does nothing.
-const askAgain = 25 * time.Millisecond
-
-// bound is how long a request is tried in all: as long as pgx itself tries when it closes a
-// connection (pgconn's asyncClose).
-const bound = 15 * time.Second
+const (
+	// askAgain is the pause before a cancel request is repeated; it doubles. A request that arrives before its statement, or between
+	// two messages of it, does nothing.
+	askAgain = 25 * time.Millisecond
+	// bound is how long a request is tried in all: as long as pgx itself tries when it closes a connection (pgconn's asyncClose).
+	bound = 15 * time.Second
+)
 
 // request asks the server to cancel one statement, as often as that takes.
 type request struct {
-	c        *Canceler
-	why      error     // the ctx's
-	deadline time.Time // the caller waits no longer
-	ctx      context.Context
-	stop     context.CancelFunc
-	over     chan struct{} // closed when the statement has its answer, or was given up
-	done     chan struct{} // closed when nothing more will be sent, or arrive
+	mu   *sync.Mutex // the canceler's
+	why  error       // the ctx's
+	ctx  context.Context
+	stop context.CancelFunc
+	over chan struct{} // closed when the statement has its answer, or was given up
+	done chan struct{} // closed when nothing more will be sent, or arrive
 
-	// guarded by Canceler.mu
-	ended     bool // over is closed
-	withdrawn bool // it is not to be sent
-	underWay  bool // it has a cancel connection, whose end was not seen yet
+	// guarded by mu
+	deadline  time.Time // the caller waits no longer
+	ended     bool      // over is closed
+	withdrawn bool      // it is not to be sent
+	underWay  bool      // it has a cancel connection, whose end was not seen yet
 
 	// constant once done is closed
 	asked bool // something was sent
@@ -35,8 +38,8 @@ type request struct {
 
 type requestKey struct{}
 
-func newRequest(c *Canceler, why error, deadline time.Time) *request {
-	r := &request{c: c, why: why, deadline: deadline, over: make(chan struct{}), done: make(chan struct{})}
+func newRequest(mu *sync.Mutex, why error) *request {
+	r := &request{mu: mu, why: why, over: make(chan struct{}), done: make(chan struct{})}
 	r.ctx, r.stop = context.WithTimeout(context.WithValue(context.Background(), requestKey{}, r), bound)
 	return r
 }
@@ -47,8 +50,6 @@ func (r *request) endLocked() {
 		close(r.over)
 	}
 }
-
-func (r *request) extendLocked(deadline time.Time) { r.deadline = deadline }
 
 // withdrawLocked has the request not sent, if there is still time.
 func (r *request) withdrawLocked() {
@@ -65,14 +66,20 @@ func (r *request) neverAsk() {
 	close(r.done)
 }
 
-// ask sends the request, and again while there is no answer. Once is enough for a
-// statement that was given up: pgx asks, too, as it closes the connection.
-func (r *request) ask() {
+// ask sends the request for what pc runs once ready, if it is not nil, returns true, and again while there is no answer. Once is
+// enough for a statement that was given up: pgx asks, too, as it closes the connection.
+func (r *request) ask(pc *pgconn.PgConn, ready func() bool) {
 	defer close(r.done)
 	defer r.stop()
 	for pause := askAgain; ; pause *= 2 {
-		r.untilReady()
-		_ = r.c.pc.CancelRequest(r.ctx) // reads only what never changes
+		for waits := ready != nil; waits && !ready(); {
+			select {
+			case <-r.over:
+				waits = false
+			case <-time.After(time.Millisecond):
+			}
+		}
+		_ = pc.CancelRequest(r.ctx) // reads only what never changes
 		if !r.arrived() {
 			return
 		}
@@ -86,36 +93,20 @@ func (r *request) ask() {
 	}
 }
 
-// untilReady waits while something runs that is not the caller's.
-func (r *request) untilReady() {
-	if r.c.ready == nil {
-		return
-	}
-	for !r.c.ready() {
-		select {
-		case <-r.over:
-			return
-		case <-time.After(time.Millisecond):
-		}
-	}
-}
-
-// setOff is called with a cancel connection that is about to be used. It is false if it
-// must not be any more.
+// setOff is called with a cancel connection that is about to be used. It is false if it must not be any more.
 func (r *request) setOff() bool {
-	r.c.mu.Lock()
-	defer r.c.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.underWay = !r.withdrawn && r.ctx.Err() == nil
 	r.asked = r.asked || r.underWay
 	return r.underWay
 }
 
-// arrived is called after a CancelRequest. pgx returns from that when the server has
-// closed the cancel connection, having signalled the backend before, or with our ctx:
-// then the request may still be on its way.
+// arrived is called after a CancelRequest. pgx returns from that when the server has closed the cancel connection, having signalled
+// the backend before, or with our ctx: then the request may still be on its way.
 func (r *request) arrived() bool {
-	r.c.mu.Lock()
-	defer r.c.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.sure = !r.underWay || r.ctx.Err() == nil
 	r.underWay = false
 	return r.sure
