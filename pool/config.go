@@ -192,6 +192,9 @@ const (
 // servers have a max_connections of more.
 const absurdConns = 1000
 
+// forever is a hundred years: pgxpool has no "never" for some of its periods.
+const forever = 100 * 365 * 24 * time.Hour
+
 // withDefaults merges what the connection string says below what c says.
 func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	var d Config
@@ -302,4 +305,28 @@ func (c *Config) validate() error {
 		fault("ApplicationName", fmt.Sprintf("%q (%d bytes)", c.ApplicationName, len(c.ApplicationName)), "at most 63 bytes")
 	}
 	return errors.Join(errs...)
+}
+
+// adapt has c and cc do nothing that what is upstream cannot take.
+func (c *Config) adapt(cc *pgx.ConnConfig) {
+	if !c.Upstream.shares() {
+		if cc.DefaultQueryExecMode == pgx.QueryExecModeExec && c.Isolation != IsolationOff && !c.Plain {
+			c.Isolation = IsolationOff
+			c.Logger.Warn(execModeIsolation)
+		}
+		return
+	}
+	c.Isolation = IsolationOff
+	pgdial.ForPooler(cc, c.Upstream == UpstreamRDSProxy, c.Logger)
+}
+
+// execModeIsolation is logged once. A reset travels in front of the next flight, and with batches that the pool does not see
+// nobody knows which flight that is, nor what they leave behind.
+const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
+	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
+
+// ridesWith reports whether reads may ride where pgx has this mode: it is for such that what
+// they are answered is known to be pgx's own.
+func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
+	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }

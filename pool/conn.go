@@ -83,7 +83,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		c.closeInBackground()
 		return false, nil
 	case c.expiredAt(c.place.Since()): // since it was lent: just now
-		c.p.stats.aged.Add(1)
+		c.p.stats.endedByAge()
 		c.closeInBackground()
 		return false, nil
 	}

@@ -98,7 +98,7 @@ func (p *Pool) connect(ctx context.Context) (c *pgxpool.Conn, err error) {
 
 // shortDial reports whether the TCP part of a dial is to be short: if its server was lost or is away, but for each fourth
 // in a row.
-func (p *Pool) shortDial() bool { return p.health.hasty.Load() && p.sched.FailedDials()%4 != 3 }
+func (p *Pool) shortDial() bool { return p.health.shortDial.Load() && p.sched.FailedDials()%4 != 3 }
 
 // abandon closes c, which has never been the pool's.
 func (c *conn) abandon() {
@@ -163,12 +163,9 @@ func (c *conn) admit(ctx context.Context, ask bool) error {
 // failed logs a failed dial: the caller that hears of it may be none, if there
 // are other connections to wait for. A server that stays full, or away, is said once.
 func (p *Pool) failed(err error, start time.Time) {
-	lacks := p.lackOf(err)
+	lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
 	if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) {
 		p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
-	}
-	if lacks.Err != nil && !lacks.Full {
-		p.health.hasty.Store(true)
 	}
 	p.sched.DialFailed(err, lacks, start)
 }
@@ -294,6 +291,23 @@ func (c *conn) lookAtPostponed() {
 	}
 }
 
+// newRecognition is for a pool with cc. auto: nobody has said what is upstream. Where there is nothing that hangs on it, nobody is asked.
+func (p *Pool) newRecognition(cc *pgx.ConnConfig, auto bool) *upstream.Recognition {
+	c := upstream.Config{Isolation: p.cfg.Isolation != IsolationOff, Replace: p.sched.Replace, Log: p.log}
+	switch {
+	case p.cfg.Upstream.shares():
+		c.Said = upstream.Pooled
+	case !auto:
+		c.Said = upstream.Direct
+	default:
+		c.Asks = !p.cfg.Plain && (p.rides || c.Isolation)
+		if m := pgdial.PoolerMode(cc); c.Asks && cc.DescriptionCacheCapacity > 0 && m != cc.DefaultQueryExecMode {
+			c.PoolerMode = m
+		}
+	}
+	return upstream.New(c)
+}
+
 // closing waits, when the pool is shut down, until pgx has closed the socket of a connection that after has failed on.
 // pgxpool does not wait for that, so Shutdown would return before.
 func (p *Pool) closing(after func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
@@ -318,6 +332,3 @@ func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil
 
 // errNotOurs is of a dial that pgxpool would make for itself. It makes none.
 var errNotOurs = errors.New("lmipool: pgxpool dials for nobody")
-
-// forever is a hundred years: pgxpool has no "never" for some of its periods.
-const forever = 100 * 365 * 24 * time.Hour

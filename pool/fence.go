@@ -27,8 +27,8 @@ import (
 func (p *Pool) fence(c *conn, why error) {
 	idle, first := p.sched.Fence(&c.place)
 	if first {
-		p.health.hasty.Store(true)
-		p.stats.failovers.Add(1)
+		p.health.turned()
+		p.stats.serverTurned()
 		now := "is a standby now"
 		if why == pgerr.ErrReadOnlyServer { //nolint:errorlint // it is one of two
 			now = "is read-only now, by its configuration"

@@ -10,29 +10,33 @@ import (
 
 // health is what the pool knows of its server from its connections and dials.
 type health struct {
-	losses atomic.Int64 // connections that were lost, not by us
-	hasty  atomic.Bool  // since the last dial that went well one was lost, or the server is away
-	met    atomic.Bool  // a dial has gone well, ever
+	losses    atomic.Int64 // connections that were lost, not by us
+	shortDial atomic.Bool  // since the last dial that went well one was lost, or the server is away
+	met       atomic.Bool  // a dial has gone well, ever
 }
 
 // lost notes that a connection was lost.
 func (h *health) lost() {
 	h.losses.Add(1)
-	h.hasty.Store(true)
+	h.shortDial.Store(true)
 }
+
+// turned notes that the server is no writer any more, and is to be.
+func (h *health) turned() { h.shortDial.Store(true) }
 
 // answers notes that a dial has gone well.
 func (h *health) answers() {
 	h.met.Store(true)
-	h.hasty.Store(false)
+	h.shortDial.Store(false)
 }
 
-// lackOf is what a dial that failed with err comes to.
-func (p *Pool) lackOf(err error) sched.Lack {
+// dialFailed notes that a dial has failed with err, where the pool wants up to conns connections, and returns what that comes to.
+func (h *health) dialFailed(err error, conns int) sched.Lack {
 	switch away, always := pgerr.IsAway(err); {
 	case pgerr.IsFull(err):
-		return sched.Lack{Err: pgerr.Full(err, int(p.cfg.MaxConns)), Full: true}
-	case away && (always || p.health.met.Load()): // otherwise it may never have been there
+		return sched.Lack{Err: pgerr.Full(err, conns), Full: true}
+	case away && (always || h.met.Load()): // otherwise it may never have been there
+		h.shortDial.Store(true)
 		return sched.Lack{Err: fmt.Errorf("%w: %w", ErrServerAway, err)}
 	}
 	return sched.Lack{}

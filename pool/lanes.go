@@ -10,22 +10,6 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// LaneMode says what becomes of short reads that find no idle connection.
-type LaneMode string
-
-// The modes. The zero value means LanesAuto.
-const (
-	// LanesAuto has them ride: the next connection that comes free takes those
-	// that are queued, up to a cap, and sends them as one pipeline, each its own
-	// transaction. DESIGN.md says who may ride.
-	LanesAuto LaneMode = "auto"
-	// LanesShadow classifies and counts them ([Stat.ShadowRideCount]) and runs
-	// each alone: it shows what LanesAuto would do.
-	LanesShadow LaneMode = "shadow"
-	// LanesOff runs everything alone.
-	LanesOff LaneMode = "off"
-)
-
 // lanes is what the lanes of a pool have in common.
 type lanes struct {
 	catalog   *catalog.Store

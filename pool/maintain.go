@@ -41,11 +41,11 @@ func (p *Pool) closeSurplus() {
 		c := place.Owner.(*conn)
 		switch {
 		case c.expired():
-			p.stats.aged.Add(1)
+			p.stats.endedByAge()
 			return true
 		case p.cfg.MaxConnIdleTime > 0 && now.Sub(place.Since()) > p.cfg.MaxConnIdleTime &&
 			open > int(p.cfg.MinConns) && idle > int(p.cfg.MinIdleConns):
-			p.stats.unused.Add(1)
+			p.stats.endedUnused()
 			return true
 		}
 		return false

@@ -33,7 +33,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	}
 	cfg := config.withDefaults(px)
 	pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
-	if err := errors.Join(cfg.validate(), refuseUnsafe(px.ConnConfig)); err != nil {
+	if err := errors.Join(cfg.validate(), pgdial.RefuseUnsafe(px.ConnConfig)); err != nil {
 		return nil, pgerr.Config(err)
 	}
 	cfg.adapt(px.ConnConfig)
@@ -102,4 +102,13 @@ func (p *Pool) Stat() *Stat {
 	p.lanes.stat(s)
 	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.cancels.Stat()
 	return s
+}
+
+// Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it,
+// that is UpstreamDirect until a connection has met a pooler, and from then on UpstreamPgBouncer.
+func (p *Pool) Upstream() Upstream {
+	if p.recognition.MetPooler() {
+		return UpstreamPgBouncer
+	}
+	return p.cfg.Upstream
 }

@@ -8,24 +8,6 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Isolation says what the pool does about what invocations leave behind in a session:
-// settings, roles, temporary tables, channels, advisory locks, cursors, statements
-// prepared in SQL, the values of sequences.
-type Isolation string
-
-// The modes. The zero value means IsolationAuto.
-const (
-	// IsolationAuto resets a session, before its next user's first statement runs, unless
-	// nothing was left behind. Nothing is, for certain, by reads and writes that call
-	// only what is known to leave nothing, by their text and by what their names lead to, on tables
-	// without triggers; and by transaction control. What is not known, a function of the
-	// user's say, counts as having left something. A reset costs the next user
-	// 120 to 270 µs and no round trip; prepared statements and what AfterConnect has set stay.
-	IsolationAuto Isolation = "auto"
-	// IsolationOff resets nothing, as pgxpool does.
-	IsolationOff Isolation = "off"
-)
-
 // resetNext has c reset in front of its next flight. It reports false if that is not possible.
 func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
 	reset, err := c.session.Reset(trace, plans, c.pg.PgConn())
@@ -39,14 +21,14 @@ func (c *conn) resetNext(trace sqltext.Trace, plans bool) bool {
 	}
 	c.wire.Queue(session.FailClosed())
 	c.wire.Queue(reset)
-	c.p.stats.resets.Add(1)
+	c.p.stats.sessionReset()
 	c.unhear()
 	return true
 }
 
 // unclean closes a connection whose session cannot be cleaned.
 func (c *conn) unclean() {
-	c.p.stats.unclean.Add(1)
+	c.p.stats.endedUnclean()
 	c.closeInBackground()
 }
 

@@ -133,7 +133,7 @@ func (s *Scope) End() {
 		h := l.holder(now)
 		open = l.hasResult() || open
 		if l.end(leaseEnded) {
-			l.p.stats.leaks.Add(1)
+			l.p.stats.leaseLeaked()
 			leaks = append(leaks, leak{l, h})
 		}
 	}

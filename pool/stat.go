@@ -2,6 +2,7 @@ package pool
 
 import (
 	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,6 +23,28 @@ type Stat struct {
 
 	canceling, maxCanceling int
 	cancels, cancelsLost    int64
+}
+
+// stats are totals since New of what is not the scheduler's to count.
+type stats struct {
+	aged      atomic.Int64 // connections that were closed for their age
+	unused    atomic.Int64 // and for want of work
+	unclean   atomic.Int64 // and because their session could not be cleaned
+	resets    atomic.Int64
+	leaks     atomic.Int64
+	failovers atomic.Int64
+}
+
+func (n *stats) endedByAge()   { n.aged.Add(1) }
+func (n *stats) endedUnused()  { n.unused.Add(1) }
+func (n *stats) endedUnclean() { n.unclean.Add(1) }
+func (n *stats) sessionReset() { n.resets.Add(1) }
+func (n *stats) leaseLeaked()  { n.leaks.Add(1) }
+func (n *stats) serverTurned() { n.failovers.Add(1) }
+
+func (n *stats) stat(s *Stat) {
+	s.aged, s.unused, s.unclean = n.aged.Load(), n.unused.Load(), n.unclean.Load()
+	s.resets, s.leaks, s.failovers = n.resets.Load(), n.leaks.Load(), n.failovers.Load()
 }
 
 // plainStat is what pgxpool counts, for Config.Plain.

@@ -1,4 +1,4 @@
-package pool
+package pgdial
 
 import (
 	"errors"
@@ -24,8 +24,8 @@ var fixedIn512 = func() bool {
 	return ok
 }()
 
-// refuseUnsafe reports the settings of c that this pgx must not be used with.
-func refuseUnsafe(c *pgx.ConnConfig) error {
+// RefuseUnsafe reports the settings of cc that this pgx must not be used with.
+func RefuseUnsafe(cc *pgx.ConnConfig) error {
 	if fixedIn512 {
 		return nil
 	}
@@ -33,16 +33,16 @@ func refuseUnsafe(c *pgx.ConnConfig) error {
 	refuse := func(setting, advisory, instead string) {
 		errs = append(errs, fmt.Errorf("lmipool: %s is not safe with this pgx (%s): use pgx 5.12 or later, or %s", setting, advisory, instead))
 	}
-	if c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+	if cc.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
 		refuse("default_query_exec_mode=simple_protocol", "GHSA-j38q-h3ph-jjpq", "default_query_exec_mode=exec")
 	}
 	// verify-full is what leaves ServerName to check and nothing skipped.
-	if t := c.TLSConfig; t == nil || t.InsecureSkipVerify {
+	if t := cc.TLSConfig; t == nil || t.InsecureSkipVerify {
 		const instead = "sslmode=verify-full"
-		if len(c.RequireAuth) > 0 {
+		if len(cc.RequireAuth) > 0 {
 			refuse("require_auth without a verified server", "GHSA-95fj-3fxw-g62g", instead)
 		}
-		if c.ChannelBinding == "require" {
+		if cc.ChannelBinding == "require" {
 			refuse("channel_binding=require without a verified server", "GHSA-95fj-3fxw-g62g", instead)
 		}
 	}

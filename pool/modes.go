@@ -4,7 +4,40 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/pgdial"
-	"github.com/lmipool/lmipool/internal/upstream"
+)
+
+// Isolation says what the pool does about what invocations leave behind in a session:
+// settings, roles, temporary tables, channels, advisory locks, cursors, statements
+// prepared in SQL, the values of sequences.
+type Isolation string
+
+// The modes. The zero value means IsolationAuto.
+const (
+	// IsolationAuto resets a session, before its next user's first statement runs, unless
+	// nothing was left behind. Nothing is, for certain, by reads and writes that call
+	// only what is known to leave nothing, by their text and by what their names lead to, on tables
+	// without triggers; and by transaction control. What is not known, a function of the
+	// user's say, counts as having left something. A reset costs the next user
+	// 120 to 270 µs and no round trip; prepared statements and what AfterConnect has set stay.
+	IsolationAuto Isolation = "auto"
+	// IsolationOff resets nothing, as pgxpool does.
+	IsolationOff Isolation = "off"
+)
+
+// LaneMode says what becomes of short reads that find no idle connection.
+type LaneMode string
+
+// The modes. The zero value means LanesAuto.
+const (
+	// LanesAuto has them ride: the next connection that comes free takes those
+	// that are queued, up to a cap, and sends them as one pipeline, each its own
+	// transaction. DESIGN.md says who may ride.
+	LanesAuto LaneMode = "auto"
+	// LanesShadow classifies and counts them ([Stat.ShadowRideCount]) and runs
+	// each alone: it shows what LanesAuto would do.
+	LanesShadow LaneMode = "shadow"
+	// LanesOff runs everything alone.
+	LanesOff LaneMode = "off"
 )
 
 // Upstream says what is at the other end of the pool's connections: the server itself, or
@@ -55,32 +88,6 @@ const (
 	UpstreamPgBouncer Upstream = "pgbouncer"
 )
 
-// Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it,
-// that is UpstreamDirect until a connection has met a pooler, and from then on UpstreamPgBouncer.
-func (p *Pool) Upstream() Upstream {
-	if p.recognition.MetPooler() {
-		return UpstreamPgBouncer
-	}
-	return p.cfg.Upstream
-}
-
-// newRecognition is for a pool with cc. auto: nobody has said what is upstream. Where there is nothing that hangs on it, nobody is asked.
-func (p *Pool) newRecognition(cc *pgx.ConnConfig, auto bool) *upstream.Recognition {
-	c := upstream.Config{Isolation: p.cfg.Isolation != IsolationOff, Replace: p.sched.Replace, Log: p.log}
-	switch {
-	case p.cfg.Upstream.shares():
-		c.Said = upstream.Pooled
-	case !auto:
-		c.Said = upstream.Direct
-	default:
-		c.Asks = !p.cfg.Plain && (p.rides || c.Isolation)
-		if m := pgdial.PoolerMode(cc); c.Asks && cc.DescriptionCacheCapacity > 0 && m != cc.DefaultQueryExecMode {
-			c.PoolerMode = m
-		}
-	}
-	return upstream.New(c)
-}
-
 // of is u, or what it is by cc's hosts.
 func (u Upstream) of(cc *pgx.ConnConfig) Upstream {
 	switch {
@@ -94,27 +101,3 @@ func (u Upstream) of(cc *pgx.ConnConfig) Upstream {
 
 // shares reports whether sessions are shared with others behind our back.
 func (u Upstream) shares() bool { return u == UpstreamRDSProxy || u == UpstreamPgBouncer }
-
-// adapt has c and cc do nothing that what is upstream cannot take.
-func (c *Config) adapt(cc *pgx.ConnConfig) {
-	if !c.Upstream.shares() {
-		if cc.DefaultQueryExecMode == pgx.QueryExecModeExec && c.Isolation != IsolationOff && !c.Plain {
-			c.Isolation = IsolationOff
-			c.Logger.Warn(execModeIsolation)
-		}
-		return
-	}
-	c.Isolation = IsolationOff
-	pgdial.ForPooler(cc, c.Upstream == UpstreamRDSProxy, c.Logger)
-}
-
-// execModeIsolation is logged once. A reset travels in front of the next flight, and with batches that the pool does not see
-// nobody knows which flight that is, nor what they leave behind.
-const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
-	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
-
-// ridesWith reports whether reads may ride where pgx has this mode: it is for such that what
-// they are answered is known to be pgx's own.
-func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
-	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
-}
