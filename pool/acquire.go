@@ -59,10 +59,10 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 
 // statement is acquire for one statement outside a transaction, which may ride: then
 // the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
-func (p *Pool) statement(ctx context.Context, a tries, with *session.Settings, what, sql string, args []any, frames int) (*Lease, error) {
+func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what, sql string, args []any, frames int) (*Lease, error) {
 	l := p.lanes.spare.lease()
 	l.p, l.with, l.what, l.sql, l.args = p, with, what, sql, args
-	l.wish.MayShare = p.rides && a.n == 0
+	l.wish.MayShare = p.rides && !again
 	if frames >= 0 {
 		l.stack.Capture(frames+1, gostack.Deep)
 	}

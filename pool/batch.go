@@ -13,50 +13,6 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// sendBatch sends b on the lease. With own, closing the result releases the lease.
-func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.BatchResults {
-	kept := !own
-	defer l.releaseUnless(&kept)
-	c, err := l.enter("batch")
-	if err != nil {
-		return errBatch{err: err}
-	}
-	defer l.leave()
-	meant, named, err := l.meantBatch(ctx, b)
-	if err != nil {
-		return errBatch{err: l.c.wrapError(err)}
-	}
-	l.noteBatch(ctx, b)
-	if l.with != nil && l.c.reach.Mode() == pgx.QueryExecModeExec { // by BeforeConnect: the pool's mode is another
-		return errBatch{err: errExecMode}
-	}
-	l.c.pastWire()
-	w := &batch{l: l, own: own, named: named}
-	send := w.watch(meant)
-	opened := false
-	defer w.unnameUnless(&opened)
-	w.BatchResults = c.SendBatch(ctx, send)
-	l.opened(w)
-	opened, kept = true, true
-	return w
-}
-
-// pastWire tells the wire of a batch that is about to be sent in exec mode, in which pgx writes it past its
-// frontend, and so past the wire.
-func (c *conn) pastWire() {
-	if c.reach.Mode() == pgx.QueryExecModeExec {
-		c.wire.Passed()
-	}
-}
-
-// sendBegin has a BEGIN that is held back sent, and waits for its answer.
-func (l *Lease) sendBegin(ctx context.Context) error {
-	if !l.c.wire.BeginDeferred() {
-		return nil
-	}
-	return l.c.pg.PgConn().Exec(ctx, "-- has BEGIN sent").Close()
-}
-
 // watch returns a copy of q whose callbacks run only while the user closes the batch:
 // pgx's Close runs those that are left, and reclaim's must not, long after the
 // function that they belong to.
@@ -88,7 +44,7 @@ var errAbandoned = errors.New("lmipool: the batch was not closed")
 type batch struct {
 	pgx.BatchResults // the interface grows (Tx in pgx 5.12); what it grows is there
 	l                *Lease
-	own              bool
+	releasesLease    bool
 	err              error // of Close; a second Close returns it again
 	done             bool
 	tx               *tx
@@ -101,7 +57,7 @@ type batch struct {
 // wrapError is conn.wrapError. Of a pool's own batch that a server has refused to write it takes the rest first: then
 // the server can be asked whether that is a failover.
 func (b *batch) wrapError(err error) error {
-	if b.own && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
+	if b.releasesLease && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
 		_ = b.BatchResults.Close()
 	}
 	return b.l.c.wrapError(err)
@@ -136,7 +92,7 @@ func (b *batch) QueryRow() pgx.Row {
 	}
 	defer b.l.leave()
 	r, err := b.BatchResults.Query()
-	w := readRow(r, err, b.l.c)
+	w := b.l.readRow(r, err)
 	w.SetErr(b.wrapError(w.Err()))
 	w.OnScanError(&b.scanErr)
 	return w
@@ -153,7 +109,7 @@ func (b *batch) Close() error {
 		b.l.leave()
 		// A transaction that the batch began (pgx 5.12, Batch.BeginTx) keeps
 		// the connection until its own end.
-		if b.own && (b.Tx() == nil || b.err != nil) {
+		if b.releasesLease && (b.Tx() == nil || b.err != nil) {
 			b.l.Release()
 		}
 	}()
@@ -174,20 +130,13 @@ func (b *batch) Tx() pgx.Tx {
 		if !ok || t.Tx() == nil {
 			return nil
 		}
-		b.tx = &tx{l: b.l, t: t.Tx(), own: b.own}
+		b.tx = &tx{l: b.l, t: t.Tx(), releasesLease: b.releasesLease}
 	}
 	return b.tx
 }
 
 // closeResult is for reclaim, which has the connection to itself.
 func (b *batch) closeResult() { b.abandoned = true; _ = b.BatchResults.Close(); b.unname() }
-
-// unnameUnless is for a call that code of the user's (a tracer, a Valuer) may panic in.
-func (b *batch) unnameUnless(opened *bool) {
-	if !*opened {
-		b.unname()
-	}
-}
 
 // unname drops what is prepared for the batch only, whatever came of that.
 func (b *batch) unname() {

@@ -12,6 +12,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // laneSilence is how long a lane may say nothing before it counts as lost: the
@@ -187,7 +188,7 @@ func (f *flight) receive(s *segment) {
 			}
 			if !f.broken && !ln.guard.Intact(c.pg.PgConn(), ln.guard.session) {
 				f.broken = true
-				c.p.log.Error("lmipool: a read, or the server's configuration, changed default_transaction_read_only; the connection is closed", "statement", cut(r.sql, 200))
+				c.p.log.Error("lmipool: a read, or the server's configuration, changed default_transaction_read_only; the connection is closed", "statement", sqltext.Cut(r.sql, 200))
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // maxSites is how many places are told apart, and therefore how many lines are logged.
@@ -45,6 +46,6 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 		return
 	}
 	p.log.Warn("lmipool: the pool was used with the ctx of a transaction's function; this runs outside the transaction, on a second connection",
-		slog.String("request_id", l.scope.id()), slog.String("doing", cut(l.sql, 200)),
+		slog.String("request_id", l.scope.id()), slog.String("doing", sqltext.Cut(l.sql, 200)),
 		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }

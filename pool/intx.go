@@ -202,5 +202,5 @@ func connOf(t pgx.Tx) (c *pgx.Conn) {
 // gone, or has become a standby.
 func failedOver(t pgx.Tx, err error) bool {
 	own, ok := t.(*tx)
-	return ok && own.own && own.l.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
+	return ok && own.releasesLease && own.l.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/pgxargs"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // foreignTx is a transaction of somebody else's that InTx gives to its function: of pgxpool, of a pool with Config.Plain,
@@ -21,7 +22,7 @@ func newForeignTx(t pgx.Tx) *foreignTx { return &foreignTx{t, new(bool)} }
 
 func (t *foreignTx) runs(ctx context.Context, sql string, args []any) {
 	text, ok := pgxargs.Text(ctx, sql, args)
-	*t.mayEnd = *t.mayEnd || !ok || mayEnd(text)
+	*t.mayEnd = *t.mayEnd || !ok || sqltext.MayEndTx(text)
 }
 
 func (t *foreignTx) Begin(ctx context.Context) (pgx.Tx, error) {
@@ -49,7 +50,7 @@ func (t *foreignTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 
 func (t *foreignTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{err: errNoBatch}
+		return errBatch{errNoBatch}
 	}
 	for _, q := range b.QueuedQueries {
 		t.runs(ctx, q.SQL, q.Arguments)

@@ -11,6 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // Lease is a connection that one invocation has for itself, from Acquire until
@@ -83,7 +84,7 @@ func (l *Lease) held(now time.Time) time.Duration {
 func (l *Lease) holder(now time.Time) Holder {
 	h := Holder{Held: l.held(now)}
 	l.mu.Lock()
-	h.Doing = cut(l.sql, 200)
+	h.Doing = sqltext.Cut(l.sql, 200)
 	l.mu.Unlock()
 	if l.scope != nil {
 		h.Scope = l.scope.name

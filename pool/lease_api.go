@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/memrows"
 )
 
 // Conn returns the connection itself. A lease whose Conn was taken cannot be
@@ -41,7 +43,7 @@ func (l *Lease) begins() bool {
 	defer l.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), l.p.cfg.ConnectTimeout)
 	defer cancel()
-	return l.sendBegin(ctx) == nil
+	return !l.c.wire.BeginDeferred() || l.c.pg.PgConn().Exec(ctx, "-- has BEGIN sent").Close() == nil
 }
 
 // Exec is [pgx.Conn.Exec].
@@ -52,32 +54,13 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 	return l.exec(ctx, sql, args, false)
 }
 
-// exec runs sql on the lease. With own, the lease is of this statement alone, and one that did
-// not run because it is stale runs once more.
+// exec runs sql on the lease, which with own is of this statement alone.
 func (l *Lease) exec(ctx context.Context, sql string, args []any, own bool) (pgconn.CommandTag, error) {
 	c, err := l.enter(sql)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	defer l.leave()
-	meant, err := l.meant(ctx, sql, args, l.with == nil)
-	if err != nil {
-		return pgconn.CommandTag{}, l.c.wrapError(err)
-	}
-	l.note(ctx, sql, meant)
-	run := func() (pgconn.CommandTag, error) {
-		if l.with == nil {
-			return c.Exec(ctx, sql, meant...)
-		}
-		return extended(ctx, c, sql, meant)
-	}
-	tag, err := run()
-	if own && l.c.stale(err) {
-		tag, err = run()
-	}
-	l.answered(err)
-	l.p.writer.Wrote(tag)
-	return tag, l.c.wrapError(err)
+	return l.execOn(ctx, c, sql, args, own)
 }
 
 // Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.
@@ -86,6 +69,19 @@ func (l *Lease) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 		return l.plain.Query(ctx, sql, args...)
 	}
 	return l.query(ctx, sql, args, false)
+}
+
+// query is exec for what keeps the lease: with own, until the Rows are closed.
+func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (r pgx.Rows, err error) {
+	kept := !own
+	defer l.releaseUnless(&kept)
+	c, err := l.enter(sql)
+	if err != nil {
+		return memrows.FailedRows(err), err
+	}
+	r, err = l.queryOn(ctx, c, sql, args, own)
+	kept = kept || err == nil
+	return r, err
 }
 
 // QueryRow is [pgx.Conn.QueryRow], but the row is read at once: the lease is free
@@ -97,15 +93,38 @@ func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return l.queryRow(ctx, sql, args, false)
 }
 
+func (l *Lease) queryRow(ctx context.Context, sql string, args []any, own bool) *memrows.Row {
+	c, err := l.enter(sql)
+	if err != nil {
+		return memrows.Failed(err)
+	}
+	return l.queryRowOn(ctx, c, sql, args, own)
+}
+
 // SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
 func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{err: errNoBatch}
+		return errBatch{errNoBatch}
 	}
 	if l.plain != nil {
 		return l.plain.SendBatch(ctx, b)
 	}
 	return l.sendBatch(ctx, b, false)
+}
+
+func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.BatchResults {
+	kept := !own
+	defer l.releaseUnless(&kept)
+	c, err := l.enter("batch")
+	if err != nil {
+		return errBatch{err}
+	}
+	w, err := l.sendBatchOn(ctx, c, b, own)
+	if err != nil {
+		return errBatch{err}
+	}
+	kept = true
+	return w
 }
 
 // CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a value that hangs is being encoded

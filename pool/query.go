@@ -8,7 +8,6 @@ import (
 
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/memrows"
-	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -20,28 +19,21 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	return p.exec(ctx, nil, sql, args)
 }
 
-func (p *Pool) exec(ctx context.Context, with *session.Settings, sql string, args []any) (pgconn.CommandTag, error) {
-	var a tries
-	for {
-		tag, l, err := p.execOnce(ctx, a, with, sql, args)
-		if !p.retry(ctx, &a, l, err) {
-			return tag, err
+func (p *Pool) exec(ctx context.Context, with *session.Settings, sql string, args []any) (tag pgconn.CommandTag, err error) {
+	err = p.rerun(ctx, func(again bool) (*Lease, error) {
+		l, err := p.statement(ctx, again, with, "statement", sql, args, -1)
+		if err != nil {
+			return nil, err
 		}
-	}
-}
-
-// execOnce is one try. l is the lease that it had, if any.
-func (p *Pool) execOnce(ctx context.Context, a tries, with *session.Settings, sql string, args []any) (tag pgconn.CommandTag, l *Lease, err error) {
-	l, err = p.statement(ctx, a, with, "statement", sql, args, -1)
-	if err != nil {
-		return tag, nil, err
-	}
-	if r, _, rode := l.takeResult(); rode {
-		return r.Tag(), nil, r.Err()
-	}
-	defer l.Release()
-	tag, err = l.exec(ctx, sql, args, true)
-	return tag, l, err
+		if r, _, rode := l.takeResult(); rode {
+			tag = r.Tag()
+			return nil, r.Err()
+		}
+		defer l.Release()
+		tag, err = l.exec(ctx, sql, args, true)
+		return l, err
+	})
+	return tag, err
 }
 
 // Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
@@ -55,7 +47,7 @@ func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 }
 
 func (p *Pool) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
-	l, err := p.statement(ctx, tries{}, with, "query", sql, args, 2)
+	l, err := p.statement(ctx, false, with, "query", sql, args, 2)
 	if err != nil {
 		return memrows.FailedRows(err), err
 	}
@@ -76,33 +68,29 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 }
 
 func (p *Pool) queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row {
-	var a tries
-	for {
-		r, l := p.queryRowOnce(ctx, a, with, sql, args)
-		if !p.retry(ctx, &a, l, r.Err()) {
-			return r
+	var row *memrows.Row
+	_ = p.rerun(ctx, func(again bool) (*Lease, error) { // row has its error
+		l, err := p.statement(ctx, again, with, "statement", sql, args, -1)
+		if err != nil {
+			row = memrows.Failed(err)
+			return nil, err
 		}
-	}
-}
-
-// queryRowOnce is one try. l is the lease that it had, if any.
-func (p *Pool) queryRowOnce(ctx context.Context, a tries, with *session.Settings, sql string, args []any) (r *memrows.Row, l *Lease) {
-	l, err := p.statement(ctx, a, with, "statement", sql, args, -1)
-	if err != nil {
-		return memrows.Failed(err), nil
-	}
-	if r, types, rode := l.takeResult(); rode {
-		return r.Row(types), nil
-	}
-	defer l.Release()
-	return l.queryRow(ctx, sql, args, true), l
+		if r, types, rode := l.takeResult(); rode {
+			row = r.Row(types)
+			return nil, row.Err()
+		}
+		defer l.Release()
+		row = l.queryRow(ctx, sql, args, true)
+		return l, row.Err()
+	})
+	return row
 }
 
 // SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its
 // Close.
 func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{err: errNoBatch}
+		return errBatch{errNoBatch}
 	}
 	if p.cfg.Plain {
 		return p.px.SendBatch(ctx, b)
@@ -114,7 +102,7 @@ func (p *Pool) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Bat
 	l := &Lease{p: p, with: with, what: "batch"}
 	l.stack.Capture(2, gostack.Deep)
 	if _, err := p.obtain(ctx, l); err != nil {
-		return errBatch{err: err}
+		return errBatch{err}
 	}
 	return l.sendBatch(ctx, b, true)
 }
@@ -148,31 +136,28 @@ func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) 
 	return p.beginTx(ctx, nil, opts)
 }
 
-func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (pgx.Tx, error) {
+func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (t pgx.Tx, err error) {
 	if p.cfg.Plain {
 		return p.px.BeginTx(ctx, opts)
 	}
-	var a tries
-	for {
-		l, err := p.acquire(ctx, "transaction", "", 2)
+	err = p.rerun(ctx, func(bool) (*Lease, error) {
+		l, err := p.acquire(ctx, "transaction", "", 4)
 		if err != nil {
 			return nil, err
 		}
 		l.with = with // not before: BEGIN does not run with them
-		t, err := l.begin(ctx, opts, true)
-		if err == nil {
-			return t, nil
+		if t, err = l.begin(ctx, opts, true); err == nil {
+			return l, nil
 		}
 		if _, in := placeOf(ctx); in != nil && in.lease == l {
 			in.holding(nil) // the next is
 		}
-		if pgerr.IsLost(err) && !pgerr.DidNotRun(err) && opts.BeginQuery == "" { // it has begun nothing that would last
-			err = pgerr.NotRun("the connection was lost at BEGIN", err)
+		if opts.BeginQuery == "" { // it has begun nothing that would last
+			err = nothingLost("the connection was lost at BEGIN", err)
 		}
-		if !p.retry(ctx, &a, l, err) {
-			return nil, err
-		}
-	}
+		return l, err
+	})
+	return t, err
 }
 
 // Ping gets a connection, dialing if need be, and checks that the server answers.
@@ -180,19 +165,12 @@ func (p *Pool) Ping(ctx context.Context) error {
 	if p.cfg.Plain {
 		return p.px.Ping(ctx)
 	}
-	var a tries
-	for {
+	return p.rerun(ctx, func(bool) (*Lease, error) {
 		l, err := p.acquire(ctx, "statement", "ping", -1)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		err = l.Ping(ctx)
-		l.Release()
-		if pgerr.IsLost(err) && !pgerr.DidNotRun(err) {
-			err = pgerr.NotRun("the connection was lost at a ping", err)
-		}
-		if !p.retry(ctx, &a, l, err) {
-			return err
-		}
-	}
+		defer l.Release()
+		return l, nothingLost("the connection was lost at a ping", l.Ping(ctx))
+	})
 }

@@ -18,6 +18,26 @@ type tries struct {
 	n     int       // how many have failed
 }
 
+// rerun runs a call outside a transaction until it is not to run once more. once is one try: again says that it is not the first, and
+// it returns the lease that it had, if any, which it has released.
+func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error)) error {
+	var a tries
+	for {
+		l, err := once(a.n > 0)
+		if !p.retry(ctx, &a, l, err) {
+			return err
+		}
+	}
+}
+
+// nothingLost is err of what can run again if its connection was lost, whatever had become of it.
+func nothingLost(why string, err error) error {
+	if pgerr.IsLost(err) && !pgerr.DidNotRun(err) {
+		return pgerr.NotRun(why, err)
+	}
+	return err
+}
+
 // retry waits before a call outside a transaction that ended with err runs once more, and reports whether it does. It
 // does if it certainly has not run: it was not sent, or refused by a standby, or by a session that could not be reset. A
 // read that may ride does so too, once, when its connection was lost. l, which it had, has been released: it holds
@@ -66,10 +86,10 @@ func (p *Pool) patient(ctx context.Context, a *tries) bool {
 // lostRead is err for a Query on a connection of its own, of which nobody has seen a row. It is not run again, since its
 // Rows are its caller's by now, but he may do that: if it could ride it had no effect.
 func (p *Pool) lostRead(ctx context.Context, l *Lease, err error) error {
-	if err == nil || pgerr.DidNotRun(err) || !p.mayRepeat(ctx, l, err) {
+	if !p.mayRepeat(ctx, l, err) {
 		return err
 	}
-	return pgerr.NotRun("the connection of a read was lost", err)
+	return nothingLost("the connection of a read was lost", err)
 }
 
 // mayRepeat reports whether err is of a connection that was lost, and l's statement could ride, were it short.

@@ -3,10 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
-	"maps"
-	"reflect"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,67 +14,15 @@ import (
 	"github.com/lmipool/lmipool/internal/pgxargs"
 )
 
-// query runs sql on the lease. With own, closing the Rows releases the lease.
-func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (pgx.Rows, error) {
-	kept := !own
-	defer l.releaseUnless(&kept)
-	c, err := l.enter(sql)
-	if err != nil {
-		return memrows.FailedRows(err), err
-	}
-	defer l.leave()
-	meant, err := l.meant(ctx, sql, args, false)
-	if err != nil {
-		err = l.c.wrapError(err)
-		return memrows.FailedRows(err), err
-	}
-	l.note(ctx, sql, meant)
-	r, err := c.Query(ctx, sql, meant...)
-	if !own {
-		return l.openRows(r, err, nil)
-	}
-	if l.c.stale(err) {
-		r, err = c.Query(ctx, sql, meant...)
-	}
-	w, err := l.openRows(r, err, &asked{ctx, sql, meant})
-	kept = err == nil
-	return w, err
-}
-
-// openRows makes what a Query returned the lease's open result. asked is not nil if
-// the lease is the result's own: what the Query was.
-func (l *Lease) openRows(r pgx.Rows, err error, asked *asked) (pgx.Rows, error) {
-	if err = l.c.wrapError(err); err != nil {
-		if asked != nil {
-			err = l.p.lostRead(asked.ctx, l, err)
-		}
-		return memrows.FailedRows(err), err
-	}
-	w := &rows{l: l, r: r, own: asked != nil, asked: asked}
-	l.opened(w)
-	return w, nil
-}
-
-// stale reports whether err is of what c has just sent, and says that this was prepared before
-// the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
-// again heals that.
-func (c *conn) stale(err error) bool {
-	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
-		return false
-	}
-	c.wire.Declined() // the settings are prepared anew with it
-	return true
-}
-
 // rows are pgx's Rows on a lease. Each method asks the lease first, so that the
 // end of the invocation can take the connection from under rows that somebody
 // still reads, without a data race.
 type rows struct {
-	l   *Lease
-	r   pgx.Rows
-	own bool
+	l             *Lease
+	r             pgx.Rows
+	releasesLease bool
 
-	asked *asked // what it was, if the lease is its own; nil once a row was read
+	asked asked // what it was, if the lease is its own; zero once a row was read
 
 	// what stays readable after Close, when the connection serves somebody else
 	done   bool
@@ -96,27 +41,12 @@ type asked struct {
 // query runs it on c.
 func (q *asked) query(c *pgx.Conn) (pgx.Rows, error) { return c.Query(q.ctx, q.sql, q.args...) }
 
-// mayChange reports whether an argument is a buffer, which its caller may use for something else as
-// soon as a Query has returned: what is found to be stale later must not be sent again with it.
-func mayChange(args []any) bool {
-	for _, arg := range args {
-		switch v := arg.(type) {
-		case pgx.NamedArgs:
-			if mayChange(slices.Collect(maps.Values(v))) {
-				return true
-			}
-		case pgx.StrictNamedArgs:
-			if mayChange(slices.Collect(maps.Values(v))) {
-				return true
-			}
-		case nil, string, bool, int, int32, int64, float64, time.Time:
-		default:
-			if t := reflect.TypeOf(v); t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
-				return true
-			}
-		}
+// wrapError is conn.wrapError, and lostRead if nobody has seen a row.
+func (r *rows) wrapError(err error) error {
+	if err = r.l.c.wrapError(err); err != nil && r.asked.ctx != nil {
+		err = r.l.p.lostRead(r.asked.ctx, r.l, err)
 	}
-	return false
+	return err
 }
 
 func (r *rows) enter() bool {
@@ -138,10 +68,7 @@ func (r *rows) enter() bool {
 func (r *rows) finish() {
 	r.r.Close()
 	r.done = true
-	r.err = r.l.c.wrapError(r.r.Err())
-	if r.asked != nil {
-		r.err = r.l.p.lostRead(r.asked.ctx, r.l, r.err)
-	}
+	r.err = r.wrapError(r.r.Err())
 	r.tag = r.r.CommandTag()
 	r.l.p.writer.Wrote(r.tag)
 	r.fields = slices.Clone(r.r.FieldDescriptions())
@@ -152,7 +79,7 @@ func (r *rows) finish() {
 // left ends a call, and the lease too if the rows are done and own it.
 func (r *rows) left() {
 	r.l.leave()
-	if r.done && r.own {
+	if r.done && r.releasesLease {
 		r.l.Release()
 	}
 }
@@ -173,14 +100,14 @@ func (r *rows) Next() bool {
 	}
 	defer r.left()
 	ok := r.r.Next()
-	if !ok && r.asked != nil && r.l.c.stale(r.r.Err()) && !pgxargs.MayChange(r.asked.args) {
+	if !ok && r.asked.ctx != nil && r.l.c.stale(r.r.Err()) && !pgxargs.MayChange(r.asked.args) {
 		if n, err := r.asked.query(r.l.c.pg); err == nil {
 			r.r = n
 			ok = n.Next()
 		}
 	}
 	if ok {
-		r.asked = nil
+		r.asked = asked{}
 		r.l.answered(nil)
 		return true
 	}

@@ -51,7 +51,7 @@ func (c *conn) told() bool {
 	if len(left) == 0 {
 		return true
 	}
-	c.p.cannotReset(cut(left[0].SQL, 80))
+	c.p.cannotReset(sqltext.Cut(left[0].SQL, 80))
 	return false
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-	"unicode/utf8"
 )
 
 // Whoever shows one of these with fmt, with whatever verb, gets a line: what is inside
@@ -58,15 +57,4 @@ func write(f fmt.State, s ...string) {
 	for _, s := range s {
 		_, _ = io.WriteString(f, s)
 	}
-}
-
-// cut shortens s to at most n bytes, at the start of a rune.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
 }

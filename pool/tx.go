@@ -3,9 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -75,7 +73,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	kept = true
 	l.c.begunTx()
 	l.c.wire.BeganTx() // pgx may have dropped statements in front of BEGIN
-	return &tx{l: l, t: t, own: own}, nil
+	return &tx{l: l, t: t, releasesLease: own}, nil
 }
 
 // set sets the lease's settings in the transaction that it has just begun. They travel in front of a statement that does
@@ -89,9 +87,10 @@ func (l *Lease) set(ctx context.Context) error {
 // own end it says [pgx.ErrTxClosed], so that a deferred Rollback is safe, and
 // after the invocation's [ErrInvocationEnded].
 type tx struct {
-	l   *Lease
-	t   pgx.Tx
-	own bool
+	l *Lease
+	t pgx.Tx
+
+	releasesLease bool // its end does
 }
 
 func (x *tx) enter(sql string) error {
@@ -131,7 +130,7 @@ func (x *tx) Commit(ctx context.Context) error {
 // which would take his ctx for the rollback, would have to close it. A savepoint, or a
 // transaction on somebody's lease, is rolled back at once, since he may go on there.
 func (x *tx) Rollback(ctx context.Context) error {
-	if ctx.Err() != nil && x.own {
+	if ctx.Err() != nil && x.releasesLease {
 		err := x.l.resume()
 		if errors.Is(err, errReleased) {
 			return pgx.ErrTxClosed
@@ -154,7 +153,7 @@ func (x *tx) Rollback(ctx context.Context) error {
 
 func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) error) error {
 	err := x.enter(sql)
-	if x.own && (err == nil || errors.Is(err, errUnsettled) || errors.Is(err, errStuck)) {
+	if x.releasesLease && (err == nil || errors.Is(err, errUnsettled) || errors.Is(err, errStuck)) {
 		defer x.l.Release() // after leave
 	}
 	if err != nil {
@@ -172,7 +171,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		err = c.committed(err)
 	}
 	c.endedTx()
-	if x.own {
+	if x.releasesLease {
 		c.confirmPrimary() // of a write in it that was refused
 		x.l.lost = c.lost || c.maybeStandby && c.place.Fenced()
 	}
@@ -196,98 +195,51 @@ func (x *tx) mayHaveEnded() bool {
 		return false
 	}
 	pc := x.l.c.pg.PgConn()
-	return (pc.IsClosed() || pc.IsBusy()) && (x.l.raw || x.l.mayEnd(x.l.sql))
+	return (pc.IsClosed() || pc.IsBusy()) && (x.l.raw || x.l.mayEndTx(x.l.sql))
 }
 
-// mayEnd is the same of what may be the name of a statement.
-func (l *Lease) mayEnd(sql string) bool {
+// mayEndTx is the same of what may be the name of a statement.
+func (l *Lease) mayEndTx(sql string) bool {
 	text, ok := l.c.meantBy(sql)
-	return !ok || mayEnd(text)
+	return !ok || sqltext.MayEndTx(text)
 }
-
-// mayEnd reports whether sql can end the transaction that it runs in.
-func mayEnd(sql string) bool {
-	return !slices.Contains(staysInside, sqltext.First(sql)) || strings.Contains(sql, ";") && endsInside.MatchString(sql)
-}
-
-// staysInside are the first words of what cannot end a transaction, and what a lease says that it does
-// otherwise.
-var staysInside = append([]string{
-	"begin", "savepoint", "release", "copy", "batch", "ping", "call", "do", "create", "alter", "drop", "grant", "revoke", "comment", "declare",
-	"fetch", "move", "close", "explain", "refresh", "analyze", "show", "reset", "listen", "unlisten", "deallocate",
-}, slices.Concat(sqltext.Plainest, sqltext.Batchable)...)
-
-// endsInside finds in a text of several statements what may be one that ends a transaction.
-var endsInside = regexp.MustCompile(`(?i)\b(commit|end|rollback|abort|prepare|execute)\b`)
 
 func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	if err := x.enter(sql); err != nil {
 		return pgconn.CommandTag{}, err
 	}
-	defer x.l.leave()
-	meant, err := x.l.meant(ctx, sql, args, true)
-	if err != nil {
-		return pgconn.CommandTag{}, x.l.c.wrapError(err)
-	}
-	x.l.note(ctx, sql, meant)
-	tag, err := x.t.Exec(ctx, sql, meant...)
-	x.l.p.writer.Wrote(tag)
-	return tag, x.l.c.wrapError(err)
+	return x.l.execOn(ctx, x.t, sql, args, false)
 }
 
 func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if err := x.enter(sql); err != nil {
 		return memrows.FailedRows(err), err
 	}
-	defer x.l.leave()
-	meant, err := x.l.meant(ctx, sql, args, false)
-	if err != nil {
-		err = x.l.c.wrapError(err)
-		return memrows.FailedRows(err), err
-	}
-	x.l.note(ctx, sql, meant)
-	r, err := x.t.Query(ctx, sql, meant...)
-	return x.l.openRows(r, err, nil)
+	return x.l.queryOn(ctx, x.t, sql, args, false)
 }
 
 func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if err := x.enter(sql); err != nil {
 		return memrows.Failed(err)
 	}
-	defer x.l.leave()
-	meant, err := x.l.meant(ctx, sql, args, false)
-	if err != nil {
-		return memrows.Failed(x.l.c.wrapError(err))
-	}
-	x.l.note(ctx, sql, meant)
-	r, err := x.t.Query(ctx, sql, meant...)
-	return readRow(r, err, x.l.c)
+	return x.l.queryRowOn(ctx, x.t, sql, args, false)
 }
 
 func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{err: errNoBatch}
+		return errBatch{errNoBatch}
 	}
 	doing := "batch"
-	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return x.l.mayEnd(q.SQL) }) {
+	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return x.l.mayEndTx(q.SQL) }) {
 		doing = "a batch that may end its transaction"
 	}
 	if err := x.enter(doing); err != nil {
-		return errBatch{err: err}
+		return errBatch{err}
 	}
-	defer x.l.leave()
-	meant, named, err := x.l.meantBatch(ctx, b)
+	w, err := x.l.sendBatchOn(ctx, x.t, b, false)
 	if err != nil {
-		return errBatch{err: x.l.c.wrapError(err)}
+		return errBatch{err}
 	}
-	x.l.noteBatch(ctx, b)
-	x.l.c.pastWire()
-	w := &batch{l: x.l, named: named}
-	opened := false
-	defer w.unnameUnless(&opened)
-	w.BatchResults = x.t.SendBatch(ctx, w.watch(meant))
-	x.l.opened(w)
-	opened = true
 	return w
 }
 

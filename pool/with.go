@@ -172,14 +172,14 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 // SendBatch is [Pool.SendBatch].
 func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err := b.checkBatch(q); err != nil {
-		return errBatch{err: err}
+		return errBatch{err}
 	}
 	if !b.p.cfg.Plain {
 		return b.p.sendBatch(ctx, b.s, q)
 	}
 	t, err := b.Begin(ctx)
 	if err != nil {
-		return errBatch{err: err}
+		return errBatch{err}
 	}
 	e := txEnd{ctx: ctx, t: t}
 	var sent pgx.BatchResults
@@ -205,7 +205,7 @@ func (b *Bound) checkBatch(q *pgx.Batch) error {
 			return errors.New("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
 		}
 		if first := sqltext.First(qq.SQL); !slices.Contains(sqltext.Plainest, first) && !slices.Contains(sqltext.Batchable, first) {
-			return fmt.Errorf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", cut(qq.SQL, 80))
+			return fmt.Errorf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", sqltext.Cut(qq.SQL, 80))
 		}
 	}
 	return nil

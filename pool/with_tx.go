@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/lmipool/lmipool/internal/memrows"
@@ -41,19 +40,6 @@ func (b *Bound) inTx(ctx context.Context, f func(pgx.Tx) error) (err error) {
 }
 
 var errAbandonedTx = errors.New("lmipool: the transaction was abandoned")
-
-// extended is Exec by the extended protocol, which pgx's own uses only if there are arguments.
-func extended(ctx context.Context, q interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, sql string, args []any,
-) (pgconn.CommandTag, error) {
-	r, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return pgconn.CommandTag{}, err
-	}
-	r.Close()
-	return r.CommandTag(), r.Err()
-}
 
 // txEnd ends a transaction, once.
 type txEnd struct {

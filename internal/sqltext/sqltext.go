@@ -13,7 +13,10 @@
 // acceptance may cost an invocation its isolation.
 package sqltext
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Statement is what a scan of one SQL text found.
 type Statement struct {
@@ -124,4 +127,15 @@ func fold(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Cut shortens a text to at most n bytes, at the start of a rune.
+func Cut(sql string, n int) string {
+	if len(sql) <= n {
+		return sql
+	}
+	for n > 0 && !utf8.RuneStart(sql[n]) {
+		n--
+	}
+	return sql[:n] + "…"
 }
