@@ -34,6 +34,8 @@ deferral: begin
 demand: growth
 Description: description
 Dial: dial
+dialer: dialer
+dialing: dialer session=hooks wire=hooks
 extent: fact
 Facts: facts
 Foreign: sequences

@@ -1,13 +1,11 @@
 package pool
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // workers are a pool's goroutines. A panic in one is logged, not fatal: unrecovered, it would end every invocation of the process.
@@ -37,26 +35,4 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 		}
 	}()
 	return f()
-}
-
-// hook wraps a hook of the user's, if there is one, so that its panic is its error.
-func hook[T any](w *workers, name string, f func(context.Context, T) error) func(context.Context, T) error {
-	if f == nil {
-		return nil
-	}
-	return func(ctx context.Context, v T) error {
-		return w.catchPanic(name, func() error { return f(ctx, v) })
-	}
-}
-
-// timed gives f's ctx an end: pgxpool calls the hooks of a dial without one.
-func timed[T any](d time.Duration, f func(context.Context, T) error) func(context.Context, T) error {
-	if f == nil {
-		return nil
-	}
-	return func(ctx context.Context, v T) error {
-		ctx, cancel := context.WithTimeout(ctx, d)
-		defer cancel()
-		return f(ctx, v)
-	}
 }

@@ -21,10 +21,6 @@ import (
 )
 
 const (
-	// closeTimeout bounds how long a connection that is being closed may hold
-	// its place: as long as pgx itself tries (pgconn's asyncClose).
-	closeTimeout = 15 * time.Second
-
 	// goodbyeTimeout bounds the wait for the server's end of an idle connection
 	// after Terminate. A living server answers within a round trip.
 	goodbyeTimeout = time.Second
@@ -63,7 +59,6 @@ type conn struct {
 	strange bool                 // texts may mean something else in its session than when it was new; of meaning.go
 	lane    *lane                // nil: no flights on this one
 	cancel  *pgcancel.Canceler
-	dial    *pgdial.Dial
 
 	// the owner's
 	belief       facts.Belief // in that its users have left nothing
@@ -246,14 +241,6 @@ func (c *conn) letGo(ctx context.Context) {
 	_ = c.pg.Close(ctx) // a second time is nothing
 	awaitCleanup(ctx, c.pg)
 	c.px.Release() // pgxpool sees a closed connection and forgets it
-}
-
-// awaitCleanup waits until pgx, which may still be cancelling and draining, has closed the socket of a closed connection.
-func awaitCleanup(ctx context.Context, c *pgx.Conn) {
-	select {
-	case <-c.PgConn().CleanupDone():
-	case <-ctx.Done():
-	}
 }
 
 // goodbye sends Terminate and waits until the server has closed its end: PostgreSQL

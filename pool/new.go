@@ -9,10 +9,8 @@ import (
 
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/deadconn"
-	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
-	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
 // New makes a pool. It does not dial: a connection string or Config that is wrong
@@ -27,7 +25,10 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
-	said := px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
+	told := told{
+		timeout:  px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0,
+		upstream: config != nil && config.Upstream != "" && config.Upstream != UpstreamAuto,
+	}
 	if err := errors.Join(connstring.Check(connString, &px.ConnConfig.Config), connstring.CheckNames(px.ConnConfig.RuntimeParams)); err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", err))
 	}
@@ -41,29 +42,18 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
 	}
 	p := &Pool{cfg: cfg, workers: workers{log: cfg.Logger}}
-	p.login = pgdial.NewLoginTime(px.ConnConfig.ConnectTimeout, said, p.shortDial)
-	if cfg.Plain { // nothing grows
-		px.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
-	}
-	for _, h := range sslmode.Hosts(&px.ConnConfig.Config) {
-		p.hosts = append(p.hosts, h.Host)
-	}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.sched = p.newScheduler()
 	p.lanes = newLanes(cfg.LaneFunctions)
-	p.cancels = pgcancel.NewLimiter(int(cfg.MaxConns), p.ctx.Done())
-	p.writer = pgdial.NewWriter(px.ConnConfig, cfg.Upstream == UpstreamRDSProxy)
-	if pgdial.InAWS(px.ConnConfig) && !cfg.Plain {
-		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may have another
-	}
 	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)
-	p.recognition = p.newRecognition(px.ConnConfig, config == nil || config.Upstream == "" || config.Upstream == UpstreamAuto)
+	p.dialer = newDialer(p.ctx, &p.cfg, px.ConnConfig, told, p.rides, &p.workers, &p.health, p.sched)
+	p.writer = p.dialer.writer
 	if !cfg.Plain {
 		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
 	}
-	px = p.pgxpoolConfig(px)
+	p.dialer.configure(px)
 	if p.ended, err = deadconn.New(px.ConnConfig); err == nil {
 		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
 	}
@@ -100,14 +90,14 @@ func (p *Pool) Stat() *Stat {
 	p.stats.stat(s)
 	s.panics = p.panics.Load()
 	p.lanes.stat(s)
-	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.cancels.Stat()
+	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.dialer.cancels.Stat()
 	return s
 }
 
 // Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it,
 // that is UpstreamDirect until a connection has met a pooler, and from then on UpstreamPgBouncer.
 func (p *Pool) Upstream() Upstream {
-	if p.recognition.MetPooler() {
+	if p.dialer.recognition.MetPooler() {
 		return UpstreamPgBouncer
 	}
 	return p.cfg.Upstream

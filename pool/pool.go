@@ -9,10 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/deadconn"
-	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/sched"
-	"github.com/lmipool/lmipool/internal/upstream"
 )
 
 // Pool shares a few connections among many goroutines. Make one per process with
@@ -26,13 +24,10 @@ type Pool struct {
 	health        health
 	lanes         *lanes
 	ended         *deadconn.Maker // for the connections that nobody has any more
-	cancels       *pgcancel.Limiter
 	writer        *pgdial.Writer
-	recognition   *upstream.Recognition
+	dialer        *dialer
 	rides         bool // statements may ride
-	login         *pgdial.LoginTime
 	mode          pgx.QueryExecMode
-	hosts         []string              // what dials go to, for what their errors say
 	acquireTracer pgxpool.AcquireTracer // nil: none
 	releaseTracer pgxpool.ReleaseTracer // nil: none
 
@@ -41,6 +36,5 @@ type Pool struct {
 
 	detached       atomic.Int64 // ctxs from Detach that live
 	closesSessions sync.Once    // that it does is logged once
-	saidExecMode   sync.Once    // that BeforeConnect has chosen it is logged once
 	inside         sites        // where the pool was used inside a transaction's function
 }

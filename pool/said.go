@@ -1,26 +1,10 @@
 package pool
 
 import (
-	"context"
-
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
-
-// hearing has c remember what hooks send, from next on, which is the first of them.
-func (c *conn) hearing(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
-	return func(ctx context.Context, pc *pgconn.PgConn) error {
-		c.wire.Strayed()
-		c.wire.Record() // of each host that is tried
-		if next == nil {
-			return nil
-		}
-		return next(ctx, pc)
-	}
-}
 
 // heardAll is what they have sent; nil if there are none.
 func (c *conn) heardAll() *session.Heard {

@@ -11,7 +11,7 @@ import (
 // a connection is opened may panic.
 type tracer struct {
 	*multitracer.Tracer
-	p *Pool
+	w *workers
 }
 
 // silentKey is in the ctx of what the user's tracer is not to hear of.
@@ -47,12 +47,12 @@ func (t tracer) TracePrepareEnd(ctx context.Context, c *pgx.Conn, d pgx.TracePre
 
 func (t tracer) TraceConnectStart(ctx context.Context, d pgx.TraceConnectStartData) context.Context {
 	traced := ctx
-	if t.p.catchPanic("TraceConnectStart", func() error { traced = t.Tracer.TraceConnectStart(ctx, d); return nil }) != nil {
+	if t.w.catchPanic("TraceConnectStart", func() error { traced = t.Tracer.TraceConnectStart(ctx, d); return nil }) != nil {
 		return ctx
 	}
 	return traced
 }
 
 func (t tracer) TraceConnectEnd(ctx context.Context, d pgx.TraceConnectEndData) {
-	t.p.protect("TraceConnectEnd", func() { t.Tracer.TraceConnectEnd(ctx, d) })
+	t.w.protect("TraceConnectEnd", func() { t.Tracer.TraceConnectEnd(ctx, d) })
 }
