@@ -29,6 +29,7 @@ Baseline: baseline
 Baselines: baselines
 Belief: belief
 cancelConn: limiter
+callback: callback
 Canceler: limiter over=canceler ready=canceler
 deferral: begin
 demand: growth
@@ -43,6 +44,8 @@ functionFact: find_functions
 globalFact: find_global
 guard: dial session=flight
 Heard: heard
+pool.held: scope
+hold: hold
 Holder: lease
 internal/sched.actions: core first=actions last=actions
 internal/sched.answer: actions
@@ -53,7 +56,7 @@ internal/sched.growth: growth
 internal/sched.marks: outage bounded=request told=scheduler
 internal/sched.outage: outage
 internal/sched.queue: queue group=core
-internal/sched.Request: pool/acquire Owner=pool/scheduler Share=scheduler asked=scheduler marks=request queued=queue wait=request
+internal/sched.Request: pool/acquire Owner=pool/lease Share=scheduler asked=scheduler marks=request queued=queue wait=request
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
 internal/sched.wait: queue aboard=group answer=request

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -25,7 +26,7 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 		}
 		return &Lease{plain: c}, nil
 	}
-	l := &Lease{p: p, what: "lease"}
+	l := &Lease{p: p, what: kindLease}
 	l.stack.Capture(0, ofAcquire)
 	return p.obtain(ctx, l)
 }
@@ -49,8 +50,9 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 
 // acquire gets a connection for ctx's scope, waiting in order of arrival. frames
 // is how many callers to leave out of the stack; negative takes no stack.
-func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Lease, error) {
-	l := &Lease{p: p, what: what, sql: sql}
+func (p *Pool) acquire(ctx context.Context, what kind, sql string, frames int) (*Lease, error) {
+	l := &Lease{p: p, what: what}
+	l.wants(sql)
 	if frames >= 0 {
 		l.stack.Capture(frames+1, gostack.Deep)
 	}
@@ -59,9 +61,10 @@ func (p *Pool) acquire(ctx context.Context, what, sql string, frames int) (*Leas
 
 // statement is acquire for one statement outside a transaction, which may ride: then
 // the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
-func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what, sql string, args []any, frames int) (*Lease, error) {
+func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := p.lanes.spare.lease()
-	l.p, l.with, l.what, l.sql, l.args = p, with, what, sql, args
+	l.p, l.with, l.what, l.args = p, with, what, args
+	l.wants(sql)
 	l.wish.MayShare = p.rides && !again
 	if frames >= 0 {
 		l.stack.Capture(frames+1, gostack.Deep)
@@ -107,7 +110,11 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	for try := range int(p.cfg.MaxConns) + 2 {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
 		if err != nil {
-			err = acquired(err)
+			if e, ok := err.(*sched.NestedError); ok { //nolint:errorlint // it is as the scheduler has returned it
+				err = nested(e.Held.Owner.(*Lease))
+			} else if err == sched.ErrClosed { //nolint:errorlint // as above
+				err = ErrClosed
+			}
 			if l.ride != nil {
 				l.gaveUp(err)
 			}
@@ -127,7 +134,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {
-			if l.what == "lease" && c.wire.Flush() != nil { // its user may say nothing for long
+			if l.what == kindLease && c.wire.Flush() != nil { // its user may say nothing for long
 				c.closeInBackground()
 				continue
 			}
@@ -143,9 +150,6 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
 	}
-	if e, ok := err.(*NestedAcquireError); ok { //nolint:errorlint // it was just made, and is not wrapped
-		e.fill()
-	}
 	now := time.Now()
 	s := p.sched.Stats()
 	e := &AcquireError{
@@ -160,4 +164,28 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 		e.Longest = &h
 	}
 	return e
+}
+
+// start makes l the owner of c. Its scope or the pool may have ended just then.
+func (l *Lease) start(c *conn) error {
+	l.lend(c)
+	l.inherits()
+	c.partly = partly{}
+	c.bind(l.with) // also to nothing, whatever it was bound to
+	if !l.hold.start() {
+		c.giveBack()
+		return ErrClosed
+	}
+	if l.scope != nil && !l.scope.add(&l.place, l) {
+		l.end(leaseReleased)
+		return ErrInvocationEnded
+	}
+	return nil
+}
+
+// nested is what the caller gets who waits inside a function that has held. He is the one who calls it.
+func nested(held *Lease) error {
+	var s gostack.Site
+	s.Capture(3, gostack.Deep)
+	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }

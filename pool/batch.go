@@ -167,13 +167,7 @@ func (l *Lease) copyFrom(ctx context.Context, in copyin.Preparer, table pgx.Iden
 			return
 		}
 		// Until the value lets go the lease is in a call, so nobody uses its connection's types beside it; its end tears the connection away.
-		l.mu.Lock()
-		l.stuck = true
-		l.mu.Unlock()
-		go func() {
-			<-encoding
-			l.leave()
-		}()
+		l.leaveAfter(encoding)
 	}()
 	l.heard()
 	if _, err := l.settled(ctx); err != nil {

@@ -11,11 +11,10 @@ import (
 type callback struct {
 	scope *Scope
 	outer *callback // whose ctx InTx was called with; nil: none
-	// lease is what it holds; nil with somebody else's pool, and for a savepoint. It is
+	// within has what it holds: nothing with somebody else's pool, and for a savepoint. It is
 	// set once, before the function runs.
-	lease    *Lease
-	within   sched.Within // the same, for the scheduler
-	starting bool         // BEGIN is under way: this is no use of the pool inside the function
+	within   sched.Within
+	starting bool // BEGIN is under way: this is no use of the pool inside the function
 }
 
 // callbackContext is context.WithValue(ctx, scopeKey{}, callback): what looks for its
@@ -52,19 +51,8 @@ func (c *callback) begin(ctx context.Context) {
 	}
 }
 
-// holding notes that c holds l; nil: nothing any more.
-func (c *callback) holding(l *Lease) {
-	if c.lease, c.within.Holds = l, nil; l != nil {
-		c.within.Holds = &l.wish
-	}
-}
+// begun notes that BEGIN is over, whatever came of it.
+func (c *callback) begun() { c.starting = false }
 
-// holds returns the lease of p that the innermost callback around ctx holds, or nil.
-func (c *callback) holds(p *Pool) *Lease {
-	for ; c != nil; c = c.outer {
-		if c.lease != nil && c.lease.p == p && !c.starting && c.lease.active() {
-			return c.lease
-		}
-	}
-	return nil
-}
+// holding notes that c holds the connection that was asked for with r; nil: nothing any more.
+func (c *callback) holding(r *sched.Request) { c.within.Holds = r }

@@ -23,7 +23,7 @@ func Detach(ctx context.Context, timeout time.Duration) (context.Context, contex
 	}
 	var count *atomic.Int64
 	if s := scopeOf(ctx); s != nil {
-		count = &s.p.detached
+		count = s.detached
 	}
 	free := &scopeContext{Context: context.WithoutCancel(ctx)} // its scope is nil
 	detached, cancel := context.WithTimeout(free, timeout)

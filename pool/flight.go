@@ -46,7 +46,7 @@ type flight struct {
 
 // newFlight makes one for c, on which nobody is yet.
 func newFlight(c *conn) *sched.Group {
-	f := &flight{c: c, l: &Lease{p: c.p, what: "lane"}}
+	f := &flight{c: c, l: &Lease{p: c.p, what: kindLane}}
 	f.turn.Owner = f
 	f.l.asks(&f.turn.Holder)
 	return &f.turn

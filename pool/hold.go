@@ -2,10 +2,35 @@ package pool
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
+
+// hold is a user's hold on a connection: whether he has it, what he does with it, and who waits until he is done.
+// Only this file writes it.
+type hold struct {
+	c *conn // nil before start
+
+	mu       sync.Mutex
+	state    leaseState
+	calling  bool   // a call into pgx is running
+	stuck    bool   // or is over for its caller, and a value that it was given hangs
+	inTx     bool   // after the last call there was a transaction
+	raw      bool   // the user has, or may have, the *pgx.Conn itself
+	calls    uint32 // how many calls there were
+	rest     rest
+	left     chan struct{} // closed when the call that runs is over; set by whoever waits for it
+	result   result        // Rows or BatchResults that are still open
+	resultAt time.Time     // since when
+	reported bool          // the open result was logged
+	since    time.Time     // when the connection was got
+	sql      string        // what is done, or was done last
+
+	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
+}
 
 type leaseState uint8
 
@@ -20,173 +45,271 @@ const (
 // result is what keeps a connection busy between calls.
 type result interface{ closeResult() }
 
-// active reports whether l has its connection, and has not ended.
-func (l *Lease) active() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state == leaseActive
+// rest is how a lease does nothing, as housekeeping sees it: it compares the number of
+// calls with that of the last time, so that no call needs a clock.
+type rest struct {
+	calls    uint32    // the number last seen
+	since    time.Time // when it was first seen, and no call was running
+	reported bool      // as idle in a transaction
 }
 
-// checking is the ctx for the checks of a connection that l is to get.
-func (l *Lease) checking(ctx context.Context) (context.Context, context.CancelFunc) {
+// active reports whether h has its connection, and has not ended.
+func (h *hold) active() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state == leaseActive
+}
+
+// wants notes what the connection is asked for.
+func (h *hold) wants(sql string) { h.sql = sql }
+
+// checking is the ctx for the checks of a connection that h is to get.
+func (h *hold) checking(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.uncheck = cancel
-	if l.state != leasePending {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uncheck = cancel
+	if h.state != leasePending {
 		cancel()
 	}
 	return ctx, cancel
 }
 
-// start makes l the owner of c. Its scope or the pool may have ended just then.
-func (l *Lease) start(c *conn) error {
-	l.mu.Lock()
-	l.c, l.since = c, c.place.Since()
-	closed := l.state != leasePending
-	if !closed {
-		l.state = leaseActive
-		c.cancel.Lent()
-		l.inherits()
-		c.partly = partly{}
-		c.bind(l.with) // also to nothing, whatever it was bound to
+// lend is for c that h is about to get.
+func (h *hold) lend(c *conn) {
+	h.c = c
+	c.cancel.Lent()
+}
+
+// start makes h the owner of what it was lent, unless it has ended meanwhile.
+func (h *hold) start() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state != leasePending {
+		return false
 	}
-	l.mu.Unlock()
-	if closed {
-		c.giveBack()
-		return ErrClosed
-	}
-	if l.scope != nil && !l.scope.add(l) {
-		l.end(leaseReleased)
-		return ErrInvocationEnded
-	}
-	return nil
+	h.state, h.since = leaseActive, h.c.place.Since()
+	return true
 }
 
 // enter begins a call into pgx that sends something. Every exit from it goes through leave.
-func (l *Lease) enter(sql string) (*pgx.Conn, error) {
-	if err := l.call(sql); err != nil {
+func (h *hold) enter(sql string) (*pgx.Conn, error) {
+	if err := h.call(sql); err != nil {
 		return nil, err
 	}
-	pc := l.c.pg.PgConn()
-	if !l.c.cancel.Pending() || pc.IsClosed() || pc.IsBusy() {
-		return l.c.pg, nil
+	pc := h.c.pg.PgConn()
+	if !h.c.cancel.Pending() || pc.IsClosed() || pc.IsBusy() {
+		return h.c.pg, nil
 	}
-	settled := l.c.cancel.Settle(l.p.cancelWait())
-	l.leave()
+	settled := h.c.cancel.Settle(h.c.p.cancelWait())
+	h.leave()
 	if !settled {
 		return nil, errUnsettled
 	}
-	if err := l.call(sql); err != nil { // that took its time: the invocation may have ended
+	if err := h.call(sql); err != nil { // that took its time: the invocation may have ended
 		return nil, err
 	}
-	return l.c.pg, nil
+	return h.c.pg, nil
 }
 
 // resume begins a call that reads on what an earlier one has begun. Every exit from it
 // goes through leave.
-func (l *Lease) resume() error {
-	if err := l.call(""); err != nil {
+func (h *hold) resume() error {
+	if err := h.call(""); err != nil {
 		return err
 	}
-	l.c.cancel.Extend()
+	h.c.cancel.Extend()
 	return nil
 }
 
 // call is what enter and resume have in common.
-func (l *Lease) call(sql string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch l.state {
-	case leaseReleased:
+func (h *hold) call(sql string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.state == leaseReleased:
 		return errReleased
-	case leaseEnded:
+	case h.state == leaseEnded:
 		return ErrInvocationEnded
-	case leaseClosed:
+	case h.state == leaseClosed:
 		return ErrClosed
-	}
-	if l.calling && l.stuck {
+	case h.calling && h.stuck:
 		return errStuck
-	}
-	if l.calling {
+	case h.calling:
 		return errBusy
 	}
-	l.calling = true
-	l.residue.Use()
-	l.calls++
+	h.calling = true
+	h.calls++
 	if sql != "" {
-		l.sql = sql
-		if l.result == nil { // else it may be what was sent for that
-			l.c.wire.StartCall()
-			l.c.calls()
+		h.sql = sql
+		if h.result == nil { // else it may be what was sent for that
+			h.c.wire.StartCall()
+			h.c.calls()
 		}
 	}
 	return nil
 }
 
-func (l *Lease) leave() {
-	l.mu.Lock()
-	l.calling, l.stuck = false, false
-	status := l.c.pg.PgConn().TxStatus()
-	l.inTx = status != 'I'
+func (h *hold) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calling, h.stuck = false, false
+	status := h.c.pg.PgConn().TxStatus()
+	h.inTx = status != 'I'
 	if status == 'E' {
-		l.c.foreign.Fail()
+		h.c.foreign.Fail()
 	}
-	if l.raw {
-		l.c.watching()
-		l.c.hideForeign()
-		l.c.unarm()
+	if h.raw {
+		h.c.watching()
+		h.c.hideForeign()
+		h.c.unarm()
 	}
-	if l.left != nil {
-		close(l.left)
-		l.left = nil
+	if h.left != nil {
+		close(h.left)
+		h.left = nil
 	}
-	l.mu.Unlock()
+}
+
+// leaveAfter is leave, when done is closed: a value that the call was given is in use until then.
+func (h *hold) leaveAfter(done <-chan struct{}) {
+	h.mu.Lock()
+	h.stuck = true
+	h.mu.Unlock()
+	go func() {
+		<-done
+		h.leave()
+	}()
 }
 
 // opened and closed keep track of the result that occupies the connection.
 // Both run between enter and leave.
-func (l *Lease) opened(r result) {
-	l.mu.Lock()
-	l.result, l.resultAt, l.reported = r, time.Now(), false
-	l.mu.Unlock()
+func (h *hold) opened(r result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.result, h.resultAt, h.reported = r, time.Now(), false
 }
 
-func (l *Lease) closed(r result) {
-	l.mu.Lock()
-	if l.result == r {
-		l.result = nil
+func (h *hold) closed(r result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.result == r {
+		h.result = nil
 	}
-	l.mu.Unlock()
 }
 
-func (l *Lease) hasResult() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.result != nil
+func (h *hold) hasResult() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.result != nil
 }
 
 // tookRaw notes that the user has the connection itself, unless it is his no more.
-func (l *Lease) tookRaw() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state != leaseActive {
+func (h *hold) tookRaw() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state != leaseActive {
 		return false
 	}
-	l.raw = true
-	l.c.types.Lend()
-	l.c.watching()
-	if !l.calling { // else leave does it
-		l.c.hideForeign()
-		l.c.unarm()
+	h.raw = true
+	h.c.types.Lend()
+	h.c.watching()
+	if !h.calling { // else leave does it
+		h.c.hideForeign()
+		h.c.unarm()
 	}
-	l.c.cancel.AsPgx()
+	h.c.cancel.AsPgx()
 	return true
 }
 
 // gaveRaw reports whether the user has the connection itself.
-func (l *Lease) gaveRaw() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.raw
+func (h *hold) gaveRaw() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.raw
+}
+
+// holdsBegin reports whether a BEGIN is held back that nobody is about to send.
+func (h *hold) holdsBegin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state == leaseActive && !h.calling && h.c.wire.BeginDeferred()
+}
+
+// end takes the connection from its user, once: only the first time was is active, or pending if he has not got it yet. quiet
+// says that he does nothing with it. If he is in a call, left is closed when that is over.
+func (h *hold) end(why leaseState) (was leaseState, left chan struct{}, quiet bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch was = h.state; was {
+	case leasePending: // start will see it
+		h.state = why
+		if h.uncheck != nil {
+			h.uncheck()
+		}
+	case leaseActive:
+		h.state = why
+		if h.calling {
+			h.left = make(chan struct{})
+		}
+	}
+	return was, h.left, h.left == nil && h.result == nil
+}
+
+// take takes the open result, if any, after the end.
+func (h *hold) take() result {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.result
+	h.result = nil
+	return r
+}
+
+// held is for how long h has had its connection.
+func (h *hold) held(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.since.IsZero() { // it is still being checked
+		return 0
+	}
+	return now.Sub(h.since)
+}
+
+// doing is what h does, or did last.
+func (h *hold) doing() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return sqltext.Cut(h.sql, 200)
+}
+
+// idleFor is for how long at least h has had its connection and not used it; 0: it
+// uses it, or did since the last time.
+func (h *hold) idleFor(now time.Time) time.Duration {
+	if h.state != leaseActive || h.calling || h.rest.calls != h.calls || h.rest.since.IsZero() {
+		h.rest = rest{calls: h.calls, since: now}
+		return 0
+	}
+	return now.Sub(h.rest.since)
+}
+
+// idleTx is for how long h has done nothing with a transaction, once that is bound or more; else 0.
+func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	idle := h.idleFor(now)
+	if idle < bound || !h.inTx || h.raw || h.rest.reported {
+		return 0
+	}
+	h.rest.reported = true
+	return idle
+}
+
+// isLeftOpen reports, once, that a result has been open for bound or more.
+func (h *hold) isLeftOpen(now time.Time, bound time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.result == nil || h.reported || now.Sub(h.resultAt) < bound {
+		return false
+	}
+	h.reported = true
+	return true
 }

@@ -36,7 +36,7 @@ func (i *sites) first(s *gostack.Site) bool {
 // (the lost update), and waits for a connection while one is held (the deadlock). It
 // may be on purpose, so it is no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
-	held := in.holds(p)
+	held := p.heldBy(in)
 	if held == nil {
 		return
 	}
@@ -48,4 +48,17 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 	p.log.Warn("lmipool: the pool was used with the ctx of a transaction's function; this runs outside the transaction, on a second connection",
 		slog.String("request_id", l.scope.id()), slog.String("doing", sqltext.Cut(l.sql, 200)),
 		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
+}
+
+// heldBy returns the lease of p that the innermost callback around ctx holds, or nil.
+func (p *Pool) heldBy(c *callback) *Lease {
+	for ; c != nil; c = c.outer {
+		if c.within.Holds == nil || c.starting {
+			continue
+		}
+		if l := c.within.Holds.Owner.(*Lease); l.p == p && l.active() {
+			return l
+		}
+	}
+	return nil
 }

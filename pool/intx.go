@@ -104,7 +104,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	c := &callbackContext{Context: ctx}
 	c.begin(ctx)
 	tx, err := begin(c)
-	c.starting = false
+	c.begun()
 	if err != nil { // a query of the user's may have committed something, and so below
 		return pgerr.Transient(err) && opts.BeginQuery == "", err
 	}
@@ -202,5 +202,5 @@ func connOf(t pgx.Tx) (c *pgx.Conn) {
 // gone, or has become a standby.
 func failedOver(t pgx.Tx, err error) bool {
 	own, ok := t.(*tx)
-	return ok && own.releasesLease && own.l.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
+	return ok && own.releasesLease && own.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
 }

@@ -181,14 +181,8 @@ func (p *Pool) fly(f *flight) {
 
 // finish ends a lane's lease, unless Shutdown has done that.
 func (l *Lease) finish(whole bool) {
-	l.mu.Lock()
-	mine := l.state == leaseActive
-	if mine {
-		l.state = leaseReleased
-	}
-	l.mu.Unlock()
-	switch {
-	case !mine:
+	switch was, _, _ := l.hold.end(leaseReleased); {
+	case was != leaseActive:
 	case whole:
 		l.c.giveBack()
 	default:

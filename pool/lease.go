@@ -1,8 +1,6 @@
 package pool
 
 import (
-	"context"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -11,39 +9,21 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
-	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // Lease is a connection that one invocation has for itself, from Acquire until
 // Release or the end of its scope. Like a *pgx.Conn it is for one goroutine at a
 // time; a second one gets an error rather than a data race.
 type Lease struct {
+	hold
 	p     *Pool
-	c     *conn
 	plain *pgxpool.Conn // instead of c when Config.Plain
 	scope *Scope        // nil outside an invocation
-	what  string        // "lease", "transaction", "rows", "batch" or "statement"
+	place held          // in the scope's list
+	what  kind
 	wish  sched.Request // for a connection
 	stack gostack.Site
 	with  *session.Settings // what its statements run with; nil: nothing
-
-	// of Scope's list, guarded by Scope.mu
-	prev, next *Lease
-
-	mu       sync.Mutex
-	state    leaseState
-	calling  bool   // a call into pgx is running
-	stuck    bool   // or is over for its caller, and a value that it was given hangs
-	inTx     bool   // after the last call there was a transaction
-	calls    uint32 // how many calls there were
-	rest     rest
-	left     chan struct{} // closed when that call is over; set by whoever waits for it
-	result   result        // Rows or BatchResults that are still open
-	resultAt time.Time     // since when
-	reported bool          // the open result was logged
-	raw      bool          // the user has, or may have, the *pgx.Conn itself
-	since    time.Time     // when the connection was got
-	sql      string        // what it does or did last
 
 	residue session.Residue // what it leaves behind in the session; the caller's that is inside
 	pending pending         // the same
@@ -53,15 +33,11 @@ type Lease struct {
 	touched bool    // something ran that may have changed that
 	planned bool    // what had been planned before is dropped, or will be
 
-	lost bool // of a transaction's: when it ended its server was gone, or a standby
-
 	goesOn bool // it is a batch's, and has a transaction that may outlive the batch
 
 	known   bool // it was lent a connection, so others may know it
 	repeats bool // it rode, and runs once more
 	timed   bool // it is of use to know for how long it ran
-
-	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
 
 	// of a statement that may ride; its caller's until it has a connection
 	args []any
@@ -70,25 +46,54 @@ type Lease struct {
 	took time.Duration      // alone, without an error; 0: not known
 }
 
-// held is for how long l has had its connection.
-func (l *Lease) held(now time.Time) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.since.IsZero() { // it is still being checked
-		return 0
+// kind is what a lease is used for.
+type kind uint8
+
+const (
+	kindStatement kind = iota
+	kindQuery          // its Rows
+	kindBatch
+	kindTransaction
+	kindLease // Acquire
+	kindLane
+)
+
+func (k kind) String() string {
+	return [...]string{"statement", "query", "batch", "transaction", "lease", "lane"}[k]
+}
+
+// lasts reports whether more may be run on it than it was got for.
+func (k kind) lasts() bool { return k == kindTransaction || k == kindLease }
+
+// asks makes l what asks with r.
+func (l *Lease) asks(r *sched.Request) { r.Owner = l }
+
+// lasts is for the scope.
+func (l *Lease) lasts() bool { return l.what.lasts() }
+
+// takeBack is for the scope.
+func (l *Lease) takeBack(now time.Time) (report func()) {
+	h := l.holder(now)
+	if !l.end(leaseEnded) {
+		return nil
 	}
-	return now.Sub(l.since)
+	l.p.stats.leaseLeaked()
+	return func() {
+		l.p.log.Warn("lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
+	}
 }
 
 // holder describes l as it is now.
 func (l *Lease) holder(now time.Time) Holder {
-	h := Holder{Held: l.held(now)}
-	l.mu.Lock()
-	h.Doing = sqltext.Cut(l.sql, 200)
-	l.mu.Unlock()
-	if l.scope != nil {
-		h.Scope = l.scope.name
+	return Holder{Scope: l.scope.id(), Held: l.held(now), Doing: l.doing(), Stack: l.stack.Lines()}
+}
+
+// out lists the leases that hold a connection.
+func (p *Pool) out() []*Lease {
+	holders := p.sched.Holders()
+	out := make([]*Lease, len(holders))
+	for i, r := range holders {
+		out[i] = r.Owner.(*Lease)
 	}
-	h.Stack = l.stack.Lines()
-	return h
+	return out
 }

@@ -31,10 +31,7 @@ func (l *Lease) Conn() *pgx.Conn {
 // begins has a BEGIN that is held back sent before the connection itself is given away, by which more can be sent than
 // the wire sees. It is false if that fails: what is sent then would not be in the transaction.
 func (l *Lease) begins() bool {
-	l.mu.Lock()
-	held := l.state == leaseActive && !l.calling && l.c.wire.BeginDeferred()
-	l.mu.Unlock()
-	if !held {
+	if !l.holdsBegin() {
 		return true
 	}
 	if _, err := l.enter("begin"); err != nil {

@@ -69,11 +69,7 @@ func (p *Pool) reportOpenResults() {
 	}
 	now := time.Now()
 	for _, l := range p.out() {
-		l.mu.Lock()
-		report := l.scope == nil && l.result != nil && !l.reported && now.Sub(l.resultAt) >= p.cfg.ReportRowsAfter
-		l.reported = l.reported || report
-		l.mu.Unlock()
-		if report {
+		if l.scope == nil && l.isLeftOpen(now, p.cfg.ReportRowsAfter) {
 			h := l.holder(now)
 			p.log.Warn("lmipool: Rows or BatchResults are still open; a connection is lost until they are closed",
 				slog.Duration("held", h.Held), slog.String("doing", h.Doing), slog.Any("acquired_at", h.Stack))

@@ -21,7 +21,7 @@ func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 
 func (p *Pool) exec(ctx context.Context, with *session.Settings, sql string, args []any) (tag pgconn.CommandTag, err error) {
 	err = p.rerun(ctx, func(again bool) (*Lease, error) {
-		l, err := p.statement(ctx, again, with, "statement", sql, args, -1)
+		l, err := p.statement(ctx, again, with, kindStatement, sql, args, -1)
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 }
 
 func (p *Pool) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
-	l, err := p.statement(ctx, false, with, "query", sql, args, 2)
+	l, err := p.statement(ctx, false, with, kindQuery, sql, args, 2)
 	if err != nil {
 		return memrows.FailedRows(err), err
 	}
@@ -70,7 +70,7 @@ func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 func (p *Pool) queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row {
 	var row *memrows.Row
 	_ = p.rerun(ctx, func(again bool) (*Lease, error) { // row has its error
-		l, err := p.statement(ctx, again, with, "statement", sql, args, -1)
+		l, err := p.statement(ctx, again, with, kindStatement, sql, args, -1)
 		if err != nil {
 			row = memrows.Failed(err)
 			return nil, err
@@ -99,7 +99,7 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 }
 
 func (p *Pool) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
-	l := &Lease{p: p, with: with, what: "batch"}
+	l := &Lease{p: p, with: with, what: kindBatch}
 	l.stack.Capture(2, gostack.Deep)
 	if _, err := p.obtain(ctx, l); err != nil {
 		return errBatch{err}
@@ -117,7 +117,7 @@ func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 	if p.cfg.Plain {
 		return p.px.CopyFrom(ctx, table, columns, src)
 	}
-	l, err := p.acquire(ctx, "statement", "", -1)
+	l, err := p.acquire(ctx, kindStatement, "", -1)
 	if err != nil {
 		return 0, err
 	}
@@ -141,7 +141,7 @@ func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 		return p.px.BeginTx(ctx, opts)
 	}
 	err = p.rerun(ctx, func(bool) (*Lease, error) {
-		l, err := p.acquire(ctx, "transaction", "", 4)
+		l, err := p.acquire(ctx, kindTransaction, "", 4)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +149,7 @@ func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 		if t, err = l.begin(ctx, opts, true); err == nil {
 			return l, nil
 		}
-		if _, in := placeOf(ctx); in != nil && in.lease == l {
+		if _, in := placeOf(ctx); in != nil && in.within.Holds == &l.wish {
 			in.holding(nil) // the next is
 		}
 		if opts.BeginQuery == "" { // it has begun nothing that would last
@@ -166,7 +166,7 @@ func (p *Pool) Ping(ctx context.Context) error {
 		return p.px.Ping(ctx)
 	}
 	return p.rerun(ctx, func(bool) (*Lease, error) {
-		l, err := p.acquire(ctx, "statement", "ping", -1)
+		l, err := p.acquire(ctx, kindStatement, "ping", -1)
 		if err != nil {
 			return nil, err
 		}

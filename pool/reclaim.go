@@ -36,51 +36,29 @@ func (l *Lease) releaseUnless(kept *bool) {
 
 // end takes the connection from the user, once, and returns whether it did.
 func (l *Lease) end(why leaseState) bool {
-	l.mu.Lock()
-	switch l.state {
-	case leaseActive:
-	case leasePending: // start will see it
-		l.state = why
-		if l.uncheck != nil {
-			l.uncheck()
-		}
-		l.mu.Unlock()
-		return true
-	default:
-		l.mu.Unlock()
-		return false
+	was, left, quiet := l.hold.end(why)
+	if was != leaseActive {
+		return was == leasePending
 	}
-	l.state = why
-	var left chan struct{}
-	if l.calling {
-		left = make(chan struct{})
-		l.left = left
-	}
-	quiet := left == nil && l.result == nil
-	raw := l.raw
-	l.mu.Unlock()
-
 	if l.scope != nil {
-		l.scope.remove(l)
+		l.scope.remove(&l.place)
 	}
 	if t := l.p.releaseTracer; t != nil {
 		l.p.protect("TraceRelease", func() { t.TraceRelease(l.p.px, pgxpool.TraceReleaseData{Conn: l.c.pg}) })
 	}
-	if raw {
+	if l.raw {
 		l.c.types.Forget()
 		l.residue.AddNamed(sqltext.AnyTrace)
 		l.c.watched(&l.residue, &l.pending)
 	}
 	switch {
-	case raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
+	case l.raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
 		l.c.abort()
 	case quiet:
 		if why == leaseReleased {
 			l.p.lanes.leased(l)
 		}
-		l.bequeaths()
-		l.c.soiled(&l.residue, &l.pending)
-		l.c.giveBack()
+		l.giveBack()
 	default:
 		l.p.sched.Retain(&l.c.place)
 		l.p.background("reclaim", func() { l.reclaim(left) })
@@ -101,11 +79,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 			l.c.closeInBackground()
 		}
 	}()
-	l.mu.Lock()
-	r := l.result
-	l.result = nil
-	l.mu.Unlock()
-	if r != nil {
+	if r := l.take(); r != nil {
 		// Closing reads the rest of the result, which can be long: bound it.
 		asked := make(chan struct{})
 		late := time.AfterFunc(graceToLeave, func() {
@@ -119,6 +93,14 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 		}
 	}
 	clean = true
+	l.giveBack()
+}
+
+// giveBack is for a lease that has ended, and that nobody uses any more.
+func (l *Lease) giveBack() {
+	if l.calls > 0 {
+		l.residue.Use()
+	}
 	l.bequeaths()
 	l.c.soiled(&l.residue, &l.pending)
 	l.c.giveBack()

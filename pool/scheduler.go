@@ -49,22 +49,6 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 	})
 }
 
-// asks makes l what asks with r.
-func (l *Lease) asks(r *sched.Request) { r.Owner = l }
-
-// acquired is err of the scheduler's in the pool's words.
-func acquired(err error) error {
-	switch e := err.(type) { //nolint:errorlint // it is as the scheduler has returned it
-	case *sched.NestedError:
-		return &NestedAcquireError{held: e.Held.Owner.(*Lease)}
-	default:
-		if err == sched.ErrClosed { //nolint:errorlint // as above
-			return ErrClosed
-		}
-		return err
-	}
-}
-
 // Cost is for the scheduler.
 func (r *ride) Cost() time.Duration { return r.expect }
 
@@ -78,16 +62,6 @@ func (r *ride) Withdraw() {
 // release gives c, which is fit for the next user, back.
 func (c *conn) release(now time.Time) {
 	c.p.sched.Release(&c.place, c.wire.Queued(), now)
-}
-
-// out lists the leases that hold a connection.
-func (p *Pool) out() []*Lease {
-	holders := p.sched.Holders()
-	out := make([]*Lease, len(holders))
-	for i, r := range holders {
-		out[i] = r.Owner.(*Lease)
-	}
-	return out
 }
 
 // closeAll closes connections that were idle.

@@ -3,13 +3,13 @@ package pool
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Scope is all that one invocation holds, in every pool that it uses with the
 // scope's ctx. End takes it back.
 type Scope struct {
-	p      *Pool // that opened it
 	name   string
 	ctx    scopeContext
 	cancel context.CancelFunc
@@ -17,7 +17,23 @@ type Scope struct {
 	mu    sync.Mutex
 	ended bool
 	done  chan struct{} // closed when the scope ends; nil while nobody waits for it
-	held  *Lease        // a list through Lease.next
+	held  *held         // what it holds, as a list
+
+	detached *atomic.Int64 // ctxs from Detach: of the pool that opened it
+}
+
+// held is a lease's place in the list of its scope.
+type held struct {
+	l          holding
+	prev, next *held
+}
+
+// holding is what a scope knows of a lease.
+type holding interface {
+	lasts() bool // whether what is done now may depend on it
+	hasResult() bool
+	// takeBack ends it. If it had not ended, report logs that.
+	takeBack(now time.Time) (report func())
 }
 
 // scopeContext is context.WithValue(ctx, scopeKey{}, scope), inside the scope.
@@ -52,7 +68,7 @@ func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (
 	if p.cfg.Plain || scopeOf(ctx) != nil {
 		return ctx, nil
 	}
-	s := &Scope{p: p, name: name}
+	s := &Scope{name: name, detached: &p.detached}
 	s.ctx.scope = s
 	if deadline.IsZero() {
 		s.ctx.Context, s.cancel = context.WithCancel(ctx)
@@ -80,8 +96,8 @@ func (s *Scope) holdsLease() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for l := s.held; l != nil; l = l.next {
-		if l.what == "lease" || l.what == "transaction" {
+	for h := s.held; h != nil; h = h.next {
+		if h.l.lasts() {
 			return true
 		}
 	}
@@ -117,9 +133,9 @@ func (s *Scope) End() {
 		return
 	}
 	s.ended = true
-	var held []*Lease
-	for l := s.held; l != nil; l = l.next {
-		held = append(held, l)
+	var held []holding
+	for h := s.held; h != nil; h = h.next {
+		held = append(held, h.l)
 	}
 	if s.done != nil {
 		close(s.done)
@@ -128,13 +144,11 @@ func (s *Scope) End() {
 
 	now := time.Now()
 	open := false
-	var leaks []leak
+	var reports []func()
 	for _, l := range held {
-		h := l.holder(now)
 		open = l.hasResult() || open
-		if l.end(leaseEnded) {
-			l.p.stats.leaseLeaked()
-			leaks = append(leaks, leak{l, h})
+		if report := l.takeBack(now); report != nil {
+			reports = append(reports, report)
 		}
 	}
 	// A ctx that ends under open Rows has their statement cancelled. If they were only
@@ -144,8 +158,8 @@ func (s *Scope) End() {
 	} else {
 		s.cancel()
 	}
-	if len(leaks) > 0 {
-		sayLeaks(leaks)
+	if len(reports) > 0 {
+		sayLeaks(reports)
 	}
 }
 
@@ -157,19 +171,13 @@ func (s *Scope) Cancel() {
 	}
 }
 
-// leak is a lease that was taken back, and what is known of who held it.
-type leak struct {
-	l *Lease
-	h Holder
-}
-
-// sayLeaks logs them. A Logger that is slow, or hangs, does not keep the invocation's reply.
-func sayLeaks(leaks []leak) {
+// sayLeaks logs what was taken back. A Logger that is slow, or hangs, does not keep the invocation's reply.
+func sayLeaks(reports []func()) {
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
-		for _, k := range leaks {
-			k.l.p.log.Warn("lmipool: the invocation ended with a "+k.l.what+" still held; it was taken back", k.h.attrs()...)
+		for _, report := range reports {
+			report()
 		}
 	}()
 	t := time.NewTimer(graceToSay)
@@ -189,32 +197,32 @@ const graceToSay = 10 * time.Millisecond
 const graceToCancel = graceToLeave / 2
 
 // add registers l, unless the scope has ended.
-func (s *Scope) add(l *Lease) bool {
+func (s *Scope) add(h *held, l holding) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return false
 	}
-	l.next = s.held
+	h.l, h.next = l, s.held
 	if s.held != nil {
-		s.held.prev = l
+		s.held.prev = h
 	}
-	s.held = l
+	s.held = h
 	return true
 }
 
-func (s *Scope) remove(l *Lease) {
+func (s *Scope) remove(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.prev != nil {
-		l.prev.next = l.next
-	} else if s.held == l {
-		s.held = l.next
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else if s.held == h {
+		s.held = h.next
 	}
-	if l.next != nil {
-		l.next.prev = l.prev
+	if h.next != nil {
+		h.next.prev = h.prev
 	}
-	l.prev, l.next = nil, nil
+	*h = held{}
 }
 
 // id is the scope's name, or "" for no scope.

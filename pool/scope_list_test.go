@@ -9,11 +9,11 @@ import (
 )
 
 // listed is what s still holds, the last added first.
-func listed(s *Scope) (held []*Lease) {
+func listed(s *Scope) (held []holding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for l := s.held; l != nil; l = l.next {
-		held = append(held, l)
+	for h := s.held; h != nil; h = h.next {
+		held = append(held, h.l)
 	}
 	return held
 }
@@ -36,16 +36,16 @@ func TestAScopesLeasesComeBackInAnyOrder(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		s, l := &Scope{}, []*Lease{{}, {}, {}}
 		for i := range l {
-			require.True(t, s.add(l[i]))
+			require.True(t, s.add(&l[i].place, l[i]))
 		}
-		assert.Equal(t, []*Lease{l[2], l[1], l[0]}, listed(s))
-		s.remove(l[order[0]])
+		assert.Equal(t, []holding{l[2], l[1], l[0]}, listed(s))
+		s.remove(&l[order[0]].place)
 		assert.Len(t, listed(s), 2, "%v", order)
-		s.remove(l[order[1]])
+		s.remove(&l[order[1]].place)
 		if left := listed(s); assert.Len(t, left, 1, "%v", order) {
 			assert.Same(t, l[order[2]], left[0], "%v", order)
 		}
-		s.remove(l[order[2]])
+		s.remove(&l[order[2]].place)
 		assert.Empty(t, listed(s), "%v", order)
 	}
 }

@@ -60,7 +60,7 @@ func (l *Lease) goes(st *catalog.Statement) {
 }
 
 // single reports whether l ends with what it sends next.
-func (l *Lease) single() bool { return !l.goesOn && l.what != "lease" && l.what != "transaction" }
+func (l *Lease) single() bool { return !l.goesOn && !l.lasts() }
 
 // hideForeign has foreign values dropped in front of the next flight, if the session is ours. In a transaction that has
 // failed none is told.

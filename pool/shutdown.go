@@ -56,7 +56,7 @@ func (p *Pool) takeBack(err error) *ShutdownError {
 		}
 		h := l.holder(now)
 		e.Out = append(e.Out, h)
-		p.log.Warn("lmipool: shutdown: a "+l.what+" was still out; its connection was closed", h.attrs()...)
+		p.log.Warn("lmipool: shutdown: a "+l.what.String()+" was still out; its connection was closed", h.attrs()...)
 	}
 	return e
 }

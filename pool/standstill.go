@@ -2,9 +2,7 @@ package pool
 
 import (
 	"fmt"
-	"time"
 
-	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
@@ -27,8 +25,6 @@ var ErrNestedAcquire = pgerr.ErrNestedAcquire
 type NestedAcquireError struct {
 	Holder  Holder   // what the function of InTx holds in which the caller waited
 	Waiting []string // where the caller waited, innermost first
-
-	held *Lease // until Holder is filled in
 }
 
 func (e *NestedAcquireError) Error() string {
@@ -41,10 +37,3 @@ func (e *NestedAcquireError) Error() string {
 
 // Is reports whether target is ErrNestedAcquire.
 func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedAcquire }
-
-// fill adds the stacks, in the goroutine that waited.
-func (e *NestedAcquireError) fill() {
-	var s gostack.Site
-	s.Capture(3, gostack.Deep)
-	e.Holder, e.Waiting, e.held = e.held.holder(time.Now()), s.Lines(), nil
-}

@@ -50,8 +50,8 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if opts.CommitQuery != "" {
 		l.note(ctx, opts.CommitQuery, nil)
 	}
-	if _, in := placeOf(ctx); in != nil && in.starting && in.lease == nil {
-		in.holding(l)
+	if _, in := placeOf(ctx); in != nil && in.starting && in.within.Holds == nil {
+		in.holding(&l.wish)
 		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() && l.c.reach.Mode() != pgx.QueryExecModeExec {
 			l.c.wire.DeferBegin()
 			defer l.c.wire.UndoDefer()
@@ -91,6 +91,8 @@ type tx struct {
 	t pgx.Tx
 
 	releasesLease bool // its end does
+
+	lost bool // when it ended its server was gone, or a standby
 }
 
 func (x *tx) enter(sql string) error {
@@ -173,7 +175,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	c.endedTx()
 	if x.releasesLease {
 		c.confirmPrimary() // of a write in it that was refused
-		x.l.lost = c.lost || c.maybeStandby && c.place.Fenced()
+		x.lost = c.lost || c.maybeStandby && c.place.Fenced()
 	}
 	return err
 }
