@@ -49,17 +49,16 @@ hold: hold
 Holder: lease
 internal/sched.actions: core first=actions last=actions
 internal/sched.answer: actions
-internal/sched.Conn: stock Shares=pool/dial waiting=scheduler
+internal/sched.Conn: stock Shares=pool/dial leaving=core waiting=scheduler waits=core
 internal/sched.core: core
-internal/sched.Group: group Owner=pool/flight
-internal/sched.growth: growth
-internal/sched.marks: outage bounded=request told=scheduler
-internal/sched.outage: outage
+internal/sched.Group: queue Owner=pool/flight conn=core
+internal/sched.growth: growth busySince=core debt=core floor=core washing=scheduler
+internal/sched.marks: outage bounded=queue told=scheduler
+internal/sched.outage: outage patience=core random=core
 internal/sched.queue: queue group=core
-internal/sched.Request: pool/acquire Owner=pool/lease Share=scheduler asked=scheduler marks=request queued=queue wait=request
+internal/sched.Request: queue Asked=pool/acquire MayShare=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
-internal/sched.wait: queue aboard=group answer=request
 lanes: lanes
 led: led
 Limiter: limiter

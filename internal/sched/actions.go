@@ -2,8 +2,7 @@ package sched
 
 import "time"
 
-// actions is what an event asks for. Who has an answer is told first, then dials begin, then a
-// group takes off or a connection is closed.
+// actions is what an event asks for. Who has an answer is told first, then dials begin, then a group takes off or a connection is closed.
 type actions struct {
 	first, last *answer       // a list
 	dials       int           // to begin
@@ -12,7 +11,6 @@ type actions struct {
 	check       time.Duration // after which tick is to be called; 0: not
 	join        *Conn         // joinDue is to be called with it
 	joinIn      time.Duration // after that
-	empty       bool          // it is closed, and nothing is left
 }
 
 // done hands over what has come up since the last time.
@@ -34,8 +32,7 @@ func (o *actions) tell(r *Request, c *Conn, err error) {
 	o.last = a
 }
 
-// answer ends a wait: with a connection, with the reason why there is none, or with
-// neither if the request was shared.
+// answer ends a wait: with a connection, with the reason why there is none, or with neither if the request was shared.
 type answer struct {
 	ready chan struct{} // has room for one, so that whoever answers never waits
 	again chan struct{} // so has this: whoever waits is to be asked again whether it can share

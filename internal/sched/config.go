@@ -27,12 +27,6 @@ type Config struct {
 	Random func(time.Duration) time.Duration // less than that
 }
 
-// Timer is what After returns: a *time.Timer.
-type Timer interface {
-	Reset(time.Duration) bool
-	Stop() bool
-}
-
 // Totals are counted since New.
 type Totals struct {
 	Acquires     int64 // connections that were lent

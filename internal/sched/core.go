@@ -9,12 +9,10 @@ import (
 // ErrClosed is what everybody gets after Close.
 var ErrClosed = errors.New("the scheduler is closed")
 
-// core decides. Each event is a method that takes the time, and what is to be done then is in
-// what out.done returns. Of what it calls out to, newGroup only makes something and random only draws.
+// core decides. Each event is a method that takes the time, and what is to be done then is in what out.done returns. Of what it calls
+// out to, cfg.Group only makes something and cfg.Random only draws.
 type core struct {
-	maxGroupTime time.Duration // how long a group may be expected to take
-	newGroup     func(*Conn) *Group
-
+	cfg    Config
 	queue  queue
 	stock  stock
 	growth growth
@@ -26,16 +24,14 @@ type core struct {
 
 func newCore(cfg Config) core {
 	return core{
-		maxGroupTime: cfg.MaxGroupTime,
-		newGroup:     cfg.Group,
-		queue:        queue{group: cmp.Or(cfg.MaxGroup, 1)},
-		growth:       newGrowth(cfg.Max),
-		outage:       newOutage(cfg.Patience, cfg.Random),
+		cfg:    cfg,
+		queue:  queue{group: cmp.Or(cfg.MaxGroup, 1)},
+		growth: newGrowth(cfg.Max),
+		outage: outage{patience: cfg.Patience, random: cfg.Random},
 	}
 }
 
-// take lends r an idle connection, or returns why it gets none: gone is why it has no use for one.
-// It does neither if r has to wait.
+// take lends r an idle connection, or returns why it gets none: gone, because it has no use for one. It does neither if r has to wait.
 func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 	if gone != nil {
 		k.totals.Canceled++
@@ -53,15 +49,17 @@ func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 
 // wait queues r, which has found nothing idle. first puts it in front.
 func (k *core) wait(r *Request, first bool, now time.Time) {
-	k.growth.queues(now)
+	if k.growth.busySince.IsZero() {
+		k.growth.busySince = now
+	}
 	k.queue.push(r, first)
 	k.totals.Waits++
 	k.outage.hurry(&k.stock, now)
 	k.plan(now)
 }
 
-// leave takes r, whose ctx or invocation has ended with err, out of the queue. queued: it was there, and
-// gets the returned error; else it has its answer, or is on its way.
+// leave takes r, whose ctx or invocation has ended with err, out of the queue. queued: it was there, and gets the returned error; else it
+// has its answer, or is on its way.
 func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queued bool, _ error) {
 	k.totals.Canceled++
 	queued = k.queue.remove(r)
@@ -74,7 +72,7 @@ func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queue
 // release takes back a connection that is fit for the next user. With waits it has something to send.
 func (k *core) release(c *Conn, waits bool, now time.Time) {
 	k.retain(c, now)
-	k.stock.waits(c, waits)
+	c.waits = waits
 	if k.closed {
 		k.out.close = c
 		return
@@ -88,8 +86,7 @@ func (k *core) release(c *Conn, waits bool, now time.Time) {
 	k.plan(now)
 }
 
-// joinDue reports whether c has waited for company enough and is still idle. Then it is nobody's
-// until its owner gives it back.
+// joinDue reports whether c has waited for company enough and is still idle. Then it is nobody's until its owner gives it back.
 func (k *core) joinDue(c *Conn, now time.Time) bool {
 	due, more := k.stock.joinDue(c, now)
 	if more > 0 {
@@ -108,7 +105,7 @@ func (k *core) retain(c *Conn, now time.Time) {
 // leaves is retain for a connection that is being closed.
 func (k *core) leaves(c *Conn, now time.Time) {
 	k.retain(c, now)
-	k.stock.leaves(c)
+	c.leaving = true
 	k.outage.hurry(&k.stock, now)
 }
 
@@ -118,7 +115,6 @@ func (k *core) drop(c *Conn, now time.Time) {
 	k.stock.drop(c)
 	k.outage.hurry(&k.stock, now)
 	k.plan(now)
-	k.endIfEmpty()
 }
 
 // dialed adds a new connection, and returns what was lacking until then.
@@ -127,7 +123,7 @@ func (k *core) dialed(c *Conn, took time.Duration, now time.Time) (until Lack) {
 	k.stock.add(c)
 	until = k.outage.over(now)
 	k.totals.Opened++
-	k.growth.dialed(took)
+	k.growth.dial.add(took)
 	if len(k.stock.all) == 1 {
 		k.growth.freed() // until now there was nothing that could come free
 	}
@@ -140,11 +136,7 @@ func (k *core) dialed(c *Conn, took time.Duration, now time.Time) (until Lack) {
 	return until
 }
 
-// dialFailed ends a dial that began at start. While there is a connection
-// that is no caller's error: they wait for what there is, and the next dial waits longer
-// each time. With nothing left, everybody who had been waiting when the dial began
-// gets its error, once no other dial of that time is under way; who came later gets
-// a dial that began later. If something is only lacking, they all wait on.
+// dialFailed ends a dial that began at start. What becomes of those who wait is in doc.go.
 func (k *core) dialFailed(err error, lacks Lack, start, now time.Time) {
 	k.growth.dialEnded()
 	k.totals.FailedDials++
@@ -168,7 +160,6 @@ func (k *core) dialFailed(err error, lacks Lack, start, now time.Time) {
 		k.outage.hurry(&k.stock, now)
 	}
 	k.plan(now)
-	k.endIfEmpty()
 }
 
 // tick is what actions.check asks for.
@@ -177,9 +168,8 @@ func (k *core) tick(now time.Time) {
 	k.plan(now)
 }
 
-// setFloor has n connections opened, and reopened, without waiting for demand.
 func (k *core) setFloor(n int, now time.Time) {
-	k.growth.setFloor(n)
+	k.growth.floor = n
 	k.plan(now)
 }
 
@@ -188,23 +178,19 @@ func (k *core) replace(now time.Time) bool {
 	return !k.closed && !k.outage.isResting(now) && k.dial(maxDials, now)
 }
 
-func (k *core) setMaxGroupTime(d time.Duration) { k.maxGroupTime = d }
-
-// nextGroup has those board g who are next. It is false if g's turn is over, because the head of the
-// queue does not share or there is none. One that has no company gets the connection for itself, unless it
-// may be alone.
+// nextGroup has those board g who are next. It is false if g's turn is over, because the head of the queue does not share or there is
+// none. One that has no company gets the connection for itself, unless it may be alone.
 func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
-	if k.closed || !g.isNext(&k.queue, alone) {
+	head := k.queue.head
+	if k.closed || g.conn.holder != &g.Holder || head == nil || head.Share == nil || k.queue.sharing == 1 && !alone {
 		return false
 	}
 	k.growth.held(g.conn.turn(now)) // to the growth rule each group is a turn of its own
-	k.totals.Waited += g.board(&k.queue, k.maxGroupTime, now)
+	k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime, now)
 	k.plan(now)
 	return true
 }
 
-// takeIdle removes the idle connections for which surplus is true, from the
-// longest idle on, and lowers the limit with them.
 func (k *core) takeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	taken := k.stock.takeIdle(surplus)
 	k.growth.lower(k.growth.limit - len(taken))
@@ -223,61 +209,52 @@ func (k *core) fence(c *Conn) (idle []*Conn, first bool) {
 
 // close refuses everybody from now on, and returns the idle connections.
 func (k *core) close() (idle []*Conn) {
-	if k.closed {
-		return nil
-	}
 	k.closed = true
 	k.fail(ErrClosed, func(*Request) bool { return true })
-	idle = k.stock.takeAll()
-	k.endIfEmpty()
-	return idle
+	return k.stock.takeAll()
 }
 
-func (k *core) endIfEmpty() {
-	k.out.empty = k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0
-}
+// isEmpty reports whether k is closed, and nothing is left.
+func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
 
-// serve gives c to the head of the queue, or keeps it as idle. The head
-// decides: one that wants a connection of its own gets c; one that shares takes along those behind it that
-// share and fit, wherever they stand. So whoever is in front is
-// served with the next connection that comes free, and nobody is overtaken by more
-// than a group, which is bounded.
+// serve gives c to the head of the queue, with those who share it, or keeps it as idle.
 func (k *core) serve(c *Conn, now time.Time) {
 	r := k.queue.head
-	if r == nil {
+	switch {
+	case r == nil:
 		k.stock.keep(c, now)
-		k.growth.rests()
-		return
-	}
-	if c.Shares && r.Share != nil && k.queue.sharing > 1 {
-		g := k.newGroup(c)
-		g.begin(c)
+		k.growth.busySince = time.Time{}
+	case c.Shares && r.Share != nil && k.queue.sharing > 1:
+		g := k.cfg.Group(c)
+		g.conn = c
 		k.lend(c, &g.Holder, now)
-		k.totals.Waited += g.board(&k.queue, k.maxGroupTime, now)
+		k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime, now)
 		k.out.carry = g
-		return
+	default:
+		k.queue.remove(r)
+		k.lend(c, r, now)
+		k.totals.Waited += now.Sub(r.Asked)
+		k.out.tell(r, c, nil)
 	}
-	k.queue.remove(r)
-	k.lend(c, r, now)
-	k.totals.Waited += now.Sub(r.Asked)
-	k.out.tell(r, c, nil)
 }
 
 func (k *core) lend(c *Conn, r *Request, now time.Time) {
-	k.stock.lend(c, r, now)
 	k.totals.Acquires++
+	k.stock.lend(c, r, now)
 }
 
-// fail ends the wait of those for whom it is hopeless.
-func (k *core) fail(err error, hopeless func(*Request) bool) {
+// fail ends the wait of those for whom it is hopeless, and says how many they are.
+func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 	for r := k.queue.head; r != nil; {
 		next := r.next
 		if hopeless(r) {
 			k.queue.remove(r)
 			k.out.tell(r, nil, err)
+			failed++
 		}
 		r = next
 	}
+	return failed
 }
 
 // plan has dials begin, as many as are wanted now, and looks for a standstill.
@@ -286,13 +263,20 @@ func (k *core) plan(now time.Time) {
 		return
 	}
 	most := k.outage.mostDials(k.growth.grewAt, now)
-	for k.growth.wants(&k.queue, len(k.stock.all), k.outage.isResting(now), now) && k.dial(most, now) {
-		k.growth.paid()
+	for !k.outage.isResting(now) && k.growth.wants(&k.queue, len(k.stock.all), now) && k.dial(most, now) {
+		k.growth.debt = debt{} // it is paid
 	}
 	if k.growth.check(&k.queue, len(k.stock.all)) {
 		k.out.check = stallTick
 	}
-	for k.queue.inside > 0 && k.isFull() && allAwaited(&k.queue, &k.stock) && k.breakStandstill() {
+	// What is dialed, or cleaned in the background, would come free.
+	for k.queue.inside > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.max {
+		held := breakable(&k.queue, &k.stock)
+		if held == nil {
+			break
+		}
+		// That callback is not over before each who waits in it has an answer.
+		k.totals.Nested += k.fail(&NestedError{Held: held}, func(r *Request) bool { return r.Within.holds(held) })
 	}
 }
 
@@ -302,26 +286,4 @@ func (k *core) dial(most int, now time.Time) bool {
 	}
 	k.out.dials++
 	return true
-}
-
-// isFull reports whether somebody waits and only what is held can come free: what is
-// dialed, or cleaned in the background, would be.
-func (k *core) isFull() bool {
-	return k.queue.len > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.max
-}
-
-// breakStandstill fails the youngest who waits inside a callback that holds a
-// connection, and all who wait in the same one, since it is not over before each has an answer.
-func (k *core) breakStandstill() bool {
-	youngest, held := youngestNested(&k.queue, &k.stock)
-	for r := youngest; r != nil; {
-		older := r.prev
-		if r.Within.holds(held) {
-			k.queue.remove(r)
-			k.totals.Nested++
-			k.out.tell(r, nil, &NestedError{Held: held})
-		}
-		r = older
-	}
-	return youngest != nil
 }

@@ -2,6 +2,62 @@ package sched
 
 import "time"
 
+// The growth rule: when is waiting dearer than dialing? A dial pays only for those who still wait when it is done, and what it opens
+// then stays: memory and a process on the server.
+const (
+	// maxDials is how many dials run at once. Two keep a slow dial from holding everybody up; more would be a stampede.
+	maxDials = 2
+	// minDialCost is the least that a dial is taken to cost. On loopback it takes 2 to 5 ms on our side, with TLS and SCRAM across a
+	// network 10 to 30, but the server pays for a process, its caches and its memory, which our clock does not see.
+	minDialCost = 25 * time.Millisecond
+	// patience is how many dials' time a burst may take to drain through the connections that are there.
+	patience = 4
+	// sustained is how long the pool must have been busy, with somebody queued and nothing idle, for that to be load rather than a burst:
+	// waiting goes on then, and is dearer than any dial. From there on the pool grows by one connection each growthStep, so that it can
+	// be seen whether there is still a queue.
+	sustained  = 250 * time.Millisecond
+	growthStep = 50 * time.Millisecond
+	// stallTick is how often it is looked whether anything came free. A stall is counted in ticks, not read off the clock: when the whole
+	// process was held up, the clock would blame the connections.
+	stallTick = 5 * time.Millisecond
+)
+
+// demand is what the growth rule looks at.
+type demand struct {
+	waiting   int           // turns that the queue needs and no dial under way will take
+	conns     int           // connections there are, and dials under way
+	dialing   int           // of these, dials
+	leastHold time.Duration // how long a connection is held at the least, lately
+	dial      time.Duration // how long a dial usually takes
+	stalled   time.Duration // for how long somebody has waited and nothing came free
+	debt      time.Duration // what such waits have come to lately, of all whom one connection more would have served
+	busy      time.Duration // for how long somebody has queued and nothing was idle
+	sinceDial time.Duration // since the last dial was begun
+}
+
+// grow says whether one more connection is worth its dial.
+func (d demand) grow() bool {
+	dial := max(d.dial, minDialCost)
+	switch {
+	case d.waiting <= 0:
+		return false
+	case d.conns == 0:
+		return true
+	case d.conns == d.dialing && d.stalled >= patience*dial:
+		// There is only a dial to wait for. One that takes four times as long as dials do may hang; the other need not.
+		return true
+	case d.conns > d.dialing && (d.stalled >= dial || d.debt >= dial):
+		// Had we dialed when the first waiter came, it would be served by now, so from here on waiting has cost more than dialing. Stalls
+		// that are too short for that, such as behind one statement of 20 ms in a hundred, are as dear when they have come to as much: of
+		// each caller, since reads that wait together would have flown together.
+		return true
+	case d.busy >= sustained && d.sinceDial >= growthStep:
+		return true
+	}
+	// A burst, by the least hold: what the average is above it is mostly waiting for the same CPUs, which another connection makes longer.
+	return time.Duration(d.waiting)*d.leastHold/time.Duration(d.conns) > patience*dial
+}
+
 // growth is how many connections there may be, and what the growth rule is told.
 type growth struct {
 	max     int
@@ -14,7 +70,7 @@ type growth struct {
 	stalled    time.Duration // how long somebody has waited with nothing coming free
 	wasFreed   bool          // something came free since it was last asked whether to grow
 	debt       debt          // of short stalls
-	busySince  time.Time     // since when somebody has queued and no connection was idle
+	busySince  time.Time     // since when somebody has queued and no connection was idle; zero: nobody has
 	grewAt     time.Time     // when a dial was last begun
 	washing    int           // connections that are being cleaned in the background
 	checking   bool          // tick will be called
@@ -33,37 +89,22 @@ func (g *growth) begin(open, most int, now time.Time) bool {
 	return true
 }
 
-func (g *growth) dialed(took time.Duration) { g.dial.add(took) }
-
 func (g *growth) dialEnded() { g.dialing-- }
 
 // lower has the growth rule decide anew from n connections on.
 func (g *growth) lower(n int) { g.limit = max(1, n) }
 
-// wants says whether one more dial is wanted beside open connections. resting: none is to begin.
-func (g *growth) wants(q *queue, open int, resting bool, now time.Time) bool {
+// wants says whether one more dial is wanted beside open connections.
+func (g *growth) wants(q *queue, open int, now time.Time) bool {
 	conns := open + g.dialing
-	switch {
-	case conns < g.floor && !resting:
-		return true
-	case q.turns() <= g.dialing:
-		return false
-	case resting:
-		return false
-	}
-	return conns < g.limit || g.demand(q, conns, now).grow()
+	return conns < g.floor || q.turns() > g.dialing && (conns < g.limit || g.demand(q, conns, now).grow())
 }
 
 func (g *growth) demand(q *queue, conns int, now time.Time) demand {
 	g.debt.add(0, now)
 	d := demand{
-		waiting:   q.turns() - g.dialing,
-		conns:     conns,
-		dialing:   g.dialing,
-		leastHold: g.leastHold.d,
-		dial:      g.dial.d,
-		stalled:   g.stalled,
-		debt:      g.debt.d,
+		waiting: q.turns() - g.dialing, conns: conns, dialing: g.dialing,
+		leastHold: g.leastHold.d, dial: g.dial.d, stalled: g.stalled, debt: g.debt.d,
 	}
 	if !g.busySince.IsZero() {
 		d.busy, d.sinceDial = now.Sub(g.busySince), now.Sub(g.grewAt)
@@ -71,11 +112,7 @@ func (g *growth) demand(q *queue, conns int, now time.Time) demand {
 	return d
 }
 
-// paid notes that a dial has begun for what the queue had come to.
-func (g *growth) paid() { g.debt = debt{} }
-
-// check reports whether the question is to be asked again when nothing comes
-// free, with tick: no other event would ask it.
+// check reports whether the question is to be asked again when nothing comes free, with tick: no other event would ask it.
 func (g *growth) check(q *queue, open int) bool {
 	wanted := q.turns() > g.dialing || open+g.dialing < g.floor
 	if g.checking || !wanted || open+g.dialing >= g.max {
@@ -109,16 +146,47 @@ func (g *growth) held(d time.Duration) {
 	g.freed()
 }
 
-// queues notes that somebody queues.
-func (g *growth) queues(now time.Time) {
-	if g.busySince.IsZero() {
-		g.busySince = now
-	}
+// average is an exponentially weighted moving average: each value counts for an eighth, so one outlier does not move it much and a
+// change shows within ten.
+type average struct {
+	d   time.Duration
+	any bool
 }
 
-// rests notes that a connection is idle.
-func (g *growth) rests() { g.busySince = time.Time{} }
+func (a *average) add(d time.Duration) {
+	if !a.any {
+		a.d, a.any = d, true
+		return
+	}
+	a.d += (d - a.d) / 8
+}
 
-func (g *growth) washes(n int) { g.washing += n }
+// least is the smallest of the last values, or so: it follows a smaller one at once and a larger one by a sixty-fourth.
+type least struct {
+	d   time.Duration
+	any bool
+}
 
-func (g *growth) setFloor(n int) { g.floor = n }
+func (l *least) add(d time.Duration) {
+	if !l.any || d < l.d {
+		l.d, l.any = d, true
+		return
+	}
+	l.d += (d - l.d) / 64
+}
+
+// debt is a sum of which half is forgiven each second.
+type debt struct {
+	d  time.Duration
+	at time.Time
+}
+
+func (s *debt) add(d time.Duration, now time.Time) {
+	for ; s.d > 0 && now.Sub(s.at) >= time.Second; s.at = s.at.Add(time.Second) {
+		s.d /= 2
+	}
+	if s.d == 0 {
+		s.at = now
+	}
+	s.d += d
+}

@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// Lack is why dials get no connection, if that is nobody's error yet: the server is full,
-// or away. The zero value: nothing is lacking.
+// Lack is why dials get no connection, if that is nobody's error yet: the server is full, or away. The zero value: nothing is lacking.
 //
-// Who waits then goes on waiting, until its own deadline: a connection may come free, and
-// the next dial may go well. Without a deadline it waits for Config.Patience and no longer.
+// Who waits then goes on waiting, until its own deadline: a connection may come free, and the next dial may go well. Without a
+// deadline it waits for Config.Patience and no longer.
 type Lack struct {
 	Err   error // what those get who have waited enough
 	Full  bool  // the server takes no more; else it is away
@@ -23,17 +22,15 @@ const (
 	leastIfFull = 200 * time.Millisecond
 	mostRest    = 128 * leastRest // 6.4 s
 
-	// mostIfBare is the longest rest of a pool that was refused and has no connection:
-	// its callers wait for the next try. Those that have some leave it what comes free.
+	// mostIfBare is the longest rest of a pool that was refused and has no connection: its callers wait for the next try. Those that
+	// have some leave it what comes free.
 	mostIfBare = 800 * time.Millisecond
-
-	// mostIfAway is that of one whose server is away: a dial that is refused costs little,
-	// and everybody waits for the first that is not.
+	// mostIfAway is that of one whose server is away: a dial that is refused costs little, and everybody waits for the first that is not.
 	mostIfAway = 400 * time.Millisecond
 )
 
-// AwayPatience is how much longer than for a full server one waits without a deadline for
-// one that is away: in Aurora a new writer has its name within half a minute.
+// AwayPatience is how many times longer than for a full server one waits without a deadline for one that is away: in Aurora a new
+// writer has its name within half a minute.
 const AwayPatience = 3
 
 // forgetFailure is when the last failed dial says nothing any more of why there is no connection.
@@ -46,16 +43,12 @@ type outage struct {
 
 	notBefore time.Time // no dial before this: back-off after a failed one
 	failures  int       // dials that failed in a row
-	lack      Lack      // of the last one
 
 	// of the last one
+	lack Lack
 	err  error
 	at   time.Time
 	took time.Duration
-}
-
-func newOutage(patience time.Duration, random func(time.Duration) time.Duration) outage {
-	return outage{patience: patience, random: random}
 }
 
 // failed notes that a dial that began at start failed with err, which comes to lacks. bare: there is no connection.
@@ -82,8 +75,8 @@ func (o *outage) over(now time.Time) (until Lack) {
 // isResting reports whether no dial is to begin yet.
 func (o *outage) isResting(now time.Time) bool { return now.Before(o.notBefore) }
 
-// rest is how long to rest after the last failed dial: it doubles with each, and half
-// of it is at random, so that the environments of a fleet do not all come back at once.
+// rest is how long to rest after the last failed dial: it doubles with each, and half of it is at random, so that the environments of
+// a fleet do not all come back at once.
 func (o *outage) rest(bare bool) time.Duration {
 	least, most := leastRest, mostRest
 	switch {
@@ -98,8 +91,7 @@ func (o *outage) rest(bare bool) time.Duration {
 	return long/2 + o.random(long/2)
 }
 
-// hurry is called when somebody waits, or a connection is gone. A longer rest is for those who have a connection:
-// with the last one it ends.
+// hurry is called when somebody waits, or a connection is gone. A longer rest is for those who have a connection: with the last one it ends.
 func (o *outage) hurry(stock *stock, now time.Time) {
 	if o.failures == 0 || o.lack.Full || !o.notBefore.After(now) || !stock.isBare() {
 		return
@@ -109,18 +101,13 @@ func (o *outage) hurry(stock *stock, now time.Time) {
 	}
 }
 
-// mostDials is how many dials run at once. None is to begin beside another while the server is full; nor, so that those who wait hear of
-// that one, after one that failed, if the one that began at grewAt does not take much longer than that.
+// mostDials is how many dials run at once. None is to begin beside another while the server is full; nor, so that those who wait hear
+// of that one, after one that failed, if the one that began at grewAt does not take much longer than that.
 func (o *outage) mostDials(grewAt, now time.Time) int {
 	if o.lack.Full || o.err != nil && o.lack.Err == nil && now.Sub(grewAt) < patience*max(o.took, minDialCost) {
 		return 1
 	}
 	return maxDials
-}
-
-// isKnown reports whether a dial's failure that comes to l says nothing new.
-func (o *outage) isKnown(l Lack) bool {
-	return l.Err != nil && o.lack.Err != nil && o.lack.Full == l.Full
 }
 
 // bearable reports whether r waits on for what is lacking, without a connection.

@@ -9,7 +9,7 @@ import (
 
 // Scheduler is the core, with a lock, a clock and timers.
 type Scheduler struct {
-	cfg     Config
+	cfg     Config // but for MaxGroupTime, which is the core's
 	now     func() time.Time
 	answers sync.Pool     // *answer, of waits that are over
 	empty   chan struct{} // closed when closed with no conns and no dials
@@ -31,12 +31,14 @@ func New(cfg Config) *Scheduler {
 	if cfg.Random == nil {
 		cfg.Random = func(d time.Duration) time.Duration { return rand.N(d) }
 	}
-	return &Scheduler{cfg: cfg, now: cfg.Now, empty: make(chan struct{}), core: newCore(cfg)}
+	s := &Scheduler{cfg: cfg, now: cfg.Now, empty: make(chan struct{}), core: newCore(cfg)}
+	s.answers.New = func() any { return newAnswer() }
+	return s
 }
 
 // unlock ends an event: it unlocks, and does what the event asks for.
 func (s *Scheduler) unlock() {
-	out := s.core.out.done()
+	out, empty := s.core.out.done(), s.core.isEmpty()
 	if out.check > 0 {
 		if s.check == nil {
 			s.check = s.cfg.After(out.check, s.tick)
@@ -64,15 +66,15 @@ func (s *Scheduler) unlock() {
 	if out.close != nil {
 		s.cfg.Close(out.close)
 	}
-	if out.empty {
+	if empty {
 		s.emptied.Do(func() { close(s.empty) })
 	}
 }
 
 func (s *Scheduler) tick() {
 	s.mu.Lock()
+	defer s.unlock()
 	s.core.tick(s.now())
-	s.unlock()
 }
 
 func (s *Scheduler) joinDue(c *Conn) {
@@ -93,26 +95,24 @@ func (s *Scheduler) Begin(c *Conn, owner any) {
 
 // Dialed adds c, whose dial took so long. It returns what was lacking until then.
 func (s *Scheduler) Dialed(c *Conn, took time.Duration) (until Lack) {
-	now := s.now()
 	s.mu.Lock()
-	until = s.core.dialed(c, took, now)
-	s.unlock()
-	return until
+	defer s.unlock()
+	return s.core.dialed(c, took, s.now())
 }
 
-// DialFailed ends a dial that began at start. lacks is what err comes to, beyond an error.
+// DialFailed ends a dial that began at start, with err, which comes to lacks.
 func (s *Scheduler) DialFailed(err error, lacks Lack, start time.Time) {
-	now := s.now()
 	s.mu.Lock()
-	s.core.dialFailed(err, lacks, start, now)
-	s.unlock()
+	defer s.unlock()
+	s.core.dialFailed(err, lacks, start, s.now())
 }
 
 // IsKnown reports whether a dial's failure that comes to l says nothing new.
 func (s *Scheduler) IsKnown(l Lack) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.core.outage.isKnown(l)
+	was := s.core.outage.lack
+	return l.Err != nil && was.Err != nil && l.Full == was.Full
 }
 
 // FailedDials is how many dials have failed in a row.
@@ -122,60 +122,49 @@ func (s *Scheduler) FailedDials() int {
 	return s.core.outage.failures
 }
 
-// Release takes c back, which is fit for the next user. With waits it has something to send, which
-// is to go with the next user's statement or, soon, alone.
+// Release takes c back, which is fit for the next user. With waits it has something to send, which is to go with the next user's
+// statement or, soon, alone.
 func (s *Scheduler) Release(c *Conn, waits bool, now time.Time) {
 	s.mu.Lock()
+	defer s.unlock()
 	s.core.release(c, waits, now)
-	s.unlock()
 }
 
-// Retain ends c's hold while c stays counted: it is being cleaned in
-// the background, and Release or Drop follows.
-func (s *Scheduler) Retain(c *Conn) {
-	s.mu.Lock()
-	s.core.retain(c, s.now())
-	s.unlock()
-}
+// Retain ends c's hold while c stays counted: it is being cleaned in the background, and Release or Drop follows. Leaves is Retain for a
+// connection that is being closed: Drop follows. Drop forgets one that the server has let go of.
+func (s *Scheduler) Retain(c *Conn) { s.put(c, (*core).retain) }
+func (s *Scheduler) Leaves(c *Conn) { s.put(c, (*core).leaves) }
+func (s *Scheduler) Drop(c *Conn)   { s.put(c, (*core).drop) }
 
-// Leaves is Retain for a connection that is being closed: Drop follows.
-func (s *Scheduler) Leaves(c *Conn) {
+func (s *Scheduler) put(c *Conn, where func(*core, *Conn, time.Time)) {
 	s.mu.Lock()
-	s.core.leaves(c, s.now())
-	s.unlock()
-}
-
-// Drop forgets a connection that the server has let go of.
-func (s *Scheduler) Drop(c *Conn) {
-	s.mu.Lock()
-	s.core.drop(c, s.now())
-	s.unlock()
+	defer s.unlock()
+	where(&s.core, c, s.now())
 }
 
 // Washing notes that n more connections are being cleaned, which takes a round trip.
 func (s *Scheduler) Washing(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.core.growth.washes(n)
+	s.core.growth.washing += n
 }
 
 // SetFloor has n connections opened, and reopened, without waiting for demand.
 func (s *Scheduler) SetFloor(n int) {
 	s.mu.Lock()
+	defer s.unlock()
 	s.core.setFloor(n, s.now())
-	s.unlock()
 }
 
 // Replace has a connection dialed for one that is about to be closed, and reports whether there is room for both.
 func (s *Scheduler) Replace() bool {
 	s.mu.Lock()
-	room := s.core.replace(s.now())
-	s.unlock()
-	return room
+	defer s.unlock()
+	return s.core.replace(s.now())
 }
 
-// Await waits until it is time for g's next group to board: those who have just been answered ask again
-// at once, for which all that they need is a CPU; who comes a moment late waits for the whole of another turn.
+// Await waits until it is time for g's next group to board: those who have just been answered ask again at once, for which all that
+// they need is a CPU; who comes a moment late waits for the whole of another turn.
 func (s *Scheduler) Await(g *Group) {
 	s.mu.Lock()
 	decided := s.core.queue.isDecided()
@@ -185,14 +174,11 @@ func (s *Scheduler) Await(g *Group) {
 	}
 }
 
-// Next has those board g who are next, and is false if its turn is over. One that has no company
-// boards only with alone.
+// Next has those board g who are next, and is false if its turn is over. One that has no company boards only with alone.
 func (s *Scheduler) Next(g *Group, alone bool) bool {
-	now := s.now()
 	s.mu.Lock()
-	ok := s.core.nextGroup(g, alone, now)
-	s.unlock()
-	return ok
+	defer s.unlock()
+	return s.core.nextGroup(g, alone, s.now())
 }
 
 // Alone has r want a connection of its own from now on.
@@ -206,16 +192,16 @@ func (*Scheduler) Answer(r *Request) {
 	}
 }
 
-// TakeIdle removes the idle connections for which surplus is true, from the longest idle on. They are the
-// caller's to close. surplus is called with the lock held.
+// TakeIdle removes the idle connections for which surplus is true, from the longest idle on. They are the caller's to close. surplus is
+// called with the lock held.
 func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.core.takeIdle(surplus)
 }
 
-// Fence gives up all connections that were dialed before now, unless c is given up already, and returns
-// those that are idle: they are the caller's to close.
+// Fence gives up all connections that were dialed before now, unless c is given up already, and returns those that are idle: they are the
+// caller's to close.
 func (s *Scheduler) Fence(c *Conn) (idle []*Conn, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,19 +224,17 @@ func (s *Scheduler) Holders() []*Request {
 // Close refuses everybody from now on, and returns the idle connections.
 func (s *Scheduler) Close() []*Conn {
 	s.mu.Lock()
-	idle := s.core.close()
+	defer s.unlock()
 	if s.check != nil {
 		s.check.Stop()
 	}
-	s.unlock()
-	return idle
+	return s.core.close()
 }
 
 // Empty is closed after Close, once the last connection was dropped and the last dial is over.
 func (s *Scheduler) Empty() <-chan struct{} { return s.empty }
 
-// LeastHold is for how long a connection is held at the least, lately: what a statement takes, with its way there
-// and back.
+// LeastHold is for how long a connection is held at the least, lately: what a statement takes, with its way there and back.
 func (s *Scheduler) LeastHold() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,7 +245,7 @@ func (s *Scheduler) LeastHold() time.Duration {
 func (s *Scheduler) SetMaxGroupTime(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.core.setMaxGroupTime(d)
+	s.core.cfg.MaxGroupTime = d
 }
 
 // Stats is a snapshot.
@@ -277,9 +261,8 @@ func (s *Scheduler) Stats() Stats {
 	}
 }
 
-// Acquire lends r a connection, in order of arrival; it returns nil without an error
-// if r was shared instead. first puts r in front of the queue: its turn had
-// come, but what it got was no good.
+// Acquire lends r a connection, in order of arrival; it returns nil without an error if r was shared instead. first puts r in front of
+// the queue: its turn had come, but what it got was no good.
 func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn, error) {
 	now := r.Asked // a moment ago: a clock can take longer to read than all of this
 	if first || now.IsZero() {
@@ -297,7 +280,7 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn,
 		return c, err
 	}
 	_, bounded := ctx.Deadline()
-	a := s.emptyAnswer()
+	a := s.answers.Get().(*answer)
 	r.begin(a, bounded)
 	s.core.wait(r, first, s.now())
 	s.unlock()
@@ -333,8 +316,8 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn,
 	return nil, err
 }
 
-// AskAgain has all who wait for a connection of their own, and may share, asked again whether they can: more is known than when
-// they came. Each keeps its place.
+// AskAgain has all who wait for a connection of their own, and may share, asked again whether they can: more is known than when they
+// came. Each keeps its place.
 func (s *Scheduler) AskAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -367,12 +350,4 @@ func (s *Scheduler) take(ctx context.Context, r *Request, now time.Time) (*Conn,
 	}
 	s.mu.Lock()
 	return s.core.take(r, gone, now)
-}
-
-// emptyAnswer is that of a wait that is over, or a new one.
-func (s *Scheduler) emptyAnswer() *answer {
-	if a, ok := s.answers.Get().(*answer); ok {
-		return a
-	}
-	return newAnswer()
 }

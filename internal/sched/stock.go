@@ -19,17 +19,20 @@ type Conn struct {
 	holder  *Request
 	since   time.Time     // idle since, or held since
 	idleFor time.Duration // how long it had been idle when it was lent
+	waiting Timer         // ends its wait for company; nil: it never had one
+}
 
-	waiting Timer // ends its wait for company; nil: it never had one
+// Timer is what Config.After returns: a *time.Timer.
+type Timer interface {
+	Reset(time.Duration) bool
+	Stop() bool
 }
 
 // Opened notes since when c is there, before Dialed.
 func (c *Conn) Opened(at time.Time) { c.since = at }
 
-// Since is since when c has been held, or idle. It is for whoever has c, and for TakeIdle.
-func (c *Conn) Since() time.Time { return c.since }
-
-// IdleFor is how long c had been idle when it was lent. It is for whoever has c.
+// Since is since when c has been held, or idle, IdleFor how long it had been idle when it was lent. They are for whoever has c, and TakeIdle.
+func (c *Conn) Since() time.Time       { return c.since }
 func (c *Conn) IdleFor() time.Duration { return c.idleFor }
 
 // Fenced reports whether c was given up by a Fence: nobody gets it any more.
@@ -43,9 +46,8 @@ type stock struct {
 	epoch int     // how often all were given up
 }
 
-// joinWithin is how long an idle connection that has something to send waits for somebody with whose
-// statement that can go: if one follows the other, each would otherwise wait for it. Then
-// its owner sends it alone.
+// joinWithin is how long an idle connection that has something to send waits for somebody with whose statement that can go: if one
+// follows the other, each would otherwise wait for it. Then its owner sends it alone.
 const joinWithin = 2 * time.Millisecond
 
 // begin notes that the dial of c, which is owner's, begins.
@@ -103,22 +105,14 @@ func (s *stock) keep(c *Conn, now time.Time) {
 	s.idle = append(s.idle, c)
 }
 
-// leaves notes that c is being closed.
-func (s *stock) leaves(c *Conn) { c.leaving = true }
-
-// waits notes whether c has something to send with whatever is sent next.
-func (s *stock) waits(c *Conn, waits bool) { c.waits = waits }
-
-// joinLast puts c, which has just become idle, where it is the last to be used:
-// whoever finds another need not bring what it has to send.
+// joinLast puts c, which has just become idle, where it is the last to be used: whoever finds another need not bring what it has to send.
 func (s *stock) joinLast(c *Conn) {
 	n := len(s.idle) - 1
 	copy(s.idle[1:], s.idle[:n])
 	s.idle[0] = c
 }
 
-// joinDue takes c if it still waits and has done so for long enough. more: it was in use meanwhile, and waits for
-// so long yet.
+// joinDue takes c if it still waits and has done so for long enough. more: it was in use meanwhile, and waits for so long yet.
 func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 	i := slices.Index(s.idle, c)
 	if i < 0 || !c.waits {
