@@ -68,8 +68,8 @@ nodeFact: find_nodes deep=facts
 pace: alone
 pending: pending
 internal/pgwire.queue: prologue
-Reach: reach
-Recognition: recognition
+Reach: upstream
+Recognition: upstream
 recordPlan: record
 replies: replies
 request: request

@@ -6,30 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/safelog"
-
-	"github.com/lmipool/lmipool/internal/facts"
 )
 
-// Config has pgxpool's names and meanings where it has pgxpool's fields. The
-// zero value of a field means "not set here": the connection string's pool_*
-// setting applies, or else the default that the field names. A nil *Config is
-// all defaults. Config is read once, by [New]; changing it later has no effect.
+// Config has pgxpool's names and meanings where it has pgxpool's fields. The zero value of a field means "not set here": the connection string's
+// pool_* setting applies, or else the default that the field names. A nil *Config is all defaults. Config is read once, by [New]; changing it later
+// has no effect.
 type Config struct {
-	// MaxConns is the ceiling: the pool never has more connections than this
-	// on the server, those that are still being closed included. Raise it when
-	// [Stat.EmptyAcquireWaitTime] grows while the database has room.
-	// Defaults to the connection string's pool_max_conns, else to the greater
-	// of 4 and the number of CPUs, as in pgxpool.
+	// MaxConns is the ceiling: the pool never has more connections than this on the server, those that are still being closed included. Raise it when
+	// [Stat.EmptyAcquireWaitTime] grows while the database has room. Defaults to the connection string's pool_max_conns, else to the greater of 4 and
+	// the number of CPUs, as in pgxpool.
 	//
-	// It is a ceiling, not a size: the pool starts with one connection and
-	// opens another only when the queue would take longer to drain than a dial
+	// It is a ceiling, not a size: the pool starts with one connection and opens another only when the queue would take longer to drain than a dial
 	// is worth (file limit.go has the rule).
 	MaxConns int32
 
@@ -37,144 +33,110 @@ type Config struct {
 	// Negative means none, whatever the connection string says. Defaults to 0.
 	MinConns int32
 
-	// MinIdleConns is how many idle connections the pool keeps ready once it is
-	// in use, within MaxConns. Negative means none. Defaults to 0.
+	// MinIdleConns is how many idle connections the pool keeps ready once it is in use, within MaxConns. Negative means none. Defaults to 0.
 	MinIdleConns int32
 
-	// MaxConnLifetime is the age at which a connection is replaced, when it is
-	// next free. Negative means never. Defaults to 1 hour.
+	// MaxConnLifetime is the age at which a connection is replaced, when it is next free. Negative means never. Defaults to 1 hour.
 	MaxConnLifetime time.Duration
 
-	// MaxConnLifetimeJitter is the most that is added at random to each
-	// connection's lifetime, so that they do not all end together.
-	// Negative means none. Defaults to a tenth of MaxConnLifetime (pgxpool: 0).
+	// MaxConnLifetimeJitter is the most that is added at random to each connection's lifetime, so that they do not all end together. Negative means
+	// none. Defaults to a tenth of MaxConnLifetime (pgxpool: 0).
 	MaxConnLifetimeJitter time.Duration
 
-	// MaxConnIdleTime is how long a connection may be unused before it is
-	// closed. Negative means for ever. Defaults to 30 minutes.
+	// MaxConnIdleTime is how long a connection may be unused before it is closed. Negative means for ever. Defaults to 30 minutes.
 	MaxConnIdleTime time.Duration
 
-	// HealthCheckPeriod is the time between two rounds of housekeeping: closing
-	// what is too old or too long idle, restoring MinConns and MinIdleConns,
-	// reporting unread Rows. Defaults to 1 minute.
+	// HealthCheckPeriod is the time between two rounds of housekeeping: closing what is too old or too long idle, restoring MinConns and
+	// MinIdleConns, reporting unread Rows. Defaults to 1 minute.
 	HealthCheckPeriod time.Duration
 
-	// PingTimeout bounds the ping of a connection that was idle for more than
-	// a second. A connection that does not answer is replaced. Negative means
-	// no bound but the caller's ctx. Defaults to 2 seconds (pgxpool: no bound,
-	// so a dead network costs the caller's whole deadline).
+	// PingTimeout bounds the ping of a connection that was idle for more than a second. A connection that does not answer is replaced. Negative means
+	// no bound but the caller's ctx. Defaults to 2 seconds (pgxpool: no bound, so a dead network costs the caller's whole deadline).
 	PingTimeout time.Duration
 
-	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its
-	// hooks. Defaults to the connection string's connect_timeout, else to 10 seconds
-	// (pgxpool: 2 minutes); for hosts of AWS to 2 seconds for the dial itself, as AWS
-	// advises. Where it is such a default it bounds the TCP part of a dial. A server that accepts the
-	// connection and then says nothing, as an Aurora Serverless that has paused, is waited for, also at first use, and each
-	// try that it does not answer in time gives the next twice the time, up to 30 seconds. Where it was set no try takes
-	// longer, and a server that was never reached is an error after the first. While a server is away the TCP part is bounded by 1 second.
+	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its hooks. Defaults to the connection string's connect_timeout,
+	// else to 10 seconds (pgxpool: 2 minutes); for hosts of AWS to 2 seconds for the dial itself, as AWS advises. Where it is such a default it
+	// bounds the TCP part of a dial. A server that accepts the connection and then says nothing, as an Aurora Serverless that has paused, is waited
+	// for, also at first use, and each try that it does not answer in time gives the next twice the time, up to 30 seconds. Where it was set no try
+	// takes longer, and a server that was never reached is an error after the first. While a server is away the TCP part is bounded by 1 second.
 	ConnectTimeout time.Duration
 
-	// CancelWait is how long a call on a connection of its own, whose ctx ends while its
-	// statement runs, waits for the server's answer to the cancel request. If that comes,
-	// as it does within a few round trips, the connection is kept; the call's error has
-	// the ctx's error in its chain, or is nil if the statement was quicker. Otherwise
-	// the connection is given up, and [Stat.CancelLostCount] says so. Shorten it if
-	// callers have no time to spare, lengthen it if the database is far away.
-	// Negative means that the connection is closed at once, as in pgx, which is also
-	// what the raw *pgx.Conn of a lease does. Defaults to 100 milliseconds, and for
-	// UpstreamRDSProxy, which takes no cancel requests, to -1.
+	// CancelWait is how long a call on a connection of its own, whose ctx ends while its statement runs, waits for the server's answer to the cancel
+	// request. If that comes, as it does within a few round trips, the connection is kept; the call's error has the ctx's error in its chain, or is
+	// nil if the statement was quicker. Otherwise the connection is given up, and [Stat.CancelLostCount] says so. Shorten it if callers have no time
+	// to spare, lengthen it if the database is far away. Negative means that the connection is closed at once, as in pgx, which is also what the raw
+	// *pgx.Conn of a lease does. Defaults to 100 milliseconds, and for UpstreamRDSProxy, which takes no cancel requests, to -1.
 	CancelWait time.Duration
 
-	// ReportRowsAfter is how long Rows or BatchResults that were opened outside
-	// a scope may stay open before they are logged, once, with the stack that
-	// opened them. Negative means never. Defaults to 1 minute.
+	// ReportRowsAfter is how long Rows or BatchResults that were opened outside a scope may stay open before they are logged, once, with the stack
+	// that opened them. Negative means never. Defaults to 1 minute.
 	ReportRowsAfter time.Duration
 
-	// ReportIdleTxAfter is how long a lease with an open transaction may do nothing
-	// before it is logged, with the stack that acquired it, while it lasts: an idle
-	// transaction keeps a connection from the others, its locks and, on the server, dead rows. It is
-	// noticed at most half of that later, and logged once until it is used again. A
-	// connection whose *pgx.Conn the user has taken is not watched. Negative means
-	// never. Defaults to 1 second.
+	// ReportIdleTxAfter is how long a lease with an open transaction may do nothing before it is logged, with the stack that acquired it, while it
+	// lasts: an idle transaction keeps a connection from the others, its locks and, on the server, dead rows. It is noticed at most half of that
+	// later, and logged once until it is used again. A connection whose *pgx.Conn the user has taken is not watched. Negative means never. Defaults
+	// to 1 second.
 	ReportIdleTxAfter time.Duration
 
-	// ApplicationName is sent as application_name unless the connection string
-	// or PGAPPNAME names one. Defaults to none.
+	// ApplicationName is sent as application_name unless the connection string or PGAPPNAME names one. Defaults to none.
 	ApplicationName string
 
-	// RootCAs are certificates in PEM that may vouch for the server's, beside those of
-	// sslrootcert, or without one beside the system's: the bundle that AWS publishes for
-	// RDS and Aurora, or that of an authority of your own, by go:embed. With them, and
-	// for hosts of AWS without them, the connection string's default is
-	// sslmode=verify-full; an sslmode that it names, or PGSSLMODE, wins, with a warning
-	// if it is weaker. Defaults to none.
+	// RootCAs are certificates in PEM that may vouch for the server's, beside those of sslrootcert, or without one beside the system's: the bundle
+	// that AWS publishes for RDS and Aurora, or that of an authority of your own, by go:embed. With them, and for hosts of AWS without them, the
+	// connection string's default is sslmode=verify-full; an sslmode that it names, or PGSSLMODE, wins, with a warning if it is weaker. Defaults to
+	// none.
 	RootCAs []byte
 
-	// The hooks have pgxpool's signatures and meanings. A panic in a hook is
-	// logged and counts as its failure. Hooks run outside every lock and may be
-	// called concurrently, for different connections.
+	// The hooks have pgxpool's signatures and meanings. A panic in a hook is logged and counts as its failure. Hooks run outside every lock and may
+	// be called concurrently, for different connections.
 	//
-	// BeforeConnect runs before each dial, with a copy of the connection's
-	// configuration that it may change (password, DialFunc, TLSConfig,
-	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over. If the
-	// server refuses the password and BeforeConnect then has another one, that is
-	// tried before the dial counts as failed.
+	// BeforeConnect runs before each dial, with a copy of the connection's configuration that it may change (password, DialFunc, TLSConfig,
+	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over. If the server refuses the password and BeforeConnect then has another
+	// one, that is tried before the dial counts as failed.
 	BeforeConnect func(context.Context, *pgx.ConnConfig) error
 	// AfterConnect runs once on each new connection: type registration, SET.
 	AfterConnect func(context.Context, *pgx.Conn) error
-	// PrepareConn runs before a connection is handed out. What it sends counts as left
-	// behind, and so does what AfterRelease sends: with Isolation it costs a reset. The four outcomes are
-	// pgxpool's: false destroys the connection; an error is the caller's; false
-	// without an error tries another connection.
+	// PrepareConn runs before a connection is handed out. What it sends counts as left behind, and so does what AfterRelease sends: with Isolation it
+	// costs a reset. The four outcomes are pgxpool's: false destroys the connection; an error is the caller's; false without an error tries another
+	// connection.
 	PrepareConn func(context.Context, *pgx.Conn) (bool, error)
 	// AfterRelease runs when a connection comes back; false destroys it.
 	AfterRelease func(*pgx.Conn) bool
-	// BeforeClose runs before a connection is closed. It is not called for one
-	// that had to be torn away from a user who still had it.
+	// BeforeClose runs before a connection is closed. It is not called for one that had to be torn away from a user who still had it.
 	BeforeClose func(*pgx.Conn)
-	// ShouldPing decides whether a connection is pinged before it is handed
-	// out. Defaults to: idle for more than 1 second.
+	// ShouldPing decides whether a connection is pinged before it is handed out. Defaults to: idle for more than 1 second.
 	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool
 
-	// Lanes says whether short reads ride together when no connection is idle, or
-	// run alone; LanesShadow tells what would ride. A connection string's
-	// default_query_exec_mode other than cache_statement, and PrepareConn, turn
-	// lanes off: both want to have a say in each statement. Behind a pooler, see
-	// Upstream. Defaults to LanesAuto, and for UpstreamRDSProxy to LanesOff.
+	// Lanes says whether short reads ride together when no connection is idle, or run alone; LanesShadow tells what would ride. A connection string's
+	// default_query_exec_mode other than cache_statement, and PrepareConn, turn lanes off: both want to have a say in each statement. Behind a
+	// pooler, see Upstream. Defaults to LanesAuto, and for UpstreamRDSProxy to LanesOff.
 	Lanes LaneMode
 
-	// LaneFunctions are functions, "name" or "schema.name", that reads may call
-	// and still ride: they must have no effect but their result. Built-in
-	// functions that are not volatile need not be named. Without a schema the name
-	// counts in each. To Isolation, too, they leave nothing behind. Defaults to none.
+	// LaneFunctions are functions, "name" or "schema.name", that reads may call and still ride: they must have no effect but their result. Built-in
+	// functions that are not volatile need not be named. Without a schema the name counts in each. To Isolation, too, they leave nothing behind.
+	// Defaults to none.
 	LaneFunctions []string
 
-	// Isolation says whether what an invocation leaves behind in a session is taken
-	// away before the next one gets the connection. Behind a pooler in transaction
-	// mode, see Upstream, it is always off; so it is in QueryExecModeExec, in which pgx sends
-	// batches past the pool (which is logged). Defaults to IsolationAuto.
+	// Isolation says whether what an invocation leaves behind in a session is taken away before the next one gets the connection. Behind a pooler in
+	// transaction mode, see Upstream, it is always off; so it is in QueryExecModeExec, in which pgx sends batches past the pool (which is logged).
+	// Defaults to IsolationAuto.
 	Isolation Isolation
 
-	// Upstream says what is at the other end: the server, or a pooler that shares its
-	// sessions between clients. Say UpstreamPgBouncer if that is in between, in
-	// transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name, and
-	// recognises other poolers when it connects.
+	// Upstream says what is at the other end: the server, or a pooler that shares its sessions between clients. Say UpstreamPgBouncer if that is in
+	// between, in transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name, and recognises other poolers when it connects.
 	Upstream Upstream
 
-	// NoRerun has a read fail that was under way on a lane whose connection was
-	// lost. Otherwise it runs once more, alone: it had no effect.
+	// NoRerun has a read fail that was under way on a lane whose connection was lost. Otherwise it runs once more, alone: it had no effect.
 	NoRerun bool
 
-	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or
-	// ReleaseTracer, Acquire and Release call it. Defaults to none.
+	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or ReleaseTracer, Acquire and Release call it. Defaults to none.
 	Tracer pgx.QueryTracer
 
 	// Logger gets what went wrong in the background and what invocations left
 	// behind. A panic of its Handler costs the record. Defaults to [slog.Default].
 	Logger *slog.Logger
 
-	// Plain turns every clever thing off: each call goes straight to pgxpool,
-	// with MaxConns and the hooks; no scopes, no queue of our own.
+	// Plain turns every clever thing off: each call goes straight to pgxpool, with MaxConns and the hooks; no scopes, no queue of our own.
 	Plain bool
 }
 
@@ -233,9 +195,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	d.MinConns, d.MinIdleConns = max(0, d.MinConns), max(0, d.MinIdleConns)
 	d.MaxConnLifetimeJitter = max(0, d.MaxConnLifetimeJitter)
 	if d.ShouldPing == nil {
-		d.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool {
-			return p.IdleDuration > defaultPingAfter
-		}
+		d.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > defaultPingAfter }
 	}
 	return d
 }
@@ -251,8 +211,7 @@ func setDefault[T comparable](field *T, values ...T) {
 	}
 }
 
-// validate reports every fault at once, each with the field, its value and what
-// would be right.
+// validate reports every fault at once, each with the field, its value and what would be right.
 func (c *Config) validate() error {
 	var errs []error
 	fault := func(field string, value any, want string) {
@@ -260,8 +219,7 @@ func (c *Config) validate() error {
 	}
 	if c.MaxConns < 1 {
 		fault("MaxConns", c.MaxConns, "1 or more")
-	}
-	if c.MaxConns >= 1 {
+	} else {
 		want := fmt.Sprintf("at most MaxConns, %d", c.MaxConns)
 		if c.MinConns > c.MaxConns {
 			fault("MinConns", c.MinConns, want)
@@ -276,19 +234,13 @@ func (c *Config) validate() error {
 	if c.ConnectTimeout < 0 {
 		fault("ConnectTimeout", c.ConnectTimeout, "a positive duration, or 0 for the default")
 	}
-	switch c.Lanes {
-	case LanesAuto, LanesShadow, LanesOff:
-	default:
+	if !slices.Contains([]LaneMode{LanesAuto, LanesShadow, LanesOff}, c.Lanes) {
 		fault("Lanes", fmt.Sprintf("%q", c.Lanes), `"auto", "shadow" or "off"`)
 	}
-	switch c.Isolation {
-	case IsolationAuto, IsolationOff:
-	default:
+	if c.Isolation != IsolationAuto && c.Isolation != IsolationOff {
 		fault("Isolation", fmt.Sprintf("%q", c.Isolation), `"auto" or "off"`)
 	}
-	switch c.Upstream {
-	case UpstreamDirect, UpstreamRDSProxy, UpstreamPgBouncer:
-	default:
+	if !c.Upstream.shares() && c.Upstream != UpstreamDirect {
 		fault("Upstream", fmt.Sprintf("%q", c.Upstream), `"auto", "direct", "rds-proxy" or "pgbouncer"`)
 	}
 	for i, f := range c.LaneFunctions {
@@ -299,8 +251,7 @@ func (c *Config) validate() error {
 	if len(c.RootCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(c.RootCAs) {
 		fault("RootCAs", fmt.Sprintf("%d bytes without a certificate", len(c.RootCAs)), "PEM, with -----BEGIN CERTIFICATE-----")
 	}
-	// PostgreSQL cuts a longer name with no more than a notice, and the cut
-	// name would then be missed by whoever looks for it.
+	// PostgreSQL cuts a longer name with no more than a notice, and the cut name would then be missed by whoever looks for it.
 	if len(c.ApplicationName) > 63 {
 		fault("ApplicationName", fmt.Sprintf("%q (%d bytes)", c.ApplicationName, len(c.ApplicationName)), "at most 63 bytes")
 	}
@@ -325,8 +276,7 @@ func (c *Config) adapt(cc *pgx.ConnConfig) {
 const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
 	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
 
-// ridesWith reports whether reads may ride where pgx has this mode: it is for such that what
-// they are answered is known to be pgx's own.
+// ridesWith reports whether reads may ride where pgx has this mode: it is for such that what they are answered is known to be pgx's own.
 func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }

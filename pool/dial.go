@@ -15,9 +15,8 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// dial opens one connection for the queue, in the background. It is the only
-// caller of pgxpool's Acquire, which therefore never finds an idle connection and
-// always constructs one.
+// dial opens one connection for the queue, in the background. It is the only caller of pgxpool's Acquire, which therefore never finds an idle
+// connection and always constructs one.
 func (p *Pool) dial() {
 	p.background("dial", func() {
 		start := time.Now()
@@ -28,12 +27,21 @@ func (p *Pool) dial() {
 			}
 		}()
 		c, err := p.newConn()
-		if err == nil && c.reach.Pooled() {
-			c.lookAtPostponed()
+		if err == nil && c.reach.Pooled() && c.reach.Isolates() {
+			p.protect("look", func() { // a type of the user's may panic
+				for _, st := range p.lanes.catalog.TakePostponed() {
+					c.learn(st)
+				}
+			})
 		}
 		done = true
 		if err != nil {
-			p.failed(p.dialer.explain(err), start)
+			err = p.dialer.explain(err)
+			lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
+			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // said once; the caller that hears of it may be none, if there are other connections
+				p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
+			}
+			p.sched.DialFailed(err, lacks, start)
 			return
 		}
 		p.health.answers()
@@ -65,24 +73,18 @@ func (p *Pool) newConn() (*conn, error) {
 			c.expires = c.expires.Add(rand.N(j))
 		}
 	}
-	if err := c.open(p.ctx); err != nil {
-		c.abandon()
-		return nil, err
+	if err = c.open(p.ctx); err == nil {
+		return c, nil
 	}
-	return c, nil
-}
-
-// abandon closes c, which has never been the pool's.
-func (c *conn) abandon() {
 	c.reach.Left()
-	_ = c.pg.Close(c.p.ctx)
+	_ = c.pg.Close(p.ctx)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	c.letGo(ctx)
+	return nil, err
 }
 
-// open makes c, which has been dialed, fit for what the pool does with it. It costs a
-// round trip, or two if there is an AfterConnect.
+// open makes c, which has been dialed, fit for what the pool does with it. It costs a round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	config := c.pg.Config()
 	c.reach.Dialed(config.DefaultQueryExecMode)
@@ -128,25 +130,4 @@ func (c *conn) admit(ctx context.Context, ask bool) error {
 		readOnly = c.session.ReadOnly
 	}
 	return c.p.writer.Admit(ctx, c.pg.PgConn(), ask, readOnly)
-}
-
-// failed logs a failed dial: the caller that hears of it may be none, if there
-// are other connections to wait for. A server that stays full, or away, is said once.
-func (p *Pool) failed(err error, start time.Time) {
-	lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
-	if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) {
-		p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
-	}
-	p.sched.DialFailed(err, lacks, start)
-}
-
-// lookAtPostponed has c, which is new, ask what others could not.
-func (c *conn) lookAtPostponed() {
-	if c.reach.Isolates() {
-		c.p.protect("look", func() { // a type of the user's may panic
-			for _, st := range c.p.lanes.catalog.TakePostponed() {
-				c.learn(st)
-			}
-		})
-	}
 }

@@ -28,7 +28,6 @@ func (p *Pool) fence(c *conn, why error) {
 	idle, first := p.sched.Fence(&c.place)
 	if first {
 		p.health.turned()
-		p.stats.serverTurned()
 		now := "is a standby now"
 		if why == pgerr.ErrReadOnlyServer { //nolint:errorlint // it is one of two
 			now = "is read-only now, by its configuration"

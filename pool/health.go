@@ -13,6 +13,7 @@ type health struct {
 	losses    atomic.Int64 // connections that were lost, not by us
 	shortDial atomic.Bool  // since the last dial that went well one was lost, or the server is away
 	met       atomic.Bool  // a dial has gone well, ever
+	failovers atomic.Int64 // how often the server turned out to be no writer any more
 }
 
 // lost notes that a connection was lost.
@@ -21,8 +22,11 @@ func (h *health) lost() {
 	h.shortDial.Store(true)
 }
 
-// turned notes that the server is no writer any more, and is to be.
-func (h *health) turned() { h.shortDial.Store(true) }
+// turned notes that the server, which is to be a writer, is none any more.
+func (h *health) turned() {
+	h.failovers.Add(1)
+	h.shortDial.Store(true)
+}
 
 // answers notes that a dial has gone well.
 func (h *health) answers() {

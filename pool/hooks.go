@@ -51,8 +51,7 @@ func (d *dialer) configure(px *pgxpool.Config) {
 	px.MaxConnLifetime = 0 // unlimited
 	px.MaxConnIdleTime, px.HealthCheckPeriod = forever, forever
 	px.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
-	// pgxpool looks for AcquireTracer and ReleaseTracer here, and would call
-	// them for our dials. The connections get the tracer one by one instead.
+	// pgxpool looks for AcquireTracer and ReleaseTracer here, and would call them for our dials. The connections get the tracer one by one instead.
 	px.ConnConfig.Tracer = nil
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		g, ok := ctx.Value(dialingKey{}).(*dialing)
@@ -123,9 +122,8 @@ func (d *dialer) afterConnect(hook func(context.Context, *pgx.Conn) error) func(
 	}
 }
 
-// recognise asks, as the very first thing on a new connection, who answers, and keeps what the
-// session is like, which is read in the same round trip. Without names, and in a transaction of
-// its own, so that it leaves nothing in a session that may be somebody else's.
+// recognise asks, as the very first thing on a new connection, who answers, and keeps what the session is like, which is read in the same round trip.
+// Without names, and in a transaction of its own, so that it leaves nothing in a session that may be somebody else's.
 func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.ConnectTimeout)
 	defer cancel()
@@ -151,8 +149,7 @@ func hook[T any](w *workers, name string, within time.Duration, f func(context.C
 	}
 }
 
-// closeTimeout bounds how long a connection that is being closed may hold
-// its place: as long as pgx itself tries (pgconn's asyncClose).
+// closeTimeout bounds how long a connection that is being closed may hold its place: as long as pgx itself tries (pgconn's asyncClose).
 const closeTimeout = 15 * time.Second
 
 // awaitCleanup waits until pgx, which may still be cancelling and draining, has closed the socket of a closed connection.

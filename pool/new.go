@@ -88,6 +88,7 @@ func (p *Pool) Stat() *Stat {
 	s := &Stat{s: p.sched.Stats()}
 	s.detached = p.detached.Load()
 	p.stats.stat(s)
+	s.failovers = p.health.failovers.Load()
 	s.panics = p.panics.Load()
 	p.lanes.stat(s)
 	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.dialer.cancels.Stat()

@@ -10,11 +10,9 @@ import (
 // back and is closed, as pgxpool's does. See [Pool.Shutdown] for a bound.
 func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 
-// Shutdown refuses every new use ([ErrClosed]), closes idle connections in
-// parallel, and waits for those that are out. When ctx ends first, it takes them
-// back all the same, cancelling what they run, and returns a [*ShutdownError] that
-// says what was still out. Either way every goroutine of the pool has ended when
-// it returns. It is idempotent.
+// Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits for those that are out. When ctx ends first, it takes
+// them back all the same, cancelling what they run, and returns a [*ShutdownError] that says what was still out. Either way every goroutine of the
+// pool has ended when it returns. It is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
 	if p.cfg.Plain {

@@ -27,12 +27,8 @@ type Stat struct {
 
 // stats are totals since New of what is not the scheduler's to count.
 type stats struct {
-	aged      atomic.Int64 // connections that were closed for their age
-	unused    atomic.Int64 // and for want of work
-	unclean   atomic.Int64 // and because their session could not be cleaned
-	resets    atomic.Int64
-	leaks     atomic.Int64
-	failovers atomic.Int64
+	aged, unused, unclean atomic.Int64 // connections that were closed for their age, for want of work, because their session could not be cleaned
+	resets, leaks         atomic.Int64
 }
 
 func (n *stats) endedByAge()   { n.aged.Add(1) }
@@ -40,11 +36,10 @@ func (n *stats) endedUnused()  { n.unused.Add(1) }
 func (n *stats) endedUnclean() { n.unclean.Add(1) }
 func (n *stats) sessionReset() { n.resets.Add(1) }
 func (n *stats) leaseLeaked()  { n.leaks.Add(1) }
-func (n *stats) serverTurned() { n.failovers.Add(1) }
 
 func (n *stats) stat(s *Stat) {
 	s.aged, s.unused, s.unclean = n.aged.Load(), n.unused.Load(), n.unclean.Load()
-	s.resets, s.leaks, s.failovers = n.resets.Load(), n.leaks.Load(), n.failovers.Load()
+	s.resets, s.leaks = n.resets.Load(), n.leaks.Load()
 }
 
 // plainStat is what pgxpool counts, for Config.Plain.
@@ -52,21 +47,13 @@ func plainStat(s *pgxpool.Stat) *Stat {
 	return &Stat{
 		s: sched.Stats{
 			Totals: sched.Totals{
-				Acquires: s.AcquireCount(),
-				Canceled: s.CanceledAcquireCount(),
-				Waits:    s.EmptyAcquireCount(),
-				Waited:   s.EmptyAcquireWaitTime(),
-				Opened:   s.NewConnsCount(),
+				Acquires: s.AcquireCount(), Canceled: s.CanceledAcquireCount(), Opened: s.NewConnsCount(),
+				Waits: s.EmptyAcquireCount(), Waited: s.EmptyAcquireWaitTime(),
 			},
-			Held:    int(s.AcquiredConns()),
-			Idle:    int(s.IdleConns()),
-			Dialing: int(s.ConstructingConns()),
-			Total:   int(s.TotalConns()),
-			Max:     int(s.MaxConns()),
-			Limit:   int(s.MaxConns()),
+			Held: int(s.AcquiredConns()), Idle: int(s.IdleConns()), Dialing: int(s.ConstructingConns()), Total: int(s.TotalConns()),
+			Max: int(s.MaxConns()), Limit: int(s.MaxConns()),
 		},
-		aged:   s.MaxLifetimeDestroyCount(),
-		unused: s.MaxIdleDestroyCount(),
+		aged: s.MaxLifetimeDestroyCount(), unused: s.MaxIdleDestroyCount(),
 	}
 }
 
@@ -98,8 +85,7 @@ func (s *Stat) IdleConns() int32 { return int32(s.s.Idle) }
 // MaxConns is the ceiling.
 func (s *Stat) MaxConns() int32 { return int32(s.s.Max) }
 
-// TotalConns is how many connections the server may count as this pool's, dials
-// under way and connections that are still being closed included.
+// TotalConns is how many connections the server may count as this pool's, dials under way and connections that are still being closed included.
 func (s *Stat) TotalConns() int32 { return int32(s.s.Total) }
 
 // NewConnsCount is how many connections were opened.
@@ -111,16 +97,14 @@ func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.aged }
 // MaxIdleDestroyCount is how many were closed for want of work.
 func (s *Stat) MaxIdleDestroyCount() int64 { return s.unused }
 
-// CancelRequestCount is how many cancel requests were sent, those for connections that
-// are being closed included.
+// CancelRequestCount is how many cancel requests were sent, those for connections that are being closed included.
 func (s *Stat) CancelRequestCount() int64 { return s.cancels }
 
 // CancelLostCount is how many connections were given up because the server did not
 // answer a cancelled statement within Config.CancelWait, or the cancel request at all.
 func (s *Stat) CancelLostCount() int64 { return s.cancelsLost }
 
-// CancelingConns is how many cancel connections are open now, beside TotalConns. Each
-// lives for a few round trips.
+// CancelingConns is how many cancel connections are open now, beside TotalConns. Each lives for a few round trips.
 func (s *Stat) CancelingConns() int32 { return int32(s.canceling) }
 
 // MaxCancelingConns is how many there are at once at most, before Shutdown.
@@ -135,13 +119,11 @@ func (s *Stat) Queued() int32 { return int32(s.s.Queued) }
 // FailedDialCount is how many dials failed.
 func (s *Stat) FailedDialCount() int64 { return s.s.FailedDials }
 
-// RefusedDialCount is how many of them the server refused because it, the role or the
-// database had no more room; see [ErrServerFull]. If it grows, the fleet wants more
-// connections than there are.
+// RefusedDialCount is how many of them the server refused because it, the role or the database had no more room; see [ErrServerFull]. If it grows,
+// the fleet wants more connections than there are.
 func (s *Stat) RefusedDialCount() int64 { return s.s.RefusedDials }
 
-// FailoverCount is how often the server turned out to have become a standby, and all its
-// connections were given up.
+// FailoverCount is how often the server turned out to have become a standby, and all its connections were given up.
 func (s *Stat) FailoverCount() int64 { return s.failovers }
 
 // LeakCount is how many leases were taken back from invocations that had ended.
@@ -150,31 +132,25 @@ func (s *Stat) LeakCount() int64 { return s.leaks }
 // NestedCount is how many waiters got [ErrNestedAcquire].
 func (s *Stat) NestedCount() int64 { return s.s.Nested }
 
-// DetachedCount is how many ctxs from Detach live, by the pool that opened the
-// invocation's scope.
+// DetachedCount is how many ctxs from Detach live, by the pool that opened the invocation's scope.
 func (s *Stat) DetachedCount() int64 { return s.detached }
 
-// PanicCount is how many panics of hooks and of the pool's own goroutines were
-// caught.
+// PanicCount is how many panics of hooks and of the pool's own goroutines were caught.
 func (s *Stat) PanicCount() int64 { return s.panics }
 
-// ResetCount is how many sessions were reset, because a user had left something in them
-// or may have; see [IsolationAuto].
+// ResetCount is how many sessions were reset, because a user had left something in them or may have; see [IsolationAuto].
 func (s *Stat) ResetCount() int64 { return s.resets }
 
-// UncleanDestroyCount is how many connections were closed because no reset takes away what
-// was left in their session, or because the reset failed.
+// UncleanDestroyCount is how many connections were closed because no reset takes away what was left in their session, or because the reset failed.
 func (s *Stat) UncleanDestroyCount() int64 { return s.unclean }
 
-// DialTime is the moving average of a dial, HoldTime that of how long a
-// connection is out: the two measurements of the growth rule.
+// DialTime is the moving average of a dial, HoldTime that of how long a connection is out: the two measurements of the growth rule.
 func (s *Stat) DialTime() time.Duration { return s.s.DialTime }
 
 // HoldTime is how long a connection is usually out; see DialTime.
 func (s *Stat) HoldTime() time.Duration { return s.s.HoldTime }
 
-// RideCount is how many reads rode: were sent together with others of other
-// callers, on one connection.
+// RideCount is how many reads rode: were sent together with others of other callers, on one connection.
 func (s *Stat) RideCount() int64 { return s.rides }
 
 // FlightCount is how often a connection was sent a pipeline of such reads.
@@ -188,16 +164,14 @@ func (s *Stat) MeanFlightSize() float64 {
 	return float64(s.rides) / float64(s.flights)
 }
 
-// AloneCount is how many statements found no idle connection and had one to
-// themselves all the same, by the reason: "text", "function", "new", "slow",
-// "large", "arguments", "asked", "guard", "settings" or "no company".
+// AloneCount is how many statements found no idle connection and had one to themselves all the same, by the reason: "text", "function", "new",
+// "slow", "large", "arguments", "asked", "guard", "settings" or "no company".
 func (s *Stat) AloneCount() map[string]int64 { return maps.Clone(s.alone) }
 
 // ShadowRideCount is how many would have ridden but for LanesShadow.
 func (s *Stat) ShadowRideCount() int64 { return s.shadow }
 
-// GuardRefusalCount is how many rides the guard stopped: they would have written,
-// waited for a lock or taken too long. They ran again, alone.
+// GuardRefusalCount is how many rides the guard stopped: they would have written, waited for a lock or taken too long. They ran again, alone.
 func (s *Stat) GuardRefusalCount() int64 { return s.refusals }
 
 // RerunCount is how many rides ended without an answer of their own and ran again,

@@ -14,8 +14,7 @@ import (
 //   - GHSA-95fj-3fxw-g62g: require_auth and channel_binding=require can be bypassed
 //     by an impersonator where TLS does not verify the server.
 //
-// lmipool supports 5.11 because no release of pgxmock compiles with 5.12, so it
-// refuses the settings there instead.
+// lmipool supports 5.11 because no release of pgxmock compiles with 5.12, so it refuses the settings there instead.
 //
 // 5.12 added Tx to BatchResults in the same release; build information, the
 // other way to know, is not in every binary.

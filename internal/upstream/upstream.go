@@ -1,10 +1,21 @@
+// Package upstream finds out, where nobody has said it, whether there is a pooler between the pool and PostgreSQL, and
+// says what that means for each connection ([Reach]). A [Recognition] owns what was found. There are two findings, of which the second is the harder.
+//
+// *Pooled*: the process that the server named at login is not the one that answers. That is found out on each connection, before
+// anything else is said on it. It proves that there is a pooler, and not that the session is shared: in session mode it is this connection's alone.
+//
+// *Shared*: two transactions of one connection ran in two processes; or one process has answered two connections that were
+// both alive; or a name that pgx derives from a statement's text was there before pgx prepared it. Until then a session counts as shared
+// for whatever is sent to it, and as ours for what is left in it: a reset could meet the session of somebody else, so the connection is closed.
 package upstream
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +24,48 @@ import (
 
 	"github.com/lmipool/lmipool/internal/session"
 )
+
+// Kind is how a connection reaches PostgreSQL.
+type Kind uint8
+
+const (
+	Unknown Kind = iota // nobody has said it, and nobody has asked
+	Direct              // the session is this connection's alone
+	Pooled              // there is a pooler in between: the session may be anybody's at the next transaction
+)
+
+// Config is what a pool says once.
+type Config struct {
+	Said       Kind              // of all connections; Unknown: nobody has said it
+	Asks       bool              // each new connection is asked
+	PoolerMode pgx.QueryExecMode // pgx's mode for connections that were asked and are Pooled; 0: the same as for others
+	Isolation  bool              // what users leave is taken away
+	Replace    func() bool       // begins to dial another connection for one that is to go; false: there is no room for both
+	Log        *slog.Logger
+}
+
+// Recognition is what is known of all connections of a pool.
+type Recognition struct {
+	cfg Config
+
+	pooled atomic.Bool // of the last connection
+	warned atomic.Bool // somebody was told of the pooler
+	shared atomic.Bool // proved, on any connection, for good
+
+	mu    sync.Mutex
+	next  chan struct{}              // closed when the next connection has met its process; nil: nobody waits
+	tries int                        // to have two connections meet one process
+	last  map[session.Backend]*Reach // of the last connection that each process has answered
+}
+
+// New returns a Recognition that has met nobody.
+func New(c Config) *Recognition { return &Recognition{cfg: c, last: make(map[session.Backend]*Reach)} }
+
+// Asks reports whether a new connection is to be asked who answers it.
+func (r *Recognition) Asks() bool { return r.cfg.Asks }
+
+// MetPooler reports whether a connection has turned out to be pooled, ever.
+func (r *Recognition) MetPooler() bool { return r.warned.Load() }
 
 // Reach is how one connection reaches PostgreSQL. It belongs to whom the connection belongs to.
 type Reach struct {
@@ -53,15 +106,37 @@ func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 	if b.PID != pid {
 		q.kind = Pooled
 	}
-	q.of.foundPooled(!q.Own(), server)
-	if q.of.cfg.PoolerMode != 0 && q.forPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct one may be described for, if need be
+	r := q.of
+	r.pooled.Store(!q.Own())
+	if !q.Own() && !r.warned.Swap(true) {
+		r.cfg.Log.Warn("lmipool: there is a pooler between this pool and PostgreSQL, and nobody has said which."+
+			" It is taken to share its sessions: nothing is prepared or set in them, and a connection that may have left something in one is closed."+
+			" Say what it is with Config.Upstream or LMIPOOL_UPSTREAM: \"pgbouncer\" or \"rds-proxy\" if it gives each transaction another session (then Isolation is off),"+
+			" \"direct\" if each connection has a session for itself", "server", server)
+	}
+	if r.cfg.PoolerMode != 0 && q.forPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct one may be described for, if need be
 		q.forPooler, q.redialed = !q.Own(), true
 		return ErrOtherMode
 	}
 	if !q.Own() {
-		q.of.met(q)
+		r.met(q)
 	}
 	return nil
+}
+
+// met notes that q's process has answered q. If another connection was answered by it, one that
+// is still alive, they share it: that one finds out, see [Reach.AskAgain].
+func (r *Recognition) met(q *Reach) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.last[q.backend]; o != nil && o != q {
+		o.doubled.Store(true)
+	}
+	r.last[q.backend] = q
+	if r.next != nil {
+		close(r.next)
+		r.next = nil
+	}
 }
 
 // Dialed notes that the connection is there, in this mode, which BeforeConnect may have chosen.
@@ -72,7 +147,13 @@ func (q *Reach) Dialed(mode pgx.QueryExecMode) {
 }
 
 // Left notes that the connection is closed.
-func (q *Reach) Left() { q.of.left(q) }
+func (q *Reach) Left() {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	if q.of.last[q.backend] == q {
+		delete(q.of.last, q.backend)
+	}
+}
 
 // Mode is pgx's mode on the connection.
 func (q *Reach) Mode() pgx.QueryExecMode { return q.mode }
@@ -93,17 +174,28 @@ func (q *Reach) Isolates() bool { return q.Resets() && (q.Own() || !q.of.shared.
 // a mode in which it cannot be.
 func (q *Reach) Resets() bool { return q.of.cfg.Isolation && q.mode != pgx.QueryExecModeExec }
 
-// tryFor is how long a dial may take for which another connection waits. Two connections that are there at once meet one process
-// only if it is shared. So the first few that would be closed wait for the one that takes their place.
-const tryFor = 100 * time.Millisecond
+// Two connections that are there at once meet one process only if it is shared. So the first few that would be closed wait for the one that takes
+// their place, as long as a dial may take.
+const (
+	maxTries = 8
+	tryFor   = 100 * time.Millisecond
+)
 
 // AwaitTwin waits until another connection has been answered, perhaps by q's process.
 func (q *Reach) AwaitTwin(ctx context.Context) {
 	if !q.Isolates() || q.doubled.Load() {
 		return
 	}
-	twin := q.of.twin()
-	if twin == nil || !q.of.cfg.Replace() {
+	r := q.of
+	r.mu.Lock()
+	r.tries++
+	try := r.tries <= maxTries
+	if try && r.next == nil {
+		r.next = make(chan struct{})
+	}
+	twin := r.next
+	r.mu.Unlock()
+	if !try || !r.cfg.Replace() {
 		return
 	}
 	t := time.NewTimer(tryFor)
@@ -146,14 +238,13 @@ func (q *Reach) AskAgain(ctx context.Context, pc *pgconn.PgConn) error {
 
 // share notes that sessions are shared, because of why.
 func (q *Reach) share(why string) {
-	if q.Pooled() && q.Resets() {
-		q.of.foundShared(why)
+	if q.Pooled() && q.Resets() && !q.of.shared.Swap(true) {
+		q.of.cfg.Log.Warn("lmipool: the pooler gives each transaction another session: Isolation is off from now on, as with Config.Upstream or LMIPOOL_UPSTREAM \"pgbouncer\"", "why", why)
 	}
 }
 
-// Conflicts takes from err what it says of the connection's sessions. A name of pgx's that is there before
-// pgx has prepared it was prepared by another client. That one is missing proves nothing (its own user may have
-// dropped all), but is reason to ask again.
+// Conflicts takes from err what it says of the connection's sessions. A name of pgx's that is there before pgx has prepared it was prepared by
+// another client. That one is missing proves nothing (its own user may have dropped all), but is reason to ask again.
 func (q *Reach) Conflicts(err error) {
 	var e *pgconn.PgError
 	if !q.Pooled() || !errors.As(err, &e) {
