@@ -31,7 +31,7 @@ Belief: belief
 cancelConn: limiter
 callback: callback
 Canceler: limiter over=canceler ready=canceler
-deferral: begin
+deferral: stream
 demand: growth
 Description: description
 Dial: dial
@@ -84,7 +84,7 @@ source: source
 Store: store postponed=postponed
 Text: statement
 verified: verdict
-watch: record
+recorder: record
 Writer: writer
 `
 

@@ -5,10 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// answers is what the server has said to pgx, as far as the pool has to know it and pgx does
-// not tell: whether a statement that failed had begun to run, and whether a transaction has
-// ended. It reads what pgx reads, message by message. Who reads may be a goroutine of pgx's,
-// so what others ask for is atomic.
+// answers is what the server has said to pgx, as far as the pool has to know it and pgx does not tell: whether a statement that
+// failed had begun to run, and whether a transaction has ended. It reads what pgx reads, message by message. Who reads may be a
+// goroutine of pgx's, so what others ask for is atomic.
 type answers struct {
 	head [5]byte // of the message that is being read: its kind and its length
 	n    int     // how much of head is there; 0: no message has begun
@@ -27,24 +26,22 @@ type answers struct {
 
 // What became of the statement that pgx has sent last.
 const (
-	// lastOther: it has begun to run, or may have: it was bound, or it is a simple Query, which
-	// can have committed half of its text; or it was prepared in the same flight, so that its
-	// error says nothing of an earlier one; or there were several.
+	// lastOther: it has begun to run, or may have: it was bound, or it is a simple Query, which can have committed half of its
+	// text; or it was prepared in the same flight, so that its error says nothing of an earlier one; or there were several.
 	lastOther uint32 = iota
-	// lastSent: it was prepared before, and there is no answer yet.
-	lastSent
-	// lastRefused: it was prepared before, or what travelled in front of it was, and the server
-	// said no before it was bound. It did not run.
+	lastSent         // it was prepared before, and there is no answer yet
+	// lastRefused: it was prepared before, or what travelled in front of it was, and the server said no before it was bound. It
+	// did not run.
 	lastRefused
 )
 
 // What has become of the transaction that pgx has begun, and has not ended itself.
 const (
-	// ended: something may have been committed, and what followed too. It was committed or
-	// prepared by hand, or there was no transaction for a while.
+	// ended: something may have been committed, and what followed too. It was committed or prepared by hand, or there was no
+	// transaction for a while.
 	ended uint32 = 1 << iota
-	// rolledBack: it was, by hand, or to a savepoint: the server calls both the same. As long as
-	// there is another, by AND CHAIN, nothing was committed.
+	// rolledBack: it was, by hand, or to a savepoint: the server calls both the same. As long as there is another, by AND CHAIN,
+	// nothing was committed.
 	rolledBack
 )
 
@@ -52,31 +49,23 @@ const (
 const longestTag = len("PREPARE TRANSACTION\x00")
 
 // asked notes what pgx sends.
-func (a *answers) asked(b []byte) {
-	a.last.Store(lastOther)
-	a.flights.Add(flightsIn(b))
-	if len(b) == 0 || b[0] != 'B' {
-		return
+func (a *answers) asked(b []byte) (is content) {
+	is = contentOf(b)
+	last := lastOther
+	if is.whole && b[0] == 'B' && is.binds == 1 && !is.prepares && !is.simple {
+		last = lastSent
 	}
-	for rest := b; len(rest) > 0; {
-		if len(rest) < 5 || rest[0] == 'P' || rest[0] == 'Q' || rest[0] == 'B' && len(rest) < len(b) {
-			return
-		}
-		n := 1 + int(binary.BigEndian.Uint32(rest[1:]))
-		if n > len(rest) {
-			return
-		}
-		rest = rest[n:]
-	}
-	a.last.Store(lastSent)
+	a.last.Store(last)
+	a.flights.Add(is.flights)
+	return is
 }
 
 // read notes what pgx is going to read.
 func (a *answers) read(b []byte) {
 	for len(b) > 0 {
-		if a.n == 0 && b[0] == 'D' && len(b) >= len(a.head) { // a row, of which there may be thousands
-			if n := 1 + int(binary.BigEndian.Uint32(b[1:])); n <= len(b) {
-				b = b[n:]
+		if a.n == 0 && b[0] == 'D' { // a row, of which there may be thousands
+			if _, _, rest, whole := cut(b); whole {
+				b = rest
 				continue
 			}
 		}
@@ -139,8 +128,6 @@ func (a *answers) heard() {
 }
 
 // Strayed reports whether, since it was asked last, something was sent past Conn, whose answer was read.
-// pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, to the socket and not to its frontend. So it
-// cannot be seen, and nothing can travel in front of it; but its ReadyForQuery is one more than was asked for.
 func (a *answers) Strayed() bool {
 	n := a.strays.Load()
 	more := n != a.known
@@ -166,18 +153,3 @@ func (a *answers) BeganTx() { a.tx.Store(0) }
 
 // EndedInSQL reports whether the transaction that has begun was ended without pgx, or may have been.
 func (a *answers) EndedInSQL() bool { return a.tx.Load()&ended != 0 }
-
-// flightsIn counts the messages in b that the server answers with ReadyForQuery: Query, Sync and FunctionCall.
-func flightsIn(b []byte) (n int32) {
-	for len(b) >= 5 {
-		if b[0] == 'Q' || b[0] == 'S' || b[0] == 'F' {
-			n++
-		}
-		size := 1 + int(binary.BigEndian.Uint32(b[1:]))
-		if size > len(b) {
-			break
-		}
-		b = b[size:]
-	}
-	return n
-}

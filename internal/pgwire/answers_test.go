@@ -28,7 +28,8 @@ func TestAMessageThatIsReadInTwoStaysWhole(t *testing.T) {
 			first = append(first, b[:n]...)
 		}
 		s.answer.Write(async[cut:])
-		w.Queue(part("own"))
+		own := part("own")
+		w.Bind(&own)
 		_, err := w.Write(execution("pgx"))
 		require.NoError(t, err)
 		rest, err := io.ReadAll(w)
@@ -61,6 +62,7 @@ func TestAnswersAreUnderstoodInAnyPieces(t *testing.T) {
 		"simple":               {message('Q', "x"), join(message('E', "no"), message('Z', "I")), false},
 		"two":                  {join(bind, execute, bind, execute, sync), join(message('E', "no"), message('Z', "I")), false},
 		"cut":                  {bind[:3], message('E', "no"), false},
+		"cut behind":           {join(bind, execute[:3]), message('E', "no"), false},
 		"described on its way": {join(bind, message('D', "P"), execute, sync), join(message('E', "no"), message('Z', "I")), true},
 	}
 	transactions := map[string]bool{ // what is said, one after the other, and whether one that was open has ended

@@ -1,26 +1,27 @@
 package pgwire
 
 import (
-	"encoding/binary"
-	"errors"
+	"bytes"
 	"io"
-	"os"
+	"net"
 	"sync/atomic"
 
-	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Conn stands between pgx and the socket of one connection: pgx writes to it and reads from it. It belongs to whom the
 // connection belongs to. Busy, Executed, Sent, Commits, CommitsOutside, RefusedUnbound, Broke and Epoch may be asked by anybody.
 type Conn struct {
 	r        io.Reader
-	out      sender
+	w        io.Writer
 	queue             // what travels in front of pgx's next flight
 	replies  replies  // the answers to that, which pgx does not get
 	begin    deferral // a BEGIN that does not travel alone
 	answers           // what the server has said to pgx
 	recorder          // what pgx has sent, while somebody wants to know
 
+	stuck    atomic.Bool           // something could not be written
+	torn     atomic.Bool           // but a part of it was
 	busy     atomic.Bool           // something of ours was sent, and is not answered
 	executed atomic.Bool           // since the last call began, something was sent that the server executes
 	writes   atomic.Int64          // that pgx has made
@@ -29,121 +30,70 @@ type Conn struct {
 	seen     atomic.Int64          // the epoch when something was last read
 }
 
+// replies are the answers to prologues that were sent. They come in front of what pgx waits for, and are taken out of what it
+// reads, message by message.
+type replies struct {
+	sent []Prologue // and not answered yet
+
+	// of the message that is being read
+	head []byte // of what is not passed on: its first five bytes, or fewer
+	left int    // how much of its body is still to come
+	pass bool   // it is pgx's
+	body []byte // of an error that is not passed on
+
+	failed *pgconn.PgError // of a simple one, which has ended the session
+	// refused: a simple one failed and the session did not end with it, which it should have: what was behind it ran all the
+	// same. Nothing more is read.
+	refused error
+}
+
+// deferral is a BEGIN that does not travel alone.
+type deferral struct {
+	state beginState
+	query []byte // pgx's own Query that begins the transaction, while it is held back
+	local []byte // answers to pgx that the server has no part in
+}
+
+// beginState is what became of a BEGIN that does not travel alone. Nothing keeps a simple Query from running if it fails: in front
+// of that it has its own round trip. If nothing was said before COMMIT or ROLLBACK, neither says anything.
+type beginState uint8
+
+const (
+	beginNone    beginState = iota
+	beginAsked              // pgx's next Query is the BEGIN that is to be held back
+	beginHeld               // pgx has its answer, the server has not heard of it
+	beginSent               // the server's answer is to come
+	beginFailing            // the server said no, and ReadyForQuery is to come
+	beginFailed             // it has said so: to pgx it is a transaction that has failed, of which the server must not hear
+)
+
 // New returns the Conn of a connection that is about to log in. epoch is a number that somebody counts up; nil: nobody does.
 func New(r io.Reader, w io.Writer, epoch *atomic.Int64) *Conn {
-	c := &Conn{r: r, out: sender{w: w}, epoch: epoch}
+	c := &Conn{r: r, w: w, epoch: epoch}
 	c.flights.Store(1) // the login
 	return c
 }
 
-// Write sends what pgx says, with what is queued for it in front.
-func (c *Conn) Write(b []byte) (int, error) {
-	c.writes.Add(1)
-	c.answers.asked(b)
-	c.recorder.note(b)
-	if c.begin.state != beginNone {
-		switch done, err := c.holdBack(b); {
-		case err != nil: // b has not been sent
-			return 0, err
-		case done:
-			return len(b), nil
-		}
-	}
-	if c.isEmpty() {
-		n, err := c.out.send(b)
-		if n > 0 && !c.executed.Load() {
-			_, executes, simple := contents(b)
-			c.executed.Store(executes || simple)
+// send writes b to the socket, unless something could not be written before: pgx keeps that, and would send it once more with its
+// goodbye, long after its caller was told that it is lost. Then only the goodbye is sent or, behind a part of something, the end
+// of our half.
+func (c *Conn) send(b []byte) (int, error) {
+	if !c.stuck.Load() {
+		n, err := c.w.Write(b)
+		if err != nil {
+			c.torn.Store(n > 0)
+			c.stuck.Store(true)
 		}
 		return n, err
 	}
-	return c.writeBehind(b)
-}
-
-// writeBehind sends b behind what is queued for it, in one packet.
-func (c *Conn) writeBehind(b []byte) (int, error) {
-	prepares, executes, simple := contents(b)
-	n, part := c.queue.leading()
-	if part && simple {
-		return 0, ErrSimple
+	bye := bytes.HasSuffix(b, terminate)
+	if bye && !c.torn.Load() {
+		return c.w.Write(terminate)
 	}
-	if executes {
-		n = len(c.queued)
+	if half, ok := c.w.(interface{ CloseWrite() error }); bye && ok {
+		_ = half.CloseWrite()
 	}
-	var all []byte
-	for i := range c.queued[:n] {
-		all = append(all, c.queue.words(&c.queued[i], b)...)
-	}
-	c.take(n)
-	if every := c.every; every != nil && (prepares || executes) {
-		all = append(all, c.queue.words(every, b)...)
-		c.expect(*every)
-	}
-	front := len(all)
-	c.busy.Store(c.replies.due())
-	written, err := c.out.send(append(all, b...))
-	if written > front && (executes || simple) {
-		c.executed.Store(true)
-	}
-	return min(max(0, written-front), len(b)), err
-}
-
-// Flush sends what is queued and can go alone, and does not wait for the answer.
-func (c *Conn) Flush() error {
-	n := c.queue.simple()
-	if n == 0 {
-		return nil
-	}
-	return c.writeAlone(n)
-}
-
-// writeAlone sends the first n queued prologues.
-func (c *Conn) writeAlone(n int) error {
-	var all []byte
-	for _, p := range c.queued[:n] {
-		all = append(all, p.Messages...)
-	}
-	c.take(n)
-	c.busy.Store(c.replies.due())
-	_, err := c.out.send(all)
-	return err
-}
-
-// take notes that the first n queued prologues are sent.
-func (c *Conn) take(n int) {
-	for _, p := range c.queue.take(n) {
-		c.expect(p)
-		if p.begin {
-			c.begin.sent()
-		}
-	}
-}
-
-// Read reads what is pgx's.
-func (c *Conn) Read(b []byte) (int, error) {
-	if n := c.begin.read(b); n > 0 {
-		return n, nil
-	}
-	for {
-		if refused := c.replies.refused; refused != nil {
-			return 0, refused
-		}
-		n, err := c.r.Read(b)
-		if n > 0 && c.epoch != nil {
-			c.seen.Store(c.epoch.Load())
-		}
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // after which it can be read on
-			why := err
-			c.broke.CompareAndSwap(nil, &why)
-		}
-		if c.filters() {
-			n = c.filter(b[:n])
-		}
-		c.answers.read(b[:n])
-		if n > 0 || err != nil || len(b) == 0 {
-			return n, err
-		}
-	}
+	return 0, net.ErrClosed
 }
 
 // Sent counts what was sent, whether c has seen it or not: another count later means that something was.
@@ -174,27 +124,3 @@ func (c *Conn) StartCall() { c.executed.Store(false) }
 
 // Executed reports whether, since the last call began, something was sent that the server executes.
 func (c *Conn) Executed() bool { return c.executed.Load() }
-
-// Failure returns the error of a simple prologue since it was asked last, nil if there was none: what was behind it has not
-// run, or else it is not known whether it has run as it should.
-func (c *Conn) Failure() error {
-	if failed := c.replies.takeFailed(); failed != nil {
-		return pgerr.NotRun("the session could not be reset", failed)
-	}
-	return c.replies.refused
-}
-
-// contents says whether one of the messages in b is a Parse, an Execute, or a simple Query.
-func contents(b []byte) (prepares, executes, simple bool) {
-	for len(b) >= 5 {
-		prepares = prepares || b[0] == 'P'
-		executes = executes || b[0] == 'E'
-		simple = simple || b[0] == 'Q'
-		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
-		if n > len(b) {
-			break
-		}
-		b = b[n:]
-	}
-	return prepares, executes, simple
-}

@@ -121,8 +121,9 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 		var want []string
 		for f := range 1 + rand.IntN(4) {
 			broken := false
-			wholes := rand.IntN(3) // in front of the parts: a part that fails takes all with it up to the Sync
-			for p := range wholes + rand.IntN(3) {
+			wholes := rand.IntN(3) // in front of the part: one that fails takes all with it up to the Sync
+			w.Bind(nil)
+			for p := range wholes + rand.IntN(2) {
 				name := fmt.Sprintf("own-%d-%d", f, p)
 				fails := p >= wholes && rand.IntN(5) == 0
 				if fails {
@@ -138,7 +139,8 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 					w.Queue(whole(name))
 					continue
 				}
-				w.Queue(part(name))
+				own := part(name)
+				w.Bind(&own)
 				broken = broken || fails
 			}
 			name := fmt.Sprintf("pgx-%d", f)
@@ -178,22 +180,6 @@ func TestAWholePrefixThatFailsEndsTheConnection(t *testing.T) {
 	assert.Equal(t, err, w.Failure())
 }
 
-func TestAPartTravelsOnlyWithWhatExecutes(t *testing.T) {
-	t.Parallel()
-	s := &server{}
-	w := New(s, s, nil)
-	w.Queue(part("own"))
-	_, err := w.Write(append(message('P', "prepare"), message('S', "")...))
-	require.NoError(t, err)
-	assert.Equal(t, []string{"Pprepare", "S"}, s.got)
-	_, err = w.Write(message('Q', "simple"))
-	require.ErrorIs(t, err, ErrSimple)
-	assert.Equal(t, []string{"Pprepare", "S"}, s.got, "nothing keeps it from running alone")
-	_, err = w.Write(execution("pgx"))
-	require.NoError(t, err)
-	assert.Equal(t, []string{"Pprepare", "S", "Pown", "Bown", "Eown", "Bpgx", "Epgx", "S"}, s.got)
-}
-
 func TestAWholePrefixCanGoAlone(t *testing.T) {
 	t.Parallel()
 	s := &server{}
@@ -215,6 +201,7 @@ func TestWhatIsBoundTravelsWithEveryFlight(t *testing.T) {
 	bound := func(name string) *Prologue {
 		p := part(name)
 		p.Messages, p.Name, p.Prepare = p.Messages[len(message('P', name)):], "statement", func() []byte { return message('P', name) }
+		p.Refused = func(err error) error { return err }
 		return &p
 	}
 	send := func(b []byte) []string {
@@ -261,7 +248,7 @@ func TestABeginThatIsHeldBackTravelsWithWhatIsBound(t *testing.T) {
 		assert.Empty(t, s.got)
 		assert.Equal(t, []string{"CBEGIN\x00", "ZT"}, readAll(t, w))
 		own := part(of.own)
-		own.Prepare = func() []byte { return nil }
+		own.Prepare, own.Refused = func() []byte { return nil }, func(err error) error { return err }
 		w.Bind(&own)
 		n, err := w.Write(execution("pgx"))
 		require.NoError(t, err)

@@ -2,63 +2,22 @@ package pgwire
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-// recorder writes down what pgx sends: as it is, or what is to be understood of it. pgx may send the last of it from a
-// goroutine of its own.
+// recorder writes down what pgx sends: as it is, or what is to be understood of it. pgx may send the last of it from a goroutine
+// of its own.
 type recorder struct {
-	all   atomic.Pointer[recording] // nil: nobody asks for it
-	texts atomic.Pointer[watch]     // nil: nobody asks for them
+	wanted atomic.Bool // somebody asks for one of these
+	mu     sync.Mutex
+	all    []byte   // nil: nobody asks for it
+	texts  *Watched // nil: nobody asks for them
 }
 
-// note takes in what is sent.
-func (r *recorder) note(b []byte) {
-	if all := r.all.Load(); all != nil {
-		all.add(b)
-	}
-	if texts := r.texts.Load(); texts != nil {
-		texts.add(b)
-	}
-}
-
-// recording is what was sent.
-type recording struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (r *recording) add(b []byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.b = append(slices.Clip(r.b), b...)
-}
-
-// Record has r write down all that pgx sends from now on.
-func (r *recorder) Record() { r.all.Store(new(recording)) }
-
-// PauseRecord interrupts that until resume.
-func (r *recorder) PauseRecord() (resume func()) {
-	all := r.all.Swap(nil)
-	return func() { r.all.Store(all) }
-}
-
-// Recorded ends Record, and returns what was sent. It is false if there was no Record.
-func (r *recorder) Recorded() ([]byte, bool) {
-	all := r.all.Swap(nil)
-	if all == nil {
-		return nil, false
-	}
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	return all.b, true
-}
-
-// Watched is what somebody with the raw connection has sent, a user or a hook: the pool does not see his
-// statements, and pgx keeps in its caches what he has parsed, under settings that may be his.
+// Watched is what somebody with the raw connection has sent, a user or a hook: the pool does not see his statements, and pgx
+// keeps in its caches what he has parsed, under settings that may be his.
 type Watched struct {
 	Parsed []string // texts; their statements may be in pgx's caches
 	Said   []string // texts of simple Queries
@@ -67,55 +26,87 @@ type Watched struct {
 	Lost   bool     // more was parsed than Parsed has
 }
 
-// watch is Watched, as long as it goes on.
-type watch struct {
-	mu sync.Mutex
-	w  Watched
-}
-
 // maxWatched is how many texts are kept.
 const maxWatched = 64
 
+// note takes in what is sent.
+func (r *recorder) note(b []byte) {
+	if !r.wanted.Load() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all != nil {
+		r.all = append(r.all, b...)
+	}
+	if r.texts != nil {
+		r.texts.add(b)
+	}
+}
+
+// swap has all, unless it is nil, written down from now on behind what is in it, and returns what was until now.
+func (r *recorder) swap(all []byte) (was []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was, r.all = r.all, all
+	r.wanted.Store(r.all != nil || r.texts != nil)
+	return was
+}
+
+// Record has r write down all that pgx sends from now on.
+func (r *recorder) Record() { r.swap([]byte{}) }
+
+// PauseRecord interrupts that until resume.
+func (r *recorder) PauseRecord() (resume func()) {
+	all := r.swap(nil)
+	return func() { r.swap(all) }
+}
+
+// Recorded ends Record, and returns what was sent. It is false if there was no Record.
+func (r *recorder) Recorded() ([]byte, bool) {
+	all := r.swap(nil)
+	return all, all != nil
+}
+
 // Watch has r note, as of now, what is sent, unless it does so already. names are of what is prepared.
 func (r *recorder) Watch(names []string) {
-	if r.texts.Load() == nil {
-		r.texts.Store(&watch{w: Watched{Names: slices.Clip(names)}})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.texts == nil {
+		r.texts = &Watched{Names: slices.Clip(names)}
+		r.wanted.Store(true)
 	}
 }
 
 // Watched ends Watch, and returns what was sent. It is false if there was no Watch.
 func (r *recorder) Watched() (w Watched, ok bool) {
-	t := r.texts.Swap(nil)
-	if t == nil {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.texts == nil {
 		return w, false
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.w, true
+	w, r.texts = *r.texts, nil
+	r.wanted.Store(r.all != nil)
+	return w, true
 }
 
-func (t *watch) add(b []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	w := &t.w
-	for len(b) >= 5 && w.most() <= maxWatched {
-		n := 1 + int(binary.BigEndian.Uint32(b[1:]))
-		if n > len(b) {
+func (w *Watched) add(b []byte) {
+	for len(b) > 0 && w.most() <= maxWatched {
+		kind, body, rest, whole := cut(b)
+		if !whole {
 			w.Unseen = true
 			return
 		}
-		kind, body := b[0], b[5:n]
-		b = b[n:]
-		first, rest, _ := bytes.Cut(body, []byte{0})
+		b = rest
+		first, behind, _ := bytes.Cut(body, []byte{0})
+		second, _, _ := bytes.Cut(behind, []byte{0})
 		switch kind {
 		case 'P':
-			text, _, _ := bytes.Cut(rest, []byte{0})
-			w.Parsed, w.Names = addNew(w.Parsed, string(text)), addNew(w.Names, string(first))
+			w.Parsed, w.Names = addNew(w.Parsed, string(second)), addNew(w.Names, string(first))
 		case 'Q':
 			w.Said = addNew(w.Said, string(first))
 		case 'B':
-			name, _, _ := bytes.Cut(rest, []byte{0})
-			w.Unseen = w.Unseen || !slices.Contains(w.Names, string(name))
+			w.Unseen = w.Unseen || !slices.Contains(w.Names, string(second))
 		}
 		w.Unseen, w.Lost = w.Unseen || w.most() > maxWatched, len(w.Parsed) > maxWatched
 	}

@@ -10,44 +10,48 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// replies are the answers to prologues that were sent. They come in front of what pgx waits for, and are taken out of
-// what it reads, message by message.
-type replies struct {
-	sent []Prologue // and not answered yet
-
-	// of the message that is being read
-	head []byte // of what is not passed on: its first five bytes, or fewer
-	left int    // how much of its body is still to come
-	pass bool   // it is pgx's
-	body []byte // of an error that is not passed on
-
-	failed *pgconn.PgError // of a simple one, which has ended the session
-	// refused: a simple one failed and the session did not end with it, which it should
-	// have: what was behind it ran all the same. Nothing more is read.
-	refused error
+// take returns the words of the first n that are queued and, with bound, of what is bound. From now on they count as sent.
+func (c *Conn) take(n int, bound, unnamed bool) (all []byte) {
+	add := func(p *Prologue) {
+		all = append(all, c.words(p, unnamed)...)
+		c.replies.sent = append(c.replies.sent, *p)
+		if p.begin {
+			c.begin.sent()
+		}
+	}
+	for i := range c.queued[:n] {
+		add(&c.queued[i])
+	}
+	c.queue.drop(n)
+	if bound {
+		add(c.every)
+	}
+	c.busy.Store(len(c.replies.sent) > 0)
+	return all
 }
 
-// due reports whether something is to be answered.
-func (r *replies) due() bool { return len(r.sent) > 0 }
-
-// takeFailed returns failed, once.
-func (r *replies) takeFailed() *pgconn.PgError {
-	err := r.failed
-	r.failed = nil
+// writeAlone sends the first n queued prologues.
+func (c *Conn) writeAlone(n int) error {
+	_, err := c.send(c.take(n, false, false))
 	return err
 }
 
-// expect notes that p was sent.
-func (c *Conn) expect(p Prologue) { c.replies.sent = append(c.replies.sent, p) }
-
-// filters reports whether what is read next may be another's than pgx's.
-func (c *Conn) filters() bool {
-	return c.replies.due() || len(c.replies.head) > 0 || c.begin.state == beginFailing
+// Failure returns the error of a simple prologue since it was asked last, nil if there was none: what was behind it has not run,
+// or else it is not known whether it has run as it should.
+func (c *Conn) Failure() error {
+	if failed := c.replies.failed; failed != nil {
+		c.replies.failed = nil
+		return pgerr.NotRun("the session could not be reset", failed)
+	}
+	return c.replies.refused
 }
 
 // filter moves what is pgx's in b to its front, and returns how much that is.
 func (c *Conn) filter(b []byte) (kept int) {
 	r := &c.replies
+	if len(r.sent) == 0 && len(r.head) == 0 && c.begin.state != beginFailing { // all is
+		return len(b)
+	}
 	if a := &c.answers; len(r.head) == 0 && r.left == 0 && a.n > 0 { // pgx has the first half, of a notification say
 		r.head, r.left, r.pass = append(r.head, a.head[:a.n]...), a.left, true
 	}
@@ -74,8 +78,9 @@ func (c *Conn) filter(b []byte) (kept int) {
 		switch {
 		case r.pass:
 			kept += copy(b[kept:], b[i:i+n])
-			if r.head[0] == 'Z' && n == r.left && c.begin.failed() {
+			if r.head[0] == 'Z' && n == r.left && c.begin.state == beginFailing {
 				b[kept-1] = 'E' // the status: see beginFailed
+				c.begin.failed()
 			}
 		case r.head[0] == 'E':
 			r.body = append(r.body, b[i:i+n]...)
@@ -107,7 +112,9 @@ func (c *Conn) beginMessage(kind byte) {
 			if p.begin {
 				c.begin.fails()
 			}
-			c.understood(p, false)
+			if c.understood(p, false) {
+				c.answers.last.Store(lastRefused)
+			}
 			c.answered()
 		}
 	default:
@@ -123,32 +130,23 @@ func (c *Conn) endMessage() {
 	if r.pass {
 		return
 	}
-	switch kind {
+	switch p := &r.sent[0]; kind {
 	case 'E':
 		var e pgproto3.ErrorResponse
 		_ = e.Decode(r.body)
 		r.body = nil
 		if err := pgconn.ErrorResponseToPgError(&e); pgerr.EndsSession(err) {
 			r.failed = err
-		} else if !r.sent[0].IgnoreErrors {
+		} else if !p.IgnoreErrors {
 			r.refused = pgerr.SentUnanswered(fmt.Errorf("lmipool: the session was not reset: %w", err))
 		}
 	case 'C':
-		if p := &r.sent[0]; !p.Simple {
-			if p.Replies--; p.Replies == 0 {
-				c.understood(p, true)
-				c.answered()
-			}
+		if p.Replies--; !p.Simple && p.Replies == 0 {
+			c.understood(p, true)
+			c.answered()
 		}
 	case 'Z':
 		c.answered()
-	}
-}
-
-// understood notes whether the server has done what p says.
-func (c *Conn) understood(p *Prologue, ok bool) {
-	if c.queue.understood(p, ok) {
-		c.answers.last.Store(lastRefused)
 	}
 }
 

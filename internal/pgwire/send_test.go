@@ -41,3 +41,34 @@ func TestAfterAWriteThatFailedNothingIsWritten(t *testing.T) {
 		}
 	}
 }
+
+// What of a packet is pgx's, if not all of it could be written.
+func TestOnlyPgxsPartOfAPacketCountsAsWritten(t *testing.T) {
+	t.Parallel()
+	own := Query("reset all")
+	for short, pgxs := range map[int]int{0: 0, len(own.Messages): 0, len(own.Messages) + 3: 3} {
+		w := New(io.LimitReader(nil, 0), writerFunc(func([]byte) (int, error) { return short, syscall.EPIPE }), nil)
+		w.Queue(own)
+		n, err := w.Write(Query("insert into t values (1)").Messages)
+		assert.ErrorIs(t, err, syscall.EPIPE)
+		assert.Equal(t, pgxs, n)
+		assert.Equal(t, pgxs > 0, w.Executed())
+	}
+}
+
+// Nothing keeps a simple Query from running in front of what belongs to the same transaction.
+func TestASimpleQueryIsNotSentWithWhatIsQueuedBehindBegin(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	w := New(s, s, nil)
+	w.DeferBegin()
+	_, err := w.Write(Query("begin").Messages)
+	assert.NoError(t, err)
+	w.Queue(Query("behind"))
+	w.QueueFirst(Query("first"))
+	assert.NoError(t, w.Flush())
+	assert.Equal(t, []string{"Qfirst\x00"}, s.got)
+	_, err = w.Write(Query("select 1").Messages)
+	assert.ErrorIs(t, err, ErrSimple)
+	assert.Len(t, s.got, 1)
+}
