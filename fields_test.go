@@ -29,7 +29,7 @@ Baseline: baseline
 Baselines: baselines
 Belief: belief
 cancelConn: limiter
-callback: callback
+callback: scope
 Canceler: limiter over=canceler ready=canceler
 deferral: stream
 demand: growth

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // Acquire gets a connection for the caller alone, waiting in order of arrival
@@ -188,4 +190,36 @@ func nested(held *Lease) error {
 	var s gostack.Site
 	s.Capture(3, gostack.Deep)
 	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
+}
+
+// reportInside logs that l was asked for with the ctx of an InTx's function, once for each
+// place in the code. Mostly tx was meant: what l does is no part of the transaction
+// (the lost update), and waits for a connection while one is held (the deadlock). It
+// may be on purpose, so it is no error.
+func (p *Pool) reportInside(l *Lease, in *callback) {
+	held := p.heldBy(in)
+	if held == nil {
+		return
+	}
+	var s gostack.Site
+	s.Capture(2, gostack.Deep)
+	if !p.inside.First(&s) {
+		return
+	}
+	p.log.Warn("lmipool: the pool was used with the ctx of a transaction's function; this runs outside the transaction, on a second connection",
+		slog.String("request_id", l.scope.id()), slog.String("doing", sqltext.Cut(l.sql, 200)),
+		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
+}
+
+// heldBy returns the lease of p that the innermost callback around ctx holds, or nil.
+func (p *Pool) heldBy(c *callback) *Lease {
+	for ; c != nil; c = c.outer {
+		if c.within.Holds == nil || c.starting {
+			continue
+		}
+		if l := c.within.Holds.Owner.(*Lease); l.p == p && l.active() {
+			return l
+		}
+	}
+	return nil
 }

@@ -71,18 +71,6 @@ func (l *Lease) asks(r *sched.Request) { r.Owner = l }
 // lasts is for the scope.
 func (l *Lease) lasts() bool { return l.what.lasts() }
 
-// takeBack is for the scope.
-func (l *Lease) takeBack(now time.Time) (report func()) {
-	h := l.holder(now)
-	if !l.end(leaseEnded) {
-		return nil
-	}
-	l.p.stats.leaseLeaked()
-	return func() {
-		l.p.log.Warn("lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
-	}
-}
-
 // holder describes l as it is now.
 func (l *Lease) holder(now time.Time) Holder {
 	return Holder{Scope: l.scope.id(), Held: l.held(now), Doing: l.doing(), Stack: l.stack.Lines()}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/deadconn"
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/sched"
 )
@@ -34,7 +35,7 @@ type Pool struct {
 	ctx    context.Context // ends when the pool is closed; what dials and housekeeping run under
 	cancel context.CancelFunc
 
-	detached       atomic.Int64 // ctxs from Detach that live
-	closesSessions sync.Once    // that it does is logged once
-	inside         sites        // where the pool was used inside a transaction's function
+	detached       atomic.Int64  // ctxs from Detach that live
+	closesSessions sync.Once     // that it does is logged once
+	inside         gostack.Sites // where the pool was used inside a transaction's function
 }

@@ -8,12 +8,6 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// graceToLeave is how long a call that is still running when its invocation
-// ended may take to come back by itself: its ctx has just been cancelled. Then the
-// server is asked to stop what it runs, whatever its ctx, and if it still does not come
-// back the connection is torn away from it.
-const graceToLeave = 100 * time.Millisecond
-
 // Release gives the connection back. It is idempotent, never blocks on the
 // network, and must not run beside another call on the same lease. What was left
 // open (a transaction, Rows) is closed in the background before the next user
@@ -124,5 +118,17 @@ func (l *Lease) wait(left <-chan struct{}) bool {
 		return true
 	case <-t.C:
 		return false
+	}
+}
+
+// takeBack is for the scope.
+func (l *Lease) takeBack(now time.Time) (report func()) {
+	h := l.holder(now)
+	if !l.end(leaseEnded) {
+		return nil
+	}
+	l.p.stats.leaseLeaked()
+	return func() {
+		l.p.log.Warn("lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // Scope is all that one invocation holds, in every pool that it uses with the
@@ -24,12 +26,12 @@ type Scope struct {
 
 // held is a lease's place in the list of its scope.
 type held struct {
-	l          holding
+	l          belonging
 	prev, next *held
 }
 
-// holding is what a scope knows of a lease.
-type holding interface {
+// belonging is what a scope knows of a lease of its invocation.
+type belonging interface {
 	lasts() bool // whether what is done now may depend on it
 	hasResult() bool
 	// takeBack ends it. If it had not ended, report logs that.
@@ -51,12 +53,6 @@ func (c *scopeContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// scopeOf returns the scope that ctx belongs to, or nil.
-func scopeOf(ctx context.Context) *Scope {
-	s, _ := placeOf(ctx)
-	return s
-}
-
 // OpenScope begins a scope named name, usually the invocation's request id. The
 // returned ctx carries it, and ends with it, or at deadline unless that is zero;
 // whoever calls OpenScope calls End.
@@ -65,7 +61,7 @@ func scopeOf(ctx context.Context) *Scope {
 // ctx registers with it. If ctx has a scope already, or with Config.Plain, nothing
 // happens: ctx is returned as it is, and a nil Scope, whose End does nothing.
 func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
-	if p.cfg.Plain || scopeOf(ctx) != nil {
+	if outer, _ := placeOf(ctx); p.cfg.Plain || outer != nil {
 		return ctx, nil
 	}
 	s := &Scope{name: name, detached: &p.detached}
@@ -133,7 +129,7 @@ func (s *Scope) End() {
 		return
 	}
 	s.ended = true
-	var held []holding
+	var held []belonging
 	for h := s.held; h != nil; h = h.next {
 		held = append(held, h.l)
 	}
@@ -192,12 +188,18 @@ func sayLeaks(reports []func()) {
 // before the reply is sure to be in the invocation's log.
 const graceToSay = 10 * time.Millisecond
 
+// graceToLeave is how long a call that is still running when its invocation
+// ended may take to come back by itself: its ctx has just been cancelled. Then the
+// server is asked to stop what it runs, whatever its ctx, and if it still does not come
+// back the connection is torn away from it.
+const graceToLeave = 100 * time.Millisecond
+
 // graceToCancel is shorter than graceToLeave: a call that is still running when
 // its scope ends is cancelled first and torn away from its caller second.
 const graceToCancel = graceToLeave / 2
 
 // add registers l, unless the scope has ended.
-func (s *Scope) add(h *held, l holding) bool {
+func (s *Scope) add(h *held, l belonging) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -231,4 +233,83 @@ func (s *Scope) id() string {
 		return ""
 	}
 	return s.name
+}
+
+// callback is the function of an InTx while it runs. What is done with its ctx is done
+// on its behalf: it does not end, and its connection does not come free, before.
+type callback struct {
+	scope *Scope
+	outer *callback // whose ctx InTx was called with; nil: none
+	// within has what it holds: nothing with somebody else's pool, and for a savepoint. It is
+	// set once, before the function runs.
+	within   sched.Within
+	starting bool // BEGIN is under way: this is no use of the pool inside the function
+}
+
+// callbackContext is context.WithValue(ctx, scopeKey{}, callback): what looks for its
+// scope in a ctx finds both in one go.
+type callbackContext struct {
+	context.Context
+	callback
+}
+
+func (c *callbackContext) Value(key any) any {
+	if key == (scopeKey{}) {
+		return &c.callback
+	}
+	return c.Context.Value(key)
+}
+
+// placeOf returns the scope and the callback that ctx belongs to, or nil.
+func placeOf(ctx context.Context) (*Scope, *callback) {
+	mustHave(ctx)
+	switch v := ctx.Value(scopeKey{}).(type) {
+	case *Scope:
+		return v, nil
+	case *callback:
+		return v.scope, v
+	}
+	return nil, nil
+}
+
+// begin puts c at its place: that of the ctx that InTx was called with.
+func (c *callback) begin(ctx context.Context) {
+	c.starting = true
+	if c.scope, c.outer = placeOf(ctx); c.outer != nil {
+		c.within.Outer = &c.outer.within
+	}
+}
+
+// begun notes that BEGIN is over, whatever came of it.
+func (c *callback) begun() { c.starting = false }
+
+// holding notes that c holds the connection that was asked for with r; nil: nothing any more.
+func (c *callback) holding(r *sched.Request) { c.within.Holds = r }
+
+// DetachTimeout is how long a detached ctx lives if nobody says otherwise.
+const DetachTimeout = 30 * time.Second
+
+// Detach returns a ctx for work that may outlive its invocation: it has ctx's
+// values but the scope, does not end with ctx, and ends after timeout (0 means
+// [DetachTimeout]) or with cancel, which must be called when the work is done.
+// What is acquired under it is nobody's to take back: release it.
+//
+// While it lives it is counted in [Stat.DetachedCount] of the pool that opened the
+// scope. On a kind of environment that freezes after its reply, detached work
+// stands still until the next invocation.
+func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout <= 0 {
+		timeout = DetachTimeout
+	}
+	var count *atomic.Int64
+	if s, _ := placeOf(ctx); s != nil {
+		count = s.detached
+	}
+	free := &scopeContext{Context: context.WithoutCancel(ctx)} // its scope is nil
+	detached, cancel := context.WithTimeout(free, timeout)
+	if count != nil {
+		count.Add(1)
+		context.AfterFunc(detached, func() { count.Add(-1) })
+	}
+	return detached, cancel
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // listed is what s still holds, the last added first.
-func listed(s *Scope) (held []holding) {
+func listed(s *Scope) (held []belonging) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h := s.held; h != nil; h = h.next {
@@ -38,7 +38,7 @@ func TestAScopesLeasesComeBackInAnyOrder(t *testing.T) {
 		for i := range l {
 			require.True(t, s.add(&l[i].place, l[i]))
 		}
-		assert.Equal(t, []holding{l[2], l[1], l[0]}, listed(s))
+		assert.Equal(t, []belonging{l[2], l[1], l[0]}, listed(s))
 		s.remove(&l[order[0]].place)
 		assert.Len(t, listed(s), 2, "%v", order)
 		s.remove(&l[order[1]].place)

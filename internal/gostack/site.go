@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Site is where something happened: program counters only, in place, because taking it is on the path of every Acquire and
@@ -44,4 +45,27 @@ func Own(function string) bool {
 	name, _, _ := strings.Cut(path[slash:], ".")
 	of, ok := strings.CutPrefix(path[:slash+len(name)], module)
 	return ok && (of == "/pool" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")) || function == module+".InTx"
+}
+
+// Sites remembers places in the code, to log each once.
+type Sites struct {
+	mu   sync.Mutex
+	seen map[Site]bool
+}
+
+// mostSites is how many places are told apart, and therefore how many lines are logged.
+const mostSites = 100
+
+// First reports whether s is a new one.
+func (i *Sites) First(s *Site) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.seen[*s] || len(i.seen) == mostSites {
+		return false
+	}
+	if i.seen == nil {
+		i.seen = make(map[Site]bool)
+	}
+	i.seen[*s] = true
+	return true
 }
