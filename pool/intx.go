@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgxargs"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // Beginner begins transactions: a pool of lmipool, pgxpool or pgxmock, a lease, a
@@ -109,7 +111,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		return pgerr.Transient(err) && opts.BeginQuery == "", err
 	}
 	if !isOwn(tx) {
-		tx = newForeignTx(tx)
+		tx = &foreignTx{tx, new(bool)}
 	}
 	committing, unsent := false, false
 	defer func() { // also when fn panics, or ends its goroutine
@@ -118,24 +120,21 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		}
 		gone := hasEnded(tx)
 		gone = errors.Is(rollBack(ctx, tx), pgx.ErrTxClosed) || gone
-		switch {
-		case gone: // fn has ended the transaction itself, who knows how
-			again = false
-		case failedOver(tx, err):
+		if gone { // fn has ended the transaction itself, who knows how
+			again, err = false, partlyDone(err)
+			return
+		}
+		if failedOver(tx, err) {
 			again = true // no COMMIT was sent
 			if pgerr.ReadOnly(err) {
 				err = pgerr.NotRun("the server writes no more, and this pool does", err)
 			}
 		}
 		switch {
-		case gone:
 		case unsent:
 			err = pgerr.Unsent("commit", err)
 		case OutcomeUnknown(err):
 			err = pgerr.RolledBack(err)
-		}
-		if gone {
-			err = partlyDone(err)
 		}
 	}()
 	if err := fn(c, tx); err != nil {
@@ -146,7 +145,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		return false, err
 	}
 	committing = true
-	ended := byHand(tx) || opts.CommitQuery != ""
+	ended := endedInSQL(tx) || opts.CommitQuery != ""
 	if err = tx.Commit(ctx); ended {
 		err = partlyDone(err)
 	}
@@ -166,7 +165,7 @@ func rollBack(ctx context.Context, t pgx.Tx) error {
 // hasEnded reports whether t has ended, or may have, before it was rolled back.
 func hasEnded(t pgx.Tx) bool {
 	own, ok := t.(*tx)
-	return byHand(t) || ok && own.mayHaveEnded()
+	return endedInSQL(t) || ok && own.mayHaveEnded()
 }
 
 // isOwn reports whether t is lmipool's.
@@ -175,14 +174,14 @@ func isOwn(t pgx.Tx) bool {
 	return own
 }
 
-// byHand reports whether t has ended in SQL, of which pgx knows nothing. Of somebody else's it is
+// endedInSQL reports whether t has ended in SQL, of which pgx knows nothing. Of somebody else's it is
 // known only whether there is a transaction now, and whether its texts may have ended another.
-func byHand(t pgx.Tx) bool {
+func endedInSQL(t pgx.Tx) bool {
 	switch own := t.(type) {
 	case *tx:
-		return own.byHand()
+		return own.endedInSQL()
 	case *foreignTx:
-		return *own.mayEnd || byHand(own.Tx)
+		return *own.mayEnd || endedInSQL(own.Tx)
 	}
 	c := connOf(t)
 	return c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'
@@ -203,4 +202,61 @@ func connOf(t pgx.Tx) (c *pgx.Conn) {
 func failedOver(t pgx.Tx, err error) bool {
 	own, ok := t.(*tx)
 	return ok && own.releasesLease && own.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
+}
+
+// foreignTx is a transaction of somebody else's that InTx gives to its function: of pgxpool, of a pool with Config.Plain,
+// of a mock. The answers to it are not heard, so of what may end the transaction ("commit and chain" leaves another behind)
+// only the text is known: after that the function does not run again.
+type foreignTx struct {
+	pgx.Tx
+	mayEnd *bool // something of it, or of a savepoint in it, may have ended it
+}
+
+func (t *foreignTx) runs(ctx context.Context, sql string, args []any) {
+	text, ok := pgxargs.Text(ctx, sql, args)
+	*t.mayEnd = *t.mayEnd || !ok || sqltext.MayEndTx(text)
+}
+
+func (t *foreignTx) Begin(ctx context.Context) (pgx.Tx, error) {
+	inner, err := t.Tx.Begin(ctx)
+	if err != nil {
+		return inner, err
+	}
+	return &foreignTx{inner, t.mayEnd}, nil
+}
+
+func (t *foreignTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	t.runs(ctx, sql, args)
+	return t.Tx.Exec(ctx, sql, args...)
+}
+
+func (t *foreignTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	t.runs(ctx, sql, args)
+	return t.Tx.Query(ctx, sql, args...)
+}
+
+func (t *foreignTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	t.runs(ctx, sql, args)
+	return t.Tx.QueryRow(ctx, sql, args...)
+}
+
+func (t *foreignTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if b == nil {
+		return errBatch{errNoBatch}
+	}
+	for _, q := range b.QueuedQueries {
+		t.runs(ctx, q.SQL, q.Arguments)
+	}
+	return t.Tx.SendBatch(ctx, b)
+}
+
+func (t *foreignTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
+	t.runs(ctx, sql, nil)
+	return t.Tx.Prepare(ctx, name, sql)
+}
+
+// Conn gives the connection itself away, by which anything can be said.
+func (t *foreignTx) Conn() *pgx.Conn {
+	*t.mayEnd = true
+	return t.Tx.Conn()
 }

@@ -180,9 +180,9 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	return err
 }
 
-// byHand reports whether the transaction has ended by a COMMIT or ROLLBACK in SQL, of which pgx
+// endedInSQL reports whether the transaction has ended by a COMMIT or ROLLBACK in SQL, of which pgx
 // knows nothing.
-func (x *tx) byHand() bool {
+func (x *tx) endedInSQL() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
 	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.EndedInSQL())

@@ -98,7 +98,7 @@ var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and Q
 var errExecMode = pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
 	"set default_query_exec_mode to cache_describe, which needs no prepared statements either"))
 
-// apart reports whether a statement needs an explicit transaction: all but the plainest do, since
+// apart reports whether a statement needs an explicit transaction: with Config.Plain, and all but the plainest do, since
 // some end the implicit one, and the settings with it.
 func (b *Bound) apart(sql string, args []any) (bool, error) {
 	if b.err != nil {
@@ -136,11 +136,7 @@ func (b *Bound) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 	case !apart:
 		return b.p.query(ctx, b.s, sql, args)
 	}
-	t, err := b.Begin(ctx)
-	if err != nil {
-		return memrows.FailedRows(err), err
-	}
-	return rowsInTx(ctx, t, sql, args)
+	return b.rowsInTx(ctx, sql, args)
 }
 
 // QueryRow is [Pool.QueryRow].
@@ -152,18 +148,19 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	case !apart:
 		return b.p.queryRow(ctx, b.s, sql, args)
 	}
-	t, err := b.Begin(ctx)
-	if err != nil {
-		return memrows.Failed(err)
-	}
 	if b.p.cfg.Plain {
-		r, _ := rowsInTx(ctx, t, sql, args)
-		return txRow{r}
+		t, err := b.Begin(ctx)
+		if err != nil {
+			return memrows.Failed(err)
+		}
+		return &txRow{t.QueryRow(ctx, sql, args...), txEnd{ctx: ctx, t: t}}
 	}
-	e := txEnd{ctx: ctx, t: t}
-	defer func() { _ = e.end(errAbandonedTx) }() // a Valuer or a rewriter may panic
-	r := t.QueryRow(ctx, sql, args...).(*memrows.Row)
-	if err := e.end(r.Err()); err != nil && r.Err() == nil {
+	var r *memrows.Row
+	err = b.inTx(ctx, func(t pgx.Tx) error {
+		r = t.QueryRow(ctx, sql, args...).(*memrows.Row)
+		return r.Err()
+	})
+	if err != nil && (r == nil || r.Err() == nil) {
 		return memrows.Failed(err)
 	}
 	return r
@@ -181,15 +178,12 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err != nil {
 		return errBatch{err}
 	}
-	e := txEnd{ctx: ctx, t: t}
-	var sent pgx.BatchResults
-	defer func() {
-		if sent == nil { // a Valuer or a rewriter has panicked
-			_ = e.end(errAbandonedTx)
-		}
-	}()
-	sent = t.SendBatch(ctx, q)
-	return &txBatch{BatchResults: sent, end: e}
+	w := &txBatch{end: txEnd{ctx: ctx, t: t}}
+	kept := false
+	defer w.end.abandonUnless(&kept)
+	w.BatchResults = t.SendBatch(ctx, q)
+	kept = true
+	return w
 }
 
 // checkBatch refuses what could end the settings in the middle of a batch.
@@ -225,15 +219,11 @@ func (b *Bound) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 
 // Begin is [Pool.Begin]. The settings are there until Commit or Rollback.
 func (b *Bound) Begin(ctx context.Context) (pgx.Tx, error) {
-	return b.beginTx(ctx, pgx.TxOptions{})
+	return b.BeginTx(ctx, pgx.TxOptions{})
 }
 
 // BeginTx is [Pool.BeginTx].
 func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	return b.beginTx(ctx, opts)
-}
-
-func (b *Bound) beginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
 	switch {
 	case b.err != nil:
 		return nil, b.err
@@ -251,3 +241,130 @@ func (b *Bound) Ping(ctx context.Context) error {
 	}
 	return b.p.Ping(ctx)
 }
+
+// beginPlain begins in pgxpool.
+func (b *Bound) beginPlain(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+	t, err := b.p.px.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = t.Exec(ctx, b.s.SQL(), b.s.Args()...); err != nil {
+		e := txEnd{ctx: ctx, t: t}
+		_ = e.end(err)
+		return nil, fmt.Errorf("lmipool: With: %w", b.s.Without(err))
+	}
+	return t, nil
+}
+
+// inTx runs f in a transaction, and commits it unless f fails or panics.
+func (b *Bound) inTx(ctx context.Context, f func(pgx.Tx) error) (err error) {
+	t, err := b.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	e := txEnd{ctx: ctx, t: t}
+	defer func() { _ = e.end(errAbandonedTx) }()
+	return e.end(f(t))
+}
+
+var errAbandonedTx = errors.New("lmipool: the transaction was abandoned")
+
+// txEnd ends a transaction, once.
+type txEnd struct {
+	ctx context.Context
+	t   pgx.Tx
+	err error
+}
+
+// end commits, or rolls back because of err; it returns err, or that of the commit.
+func (e *txEnd) end(err error) error {
+	if e.t == nil {
+		return e.err
+	}
+	t := e.t
+	e.t = nil
+	if OutcomeUnknown(err) { // no COMMIT was sent
+		err = pgerr.RolledBack(err)
+	}
+	if e.err = err; err == nil {
+		e.err = t.Commit(e.ctx)
+		return e.err
+	}
+	_ = rollBack(e.ctx, t)
+	return err
+}
+
+// abandonUnless is for a call whose result ends the transaction, unless that fails, or code of the user's (a Valuer, a rewriter) panics in it.
+func (e *txEnd) abandonUnless(kept *bool) {
+	if !*kept {
+		_ = e.end(errAbandonedTx)
+	}
+}
+
+// rowsInTx runs a query in a transaction of its own, which ends with its Rows.
+func (b *Bound) rowsInTx(ctx context.Context, sql string, args []any) (pgx.Rows, error) {
+	t, err := b.Begin(ctx)
+	if err != nil {
+		return memrows.FailedRows(err), err
+	}
+	w := &txRows{end: txEnd{ctx: ctx, t: t}}
+	kept := false
+	defer w.end.abandonUnless(&kept)
+	if w.Rows, err = t.Query(ctx, sql, args...); err != nil {
+		return memrows.FailedRows(err), err
+	}
+	kept = true
+	return w, nil
+}
+
+// txRows are Rows with a transaction of their own.
+type txRows struct {
+	pgx.Rows
+	end txEnd
+}
+
+func (r *txRows) Next() bool {
+	if r.Rows.Next() {
+		return true
+	}
+	r.Close()
+	return false
+}
+
+func (r *txRows) Close() {
+	r.Rows.Close()
+	_ = r.end.end(r.Rows.Err())
+}
+
+func (r *txRows) Err() error {
+	if r.end.t != nil {
+		return r.Rows.Err()
+	}
+	return r.end.err
+}
+
+// txRow is pgx's Row with a transaction of its own, which ends with Scan.
+type txRow struct {
+	pgx.Row
+	end txEnd
+}
+
+func (w *txRow) Scan(dest ...any) error {
+	defer func() { _ = w.end.end(errAbandonedTx) }() // if a Scanner panics
+	err := w.Row.Scan(dest...)
+	if err != pgx.ErrNoRows { //nolint:errorlint // one in an error is a Scanner's own
+		return w.end.end(err)
+	}
+	if failed := w.end.end(nil); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// txBatch is a batch with a transaction of its own.
+type txBatch struct {
+	pgx.BatchResults
+	end txEnd
+}
+
+func (b *txBatch) Close() error { return b.end.end(b.BatchResults.Close()) }
