@@ -8,10 +8,34 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/lmipool/lmipool/internal/copyin"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
+
+// sendBatchOn leaves the result open. With own, its Close releases the lease.
+func (l *Lease) sendBatchOn(ctx context.Context, on runner, b *pgx.Batch, own bool) (pgx.BatchResults, error) {
+	defer l.leave()
+	meant, named, err := l.meantBatch(ctx, b)
+	if err != nil {
+		return nil, l.c.wrapError(err)
+	}
+	l.noteBatch(ctx, b)
+	if l.c.reach.Mode() == pgx.QueryExecModeExec { // in which pgx writes a batch past its frontend, and so past the wire
+		if own && l.with != nil { // by BeforeConnect: the pool's mode is another
+			return nil, errExecMode
+		}
+		l.c.wire.Passed()
+	}
+	w := &batch{l: l, releasesLease: own, named: named}
+	defer func() {
+		if w.BatchResults == nil { // code of the user's (a tracer, a Valuer) has panicked
+			w.unname()
+		}
+	}()
+	w.BatchResults = on.SendBatch(ctx, w.watch(meant))
+	l.opened(w)
+	return w, nil
+}
 
 // watch returns a copy of q whose callbacks run only while the user closes the batch:
 // pgx's Close runs those that are left, and reclaim's must not, long after the
@@ -147,35 +171,4 @@ func (b *batch) unname() {
 	defer cancel()
 	b.l.unname(ctx, b.named)
 	b.named = nil
-}
-
-// errBatch is the result of a batch that never reached the server.
-type errBatch struct{ err error }
-
-func (b errBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
-func (b errBatch) Query() (pgx.Rows, error)         { return memrows.FailedRows(b.err), b.err }
-func (b errBatch) QueryRow() pgx.Row                { return memrows.Failed(b.err) }
-func (b errBatch) Close() error                     { return b.err }
-func (b errBatch) Tx() pgx.Tx                       { return nil }
-
-// copyFrom copies on l's connection, after enter. It sees to leave.
-func (l *Lease) copyFrom(ctx context.Context, in copyin.Preparer, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
-	var encoding <-chan struct{}
-	defer func() {
-		if encoding == nil {
-			l.leave()
-			return
-		}
-		// Until the value lets go the lease is in a call, so nobody uses its connection's types beside it; its end tears the connection away.
-		l.leaveAfter(encoding)
-	}()
-	l.heard()
-	if _, err := l.settled(ctx); err != nil {
-		return 0, err
-	}
-	l.note(ctx, copyin.Insert(table, columns), nil)
-	y := copyin.Copy{Table: table, Columns: columns, From: src, In: in, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cancelWait()}
-	n, encoding, err := y.Run(ctx, l.c.pg)
-	l.p.writer.Copied(err)
-	return n, l.c.wrapError(err)
 }

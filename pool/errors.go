@@ -44,6 +44,13 @@ var (
 	errNoPool   = errors.New("lmipool: the pool is nil: look at Open's error before its result is used")
 )
 
+var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
+	"use QueryExecModeCacheDescribe, which needs no prepared statements either")
+
+// errExecMode is for all of a pool with this mode, and for batches on a connection to which BeforeConnect has given it.
+var errExecMode = pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
+	"set default_query_exec_mode to cache_describe, which needs no prepared statements either"))
+
 func mustHave(ctx context.Context) {
 	if ctx == nil {
 		panic("lmipool: the ctx is nil: use context.Background, or the handler's")

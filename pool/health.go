@@ -1,8 +1,11 @@
 package pool
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -44,4 +47,31 @@ func (h *health) dialFailed(err error, conns int) sched.Lack {
 		return sched.Lack{Err: fmt.Errorf("%w: %w", ErrServerAway, err)}
 	}
 	return sched.Lack{}
+}
+
+// afterLoss is how long a read waits that is to run once more because its connection was
+// lost. A server that stops ends all its sessions within moments, so another that still
+// answers would be no better; and the read may run twice, not three times.
+const afterLoss = 50 * time.Millisecond
+
+// pause waits before try+1, unless ctx would end meanwhile.
+func pause(ctx context.Context, try int) bool {
+	d := 5 * time.Millisecond << min(try, 8)
+	d = min(d, time.Second)
+	return sleep(ctx, d/2+rand.N(d/2))
+}
+
+// sleep waits for d, unless ctx would end meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -242,7 +243,7 @@ func (t *foreignTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 
 func (t *foreignTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{errNoBatch}
+		return memrows.FailedBatch(errNoBatch)
 	}
 	for _, q := range b.QueuedQueries {
 		t.runs(ctx, q.SQL, q.Arguments)

@@ -101,7 +101,7 @@ func (l *Lease) queryRow(ctx context.Context, sql string, args []any, own bool) 
 // SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
 func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{errNoBatch}
+		return memrows.FailedBatch(errNoBatch)
 	}
 	if l.plain != nil {
 		return l.plain.SendBatch(ctx, b)
@@ -114,11 +114,11 @@ func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.Batch
 	defer l.releaseUnless(&kept)
 	c, err := l.enter("batch")
 	if err != nil {
-		return errBatch{err}
+		return memrows.FailedBatch(err)
 	}
 	w, err := l.sendBatchOn(ctx, c, b, own)
 	if err != nil {
-		return errBatch{err}
+		return memrows.FailedBatch(err)
 	}
 	kept = true
 	return w
@@ -137,7 +137,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	if err != nil {
 		return 0, err
 	}
-	return l.copyFrom(ctx, c, table, columns, src)
+	return l.copyOn(ctx, c, table, columns, src)
 }
 
 // Begin starts a transaction on the lease, which stays the caller's to Release.

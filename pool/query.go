@@ -90,7 +90,7 @@ func (p *Pool) queryRow(ctx context.Context, with *session.Settings, sql string,
 // Close.
 func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{errNoBatch}
+		return memrows.FailedBatch(errNoBatch)
 	}
 	if p.cfg.Plain {
 		return p.px.SendBatch(ctx, b)
@@ -102,7 +102,7 @@ func (p *Pool) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Bat
 	l := &Lease{p: p, with: with, what: kindBatch}
 	l.stack.Capture(2, gostack.Deep)
 	if _, err := p.obtain(ctx, l); err != nil {
-		return errBatch{err}
+		return memrows.FailedBatch(err)
 	}
 	return l.sendBatch(ctx, b, true)
 }

@@ -3,7 +3,6 @@ package pool
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
@@ -62,11 +61,6 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	return true
 }
 
-// afterLoss is how long a read waits that is to run once more because its connection was
-// lost. A server that stops ends all its sessions within moments, so another that still
-// answers would be no better; and the read may run twice, not three times.
-const afterLoss = 50 * time.Millisecond
-
 // patient waits before a call that was not run tries another connection, and says whether it is to. The first time is
 // at once: it was a connection that had died while it was idle. But who takes a new connection and ends it at its first
 // word, as a pooler does whose server is gone, would be dialed a thousand times a second. It is waited for as long as for
@@ -100,26 +94,4 @@ func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 	o := pgxargs.Parse(l.args)
 	sql, _, ok := o.Rewritten(ctx, l.sql)
 	return ok && o.Few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.Key()).IsHarmless()
-}
-
-// pause waits before try+1, unless ctx would end meanwhile.
-func pause(ctx context.Context, try int) bool {
-	d := 5 * time.Millisecond << min(try, 8)
-	d = min(d, time.Second)
-	return sleep(ctx, d/2+rand.N(d/2))
-}
-
-// sleep waits for d, unless ctx would end meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
-		return false
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -193,3 +193,25 @@ func (r *rows) notOpen() error {
 	}
 	return memrows.ErrClosed
 }
+
+// readRow reads the first row of what a Query on l's connection returned, if any, into memory, and closes r.
+func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
+	if err != nil {
+		return memrows.Failed(l.c.wrapError(err))
+	}
+	w := memrows.ReadRow(r, l.c.pg, &l.c.types)
+	w.SetErr(l.c.wrapError(w.Err()))
+	l.p.writer.Wrote(w.Tag())
+	return w
+}
+
+// stale reports whether err is of what c has just sent, and says that this was prepared before
+// the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
+// again heals that.
+func (c *conn) stale(err error) bool {
+	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
+		return false
+	}
+	c.wire.Declined() // the settings are prepared anew with it
+	return true
+}

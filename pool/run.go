@@ -6,8 +6,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/copyin"
 	"github.com/lmipool/lmipool/internal/memrows"
-	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // A statement on a lease, after enter; each function here sees to leave. With own, the lease is the statement's alone: it has the settings that this
@@ -18,6 +18,7 @@ type runner interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
 }
 
 // announce notes what is about to run, and returns args as they have to be for sql to mean what it says.
@@ -28,17 +29,6 @@ func (l *Lease) announce(ctx context.Context, sql string, args []any, simple boo
 	}
 	l.note(ctx, sql, meant)
 	return meant, nil
-}
-
-// stale reports whether err is of what c has just sent, and says that this was prepared before
-// the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
-// again heals that.
-func (c *conn) stale(err error) bool {
-	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
-		return false
-	}
-	c.wire.Declined() // the settings are prepared anew with it
-	return true
 }
 
 func (l *Lease) execOn(ctx context.Context, on runner, sql string, args []any, own bool) (tag pgconn.CommandTag, err error) {
@@ -109,38 +99,23 @@ func (l *Lease) queryRowOn(ctx context.Context, on runner, sql string, args []an
 	return w
 }
 
-// readRow reads the first row of what a Query on l's connection returned, if any, into memory, and closes r.
-func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
-	if err != nil {
-		return memrows.Failed(l.c.wrapError(err))
-	}
-	w := memrows.ReadRow(r, l.c.pg, &l.c.types)
-	w.SetErr(l.c.wrapError(w.Err()))
-	l.p.writer.Wrote(w.Tag())
-	return w
-}
-
-// sendBatchOn leaves the result open. With own, its Close releases the lease.
-func (l *Lease) sendBatchOn(ctx context.Context, on runner, b *pgx.Batch, own bool) (pgx.BatchResults, error) {
-	defer l.leave()
-	meant, named, err := l.meantBatch(ctx, b)
-	if err != nil {
-		return nil, l.c.wrapError(err)
-	}
-	l.noteBatch(ctx, b)
-	if l.c.reach.Mode() == pgx.QueryExecModeExec { // in which pgx writes a batch past its frontend, and so past the wire
-		if own && l.with != nil { // by BeforeConnect: the pool's mode is another
-			return nil, errExecMode
-		}
-		l.c.wire.Passed()
-	}
-	w := &batch{l: l, releasesLease: own, named: named}
+func (l *Lease) copyOn(ctx context.Context, on runner, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	var encoding <-chan struct{}
 	defer func() {
-		if w.BatchResults == nil { // code of the user's (a tracer, a Valuer) has panicked
-			w.unname()
+		if encoding == nil {
+			l.leave()
+			return
 		}
+		// Until the value lets go the lease is in a call, so nobody uses its connection's types beside it; its end tears the connection away.
+		l.leaveAfter(encoding)
 	}()
-	w.BatchResults = on.SendBatch(ctx, w.watch(meant))
-	l.opened(w)
-	return w, nil
+	l.heard()
+	if _, err := l.settled(ctx); err != nil {
+		return 0, err
+	}
+	l.note(ctx, copyin.Insert(table, columns), nil)
+	y := copyin.Copy{Table: table, Columns: columns, From: src, In: on, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cancelWait()}
+	n, encoding, err := y.Run(ctx, l.c.pg)
+	l.p.writer.Copied(err)
+	return n, l.c.wrapError(err)
 }

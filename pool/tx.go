@@ -229,18 +229,18 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return errBatch{errNoBatch}
+		return memrows.FailedBatch(errNoBatch)
 	}
 	doing := "batch"
 	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return x.l.mayEndTx(q.SQL) }) {
 		doing = "a batch that may end its transaction"
 	}
 	if err := x.enter(doing); err != nil {
-		return errBatch{err}
+		return memrows.FailedBatch(err)
 	}
 	w, err := x.l.sendBatchOn(ctx, x.t, b, false)
 	if err != nil {
-		return errBatch{err}
+		return memrows.FailedBatch(err)
 	}
 	return w
 }
@@ -252,7 +252,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 	if err := x.enter("copy " + table.Sanitize()); err != nil {
 		return 0, err
 	}
-	return x.l.copyFrom(ctx, x.t, table, columns, src)
+	return x.l.copyOn(ctx, x.t, table, columns, src)
 }
 
 func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {

@@ -91,13 +91,6 @@ func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) 
 	return b.p.OpenScope(ctx, name, deadline)
 }
 
-var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
-	"use QueryExecModeCacheDescribe, which needs no prepared statements either")
-
-// errExecMode is for all of a pool with this mode, and for batches on a connection to which BeforeConnect has given it.
-var errExecMode = pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
-	"set default_query_exec_mode to cache_describe, which needs no prepared statements either"))
-
 // apart reports whether a statement needs an explicit transaction: with Config.Plain, and all but the plainest do, since
 // some end the implicit one, and the settings with it.
 func (b *Bound) apart(sql string, args []any) (bool, error) {
@@ -169,14 +162,14 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 // SendBatch is [Pool.SendBatch].
 func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err := b.checkBatch(q); err != nil {
-		return errBatch{err}
+		return memrows.FailedBatch(err)
 	}
 	if !b.p.cfg.Plain {
 		return b.p.sendBatch(ctx, b.s, q)
 	}
 	t, err := b.Begin(ctx)
 	if err != nil {
-		return errBatch{err}
+		return memrows.FailedBatch(err)
 	}
 	w := &txBatch{end: txEnd{ctx: ctx, t: t}}
 	kept := false

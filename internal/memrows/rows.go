@@ -195,3 +195,14 @@ func (r failedRows) Values() ([]any, error)                     { return nil, r.
 func (failedRows) RawValues() [][]byte                          { return nil }
 func (failedRows) Conn() *pgx.Conn                              { return nil }
 func (failedRows) TypeMap() *pgtype.Map                         { return nil }
+
+// FailedBatch is the result of a batch that never reached the server.
+func FailedBatch(err error) pgx.BatchResults { return failedBatch{err} }
+
+type failedBatch struct{ err error }
+
+func (b failedBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
+func (b failedBatch) Query() (pgx.Rows, error)         { return FailedRows(b.err), b.err }
+func (b failedBatch) QueryRow() pgx.Row                { return Failed(b.err) }
+func (b failedBatch) Close() error                     { return b.err }
+func (failedBatch) Tx() pgx.Tx                         { return nil } // as of pgx 5.12
