@@ -37,9 +37,8 @@ func (l *Lease) sendBatchOn(ctx context.Context, on runner, b *pgx.Batch, own bo
 	return w, nil
 }
 
-// watch returns a copy of q whose callbacks run only while the user closes the batch:
-// pgx's Close runs those that are left, and reclaim's must not, long after the
-// function that they belong to.
+// watch returns a copy of q whose callbacks run only while the user closes the batch: pgx's Close runs those that are left, and reclaim's must not,
+// long after the function that they belong to.
 func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	c := *q
 	c.QueuedQueries = slices.Clone(q.QueuedQueries)
@@ -131,8 +130,7 @@ func (b *batch) Close() error {
 	}
 	defer func() {
 		b.l.leave()
-		// A transaction that the batch began (pgx 5.12, Batch.BeginTx) keeps
-		// the connection until its own end.
+		// A transaction that the batch began (pgx 5.12, Batch.BeginTx) keeps the connection until its own end.
 		if b.releasesLease && (b.Tx() == nil || b.err != nil) {
 			b.l.Release()
 		}

@@ -19,18 +19,15 @@ var (
 	// scope took back what it held. Work that is to outlive its invocation needs a ctx without a scope.
 	ErrInvocationEnded = pgerr.ErrInvocationEnded
 
-	// ErrServerFull is in the error of a caller who got no connection because the pool has
-	// none and the server takes no more. As long as there is time, and as long as the pool has
-	// a connection, no caller hears of it: who waits uses what there is, or what another
-	// environment leaves. The error that wraps it names the server's own, and what to change.
+	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server takes no more. As long as there is
+	// time, and as long as the pool has a connection, no caller hears of it: who waits uses what there is, or what another environment leaves. The
+	// error that wraps it names the server's own, and what to change.
 	ErrServerFull = pgerr.ErrServerFull
 
-	// ErrServerAway is in the error of a caller who got no connection because no server answers,
-	// or only a standby where the pool writes: it restarts, or another takes over. As long as
-	// there is time no caller hears of it: who waits goes on waiting, and the pool dials again,
-	// several times a second and with what the name stands for by then. A pool that has never
-	// had a connection says at once that its server does not answer, since it may be the wrong one.
-	// The error that wraps it has the last dial's.
+	// ErrServerAway is in the error of a caller who got no connection because no server answers, or only a standby where the pool writes: it
+	// restarts, or another takes over. As long as there is time no caller hears of it: who waits goes on waiting, and the pool dials again, several
+	// times a second and with what the name stands for by then. A pool that has never had a connection says at once that its server does not answer,
+	// since it may be the wrong one. The error that wraps it has the last dial's.
 	ErrServerAway = pgerr.ErrServerAway
 
 	errReleased = errors.New("lmipool: the lease was released")
@@ -88,10 +85,9 @@ func (h Holder) attrs() []any {
 	}
 }
 
-// AcquireError says why a connection could not be had, and what somebody who is
-// woken by it at night wants to know. Unwrap gives the reason: the ctx's error,
-// [ErrClosed], [ErrInvocationEnded], or what the dial or a hook returned. If the ctx
-// ended while the pool had no connection, the last dial's error is in it too.
+// AcquireError says why a connection could not be had, and what somebody who is woken by it at night wants to know. Unwrap gives the reason: the
+// ctx's error, [ErrClosed], [ErrInvocationEnded], or what the dial or a hook returned. If the ctx ended while the pool had no connection, the last
+// dial's error is in it too.
 type AcquireError struct {
 	Waited  time.Duration // how long the caller waited
 	Limit   int           // how many connections the pool may have now
@@ -123,8 +119,7 @@ func (e *AcquireError) As(target any) bool {
 	return errors.Is(e.Err, context.DeadlineExceeded) && pgerr.AsTimeout(target)
 }
 
-// ShutdownError is what Shutdown returns when its ctx ended before everything
-// came back. The connections are closed all the same.
+// ShutdownError is what Shutdown returns when its ctx ended before everything came back. The connections are closed all the same.
 type ShutdownError struct {
 	Out []Holder // what was still out
 	Err error    // the ctx's error
@@ -151,17 +146,14 @@ func round(d time.Duration) time.Duration {
 	return d
 }
 
-// Misconfigured reports whether err means that somebody has to change configuration or
-// rights before the same call can work: tell a human, do not try again. [Retryable] has
-// the table of all classes.
+// Misconfigured reports whether err means that somebody has to change configuration or rights before the same call can work: tell a human, do not try
+// again. [Retryable] has the table of all classes.
 //
-// An error of a hook says so for itself if it, or one that it wraps, has a method
-// Misconfigured() bool. Package iam's do.
+// An error of a hook says so for itself if it, or one that it wraps, has a method Misconfigured() bool. Package iam's do.
 func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Misconfigured }
 
-// Retryable reports whether nothing has happened, for certain, and the same call may work
-// later. It is the whole transaction that is to be called again, if there was one, with
-// a ctx that has time left. By what the caller does next an error has at most one class:
+// Retryable reports whether nothing has happened, for certain, and the same call may work later. It is the whole transaction that is to be called
+// again, if there was one, with a ctx that has time left. By what the caller does next an error has at most one class:
 //
 //	Misconfigured   Change configuration or rights: a connection string, Config or variable that New
 //	                or Open refuses; a wrong password, role, database or startup parameter; an unknown
@@ -178,26 +170,20 @@ func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pger
 //	                [ErrInvocationEnded], [ErrNestedAcquire]; a panic; what the pool does not know,
 //	                such as an error of the caller's own.
 //
-// Among errors that are wrapped together (errors.Join, several %w) the most serious counts:
-// OutcomeUnknown, then giving up, then Misconfigured; what the pool does not know counts
-// for nothing. What a procedure, a text of several statements or a batch has committed before it
-// failed stays, so the error of what has, or may have, committed something is not Retryable (but with [Config.Plain],
-// where nobody sees that).
+// Among errors that are wrapped together (errors.Join, several %w) the most serious counts: OutcomeUnknown, then giving up, then Misconfigured; what
+// the pool does not know counts for nothing. What a procedure, a text of several statements or a batch has committed before it failed stays, so the
+// error of what has, or may have, committed something is not Retryable (but with [Config.Plain], where nobody sees that).
 func Retryable(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Retryable }
 
-// OutcomeUnknown reports whether err, from a statement or a Commit, leaves open
-// whether it has happened: it was sent, or may have been, and the server's answer
-// was lost, because the connection broke or ctx ended. A write with such an error
-// must not simply be sent again; look whether it is there, or make it idempotent.
+// OutcomeUnknown reports whether err, from a statement or a Commit, leaves open whether it has happened: it was sent, or may have been, and the
+// server's answer was lost, because the connection broke or ctx ended. A write with such an error must not simply be sent again; look whether it is
+// there, or make it idempotent.
 //
-// It is true for an error that ended the session (FATAL, such as 57P01), which may have come
-// after a commit. It is false when the server said no in any other way (nothing has happened;
-// what a procedure, or a text of several statements, has committed on its way stays). It is false
-// for a statement that was cancelled in time because its ctx had ended: the server's
-// 57014 is in the error's chain beside the ctx's. It is false, too, when nothing was
-// sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded] before the call,
-// pgconn.SafeToRetry. A bare ctx error counts as unknown, since a statement may have
-// been under way when the ctx ended. lmipool itself never sends a write twice.
+// It is true for an error that ended the session (FATAL, such as 57P01), which may have come after a commit. It is false when the server said no in
+// any other way (nothing has happened; what a procedure, or a text of several statements, has committed on its way stays). It is false for a
+// statement that was cancelled in time because its ctx had ended: the server's 57014 is in the error's chain beside the ctx's. It is false, too, when
+// nothing was sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded] before the call, pgconn.SafeToRetry. A bare ctx error counts as unknown, since
+// a statement may have been under way when the ctx ended. lmipool itself never sends a write twice.
 //
 // [Retryable] has the table of all classes.
 func OutcomeUnknown(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Unknown }

@@ -14,53 +14,41 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Beginner begins transactions: a pool of lmipool, pgxpool or pgxmock, a lease, a
-// *pgx.Conn; or savepoints: a pgx.Tx.
+// Beginner begins transactions: a pool of lmipool, pgxpool or pgxmock, a lease, a *pgx.Conn; or savepoints: a pgx.Tx.
 type Beginner interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 }
 
-// TxOptions are pgx's, and whether fn may run again. The zero value is the server's
-// default transaction, once.
+// TxOptions are pgx's, and whether fn may run again. The zero value is the server's default transaction, once.
 type TxOptions struct {
 	pgx.TxOptions
 
-	// MaxRetries is how often fn may run again, in a new transaction, after a
-	// serialization failure (40001) or a deadlock (40P01), or if, before COMMIT
-	// was sent, its server has become a standby or, once, its connection was lost: those say
-	// that nothing happened and that it may go well next time. Set it if fn does nothing but talk to
-	// its transaction, or does it idempotently. Between two tries it waits, 5 ms
-	// doubling to 1 s, half of it at random, but never beyond ctx's deadline. For a
-	// savepoint it means nothing: only the whole transaction can be tried again.
+	// MaxRetries is how often fn may run again, in a new transaction, after a serialization failure (40001) or a deadlock (40P01), or if, before
+	// COMMIT was sent, its server has become a standby or, once, its connection was lost: those say that nothing happened and that it may go well
+	// next time. Set it if fn does nothing but talk to its transaction, or does it idempotently. Between two tries it waits, 5 ms doubling to 1 s,
+	// half of it at random, but never beyond ctx's deadline. For a savepoint it means nothing: only the whole transaction can be tried again.
 	// Defaults to 0.
 	MaxRetries int
 }
 
-// InTx runs fn in a transaction, which it commits if fn returns nil, and rolls back if
-// fn returns an error or panics; the panic goes on. db is anything that can begin one;
-// with a pgx.Tx it is a savepoint, which takes no pgx.TxOptions.
+// InTx runs fn in a transaction, which it commits if fn returns nil, and rolls back if fn returns an error or panics; the panic goes on. db is
+// anything that can begin one; with a pgx.Tx it is a savepoint, which takes no pgx.TxOptions.
 //
-// On a pool or lease of lmipool's, BEGIN travels with fn's first statement and saves
-// a round trip, unless opts has a query of its own. The first statement must be
-// prepared for that already, which it is from its second use of a connection on,
-// or else the round trip that prepares it is shared. So is an error of BEGIN: it is
-// the first statement's. now() is the time of the first statement. Conn has BEGIN sent at once, since
-// it is not seen what is said by the raw connection; if that fails, it returns a closed one.
+// On a pool or lease of lmipool's, BEGIN travels with fn's first statement and saves a round trip, unless opts has a query of its own. The first
+// statement must be prepared for that already, which it is from its second use of a connection on, or else the round trip that prepares it is shared.
+// So is an error of BEGIN: it is the first statement's. now() is the time of the first statement. Conn has BEGIN sent at once, since it is not seen
+// what is said by the raw connection; if that fails, it returns a closed one.
 //
-// fn uses tx and its own ctx. What it does with that ctx on the pool itself runs outside the
-// transaction, does not see its writes, and needs a second connection while the first
-// is held: the pool logs it, once for each place in the code, and if no connection can come
-// free because all wait like this, the youngest who waits gets [ErrNestedAcquire]. If that is
-// what you want (a log entry that stays, whatever happens), use the ctx that
-// InTx was called with.
+// fn uses tx and its own ctx. What it does with that ctx on the pool itself runs outside the transaction, does not see its writes, and needs a second
+// connection while the first is held: the pool logs it, once for each place in the code, and if no connection can come free because all wait like
+// this, the youngest who waits gets [ErrNestedAcquire]. If that is what you want (a log entry that stays, whatever happens), use the ctx that InTx
+// was called with.
 //
-// The error is fn's own, or Commit's. If Commit's answer was lost, [OutcomeUnknown]
-// is true for it, and fn does not run again; it is false for every error of fn's, since then nothing
-// was committed. There is no Rollback after a Commit.
+// The error is fn's own, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for it, and fn does not run again; it is false for every
+// error of fn's, since then nothing was committed. There is no Rollback after a Commit.
 //
-// ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction that has to
-// be rolled back after ctx's end is rolled back all the same. Each call is for one
-// goroutine; any number may run at once.
+// ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction that has to be rolled back after ctx's end is rolled back all the
+// same. Each call is for one goroutine; any number may run at once.
 func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	begin, err := beginner(db, opts)
 	switch {
@@ -198,8 +186,7 @@ func connOf(t pgx.Tx) (c *pgx.Conn) {
 	return t.Conn()
 }
 
-// failedOver reports whether err is of a transaction that had to end because its server is
-// gone, or has become a standby.
+// failedOver reports whether err is of a transaction that had to end because its server is gone, or has become a standby.
 func failedOver(t pgx.Tx, err error) bool {
 	own, ok := t.(*tx)
 	return ok && own.releasesLease && own.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))

@@ -37,10 +37,9 @@ func nothingLost(why string, err error) error {
 	return err
 }
 
-// retry waits before a call outside a transaction that ended with err runs once more, and reports whether it does. It
-// does if it certainly has not run: it was not sent, or refused by a standby, or by a session that could not be reset. A
-// read that may ride does so too, once, when its connection was lost. l, which it had, has been released: it holds
-// nothing meanwhile; nil: it had none.
+// retry waits before a call outside a transaction that ended with err runs once more, and reports whether it does. It does if it certainly has not
+// run: it was not sent, or refused by a standby, or by a session that could not be reset. A read that may ride does so too, once, when its connection
+// was lost. l, which it had, has been released: it holds nothing meanwhile; nil: it had none.
 func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	if err == nil || l == nil {
 		return false
@@ -61,10 +60,9 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	return true
 }
 
-// patient waits before a call that was not run tries another connection, and says whether it is to. The first time is
-// at once: it was a connection that had died while it was idle. But who takes a new connection and ends it at its first
-// word, as a pooler does whose server is gone, would be dialed a thousand times a second. It is waited for as long as for
-// a server that is away.
+// patient waits before a call that was not run tries another connection, and says whether it is to. The first time is at once: it was a connection
+// that had died while it was idle. But who takes a new connection and ends it at its first word, as a pooler does whose server is gone, would be
+// dialed a thousand times a second. It is waited for as long as for a server that is away.
 func (p *Pool) patient(ctx context.Context, a *tries) bool {
 	switch _, bounded := ctx.Deadline(); {
 	case ctx.Err() != nil:

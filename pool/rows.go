@@ -14,9 +14,8 @@ import (
 	"github.com/lmipool/lmipool/internal/pgxargs"
 )
 
-// rows are pgx's Rows on a lease. Each method asks the lease first, so that the
-// end of the invocation can take the connection from under rows that somebody
-// still reads, without a data race.
+// rows are pgx's Rows on a lease. Each method asks the lease first, so that the end of the invocation can take the connection from under rows that
+// somebody still reads, without a data race.
 type rows struct {
 	l             *Lease
 	r             pgx.Rows
@@ -205,9 +204,8 @@ func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
 	return w
 }
 
-// stale reports whether err is of what c has just sent, and says that this was prepared before
-// the schema, or the session, has changed. It did not run, and pgx has dropped it, so running it
-// again heals that.
+// stale reports whether err is of what c has just sent, and says that this was prepared before the schema, or the session, has changed. It did not
+// run, and pgx has dropped it, so running it again heals that.
 func (c *conn) stale(err error) bool {
 	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
 		return false

@@ -13,8 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// begin starts a transaction on the lease, with settings if the lease has any. With own, its
-// end releases the lease.
+// begin starts a transaction on the lease, with settings if the lease has any. With own, its end releases the lease.
 func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx, error) {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -83,9 +82,8 @@ func (l *Lease) set(ctx context.Context) error {
 	return l.c.pg.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
 }
 
-// tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its
-// own end it says [pgx.ErrTxClosed], so that a deferred Rollback is safe, and
-// after the invocation's [ErrInvocationEnded].
+// tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end it says [pgx.ErrTxClosed], so that a deferred Rollback is
+// safe, and after the invocation's [ErrInvocationEnded].
 type tx struct {
 	l *Lease
 	t pgx.Tx
@@ -115,8 +113,7 @@ func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	return &tx{l: x.l, t: t}, nil
 }
 
-// Commit with a ctx that has ended sends no COMMIT: the transaction is rolled back, and
-// the error says that for certain.
+// Commit with a ctx that has ended sends no COMMIT: the transaction is rolled back, and the error says that for certain.
 func (x *tx) Commit(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return x.finish(ctx, "commit", x.t.Commit)
@@ -127,10 +124,9 @@ func (x *tx) Commit(ctx context.Context) error {
 	return pgerr.Unsent("commit", ctx.Err())
 }
 
-// Rollback with a ctx that has ended rolls back all the same. With a connection of its own
-// that happens in the background, before anybody else gets it: its caller has no time, and pgx,
-// which would take his ctx for the rollback, would have to close it. A savepoint, or a
-// transaction on somebody's lease, is rolled back at once, since he may go on there.
+// Rollback with a ctx that has ended rolls back all the same. With a connection of its own that happens in the background, before anybody else gets
+// it: its caller has no time, and pgx, which would take his ctx for the rollback, would have to close it. A savepoint, or a transaction on somebody's
+// lease, is rolled back at once, since he may go on there.
 func (x *tx) Rollback(ctx context.Context) error {
 	if ctx.Err() != nil && x.releasesLease {
 		err := x.l.resume()
@@ -180,16 +176,14 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	return err
 }
 
-// endedInSQL reports whether the transaction has ended by a COMMIT or ROLLBACK in SQL, of which pgx
-// knows nothing.
+// endedInSQL reports whether the transaction has ended by a COMMIT or ROLLBACK in SQL, of which pgx knows nothing.
 func (x *tx) endedInSQL() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
 	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.EndedInSQL())
 }
 
-// mayHaveEnded reports whether what was asked for last can have ended the transaction, and its answer
-// was lost, or is not read to its end.
+// mayHaveEnded reports whether what was asked for last can have ended the transaction, and its answer was lost, or is not read to its end.
 func (x *tx) mayHaveEnded() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()

@@ -18,10 +18,9 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Bound is a pool all of whose statements and transactions run with settings, such as
-// the tenant that row policies ask for. [Pool.With] makes one. It has no connection,
-// holds nothing and needs no closing; it is safe for concurrent use. Its settings are
-// not in any ctx: whoever has not got it runs without them.
+// Bound is a pool all of whose statements and transactions run with settings, such as the tenant that row policies ask for. [Pool.With] makes one. It
+// has no connection, holds nothing and needs no closing; it is safe for concurrent use. Its settings are not in any ctx: whoever has not got it runs
+// without them.
 type Bound struct {
 	p   *Pool
 	s   *session.Settings // a pointer, since values are secrets: no verb of fmt follows it
@@ -33,12 +32,10 @@ type Bound struct {
 //	db := p.With(map[string]string{"app.tenant": tenant})
 //	err := db.QueryRow(ctx, "select …", id).Scan(&v) // policies see current_setting('app.tenant')
 //
-// Each statement, batch, CopyFrom and transaction runs with them, as by SET LOCAL: they
-// end with it, and nobody else ever sees them. They travel in the same packet as a query,
-// INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN; if they fail, it does not run. Short
-// reads ride lanes as they do without, if all settings have a dot in their name. If one is
-// PostgreSQL's own (role, search_path, statement_timeout …), statements go alone, and a reset
-// is due after each. What is not allowed is an error of every use.
+// Each statement, batch, CopyFrom and transaction runs with them, as by SET LOCAL: they end with it, and nobody else ever sees them. They travel in
+// the same packet as a query, INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN; if they fail, it does not run. Short reads ride lanes as they do
+// without, if all settings have a dot in their name. If one is PostgreSQL's own (role, search_path, statement_timeout …), statements go alone, and a
+// reset is due after each. What is not allowed is an error of every use.
 //
 // What is different from the pool itself:
 //   - Any other command (CREATE, CALL, SET …), and CopyFrom, run in an explicit transaction, which
@@ -49,15 +46,13 @@ type Bound struct {
 //     pgx sends batches past the pool: [Misconfigured] is true for it.
 //   - A batch has queries, INSERT, UPDATE, DELETE, MERGE, SET, LOCK, NOTIFY and TRUNCATE only.
 //
-// A statement can change the settings for itself, so they protect from mistakes, not from
-// whoever chooses the SQL. A custom setting that was once set on a connection is an empty string there
-// afterwards, not NULL: PostgreSQL keeps its name. They take the transaction's snapshot: SET TRANSACTION comes too late behind
-// them (use BeginTx), and in REPEATABLE READ a LOCK does not see what was committed while it waited. A function that reads a setting must not
-// be declared IMMUTABLE: PostgreSQL would keep one tenant's result in the plan of a prepared
-// statement. COPY FROM is refused by PostgreSQL for tables with row policies.
+// A statement can change the settings for itself, so they protect from mistakes, not from whoever chooses the SQL. A custom setting that was once set
+// on a connection is an empty string there afterwards, not NULL: PostgreSQL keeps its name. They take the transaction's snapshot: SET TRANSACTION
+// comes too late behind them (use BeginTx), and in REPEATABLE READ a LOCK does not see what was committed while it waited. A function that reads a
+// setting must not be declared IMMUTABLE: PostgreSQL would keep one tenant's result in the plan of a prepared statement. COPY FROM is refused by
+// PostgreSQL for tables with row policies.
 //
-// With [Config.Plain] all runs in explicit transactions, three round trips more for each
-// statement.
+// With [Config.Plain] all runs in explicit transactions, three round trips more for each statement.
 func (p *Pool) With(settings map[string]string) *Bound {
 	b := &Bound{p: p}
 	switch p.mode {
@@ -226,8 +221,7 @@ func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
 	return b.p.beginTx(ctx, b.s, opts)
 }
 
-// Ping is [Pool.Ping]. It also says what is wrong with the settings, as far as is known
-// without the server.
+// Ping is [Pool.Ping]. It also says what is wrong with the settings, as far as is known without the server.
 func (b *Bound) Ping(ctx context.Context) error {
 	if b.err != nil {
 		return b.err

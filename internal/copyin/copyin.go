@@ -1,12 +1,10 @@
 // Package copyin does what pgx's CopyFrom does, but for three things.
 //
-// pgx reads the source, and encodes what it returns, in a goroutine of its own that does not recover.
-// So a panic of a driver.Valuer, or of any other method that encoding a value calls, ends the process
-// and with it every invocation. Here it is the error of the copy.
+// pgx reads the source, and encodes what it returns, in a goroutine of its own that does not recover. So a panic of a driver.Valuer, or of any other
+// method that encoding a value calls, ends the process and with it every invocation. Here it is the error of the copy.
 //
-// And the columns are described each time, which costs a round trip. pgx keeps their types by
-// table and columns: under another search_path, or after a column got another type of the same
-// size, it would write what is no longer meant, without an error.
+// And the columns are described each time, which costs a round trip. pgx keeps their types by table and columns: under another search_path, or after
+// a column got another type of the same size, it would write what is no longer meant, without an error.
 //
 // And whoever calls it is free when his ctx ends. pgx goes on asking the source until a message is full, or for ever if it
 // hangs. Here the COPY is broken off, and the source's call that runs is the last one; it is waited for as the server is, since most

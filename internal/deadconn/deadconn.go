@@ -1,7 +1,6 @@
-// Package deadconn makes closed connections, for who asks for the connection of a lease that has
-// ended, or of rows that have none: every use of them fails with "conn closed". nil would be
-// a panic in his goroutine, and so the end of the process; the lease's own connection is
-// somebody else's by now.
+// Package deadconn makes closed connections, for who asks for the connection of a lease that has ended, or of rows that have none: every use of them
+// fails with "conn closed". nil would be a panic in his goroutine, and so the end of the process; the lease's own connection is somebody else's by
+// now.
 package deadconn
 
 import (

@@ -189,8 +189,7 @@ func TestItsConfigurationReadsNoVariable(t *testing.T) {
 	t.Logf("%d pools made, %d refused", parsed, refused)
 }
 
-// What pgx may call, follow or be refused by is all named in bare: a field that a newer pgx has is
-// looked at before it is let in.
+// What pgx may call, follow or be refused by is all named in bare: a field that a newer pgx has is looked at before it is let in.
 func TestItsConfigurationKnowsEveryFieldThatPgxHas(t *testing.T) {
 	t.Parallel()
 	known := strings.Fields("Host Port Database User Password TLSConfig ConnectTimeout DialFunc LookupFunc BuildFrontend " +
