@@ -30,6 +30,10 @@ var (
 	// since it may be the wrong one. The error that wraps it has the last dial's.
 	ErrServerAway = pgerr.ErrServerAway
 
+	// ErrNestedAcquire is what the youngest waiter gets when nobody can ever be served, because every connection is held by a function of InTx
+	// that waits for another one. The error is a [*NestedAcquireError], inside an [*AcquireError].
+	ErrNestedAcquire = pgerr.ErrNestedAcquire
+
 	errReleased = errors.New("lmipool: the lease was released")
 	errBusy     = errors.New("lmipool: conn busy: another goroutine is using this lease") // in place of the data race that pgx would have
 	errStuck    = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
@@ -118,6 +122,24 @@ func (e *AcquireError) Unwrap() error { return e.Err }
 func (e *AcquireError) As(target any) bool {
 	return errors.Is(e.Err, context.DeadlineExceeded) && pgerr.AsTimeout(target)
 }
+
+// NestedAcquireError is ErrNestedAcquire with the two places in the code that together make
+// a standstill. Do the one before or after the other, or use one connection for both.
+type NestedAcquireError struct {
+	Holder  Holder   // what the function of InTx holds in which the caller waited
+	Waiting []string // where the caller waited, innermost first
+}
+
+func (e *NestedAcquireError) Error() string {
+	at := ""
+	if len(e.Waiting) > 0 {
+		at = fmt.Sprintf("; waiting at %s", e.Waiting[0])
+	}
+	return fmt.Sprintf("%v (%s%s)", ErrNestedAcquire, e.Holder, at)
+}
+
+// Is reports whether target is ErrNestedAcquire.
+func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedAcquire }
 
 // ShutdownError is what Shutdown returns when its ctx ended before everything came back. The connections are closed all the same.
 type ShutdownError struct {

@@ -3,7 +3,8 @@ package sched
 import "slices"
 
 // NestedError is what those get in a standstill who could never be served. All connections are held then, and everybody who holds
-// one waits for another. It is certain, and broken at once, if every connection is held by a callback and with the ctx of each
+// one waits for another. PostgreSQL cannot see it, and that somebody waits who holds one is no sign of it: of three goroutines of an
+// invocation one may work while two wait. It is certain, and broken at once, if every connection is held by a callback and with the ctx of each
 // somebody waits: the callback cannot be over before. Every other kind (of what is held outside a callback; across two pools) lasts
 // until a deadline.
 type NestedError struct {
