@@ -94,26 +94,27 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts TxOptions, fn func(context.Context, pgx.Tx) error) (again bool, err error) {
 	c := &callbackContext{Context: ctx}
 	c.begin(ctx)
-	tx, err := begin(c)
+	began, err := begin(c)
 	c.begun()
 	if err != nil { // a query of the user's may have committed something, and so below
 		return pgerr.Transient(err) && opts.BeginQuery == "", err
 	}
-	if !isOwn(tx) {
-		tx = &foreignTx{tx, new(bool)}
+	tx, ok := began.(innerTx)
+	if !ok {
+		tx = &foreignTx{began, new(bool)}
 	}
 	committing, unsent := false, false
 	defer func() { // also when fn panics, or ends its goroutine
 		if committing {
 			return
 		}
-		gone := hasEnded(tx)
+		gone := tx.endedInSQL() || tx.mayHaveEnded()
 		gone = errors.Is(rollBack(ctx, tx), pgx.ErrTxClosed) || gone
 		if gone { // fn has ended the transaction itself, who knows how
 			again, err = false, partlyDone(err)
 			return
 		}
-		if failedOver(tx, err) {
+		if tx.failedOver(err) {
 			again = true // no COMMIT was sent
 			if pgerr.ReadOnly(err) {
 				err = pgerr.NotRun("the server writes no more, and this pool does", err)
@@ -134,7 +135,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		return false, err
 	}
 	committing = true
-	ended := endedInSQL(tx) || opts.CommitQuery != ""
+	ended := tx.endedInSQL() || opts.CommitQuery != ""
 	if err = tx.Commit(ctx); ended {
 		err = partlyDone(err)
 	}
@@ -143,7 +144,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 
 // rollBack ends t. ctx may have ended: whatever pool t is of, its connection is to live.
 func rollBack(ctx context.Context, t pgx.Tx) error {
-	if !isOwn(t) && ctx.Err() != nil { // ours does so by itself
+	if _, own := t.(*tx); !own && ctx.Err() != nil { // ours does so by itself
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 		defer cancel()
@@ -151,45 +152,12 @@ func rollBack(ctx context.Context, t pgx.Tx) error {
 	return t.Rollback(ctx)
 }
 
-// hasEnded reports whether t has ended, or may have, before it was rolled back.
-func hasEnded(t pgx.Tx) bool {
-	own, ok := t.(*tx)
-	return endedInSQL(t) || ok && own.mayHaveEnded()
-}
-
-// isOwn reports whether t is lmipool's.
-func isOwn(t pgx.Tx) bool {
-	_, own := t.(*tx)
-	return own
-}
-
-// endedInSQL reports whether t has ended in SQL, of which pgx knows nothing. Of somebody else's it is
-// known only whether there is a transaction now, and whether its texts may have ended another.
-func endedInSQL(t pgx.Tx) bool {
-	switch own := t.(type) {
-	case *tx:
-		return own.endedInSQL()
-	case *foreignTx:
-		return *own.mayEnd || endedInSQL(own.Tx)
-	}
-	c := connOf(t)
-	return c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'
-}
-
-// connOf returns the connection of somebody else's transaction; nil if it has none, as a mock's, which panics.
-func connOf(t pgx.Tx) (c *pgx.Conn) {
-	defer func() {
-		if recover() != nil {
-			c = nil
-		}
-	}()
-	return t.Conn()
-}
-
-// failedOver reports whether err is of a transaction that had to end because its server is gone, or has become a standby.
-func failedOver(t pgx.Tx, err error) bool {
-	own, ok := t.(*tx)
-	return ok && own.releasesLease && own.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
+// innerTx is what InTx gives to its function: a tx, or a foreignTx.
+type innerTx interface {
+	pgx.Tx
+	endedInSQL() bool          // pgx knows nothing of it
+	mayHaveEnded() bool        // by what was asked for last, whose answer was lost, or is not read to its end
+	failedOver(err error) bool // it had to end with err because its server is gone, or has become a standby
 }
 
 // foreignTx is a transaction of somebody else's that InTx gives to its function: of pgxpool, of a pool with Config.Plain,
@@ -198,6 +166,25 @@ func failedOver(t pgx.Tx, err error) bool {
 type foreignTx struct {
 	pgx.Tx
 	mayEnd *bool // something of it, or of a savepoint in it, may have ended it
+}
+
+// endedInSQL knows only whether there is a transaction now, and whether the texts may have ended another.
+func (t *foreignTx) endedInSQL() bool {
+	c := t.conn()
+	return *t.mayEnd || c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'
+}
+
+func (*foreignTx) mayHaveEnded() bool    { return false }
+func (*foreignTx) failedOver(error) bool { return false }
+
+// conn is its connection; nil if it has none, as a mock's, which panics.
+func (t *foreignTx) conn() (c *pgx.Conn) {
+	defer func() {
+		if recover() != nil {
+			c = nil
+		}
+	}()
+	return t.Tx.Conn()
 }
 
 func (t *foreignTx) runs(ctx context.Context, sql string, args []any) {

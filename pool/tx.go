@@ -85,12 +85,10 @@ func (l *Lease) set(ctx context.Context) error {
 // tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end it says [pgx.ErrTxClosed], so that a deferred Rollback is
 // safe, and after the invocation's [ErrInvocationEnded].
 type tx struct {
-	l *Lease
-	t pgx.Tx
-
+	l             *Lease
+	t             pgx.Tx
 	releasesLease bool // its end does
-
-	lost bool // when it ended its server was gone, or a standby
+	lost          bool // when it ended its server was gone, or a standby
 }
 
 func (x *tx) enter(sql string) error {
@@ -194,7 +192,12 @@ func (x *tx) mayHaveEnded() bool {
 	return (pc.IsClosed() || pc.IsBusy()) && (x.l.raw || x.l.mayEndTx(x.l.sql))
 }
 
-// mayEndTx is the same of what may be the name of a statement.
+// failedOver: see innerTx.
+func (x *tx) failedOver(err error) bool {
+	return x.releasesLease && x.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
+}
+
+// mayEndTx is sqltext.MayEndTx of a text, or of the name of a statement.
 func (l *Lease) mayEndTx(sql string) bool {
 	text, ok := l.c.meantBy(sql)
 	return !ok || sqltext.MayEndTx(text)
