@@ -80,7 +80,7 @@ Scope: scope
 Set: set
 internal/catalog.Statement: statement isSteady=learn steadyBy=learn
 Settings: settings
-source: source
+source: copyin
 Store: store postponed=postponed
 Text: statement
 verified: verdict

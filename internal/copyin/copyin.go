@@ -69,7 +69,7 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 		return 0, nil, fmt.Errorf("statement description failed: %w", err)
 	}
 	r, w := io.Pipe()
-	s := newSource(y.From, w, c.TypeMap(), d.Fields)
+	s := &source{src: y.From, w: w, types: c.TypeMap(), fields: d.Fields}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -22,13 +22,7 @@ type source struct {
 	w      *io.PipeWriter
 	types  *pgtype.Map
 	fields []pgconn.FieldDescription
-
-	at    uint32        // what it does: atNext and so on
-	state atomic.Uint32 // at, or over
-}
-
-func newSource(src pgx.CopyFromSource, w *io.PipeWriter, types *pgtype.Map, fields []pgconn.FieldDescription) *source {
-	return &source{src: src, w: w, types: types, fields: fields}
+	state  atomic.Uint32 // what it does: atNext and so on, or over
 }
 
 const (
@@ -41,9 +35,8 @@ const (
 
 // to goes on to the next step, unless it is over.
 func (s *source) to(next uint32) bool {
-	ok := s.state.CompareAndSwap(s.at, next)
-	s.at = next
-	return ok
+	at := s.state.Load()
+	return at != over && s.state.CompareAndSwap(at, next)
 }
 
 // stop has s do no more than end the call that runs. Encoding reports whether that encodes a value.
