@@ -12,17 +12,23 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// sendBatchOn leaves the result open. With own, its Close releases the lease.
-func (l *Lease) sendBatchOn(ctx context.Context, on runner, b *pgx.Batch, own bool) (pgx.BatchResults, error) {
+// sendBatch leaves the result open. With own, its Close releases the lease. doing is what the lease says that it does.
+func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch, own bool) pgx.BatchResults {
+	kept := !own
+	defer l.releaseUnless(&kept)
+	on, err := l.enterFor(x, doing)
+	if err != nil {
+		return memrows.FailedBatch(err)
+	}
 	defer l.leave()
 	meant, named, err := l.meantBatch(ctx, b)
 	if err != nil {
-		return nil, l.c.wrapError(err)
+		return memrows.FailedBatch(l.c.wrapError(err))
 	}
 	l.noteBatch(ctx, b)
 	if l.c.reach.Mode() == pgx.QueryExecModeExec { // in which pgx writes a batch past its frontend, and so past the wire
 		if own && l.with != nil { // by BeforeConnect: the pool's mode is another
-			return nil, errExecMode
+			return memrows.FailedBatch(errExecMode)
 		}
 		l.c.wire.Passed()
 	}
@@ -34,7 +40,8 @@ func (l *Lease) sendBatchOn(ctx context.Context, on runner, b *pgx.Batch, own bo
 	}()
 	w.BatchResults = on.SendBatch(ctx, w.watch(meant))
 	l.opened(w)
-	return w, nil
+	kept = true
+	return w
 }
 
 // watch returns a copy of q whose callbacks run only while the user closes the batch: pgx's Close runs those that are left, and reclaim's must not,

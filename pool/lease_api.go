@@ -48,16 +48,7 @@ func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 	if l.plain != nil {
 		return l.plain.Exec(ctx, sql, args...)
 	}
-	return l.exec(ctx, sql, args, false)
-}
-
-// exec runs sql on the lease, which with own is of this statement alone.
-func (l *Lease) exec(ctx context.Context, sql string, args []any, own bool) (pgconn.CommandTag, error) {
-	c, err := l.enter(sql)
-	if err != nil {
-		return pgconn.CommandTag{}, err
-	}
-	return l.execOn(ctx, c, sql, args, own)
+	return l.exec(ctx, nil, sql, args, false)
 }
 
 // Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.
@@ -65,20 +56,7 @@ func (l *Lease) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 	if l.plain != nil {
 		return l.plain.Query(ctx, sql, args...)
 	}
-	return l.query(ctx, sql, args, false)
-}
-
-// query is exec for what keeps the lease: with own, until the Rows are closed.
-func (l *Lease) query(ctx context.Context, sql string, args []any, own bool) (r pgx.Rows, err error) {
-	kept := !own
-	defer l.releaseUnless(&kept)
-	c, err := l.enter(sql)
-	if err != nil {
-		return memrows.FailedRows(err), err
-	}
-	r, err = l.queryOn(ctx, c, sql, args, own)
-	kept = kept || err == nil
-	return r, err
+	return l.query(ctx, nil, sql, args, false)
 }
 
 // QueryRow is [pgx.Conn.QueryRow], but the row is read at once: the lease is free
@@ -87,15 +65,7 @@ func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if l.plain != nil {
 		return l.plain.QueryRow(ctx, sql, args...)
 	}
-	return l.queryRow(ctx, sql, args, false)
-}
-
-func (l *Lease) queryRow(ctx context.Context, sql string, args []any, own bool) *memrows.Row {
-	c, err := l.enter(sql)
-	if err != nil {
-		return memrows.Failed(err)
-	}
-	return l.queryRowOn(ctx, c, sql, args, own)
+	return l.queryRow(ctx, nil, sql, args, false)
 }
 
 // SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
@@ -106,22 +76,7 @@ func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if l.plain != nil {
 		return l.plain.SendBatch(ctx, b)
 	}
-	return l.sendBatch(ctx, b, false)
-}
-
-func (l *Lease) sendBatch(ctx context.Context, b *pgx.Batch, own bool) pgx.BatchResults {
-	kept := !own
-	defer l.releaseUnless(&kept)
-	c, err := l.enter("batch")
-	if err != nil {
-		return memrows.FailedBatch(err)
-	}
-	w, err := l.sendBatchOn(ctx, c, b, own)
-	if err != nil {
-		return memrows.FailedBatch(err)
-	}
-	kept = true
-	return w
+	return l.sendBatch(ctx, nil, "batch", b, false)
 }
 
 // CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a value that hangs is being encoded
@@ -133,11 +88,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	if l.plain != nil {
 		return l.plain.CopyFrom(ctx, table, columns, src)
 	}
-	c, err := l.enter("copy " + table.Sanitize())
-	if err != nil {
-		return 0, err
-	}
-	return l.copyOn(ctx, c, table, columns, src)
+	return l.copyFrom(ctx, nil, table, columns, src)
 }
 
 // Begin starts a transaction on the lease, which stays the caller's to Release.

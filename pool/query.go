@@ -30,7 +30,7 @@ func (p *Pool) exec(ctx context.Context, with *session.Settings, sql string, arg
 			return nil, r.Err()
 		}
 		defer l.Release()
-		tag, err = l.exec(ctx, sql, args, true)
+		tag, err = l.exec(ctx, nil, sql, args, true)
 		return l, err
 	})
 	return tag, err
@@ -54,7 +54,7 @@ func (p *Pool) query(ctx context.Context, with *session.Settings, sql string, ar
 	if r, types, rode := l.takeResult(); rode {
 		return r.Rows(types), nil
 	}
-	return l.query(ctx, sql, args, true)
+	return l.query(ctx, nil, sql, args, true)
 }
 
 // QueryRow is [pgxpool.Pool.QueryRow], but the row is read and the connection is
@@ -80,7 +80,7 @@ func (p *Pool) queryRow(ctx context.Context, with *session.Settings, sql string,
 			return nil, row.Err()
 		}
 		defer l.Release()
-		row = l.queryRow(ctx, sql, args, true)
+		row = l.queryRow(ctx, nil, sql, args, true)
 		return l, row.Err()
 	})
 	return row
@@ -104,7 +104,7 @@ func (p *Pool) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Bat
 	if _, err := p.obtain(ctx, l); err != nil {
 		return memrows.FailedBatch(err)
 	}
-	return l.sendBatch(ctx, b, true)
+	return l.sendBatch(ctx, nil, "batch", b, true)
 }
 
 // CopyFrom is [pgxpool.Pool.CopyFrom], but returns when ctx ends, also if src is slow: within twice CancelWait, when the server has said that

@@ -37,9 +37,6 @@ type asked struct {
 	args []any
 }
 
-// query runs it on c.
-func (q *asked) query(c *pgx.Conn) (pgx.Rows, error) { return c.Query(q.ctx, q.sql, q.args...) }
-
 // wrapError is conn.wrapError, and lostRead if nobody has seen a row.
 func (r *rows) wrapError(err error) error {
 	if err = r.l.c.wrapError(err); err != nil && r.asked.ctx != nil {
@@ -99,8 +96,8 @@ func (r *rows) Next() bool {
 	}
 	defer r.left()
 	ok := r.r.Next()
-	if !ok && r.asked.ctx != nil && r.l.c.stale(r.r.Err()) && !pgxargs.MayChange(r.asked.args) {
-		if n, err := r.asked.query(r.l.c.pg); err == nil {
+	if q := &r.asked; !ok && q.ctx != nil && r.l.c.stale(r.r.Err()) && !pgxargs.MayChange(q.args) {
+		if n, err := r.l.c.pg.Query(q.ctx, q.sql, q.args...); err == nil {
 			r.r = n
 			ok = n.Next()
 		}
@@ -138,20 +135,21 @@ func (r *rows) Values() ([]any, error) {
 	return v, err
 }
 
-func (r *rows) RawValues() [][]byte {
+// open is what f says of r.r while r is open, and then otherwise.
+func open[T any](r *rows, f func(pgx.Rows) T, otherwise T) T {
 	if !r.enter() {
-		return nil
+		return otherwise
 	}
 	defer r.left()
-	return r.r.RawValues()
+	return f(r.r)
 }
 
+func (r *rows) RawValues() [][]byte           { return open(r, pgx.Rows.RawValues, nil) }
+func (r *rows) TypeMap() *pgtype.Map          { return open(r, pgx.Rows.TypeMap, nil) }
+func (r *rows) CommandTag() pgconn.CommandTag { return open(r, pgx.Rows.CommandTag, r.tag) }
+
 func (r *rows) FieldDescriptions() []pgconn.FieldDescription {
-	if !r.enter() {
-		return r.fields
-	}
-	defer r.left()
-	return r.r.FieldDescriptions()
+	return open(r, pgx.Rows.FieldDescriptions, r.fields)
 }
 
 func (r *rows) Err() error {
@@ -165,26 +163,8 @@ func (r *rows) Err() error {
 	return r.l.c.wrapError(r.r.Err())
 }
 
-func (r *rows) CommandTag() pgconn.CommandTag {
-	if !r.enter() {
-		return r.tag
-	}
-	defer r.left()
-	return r.r.CommandTag()
-}
-
 // Conn gives the connection itself away: see Lease.Conn.
-func (r *rows) Conn() *pgx.Conn {
-	return r.l.Conn()
-}
-
-func (r *rows) TypeMap() *pgtype.Map {
-	if !r.enter() {
-		return nil
-	}
-	defer r.left()
-	return r.r.TypeMap()
-}
+func (r *rows) Conn() *pgx.Conn { return r.l.Conn() }
 
 func (r *rows) notOpen() error {
 	if r.err != nil {

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -10,8 +11,17 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
-// A statement on a lease, after enter; each function here sees to leave. With own, the lease is the statement's alone: it has the settings that this
+// A statement on a lease, or in a transaction on it: x, nil without one. With own, the lease is the statement's alone: it has the settings that this
 // runs with, and if it did not run because it is stale it runs once more.
+
+// tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end it says [pgx.ErrTxClosed], so that a deferred Rollback is
+// safe, and after the invocation's [ErrInvocationEnded].
+type tx struct {
+	l             *Lease
+	t             pgx.Tx
+	releasesLease bool // its end does
+	lost          bool // when it ended its server was gone, or a standby
+}
 
 // runner is who pgx is asked through: the connection, or a transaction on it, which knows whether it has ended.
 type runner interface {
@@ -19,6 +29,18 @@ type runner interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 	Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
+}
+
+// enterFor is enter, and who is asked then.
+func (l *Lease) enterFor(x *tx, sql string) (runner, error) {
+	c, err := l.enter(sql)
+	switch {
+	case x == nil:
+		return c, err
+	case errors.Is(err, errReleased):
+		err = pgx.ErrTxClosed
+	}
+	return x.t, err
 }
 
 // announce notes what is about to run, and returns args as they have to be for sql to mean what it says.
@@ -31,7 +53,11 @@ func (l *Lease) announce(ctx context.Context, sql string, args []any, simple boo
 	return meant, nil
 }
 
-func (l *Lease) execOn(ctx context.Context, on runner, sql string, args []any, own bool) (tag pgconn.CommandTag, err error) {
+func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own bool) (tag pgconn.CommandTag, err error) {
+	on, err := l.enterFor(x, sql)
+	if err != nil {
+		return tag, err
+	}
 	defer l.leave()
 	simple := !own || l.with == nil
 	args, err = l.announce(ctx, sql, args, simple)
@@ -63,32 +89,41 @@ func extended(ctx context.Context, on runner, sql string, args []any) (pgconn.Co
 	return r.CommandTag(), r.Err()
 }
 
-// queryOn leaves the Rows open. With own, their end releases the lease.
-func (l *Lease) queryOn(ctx context.Context, on runner, sql string, args []any, own bool) (pgx.Rows, error) {
-	defer l.leave()
-	args, err := l.announce(ctx, sql, args, false)
+// query leaves the Rows open. With own, their end releases the lease.
+func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bool) (pgx.Rows, error) {
+	kept := !own
+	defer l.releaseUnless(&kept)
+	on, err := l.enterFor(x, sql)
 	if err != nil {
+		return memrows.FailedRows(err), err
+	}
+	defer l.leave()
+	if args, err = l.announce(ctx, sql, args, false); err != nil {
 		return memrows.FailedRows(err), err
 	}
 	w := &rows{l: l, releasesLease: own}
 	if w.r, err = on.Query(ctx, sql, args...); own {
 		w.asked = asked{ctx, sql, args}
 		if l.c.stale(err) {
-			w.r, err = w.asked.query(l.c.pg)
+			w.r, err = on.Query(ctx, sql, args...)
 		}
 	}
 	if err = w.wrapError(err); err != nil {
 		return memrows.FailedRows(err), err
 	}
 	l.opened(w)
+	kept = true
 	return w, nil
 }
 
-// queryRowOn reads the row at once.
-func (l *Lease) queryRowOn(ctx context.Context, on runner, sql string, args []any, own bool) *memrows.Row {
-	defer l.leave()
-	args, err := l.announce(ctx, sql, args, false)
+// queryRow reads the row at once.
+func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own bool) *memrows.Row {
+	on, err := l.enterFor(x, sql)
 	if err != nil {
+		return memrows.Failed(err)
+	}
+	defer l.leave()
+	if args, err = l.announce(ctx, sql, args, false); err != nil {
 		return memrows.Failed(err)
 	}
 	w := l.readRow(on.Query(ctx, sql, args...))
@@ -99,7 +134,14 @@ func (l *Lease) queryRowOn(ctx context.Context, on runner, sql string, args []an
 	return w
 }
 
-func (l *Lease) copyOn(ctx context.Context, on runner, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	if src == nil {
+		return 0, errNoSource
+	}
+	on, err := l.enterFor(x, "copy "+table.Sanitize())
+	if err != nil {
+		return 0, err
+	}
 	var encoding <-chan struct{}
 	defer func() {
 		if encoding == nil {

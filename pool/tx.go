@@ -82,20 +82,8 @@ func (l *Lease) set(ctx context.Context) error {
 	return l.c.pg.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
 }
 
-// tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end it says [pgx.ErrTxClosed], so that a deferred Rollback is
-// safe, and after the invocation's [ErrInvocationEnded].
-type tx struct {
-	l             *Lease
-	t             pgx.Tx
-	releasesLease bool // its end does
-	lost          bool // when it ended its server was gone, or a standby
-}
-
 func (x *tx) enter(sql string) error {
-	_, err := x.l.enter(sql)
-	if errors.Is(err, errReleased) {
-		return pgx.ErrTxClosed
-	}
+	_, err := x.l.enterFor(x, sql)
 	return err
 }
 
@@ -204,24 +192,15 @@ func (l *Lease) mayEndTx(sql string) bool {
 }
 
 func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	if err := x.enter(sql); err != nil {
-		return pgconn.CommandTag{}, err
-	}
-	return x.l.execOn(ctx, x.t, sql, args, false)
+	return x.l.exec(ctx, x, sql, args, false)
 }
 
 func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if err := x.enter(sql); err != nil {
-		return memrows.FailedRows(err), err
-	}
-	return x.l.queryOn(ctx, x.t, sql, args, false)
+	return x.l.query(ctx, x, sql, args, false)
 }
 
 func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	if err := x.enter(sql); err != nil {
-		return memrows.Failed(err)
-	}
-	return x.l.queryRowOn(ctx, x.t, sql, args, false)
+	return x.l.queryRow(ctx, x, sql, args, false)
 }
 
 func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
@@ -232,24 +211,11 @@ func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return x.l.mayEndTx(q.SQL) }) {
 		doing = "a batch that may end its transaction"
 	}
-	if err := x.enter(doing); err != nil {
-		return memrows.FailedBatch(err)
-	}
-	w, err := x.l.sendBatchOn(ctx, x.t, b, false)
-	if err != nil {
-		return memrows.FailedBatch(err)
-	}
-	return w
+	return x.l.sendBatch(ctx, x, doing, b, false)
 }
 
 func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
-	if src == nil {
-		return 0, errNoSource
-	}
-	if err := x.enter("copy " + table.Sanitize()); err != nil {
-		return 0, err
-	}
-	return x.l.copyOn(ctx, x.t, table, columns, src)
+	return x.l.copyFrom(ctx, x, table, columns, src)
 }
 
 func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
