@@ -39,10 +39,10 @@ dialer: dialer
 dialing: dialer session=hooks wire=hooks
 extent: fact
 Facts: facts
+Flight: flight
 Foreign: sequences
 functionFact: find_functions
 globalFact: find_global
-guard: dial session=flight
 Heard: heard
 pool.held: scope
 hold: hold
@@ -59,7 +59,7 @@ internal/sched.queue: queue group=core
 internal/sched.Request: queue Asked=pool/acquire MayShare=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
-lanes: lanes
+Lane: lane guarded=conclude
 led: led
 Limiter: limiter
 LoginTime: logintime
@@ -73,17 +73,21 @@ Recognition: upstream
 recordPlan: record
 replies: replies
 request: request
+prepared: lane verified=conclude
 Residue: residue
 Result: result
+Ride: ride types=conclude
 rules: store
 Scope: scope
 Set: set
 internal/catalog.Statement: statement isSteady=learn steadyBy=learn
+segment: flight
 Settings: settings
+Shared: shared
 source: copyin
 Store: store postponed=postponed
 Text: statement
-verified: verdict
+verified: conclude
 recorder: record
 Writer: writer
 `

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -64,7 +65,7 @@ func (p *Pool) acquire(ctx context.Context, what kind, sql string, frames int) (
 // statement is acquire for one statement outside a transaction, which may ride: then
 // the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
 func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
-	l := p.lanes.spare.lease()
+	l := spareLease()
 	l.p, l.with, l.what, l.args = p, with, what, args
 	l.wants(sql)
 	l.wish.MayShare = p.rides && !again
@@ -75,7 +76,7 @@ func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings
 }
 
 func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
-	l.asks(&l.wish)
+	asks(&l.wish, l)
 	l.wish.Asked = time.Now()
 	scope, in := placeOf(ctx)
 	if l.scope = scope; in != nil {
@@ -118,7 +119,8 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 				err = ErrClosed
 			}
 			if l.ride != nil {
-				l.gaveUp(err)
+				l.ride.GaveUp(err)
+				l.ride = nil
 			}
 			return err
 		}
@@ -129,7 +131,8 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			continue
 		}
 		if l.ride != nil {
-			l.goAlone()
+			p.stats.goesAlone(catalog.AloneOnly)
+			l.goesForItself()
 		}
 		c := got.Owner.(*conn)
 		l.known = true
@@ -161,8 +164,8 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 		Queued: s.Queued + 1, // the caller has just left the queue
 		Err:    err,
 	}
-	if out := p.out(); len(out) > 0 {
-		h := slices.MaxFunc(out, func(a, b *Lease) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
+	if out := p.holders(); len(out) > 0 {
+		h := slices.MaxFunc(out, func(a, b occupant) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
 		e.Longest = &h
 	}
 	return e

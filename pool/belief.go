@@ -28,9 +28,7 @@ func (c *conn) subject() *catalog.Subject {
 	on := &catalog.Subject{Facts: c.base, Asker: facts.Asker{PG: c.pg.PgConn(), Guard: c.session.Guard().Look}}
 	if c.lane != nil {
 		on.Types = func() *memrows.Set { return c.types.Of(c.pg) }
-		if !c.lane.unnamed {
-			on.Kept = c.lane
-		}
+		on.Kept = c.lane.Kept()
 	}
 	return on
 }
@@ -40,7 +38,7 @@ func (c *conn) learn(st *catalog.Statement) {
 	if c.base == nil {
 		return
 	}
-	if err := c.p.lanes.catalog.Learn(st, c.subject()); err != nil {
+	if err := c.p.lanes.Catalog.Learn(st, c.subject()); err != nil {
 		c.p.log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
@@ -57,7 +58,7 @@ type conn struct {
 	pending pending              // of its users, too
 	foreign session.Foreign      // the owner's
 	strange bool                 // texts may mean something else in its session than when it was new; of meaning.go
-	lane    *lane                // nil: no flights on this one
+	lane    *lane.Lane           // nil: no flights on this one
 	cancel  *pgcancel.Canceler
 
 	// the owner's
@@ -96,7 +97,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.place.IdleFor()})
 	})
 	ping = ping || c.suspected() || seen == pgdial.Something && !c.wire.Busy() // its last words, it may be
-	if ping || c.p.cfg.PrepareConn != nil {
+	if l != nil && (ping || c.p.cfg.PrepareConn != nil) {                      // a flight's ctx ends with the pool anyway
 		var cancel context.CancelFunc
 		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
 		defer cancel()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -29,7 +30,7 @@ func (p *Pool) dial() {
 		c, err := p.newConn()
 		if err == nil && c.reach.Pooled() && c.reach.Isolates() {
 			p.protect("look", func() { // a type of the user's may panic
-				for _, st := range p.lanes.catalog.TakePostponed() {
+				for _, st := range p.lanes.Catalog.TakePostponed() {
 					c.learn(st)
 				}
 			})
@@ -106,7 +107,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	if heard != nil && c.reach.Isolates() {
 		for _, sql := range heard.Queries {
-			c.asks = append(c.asks, c.p.lanes.catalog.Find(sql, ""))
+			c.asks = append(c.asks, c.p.lanes.Catalog.Find(sql, ""))
 		}
 		if heard.Unsure != "" {
 			c.p.cannotReset(heard.Unsure)
@@ -115,9 +116,9 @@ func (c *conn) open(ctx context.Context) (err error) {
 	if err := c.admit(ctx, c.session.Standby || c.session.ReadOnly == "on"); err != nil {
 		return err
 	}
-	c.base = c.p.lanes.baselines.At(c.session.Database + "\x00" + c.session.Meaning)
+	c.base = c.p.lanes.Baselines.At(c.session.Database + "\x00" + c.session.Meaning)
 	if rides {
-		c.lane = &lane{guard: &guard{Guard: c.session.Guard()}, baseline: c.session.Meaning, prepared: make(map[any]*prepared), unnamed: !c.reach.Own()}
+		c.lane = lane.New(c.p.lanes, lane.Conn{PG: c.pg, Facts: c.base, Types: &c.types, Baseline: c.session, Expired: c.expired, Unnamed: !c.reach.Own()})
 		c.place.Shares = true
 	}
 	return nil

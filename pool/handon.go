@@ -111,7 +111,7 @@ func (c *conn) wash(l session.Residue, p pending) {
 // for its next user if it was c's alone: a pooler in session mode sees to that when a client leaves (PgBouncer by its
 // server_reset_query). Unless it turns out that the session is shared: then it is not ours to mend.
 func (c *conn) discard(p pending) {
-	c.p.lanes.catalog.Postpone(p.unsure)
+	c.p.lanes.Catalog.Postpone(p.unsure)
 	c.p.sched.Retain(&c.place)
 	c.p.background("discard", func() {
 		kept := false

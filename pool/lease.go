@@ -7,6 +7,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 )
@@ -41,7 +42,7 @@ type Lease struct {
 
 	// of a statement that may ride; its caller's until it has a connection
 	args []any
-	ride *ride              // nil: it goes alone
+	ride *lane.Ride         // nil: it goes alone
 	st   *catalog.Statement // what the catalog knows of it; nil: it was not asked
 	took time.Duration      // alone, without an error; 0: not known
 }
@@ -55,33 +56,54 @@ const (
 	kindBatch
 	kindTransaction
 	kindLease // Acquire
-	kindLane
 )
 
 func (k kind) String() string {
-	return [...]string{"statement", "query", "batch", "transaction", "lease", "lane"}[k]
+	return [...]string{"statement", "query", "batch", "transaction", "lease"}[k]
 }
 
 // lasts reports whether more may be run on it than it was got for.
 func (k kind) lasts() bool { return k == kindTransaction || k == kindLease }
 
-// asks makes l what asks with r.
-func (l *Lease) asks(r *sched.Request) { r.Owner = l }
+// asks makes owner, a *Lease or a *flight, what asks with r, or holds by it.
+func asks(r *sched.Request, owner any) { r.Owner = owner }
 
 // lasts is for the scope.
 func (l *Lease) lasts() bool { return l.what.lasts() }
 
-// holder describes l as it is now.
-func (l *Lease) holder(now time.Time) Holder {
-	return Holder{Scope: l.scope.id(), Held: l.held(now), Doing: l.doing(), Stack: l.stack.Lines()}
+// occupant is who holds a connection: a lease or a flight.
+type occupant interface {
+	word() string // for what it is
+	held(now time.Time) time.Duration
+	holder(now time.Time) Holder
+	end(why leaseState) bool
 }
 
-// out lists the leases that hold a connection.
-func (p *Pool) out() []*Lease {
-	holders := p.sched.Holders()
-	out := make([]*Lease, len(holders))
-	for i, r := range holders {
-		out[i] = r.Owner.(*Lease)
+func (l *Lease) word() string { return l.what.String() }
+
+// holder describes l as it is now.
+func (l *Lease) holder(now time.Time) Holder {
+	h := l.hold.holder(now)
+	h.Scope, h.Stack = l.scope.id(), l.stack.Lines()
+	return h
+}
+
+func (h *hold) holder(now time.Time) Holder { return Holder{Held: h.held(now), Doing: h.doing()} }
+
+// holders lists who holds a connection.
+func (p *Pool) holders() (all []occupant) {
+	for _, r := range p.sched.Holders() {
+		all = append(all, r.Owner.(occupant))
+	}
+	return all
+}
+
+// out lists the leases among them.
+func (p *Pool) out() (out []*Lease) {
+	for _, h := range p.holders() {
+		if l, ok := h.(*Lease); ok {
+			out = append(out, l)
+		}
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/deadconn"
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
@@ -44,7 +45,6 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p := &Pool{cfg: cfg, workers: workers{log: cfg.Logger}}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.sched = p.newScheduler()
-	p.lanes = newLanes(cfg.LaneFunctions)
 	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)
 	p.dialer = newDialer(p.ctx, &p.cfg, px.ConnConfig, told, p.rides, &p.workers, &p.health, p.sched)
@@ -55,6 +55,10 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	}
 	p.dialer.configure(px)
 	if p.ended, err = deadconn.New(px.ConnConfig); err == nil {
+		p.lanes = lane.NewShared(lane.Config{
+			Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
+			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
+		})
 		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
 	}
 	if err != nil {
@@ -90,7 +94,8 @@ func (p *Pool) Stat() *Stat {
 	p.stats.stat(s)
 	s.failovers = p.health.failovers.Load()
 	s.panics = p.panics.Load()
-	p.lanes.stat(s)
+	s.rides, s.flights, s.refusals = p.lanes.Stat()
+	s.catalogChanges, s.unconfirmed = p.lanes.Baselines.Changes(), p.lanes.Baselines.Unconfirmed()
 	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.dialer.cancels.Stat()
 	return s
 }

@@ -26,7 +26,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 			l.changes(sqltext.MayChangeMeaning, true)
 			return
 		}
-		st = l.p.lanes.catalog.Find(sql, l.with.Key())
+		st = l.p.lanes.Catalog.Find(sql, l.with.Key())
 	}
 	l.c.runs(st.Commits)
 	if text, ok := l.c.meantBy(sql); !ok {
@@ -34,7 +34,7 @@ func (l *Lease) note(ctx context.Context, sql string, args []any) {
 		l.changes(sqltext.KeepsMeaning, true)
 		return
 	} else if text != sql {
-		st = l.p.lanes.catalog.Find(text, l.with.Key())
+		st = l.p.lanes.Catalog.Find(text, l.with.Key())
 	}
 	leaves := st.Leaves(l.c.base)
 	trace := leaves.Trace

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/deadconn"
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/sched"
 )
@@ -23,7 +24,7 @@ type Pool struct {
 	sched         *sched.Scheduler
 	stats         stats
 	health        health
-	lanes         *lanes
+	lanes         *lane.Shared
 	ended         *deadconn.Maker // for the connections that nobody has any more
 	writer        *pgdial.Writer
 	dialer        *dialer

@@ -50,7 +50,7 @@ func (l *Lease) end(why leaseState) bool {
 		l.c.abort()
 	case quiet:
 		if why == leaseReleased {
-			l.p.lanes.leased(l)
+			l.observed()
 		}
 		l.giveBack()
 	default:

@@ -53,7 +53,7 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	case a.n > 0 || l.repeats || ctx.Err() != nil || !p.mayRepeat(ctx, l, err):
 		return false
 	default:
-		p.lanes.reruns.Add(1)
+		p.stats.runsAgain()
 		sleep(ctx, afterLoss)
 	}
 	a.n++
@@ -91,5 +91,5 @@ func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 	}
 	o := pgxargs.Parse(l.args)
 	sql, _, ok := o.Rewritten(ctx, l.sql)
-	return ok && o.Few() && len(sql) <= catalog.MaxText && p.lanes.catalog.Find(sql, l.with.Key()).IsHarmless()
+	return ok && o.Few() && len(sql) <= catalog.MaxText && p.lanes.Catalog.Find(sql, l.with.Key()).IsHarmless()
 }

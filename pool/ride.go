@@ -3,48 +3,14 @@ package pool
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/lmipool/lmipool/internal/catalog"
-	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgxargs"
-	"github.com/lmipool/lmipool/internal/session"
-)
-
-// ride is a read on its way through a lane: made in its caller's goroutine, queued,
-// taken by a lane, and handed back with its result by the scheduler's answer.
-type ride struct {
-	st      *catalog.Statement
-	desc    *catalog.Description     // what eqb is encoded for
-	by      facts.Proven             // what says that it may ride
-	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
-	expect  time.Duration            // on the server
-	p       *Pool
-	ctx     context.Context   // the caller's, for the tracer
-	with    *session.Settings // what it runs with; nil: nothing
-	sql     string            // as the caller wrote it
-	text    string            // what the server gets: st's, but for comments
-	args    []any
-	traced  context.Context // what TraceQueryStart returned when it was sent; nil: no tracer
-	flushed chan struct{}   // closed when what was sent has left us; set before state says so
-	state   atomic.Uint32   // waiting, sent or given up
-
-	// the lane's until the grant, then the caller's
-	result  memrows.Result
-	types   *memrows.Set // of the connection that carried it
-	outcome outcome
-}
-
-// Who was first, the lane that sends a statement or the caller who gives it up?
-// What is given up is not sent; what was sent is read, and dropped.
-const (
-	rideWaiting uint32 = iota
-	rideSent
-	rideGivenUp
 )
 
 type aloneKey struct{}
@@ -55,23 +21,28 @@ func Alone(ctx context.Context) context.Context {
 	return context.WithValue(ctx, aloneKey{}, true)
 }
 
+// spareLeases are those of statements that have ridden, zero, to be used again: see [lane.Ride]. Only what nobody else knows any
+// more comes back, which housekeeping does a lease that was lent a connection.
+var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
+
+func spareLease() *Lease { return spareLeases.Get().(*Lease) }
+
 // rideFor prepares l's statement for a lane, in the caller's goroutine, when no
 // connection is idle. It returns nil if the statement goes alone.
-func (p *Pool) rideFor(ctx context.Context, l *Lease) *ride {
-	r, why := p.classify(ctx, l)
+func (l *Lease) rideFor(ctx context.Context) *lane.Ride {
+	r, why := l.encode(ctx)
 	switch {
 	case why != "":
-		p.lanes.alone.Count(why)
+		l.p.stats.goesAlone(why)
 		return nil
-	case p.cfg.Lanes == LanesShadow:
-		p.lanes.shadow.Add(1)
+	case l.p.cfg.Lanes == LanesShadow:
+		l.p.stats.wouldRide()
 		return nil
 	}
-	r.p, r.ctx, r.with, r.sql, r.args = p, ctx, l.with, l.sql, l.args
 	return r
 }
 
-func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
+func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.wish.Within != nil {
 		return nil, catalog.AloneAsked
 	}
@@ -83,133 +54,57 @@ func (p *Pool) classify(ctx context.Context, l *Lease) (r *ride, why string) {
 		return nil, catalog.AloneArgs
 	}
 	sql, args, ok := o.Rewritten(ctx, l.sql)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, catalog.AloneArgs
-	}
-	if len(sql) > catalog.MaxText {
+	case len(sql) > catalog.MaxText:
 		return nil, catalog.AloneText
 	}
-	st := p.lanes.catalog.Find(sql, l.with.Key())
-	l.st = st
-	desc, by, expect, why := st.Shareable()
-	switch why {
-	case "", catalog.AloneNew, catalog.AloneSlow, catalog.AloneLarge: // it rides, or may yet
-		l.timed = true
-	}
-	if why != "" {
-		return nil, why
-	}
-	r = p.lanes.spare.ride()
-	r.st, r.desc, r.by, r.expect, r.text = st, desc, by, expect, sql
-	// What cannot be encoded here is pgx's to judge, and to word.
-	if len(args) != len(desc.ParamOIDs) {
-		return nil, catalog.AloneArgs
-	}
-	if !desc.Encode(&r.eqb, args) {
-		st.Doubt(desc)
-		return nil, catalog.AloneArgs
-	}
-	size := 0
-	for _, v := range r.eqb.ParamValues {
-		size += len(v)
-	}
-	if size > catalog.Large {
-		return nil, catalog.AloneLarge
-	}
-	return r, ""
+	l.st = l.p.lanes.Catalog.Find(sql, l.with.Key())
+	r, l.timed, why = l.p.lanes.Encode(lane.Call{Ctx: ctx, SQL: l.sql, Args: l.args, With: l.with}, l.st, sql, args)
+	return r, why
 }
 
 // rode takes the outcome of l's ride, and says whether that was it. Otherwise l
 // goes on to get a connection, in front of the queue: its turn had come.
 func (l *Lease) rode(ctx context.Context) (done bool, err error) {
-	r, n := l.ride, l.p.lanes
-	switch r.outcome {
-	case outcomeOwn:
-		r.traceEnd(r.result.Err())
+	outcome, err := l.ride.End()
+	switch outcome {
+	case lane.Own:
 		return true, nil
-	case outcomeNone:
+	case lane.Unsent:
 		l.goesForItself()
 		return false, nil
-	case outcomeLost:
+	case lane.Lost:
 		if l.p.cfg.NoRerun {
-			r.traceEnd(r.result.Err())
-			return true, fmt.Errorf("lmipool: the connection was lost: %w", r.result.Err())
+			return true, fmt.Errorf("lmipool: the connection was lost: %w", err)
 		}
 		sleep(ctx, afterLoss)
 	}
-	n.reruns.Add(1)
-	r.traceEnd(r.result.Err())
+	l.p.stats.runsAgain()
 	l.goesForItself()
 	l.repeats = true
 	return false, ctx.Err()
 }
 
-// trace calls TraceQueryStart when r is about to be sent, on the lane's goroutine.
-func (r *ride) trace() {
-	if t := r.p.cfg.Tracer; t != nil {
-		r.p.protect("TraceQueryStart", func() {
-			r.traced = t.TraceQueryStart(r.ctx, r.p.ended.First(), pgx.TraceQueryStartData{SQL: r.sql, Args: r.args})
-		})
-	}
-}
-
-// traceEnd calls TraceQueryEnd, if TraceQueryStart was called.
-func (r *ride) traceEnd(err error) {
-	if r.traced == nil {
-		return
-	}
-	end := pgx.TraceQueryEndData{Err: err}
-	if err == nil {
-		end.CommandTag = r.result.Tag()
-	}
-	r.p.cfg.Tracer.TraceQueryEnd(r.traced, r.p.ended.First(), end)
-}
-
-// lose says that its connection was lost.
-func (r *ride) lose(err error) {
-	r.outcome = outcomeLost
-	r.result.Fail(err)
-}
-
-// catchUp has r ask for what its statement returns by now, if it was described anew while r
-// waited and takes what r's arguments are encoded for. The lane calls it.
-func (r *ride) catchUp(pairs *memrows.Pairs) {
-	if d := r.st.Description(); d != nil && d != r.desc && r.desc.TakesTheSame(d, pairs) {
-		r.desc, r.eqb.ResultFormats = d, d.Formats
-	}
-}
-
 // takeResult is the result of a statement that rode, the types that decode it, and the end of l. rode is false if l has a
 // connection instead.
 func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bool) {
-	r := l.ride
-	if r == nil {
+	if l.ride == nil {
 		return result, nil, false
 	}
-	result, types = r.result, r.types
-	l.p.lanes.spare.take(l, r)
+	result, types = l.ride.Take()
+	if l.ride = nil; !l.known {
+		*l = Lease{}
+		spareLeases.Put(l)
+	}
 	return result, types, true
-}
-
-// goAlone is for a statement that was to ride and got a connection for itself.
-func (l *Lease) goAlone() {
-	l.p.lanes.alone.Count(catalog.AloneOnly)
-	l.goesForItself()
 }
 
 // goesForItself has l want a connection of its own from now on.
 func (l *Lease) goesForItself() {
 	l.ride = nil
 	l.wish.Alone()
-}
-
-// gaveUp is for one whose caller stopped waiting. It was sent if it was too late
-// to call it back.
-func (l *Lease) gaveUp(err error) {
-	if l.ride.state.Load() == rideSent {
-		l.ride.traceEnd(err)
-	}
-	l.ride = nil
 }
 
 // answered notes how long a statement took that went alone, once.
@@ -219,14 +114,14 @@ func (l *Lease) answered(err error) {
 	}
 }
 
-// graceToSend bounds the wait in leave.
-const graceToSend = 20 * time.Millisecond
-
-// leave waits until what is being sent has left, so that nothing is sent after its
-// caller has gone: a moment, unless the network takes nothing any more.
-func (r *ride) leave() {
-	select {
-	case <-r.flushed:
-	case <-time.After(graceToSend):
+// observed is called with the end of a lease whose statement went alone while others
+// waited. It notes how long the statement took, and has it looked at if it is new.
+func (l *Lease) observed() {
+	if l.took <= 0 {
+		return
+	}
+	l.st.Took(l.took - l.p.sched.LeastHold())
+	if l.c.lane != nil && l.st.Wants() && !slices.Contains(l.pending.unsure, l.st) {
+		l.pending.insist(l.st)
 	}
 }

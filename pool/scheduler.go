@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -15,23 +16,18 @@ import (
 func (p *Pool) newScheduler() *sched.Scheduler {
 	return sched.New(sched.Config{
 		Max:          int(p.cfg.MaxConns),
-		MaxGroup:     maxFlight,
+		MaxGroup:     lane.MaxFlight,
 		MaxGroupTime: 2 * catalog.Slow,
 		Patience:     p.cfg.ConnectTimeout,
 		Dial:         p.dial,
 		Prepare: func(ctx context.Context, r *sched.Request) sched.Share {
 			l := r.Owner.(*Lease)
-			if l.ride = p.rideFor(ctx, l); l.ride == nil {
+			if l.ride = l.rideFor(ctx); l.ride == nil {
 				return nil
 			}
 			return l.ride
 		},
-		Gone: func(r *sched.Request) error {
-			if r.Owner.(*Lease).scope.gone() {
-				return ErrInvocationEnded
-			}
-			return nil
-		},
+		Gone: gone,
 		Done: func(r *sched.Request) <-chan struct{} {
 			if s := r.Owner.(*Lease).scope; s != nil {
 				return s.end()
@@ -39,7 +35,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 			return nil
 		},
 		Group: func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
-		Carry: func(g *sched.Group) { p.fly(g.Owner.(*flight)) },
+		Carry: func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close: func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
 		Send: func(place *sched.Conn) {
 			var l session.Residue
@@ -49,14 +45,12 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 	})
 }
 
-// Cost is for the scheduler.
-func (r *ride) Cost() time.Duration { return r.expect }
-
-// Withdraw is for the scheduler: r's caller has left. What was sent is read, and dropped, by the lane.
-func (r *ride) Withdraw() {
-	if !r.state.CompareAndSwap(rideWaiting, rideGivenUp) {
-		r.leave()
+// gone says why a lease is of no use any more.
+func gone(r *sched.Request) error {
+	if r.Owner.(*Lease).scope.gone() {
+		return ErrInvocationEnded
 	}
+	return nil
 }
 
 // release gives c, which is fit for the next user, back.

@@ -41,7 +41,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 func (p *Pool) takeBack(err error) *ShutdownError {
 	now := time.Now()
 	e := &ShutdownError{Err: err}
-	out := p.out()
+	out := p.holders()
 	ended := make([]bool, len(out))
 	var wg sync.WaitGroup
 	for i, l := range out {
@@ -54,7 +54,7 @@ func (p *Pool) takeBack(err error) *ShutdownError {
 		}
 		h := l.holder(now)
 		e.Out = append(e.Out, h)
-		p.log.Warn("lmipool: shutdown: a "+l.what.String()+" was still out; its connection was closed", h.attrs()...)
+		p.log.Warn("lmipool: shutdown: a "+l.word()+" was still out; its connection was closed", h.attrs()...)
 	}
 	return e
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
@@ -29,6 +31,8 @@ type Stat struct {
 type stats struct {
 	aged, unused, unclean atomic.Int64 // connections that were closed for their age, for want of work, because their session could not be cleaned
 	resets, leaks         atomic.Int64
+	reruns, shadow        atomic.Int64    // reads that run again, alone; that would ride
+	alone                 catalog.Reasons // of those that find no idle connection and do not ride
 }
 
 func (n *stats) endedByAge()   { n.aged.Add(1) }
@@ -36,10 +40,15 @@ func (n *stats) endedUnused()  { n.unused.Add(1) }
 func (n *stats) endedUnclean() { n.unclean.Add(1) }
 func (n *stats) sessionReset() { n.resets.Add(1) }
 func (n *stats) leaseLeaked()  { n.leaks.Add(1) }
+func (n *stats) runsAgain()    { n.reruns.Add(1) }
+func (n *stats) wouldRide()    { n.shadow.Add(1) }
+
+func (n *stats) goesAlone(why string) { n.alone.Count(why) }
 
 func (n *stats) stat(s *Stat) {
 	s.aged, s.unused, s.unclean = n.aged.Load(), n.unused.Load(), n.unclean.Load()
 	s.resets, s.leaks = n.resets.Load(), n.leaks.Load()
+	s.reruns, s.shadow, s.alone = n.reruns.Load(), n.shadow.Load(), n.alone.All()
 }
 
 // plainStat is what pgxpool counts, for Config.Plain.
@@ -187,4 +196,4 @@ func (s *Stat) CatalogChangeCount() int64 { return s.catalogChanges }
 func (s *Stat) UnconfirmedRideCount() int64 { return s.unconfirmed }
 
 // MaxFlightSize is how many reads ride together at most.
-func (s *Stat) MaxFlightSize() int { return maxFlight }
+func (s *Stat) MaxFlightSize() int { return lane.MaxFlight }

@@ -23,7 +23,7 @@ func (c *conn) watched(r *session.Residue, p *pending) (changed bool) {
 	changed = w.Unseen || strayed
 	c.watchedNames(w.Names)
 	for _, sql := range slices.Concat(w.Parsed, w.Said) {
-		st := c.p.lanes.catalog.Find(sql, "")
+		st := c.p.lanes.Catalog.Find(sql, "")
 		leaves := st.Leaves(c.base)
 		trace := leaves.Trace
 		if leaves.Ask && c.base != nil {
