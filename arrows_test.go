@@ -21,7 +21,7 @@ func TestArrowsPointDown(t *testing.T) {
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
 		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/gostack", "internal/inprocess", "internal/pgerr", "internal/safelog")),
-		"/pool": join(pgx, own("internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/gostack", "internal/lane", "internal/memrows", "internal/pgcancel",
+		"/pool": join(pgx, own("internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/gostack", "internal/isolation", "internal/lane", "internal/memrows", "internal/pgcancel",
 			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode", "internal/upstream")),
 		"/iam":                 join(pgx, aws, own("internal/awshost", "internal/pgerr", "internal/safelog", "internal/sslmode")),
 		"/lambdaenv":           nil,
@@ -37,6 +37,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/gostack":    nil,
 		"/internal/inprocess":  nil,
 		"/internal/lane":       join(pgx, own("internal/catalog", "internal/facts", "internal/memrows", "internal/pgerr", "internal/sched", "internal/session", "internal/sqltext")),
+		"/internal/isolation":  join(pgx, own("internal/catalog", "internal/facts", "internal/memrows", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/session", "internal/sqltext", "internal/upstream")),
 		"/internal/memrows":    pgx,
 		"/internal/netfault":   nil,
 		"/internal/pgcancel":   join(pgx, own("internal/pgerr")),

@@ -31,6 +31,8 @@ Belief: belief
 cancelConn: limiter
 callback: scope
 Canceler: limiter over=canceler ready=canceler
+commits: note
+Connection: pool/dial
 deferral: stream
 demand: growth
 Description: description
@@ -47,6 +49,9 @@ Heard: heard
 pool.held: scope
 hold: hold
 Holder: lease
+internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=texts belief=reset commits=note foreign=note given=note kept=texts left=reset named=texts reports=reset strange=meaning
+Sessions: pool/new
+internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: core first=actions last=actions
 internal/sched.answer: actions
 internal/sched.Conn: stock Shares=pool/dial leaving=core waiting=scheduler waits=core
@@ -61,12 +66,12 @@ internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
 Lane: lane guarded=conclude
 led: led
+Left: reset
 Limiter: limiter
 LoginTime: logintime
 Maps: maps Closed=pool/dial
 nodeFact: find_nodes deep=facts
 pace: alone
-pending: pending
 internal/pgwire.queue: prologue
 Reach: upstream
 Recognition: upstream

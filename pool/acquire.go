@@ -174,9 +174,7 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 // start makes l the owner of c. Its scope or the pool may have ended just then.
 func (l *Lease) start(c *conn) error {
 	l.lend(c)
-	l.inherits()
-	c.partly = partly{}
-	c.bind(l.with) // also to nothing, whatever it was bound to
+	l.use.Begin(&c.session, l.with, l.lasts())
 	if !l.hold.start() {
 		c.giveBack()
 		return ErrClosed

@@ -21,11 +21,10 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 		return memrows.FailedBatch(err)
 	}
 	defer l.leave()
-	meant, named, err := l.meantBatch(ctx, b)
+	meant, named, err := l.use.BeforeBatch(ctx, b)
 	if err != nil {
 		return memrows.FailedBatch(l.c.wrapError(err))
 	}
-	l.noteBatch(ctx, b)
 	if l.c.reach.Mode() == pgx.QueryExecModeExec { // in which pgx writes a batch past its frontend, and so past the wire
 		if own && l.with != nil { // by BeforeConnect: the pool's mode is another
 			return memrows.FailedBatch(errExecMode)
@@ -174,6 +173,6 @@ func (b *batch) unname() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
-	b.l.unname(ctx, b.named)
+	b.l.use.Unname(ctx, b.named)
 	b.named = nil
 }

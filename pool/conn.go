@@ -8,16 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/lmipool/lmipool/internal/catalog"
-	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
-	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sched"
-	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
@@ -48,27 +45,14 @@ type conn struct {
 
 	types   memrows.Maps
 	wire    *pgwire.Conn
-	session *session.Baseline
-	asks    []*catalog.Statement // of AfterConnect's, whose functions have to be looked at
-	base    *facts.Facts         // about names, as this connection reads them; nil: nothing is judged by it
-	residue session.Residue      // of its users, since it was reset; the owner's
-	anew    []string             // texts that pgx has described under other settings; of describe_anew.go
-	kept    []string             // names of what users with the raw connection have prepared, and left
-	named   map[string]string    // what users have prepared, by its name; of named.go
-	pending pending              // of its users, too
-	foreign session.Foreign      // the owner's
-	strange bool                 // texts may mean something else in its session than when it was new; of meaning.go
-	lane    *lane.Lane           // nil: no flights on this one
+	session isolation.Session // the owner's
+	lane    *lane.Lane        // nil: no flights on this one
 	cancel  *pgcancel.Canceler
 
 	// the owner's
-	belief       facts.Belief // in that its users have left nothing
-	maybeStandby bool         // its server has refused to write, and may be no writer any more
+	maybeStandby bool // its server has refused to write, and may be no writer any more
 	lost         bool
 	peek         *pgdial.Peeker // nil: its socket cannot be looked at
-	reports      int32          // of differs
-	partly       partly
-	given        pgerr.Arguments // to its last call
 }
 
 // fit makes sure that c can be handed to its new owner, on the owner's time, as
@@ -106,7 +90,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 		c.closeInBackground()
 		return false, ctx.Err()
 	}
-	if c.mayHaveLeft() && !c.resetFirst() {
+	if !c.session.ResetIfDoubted() {
 		c.unclean()
 		return false, nil
 	}
@@ -115,7 +99,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	}
 	ok := false
 	var err error
-	changed := c.heed(func() {
+	changed := c.session.RunHook(func() {
 		err = c.p.catchPanic("PrepareConn", func() (err error) {
 			ok, err = c.p.cfg.PrepareConn(ctx, c.pg)
 			return err
@@ -123,7 +107,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (bool, error) {
 	})
 	c.types.Forget()
 	if changed {
-		l.meaning, l.touched = meansAsk, true
+		l.use.Doubt()
 	}
 	switch {
 	case !ok:
@@ -145,8 +129,7 @@ func (c *conn) expiredAt(now time.Time) bool {
 // the queue or the idle stack. What takes time happens in the background, never
 // on the caller's.
 func (c *conn) giveBack() {
-	c.bind(nil)
-	c.given = pgerr.Arguments{}
+	c.session.Rest()
 	c.cancel.AsPgx()
 	if c.p.cfg.AfterRelease == nil || !c.clean() { // the hook sees none that has to be cleaned first
 		c.keep()
@@ -210,7 +193,7 @@ func (c *conn) rollback() {
 
 func (c *conn) afterRelease() {
 	keep := false
-	c.heed(func() { c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) }) })
+	c.session.RunHook(func() { c.p.protect("AfterRelease", func() { keep = c.p.cfg.AfterRelease(c.pg) }) })
 	c.types.Forget()
 	if !keep {
 		c.closeInBackground()

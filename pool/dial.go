@@ -2,18 +2,18 @@ package pool
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
-	"github.com/lmipool/lmipool/internal/session"
 )
 
 // dial opens one connection for the queue, in the background. It is the only caller of pgxpool's Acquire, which therefore never finds an idle
@@ -31,7 +31,7 @@ func (p *Pool) dial() {
 		if err == nil && c.reach.Pooled() && c.reach.Isolates() {
 			p.protect("look", func() { // a type of the user's may panic
 				for _, st := range p.lanes.Catalog.TakePostponed() {
-					c.learn(st)
+					c.session.Learn(st)
 				}
 			})
 		}
@@ -63,7 +63,8 @@ func (p *Pool) newConn() (*conn, error) {
 	now := time.Now()
 	c.place.Opened(now)
 	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.Conn
-	c.reach, c.wire, c.session = g.reach, g.wire, g.session
+	c.reach, c.wire = g.reach, g.wire
+	c.session.Open(p.sessions, isolation.Connection{PG: c.pg, Wire: c.wire, Reach: c.reach, IsFit: c.clean}, g.session)
 	c.peek = pgdial.NewPeeker(c.pg.PgConn().Conn())
 	c.cancel = pgcancel.Of(c.pg.PgConn())
 	c.cancel.Opened()
@@ -97,28 +98,17 @@ func (c *conn) open(ctx context.Context) (err error) {
 		c.p.dialer.saysNoIsolation()
 		return c.admit(ctx, true)
 	}
-	heard := c.heardAll()
-	if c.session == nil || heard != nil { // AfterConnect may have changed what was read
-		if c.session, err = session.Read(ctx, c.pg, heard, c.reach.Own() && c.reach.Isolates()); err != nil {
-			return fmt.Errorf("lmipool: reading what the session is like: %w", err)
-		}
-	} else if c.reach.Own() && c.reach.Isolates() {
-		c.wire.Queue(session.LeaveWitness())
-	}
-	if heard != nil && c.reach.Isolates() {
-		for _, sql := range heard.Queries {
-			c.asks = append(c.asks, c.p.lanes.Catalog.Find(sql, ""))
-		}
-		if heard.Unsure != "" {
-			c.p.cannotReset(heard.Unsure)
-		}
-	}
-	if err := c.admit(ctx, c.session.Standby || c.session.ReadOnly == "on"); err != nil {
+	if err := c.session.Read(ctx); err != nil {
 		return err
 	}
-	c.base = c.p.lanes.Baselines.At(c.session.Database + "\x00" + c.session.Meaning)
+	is := c.session.Baseline
+	if err := c.admit(ctx, is.Standby || is.ReadOnly == "on"); err != nil {
+		return err
+	}
+	c.session.Facts = c.p.lanes.Baselines.At(is.Database + "\x00" + is.Meaning)
 	if rides {
-		c.lane = lane.New(c.p.lanes, lane.Conn{PG: c.pg, Facts: c.base, Types: &c.types, Baseline: c.session, Expired: c.expired, Unnamed: !c.reach.Own()})
+		c.lane = lane.New(c.p.lanes, lane.Conn{PG: c.pg, Facts: c.session.Facts, Types: &c.types, Baseline: is, Expired: c.expired, Unnamed: !c.reach.Own()})
+		c.session.Types, c.session.Kept = func() *memrows.Set { return c.types.Of(c.pg) }, c.lane.Kept()
 		c.place.Shares = true
 	}
 	return nil
@@ -127,8 +117,8 @@ func (c *conn) open(ctx context.Context) (err error) {
 // admit is the last look at c, whose server is asked how it stands if ask says that this may matter.
 func (c *conn) admit(ctx context.Context, ask bool) error {
 	readOnly := ""
-	if c.session != nil {
-		readOnly = c.session.ReadOnly
+	if c.session.Baseline != nil {
+		readOnly = c.session.Baseline.ReadOnly
 	}
 	return c.p.writer.Admit(ctx, c.pg.PgConn(), ask, readOnly)
 }

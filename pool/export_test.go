@@ -64,16 +64,16 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 	}
 	defer l.Release()
 	began := time.Now()
-	sign := l.c.base.Sign(began)
+	sign := l.c.session.Facts.Sign(began)
 	if changed {
 		sign.Args[len(sign.Args)-1] = nil
 	}
-	rows, err := l.c.subject().Answers(ctx, "", facts.AskSign, sign.Args)
+	rows, err := l.c.session.Subject().Answers(ctx, "", facts.AskSign, sign.Args)
 	took := time.Since(began)
 	if err == nil {
 		sign.Take(rows[0], nil)
 	}
-	return took, !l.c.base.IsSuspect(), err
+	return took, !l.c.session.Facts.IsSuspect(), err
 }
 
 func (p *Pool) prove(ctx context.Context, sql string) (*catalog.Statement, facts.Proof, error) {
@@ -86,10 +86,10 @@ func (p *Pool) prove(ctx context.Context, sql string) (*catalog.Statement, facts
 		return st, facts.Proof{}, err
 	}
 	defer l.Release()
-	if _, err := l.c.base.Know(ctx, l.c.subject().Answers, st.Mentions, nil, func() []*sqltext.Mentions { return nil }); err != nil {
+	if _, err := l.c.session.Facts.Know(ctx, l.c.session.Subject().Answers, st.Mentions, nil, func() []*sqltext.Mentions { return nil }); err != nil {
 		return st, facts.Proof{}, err
 	}
-	pf := l.c.base.Prove(st.Mentions, st.Functions, nil)
+	pf := l.c.session.Facts.Prove(st.Mentions, st.Functions, nil)
 	if !pf.Told {
 		return st, pf, errors.New("it is not known after it was asked for")
 	}

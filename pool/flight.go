@@ -31,8 +31,7 @@ func (f *flight) fly() {
 		return
 	}
 	f.lend(c)
-	c.partly = partly{}
-	c.bind(nil)
+	f.use.Begin(&c.session, nil, false)
 	if !f.start() {
 		c.giveBack()
 		return

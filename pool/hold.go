@@ -6,13 +6,16 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // hold is a user's hold on a connection: whether he has it, what he does with it, and who waits until he is done.
 // Only this file writes it.
 type hold struct {
-	c *conn // nil before start
+	c   *conn         // nil before start
+	use isolation.Use // of its session; the caller's that is inside
 
 	mu       sync.Mutex
 	state    leaseState
@@ -140,12 +143,9 @@ func (h *hold) call(sql string) error {
 	}
 	h.calling = true
 	h.calls++
+	h.use.Enter(h.calls, sql != "", h.result != nil)
 	if sql != "" {
 		h.sql = sql
-		if h.result == nil { // else it may be what was sent for that
-			h.c.wire.StartCall()
-			h.c.calls()
-		}
 	}
 	return nil
 }
@@ -156,14 +156,7 @@ func (h *hold) leave() {
 	h.calling, h.stuck = false, false
 	status := h.c.pg.PgConn().TxStatus()
 	h.inTx = status != 'I'
-	if status == 'E' {
-		h.c.foreign.Fail()
-	}
-	if h.raw {
-		h.c.watching()
-		h.c.hideForeign()
-		h.c.unarm()
-	}
+	h.use.Leave(status, h.raw)
 	if h.left != nil {
 		close(h.left)
 		h.left = nil
@@ -212,11 +205,7 @@ func (h *hold) tookRaw() bool {
 	}
 	h.raw = true
 	h.c.types.Lend()
-	h.c.watching()
-	if !h.calling { // else leave does it
-		h.c.hideForeign()
-		h.c.unarm()
-	}
+	h.use.Lend(h.calling)
 	h.c.cancel.AsPgx()
 	return true
 }

@@ -22,5 +22,21 @@ func (c *conn) wrapError(err error) error {
 		return fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err)))
 	}
 	c.reach.Conflicts(err)
-	return c.committed(c.recordError(c.given.WithoutArgument(c.cancel.Explain(err))))
+	return c.committed(c.recordError(c.session.WithoutArgument(c.cancel.Explain(err))))
+}
+
+// committed is err, of the last call, with what is known of what was committed before it.
+func (c *conn) committed(err error) error {
+	if pgerr.DidNotRun(err) || !c.session.MayHaveCommitted() {
+		return err
+	}
+	return partlyDone(err)
+}
+
+// partlyDone is err for a call of which something may have been committed.
+func partlyDone(err error) error {
+	if err == nil || !Retryable(err) {
+		return err
+	}
+	return pgerr.PartlyDone(err)
 }

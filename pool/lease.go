@@ -26,16 +26,6 @@ type Lease struct {
 	stack gostack.Site
 	with  *session.Settings // what its statements run with; nil: nothing
 
-	residue session.Residue // what it leaves behind in the session; the caller's that is inside
-	pending pending         // the same
-
-	// of meaning.go; the caller's that is inside
-	meaning meaning // of texts in its session
-	touched bool    // something ran that may have changed that
-	planned bool    // what had been planned before is dropped, or will be
-
-	goesOn bool // it is a batch's, and has a transaction that may outlive the batch
-
 	known   bool // it was lent a connection, so others may know it
 	repeats bool // it rode, and runs once more
 	timed   bool // it is of use to know for how long it ran

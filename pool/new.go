@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/deadconn"
+	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -59,6 +60,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 			Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
 			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
 		})
+		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.stats.sessionReset, Log: p.log}
 		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
 	}
 	if err != nil {

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/deadconn"
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -25,6 +25,7 @@ type Pool struct {
 	stats         stats
 	health        health
 	lanes         *lane.Shared
+	sessions      *isolation.Sessions
 	ended         *deadconn.Maker // for the connections that nobody has any more
 	writer        *pgdial.Writer
 	dialer        *dialer
@@ -36,7 +37,6 @@ type Pool struct {
 	ctx    context.Context // ends when the pool is closed; what dials and housekeeping run under
 	cancel context.CancelFunc
 
-	detached       atomic.Int64  // ctxs from Detach that live
-	closesSessions sync.Once     // that it does is logged once
-	inside         gostack.Sites // where the pool was used inside a transaction's function
+	detached atomic.Int64  // ctxs from Detach that live
+	inside   gostack.Sites // where the pool was used inside a transaction's function
 }

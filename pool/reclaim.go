@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // Release gives the connection back. It is idempotent, never blocks on the
@@ -42,8 +40,7 @@ func (l *Lease) end(why leaseState) bool {
 	}
 	if l.raw {
 		l.c.types.Forget()
-		l.residue.AddNamed(sqltext.AnyTrace)
-		l.c.watched(&l.residue, &l.pending)
+		l.use.TakeBack()
 	}
 	switch {
 	case l.raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
@@ -92,11 +89,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 
 // giveBack is for a lease that has ended, and that nobody uses any more.
 func (l *Lease) giveBack() {
-	if l.calls > 0 {
-		l.residue.Use()
-	}
-	l.bequeaths()
-	l.c.soiled(&l.residue, &l.pending)
+	l.use.End()
 	l.c.giveBack()
 }
 

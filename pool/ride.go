@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -121,7 +120,7 @@ func (l *Lease) observed() {
 		return
 	}
 	l.st.Took(l.took - l.p.sched.LeastHold())
-	if l.c.lane != nil && l.st.Wants() && !slices.Contains(l.pending.unsure, l.st) {
-		l.pending.insist(l.st)
+	if l.c.lane != nil && l.st.Wants() {
+		l.use.Ask(l.st)
 	}
 }

@@ -45,12 +45,8 @@ func (l *Lease) enterFor(x *tx, sql string) (runner, error) {
 
 // announce notes what is about to run, and returns args as they have to be for sql to mean what it says.
 func (l *Lease) announce(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
-	meant, err := l.meant(ctx, sql, args, simple)
-	if err != nil {
-		return nil, l.c.wrapError(err)
-	}
-	l.note(ctx, sql, meant)
-	return meant, nil
+	meant, err := l.use.BeforeStatement(ctx, l.st, sql, args, simple)
+	return meant, l.c.wrapError(err)
 }
 
 func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own bool) (tag pgconn.CommandTag, err error) {
@@ -151,11 +147,9 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 		// Until the value lets go the lease is in a call, so nobody uses its connection's types beside it; its end tears the connection away.
 		l.leaveAfter(encoding)
 	}()
-	l.heard()
-	if _, err := l.settled(ctx); err != nil {
+	if err := l.use.BeforeCopy(ctx, copyin.Insert(table, columns)); err != nil {
 		return 0, err
 	}
-	l.note(ctx, copyin.Insert(table, columns), nil)
 	y := copyin.Copy{Table: table, Columns: columns, From: src, In: on, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cancelWait()}
 	n, encoding, err := y.Run(ctx, l.c.pg)
 	l.p.writer.Copied(err)

@@ -7,8 +7,6 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/sched"
-	"github.com/lmipool/lmipool/internal/session"
-	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // newScheduler makes what decides who gets a connection. What it knows of one is its place, and of a
@@ -38,9 +36,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Carry: func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close: func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
 		Send: func(place *sched.Conn) {
-			var l session.Residue
-			l.Add(sqltext.AnyTrace)
-			place.Owner.(*conn).wash(l, pending{})
+			place.Owner.(*conn).wash(true)
 		},
 	})
 }

@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/multitracer"
+
+	"github.com/lmipool/lmipool/internal/isolation"
 )
 
 // tracer is a connection's tracer, which is the user's: it does not hear of statements of the pool's own, and what it does while
@@ -14,33 +16,28 @@ type tracer struct {
 	w *workers
 }
 
-// silentKey is in the ctx of what the user's tracer is not to hear of.
-type silentKey struct{}
-
-func isSilent(ctx context.Context) bool { return ctx.Value(silentKey{}) != nil }
-
 func (t tracer) TraceQueryStart(ctx context.Context, c *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
-	if isSilent(ctx) {
+	if isolation.IsSilent(ctx) {
 		return ctx
 	}
 	return t.Tracer.TraceQueryStart(ctx, c, d)
 }
 
 func (t tracer) TraceQueryEnd(ctx context.Context, c *pgx.Conn, d pgx.TraceQueryEndData) {
-	if !isSilent(ctx) {
+	if !isolation.IsSilent(ctx) {
 		t.Tracer.TraceQueryEnd(ctx, c, d)
 	}
 }
 
 func (t tracer) TracePrepareStart(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareStartData) context.Context {
-	if isSilent(ctx) {
+	if isolation.IsSilent(ctx) {
 		return ctx
 	}
 	return t.Tracer.TracePrepareStart(ctx, c, d)
 }
 
 func (t tracer) TracePrepareEnd(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareEndData) {
-	if !isSilent(ctx) {
+	if !isolation.IsSilent(ctx) {
 		t.Tracer.TracePrepareEnd(ctx, c, d)
 	}
 }

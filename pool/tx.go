@@ -25,29 +25,15 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	if err := ctx.Err(); err != nil {
 		return nil, pgerr.Unsent("begin", err)
 	}
-	if l.meaning == meansAsk && c.PgConn().TxStatus() == 'I' { // inside it would be too late for SET TRANSACTION
-		if err := l.ask(ctx); err != nil {
-			return nil, l.c.wrapError(err)
-		}
-	}
-	if l.foreign() {
-		l.differs()
-	}
-	if !l.with.Custom() {
-		l.replan()
+	if err := l.use.BeforeBegin(ctx, l.with, opts); err != nil {
+		return nil, l.c.wrapError(err)
 	}
 	if l.with != nil {
-		defer l.c.bind(nil)
+		defer l.c.session.Bind(nil)
 		if opts.BeginQuery == "" {
 			l.c.wire.DeferBegin()
 			defer l.c.wire.UndoDefer()
 		}
-	}
-	if opts.BeginQuery != "" {
-		l.note(ctx, opts.BeginQuery, nil)
-	}
-	if opts.CommitQuery != "" {
-		l.note(ctx, opts.CommitQuery, nil)
 	}
 	if _, in := placeOf(ctx); in != nil && in.starting && in.within.Holds == nil {
 		in.holding(&l.wish)
@@ -70,7 +56,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return nil, l.c.wrapError(err)
 	}
 	kept = true
-	l.c.begunTx()
+	l.c.session.Begun()
 	l.c.wire.BeganTx() // pgx may have dropped statements in front of BEGIN
 	return &tx{l: l, t: t, releasesLease: own}, nil
 }
@@ -78,7 +64,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 // set sets the lease's settings in the transaction that it has just begun. They travel in front of a statement that does
 // nothing; so does a BEGIN that is held back, in the same segment.
 func (l *Lease) set(ctx context.Context) error {
-	l.c.bind(l.with)
+	l.c.session.Bind(l.with)
 	return l.c.pg.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
 }
 
@@ -144,7 +130,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		return err
 	}
 	defer x.l.leave()
-	x.l.restores()
+	x.l.use.BeforeEnd()
 	err = x.l.c.cancel.Uncancelable(ctx, end)
 	c := x.l.c
 	if err != nil {
@@ -154,7 +140,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		}
 		err = c.committed(err)
 	}
-	c.endedTx()
+	c.session.Ended()
 	if x.releasesLease {
 		c.confirmPrimary() // of a write in it that was refused
 		x.lost = c.lost || c.maybeStandby && c.place.Fenced()
@@ -187,7 +173,7 @@ func (x *tx) failedOver(err error) bool {
 
 // mayEndTx is sqltext.MayEndTx of a text, or of the name of a statement.
 func (l *Lease) mayEndTx(sql string) bool {
-	text, ok := l.c.meantBy(sql)
+	text, ok := l.c.session.TextOf(sql)
 	return !ok || sqltext.MayEndTx(text)
 }
 
@@ -223,11 +209,10 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 		return nil, err
 	}
 	defer x.l.leave()
-	x.l.residue.AddNamed(sqltext.AnyTrace)
-	x.l.c.names(name, "")
+	x.l.use.Prepared(name, "")
 	sd, err := x.t.Prepare(ctx, name, sql)
 	if err == nil {
-		x.l.c.names(name, sql)
+		x.l.use.Prepared(name, sql)
 	}
 	return sd, x.l.c.wrapError(err)
 }
