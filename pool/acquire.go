@@ -176,7 +176,7 @@ func (l *Lease) start(c *conn) error {
 	l.lend(c)
 	l.use.Begin(&c.session, l.with, l.lasts())
 	if !l.hold.start() {
-		c.giveBack()
+		c.release()
 		return ErrClosed
 	}
 	if l.scope != nil && !l.scope.add(&l.place, l) {

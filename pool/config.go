@@ -280,3 +280,11 @@ const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past 
 func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }
+
+// cancelWait is CancelWait, for what needs a bound also without.
+func (c *Config) cancelWait() time.Duration {
+	if c.CancelWait < 0 {
+		return defaultCancelWait
+	}
+	return c.CancelWait
+}

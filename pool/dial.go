@@ -107,7 +107,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	c.session.Facts = c.p.lanes.Baselines.At(is.Database + "\x00" + is.Meaning)
 	if rides {
-		c.lane = lane.New(c.p.lanes, lane.Conn{PG: c.pg, Facts: c.session.Facts, Types: &c.types, Baseline: is, Expired: c.expired, Unnamed: !c.reach.Own()})
+		c.lane = lane.New(c.p.lanes, lane.Conn{PG: c.pg, Facts: c.session.Facts, Types: &c.types, Baseline: is, Expired: func() bool { return c.expired(time.Now()) }, Unnamed: !c.reach.Own()})
 		c.session.Types, c.session.Kept = func() *memrows.Set { return c.types.Of(c.pg) }, c.lane.Kept()
 		c.place.Shares = true
 	}

@@ -34,9 +34,10 @@ var (
 	// that waits for another one. The error is a [*NestedAcquireError], inside an [*AcquireError].
 	ErrNestedAcquire = pgerr.ErrNestedAcquire
 
-	errReleased = errors.New("lmipool: the lease was released")
-	errBusy     = errors.New("lmipool: conn busy: another goroutine is using this lease") // in place of the data race that pgx would have
-	errStuck    = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
+	errReleased  = errors.New("lmipool: the lease was released")
+	errBusy      = errors.New("lmipool: conn busy: another goroutine is using this lease") // in place of the data race that pgx would have
+	errStuck     = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
+	errUnsettled = pgerr.Unsent("the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up"))
 
 	// What callers get who hand over nothing. A ctx that is nil is a panic, as in package context.
 	errNoBatch  = errors.New("lmipool: SendBatch: the batch is nil")

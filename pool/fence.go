@@ -15,13 +15,12 @@ import (
 
 // A pool's connections lead to one server, and what one of them finds out holds for all.
 //
-// A *fence* is certain: the server is no writer now, and this pool writes. Whatever was dialed
-// before is not used again: idle ones are closed at once, the others when they come back.
+// A *fence* is certain: the server is no writer now, and this pool writes. Whatever was dialed before is not used again: idle ones
+// are closed at once, the others when they come back.
 //
-// A *loss* is a suspicion: a connection ended and it was not us. A terminated backend says
-// nothing of the others, so they are only looked at before anybody gets them: a round trip
-// each, once. Without it a write would be sent into a socket with nobody behind it, and its
-// outcome be unknown for nothing.
+// A *loss* is a suspicion: a connection ended and it was not us. A terminated backend says nothing of the others, so they are only looked
+// at before anybody gets them: a round trip each, once. Without it a write would be sent into a socket with nobody behind it, and
+// its outcome be unknown for nothing.
 
 // fence gives up every connection that was dialed before now, because of what c has found.
 func (p *Pool) fence(c *conn, why error) {
@@ -40,9 +39,7 @@ func (p *Pool) fence(c *conn, why error) {
 // suspected reports whether c was last heard from before the last loss.
 func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Load() }
 
-// verify reports whether c's server answers, and is what it is to be. It says nothing more
-// of one that is a standby than that c is no good. With refused the server has just refused to
-// write.
+// verify reports whether c's server answers, and is what it is to be. With refused it has just refused to write.
 func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
 	defer cancel()
@@ -71,8 +68,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	return err == nil && ok && why == nil
 }
 
-// recordError takes from err what it says of c and of the server behind it. Its owner calls it,
-// for each error.
+// recordError takes from err what it says of c and of the server behind it. Its owner calls it, for each error.
 func (c *conn) recordError(err error) error {
 	pc := c.pg.PgConn()
 	if broke := c.wire.Broke(); pgerr.IsLost(broke) && errors.Is(err, pgconn.ErrConnClosed) {
@@ -91,7 +87,7 @@ func (c *conn) recordError(err error) error {
 		}
 	case pgerr.ReadOnly(err) && c.p.writer.Concerns(pc):
 		c.maybeStandby = true
-		if c.confirmPrimary(); c.maybeStandby && c.place.Fenced() && pc.TxStatus() == 'I' {
+		if !c.confirmPrimary() && c.place.Fenced() && pc.TxStatus() == 'I' {
 			return pgerr.NotRun(c.p.writer.Why().Error(), err)
 		}
 	}
@@ -99,25 +95,47 @@ func (c *conn) recordError(err error) error {
 }
 
 // confirmPrimary finds out whether a server that refuses to write is no writer any more, or whether it
-// was asked for that: as soon as there is nothing else under way.
-func (c *conn) confirmPrimary() {
+// was asked for that: as soon as there is nothing else under way. It reports whether it may be written to, as far as is known.
+func (c *conn) confirmPrimary() bool {
 	pc := c.pg.PgConn()
-	if !c.maybeStandby || pc.IsClosed() || pc.IsBusy() || pc.TxStatus() != 'I' || c.cancel.Pending() {
-		return
+	if c.maybeStandby && !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() {
+		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+		defer cancel()
+		c.maybeStandby = !c.verify(ctx, true)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
-	defer cancel()
-	if c.verify(ctx, true) {
-		c.maybeStandby = false
-	}
+	return !c.maybeStandby
 }
 
-// resolved is keep for a connection of which only that is not known.
-func (c *conn) resolved() {
-	c.confirmPrimary()
-	if c.maybeStandby {
-		c.closeInBackground()
-		return
+// wrapError returns err with what the connection knows of it: that what was sent did not run, or that it was cancelled.
+func (c *conn) wrapError(err error) error {
+	if err == nil {
+		return nil
 	}
-	c.giveBack()
+	if failed := c.wire.Failure(); failed != nil {
+		if pgerr.IsLost(failed) {
+			c.p.health.lost()
+		}
+		return failed
+	}
+	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // else it was not the settings that were declined
+		return fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err)))
+	}
+	c.reach.Conflicts(err)
+	return c.committed(c.recordError(c.session.WithoutArgument(c.cancel.Explain(err))))
+}
+
+// committed is err, of the last call, with what is known of what was committed before it.
+func (c *conn) committed(err error) error {
+	if pgerr.DidNotRun(err) || !c.session.MayHaveCommitted() {
+		return err
+	}
+	return partlyDone(err)
+}
+
+// partlyDone is err for a call of which something may have been committed.
+func partlyDone(err error) error {
+	if err == nil || !Retryable(err) {
+		return err
+	}
+	return pgerr.PartlyDone(err)
 }

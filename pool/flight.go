@@ -33,7 +33,7 @@ func (f *flight) fly() {
 	f.lend(c)
 	f.use.Begin(&c.session, nil, false)
 	if !f.start() {
-		c.giveBack()
+		c.release()
 		return
 	}
 	whole := false
@@ -41,7 +41,7 @@ func (f *flight) fly() {
 		switch was, _, _ := f.hold.end(leaseReleased); {
 		case was != leaseActive: // Shutdown has closed it
 		case whole:
-			c.giveBack()
+			c.release()
 		default:
 			c.closeInBackground()
 		}

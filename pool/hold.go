@@ -104,7 +104,7 @@ func (h *hold) enter(sql string) (*pgx.Conn, error) {
 	if !h.c.cancel.Pending() || pc.IsClosed() || pc.IsBusy() {
 		return h.c.pg, nil
 	}
-	settled := h.c.cancel.Settle(h.c.p.cancelWait())
+	settled := h.c.cancel.Settle(h.c.p.cfg.cancelWait())
 	h.leave()
 	if !settled {
 		return nil, errUnsettled

@@ -33,14 +33,13 @@ func (p *Pool) maintain() {
 	}
 }
 
-// closeSurplus closes idle connections that are too old, or idle for too long
-// while more are there than MinConns and MinIdleConns ask for.
+// closeSurplus closes idle connections that are too old, or idle for too long while more are there than MinConns and MinIdleConns ask for.
 func (p *Pool) closeSurplus() {
 	now := time.Now()
-	surplus := p.sched.TakeIdle(func(place *sched.Conn, idle, open int) bool {
+	closeAll(p.sched.TakeIdle(func(place *sched.Conn, idle, open int) bool {
 		c := place.Owner.(*conn)
 		switch {
-		case c.expired():
+		case c.expired(now):
 			p.stats.endedByAge()
 			return true
 		case p.cfg.MaxConnIdleTime > 0 && now.Sub(place.Since()) > p.cfg.MaxConnIdleTime &&
@@ -49,20 +48,17 @@ func (p *Pool) closeSurplus() {
 			return true
 		}
 		return false
-	})
-	closeAll(surplus)
+	}))
 }
 
-// topUp restores MinConns and MinIdleConns. A pool that was never used stays
-// without a connection: it never dials by itself.
+// topUp restores MinConns and MinIdleConns. A pool that was never used stays without a connection: it never dials by itself.
 func (p *Pool) topUp() {
 	if s := p.sched.Stats(); s.Opened > 0 {
 		p.sched.SetFloor(max(int(p.cfg.MinConns), s.Held+int(p.cfg.MinIdleConns)))
 	}
 }
 
-// reportOpenResults logs Rows and BatchResults that were opened outside a scope
-// and stay open: nobody else would take them back.
+// reportOpenResults logs Rows and BatchResults that were opened outside a scope and stay open: nobody else would take them back.
 func (p *Pool) reportOpenResults() {
 	if p.cfg.ReportRowsAfter < 0 {
 		return

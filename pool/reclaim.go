@@ -90,7 +90,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 // giveBack is for a lease that has ended, and that nobody uses any more.
 func (l *Lease) giveBack() {
 	l.use.End()
-	l.c.giveBack()
+	l.c.release()
 }
 
 // wait waits for the call that is running. After a while it asks the server to cancel

@@ -150,7 +150,7 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 	if err := l.use.BeforeCopy(ctx, copyin.Insert(table, columns)); err != nil {
 		return 0, err
 	}
-	y := copyin.Copy{Table: table, Columns: columns, From: src, In: on, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cancelWait()}
+	y := copyin.Copy{Table: table, Columns: columns, From: src, In: on, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cfg.cancelWait()}
 	n, encoding, err := y.Run(ctx, l.c.pg)
 	l.p.writer.Copied(err)
 	return n, l.c.wrapError(err)

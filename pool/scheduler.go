@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/lane"
@@ -35,9 +34,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Group: func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
 		Carry: func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close: func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
-		Send: func(place *sched.Conn) {
-			place.Owner.(*conn).wash(true)
-		},
+		Send:  func(place *sched.Conn) { place.Owner.(*conn).cleanInBackground(tidy, way{reset: true}) },
 	})
 }
 
@@ -47,16 +44,4 @@ func gone(r *sched.Request) error {
 		return ErrInvocationEnded
 	}
 	return nil
-}
-
-// release gives c, which is fit for the next user, back.
-func (c *conn) release(now time.Time) {
-	c.p.sched.Release(&c.place, c.wire.Queued(), now)
-}
-
-// closeAll closes connections that were idle.
-func closeAll(places []*sched.Conn) {
-	for _, place := range places {
-		place.Owner.(*conn).closeInBackground()
-	}
 }

@@ -115,7 +115,7 @@ func (x *tx) Rollback(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), x.l.p.cancelWait())
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), x.l.p.cfg.cancelWait())
 		defer cancel()
 	}
 	return x.finish(ctx, "rollback", x.t.Rollback)

@@ -1,0 +1,210 @@
+package pool
+
+import (
+	"context"
+	"time"
+)
+
+// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. To lend the
+// connection as it is, and to queue its reset in front of the next user's first flight, cost the caller nothing. The other steps
+// run in the background, before the next user gets the connection.
+
+// step is what is due for a connection that is nobody's.
+type step uint8
+
+const (
+	// With these the way ends.
+	lend    step = iota // it is fit for the next user
+	spoiled             // nothing takes away what is left in its session: it is closed
+	giveUp              // a cancel request may still arrive, nobody knows when: it is closed
+	closing             // it cannot be used any more, or nobody comes after it
+
+	runHook  // AfterRelease
+	settle   // a cancel request may still arrive
+	rollback // its user has left a transaction open
+	confirm  // its server has refused to write: is it the primary still?
+	discard  // something is left in a session that may be shared
+	reset    // something is left in its session
+	tidy     // something is to be sent, asked or forgotten before the next user comes
+)
+
+// state is all that next looks at.
+type state struct {
+	ended        bool // it is closed, in the middle of something, or past its lifetime
+	unsettled    bool // it was closed while a cancel request could still arrive
+	hook         bool // AfterRelease is still to be called
+	poolCloses   bool
+	canceling    bool // a cancel request may still arrive
+	inTx         bool
+	maybeStandby bool
+	shared       bool // something is left in its session, which may be somebody else's too
+	spoiled      bool // something is left that nothing takes away
+	left         bool // something is left that a reset takes away
+	untidy       bool
+}
+
+// next is the step that is due.
+func (s state) next() step {
+	switch {
+	case s.ended && s.unsettled:
+		return giveUp
+	case s.ended:
+		return closing
+	case s.hook && !s.canceling && !s.inTx && !s.maybeStandby: // it sees no connection that has to be cleaned first
+		return runHook
+	case s.poolCloses:
+		return closing
+	case s.canceling:
+		return settle
+	case s.inTx:
+		return rollback
+	case s.maybeStandby:
+		return confirm
+	case s.shared:
+		return discard
+	case s.spoiled:
+		return spoiled
+	case s.left:
+		return reset
+	case s.untidy:
+		return tidy
+	}
+	return lend
+}
+
+// failed is what is due after a step that has not done its work, or has panicked.
+func (s step) failed() step {
+	switch s {
+	case settle:
+		return giveUp
+	case discard, reset, tidy:
+		return spoiled
+	}
+	return closing
+}
+
+// way is how far a connection has come.
+type way struct {
+	hook  bool // AfterRelease is still to be called
+	reset bool // a reset is queued
+	tidy  bool // that is done
+}
+
+// state reads what c is like.
+func (c *conn) state(w way, now time.Time) state {
+	pc, s := c.pg.PgConn(), &c.session
+	return state{
+		ended:        pc.IsClosed() || pc.IsBusy() || c.expired(now),
+		unsettled:    pc.IsClosed() && c.cancel.Pending(),
+		hook:         w.hook,
+		poolCloses:   c.p.ctx.Err() != nil,
+		canceling:    c.cancel.Pending(),
+		inTx:         pc.TxStatus() != 'I',
+		maybeStandby: c.maybeStandby,
+		shared:       s.IsForeign(),
+		spoiled:      s.IsSpoiled(),
+		left:         !w.reset && s.NeedsReset(),
+		untidy:       !w.tidy && (!s.IsTidy(now, w.reset) || c.reach.Wonders(now)),
+	}
+}
+
+// release takes c home, whose lease has ended and whom nobody uses any more.
+func (c *conn) release() {
+	c.session.Rest()
+	c.cancel.AsPgx()
+	c.goHome(way{hook: c.p.cfg.AfterRelease != nil})
+}
+
+// goHome is the rest of c's way.
+func (c *conn) goHome(w way) {
+	now := time.Now()
+	due := c.state(w, now).next()
+	if due == reset {
+		due = c.run(context.Background(), due, &w)
+	}
+	if due > closing {
+		c.cleanInBackground(due, w)
+		return
+	}
+	c.arrive(due, w, now)
+}
+
+// cleanInBackground runs the step that is due and those after it, whatever panics in one.
+func (c *conn) cleanInBackground(due step, w way) {
+	tidies := func(s step, n int) {
+		if s == tidy {
+			c.p.sched.Washing(n)
+		}
+	}
+	c.p.sched.Retain(&c.place)
+	tidies(due, 1)
+	c.p.background("release", func() {
+		for due > closing {
+			then := due.failed()
+			c.p.protect("release", func() {
+				ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+				defer cancel()
+				then = c.run(ctx, due, &w)
+			})
+			tidies(due, -1)
+			tidies(then, 1)
+			due = then
+		}
+		c.arrive(due, w, time.Now())
+	})
+}
+
+// run runs a step, and returns the one that is due after it.
+func (c *conn) run(ctx context.Context, s step, w *way) step {
+	done := false
+	switch s {
+	case runHook:
+		w.hook = false
+		c.session.RunHook(func() { c.p.protect("AfterRelease", func() { done = c.p.cfg.AfterRelease(c.pg) }) })
+		c.types.Forget()
+	case settle:
+		done = c.cancel.Settle(max(goodbyeTimeout, c.p.cfg.cancelWait()))
+	case rollback: // pgxpool closes the connection; this costs one round trip and keeps it
+		defer c.cancel.Restore(c.cancel.WaitOnly())
+		_, err := c.pg.Exec(ctx, "rollback")
+		done = err == nil && c.pg.PgConn().TxStatus() == 'I'
+	case confirm:
+		done = c.confirmPrimary()
+	case discard:
+		done = c.isShared(ctx)
+	case reset:
+		w.reset = true
+		done = c.session.QueueReset()
+	case tidy:
+		w.tidy = true
+		done = c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
+	}
+	if !done {
+		return s.failed()
+	}
+	return c.state(*w, time.Now()).next()
+}
+
+// arrive is the end of the way.
+func (c *conn) arrive(last step, w way, now time.Time) {
+	switch last {
+	case lend:
+		c.session.HandOn(w.reset || w.tidy)
+		c.p.sched.Release(&c.place, c.wire.Queued(), now)
+		return
+	case spoiled:
+		c.p.stats.endedUnclean()
+	case giveUp:
+		c.cancel.GivenUp()
+	}
+	c.closeInBackground()
+}
+
+// isShared finds out whether c's session, behind a pooler, is shared for certain: then what its user has left there is not ours to mend.
+// If not, c is to be closed. A reset could meet the session of somebody else, to whom it does harm; and the session is clean for its next user if it
+// was c's alone: a pooler in session mode sees to that when a client leaves (PgBouncer by its server_reset_query).
+func (c *conn) isShared(ctx context.Context) bool {
+	c.session.Postpone()
+	c.reach.AwaitTwin(ctx)
+	return c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && !c.reach.Isolates() && c.clean()
+}
