@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,4 +171,25 @@ func TestAForgottenResultThatEndsTooLateLeavesNoDeadline(t *testing.T) {
 	assert.Equal(t, first, pid(t, p))
 	_, err = p.Exec(ctx, "select pg_sleep(0.3)") // longer than the deadline was
 	assert.NoError(t, err)
+}
+
+// The hook is asked once for each release: what it leaves open is rolled back, and it is not asked about that.
+func TestAHookThatLeavesATransactionOpenIsCalledOnce(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	ctx, p := bounded(t), newPool(t, &pool.Config{MaxConns: 1, AfterRelease: func(c *pgx.Conn) bool {
+		calls.Add(1)
+		_, err := c.Exec(context.Background(), "begin")
+		return err == nil
+	}})
+	first := pid(t, p)
+	for range 3 {
+		before := calls.Load()
+		l, err := p.Acquire(ctx)
+		require.NoError(t, err)
+		assert.EqualValues(t, 'I', l.Conn().PgConn().TxStatus())
+		l.Release()
+		assert.Equal(t, first, pid(t, p))
+		assert.LessOrEqual(t, calls.Load(), before+2)
+	}
 }

@@ -129,6 +129,9 @@ func (c *conn) goHome(w way) {
 	c.arrive(due, w, now)
 }
 
+// sendReset is for a reset that is queued, and with which nobody has come.
+func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
+
 // cleanInBackground runs the step that is due and those after it, whatever panics in one.
 func (c *conn) cleanInBackground(due step, w way) {
 	tidies := func(s step, n int) {

@@ -34,7 +34,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Group: func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
 		Carry: func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close: func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
-		Send:  func(place *sched.Conn) { place.Owner.(*conn).cleanInBackground(tidy, way{reset: true}) },
+		Send:  func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
 	})
 }
 
