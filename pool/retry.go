@@ -47,7 +47,7 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	a.began = cmp.Or(a.began, l.wish.Asked)
 	switch {
 	case pgerr.DidNotRun(err):
-		if !p.patient(ctx, a) {
+		if !p.waitToRetry(ctx, a) {
 			return false
 		}
 	case a.n > 0 || l.repeats || ctx.Err() != nil || !p.mayRepeat(ctx, l, err):
@@ -60,10 +60,10 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	return true
 }
 
-// patient waits before a call that was not run tries another connection, and says whether it is to. The first time is at once: it was a connection
+// waitToRetry waits before a call that was not run tries another connection, and says whether it is to. The first time is at once: it was a connection
 // that had died while it was idle. But who takes a new connection and ends it at its first word, as a pooler does whose server is gone, would be
 // dialed a thousand times a second. It is waited for as long as for a server that is away.
-func (p *Pool) patient(ctx context.Context, a *tries) bool {
+func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	switch _, bounded := ctx.Deadline(); {
 	case ctx.Err() != nil:
 		return false
