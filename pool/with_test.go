@@ -328,6 +328,21 @@ func TestNothingRunsWithoutItsSettings(t *testing.T) {
 	assert.EqualValues(t, 1, b.Stat().NewConnsCount(), "none of it costs the connection")
 }
 
+// No row is no failure.
+func TestABoundQueryRowWithoutARowIsCommitted(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	for _, plain := range []bool{false, true} {
+		b := newTenants(t, pool.Config{MaxConns: 1, Plain: plain})
+		db := b.With(tenant("t1"))
+		n := 0
+		assert.Equal(t, pgx.ErrNoRows, db.QueryRow(ctx, "with w as (insert into seen (v) values ('x') returning 1) select 1 from w where false").Scan(&n))
+		assert.Equal(t, pgx.ErrNoRows, db.QueryRow(ctx, "create table made ()").Scan(&n))
+		assert.EqualValues(t, 1, b.see.count("select count(*) from seen where who = 't1'"))
+		assert.EqualValues(t, 1, b.see.count("select count(*) from pg_class where relname = 'made'"))
+	}
+}
+
 // What could end the implicit transaction, and the settings with it, does not run in it.
 func TestNothingEndsTheSettingsEarly(t *testing.T) {
 	t.Parallel()
