@@ -26,7 +26,7 @@ type Config struct {
 	// the number of CPUs, as in pgxpool.
 	//
 	// It is a ceiling, not a size: the pool starts with one connection and opens another only when the queue would take longer to drain than a dial
-	// is worth (file limit.go has the rule).
+	// is worth (package internal/sched has the rule).
 	MaxConns int32
 
 	// MinConns is how many connections the pool keeps open once it is in use.

@@ -37,7 +37,7 @@ func (p *Pool) dial() {
 		}
 		done = true
 		if err != nil {
-			err = p.dialer.explain(err)
+			err = pgdial.Explain(err, p.dialer.hosts, p.cfg.Upstream == UpstreamDirect)
 			lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
 			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // said once; the caller that hears of it may be none, if there are other connections
 				p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
@@ -95,7 +95,9 @@ func (c *conn) open(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
 	if !rides && !c.reach.Resets() {
-		c.p.dialer.saysNoIsolation()
+		if c.p.cfg.Isolation != IsolationOff {
+			c.p.dialer.saidExec.Do(func() { c.p.log.Warn(execModeIsolation) })
+		}
 		return c.admit(ctx, true)
 	}
 	if err := c.session.Read(ctx); err != nil {

@@ -29,7 +29,7 @@ type dialer struct {
 	recognition *upstream.Recognition
 	hosts       []string  // what is dialed, for what errors say
 	listens     bool      // what hooks send has to be known
-	exec        sync.Once // that BeforeConnect has chosen QueryExecModeExec is logged once
+	saidExec    sync.Once // that BeforeConnect has chosen QueryExecModeExec is logged once
 }
 
 // dialing is one connection on its way: pgxpool and pgx call the hooks with a ctx that has it.
@@ -91,16 +91,4 @@ func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error)
 		}
 	}
 	return g, c, g.Over(err)
-}
-
-// explain is err, with which a dial has failed, with what to do about it.
-func (d *dialer) explain(err error) error {
-	return pgdial.Explain(err, d.hosts, d.cfg.Upstream == UpstreamDirect)
-}
-
-// saysNoIsolation logs, once, what BeforeConnect's having chosen QueryExecModeExec means.
-func (d *dialer) saysNoIsolation() {
-	if d.cfg.Isolation != IsolationOff {
-		d.exec.Do(func() { d.workers.log.Warn(execModeIsolation) })
-	}
 }
