@@ -23,18 +23,17 @@ import (
 // if it is not the struct's; structs with their directory in front where two packages have one of that name.
 const owners = `
 AcquireError: acquire
-age: age
+age: facts restAt=sign
 answers: answers
 Baseline: baseline
-Baselines: baselines
-Belief: belief
+Baselines: facts
+Belief: facts
 cancelConn: limiter
 callback: scope
 Canceler: limiter over=canceler ready=canceler
 commits: note
 Connection: pool/dial
 deferral: stream
-demand: growth
 Description: description
 Dial: dial
 dialer: dialer
@@ -43,8 +42,8 @@ extent: fact
 Facts: facts
 Flight: flight
 Foreign: sequences
-functionFact: find_functions
-globalFact: find_global
+functionFact: find
+globalFact: find
 Heard: heard
 pool.held: scope
 hold: hold
@@ -65,12 +64,12 @@ internal/sched.Request: queue Asked=pool/acquire MayShare=pool/acquire Owner=poo
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
 Lane: lane guarded=conclude
-led: led
+led: reach
 Left: reset
 Limiter: limiter
 LoginTime: logintime
 Maps: maps Closed=pool/dial
-nodeFact: find_nodes deep=facts
+nodeFact: find deep=facts
 pace: alone
 internal/pgwire.queue: prologue
 Reach: upstream

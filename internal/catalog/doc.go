@@ -1,7 +1,8 @@
-// Package catalog knows what is known about statements, by their text: may a text share a connection with those of others, and what does it leave in its session?
+// Package catalog knows what is known about statements, by their text: may a text share a connection with those of others, and what does it leave in
+// its session?
 //
-// It is consulted when no connection is idle, since until then nobody needs to know whether a statement may share one; and for all that runs alone, since
-// what it leaves has to be taken away. What the database says of names is package facts, on which this one stands.
+// It is consulted when no connection is idle, since until then nobody needs to know whether a statement may share one; and for all that runs alone,
+// since what it leaves has to be taken away. What the database says of names is package facts, on which this one stands.
 //
 // # Words
 //
@@ -14,13 +15,14 @@
 //
 // All of this must hold. What depends on the call and not on the text (a mode, a transaction of the same invocation, Alone) is asked in pool.
 //
-//  1. the text (sqltext.Scan, a scanner, no parser) begins with SELECT, VALUES, TABLE or WITH and has no locking clause, no INTO, no second statement, no
-//     data-modifying word, nothing that the scanner is not sure about;
-//  2. every function that it calls is a built-in that is known to have no effect but its result (sqltext.Harmless: never volatile in PostgreSQL 14 to 18, and
-//     read through by hand), or of an extension that says that it is not volatile, or in Config.LaneFunctions, or reads, by a literal name, a setting with a dot;
-//  3. nothing that it mentions (sqltext.Mention) may be code of the user's own, or lead to some: that is proven by package facts. Every name in front of a
-//     parenthesis may be a function; every name behind a dot one that takes one argument; every operator, and every keyword that stands for one (IN, USING,
-//     NATURAL, NULLIF, CASE, DISTINCT, BETWEEN, LIKE …), the user's; every other name a relation or a type;
+//  1. the text (sqltext.Scan, a scanner, no parser) begins with SELECT, VALUES, TABLE or WITH and has no locking clause, no INTO, no second
+//     statement, no data-modifying word, nothing that the scanner is not sure about;
+//  2. every function that it calls is a built-in that is known to have no effect but its result (sqltext.Harmless: never volatile in PostgreSQL 14 to
+//     18, and read through by hand), or of an extension that says that it is not volatile, or in Config.LaneFunctions, or reads, by a literal name, a
+//     setting with a dot;
+//  3. nothing that it mentions (sqltext.Mention) may be code of the user's own, or lead to some: that is proven by package facts. Every name in front
+//     of a parenthesis may be a function; every name behind a dot one that takes one argument; every operator, and every keyword that stands for one
+//     (IN, USING, NATURAL, NULLIF, CASE, DISTINCT, BETWEEN, LIKE …), the user's; every other name a relation or a type;
 //  4. the same holds for the types of its parameters and columns; its arguments are of types that the connection's map knows;
 //  5. it usually takes less than 10 ms and returns less than 64 KB.
 //

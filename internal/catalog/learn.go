@@ -17,13 +17,10 @@ type Subject struct {
 	Types func() *memrows.Set // nil: it carries no lane
 }
 
-// learnTimeout bounds what is asked about one statement.
-const learnTimeout = 5 * time.Second
-
 // Learn finds out what is not known yet of s: what it mentions and, if it may ride, its description. An error is to be told: meanwhile
 // statements go alone.
 func (g *Store) Learn(s *Statement, on *Subject) error {
-	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // for all that is asked about one statement
 	defer cancel()
 	if on.Facts == nil || s.Mentions == nil {
 		return nil

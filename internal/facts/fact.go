@@ -97,6 +97,26 @@ type extent struct {
 	all  []uint32 // the types
 }
 
+// wanted is what is to be asked about.
+type wanted struct {
+	global    bool
+	functions []string
+	names     []nameKey
+	types     []uint32
+}
+
+func (w *wanted) isEmpty() bool {
+	return !w.global && len(w.functions) == 0 && len(w.names) == 0 && len(w.types) == 0
+}
+
+// add adds what else is wanted, each once.
+func (w *wanted) add(more wanted) {
+	w.global = w.global || more.global
+	w.functions = addNew(w.functions, more.functions...)
+	w.names = addNew(w.names, more.names...)
+	w.types = addNew(w.types, more.types...)
+}
+
 // known is what was found out about some names.
 type known struct {
 	asked     time.Time
@@ -110,18 +130,16 @@ type known struct {
 type parts uint8
 
 const (
-	ofNames     parts = 1 << iota // and all that they lead to
-	ofFunctions                   //
-	ofGlobal                      //
-	everything  = ofNames | ofFunctions | ofGlobal
+	ofNames parts = 1 << iota // and all that they lead to
+	ofFunctions
+	ofGlobal
+	everything = ofNames | ofFunctions | ofGlobal
 )
 
 // extentOf collects what n leads to in nodes.
 func extentOf(nodes map[node]*nodeFact, n node) *extent {
-	r := &extent{}
-	seen := map[node]bool{}
-	todo := []node{n}
-	for len(todo) > 0 {
+	r, seen := &extent{}, map[node]bool{}
+	for todo := []node{n}; len(todo) > 0; {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		k := nodes[at]
@@ -134,9 +152,8 @@ func extentOf(nodes map[node]*nodeFact, n node) *extent {
 			continue
 		}
 		r.bad = cmp.Or(r.bad, k.bad)
-		r.own, r.call, r.runs = addNew(r.own, k.own...), addNew(r.call, k.call...), addNew(r.runs, k.runs...)
-		r.as = addNew(r.as, k.as...)
-		r.uses = append(r.uses, k.uses...)
+		r.own, r.call = addNew(r.own, k.own...), addNew(r.call, k.call...)
+		r.runs, r.as, r.uses = addNew(r.runs, k.runs...), addNew(r.as, k.as...), append(r.uses, k.uses...)
 		if at.class == 't' {
 			r.all = append(r.all, at.oid)
 		}

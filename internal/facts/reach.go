@@ -8,27 +8,27 @@ import (
 
 // reachedLocked is what the relations and types that m and types name lead to.
 func (f *Facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*extent) {
-	add := func(nodes []node) {
-		for _, n := range nodes {
-			if k := f.nodes[n]; k != nil && k.deep != nil {
-				all = append(all, k.deep)
-			}
+	add := func(n node) {
+		if k := f.nodes[n]; k != nil && k.deep != nil {
+			all = append(all, k.deep)
 		}
 	}
 	for u, names := range byUse(m) {
-		for _, n := range names {
-			if k := f.names[nameKey{n, u}]; k != nil {
-				add(k.nodes)
+		for _, name := range names {
+			if k := f.names[nameKey{name, u}]; k != nil {
+				for _, n := range k.nodes {
+					add(n)
+				}
 			}
 		}
 	}
 	for _, t := range types {
-		add([]node{{'t', t}})
+		add(node{'t', t})
 	}
 	for _, name := range m.Called {
 		if k := f.functions[name]; k != nil {
 			for _, t := range k.types {
-				add([]node{{'t', t}})
+				add(node{'t', t})
 			}
 		}
 	}
@@ -63,4 +63,185 @@ func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (*sqltext.Me
 		}
 	}
 	return &all, calls
+}
+
+// isTheUsers reports whether c is certainly none of PostgreSQL's own functions. What the user's own leave is in their bodies; what
+// is nobody's is syntax, or fails.
+func (f *Facts) isTheUsers(c sqltext.Function) bool {
+	k := f.functions[c.Name]
+	return k != nil && !k.builtin
+}
+
+// trusted reports whether c is a function of the user's that he has vouched for, or of an extension that says that it is
+// not volatile, and no other of its name is anybody else's.
+func (f *Facts) trusted(c sqltext.Function) bool {
+	k := f.functions[c.Name]
+	return f.Allowed(c) || k != nil && k.extension && !k.builtin && len(k.own) == 0
+}
+
+// ownOf reports whether name may mean a function of the user's own in one of schemas, other than those he has vouched for.
+func (f *Facts) ownOf(name string, schemas []string) bool {
+	return slices.ContainsFunc(schemas, func(s string) bool { return !f.Allowed(sqltext.Function{Schema: s, Name: name}) })
+}
+
+// refutedLocked says why a statement of known names may run code of the user's own: "" if it certainly does not.
+func (f *Facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
+	if f.global.builtin {
+		return "built-in type"
+	}
+	for _, name := range m.Called {
+		if k := f.functions[name]; f.ownOf(name, k.own) || k.sets {
+			return "function"
+		}
+	}
+	for _, name := range m.Dotted {
+		if k := f.functions[name]; f.ownOf(name, k.ownOne) || k.builtinOne && !sqltext.Harmless(name) {
+			return "attribute"
+		}
+	}
+	for _, o := range f.global.operators {
+		if m.HasOperator(o.name) && !f.Allowed(o.does) && !o.does.Harmless() {
+			return "operator"
+		}
+	}
+	for _, r := range f.reachedLocked(m, types) {
+		switch why := f.strangeLocked(r); {
+		case why != "":
+			return why
+		case len(r.runs) > 0:
+			return "trigger"
+		case slices.ContainsFunc(r.own, func(c sqltext.Function) bool { return !f.Allowed(c) }):
+			return "reached function"
+		}
+	}
+	return ""
+}
+
+// strangeLocked says why nobody knows what of the user's own runs when r is reached: "" if that is known.
+func (f *Facts) strangeLocked(r *extent) string {
+	switch {
+	case r.bad != "":
+		return r.bad
+	case slices.ContainsFunc(r.all, func(t uint32) bool { return f.global.types[t] }):
+		return "type"
+	case slices.ContainsFunc(r.uses, func(t uint32) bool { return f.global.families[t] }):
+		return "operator class"
+	}
+	return ""
+}
+
+const (
+	maxBodies = 64   // that a statement may lead to
+	maxLed    = 4000 // names that it may
+	maxAsked  = 200  // names, from which on nothing is added to a question
+)
+
+// led is what a statement leads to, code of the user's own included.
+type led struct {
+	mentions sqltext.Mentions
+	calls    []sqltext.Function
+	trace    sqltext.Trace // AnyTrace: there is some of which nobody knows what it leaves
+	plans    bool          // some may run other functions while it has set what decides the meaning of a text
+}
+
+// anything notes that nobody knows what runs.
+func (l *led) anything() { l.trace, l.plans = max(l.trace, sqltext.AnyTrace), true }
+
+// ledLocked follows m, functions and types into the bodies of all functions that they may call.
+func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (l led) {
+	l = led{mentions: m.And(&sqltext.Mentions{}), calls: slices.Clone(functions)}
+	if f.global.builtin {
+		l.anything()
+	}
+	type run struct {
+		name  string
+		fired bool // by a trigger: that the user has vouched for calls of it does not count
+	}
+	var schemas []string
+	seen, bodies := map[run]bool{}, 0
+	for more := true; more; {
+		more = false
+		at := l.mentions.In(schemas)
+		reached := f.reachedLocked(&at, types)
+		for name, fired := range f.mayRunLocked(&at, reached) {
+			k := f.functions[name]
+			if seen[run{name, fired}] {
+				continue
+			}
+			seen[run{name, fired}], more = true, true
+			l.mentions.Called = append(l.mentions.Called, name) // it has to be known
+			if k == nil || !fired && !k.sets && len(k.own) > 0 && !f.ownOf(name, k.own) {
+				continue
+			}
+			if k.sets {
+				l.anything()
+			}
+			for _, b := range slices.Concat(k.bodies, k.owned) {
+				l.trace, l.plans = max(l.trace, b.Trace), l.plans || b.Dynamic
+				l.mentions = l.mentions.And(&b.Mentions)
+				l.calls = append(l.calls, b.Functions...)
+				schemas = addNew(schemas, b.schemas...)
+				bodies++
+			}
+		}
+		for _, r := range reached {
+			if f.strangeLocked(r) != "" {
+				l.anything()
+			}
+			n := len(schemas)
+			schemas = addNew(schemas, r.as...)
+			more = more || len(schemas) > n
+		}
+		if bodies > maxBodies || len(l.mentions.Names)+len(l.mentions.Called) > maxLed {
+			l.anything()
+			break
+		}
+	}
+	l.mentions = l.mentions.In(schemas)
+	l.addCalls(f.reachedLocked(&l.mentions, types), f.functions)
+	return l
+}
+
+// mayRunLocked are the names of functions that may run for what mentions m and reaches reached. Those that are true are called by triggers.
+func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
+	names := map[string]bool{}
+	for _, name := range slices.Concat(m.Called, m.Dotted) {
+		names[name] = false
+	}
+	for _, o := range f.global.operators {
+		if m.HasOperator(o.name) {
+			names[o.does.Name] = false
+		}
+	}
+	for _, r := range reached {
+		for _, c := range slices.Concat(r.own, r.call) {
+			names[c.Name] = false
+		}
+	}
+	for _, r := range reached {
+		for _, name := range r.runs {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+// addCalls adds the calls of expressions, and of PostgreSQL's own functions those that the text may call in another way than
+// by a parenthesis, or by one that looks like another's.
+func (l *led) addCalls(reached []*extent, known map[string]*functionFact) {
+	for _, r := range reached {
+		l.calls = append(l.calls, r.call...)
+		for _, name := range r.runs {
+			l.calls = append(l.calls, sqltext.Function{Name: name})
+		}
+	}
+	named := map[string]bool{}
+	for _, c := range l.calls {
+		named[c.Name] = true
+	}
+	for _, name := range slices.Concat(l.mentions.Called, l.mentions.Dotted) {
+		if k := known[name]; k != nil && k.builtin && !named[name] {
+			l.calls = append(l.calls, sqltext.Function{Name: name})
+		}
+	}
 }

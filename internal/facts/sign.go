@@ -3,39 +3,40 @@ package facts
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// The sign of the facts: is what they were derived from still in the catalogs? PostgreSQL tells nobody that something
-// was created or altered. So the rows that the facts were derived from are summed up, by the transactions that wrote them,
-// and while the sum is the same the facts hold. It is asked for on a connection that is there anyway: behind the last
-// statement of a flight, or when a connection comes back, every signEvery while there is something to judge. It needs no
-// statistics (track_counts) and works on a standby. If nothing at all was committed since the last time, the snapshot says so,
-// and nothing is summed up.
-
-// Sign is one question for the sign of what was known at some moment: AskSign with Args.
+// Sign is one question for the sign of what was known at some moment: AskSign with Args. It is asked for on a connection that is there
+// anyway: behind the last statement of a flight, or when a connection comes back, every signEvery while there is something to judge.
 type Sign struct {
 	Args [][]byte
 
 	f            *Facts
-	want         sums   // that are right
-	gen, learned uint64 // of what was known
+	want         [3]int64 // the right sums, of the parts of the facts in their order
+	gen, learned uint64   // of what was known
 	sent         time.Time
 }
 
-// sums are the signs of the parts of the facts, in their order.
-type sums [3]int64
+// IsFresh reports whether what is known was right a moment ago: a ride may be sent.
+func (f *Facts) IsFresh(now time.Time) bool {
+	return !f.suspect.Load() && now.UnixNano()-f.signedAt.Load() < int64(maxSignAge+f.slack)
+}
+
+// TooOld reports whether the answer of a ride does not count any more that is read this long after what is known was right.
+func (f *Facts) TooOld(since time.Duration) bool { return since > maxProofAge+f.slack }
 
 // Sign is the question to send at sent.
 func (f *Facts) Sign(sent time.Time) *Sign {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	want := sums{}
+	want := [3]int64{}
 	var schemas, names, functions []string
 	var relations, types []uint32
 	for k, v := range f.names {
@@ -45,7 +46,7 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	seen := make(map[node]bool, len(f.nodes))
 	for n, v := range f.nodes {
 		if n.class != 't' {
-			n.class = 'r'
+			n.class = 'r' // the sign is the same, whatever is done with the relation
 		}
 		if seen[n] {
 			continue
@@ -81,21 +82,21 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	if f.gen.Load() != s.gen || len(row) != 1+len(s.want) {
 		return // it is of what was known before
 	}
+	wrong := f.wrong
 	for i, right := range s.want {
 		if row[1+i] != nil {
 			if got, ok := sumIn64(string(row[1+i])); !ok || got != right {
-				f.suspects(1 << i)
+				wrong |= 1 << i
 			}
 		}
 	}
-	if f.wrong != 0 {
-		f.restWas(s.sent)
-		return
+	f.isWrong(wrong)
+	switch {
+	case wrong != 0:
+		f.restAt = s.sent.UnixNano()
+	case f.learned == s.learned: // what has been added is not in it
+		f.right(s.sent, quietSnapshot(string(row[0])), f.Rides())
 	}
-	if f.learned != s.learned { // what has been added is not in it
-		return
-	}
-	f.right(s.sent, quietSnapshot(string(row[0])), f.Rides())
 }
 
 // sumIn64 is a sum of any size as it is when it is added up in 64 bits.
@@ -110,8 +111,7 @@ func sumIn64(s string) (sum int64, ok bool) {
 // quietSnapshot returns snapshot if nothing was under way in it: then nothing can have been committed as long as it is the same.
 func quietSnapshot(snapshot string) string {
 	from, rest, _ := strings.Cut(snapshot, ":")
-	to, running, _ := strings.Cut(rest, ":")
-	if from != to || running != "" {
+	if to, running, _ := strings.Cut(rest, ":"); from != to || running != "" {
 		return ""
 	}
 	return snapshot
@@ -122,7 +122,7 @@ func (f *Facts) restAfter(err error) bool {
 	if f.Lost(err) {
 		return false
 	}
-	f.rest()
+	f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
 	return true
 }
 
@@ -134,25 +134,18 @@ func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	defer f.Release()
 	if !f.IsSuspect() {
 		s := f.Sign(time.Now())
-		row, err := s.ask(ctx, ask)
-		if s.Take(row, err); err != nil {
+		rows, err := ask(ctx, "", AskSign, s.Args)
+		if err != nil || len(rows) != 1 {
+			s.Take(nil, cmp.Or(err, errNoAnswer))
 			return false
 		}
+		s.Take(rows[0], nil)
 		if !f.IsSuspect() {
 			return true
 		}
 	}
 	f.deriveAnew(ctx, ask)
 	return false
-}
-
-// ask asks for it now.
-func (s *Sign) ask(ctx context.Context, ask Ask) (row [][]byte, err error) {
-	rows, err := ask(ctx, "", AskSign, s.Args)
-	if err != nil || len(rows) != 1 {
-		return nil, cmp.Or(err, errNoAnswer)
-	}
-	return rows[0], nil
 }
 
 // deriveAnew finds out once more what does not hold any more. The caller has claimed the sign.
@@ -175,13 +168,37 @@ func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 		f.restAfter(err)
 		k, anew = &known{asked: sent}, everything
 	}
-	f.turned()
+	f.turns.Add(1)
 	f.learn(k, anew)
-	if err == nil {
-		f.derivedAt(sent, anew, restAt)
+	switch {
+	case err != nil:
+	case anew == everything:
+		f.signedAt.Store(sent.UnixNano())
+	default: // the rest is not newer than it was
+		f.signedAt.Store(max(f.signedAt.Load(), restAt))
 	}
 	f.changes.Add(1)
-	f.unconfirmed.Add(f.unridden(f.Rides()))
+	rode := f.Rides()
+	f.unconfirmed.Add(rode - f.ridden.Swap(rode))
+}
+
+// all is what is known of some parts, to be asked for once more.
+func (f *Facts) all(some parts) (w wanted) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	w.global = some&ofGlobal != 0 && f.global != nil
+	if some&ofFunctions != 0 {
+		w.functions = slices.Collect(maps.Keys(f.functions))
+	}
+	if some&ofNames != 0 {
+		w.names = slices.Collect(maps.Keys(f.names))
+		for n := range f.nodes {
+			if n.class == 't' {
+				w.types = append(w.types, n.oid)
+			}
+		}
+	}
+	return w
 }
 
 // otherwise reports whether a name means other functions by now, as after a rename, or they belong to an extension, or do not any more: then

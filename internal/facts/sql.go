@@ -1,9 +1,7 @@
 package facts
 
-// The questions that facts are derived from. Nothing in them is looked up by search_path: each function, operator and
-// type is PostgreSQL's own by its schema, whatever stands in front of pg_catalog.
-
-// Languages by OID: 12 internal, 13 C, 14 SQL.
+// The questions that facts are derived from. Nothing in them is looked up by search_path: each function, operator and type is PostgreSQL's
+// own by its schema, whatever stands in front of pg_catalog. Languages have OIDs: 12 internal, 13 C, 14 SQL.
 
 // given says of a function p that somebody has made it who is not to be trusted without a look: it is neither built-in, nor a
 // constructor that PostgreSQL has made for a range type, nor of an extension that is to be trusted.
@@ -165,42 +163,38 @@ union all select 'o', o.oprname, s.nspname, p.proname from pg_catalog.pg_operato
 union all select 'o', b.oprname, s.nspname, p.proname from beside b join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) b.code
 	join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 union all select 't', t::pg_catalog.text, '', '' from (
-	select case when castsource operator(pg_catalog.>=) 16384::pg_catalog.oid or casttarget operator(pg_catalog.<) 16384::pg_catalog.oid then castsource else casttarget end from casts
-	union select case when casttarget operator(pg_catalog.>=) 16384::pg_catalog.oid or castsource operator(pg_catalog.<) 16384::pg_catalog.oid then casttarget else castsource end from casts
-	union select case when amproclefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amproclefttype else amprocrighttype end from amproc where amprocfamily operator(pg_catalog.=) any (select f from found)
-	union select case when amprocrighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amprocrighttype else amproclefttype end from amproc where amprocfamily operator(pg_catalog.=) any (select f from found)
-	union select case when amoplefttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoplefttype else amoprighttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
-	union select case when amoprighttype operator(pg_catalog.>=) 16384::pg_catalog.oid then amoprighttype else amoplefttype end from amop where amopfamily operator(pg_catalog.=) any (select f from found)
+	select case when a operator(pg_catalog.>=) 16384::pg_catalog.oid then a else b end from (select castsource, casttarget from casts
+			union select amproclefttype, amprocrighttype from amproc where amprocfamily operator(pg_catalog.=) any (select f from found)
+			union select amoplefttype, amoprighttype from amop where amopfamily operator(pg_catalog.=) any (select f from found)) p(l, r)
+		cross join lateral (values (l, r), (r, l)) _(a, b)
 	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
 		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
 union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`
 
-// attached are the objects that belong to n and hold expressions: class, oid, and the text of what a plan or a write
-// may run of them.
+const (
+	ofRelation = ` where n.c operator(pg_catalog.<>) 't' and n.o operator(pg_catalog.=) `
+	ofType     = ` where n.c operator(pg_catalog.=) 't' and n.o operator(pg_catalog.=) `
+)
+
+// attached are the objects that belong to n and hold expressions: class, oid, and the text of what a plan or a write may run of them.
 const attached = `(
 	select 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, pg_catalog.pg_get_viewdef(w.ev_class) from pg_catalog.pg_rewrite w
 		join pg_catalog.pg_class v on v.oid operator(pg_catalog.=) w.ev_class and v.relkind operator(pg_catalog.=) 'v'
-		where n.c operator(pg_catalog.<>) 't' and w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.=) '1'
+		` + ofRelation + `w.ev_class and w.ev_type operator(pg_catalog.=) '1'
 	union all select 'pg_catalog.pg_policy'::pg_catalog.regclass, p.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(e, p.polrelid) from pg_catalog.pg_policy p
-		cross join lateral (values (p.polqual), (p.polwithcheck)) _(e)
-		where n.c operator(pg_catalog.<>) 't' and p.polrelid operator(pg_catalog.=) n.o and (n.c operator(pg_catalog.<>) 'r' or p.polcmd operator(pg_catalog.=) any ('{r,*}'::pg_catalog."char"[]))
-	union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(c.conbin, c.conrelid) from pg_catalog.pg_constraint c
-		where n.c operator(pg_catalog.<>) 't' and c.conrelid operator(pg_catalog.=) n.o
+		cross join lateral (values (p.polqual), (p.polwithcheck)) _(e)` + ofRelation + `p.polrelid and (n.c operator(pg_catalog.<>) 'r' or p.polcmd operator(pg_catalog.=) any ('{r,*}'::pg_catalog."char"[]))
+	union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(c.conbin, c.conrelid) from pg_catalog.pg_constraint c` + ofRelation + `c.conrelid
 	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(e, i.indrelid) from pg_catalog.pg_index i
-		cross join lateral (values (i.indexprs), (i.indpred)) _(e) where n.c operator(pg_catalog.<>) 't' and i.indrelid operator(pg_catalog.=) n.o
+		cross join lateral (values (i.indexprs), (i.indpred)) _(e) ` + ofRelation + `i.indrelid
 	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, p.partrelid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(p.partexprs, p.partrelid) from pg_catalog.pg_partition_ancestors(n.o::pg_catalog.regclass) x
 		join pg_catalog.pg_partitioned_table p on p.partrelid operator(pg_catalog.=) x.relid::pg_catalog.oid where n.c operator(pg_catalog.<>) 't'
-	union all select 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid) from pg_catalog.pg_statistic_ext s
-		where n.c operator(pg_catalog.<>) 't' and s.stxrelid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid) from pg_catalog.pg_statistic_ext s` + ofRelation + `s.stxrelid
 	union all select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d
-		join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) d.adrelid and a.attnum operator(pg_catalog.=) d.adnum
-		where n.c operator(pg_catalog.<>) 't' and d.adrelid operator(pg_catalog.=) n.o and (n.c operator(pg_catalog.=) 'i' or a.attgenerated operator(pg_catalog.<>) '')
+		join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) d.adrelid and a.attnum operator(pg_catalog.=) d.adnum` + ofRelation + `d.adrelid and (n.c operator(pg_catalog.=) 'i' or a.attgenerated operator(pg_catalog.<>) '')
 	union all select 'pg_catalog.pg_class'::pg_catalog.regclass, a.attrelid, 'select nextval(null)' from pg_catalog.pg_attribute a
 		where n.c operator(pg_catalog.=) 'i' and a.attrelid operator(pg_catalog.=) n.o and a.attidentity operator(pg_catalog.<>) ''
-	union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(c.conbin, 0) from pg_catalog.pg_constraint c
-		where n.c operator(pg_catalog.=) 't' and c.contypid operator(pg_catalog.=) n.o
-	union all select 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(t.typdefaultbin, 0) from pg_catalog.pg_type t
-		where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
+	union all select 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(c.conbin, 0) from pg_catalog.pg_constraint c` + ofType + `c.contypid
+	union all select 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(t.typdefaultbin, 0) from pg_catalog.pg_type t` + ofType + `t.oid
 ) a(class, oid, expression)`
 
 // next are the nodes that n leads to: what its expressions read, the types of its columns, its children, what a type is
@@ -216,8 +210,7 @@ const next = `(
 			when array[c.confdeltype, c.confupdtype] operator(pg_catalog.&&) '{c,n}'::pg_catalog."char"[] then 'w' else 'r' end, c.conrelid from pg_catalog.pg_trigger t
 		join pg_catalog.pg_constraint c on c.oid operator(pg_catalog.=) t.tgconstraint and c.contype operator(pg_catalog.=) 'f' and c.confrelid operator(pg_catalog.=) n.o
 		where n.c operator(pg_catalog.=) any ('{w,i}') and t.tgrelid operator(pg_catalog.=) n.o
-	union all select 't', x from pg_catalog.pg_type t cross join lateral (values (t.typelem), (t.typbasetype)) _(x) where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
-	union all select 'r', t.typrelid from pg_catalog.pg_type t where n.c operator(pg_catalog.=) 't' and t.oid operator(pg_catalog.=) n.o
+	union all select x.* from pg_catalog.pg_type t cross join lateral (values ('t', t.typelem), ('t', t.typbasetype), ('r', t.typrelid)) x` + ofType + `t.oid
 	union all select 't', r.rngsubtype from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and (r.rngtypid operator(pg_catalog.=) n.o or r.rngmultitypid operator(pg_catalog.=) n.o)
 	union all select 't', r.rngtypid from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and r.rngmultitypid operator(pg_catalog.=) n.o
 ) m(c, o)`
@@ -272,9 +265,8 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
 	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
 
-// AskSign asks for the signs of the parts of the facts, each the sum of signs: of the names $1 and $2, the relations $3 and the types
-// $4; of the function names $5; of what is global. They are NULL if the snapshot is $6, so that nothing was committed since that
-// was taken.
+// AskSign asks for the signs of the parts of the facts, each the sum of signs: of the names $1 and $2, the relations $3 and the types $4;
+// of the function names $5; of what is global. They are NULL if the snapshot is $6, so that nothing was committed since that was taken.
 var AskSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, ` + unlessSame(`coalesce((select pg_catalog.sum((`+nameSign+`)::pg_catalog.numeric) from `+keysOf+`), 0)`+
 	plus+relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])")+
 	plus+typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])")) + `, ` +

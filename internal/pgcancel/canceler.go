@@ -50,8 +50,7 @@ type stage struct {
 func (c *Canceler) Begun()  { c.stage.begun.Store(true) }
 func (c *Canceler) Opened() { c.stage.opened.Store(true) }
 
-// Ready has a request wait until ready returns true: until then something runs that is not the caller's. It is called once,
-// before the connection is used.
+// Ready has a request wait until ready returns true: until then something runs that is not the caller's. It is called before use.
 func (c *Canceler) Ready(ready func() bool) { c.ready = ready }
 
 // Mode says what the end of a ctx does to what a connection runs.
@@ -64,11 +63,7 @@ const (
 )
 
 // Lent is called when a lease gets the connection.
-func (c *Canceler) Lent() {
-	if !c.off {
-		c.Restore(asks)
-	}
-}
+func (c *Canceler) Lent() { c.Restore(asks) }
 
 // AsPgx gives the connection pgx's own way: nobody has it now, or a hook, or its user has it raw. None of their calls passes Settle, and
 // WaitForNotification is used with a timeout.
@@ -77,14 +72,16 @@ func (c *Canceler) AsPgx() { c.Restore(asPgx) }
 // WaitOnly has the end of a ctx wait for the answer and do no more, until Restore is called with what it returns.
 func (c *Canceler) WaitOnly() (was Mode) {
 	was = Mode(c.mode.Load())
-	if !c.off {
-		c.Restore(waitOnly)
-	}
+	c.Restore(waitOnly)
 	return was
 }
 
 // Restore ends what WaitOnly has begun.
-func (c *Canceler) Restore(was Mode) { c.mode.Store(uint32(was)) }
+func (c *Canceler) Restore(was Mode) {
+	if !c.off {
+		c.mode.Store(uint32(was))
+	}
+}
 
 // Uncancelable runs a call that does no more than begin or end a transaction. pgx closes the connection if its ctx ends before or
 // meanwhile, however quickly it answers; to cancel a COMMIT means not to know what became of it or, while it waits for a standby,
@@ -167,8 +164,7 @@ func (c *Canceler) Answered() {
 	}
 }
 
-// Extend gives a call that reads on under a ctx that had ended before it the time to do so: what the server sent before it heard of
-// that may all be there. It is the owner's.
+// Extend, the owner's, gives a call time that reads on under a ctx that had ended before it: what the server had sent may all be there.
 func (c *Canceler) Extend() {
 	r := c.req.Load()
 	if r == nil {
@@ -185,9 +181,8 @@ func (c *Canceler) Extend() {
 // Pending reports whether the ctx of the last statement has ended, and that is not settled.
 func (c *Canceler) Pending() bool { return c.req.Load() != nil }
 
-// Settle makes sure that no cancel request of the last statement hits what the connection carries next: it waits for the end of the
-// cancel connection, and lets the server say something harmless, which absorbs what a pooler passes on late. It is the owner's.
-// false: the connection is good for nothing but to be closed.
+// Settle, the owner's, makes sure that no cancel request of the last statement hits what the connection carries next: see doc.go. false:
+// the connection is good for nothing but to be closed.
 func (c *Canceler) Settle(atMost time.Duration) bool {
 	r := c.req.Load()
 	if r == nil {

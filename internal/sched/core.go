@@ -3,14 +3,25 @@ package sched
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 )
 
 // ErrClosed is what everybody gets after Close.
 var ErrClosed = errors.New("the scheduler is closed")
 
-// core decides. Each event is a method that takes the time, and what is to be done then is in what out.done returns. Of what it calls
-// out to, cfg.Group only makes something and cfg.Random only draws.
+// NestedError is what those get in a standstill who could never be served: all connections are held, and everybody who holds one waits for
+// another. PostgreSQL cannot see it, and that somebody waits who holds one is no sign of it: of three goroutines of an invocation one may
+// work while two wait. It is certain, and broken at once, if every connection is held by a callback and with the ctx of each somebody waits:
+// the callback cannot be over before. Every other kind (of what is held outside a callback; across two pools) lasts until a deadline.
+type NestedError struct {
+	Held *Request // by the callback in which it was asked for
+}
+
+func (*NestedError) Error() string { return "all connections are held by those who wait for another" }
+
+// core decides. Each event is a method that takes the time, and what is to be done then is in what out.done returns; what an event is is
+// said at the Scheduler's method that hands it in. Of what core calls out to, cfg.Group only makes something and cfg.Random only draws.
 type core struct {
 	cfg    Config
 	queue  queue
@@ -69,15 +80,10 @@ func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queue
 	return queued, err
 }
 
-// release takes back a connection that is fit for the next user. With waits it has something to send.
 func (k *core) release(c *Conn, waits bool, now time.Time) {
 	k.retain(c, now)
 	c.waits = waits
-	if k.closed {
-		k.out.close = c
-		return
-	}
-	waits = waits && k.queue.len == 0
+	waits = waits && !k.closed && k.queue.len == 0
 	k.serve(c, now)
 	if waits {
 		k.stock.joinLast(c)
@@ -95,21 +101,18 @@ func (k *core) joinDue(c *Conn, now time.Time) bool {
 	return due
 }
 
-// retain ends c's hold while c stays counted.
 func (k *core) retain(c *Conn, now time.Time) {
 	if took, was := k.stock.end(c, now); was {
 		k.growth.held(took)
 	}
 }
 
-// leaves is retain for a connection that is being closed.
 func (k *core) leaves(c *Conn, now time.Time) {
 	k.retain(c, now)
 	c.leaving = true
 	k.outage.hurry(&k.stock, now)
 }
 
-// drop forgets a connection that the server has let go of.
 func (k *core) drop(c *Conn, now time.Time) {
 	k.retain(c, now)
 	k.stock.drop(c)
@@ -117,7 +120,6 @@ func (k *core) drop(c *Conn, now time.Time) {
 	k.plan(now)
 }
 
-// dialed adds a new connection, and returns what was lacking until then.
 func (k *core) dialed(c *Conn, took time.Duration, now time.Time) (until Lack) {
 	k.growth.dialEnded()
 	k.stock.add(c)
@@ -127,16 +129,11 @@ func (k *core) dialed(c *Conn, took time.Duration, now time.Time) (until Lack) {
 	if len(k.stock.all) == 1 {
 		k.growth.freed() // until now there was nothing that could come free
 	}
-	if k.closed {
-		k.out.close = c
-	} else {
-		k.serve(c, now)
-	}
+	k.serve(c, now)
 	k.plan(now)
 	return until
 }
 
-// dialFailed ends a dial that began at start. What becomes of those who wait is in doc.go.
 func (k *core) dialFailed(err error, lacks Lack, start, now time.Time) {
 	k.growth.dialEnded()
 	k.totals.FailedDials++
@@ -162,7 +159,6 @@ func (k *core) dialFailed(err error, lacks Lack, start, now time.Time) {
 	k.plan(now)
 }
 
-// tick is what actions.check asks for.
 func (k *core) tick(now time.Time) {
 	k.growth.tick(&k.queue, now)
 	k.plan(now)
@@ -173,13 +169,10 @@ func (k *core) setFloor(n int, now time.Time) {
 	k.plan(now)
 }
 
-// replace has a connection dialed for one that is about to be closed, if there is room for both.
 func (k *core) replace(now time.Time) bool {
 	return !k.closed && !k.outage.isResting(now) && k.dial(maxDials, now)
 }
 
-// nextGroup has those board g who are next. It is false if g's turn is over, because the head of the queue does not share or there is
-// none. One that has no company gets the connection for itself, unless it may be alone.
 func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
 	head := k.queue.head
 	if k.closed || g.conn.holder != &g.Holder || head == nil || head.Share == nil || k.queue.sharing == 1 && !alone {
@@ -197,7 +190,6 @@ func (k *core) takeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	return taken
 }
 
-// fence gives up all connections, unless c is given up already, and takes those that are idle.
 func (k *core) fence(c *Conn) (idle []*Conn, first bool) {
 	if !k.stock.fence(c) {
 		return nil, false
@@ -207,7 +199,6 @@ func (k *core) fence(c *Conn) (idle []*Conn, first bool) {
 	return idle, true
 }
 
-// close refuses everybody from now on, and returns the idle connections.
 func (k *core) close() (idle []*Conn) {
 	k.closed = true
 	k.fail(ErrClosed, func(*Request) bool { return true })
@@ -217,10 +208,12 @@ func (k *core) close() (idle []*Conn) {
 // isEmpty reports whether k is closed, and nothing is left.
 func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
 
-// serve gives c to the head of the queue, with those who share it, or keeps it as idle.
+// serve gives c to the head of the queue, with those who share it, or keeps it as idle, or has it closed.
 func (k *core) serve(c *Conn, now time.Time) {
 	r := k.queue.head
 	switch {
+	case k.closed:
+		k.out.close = c
 	case r == nil:
 		k.stock.keep(c, now)
 		k.growth.busySince = time.Time{}
@@ -286,4 +279,26 @@ func (k *core) dial(most int, now time.Time) bool {
 	}
 	k.out.dials++
 	return true
+}
+
+// breakable is what the callback holds in which the youngest waits who waits in one that holds a connection, if each connection is held
+// by a callback in which somebody waits; nil: one is not.
+func breakable(q *queue, s *stock) (held *Request) {
+	awaited := make(map[*Request]bool)
+	for r := q.head; r != nil; r = r.next {
+		for w := r.Within; w != nil; w = w.Outer {
+			awaited[w.Holds] = true
+		}
+	}
+	if slices.ContainsFunc(s.all, func(c *Conn) bool { return !awaited[c.holder] }) {
+		return nil
+	}
+	for r := q.tail; r != nil; r = r.prev {
+		for _, c := range s.all {
+			if r.Within.holds(c.holder) {
+				return c.holder
+			}
+		}
+	}
+	return nil
 }

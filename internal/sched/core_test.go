@@ -359,6 +359,7 @@ func (w *world) holds() {
 	open := len(k.stock.all)
 	require.LessOrEqual(w.t, open+k.growth.dialing, k.growth.max, "never more than the server is asked for")
 	require.False(w.t, k.queue.len > 0 && len(k.stock.idle) > 0, "somebody waits beside an idle connection")
+	require.Equal(w.t, w.closed && open+len(w.dials) == 0, k.isEmpty())
 	require.Equal(w.t, len(w.waiting), k.queue.len)
 	require.Equal(w.t, len(w.dials), k.growth.dialing)
 	require.Equal(w.t, len(w.holding)+len(w.groups), k.stock.held)
@@ -402,4 +403,42 @@ func TestARunCanBeRepeatedToTheByte(t *testing.T) {
 	assert.Len(t, seen, 60, "each seed is another program")
 	// Whoever changes a decision on purpose has the new number here; whoever only moves code has not.
 	assert.Equal(t, "d7823dbad5905d9d", fmt.Sprintf("%.8x", all.Sum(nil)), "what is decided in these programs has changed")
+}
+
+func TestWhatHasSomethingToSendWaitsForCompanyForAWhile(t *testing.T) {
+	t.Parallel()
+	k, c, now := newCore(testConfig(1)), &Conn{}, time.Unix(1e9, 0)
+	lend := func() {
+		got, err := k.take(&Request{}, nil, now)
+		require.NoError(t, err)
+		require.Same(t, c, got)
+	}
+	k.growth.dialing++
+	k.dialed(c, time.Millisecond, now)
+	lend()
+	k.release(c, true, now)
+	out := k.out.done()
+	require.Same(t, c, out.join)
+	assert.Equal(t, joinWithin, out.joinIn)
+	assert.False(t, k.joinDue(c, now.Add(joinWithin-1)))
+	assert.EqualValues(t, 1, k.out.done().joinIn)
+	lend()
+	assert.False(t, k.joinDue(c, now.Add(joinWithin)), "somebody has it")
+	k.release(c, false, now)
+	assert.False(t, k.joinDue(c, now.Add(joinWithin)), "it has sent it")
+	lend()
+	k.release(c, true, now)
+	assert.True(t, k.joinDue(c, now.Add(joinWithin)))
+	assert.Empty(t, k.stock.idle, "it is nobody's until it comes back")
+}
+
+func TestLoadIsOverWhenSomethingIsIdle(t *testing.T) {
+	t.Parallel()
+	k, c, r, now := newCore(testConfig(1)), &Conn{}, &Request{}, time.Unix(1e9, 0)
+	r.begin(newAnswer(), true)
+	k.wait(r, false, now)
+	k.dialed(c, time.Millisecond, now.Add(time.Second))
+	assert.Equal(t, now, k.growth.busySince)
+	k.release(c, false, now.Add(2*time.Second))
+	assert.Zero(t, k.growth.busySince)
 }

@@ -12,51 +12,15 @@ const (
 	minDialCost = 25 * time.Millisecond
 	// patience is how many dials' time a burst may take to drain through the connections that are there.
 	patience = 4
-	// sustained is how long the pool must have been busy, with somebody queued and nothing idle, for that to be load rather than a burst:
-	// waiting goes on then, and is dearer than any dial. From there on the pool grows by one connection each growthStep, so that it can
-	// be seen whether there is still a queue.
+	// sustained is how long somebody must have queued and nothing been idle for that to be load and no burst: waiting goes on then, and is
+	// dearer than any dial. (That the queue itself was never empty would not do: it is, for a moment, whenever a group has boarded.) From
+	// there on there is one connection more each growthStep, so that it can be seen whether there is still a queue.
 	sustained  = 250 * time.Millisecond
 	growthStep = 50 * time.Millisecond
 	// stallTick is how often it is looked whether anything came free. A stall is counted in ticks, not read off the clock: when the whole
 	// process was held up, the clock would blame the connections.
 	stallTick = 5 * time.Millisecond
 )
-
-// demand is what the growth rule looks at.
-type demand struct {
-	waiting   int           // turns that the queue needs and no dial under way will take
-	conns     int           // connections there are, and dials under way
-	dialing   int           // of these, dials
-	leastHold time.Duration // how long a connection is held at the least, lately
-	dial      time.Duration // how long a dial usually takes
-	stalled   time.Duration // for how long somebody has waited and nothing came free
-	debt      time.Duration // what such waits have come to lately, of all whom one connection more would have served
-	busy      time.Duration // for how long somebody has queued and nothing was idle
-	sinceDial time.Duration // since the last dial was begun
-}
-
-// grow says whether one more connection is worth its dial.
-func (d demand) grow() bool {
-	dial := max(d.dial, minDialCost)
-	switch {
-	case d.waiting <= 0:
-		return false
-	case d.conns == 0:
-		return true
-	case d.conns == d.dialing && d.stalled >= patience*dial:
-		// There is only a dial to wait for. One that takes four times as long as dials do may hang; the other need not.
-		return true
-	case d.conns > d.dialing && (d.stalled >= dial || d.debt >= dial):
-		// Had we dialed when the first waiter came, it would be served by now, so from here on waiting has cost more than dialing. Stalls
-		// that are too short for that, such as behind one statement of 20 ms in a hundred, are as dear when they have come to as much: of
-		// each caller, since reads that wait together would have flown together.
-		return true
-	case d.busy >= sustained && d.sinceDial >= growthStep:
-		return true
-	}
-	// A burst, by the least hold: what the average is above it is mostly waiting for the same CPUs, which another connection makes longer.
-	return time.Duration(d.waiting)*d.leastHold/time.Duration(d.conns) > patience*dial
-}
 
 // growth is how many connections there may be, and what the growth rule is told.
 type growth struct {
@@ -97,19 +61,32 @@ func (g *growth) lower(n int) { g.limit = max(1, n) }
 // wants says whether one more dial is wanted beside open connections.
 func (g *growth) wants(q *queue, open int, now time.Time) bool {
 	conns := open + g.dialing
-	return conns < g.floor || q.turns() > g.dialing && (conns < g.limit || g.demand(q, conns, now).grow())
+	return conns < g.floor || q.turns() > g.dialing && (conns < g.limit || g.grow(q.turns()-g.dialing, conns, now))
 }
 
-func (g *growth) demand(q *queue, conns int, now time.Time) demand {
+// grow says whether one more connection than conns, dials included, is worth its dial: waiting turns are not taken by any of these.
+func (g *growth) grow(waiting, conns int, now time.Time) bool {
 	g.debt.add(0, now)
-	d := demand{
-		waiting: q.turns() - g.dialing, conns: conns, dialing: g.dialing,
-		leastHold: g.leastHold.d, dial: g.dial.d, stalled: g.stalled, debt: g.debt.d,
+	dial := max(g.dial.d, minDialCost)
+	switch {
+	case waiting <= 0:
+		return false
+	case conns == 0:
+		return true
+	case conns == g.dialing && g.stalled >= patience*dial:
+		// There is only a dial to wait for. One that takes four times as long as dials do may hang; the other need not.
+		return true
+	case conns > g.dialing && (g.stalled >= dial || g.debt.d >= dial):
+		// Had we dialed when the first waiter came, it would be served by now, so from here on waiting has cost more than dialing: the
+		// break-even of "rent or buy", at most twice as dear as the best choice in hindsight. Stalls that are too short for that, such as
+		// behind one statement of 20 ms in a hundred, are as dear when they have come to as much lately: of each caller, since reads that
+		// wait together would have flown together. So three statements of 20 ms in three connections open the fourth for the reads behind.
+		return true
+	case !g.busySince.IsZero() && now.Sub(g.busySince) >= sustained && now.Sub(g.grewAt) >= growthStep:
+		return true
 	}
-	if !g.busySince.IsZero() {
-		d.busy, d.sinceDial = now.Sub(g.busySince), now.Sub(g.grewAt)
-	}
-	return d
+	// A burst, by the least hold: what the average is above it is mostly waiting for the same CPUs, which another connection makes longer.
+	return time.Duration(waiting)*g.leastHold.d/time.Duration(conns) > patience*dial
 }
 
 // check reports whether the question is to be asked again when nothing comes free, with tick: no other event would ask it.
@@ -146,33 +123,31 @@ func (g *growth) held(d time.Duration) {
 	g.freed()
 }
 
-// average is an exponentially weighted moving average: each value counts for an eighth, so one outlier does not move it much and a
-// change shows within ten.
+// average is an exponentially weighted moving average: each value counts for an eighth, so one outlier does not move it much and a change
+// shows within ten. The first is taken as it is.
 type average struct {
 	d   time.Duration
 	any bool
 }
 
-func (a *average) add(d time.Duration) {
+func (a *average) add(d time.Duration) { a.follow(d, 8) }
+
+func (a *average) follow(d, part time.Duration) {
 	if !a.any {
-		a.d, a.any = d, true
-		return
+		a.any, part = true, 1
 	}
-	a.d += (d - a.d) / 8
+	a.d += (d - a.d) / part
 }
 
 // least is the smallest of the last values, or so: it follows a smaller one at once and a larger one by a sixty-fourth.
-type least struct {
-	d   time.Duration
-	any bool
-}
+type least struct{ average }
 
 func (l *least) add(d time.Duration) {
-	if !l.any || d < l.d {
-		l.d, l.any = d, true
-		return
+	part := time.Duration(64)
+	if d < l.d {
+		part = 1
 	}
-	l.d += (d - l.d) / 64
+	l.follow(d, part)
 }
 
 // debt is a sum of which half is forgiven each second.

@@ -7,6 +7,25 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
+// demand is what the growth rule looks at.
+type demand struct {
+	waiting, conns, dialing int
+	leastHold, dial         time.Duration
+	stalled, debt           time.Duration
+	busy, sinceDial         time.Duration
+}
+
+func (d demand) grow() bool {
+	now := time.Unix(1000, 0)
+	g := growth{dialing: d.dialing, stalled: d.stalled, debt: debt{d.debt, now}, grewAt: now.Add(-d.sinceDial)}
+	g.dial.add(d.dial)
+	g.leastHold.add(d.leastHold)
+	if d.busy > 0 {
+		g.busySince = now.Add(-d.busy)
+	}
+	return g.grow(d.waiting, d.conns, now)
+}
+
 func TestTheGrowthRule(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
@@ -39,10 +58,19 @@ func TestTheGrowthRule(t *testing.T) {
 
 		{"load", demand{waiting: 1, conns: 4, busy: 250 * ms, sinceDial: 50 * ms}, true},
 		{"it is no load before a quarter of a second", demand{waiting: 1, conns: 4, busy: 250*ms - 1, sinceDial: time.Hour}, false},
+		{"something was idle a moment ago", demand{waiting: 1, conns: 4, sinceDial: time.Hour}, false},
 		{"one at a time", demand{waiting: 1, conns: 4, busy: time.Minute, sinceDial: 50*ms - 1}, false},
 	} {
 		assert.Equal(t, c.grow, c.d.grow(), c.name)
 	}
+}
+
+func TestADebtThatIsForgivenIsNoReasonToGrow(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	g := growth{debt: debt{30 * time.Millisecond, now.Add(-time.Second)}}
+	assert.True(t, g.grow(1, 1, now.Add(-time.Millisecond)))
+	assert.False(t, g.grow(1, 1, now))
 }
 
 func TestAnAverageFollowsByAnEighth(t *testing.T) {

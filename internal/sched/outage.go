@@ -6,10 +6,8 @@ import (
 	"time"
 )
 
-// Lack is why dials get no connection, if that is nobody's error yet: the server is full, or away. The zero value: nothing is lacking.
-//
-// Who waits then goes on waiting, until its own deadline: a connection may come free, and the next dial may go well. Without a
-// deadline it waits for Config.Patience and no longer.
+// Lack is why dials get no connection, if that is nobody's error yet: the server is full, or away. A connection may come free, and the next
+// dial may go well. The zero value: nothing is lacking.
 type Lack struct {
 	Err   error // what those get who have waited enough
 	Full  bool  // the server takes no more; else it is away

@@ -80,12 +80,6 @@ func (q *queue) next() int {
 	return min(q.sharing, q.group)
 }
 
-// isDecided reports whether it makes no difference to the next group who else comes: as many wait as it can take, or a request
-// for a connection of its own is next and there is no group.
-func (q *queue) isDecided() bool {
-	return q.sharing >= q.group || q.head != nil && q.head.Share == nil
-}
-
 func (q *queue) push(r *Request, first bool) {
 	r.queued = true
 	q.count(r, 1)
@@ -122,7 +116,6 @@ func (q *queue) remove(r *Request) bool {
 	return true
 }
 
-// count adds r n times to what there is.
 func (q *queue) count(r *Request, n int) {
 	q.len += n
 	if r.Share != nil {

@@ -163,18 +163,19 @@ func (s *Scheduler) Replace() bool {
 	return s.core.replace(s.now())
 }
 
-// Await waits until it is time for g's next group to board: those who have just been answered ask again at once, for which all that
-// they need is a CPU; who comes a moment late waits for the whole of another turn.
+// Await waits until it is time for g's next group to board: who comes a moment late waits for the whole of another turn.
 func (s *Scheduler) Await(g *Group) {
 	s.mu.Lock()
-	decided := s.core.queue.isDecided()
+	q := &s.core.queue
+	decided := q.sharing >= q.group || q.head != nil && q.head.Share == nil // there are enough, or there will be no group
 	s.mu.Unlock()
 	if !decided {
 		g.aboard.Wait()
 	}
 }
 
-// Next has those board g who are next, and is false if its turn is over. One that has no company boards only with alone.
+// Next has those board g who are next, and is false if its turn is over: the head of the queue does not share, or there is none. One that
+// has no company gets the connection for itself, unless it may be alone.
 func (s *Scheduler) Next(g *Group, alone bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
@@ -225,9 +226,6 @@ func (s *Scheduler) Holders() []*Request {
 func (s *Scheduler) Close() []*Conn {
 	s.mu.Lock()
 	defer s.unlock()
-	if s.check != nil {
-		s.check.Stop()
-	}
 	return s.core.close()
 }
 

@@ -219,7 +219,7 @@ func TestDialsAreNoStampede(t *testing.T) {
 	d := newDesk(t, 64)
 	d.open()
 	d.mu.Lock()
-	d.core.growth.hold, d.core.growth.leastHold = average{d: time.Second, any: true}, least{d: time.Second, any: true}
+	d.core.growth.hold, d.core.growth.leastHold = average{d: time.Second, any: true}, least{average{d: time.Second, any: true}}
 	d.mu.Unlock()
 	for range 64 {
 		d.queue(false)
@@ -347,4 +347,92 @@ func TestTheLastUsedIsUsedFirst(t *testing.T) {
 	c, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, false)
 	require.NoError(t, err)
 	assert.Same(t, b, c)
+}
+
+func TestWhatBecomesOfAConnection(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 2)
+	a, b := d.twoIdle()
+	for range 2 {
+		_, err := d.Acquire(d.ctx, &Request{Asked: time.Now()}, false)
+		require.NoError(t, err)
+	}
+	d.Retain(a)
+	d.Washing(2)
+	d.Washing(-1)
+	d.Leaves(b)
+	assert.False(t, a.leaving, "it comes back")
+	assert.True(t, b.leaving)
+	assert.Equal(t, 1, d.core.growth.washing)
+	s := d.Stats()
+	assert.Equal(t, [2]int{0, 2}, [2]int{s.Held, s.Total}, "nobody has them, the server does")
+	assert.Empty(t, d.Close())
+	d.Drop(a)
+	assert.Equal(t, 1, d.Stats().Total)
+	select {
+	case <-d.Empty():
+		t.Error("there is one yet")
+	default:
+	}
+	d.Drop(b)
+	<-d.Empty()
+}
+
+func TestWhatIsLackingIsKnown(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1)
+	full, away := Lack{Err: errLacks, Full: true}, Lack{Err: errLacks}
+	assert.False(t, d.IsKnown(full))
+	d.queue(false)
+	<-d.dials
+	d.DialFailed(errLacks, full, time.Now())
+	assert.True(t, d.IsKnown(full))
+	assert.False(t, d.IsKnown(away))
+	assert.False(t, d.IsKnown(Lack{}))
+}
+
+// Of two callbacks that wait for each other's connection only the younger one is broken off.
+func TestTheYoungestInAStandstillIsTold(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 2)
+	var holders [2]Request
+	conns := [2]*Conn{{holder: &holders[0]}, {holder: &holders[1]}}
+	k, now := &d.core, time.Now()
+	k.stock.all, k.stock.held = conns[:], 2
+	var waiting [2]Request
+	for i, in := range []int{0, 1} {
+		waiting[i] = Request{Within: &Within{Holds: &holders[in]}, Asked: now}
+		waiting[i].begin(newAnswer(), true)
+		k.wait(&waiting[i], false, now)
+	}
+	assert.True(t, waiting[0].queued)
+	assert.False(t, waiting[1].queued)
+	assert.EqualValues(t, 1, k.totals.Nested)
+	out := k.out.done()
+	nested := &NestedError{}
+	require.ErrorAs(t, out.first.err, &nested)
+	assert.Same(t, &holders[1], nested.Held)
+}
+
+// What is held by nobody is being cleaned, and comes free, whatever a callback that holds nothing waits for.
+func TestWhatIsBeingCleanedIsNoStandstill(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1)
+	d.Retain(d.open())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := &Request{Within: &Within{Outer: &Within{}}, Asked: time.Now()}
+	r.begin(newAnswer(), true)
+	d.core.wait(r, false, time.Now())
+	assert.True(t, r.queued)
+}
+
+func TestAWaitForgetsTheGroupOfTheLastOne(t *testing.T) {
+	t.Parallel()
+	r := &Request{}
+	r.begin(newAnswer(), true)
+	r.aboard, r.told, r.failed = &(&Group{}).aboard, true, true
+	r.begin(newAnswer(), false)
+	r.goesOn() // would panic
+	assert.Equal(t, marks{}, r.marks)
 }

@@ -23,10 +23,7 @@ type Conn struct {
 }
 
 // Timer is what Config.After returns: a *time.Timer.
-type Timer interface {
-	Reset(time.Duration) bool
-	Stop() bool
-}
+type Timer interface{ Reset(time.Duration) bool }
 
 // Opened notes since when c is there, before Dialed.
 func (c *Conn) Opened(at time.Time) { c.since = at }
@@ -59,9 +56,7 @@ func (s *stock) add(c *Conn) {
 }
 
 func (s *stock) drop(c *Conn) {
-	if i := slices.Index(s.all, c); i >= 0 {
-		s.all = slices.Delete(s.all, i, i+1)
-	}
+	s.all = slices.DeleteFunc(s.all, func(o *Conn) bool { return o == c })
 }
 
 // pop takes the last used idle connection; nil: there is none.
@@ -99,7 +94,6 @@ func (c *Conn) turn(now time.Time) (took time.Duration) {
 	return took
 }
 
-// keep makes c idle.
 func (s *stock) keep(c *Conn, now time.Time) {
 	c.since = now
 	s.idle = append(s.idle, c)
@@ -125,29 +119,24 @@ func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 	return true, 0
 }
 
-// takeIdle removes the idle connections for which surplus is true, from the longest idle on.
 func (s *stock) takeIdle(surplus func(c *Conn, idle, open int) bool) (taken []*Conn) {
-	kept := s.idle[:0]
-	for _, c := range s.idle {
-		// What is being closed counts no more.
-		if surplus(c, len(s.idle)-len(taken), len(s.idle)+s.held-len(taken)) {
+	idle := len(s.idle)
+	s.idle = slices.DeleteFunc(s.idle, func(c *Conn) bool {
+		goes := surplus(c, idle-len(taken), idle+s.held-len(taken)) // what is being closed counts no more
+		if goes {
 			taken = append(taken, c)
-		} else {
-			kept = append(kept, c)
 		}
-	}
-	clear(s.idle[len(kept):])
-	s.idle = kept
+		return goes
+	})
 	return taken
 }
 
-// takeAll removes all idle connections.
 func (s *stock) takeAll() (idle []*Conn) {
 	idle, s.idle = s.idle, nil
 	return idle
 }
 
-// fence gives up all connections, those that are being dialed too. It is false if c is given up already.
+// fence gives up those that are being dialed, too.
 func (s *stock) fence(c *Conn) bool {
 	if c.fenced.Load() {
 		return false

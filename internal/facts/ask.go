@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -38,88 +39,66 @@ type Kept interface {
 	Asked(sql string, there bool)
 }
 
+var errNoAnswer = errors.New("lmipool: no answer to what the catalogs say")
+
 // Answers is an [Ask].
 func (a *Asker) Answers(ctx context.Context, first, sql string, args [][]byte) (rows [][][]byte, err error) {
-	steps := 1
-	if first != "" {
-		steps++
+	var sd *pgconn.StatementDescription
+	there := false
+	if a.Kept != nil {
+		sd, there = a.Kept.Question(sql)
 	}
-	read := func(answer any) error {
-		rr, ok := answer.(*pgconn.ResultReader)
-		if !ok {
-			return errNoAnswer
-		}
-		r := rr.Read()
-		rows = r.Rows
-		return r.Err
-	}
-	before := func(pl *pgconn.Pipeline) {
+	rows, _, err = a.flight(ctx, func(pl *pgconn.Pipeline) {
 		if first != "" {
 			pl.SendQueryParams(first, nil, nil, nil, nil)
 		}
-	}
-	if a.Kept == nil {
-		err = a.guarded(ctx, steps, func(pl *pgconn.Pipeline) {
-			before(pl)
+		if sd == nil {
 			pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of what types they are
-		}, read)
-		return rows, err
-	}
-	sd, there := a.Kept.Question(sql)
-	if !there {
-		steps += 2
-	}
-	err = a.guarded(ctx, steps, func(pl *pgconn.Pipeline) {
-		before(pl)
+			return
+		}
 		if !there {
 			pl.SendDeallocate(sd.Name) // no error if it is not there
 			pl.SendPrepare(sd.Name, sql, nil)
 		}
 		pl.SendQueryStatement(sd, args, nil, nil)
-	}, read)
-	a.Kept.Asked(sql, err == nil)
+	})
+	if sd != nil {
+		a.Kept.Asked(sql, err == nil)
+	}
 	return rows, err
 }
 
-// Describe has the server say what sql takes and returns.
-func (a *Asker) Describe(ctx context.Context, sql string) (sd *pgconn.StatementDescription, err error) {
-	err = a.guarded(ctx, 1, func(pl *pgconn.Pipeline) { pl.SendPrepare("", sql, nil) }, func(answer any) error { // that too waits for locks
-		var ok bool
-		if sd, ok = answer.(*pgconn.StatementDescription); !ok {
-			return errNotPrepared
-		}
-		sd.SQL = sql
-		return nil
-	})
+// Describe has the server say what sql takes and returns. That too waits for locks.
+func (a *Asker) Describe(ctx context.Context, sql string) (*pgconn.StatementDescription, error) {
+	_, sd, err := a.flight(ctx, func(pl *pgconn.Pipeline) { pl.SendPrepare("", sql, nil) })
+	if sd == nil {
+		return nil, cmp.Or(err, errNoAnswer)
+	}
+	sd.SQL = sql
 	return sd, err
 }
 
-// guarded runs what send sends behind the guard, in one flight. All but the last of its steps return rows that
-// nobody reads; read gets the last one's answer.
-func (a *Asker) guarded(ctx context.Context, steps int, send func(*pgconn.Pipeline), read func(answer any) error) error {
+// flight sends what send sends, behind the guard, and returns the last rows and the last description that come.
+func (a *Asker) flight(ctx context.Context, send func(*pgconn.Pipeline)) (rows [][][]byte, sd *pgconn.StatementDescription, err error) {
 	pl := a.PG.StartPipeline(ctx)
 	pl.SendQueryParams(a.Guard, nil, nil, nil, nil)
 	send(pl)
-	err := pl.Sync()
-	for step := 0; step <= steps && err == nil; step++ {
+	err = pl.Sync()
+	for over := false; err == nil && !over; {
 		var answer any
-		switch answer, err = pl.GetResults(); {
-		case err != nil:
-		case step == steps:
-			err = read(answer)
-		default:
-			if rr, ok := answer.(*pgconn.ResultReader); ok {
-				_, err = rr.Close()
-			}
+		answer, err = pl.GetResults()
+		switch v := answer.(type) {
+		case *pgconn.ResultReader:
+			r := v.Read()
+			rows, err = r.Rows, r.Err
+		case *pgconn.StatementDescription:
+			sd = v
+		case nil, *pgconn.PipelineSync:
+			over = true
 		}
 	}
-	if closing := pl.Close(); err == nil { // reads the Sync
+	if closing := pl.Close(); err == nil {
 		err = closing
 	}
-	return err
+	return rows, sd, err
 }
-
-var (
-	errNoAnswer    = errors.New("lmipool: no answer to what the catalogs say")
-	errNotPrepared = errors.New("lmipool: no answer to Parse")
-)
