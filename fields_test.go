@@ -89,7 +89,7 @@ segment: flight
 Settings: settings
 Shared: shared
 source: copyin
-Store: store postponed=postponed
+Store: store
 Text: statement
 verified: conclude
 recorder: record
