@@ -87,7 +87,7 @@ Set: set
 internal/catalog.Statement: statement isSteady=learn steadyBy=learn
 segment: flight
 Settings: settings
-Shared: shared
+Shared: lane
 source: copyin
 Store: store
 Text: statement

@@ -118,10 +118,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			} else if err == sched.ErrClosed { //nolint:errorlint // as above
 				err = ErrClosed
 			}
-			if l.ride != nil {
-				l.ride.GaveUp(err)
-				l.ride = nil
-			}
+			l.ride = nil
 			return err
 		}
 		if got == nil {

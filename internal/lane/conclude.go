@@ -11,12 +11,6 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-var (
-	errStale    = errors.New("lmipool: the statement's description has changed")
-	errOld      = errors.New("lmipool: the answer came too late for what the statement was judged by")
-	errTooLarge = errors.New("lmipool: the result is too large for a lane")
-)
-
 // conclude decides what s's answer, which took so long, means for its rider, and whether it says anything about its statement. A ride had
 // no effect, so whatever cannot be proven to be the rider's own result, or his own error, is dropped, and he runs again, alone.
 func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
@@ -26,15 +20,15 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	switch {
 	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // it stood behind slow ones: what says that it may ride may not be so any more
 		f.unprepared(s, a, took)
-		r.ends(Again, errOld)
+		r.ends(Again, errors.New("lmipool: the answer came too late for what the statement was judged by"))
 	case match == memrows.Different:
 		f.unprepared(s, a, took)
-		r.ends(Again, errStale)
+		r.ends(Again, errors.New("lmipool: the statement's description has changed"))
 	case a.failed == nil && r.result.Size() > memrows.MaxResult:
-		r.ends(Again, errTooLarge)
+		r.ends(Again, errors.New("lmipool: the result is too large for a lane"))
 		return true
 	case a.failed == nil:
-		r.owns(nil)
+		r.ends(Own, nil)
 		return true
 	case a.at < inExec:
 		f.unprepared(s, a, took)
@@ -42,7 +36,7 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	case f.stopped(r, a.failed.Code, took):
 		r.ends(Again, a.failed)
 	case a.own != nil && match == memrows.Equal, ofData(a.failed.Code):
-		r.owns(a.failed)
+		r.ends(Own, a.failed)
 		return r.result.Size() > 0
 	default:
 		f.ln.forgetStale(s.stmt)
@@ -112,13 +106,12 @@ func (f *Flight) unprepared(s *segment, a *answer, took time.Duration) {
 	if a.failed == nil || a.at == inExec && s.stmt.own != nil {
 		return
 	}
-	if a.at == inGuard && s.before != nil {
-		f.ln.forget(s.before)
+	for _, of := range [...]*prepared{s.before, s.set} {
+		if of != nil && a.at <= inGuard {
+			f.ln.forget(of)
+		}
 	}
-	if a.at == inGuard && s.set != nil {
-		f.ln.forget(s.set)
-	}
-	if r := rideOf(s.w); a.at == inParse && !f.stopped(r, a.failed.Code, took) { // its table is gone, say: others need not try
+	if r := rideOf(s.w); a.at > inGuard && a.at < inExec && !f.stopped(r, a.failed.Code, took) { // its table is gone, say: others need not try
 		r.st.Redescribe(r.desc, nil)
 	}
 	f.ln.forget(s.stmt)

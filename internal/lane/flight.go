@@ -18,12 +18,10 @@ import (
 )
 
 const (
-	// guardFrom is the group of a flight from which on the session guard is worth
-	// its segment, and the round trip that takes it off.
+	// guardFrom is the group of a flight from which on the session guard is worth its segment, and the round trip that takes it off.
 	guardFrom = 2
 
-	// maxSilence is how long a lane may say nothing before it counts as lost: the
-	// server stops every statement within session.StatementTimeout.
+	// maxSilence is how long a lane may say nothing before it counts as lost: the server stops every statement within session.StatementTimeout.
 	maxSilence = session.StatementTimeout + 3*time.Second
 )
 
@@ -77,9 +75,8 @@ func (f *Flight) next() bool {
 	return true
 }
 
-// Fly carries the group that has boarded, and those that come after it. It hands
-// out each answer when its own transaction has ended, and reports whether the
-// connection is as good as before. Strand follows.
+// Fly carries the group that has boarded, and those that come after it. It hands out each answer when its own transaction has ended, and reports
+// whether the connection is as good as before. Strand follows.
 func (f *Flight) Fly() (whole bool) {
 	ln, pc := f.ln, f.ln.PG.PgConn()
 	f.pl = pc.StartPipeline(context.Background())
@@ -88,8 +85,7 @@ func (f *Flight) Fly() (whole bool) {
 		f.send()
 		for i := range f.coming {
 			if pc.Frontend().ReadBufferLen() == 0 {
-				// Whoever has an answer runs while the server makes more of them: fewer
-				// reads, and fuller. Worth a tenth of the throughput on loopback.
+				// Whoever has an answer runs while the server makes more of them: fewer reads, and fuller. Worth a tenth of the throughput on loopback.
 				f.wake()
 				runtime.Gosched()
 			}
@@ -145,7 +141,8 @@ func (f *Flight) sign() *segment {
 		return nil
 	}
 	stmt := f.ln.find(facts.AskSign)
-	return &segment{stmt: stmt, parse: stmt.parses() && !f.ln.Unnamed, exec: true, sign: by.Sign(now)}
+	sign := by.Sign(now)
+	return &segment{stmt: stmt, parse: stmt.parses() && !f.ln.Unnamed, exec: true, params: sign.Args, sign: sign}
 }
 
 // send sends the group that has boarded.
@@ -181,8 +178,7 @@ func (f *Flight) extend(now time.Time) {
 	}
 }
 
-// plan makes the segments of the group. Riders who have left, or are about to, do
-// not come.
+// plan makes the segments of the group. Riders who have left, or are about to, do not come.
 func (f *Flight) plan() {
 	ln := f.ln
 	surplus, stale := ln.upkeep()
@@ -214,11 +210,11 @@ func (f *Flight) plan() {
 		}
 		s := ln.findFor(r)
 		f.riders, f.group[i] = append(f.riders, w), nil
-		var set *prepared
+		mine := segment{before: local, stmt: s, parse: s.parses(), exec: true, w: w}
 		if r.With != nil {
-			set = f.own(r.With.SQL(), false)
+			mine.set, mine.params = f.own(r.With.SQL(), false), r.With.Params()
 		}
-		f.coming = append(f.coming, segment{set: set, before: local, stmt: s, parse: s.parses(), exec: true, w: w})
+		f.coming = append(f.coming, mine)
 	}
 	if len(f.riders) > 0 {
 		if s := f.sign(); s != nil {
@@ -296,17 +292,14 @@ func (f *Flight) wake() {
 	f.served = f.served[:0]
 }
 
-// answer wakes a rider, once.
 func (f *Flight) answer(w *sched.Request) { f.ln.of.Sched.Answer(w) }
-
-var errPanicked = errors.New("lmipool: the lane panicked; see the log")
 
 // Strand ends the wait of all who have no answer, because f did not fly, or panicked. Those who were not sent ask
 // again; the others have lost their connection.
 func (f *Flight) Strand() {
 	f.wake()
 	for _, w := range f.riders {
-		rideOf(w).ends(Lost, errPanicked)
+		rideOf(w).ends(Lost, errors.New("lmipool: the lane panicked; see the log"))
 		f.answer(w)
 	}
 	for _, w := range f.group {

@@ -1,7 +1,9 @@
 package lane
 
 import (
+	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -9,9 +11,49 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
+
+// MaxFlight is how many reads ride together at most: what is sent cannot be called back, and waits for what is in front of it.
+const MaxFlight = 32
+
+// Config is what the lanes of a pool are told once.
+type Config struct {
+	Sched     *sched.Scheduler
+	Functions []string                      // of the user's, which are harmless
+	Gone      func(*sched.Request) error    // as [sched.Config] has it
+	Lost      func()                        // hears of a connection that was lost
+	Protect   func(what string, run func()) // runs code of the user's, which may panic
+	Tracer    pgx.QueryTracer               // nil: none
+	Closed    *pgx.Conn                     // for the tracer
+	Log       *slog.Logger
+}
+
+// Shared is what the lanes of a pool have in common.
+type Shared struct {
+	Config
+	Catalog   *catalog.Store
+	Baselines *facts.Baselines
+	types     memrows.Pairs
+
+	rides, flights, refusals atomic.Int64
+}
+
+// NewShared makes it for a pool that has no connection yet.
+func NewShared(c Config) *Shared {
+	s := &Shared{Config: c}
+	s.Baselines = facts.NewBaselines(facts.Config{Allowed: facts.Allowed(c.Functions), Rides: s.rides.Load, Lost: pgerr.IsLost})
+	s.Catalog = catalog.NewStore(s.Baselines.Newest)
+	return s
+}
+
+// Stat returns how many have ridden, on how many flights, and how many of them the guard has stopped.
+func (s *Shared) Stat() (rides, flights, refusals int64) {
+	return s.rides.Load(), s.flights.Load(), s.refusals.Load()
+}
 
 // Conn is what a lane is told of its connection, once.
 type Conn struct {
@@ -68,12 +110,11 @@ func (ln *Lane) Asked(sql string, there bool) {
 // maxPrepared is how many statements a connection keeps prepared for lanes.
 const maxPrepared = 256
 
-// prepared is a statement that this connection has Parsed and Described for
-// itself, under a name that is the lanes' alone: another connection's description can be
-// wrong here without any error, and pgx's names are pgx's. On an unnamed lane it is
-// Parsed and Described each time.
+// prepared is a statement that this connection has Parsed and Described for itself, under a name that is the lanes' alone: another connection's
+// description can be wrong here without any error, and pgx's names are pgx's. On an unnamed lane it is Parsed and Described each time.
 type prepared struct {
-	key  any
+	key  any // in Lane.prepared
+	sql  string
 	name string
 	sent bool                 // its Parse was sent, and did not fail
 	as   *catalog.Description // what its riders' arguments are encoded for; nil: it is the pool's own
@@ -86,7 +127,7 @@ func (ln *Lane) find(sql string) *prepared {
 	if s, ok := ln.prepared[sql]; ok {
 		return s
 	}
-	return ln.add(sql, sqltext.StatementName("own", sql, ln.Baseline.Meaning), untold)
+	return ln.add(sql, sql, sqltext.StatementName("own", sql, ln.Baseline.Meaning), untold)
 }
 
 // untold are columns of which nobody wants to know what they are: without any, pgx would ask the server.
@@ -98,11 +139,10 @@ func (ln *Lane) findFor(r *Ride) *prepared {
 		return ln.findAs(r.st, r.desc)
 	}
 	// Its comments may never come again, so it gets no name.
-	return &prepared{key: r.text, as: r.desc, sd: &pgconn.StatementDescription{Fields: r.desc.Fields}}
+	return &prepared{sql: r.text, as: r.desc, sd: &pgconn.StatementDescription{Fields: r.desc.Fields}}
 }
 
-// findAs returns st's statement as it is described by d, which may still have to be sent.
-// One that was described in another way is dropped.
+// findAs returns st's statement as it is described by d, which may still have to be sent. One that was described in another way is dropped.
 func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared {
 	if s, ok := ln.prepared[st]; ok {
 		if s.as == d || s.as != nil && d.IsLike(s.as.StatementDescription) {
@@ -110,15 +150,15 @@ func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared 
 		}
 		ln.forget(s)
 	}
-	s := ln.add(st, d.Name(st.Key, ln.Baseline.Meaning), d.Fields)
+	s := ln.add(st, st.SQL, d.Name(st.Key, ln.Baseline.Meaning), d.Fields)
 	s.as = d
 	return s
 }
 
-// add makes the statement of key. A name is used for what is prepared now: whoever had it
-// before, such as the same text before the catalog had forgotten it, has no use for it.
-func (ln *Lane) add(key any, name string, fields []pgconn.FieldDescription) *prepared {
-	s := &prepared{key: key}
+// add makes the statement of key. A name is used for what is prepared now: whoever had it before, such as the same text before the catalog had
+// forgotten it, has no use for it.
+func (ln *Lane) add(key any, sql, name string, fields []pgconn.FieldDescription) *prepared {
+	s := &prepared{key: key, sql: sql}
 	if !ln.Unnamed {
 		s.name = name
 		if i := slices.IndexFunc(ln.order, func(o *prepared) bool { return o.name == name }); i >= 0 {

@@ -15,8 +15,8 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Ride is a read on its way through a lane: made in its caller's goroutine, queued,
-// taken by a lane, and handed back with its result by the scheduler's answer.
+// Ride is a read on its way through a lane: made in its caller's goroutine, queued, taken by a lane, and handed back with its result by the
+// scheduler's answer.
 type Ride struct {
 	Call
 	of      *Shared
@@ -44,8 +44,7 @@ type Call struct {
 	With *session.Settings // what it runs with; nil: nothing
 }
 
-// Who was first, the lane that sends a statement or the caller who gives it up?
-// What is given up is not sent; what was sent is read, and dropped.
+// Who was first, the lane that sends a statement or the caller who gives it up? What is given up is not sent; what was sent is read, and dropped.
 const (
 	waiting uint32 = iota
 	sent
@@ -99,15 +98,15 @@ func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []an
 // rideOf is what has been asked for with w, which has boarded.
 func rideOf(w *sched.Request) *Ride { return w.Share.(*Ride) }
 
-// Cost is for the scheduler.
-func (r *Ride) Cost() time.Duration { return r.expect }
-
 // graceToSend bounds the wait in Withdraw.
 const graceToSend = 20 * time.Millisecond
 
-// Withdraw is for the scheduler: r's caller has left. What was sent is read, and dropped, by the lane; until it has left us he
+// Cost is for the scheduler.
+func (r *Ride) Cost() time.Duration { return r.expect }
+
+// Withdraw is for the scheduler: r's caller has left, because of err. What was sent is read, and dropped, by the lane; until it has left us he
 // waits, so that nothing is sent after he has gone: a moment, unless the network takes nothing any more.
-func (r *Ride) Withdraw() {
+func (r *Ride) Withdraw(err error) {
 	if r.state.CompareAndSwap(waiting, givenUp) {
 		return
 	}
@@ -115,6 +114,7 @@ func (r *Ride) Withdraw() {
 	case <-r.flushed:
 	case <-time.After(graceToSend):
 	}
+	r.traceEnd(err)
 }
 
 // boards makes r ready to be sent with the group that flushed is of, unless it may not ride any more, or its caller has gone. The
@@ -149,16 +149,13 @@ func (r *Ride) traceEnd(err error) {
 	r.of.Tracer.TraceQueryEnd(r.traced, r.of.Closed, end)
 }
 
-// ends says what r came to: what was read is dropped, there is err instead.
+// ends says what r came to. If that is not its own, what was read is dropped, and there is err instead.
 func (r *Ride) ends(o Outcome, err error) {
-	r.outcome = o
-	r.result.Fail(err)
-}
-
-// owns says that what was read is r's own result, or, with failed, its own error.
-func (r *Ride) owns(failed error) {
-	r.outcome = Own
-	r.result.End(r.desc.Shown, failed)
+	if r.outcome = o; o == Own {
+		r.result.End(r.desc.Shown, err)
+	} else {
+		r.result.Fail(err)
+	}
 }
 
 // End says what r came to, and with which error, when its caller has the scheduler's answer.
@@ -167,20 +164,12 @@ func (r *Ride) End() (Outcome, error) {
 	return r.outcome, r.result.Err()
 }
 
-// GaveUp is End for a caller who has stopped waiting, because of err. It was sent if it was too late to call it back.
-func (r *Ride) GaveUp(err error) {
-	if r.state.Load() == sent {
-		r.traceEnd(err)
-	}
-}
-
 // Take returns the result of r, whose outcome is its own, and the types that decode it, and is the end of r.
 func (r *Ride) Take() (result memrows.Result, types *memrows.Set) {
 	result, types = r.result, r.types
 	*r = Ride{eqb: r.eqb}
-	// pgconn keeps those of a statement that the server has skipped, and looks at them when it
-	// reads the answer to a later one. (It also keeps its fields, with which that is read: so a
-	// ride's rows are decoded by its own, never by pgconn's.)
+	// pgconn keeps those of a statement that the server has skipped, and looks at them when it reads the answer to a later one. (It also keeps
+	// its fields, with which that is read: so a ride's rows are decoded by its own, never by pgconn's.)
 	r.eqb.ResultFormats = nil
 	spare.Put(r)
 	return result, types

@@ -5,21 +5,20 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// segment is what one Sync ends: a transaction of its own. All but the last of its
-// steps are optional.
+// segment is what one Sync ends: a transaction of its own. All of its steps are optional.
 type segment struct {
 	set    *prepared      // the rider's settings
 	before *prepared      // the local guard
 	drop   string         // a name is deallocated
-	stmt   *prepared      // nil: nothing else
-	parse  bool           // stmt is Parsed and Described
+	stmt   *prepared      //
+	parse  bool           // it is Parsed and Described
 	exec   bool           // and executed
+	params [][]byte       // of the settings, or of a statement of the pool's own
 	w      *sched.Request // whose it is; nil: the lane's own
 	sign   *facts.Sign    // that it asks for; nil: none
 }
@@ -27,15 +26,15 @@ type segment struct {
 // run sends a statement of the pool's own.
 func (s *prepared) run(pl *pgconn.Pipeline, params [][]byte) {
 	if s.name == "" {
-		pl.SendQueryParams(s.key.(string), params, nil, nil, nil)
-		return
+		pl.SendQueryParams(s.sql, params, nil, nil, nil)
+	} else {
+		pl.SendQueryStatement(s.sd, params, nil, nil)
 	}
-	pl.SendQueryStatement(s.sd, params, nil, nil)
 }
 
 func (s *segment) send(pl *pgconn.Pipeline) {
 	if s.set != nil {
-		s.set.run(pl, rideOf(s.w).With.Params())
+		s.set.run(pl, s.params)
 	}
 	if s.before != nil {
 		s.before.run(pl, nil)
@@ -44,61 +43,46 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 		pl.SendDeallocate(s.drop)
 	}
 	if s.parse {
-		sql, ok := s.stmt.key.(string)
-		if !ok {
-			sql = s.stmt.key.(*catalog.Statement).SQL
-		}
 		if s.stmt.name != "" { // no error if it is not there
 			pl.SendDeallocate(s.stmt.name)
 		}
-		pl.SendPrepare(s.stmt.name, sql, nil)
+		pl.SendPrepare(s.stmt.name, s.stmt.sql, nil)
 	}
-	switch {
-	case !s.exec:
-	case s.sign != nil:
-		s.stmt.run(pl, s.sign.Args)
-	case s.w == nil:
-		s.stmt.run(pl, nil)
-	default:
+	if s.exec && s.w == nil {
+		s.stmt.run(pl, s.params)
+	} else if s.exec {
 		b := &rideOf(s.w).eqb
 		pl.SendQueryStatement(s.stmt.sd, b.ParamValues, b.ParamFormats, b.ResultFormats)
 	}
 	pl.SendPipelineSync()
 }
 
-// stage is how far a segment came.
-type stage uint8
+// step is one of a segment's, in their order.
+type step uint8
 
 const (
-	inGuard stage = iota // or in its settings
+	inSettings step = iota
+	inGuard
+	inDrop
+	inClose // of what had the name
 	inParse
 	inExec
 )
 
 // answer is what came of a segment.
 type answer struct {
-	at     stage                        // that its last step was in
+	at     step                         // the last of which there is an answer
 	own    *pgconn.StatementDescription // of its Parse
-	failed *pgconn.PgError              // on the server, at one of the steps
+	failed *pgconn.PgError              // at that step, on the server
 	lost   error                        // the connection is
 }
 
 // read reads a segment's answers up to its ReadyForQuery, and the rows into b, unless the connection is lost already.
 func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result, lost error) (a answer) {
 	a.lost = lost
-	for _, step := range [...]struct {
-		is bool
-		at stage
-	}{
-		{s.set != nil, inGuard},
-		{s.before != nil, inGuard},
-		{s.drop != "", inGuard},
-		{s.parse && s.stmt.name != "", inParse},
-		{s.parse, inParse},
-		{s.exec, inExec},
-	} {
-		if step.is && a.lost == nil && a.failed == nil {
-			a.at = step.at
+	for i, is := range [...]bool{s.set != nil, s.before != nil, s.drop != "", s.parse && s.stmt.name != "", s.parse, s.exec} {
+		if is && a.lost == nil && a.failed == nil {
+			a.at = step(i)
 			a.next(pl, pc, b)
 		}
 	}

@@ -51,7 +51,7 @@ type caller struct {
 }
 
 func (c *caller) Cost() time.Duration { return c.cost }
-func (c *caller) Withdraw()           {}
+func (c *caller) Withdraw(error)      {}
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1e9, 0), joins: map[*Conn]time.Time{}}

@@ -43,7 +43,7 @@ func (r *Request) goesOn() {
 // Share is what lets a request travel with others.
 type Share interface {
 	Cost() time.Duration // how long it is expected to take, on the server
-	Withdraw()           // its caller has left: what was not sent yet is not sent
+	Withdraw(err error)  // its caller has left, because of err: what was not sent yet is not sent
 }
 
 // Within is the callback from which a request was made. What that holds cannot come free before the request has an answer.

@@ -304,7 +304,7 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn,
 	switch {
 	case r.aboard != nil:
 		r.goesOn()
-		r.Share.Withdraw()
+		r.Share.Withdraw(err)
 	case !queued: // served at the same moment: what it got goes to the next
 		<-a.ready
 		if c, _ := a.take(); c != nil {

@@ -84,7 +84,7 @@ func (d *desk) begun() *Conn {
 type share struct{ withdrawn bool }
 
 func (*share) Cost() time.Duration { return 0 }
-func (s *share) Withdraw()         { s.withdrawn = true }
+func (s *share) Withdraw(error)    { s.withdrawn = true }
 
 // open makes a connection that is out.
 func (d *desk) open() *Conn {
