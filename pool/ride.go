@@ -14,27 +14,23 @@ import (
 
 type aloneKey struct{}
 
-// Alone returns a ctx whose statements never share a connection with those of
-// another invocation.
+// Alone returns a ctx whose statements never share a connection with those of another invocation.
 func Alone(ctx context.Context) context.Context {
 	return context.WithValue(ctx, aloneKey{}, true)
 }
 
-// spareLeases are those of statements that have ridden, zero, to be used again: see [lane.Ride]. Only what nobody else knows any
-// more comes back, which housekeeping does a lease that was lent a connection.
+// spareLeases are those of statements that have ridden, zero, to be used again, as their rides are. A lease that was lent a connection is not among
+// them: housekeeping may still look at it.
 var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 
 func spareLease() *Lease { return spareLeases.Get().(*Lease) }
 
-// rideFor prepares l's statement for a lane, in the caller's goroutine, when no
-// connection is idle. It returns nil if the statement goes alone.
+// rideFor prepares l's statement for a lane, in the caller's goroutine, when no connection is idle. It returns nil if the statement goes alone.
 func (l *Lease) rideFor(ctx context.Context) *lane.Ride {
 	r, why := l.encode(ctx)
-	switch {
-	case why != "":
+	if why != "" {
 		l.p.stats.goesAlone(why)
-		return nil
-	case l.p.cfg.Lanes == LanesShadow:
+	} else if l.p.cfg.Lanes == LanesShadow {
 		l.p.stats.wouldRide()
 		return nil
 	}
@@ -42,21 +38,19 @@ func (l *Lease) rideFor(ctx context.Context) *lane.Ride {
 }
 
 func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
-	if ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.wish.Within != nil {
-		return nil, catalog.AloneAsked
-	}
-	if !l.with.Custom() { // it may mean another statement, or undo the guard
-		return nil, catalog.AloneWith
-	}
 	o := pgxargs.Parse(l.args)
-	if !o.Few() {
+	switch {
+	case ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.wish.Within != nil:
+		return nil, catalog.AloneAsked
+	case !l.with.Custom(): // it may mean another statement, or undo the guard
+		return nil, catalog.AloneWith
+	case !o.Few():
 		return nil, catalog.AloneArgs
 	}
 	sql, args, ok := o.Rewritten(ctx, l.sql)
-	switch {
-	case !ok:
+	if !ok {
 		return nil, catalog.AloneArgs
-	case len(sql) > catalog.MaxText:
+	} else if len(sql) > catalog.MaxText {
 		return nil, catalog.AloneText
 	}
 	l.st = l.p.lanes.Catalog.Find(sql, l.with.Key())
@@ -64,8 +58,7 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	return r, why
 }
 
-// rode takes the outcome of l's ride, and says whether that was it. Otherwise l
-// goes on to get a connection, in front of the queue: its turn had come.
+// rode takes the outcome of l's ride, and says whether that was it. Otherwise l goes on to get a connection, in front of the queue: its turn had come.
 func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	outcome, err := l.ride.End()
 	switch outcome {
@@ -86,8 +79,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	return false, ctx.Err()
 }
 
-// takeResult is the result of a statement that rode, the types that decode it, and the end of l. rode is false if l has a
-// connection instead.
+// takeResult is the result of a statement that rode, the types that decode it, and the end of l. rode is false if l has a connection instead.
 func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bool) {
 	if l.ride == nil {
 		return result, nil, false
@@ -113,8 +105,7 @@ func (l *Lease) answered(err error) {
 	}
 }
 
-// observed is called with the end of a lease whose statement went alone while others
-// waited. It notes how long the statement took, and has it looked at if it is new.
+// observed is called with the end of a lease whose statement went alone while others waited. It notes how long that took, and has it looked at if it is new.
 func (l *Lease) observed() {
 	if l.took <= 0 {
 		return
