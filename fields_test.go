@@ -32,6 +32,7 @@ cancelConn: limiter
 callback: scope
 Canceler: limiter over=canceler ready=canceler
 commits: note
+conn: dial lost=fence maybeStandby=fence
 Connection: pool/dial
 deferral: stream
 Description: description
@@ -93,6 +94,8 @@ Store: store
 Text: statement
 verified: conclude
 recorder: record
+way: release
+workers: new
 Writer: writer
 `
 

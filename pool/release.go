@@ -40,7 +40,7 @@ type state struct {
 	shared       bool // something is left in its session, which may be somebody else's too
 	spoiled      bool // something is left that nothing takes away
 	left         bool // something is left that a reset takes away
-	untidy       bool
+	untidy       bool // there is something for tidy to do
 }
 
 // next is the step that is due.
@@ -132,7 +132,7 @@ func (c *conn) goHome(w way) {
 // sendReset is for a reset that is queued, and with which nobody has come.
 func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
 
-// cleanInBackground runs the step that is due and those after it, whatever panics in one.
+// cleanInBackground runs the step that is due and those after it. One that panics has failed.
 func (c *conn) cleanInBackground(due step, w way) {
 	tidies := func(s step, n int) {
 		if s == tidy {
