@@ -64,7 +64,7 @@ func (a *answers) asked(b []byte) (is content) {
 func (a *answers) read(b []byte) {
 	for len(b) > 0 {
 		if a.n == 0 && b[0] == 'D' { // a row, of which there may be thousands
-			if _, _, rest, whole := cut(b); whole {
+			if _, _, rest, whole := Cut(b); whole {
 				b = rest
 				continue
 			}

@@ -15,8 +15,8 @@ func Terminate(w io.Writer) error {
 	return err
 }
 
-// cut cuts the first message off b. whole is false if b ends inside it: then there is no rest.
-func cut(b []byte) (kind byte, body, rest []byte, whole bool) {
+// Cut cuts the first message off b. whole is false if b ends inside it: then there is no rest.
+func Cut(b []byte) (kind byte, body, rest []byte, whole bool) {
 	if len(b) < 5 {
 		return 0, nil, nil, false
 	}
@@ -40,7 +40,7 @@ func contentOf(b []byte) (c content) {
 	for len(b) > 0 {
 		var kind byte
 		var body []byte
-		switch kind, body, b, c.whole = cut(b); kind {
+		switch kind, body, b, c.whole = Cut(b); kind {
 		case 'P':
 			c.prepares = true
 		case 'B':

@@ -92,7 +92,7 @@ func (r *recorder) Watched() (w Watched, ok bool) {
 
 func (w *Watched) add(b []byte) {
 	for len(b) > 0 && w.most() <= maxWatched {
-		kind, body, rest, whole := cut(b)
+		kind, body, rest, whole := Cut(b)
 		if !whole {
 			w.Unseen = true
 			return

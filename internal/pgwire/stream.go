@@ -107,7 +107,7 @@ func (c *Conn) BeginDeferred() bool { return c.begin.state == beginHeld }
 // holdBack takes what pgx sends while a BEGIN is not settled, and says whether it has dealt with it.
 func (c *Conn) holdBack(b []byte) (done bool, err error) {
 	d, q := &c.begin, &c.queue
-	kind, body, _, _ := cut(b)
+	kind, body, _, _ := Cut(b)
 	text, _, simple := bytes.Cut(body, []byte{0})
 	sql, simple := string(text), simple && kind == 'Q'
 	ends := simple && (sql == "commit" || sql == "rollback") // pgx's own words

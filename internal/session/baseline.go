@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Baseline is what a connection's session was like after AfterConnect: what a reset
-// leads back to, and what it cannot. It never changes.
+// Baseline is what a connection's session was like after AfterConnect: what a reset leads back to, and what it cannot. It never
+// changes.
 type Baseline struct {
 	ReadOnly    string            // default_transaction_read_only
 	Meaning     string            // all that decides what a text means: see AskMeaning
@@ -29,14 +30,12 @@ type Baseline struct {
 
 	statementTimeout, lockTimeout string
 	set                           []string // which of these, and of default_transaction_read_only, AfterConnect has set
-
-	restore  string // what AfterConnect has set, as SQL; RESET ALL does not know it
-	exits    string // exit_on_error, if AfterConnect has set it
-	reported [len(reported)]string
+	restore                       []string // what AfterConnect has set, as SQL; RESET ALL does not know it
+	exits                         string   // exit_on_error, if AfterConnect has set it
+	reported                      [len(reported)]string
 }
 
-// reported are settings that the server reports with every change, some from a later
-// version on.
+// reported are settings that the server reports with every change, some from a later version on.
 var reported = [...]string{
 	"application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "IntervalStyle", "is_superuser",
 	"search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
@@ -50,9 +49,11 @@ func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
 	return s
 }
 
-// Read reads what the session of c is like. heard is what hooks have sent; nil if there
-// are none: then nothing can have been set that RESET ALL does not know. With own the
-// session is c's alone, and a witness is left in it.
+// witness is a prepared statement whose absence tells that somebody has deallocated all, also those that pgx relies on.
+const witness = "lmipool_witness"
+
+// Read reads what the session of c is like. heard is what hooks have sent; nil if there are none: then nothing can have been set
+// that RESET ALL does not know. With own the session is c's alone, and a witness is left in it.
 func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, error) {
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
@@ -95,34 +96,31 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		_ = pl.Close() // has no more to say
 		return nil, err
 	}
-	questions := 1
-	if heard != nil {
-		questions = 2
-	}
-	var rows [][][]byte
-	for range questions {
+	var rows [2][][]byte
+	for i := 0; i == 0 || i == 1 && heard != nil; i++ {
+		var r pgconn.Result
 		v, err := pl.GetResults()
-		rr, ok := v.(*pgconn.ResultReader)
-		if !ok {
-			return nil, cmp.Or(err, pl.Close(), ErrNoAnswer)
+		if rr, ok := v.(*pgconn.ResultReader); ok {
+			r = *rr.Read()
 		}
-		r := rr.Read()
-		if r.Err != nil || len(r.Rows) != 1 {
-			return nil, cmp.Or(r.Err, pl.Close(), ErrNoAnswer)
+		if len(r.Rows) != 1 || r.Err != nil {
+			return nil, cmp.Or(err, r.Err, pl.Close(), ErrNoAnswer)
 		}
-		rows = append(rows, r.Rows[0])
+		rows[i] = r.Rows[0]
 	}
 	if err := pl.Close(); err != nil {
 		return nil, err
 	}
-	row := rows[0]
-	role := string(row[3])
+	row, answer := rows[0], rows[1]
 	b := &Baseline{
 		ReadOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]),
 		Deallocates: string(row[5]) == "t", Standby: string(row[6]) == "t", reported: snapshot(pc),
 		Database: string(row[9]),
 	}
-	if b.Meaning, err = meaningOfNew(ctx, pc, row[10:]); err != nil {
+	if meaning := row[10:]; string(meaning[meaningTemp]) == "0" {
+		meaning[meaningTemp] = nil // nothing is in no schema
+		b.Meaning = meaningOf(meaning)
+	} else if b.Meaning, err = meaningNow(ctx, pc); err != nil {
 		return nil, err
 	}
 	if b.Backend, err = backendOf(row[7:9]); err != nil || heard == nil {
@@ -138,8 +136,6 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 			return nil, r.Err
 		}
 	}
-	answer := rows[1]
-	set := string(answer[0])
 	b.Lasting = b.Lasting || string(answer[1]) == "t"
 	if answer[2] != nil {
 		if err := json.Unmarshal(answer[2], &b.Prepared); err != nil {
@@ -147,14 +143,14 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		}
 	}
 	b.exits, b.set = string(answer[3]), strings.Split(string(answer[4]), ",")
-	if set != "" {
-		b.restore = "select " + set + "; "
+	if set := string(answer[0]); set != "" {
+		b.restore = append(b.restore, "select "+set)
 	}
 	if user := string(row[4]); user != c.Config().User {
-		b.restore += "set session authorization " + quoteName(user) + "; "
+		b.restore = append(b.restore, "set session authorization "+quoteName(user))
 	}
-	if role != "none" {
-		b.restore += "set role " + quoteName(role) + "; "
+	if role := string(row[3]); role != "none" {
+		b.restore = append(b.restore, "set role "+quoteName(role))
 	}
 	return b, nil
 }
@@ -165,11 +161,37 @@ var ErrNoAnswer = errors.New("lmipool: no answer to what the session is like")
 // Differs reports whether the server has reported settings that are not b's.
 func (b *Baseline) Differs(pc *pgconn.PgConn) bool { return snapshot(pc) != b.reported }
 
-// Same asks the server whether all that decides what a text means is as it was when the session
-// was clean. It is a round trip.
+// Same asks the server whether all that decides what a text means is as it was when the session was clean. It is a round trip.
 func (b *Baseline) Same(ctx context.Context, pc *pgconn.PgConn) (bool, error) {
 	meaning, err := meaningNow(ctx, pc)
 	return meaning == b.Meaning, err
 }
 
 func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// Backend is one server process: its number, and when its server was started, since two servers behind one pooler count from the
+// same number on.
+type Backend struct {
+	PID   uint32
+	since int64
+}
+
+const backendSQL = `pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()`
+
+// WhoAnswers asks which process runs what pc sends.
+func WhoAnswers(ctx context.Context, pc *pgconn.PgConn) (Backend, error) {
+	// binary, which no setting changes
+	r := pc.ExecParams(ctx, "select "+backendSQL, nil, nil, nil, []int16{pgx.BinaryFormatCode}).Read()
+	if r.Err != nil {
+		return Backend{}, r.Err
+	}
+	return backendOf(r.Rows[0])
+}
+
+// backendOf decodes the columns of backendSQL, in binary.
+func backendOf(row [][]byte) (b Backend, err error) {
+	if len(row) != 2 || len(row[0]) != 4 || len(row[1]) != 8 {
+		return b, errors.New("lmipool: no answer to pg_backend_pid()")
+	}
+	return Backend{binary.BigEndian.Uint32(row[0]), int64(binary.BigEndian.Uint64(row[1]))}, nil
+}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,25 +10,20 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Guard is the second line of defence of a lane, behind the choice of who rides:
-// whatever a read turns out to do, it cannot write, wait for a lock or keep others
-// waiting for long. It comes in two forms.
+// Guard is the second line of defence of a lane, behind the choice of who rides: whatever a read turns out to do, it cannot write, wait for a
+// lock or keep others waiting for long. It comes in two forms.
 //
-// Local is transaction-local and travels in the statement's own segment, in front
-// of it: if it fails, PostgreSQL skips the statement too. It costs about a quarter
-// of the throughput.
+// Local is transaction-local and travels in the statement's own segment, in front of it: if it fails, PostgreSQL skips the statement too. It
+// costs about a quarter of the throughput.
 //
-// session is set once and holds until it is taken off; never behind a pooler, where it
-// would be set in a session of somebody else. Segments do not depend on
-// each other, so what follows a session guard that failed would run unguarded:
-// it counts only when its reply was read, and until then local travels along.
+// On is set once and holds until Off takes it off; never behind a pooler, where it would be set in a session of somebody else. Segments do not
+// depend on each other, so what follows a session guard that failed would run unguarded: it counts only when its reply was read, and until then
+// Local travels along.
 //
-// set_config is called by its full name, and everything in it is a literal, so
-// that no search_path can put something else in its place. With NULL it does what
-// RESET does: what the guard takes off is then what the server, the role or the connection
-// string says, also what the server has come to say since the session began. A server that
-// is made read-only by a reload of its configuration is read-only for a lane's session too.
-// Only what AfterConnect has set is set again.
+// set_config is called by its full name, and everything in it is a literal, so that no search_path can put something else in its place. With NULL
+// it does what RESET does: what Off leaves is what the server, the role or the connection string says, also what the server has come to say since
+// the session began. A server that is made read-only by a reload of its configuration is read-only for a lane's session too. Only what
+// AfterConnect has set is set again.
 type Guard struct {
 	Local, On, Off string
 	Look           string // Local, with more time: nobody waits behind a look
@@ -47,14 +43,9 @@ const (
 
 // Guard makes the guard of a connection with that session.
 func (b *Baseline) Guard() *Guard {
-	setTo := func(local bool, readOnlyName, readOnly, statement, lock string) string {
-		l := strconv.FormatBool(local)
-		return "select pg_catalog.set_config('" + readOnlyName + "', " + readOnly + ", " + l + ")," +
-			" pg_catalog.set_config('statement_timeout', " + statement + ", " + l + ")," +
-			" pg_catalog.set_config('lock_timeout', " + lock + ", " + l + ")"
-	}
-	set := func(local bool, readOnlyName, readOnly, statement, lock string) string {
-		return setTo(local, readOnlyName, "'"+readOnly+"'", "'"+statement+"'", "'"+lock+"'")
+	set := func(local bool, name, readOnly, statement, lock string) string {
+		return fmt.Sprintf("select pg_catalog.set_config('%s', %s, %t), pg_catalog.set_config('statement_timeout', %s, %[3]t), pg_catalog.set_config('lock_timeout', %[5]s, %[3]t)",
+			name, readOnly, local, statement, lock)
 	}
 	again := func(name, value string) string {
 		if slices.Contains(b.set, name) {
@@ -64,29 +55,29 @@ func (b *Baseline) Guard() *Guard {
 	}
 	statement, lock := atMost(b.statementTimeout, StatementTimeout), atMost(b.lockTimeout, LockTimeout)
 	return &Guard{
-		Local: set(true, "transaction_read_only", "on", statement, lock),
+		Local: set(true, "transaction_read_only", "'on'", statement, lock),
 		// To compile the questions takes seconds, to run them milliseconds. The session's own timeout is for the user's statements.
-		Look: set(true, "transaction_read_only", "on", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
-		On:   set(false, ReadOnlySetting, "on", statement, lock),
-		Off: setTo(false, ReadOnlySetting, again(ReadOnlySetting, b.ReadOnly),
+		Look: set(true, "transaction_read_only", "'on'", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
+		On:   set(false, ReadOnlySetting, "'on'", statement, lock),
+		Off: set(false, ReadOnlySetting, again(ReadOnlySetting, b.ReadOnly),
 			again("statement_timeout", b.statementTimeout), again("lock_timeout", b.lockTimeout)),
 		readOnly: b.ReadOnly,
 	}
 }
 
-// atMost is a timeout of the server's, or bound if that is shorter. "0" is none.
+// atMost is a timeout of the server's, or bound if that is shorter, as a literal. "0" is none.
 func atMost(setting string, bound time.Duration) string {
 	unit := strings.TrimLeft(setting, "0123456789")
 	n, err := strconv.ParseInt(strings.TrimSuffix(setting, unit), 10, 64)
 	of, ok := map[string]time.Duration{"": time.Millisecond, "us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[unit]
 	if err == nil && ok && n > 0 && n < int64(bound/of) {
-		return setting
+		return "'" + setting + "'"
 	}
-	return strconv.FormatInt(bound.Milliseconds(), 10) + "ms"
+	return fmt.Sprintf("'%dms'", bound.Milliseconds())
 }
 
-// Intact reports whether nobody else has changed what the guard sets; on says whether it is on. From version
-// 14 on the server reports the one that matters with every change.
+// Intact reports whether nobody else has changed what the guard sets; on says whether it is on. From version 14 on the server
+// reports the one that matters with every change.
 func (g *Guard) Intact(pc *pgconn.PgConn, on bool) bool {
 	want := g.readOnly
 	if on {

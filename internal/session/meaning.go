@@ -1,11 +1,14 @@
 package session
 
 import (
+	"bytes"
 	"context"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// meaningOf is all columns of AskMeaning's row.
+func meaningOf(row [][]byte) string { return string(bytes.Join(row, []byte{0})) }
 
 func meaningNow(ctx context.Context, pc *pgconn.PgConn) (string, error) {
 	r := pc.ExecParams(ctx, AskMeaning, nil, nil, nil, nil).Read()
@@ -15,27 +18,8 @@ func meaningNow(ctx context.Context, pc *pgconn.PgConn) (string, error) {
 	return meaningOf(r.Rows[0]), nil
 }
 
-// meaningOf is all columns of AskMeaning's row.
-func meaningOf(row [][]byte) string {
-	var b strings.Builder
-	for _, v := range row {
-		b.Write(v)
-		b.WriteByte(0)
-	}
-	return b.String()
-}
-
-// meaningOfNew is meaningOf for a row of newMeaning's.
-func meaningOfNew(ctx context.Context, pc *pgconn.PgConn, row [][]byte) (string, error) {
-	if string(row[meaningTemp]) == "0" {
-		row[meaningTemp] = nil // nothing is in no schema
-		return meaningOf(row), nil
-	}
-	return meaningNow(ctx, pc)
-}
-
-// AskMeaning reads what decides the meaning of a text, or of a constant in it that is computed when it is planned: TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more.
-// An empty schema for temporary tables stays in a session for good and hides nothing, so what is in it counts.
+// AskMeaning reads what decides the meaning of a text, or of a constant in it that is computed when it is planned:
+// TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more. An empty schema for temporary tables stays in a session for good and hides nothing, so what is in it counts.
 const AskMeaning = `select current_user, session_user,
 	pg_catalog.array_remove(pg_catalog.current_schemas(true)::pg_catalog.text[], (select nspname::pg_catalog.text from pg_catalog.pg_namespace where oid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())),
 	(select pg_catalog.string_agg(pg_catalog.concat_ws('.', classid, objid), ',' order by classid, objid) from pg_catalog.pg_depend
@@ -43,9 +27,8 @@ const AskMeaning = `select current_user, session_user,
 		and refobjid operator(pg_catalog.<>) 0),
 	` + meaningSettings
 
-// newMeaning is AskMeaning for a session that has no schema for temporary tables, as a new one: to plan
-// the questions about that schema takes a new session as long as all the rest. Its column
-// meaningTemp is '0' then; if not, AskMeaning has to be asked.
+// newMeaning is AskMeaning for a session that has no schema for temporary tables, as a new one: to plan the questions about that
+// schema takes a new session as long as all the rest. Its column meaningTemp is '0' then; if not, AskMeaning has to be asked.
 const newMeaning = `current_user, session_user, pg_catalog.current_schemas(true)::pg_catalog.text[], pg_catalog.pg_my_temp_schema(),
 	` + meaningSettings
 

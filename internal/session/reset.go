@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,7 +10,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -18,50 +21,43 @@ import (
 // ErrNoReset says that a session has to be closed.
 var ErrNoReset = errors.New("nothing takes away what its session has")
 
-// readable reports whether the server reads what a reset says as it was meant: the encoding
-// may be another than that of what AfterConnect has set.
-func (b *Baseline) readable(pc *pgconn.PgConn) bool {
-	return pc.ParameterStatus("client_encoding") == b.reported[slices.Index(reported[:], "client_encoding")] ||
-		!strings.ContainsFunc(b.restore+fmt.Sprint(b.Prepared), func(r rune) bool { return r >= utf8.RuneSelf })
-}
-
 const failClosed = "set exit_on_error = on"
 
-// FailClosed has every error end the session. A statement_timeout of a millisecond that
-// somebody has left can be over before that is said, on a busy machine: then what comes
-// behind would run in a session that was not reset. So it is said once in a Query of its
-// own and once more in the reset, before which the timeout is taken off for the rest.
+// FailClosed has every error end the session. A statement_timeout of a millisecond that somebody has left can be over before that
+// is said, on a busy machine: then what comes behind would run in a session that was not reset. So it is said once in a Query of
+// its own and once more in the reset, before which the timeout is taken off for the rest.
 func FailClosed() pgwire.Prologue { return pgwire.Try(failClosed) }
 
-// Reset is what takes away what trace says, as one simple Query. It is nothing that
-// settings, search_path or a planted function could change. If a part of it fails, the
-// session ends (exit_on_error): so what travels behind it never runs in a session that
-// was not reset. Its transaction is not one that could have to wait for others
-// (DEFERRABLE), or that a standby has not got. plans: what the server has planned goes too.
+// Reset is what takes away what trace says, as one simple Query. It is nothing that settings, search_path or a planted function
+// could change. plans: what the server has planned goes too.
 func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p pgwire.Prologue, err error) {
-	if trace >= sqltext.LastingTrace || b.Lasting || !b.readable(pc) {
+	// It is read as it was meant only if the encoding is that of what AfterConnect has set, or all of that is ASCII.
+	readable := pc.ParameterStatus("client_encoding") == b.reported[slices.Index(reported[:], "client_encoding")] ||
+		!strings.ContainsFunc(fmt.Sprint(b.restore, b.Prepared), func(r rune) bool { return r >= utf8.RuneSelf })
+	if trace >= sqltext.LastingTrace || b.Lasting || !readable {
 		return p, ErrNoReset
 	}
-	var w strings.Builder
-	w.WriteString(failClosed + "; set statement_timeout = 0; set transaction isolation level read committed; set session authorization default; reset role; reset all; " + failClosed + "; close all; ")
+	says := []string{
+		failClosed, "set statement_timeout = 0", "set transaction isolation level read committed", "set session authorization default", "reset role",
+		"reset all", failClosed, "close all",
+	}
 	if pc.ParameterStatus("in_hot_standby") != "on" { // it is refused there, and so was LISTEN
-		w.WriteString("unlisten *; ")
+		says = append(says, "unlisten *")
 	}
 	// A seed that somebody has set, in whatever way, would tell him what the next user calls random.
-	w.WriteString("select pg_catalog.pg_advisory_unlock_all(); discard temp; set seed = " + strconv.FormatFloat(2*rand.Float64()-1, 'f', -1, 64) + "; ")
+	says = append(says, "select pg_catalog.pg_advisory_unlock_all()", "discard temp", "set seed = "+strconv.FormatFloat(2*rand.Float64()-1, 'f', -1, 64))
 	if plans { // as they were made under other settings, and mean something else
-		w.WriteString("discard plans; ")
+		says = append(says, "discard plans")
 	}
-	w.WriteString(b.restore)
+	says = append(says, b.restore...)
 	if trace == sqltext.AnyTrace { // in the role that was asked whether it may use PL/pgSQL
-		w.WriteString("do " + quoteText(b.deallocates()) + "; execute " + witness + "; ")
+		says = append(says, "do "+quoteText(b.deallocates()), "execute "+witness)
 	}
+	exits := "reset exit_on_error"
 	if b.exits != "" {
-		w.WriteString("set exit_on_error = " + b.exits)
-	} else {
-		w.WriteString("reset exit_on_error")
+		exits = "set exit_on_error = " + b.exits
 	}
-	return pgwire.Query(w.String()), nil
+	return pgwire.Query(strings.Join(append(says, exits), "; ")), nil
 }
 
 // deallocates is a block that drops what was prepared in SQL, and fails if a statement of AfterConnect's is gone.
@@ -89,4 +85,41 @@ func (b *Baseline) deallocates() string {
 // quoteText is s as a string that means the same whatever standard_conforming_strings is.
 func quoteText(s string) string {
 	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(s) + "'"
+}
+
+// LeaveWitness prepares the witness.
+func LeaveWitness() pgwire.Prologue {
+	b, _ := (&pgproto3.Parse{Name: witness, Query: "select"}).Encode(nil)
+	b, _ = (&pgproto3.Sync{}).Encode(b)
+	return pgwire.Prologue{Messages: b, Simple: true}
+}
+
+// DropNamed drops the statements that users have prepared in c's session under names of their own, on both sides: pgx would take
+// the next user's statement of the same name for this one, or go on believing in one that only the server has dropped.
+func (b *Baseline) DropNamed(ctx context.Context, c *pgx.Conn) error {
+	r := c.PgConn().ExecParams(ctx, `select name, statement from pg_catalog.pg_prepared_statements
+		where from_sql or name operator(pg_catalog.!~) '^(stmtcache_|lmipool_)' or name operator(pg_catalog.=) '`+witness+`'`, nil, nil, nil, nil).Read()
+	if r.Err != nil {
+		return r.Err
+	}
+	kept := 0
+	for _, row := range r.Rows {
+		name, statement := string(row[0]), string(row[1])
+		if _, ours := b.Prepared[name]; ours || name == witness {
+			kept++
+			continue
+		}
+		if err := c.Deallocate(ctx, name); err != nil {
+			return err
+		}
+		if strings.HasPrefix(name, "stmt_") { // to pgx its name is its text; the server has no more to do
+			if err := c.Deallocate(ctx, statement); err != nil {
+				return err
+			}
+		}
+	}
+	if kept <= len(b.Prepared) {
+		return ErrNoReset // a statement of AfterConnect's is gone, or all
+	}
+	return nil
 }

@@ -1,6 +1,10 @@
 package session
 
-import "github.com/lmipool/lmipool/internal/sqltext"
+import (
+	"slices"
+
+	"github.com/lmipool/lmipool/internal/sqltext"
+)
 
 // Residue is what the users of a session have left behind in it since it was reset, or what one of them has. It has one
 // owner at a time. The zero value is nothing.
@@ -12,30 +16,21 @@ type Residue struct {
 	named  bool     // statements may have been prepared under names of the user's
 	used   bool     // something was sent
 	odd    bool     // the server reports other settings, and nobody is known to have changed any
-	moved  bool     // a setting has changed, so the same text may mean other sequences
+	moved  bool     // a setting has changed, so that the same text may mean other sequences
 	drew   Foreign  // whose values of sequences there are
 }
 
-// Trace is what may be left.
+// Trace is what may be left. These are its fields.
 func (r *Residue) Trace() sqltext.Trace { return r.trace }
+func (r *Residue) Plans() bool          { return r.plans }
+func (r *Residue) Named() bool          { return r.named }
+func (r *Residue) Used() bool           { return r.used }
+func (r *Residue) Odd() bool            { return r.odd }
+func (r *Residue) Moved() bool          { return r.moved }
+func (r *Residue) Drew() []string       { return r.drew.by }
 
 // Parsed are texts that pgx must not keep. complete is false if there are more, of which nobody knows.
 func (r *Residue) Parsed() (texts []string, complete bool) { return r.parsed, !r.lost }
-
-// Plans reports whether what the server has planned may have a meaning that is not a clean session's.
-func (r *Residue) Plans() bool { return r.plans }
-
-// Named reports whether statements may have been prepared under names of the user's.
-func (r *Residue) Named() bool { return r.named }
-
-// Odd reports whether the server reports other settings, and nobody is known to have changed any.
-func (r *Residue) Odd() bool { return r.odd }
-
-// Moved reports whether a setting has changed, so that the same text may mean other sequences.
-func (r *Residue) Moved() bool { return r.moved }
-
-// Drew says whose values of sequences there are.
-func (r *Residue) Drew() []string { return r.drew.by }
 
 // Use notes that something is sent.
 func (r *Residue) Use() { r.used = true }
@@ -95,5 +90,47 @@ func (r *Residue) Due(b *Baseline) (trace sqltext.Trace) {
 	return r.trace
 }
 
-// Used reports whether something was sent.
-func (r *Residue) Used() bool { return r.used }
+// Foreign are the values of sequences of earlier users that a session has. It has one owner at a time.
+type Foreign struct {
+	by    []string // the texts that have drawn them; Anybody for what nobody can tell
+	aside []string // what by was before a statement that overwrites all of it, if it succeeds
+	since uint32   // the number of that statement's call
+}
+
+// Anybody stands for values of any sequences.
+const Anybody = ""
+
+// maxForeign is how many texts are told apart.
+const maxForeign = 16
+
+// Any reports whether there are some.
+func (f *Foreign) Any() bool { return len(f.by) > 0 }
+
+// Only reports whether by alone has drawn them.
+func (f *Foreign) Only(by string) bool { return len(f.by) == 1 && f.by[0] == by }
+
+// Add notes that there are values that by has drawn.
+func (f *Foreign) Add(by ...string) {
+	for _, text := range by {
+		switch {
+		case slices.Contains(f.by, text):
+		case len(f.by) == maxForeign:
+			f.by = append(f.by[:0:0], Anybody)
+		default:
+			f.by = append(f.by, text)
+		}
+	}
+}
+
+// Overwrite notes that a call to come overwrites all values, if it succeeds.
+func (f *Foreign) Overwrite(call uint32) { f.by, f.aside, f.since = nil, f.by, call }
+
+// Settle notes, before a call, that the one that overwrote all values has succeeded, if it was another.
+func (f *Foreign) Settle(call uint32) {
+	if f.since != call {
+		f.aside = nil
+	}
+}
+
+// Fail notes that it has not.
+func (f *Foreign) Fail() { f.by, f.aside = append(f.by, f.aside...), nil }
