@@ -1,6 +1,7 @@
 package memrows
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -16,13 +17,8 @@ type codecs struct {
 // adopted is a type with codecs of its own, if they have a state, and from what it was made.
 type adopted struct{ from, own *pgtype.Type }
 
-// codecsOf returns a copy of base.
-func codecsOf(base *pgtype.Map) codecs {
-	return codecs{Map: copyMap(base), base: base, adopted: make(map[uint32]adopted)}
-}
-
-// copyMap copies what is registered, and the wrappers that Copy forgets. What stays
-// behind is RegisterDefaultPgType, for which there is registered.
+// copyMap copies what is registered, and the wrappers that Copy forgets. What stays behind is RegisterDefaultPgType, for which there
+// is registered.
 func copyMap(src *pgtype.Map) *pgtype.Map {
 	m := src.Copy()
 	m.TryWrapEncodePlanFuncs = src.TryWrapEncodePlanFuncs
@@ -30,10 +26,21 @@ func copyMap(src *pgtype.Map) *pgtype.Map {
 	return m
 }
 
-// moveTo has m be what the copy was until now.
-func (t *codecs) moveTo(m *pgtype.Map) {
-	*m = *t.Map
-	t.Map = m
+// firstUserOID is the first OID of what is not built-in.
+const firstUserOID = 16384
+
+// userTypesOf are the OIDs of what is registered and not built-in. No method of a Map tells them.
+func userTypesOf(m *pgtype.Map) (oids []uint32) {
+	registered := reflect.ValueOf(m).Elem().FieldByName("oidToType")
+	if registered.Kind() != reflect.Map {
+		return nil
+	}
+	for it := registered.MapRange(); it.Next(); {
+		if oid := uint32(it.Key().Uint()); oid >= firstUserOID {
+			oids = append(oids, oid)
+		}
+	}
+	return oids
 }
 
 // adoptOID adopts the base's type of oid, if it has one.
@@ -43,8 +50,8 @@ func (t *codecs) adoptOID(oid uint32) {
 	}
 }
 
-// adopt makes src the type of oid, with codecs of its own, and has the types inside it
-// have their own too.
+// adopt makes src the type of oid, with codecs of its own, and has the types inside it have their own too. A value inside another is
+// decoded by what the Map has for its OID: that may have another name than src says, which is the outer one's.
 func (t *codecs) adopt(oid uint32, src *pgtype.Type) {
 	if a := t.adopted[oid]; a.from == src || a.own == src {
 		return
@@ -56,18 +63,12 @@ func (t *codecs) adopt(oid uint32, src *pgtype.Type) {
 	}
 	t.RegisterType(own)
 	anyInside(src.Codec, func(typ *pgtype.Type) bool {
-		t.adoptInside(typ)
+		if have, ok := t.TypeForOID(typ.OID); ok {
+			typ = have
+		}
+		t.adopt(typ.OID, typ)
 		return false
 	})
-}
-
-// adoptInside is adopt for the type of a value inside another. It is decoded by what the
-// Map has for its OID: that may have another name than typ, which is the outer one's.
-func (t *codecs) adoptInside(typ *pgtype.Type) {
-	if have, ok := t.TypeForOID(typ.OID); ok {
-		typ = have
-	}
-	t.adopt(typ.OID, typ)
 }
 
 // anyInside reports whether f says yes to a type of which values of c have others inside. What is in a record only its value says.
@@ -85,8 +86,7 @@ func anyInside(c pgtype.Codec, f func(*pgtype.Type) bool) bool {
 	return false
 }
 
-// ownType returns src with codecs of its own where codecs have a state; src itself if
-// none has.
+// ownType returns src with codecs of its own where codecs have a state; src itself if none has.
 func (t *codecs) ownType(src *pgtype.Type) *pgtype.Type {
 	c, ok := t.ownCodec(src.Codec)
 	if !ok {
@@ -97,18 +97,17 @@ func (t *codecs) ownType(src *pgtype.Type) *pgtype.Type {
 	return &own
 }
 
-// ownCodec returns a codec that does what src does, if src or one inside it has a state:
-// EnumCodec caches what it decodes in a Go map. What is inside a record is known only
-// from its value, so its codec belongs to one copy: t is nil for a type that is nobody's yet.
+// ownCodec returns a codec that does what src does, if src or one inside it has a state: EnumCodec caches what it decodes in a Go
+// map. What is inside a record is known only from its value, so its codec belongs to one copy: t is nil for a type that is nobody's
+// yet.
 func (t *codecs) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 	switch c := src.(type) {
 	case *pgtype.EnumCodec:
 		return &pgtype.EnumCodec{}, true
 	case pgtype.RecordCodec, *pgtype.RecordCodec:
-		if t == nil {
-			return src, false
+		if t != nil {
+			return recordCodec{types: t}, true
 		}
-		return recordCodec{types: t}, true
 	case *pgtype.ArrayCodec:
 		if e := t.ownType(c.ElementType); e != c.ElementType {
 			return &pgtype.ArrayCodec{ElementType: e, Delimiter: c.Delimiter}, true
@@ -134,4 +133,49 @@ func (t *codecs) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 		}
 	}
 	return src, false
+}
+
+// recordCodec decodes anonymous records, as row(…) makes them, with types of the copy of a Map that it belongs to: which these are
+// says only the record.
+type recordCodec struct {
+	pgtype.RecordCodec
+	types *codecs
+}
+
+// adopt makes the types of what is inside record the copy's own.
+func (c recordCodec) adopt(m *pgtype.Map, format int16, record []byte) {
+	if m != c.types.Map || format != pgtype.BinaryFormatCode || record == nil { // m: a copy that a user has made of ours
+		return
+	}
+	for s := pgtype.NewCompositeBinaryScanner(m, record); s.Next(); {
+		if t, ok := m.TypeForOID(s.OID()); ok {
+			c.types.adopt(s.OID(), t)
+		}
+	}
+}
+
+func (c recordCodec) DecodeValue(m *pgtype.Map, oid uint32, format int16, src []byte) (any, error) {
+	c.adopt(m, format, src)
+	return c.RecordCodec.DecodeValue(m, oid, format, src)
+}
+
+func (c recordCodec) PlanScan(m *pgtype.Map, oid uint32, format int16, target any) pgtype.ScanPlan {
+	next := c.RecordCodec.PlanScan(m, oid, format, target)
+	if next == nil {
+		return nil
+	}
+	return &recordPlan{codec: c, m: m, format: format, next: next}
+}
+
+// recordPlan scans a record into a destination that takes its values one by one.
+type recordPlan struct {
+	codec  recordCodec
+	m      *pgtype.Map
+	format int16
+	next   pgtype.ScanPlan
+}
+
+func (p *recordPlan) Scan(src []byte, target any) error {
+	p.codec.adopt(p.m, p.format, src)
+	return p.next.Scan(src, target)
 }

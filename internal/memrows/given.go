@@ -2,42 +2,42 @@ package memrows
 
 import (
 	"reflect"
-	"slices"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// destinations is a copy of a Map that asks what is given for the destinations of its rows.
-//
-// A column's type may be one that the connection does not know: an enum that nobody has
-// loaded, say. Then pgx goes by the destination, and by what RegisterDefaultPgType has said of
-// it. Copies of a Map have lost that, so they ask for it again, when a destination turns up.
-type destinations struct {
-	codecs
-	from  *registered
-	asked map[reflect.Type]int // from has been asked what is given for it, and for what is in it, so many levels deep
-	loose bool                 // the row has what may depend on what is given for a destination
-}
-
-// copyOf makes t a copy of from.
-func (t *destinations) copyOf(from *registered) {
-	t.codecs, t.from, t.asked = codecsOf(from.base), from, make(map[reflect.Type]int)
-	t.TryWrapScanPlanFuncs = slices.Insert(slices.Clone(t.TryWrapScanPlanFuncs), 0, t.tryGiven)
-}
-
-// expect makes t fit rows of fields.
-func (t *destinations) expect(fields []pgconn.FieldDescription) {
-	t.loose = false
-	for i := range fields {
-		oid := fields[i].DataTypeOID
-		t.adoptOID(oid)
-		t.loose = t.loose || t.from.mayAskFor(oid, 0)
+// givenType is what RegisterDefaultPgType has said of v's Go type; nil, if that is what it says in any case. A Map's Copy leaves
+// these behind, and no method tells them. But a Map makes a table of them when it is first asked for one, and a new table when
+// something is registered later; so a Map that was copied by value and has its table can be asked at any time.
+func (s *Set) givenType(v any) *pgtype.Type {
+	given, _ := s.given.TypeForValue(v)
+	if usual, _ := s.base.TypeForValue(v); usual == given {
+		return nil
 	}
+	return given
 }
 
-// askFor asks what is given for dest, the destinations of one row.
-func (t *destinations) askFor(dest []any) {
+// planDepth is how deep pgx goes through a destination.
+const planDepth = 8
+
+// mayAskFor reports whether a value of type oid may be, or have in it, one of a type that is not known. What is in a record only its
+// value says.
+func (s *Set) mayAskFor(oid uint32, depth int) bool {
+	typ, ok := s.base.TypeForOID(oid)
+	if !ok || depth > planDepth {
+		return true
+	}
+	switch typ.Codec.(type) {
+	case pgtype.RecordCodec, *pgtype.RecordCodec:
+		return true
+	}
+	return anyInside(typ.Codec, func(typ *pgtype.Type) bool { return s.mayAskFor(typ.OID, depth+1) })
+}
+
+// askFor asks what is given for dest, the destinations of one row. A column's type may be one that the connection does not know: an
+// enum that nobody has loaded, say. Then pgx goes by the destination, and by what RegisterDefaultPgType has said of it, which copies
+// of a Map have lost.
+func (t *mapCopy) askFor(dest []any) {
 	if !t.loose {
 		return
 	}
@@ -50,7 +50,7 @@ func (t *destinations) askFor(dest []any) {
 
 // askForType asks for typ and for what is in it: that is how pgx goes through a destination. A type that
 // was asked for deep inside another, or by tryGiven alone, may have more in it than was asked for then.
-func (t *destinations) askForType(typ reflect.Type, depth int) {
+func (t *mapCopy) askForType(typ reflect.Type, depth int) {
 	if below, ok := t.asked[typ]; depth > planDepth || ok && below >= planDepth-depth {
 		return
 	}
@@ -70,11 +70,10 @@ func (t *destinations) askForType(typ reflect.Type, depth int) {
 	}
 }
 
-// register has t give v's Go type the type that the connection gives it. It reports whether
-// that was new.
-func (t *destinations) register(v any) bool {
-	typ, ok := t.from.givenType(v)
-	if !ok {
+// register has t give v's Go type the type that the connection gives it. It reports whether that was new.
+func (t *mapCopy) register(v any) bool {
+	typ := t.set.givenType(v)
+	if typ == nil {
 		return false
 	}
 	if have, ok := t.TypeForValue(v); ok && (have == typ || t.adopted[typ.OID].own == have) {
@@ -85,16 +84,14 @@ func (t *destinations) register(v any) bool {
 	return true
 }
 
-// tryGiven is for destinations that only the plan of another leads to, such as those of a
-// wrapper of the user's: the first wrapper that pgx tries when it has no plan. If there is
-// something new to know, it has pgx plan once more.
-func (t *destinations) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
+// tryGiven is for destinations that only the plan of another leads to, such as those of a wrapper of the user's: the first wrapper
+// that pgx tries when it has no plan. If there is something new to know, it has pgx plan once more.
+func (t *mapCopy) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
 	typ := reflect.TypeOf(target)
 	if _, ok := t.asked[typ]; ok {
 		return nil, nil, false
 	}
-	t.asked[typ] = 0
-	if !t.register(target) {
+	if t.asked[typ] = 0; !t.register(target) {
 		return nil, nil, false
 	}
 	return &samePlan{}, target, true

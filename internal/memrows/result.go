@@ -1,8 +1,6 @@
 package memrows
 
-import (
-	"github.com/jackc/pgx/v5/pgconn"
-)
+import "github.com/jackc/pgx/v5/pgconn"
 
 // MaxResult is how many bytes of a result are kept. One that is larger has its Size, but no rows.
 const MaxResult = 256 << 10
@@ -59,11 +57,9 @@ func (b *Result) Fail(err error) { *b = Result{err: err, size: b.size} }
 // Size is how large it was, also if that was too large.
 func (b *Result) Size() int { return b.size }
 
-// Tag is the statement's command tag.
+// Tag is the statement's command tag, and Err its error.
 func (b *Result) Tag() pgconn.CommandTag { return b.tag }
-
-// Err is the statement's error.
-func (b *Result) Err() error { return b.err }
+func (b *Result) Err() error             { return b.err }
 
 // First is its first row; nil: there is none.
 func (b *Result) First() [][]byte {
@@ -71,14 +67,20 @@ func (b *Result) First() [][]byte {
 		return nil
 	}
 	row := make([][]byte, len(b.ends)/b.rows)
-	from := int32(0)
-	for i, end := range b.ends[:len(row)] {
+	b.read(row, 0, 0)
+	return row
+}
+
+// read has the values of the nth row, which begins at from, in row, and returns where the next begins.
+func (b *Result) read(row [][]byte, n int, from int32) int32 {
+	for i, end := range b.ends[n*len(row):][:len(row)] {
+		row[i] = nil
 		if end >= 0 {
 			row[i] = b.data[from:end:end]
 			from = end
 		}
 	}
-	return row
+	return from
 }
 
 // Row is its first row, if it has one, decoded with the types of s.

@@ -1,6 +1,7 @@
 package memrows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Row is one row in memory, with no connection behind it. Scan and its errors are
-// those of pgx's QueryRow.
+// Row is one row in memory, with no connection behind it. Scan and its errors are those of pgx's QueryRow.
 type Row struct {
 	sent    bool
 	types   *mapCopy // nil: there is no row
@@ -39,8 +39,7 @@ func ReadRow(r pgx.Rows, c *pgx.Conn, m *Maps) *Row {
 	return w
 }
 
-// cloneValues copies one row out of the connection's read buffer, in two
-// allocations whatever its width.
+// cloneValues copies one row out of the connection's read buffer, in two allocations whatever its width.
 func cloneValues(values [][]byte) [][]byte {
 	n := 0
 	for _, v := range values {
@@ -58,14 +57,10 @@ func cloneValues(values [][]byte) [][]byte {
 	return clone
 }
 
-// Tag is the statement's command tag.
+// Tag is the statement's command tag, and Err its error, which SetErr replaces.
 func (r *Row) Tag() pgconn.CommandTag { return r.tag }
-
-// Err is the statement's error.
-func (r *Row) Err() error { return r.err }
-
-// SetErr replaces it.
-func (r *Row) SetErr(err error) { r.err = err }
+func (r *Row) Err() error             { return r.err }
+func (r *Row) SetErr(err error)       { r.err = err }
 
 // OnScanError has the first error of Scan noted in err, for a batch whose Close returns it.
 func (r *Row) OnScanError(err *error) { r.scanErr = err }
@@ -82,10 +77,7 @@ func (r *Row) Scan(dest ...any) error {
 		}
 	}
 	if r.types == nil {
-		if r.err != nil {
-			return r.err
-		}
-		return pgx.ErrNoRows
+		return cmp.Or(r.err, pgx.ErrNoRows)
 	}
 	if err := (&scannedRow{r}).Scan(dest...); err != nil {
 		r.err = err
@@ -93,8 +85,7 @@ func (r *Row) Scan(dest ...any) error {
 			*r.scanErr = err
 		}
 	}
-	// As in pgx, a second Scan finds no row. The map goes back only from here:
-	// after a panic in a Scanner it may be in any state.
+	// As in pgx, a second Scan finds no row. The map goes back only from here: after a panic in a Scanner it may be in any state.
 	r.types.give()
 	r.types = nil
 	return r.err
@@ -122,6 +113,4 @@ func (s *scannedRow) Scan(dest ...any) error {
 	return pgx.ScanRow(s.r.types.Map, s.r.fields, s.r.values, dest...)
 }
 
-func (s *scannedRow) Values() ([]any, error) {
-	return s.r.types.decode(s.r.fields, s.r.values)
-}
+func (s *scannedRow) Values() ([]any, error) { return s.r.types.decode(s.r.fields, s.r.values) }

@@ -1,6 +1,7 @@
 package memrows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,80 +16,61 @@ import (
 // ErrClosed has pgx's own words.
 var ErrClosed = errors.New("rows is closed")
 
-// Rows are pgx.Rows over a result in memory. All that pgx's own Rows do,
-// they do, in the same order.
+// Rows are pgx.Rows over a result in memory. All that pgx's own Rows do, they do, in the same order.
 type Rows struct {
 	result Result
-	set    *Set     // of the connection that carried it
+	set    *Set     // of the connection that carried it; nil: none did
 	types  *mapCopy // of set; nil when closed
 	next   int      // the next row
-	from   int      // its first byte in data
+	from   int32    // its first byte in data
 	values [][]byte // of the current row
 	plans  []plan   // how the last Scan read each column
-	closed bool
-	failed error // of Scan or Values
+	failed error    // of Scan or Values
 }
 
 // Rows are those of b, decoded with the types of s.
 func (b *Result) Rows(s *Set) *Rows { return &Rows{result: *b, set: s, types: s.take(b.fields)} }
 
 func (r *Rows) Close() {
-	if r.closed {
-		return
+	if r.types != nil {
+		r.types.give()
+		r.types, r.values = nil, nil
 	}
-	r.closed = true
-	r.values = nil
-	r.types.give()
-	r.types = nil
 }
 
 func (r *Rows) Err() error {
-	if r.failed != nil {
+	if r.failed != nil || r.types != nil {
 		return r.failed
-	}
-	if !r.closed {
-		return nil
 	}
 	return r.result.err
 }
 
 func (r *Rows) CommandTag() pgconn.CommandTag {
-	if !r.closed {
+	if r.types != nil {
 		return pgconn.CommandTag{}
 	}
 	return r.result.tag
 }
 
-// FieldDescriptions returns a copy: what others on the lane see is not the
-// caller's to change.
+// FieldDescriptions returns a copy: what others on the lane see is not the caller's to change.
 func (r *Rows) FieldDescriptions() []pgconn.FieldDescription { return slices.Clone(r.result.fields) }
 
 func (r *Rows) Next() bool {
-	if r.closed {
-		return false
-	}
-	if r.next == r.result.rows {
+	if r.types == nil || r.next == r.result.rows {
 		r.Close()
 		return false
 	}
 	if r.values == nil {
 		r.values = make([][]byte, len(r.result.fields))
 	}
-	for i, end := range r.result.ends[r.next*len(r.result.fields):][:len(r.result.fields)] {
-		if end < 0 {
-			r.values[i] = nil
-			continue
-		}
-		r.values[i] = r.result.data[r.from:end:end]
-		r.from = int(end)
-	}
+	r.from = r.result.read(r.values, r.next, r.from)
 	r.next++
 	return true
 }
 
 func (r *Rows) Scan(dest ...any) error {
-	if r.closed {
-		return r.notOpen()
+	if r.types == nil {
+		return cmp.Or(r.failed, ErrClosed)
 	}
 	err := r.scan(dest)
 	if err != nil {
@@ -125,16 +107,16 @@ func (r *Rows) scan(dest []any) error {
 	return nil
 }
 
-// plan is how a column is read into destinations of one type. Making it is most of
-// the cost of reading a small value, so rows share it, as in pgx.
+// plan is how a column is read into destinations of one type. Making it is most of the cost of reading a small value, so rows share
+// it, as in pgx.
 type plan struct {
 	dest reflect.Type
 	scan pgtype.ScanPlan
 }
 
 func (r *Rows) Values() ([]any, error) {
-	if r.closed {
-		return nil, r.notOpen()
+	if r.types == nil {
+		return nil, cmp.Or(r.failed, ErrClosed)
 	}
 	values, err := r.types.decode(r.result.fields, r.values)
 	if err != nil {
@@ -147,10 +129,13 @@ func (r *Rows) RawValues() [][]byte { return r.values }
 
 // Conn is a closed connection with the TypeMap of the rows: the one that carried them serves others by now.
 func (r *Rows) Conn() *pgx.Conn {
-	if r.types == nil {
+	switch {
+	case r.types != nil:
+		return r.types.connOf()
+	case r.set != nil:
 		return r.set.closed()
 	}
-	return r.types.connOf()
+	return nil
 }
 
 func (r *Rows) TypeMap() *pgtype.Map {
@@ -164,37 +149,12 @@ func (r *Rows) TypeMap() *pgtype.Map {
 func (Rows) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.Rows()") }
 
 func (r *Rows) fatal(err error) {
-	if r.failed == nil {
-		r.failed = err
-	}
+	r.failed = cmp.Or(r.failed, err)
 	r.Close()
 }
 
-func (r *Rows) notOpen() error {
-	if r.failed != nil {
-		return r.failed
-	}
-	return ErrClosed
-}
-
 // FailedRows are the Rows of a query that failed before there were any.
-func FailedRows(err error) pgx.Rows { return failedRows{err: err} }
-
-type failedRows struct {
-	pgx.Rows // nil: every method that could reach it is below
-	err      error
-}
-
-func (failedRows) Close()                                       {}
-func (r failedRows) Err() error                                 { return r.err }
-func (failedRows) CommandTag() (t pgconn.CommandTag)            { return t }
-func (failedRows) FieldDescriptions() []pgconn.FieldDescription { return nil }
-func (failedRows) Next() bool                                   { return false }
-func (r failedRows) Scan(...any) error                          { return r.err }
-func (r failedRows) Values() ([]any, error)                     { return nil, r.err }
-func (failedRows) RawValues() [][]byte                          { return nil }
-func (failedRows) Conn() *pgx.Conn                              { return nil }
-func (failedRows) TypeMap() *pgtype.Map                         { return nil }
+func FailedRows(err error) *Rows { return &Rows{failed: err} }
 
 // FailedBatch is the result of a batch that never reached the server.
 func FailedBatch(err error) pgx.BatchResults { return failedBatch{err} }

@@ -52,6 +52,37 @@ func TestAResultMayHaveRowsWithoutColumns(t *testing.T) {
 	assert.Equal(t, 2, n)
 }
 
+func TestRowsThatAreOverSayWhy(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("no")
+	none := FailedRows(failed)
+	rows := resultOf(columns(pgtype.Int4OID), [][]byte{[]byte("x")}, [][]byte{[]byte("2")}).Rows(newSet(pgtype.NewMap(), func() *pgx.Conn { return &pgx.Conn{} }))
+	require.True(t, rows.Next())
+	assert.NoError(t, rows.Err())
+	assert.NotNil(t, rows.TypeMap())
+	var n int
+	notANumber := rows.Scan(&n)
+	require.Error(t, notANumber)
+	assert.NotNil(t, rows.Conn())
+	for r, want := range map[*Rows]error{none: failed, rows: notANumber} {
+		assert.Equal(t, want, r.Err())
+		assert.Equal(t, want, r.Scan(&n))
+		_, err := r.Values()
+		assert.Equal(t, want, err)
+		assert.False(t, r.Next())
+		assert.Nil(t, r.RawValues())
+		assert.Nil(t, r.TypeMap())
+		r.Close()
+	}
+	assert.Nil(t, none.Conn())
+	assert.Empty(t, none.FieldDescriptions())
+	assert.Empty(t, none.CommandTag())
+	closed := resultOf(columns(pgtype.Int4OID), [][]byte{[]byte("1")}).Rows(newSet(pgtype.NewMap(), nil))
+	closed.Close()
+	assert.NoError(t, closed.Err())
+	assert.ErrorIs(t, closed.Scan(&n), ErrClosed)
+}
+
 func TestAResultThatIsTooLargeHasNoRowsButItsSize(t *testing.T) {
 	t.Parallel()
 	large := make([]byte, MaxResult/2)

@@ -18,8 +18,7 @@ const (
 	Equal              // they have the same contents
 )
 
-// Pairs knows pairs of types that were compared: connections that load their types have
-// each its own of every one.
+// Pairs knows pairs of types that were compared: connections that load their types have each its own of every one.
 type Pairs struct {
 	mu   sync.Mutex
 	seen map[[2]*pgtype.Type]Sameness
@@ -30,37 +29,26 @@ const maxPairs = 4096
 
 // Compare says how alike the types that s and t have for oid are. What neither has is Equal.
 func (p *Pairs) Compare(s, t *Set, oid uint32) Sameness {
-	a, inS := s.base.TypeForOID(oid)
-	b, inT := t.base.TypeForOID(oid)
-	switch {
-	case inS != inT:
-		return Different
-	case !inS:
-		return Equal
-	}
-	return p.compare(a, b)
-}
-
-// compare says how alike a and b are, by what is in them.
-func (p *Pairs) compare(a, b *pgtype.Type) Sameness {
-	if a == b {
-		return Equal
+	a, _ := s.base.TypeForOID(oid)
+	b, _ := t.base.TypeForOID(oid)
+	if a == nil || b == nil || a == b {
+		return compareTypes(a, b, 0)
 	}
 	pair := [2]*pgtype.Type{a, b}
 	p.mu.Lock()
-	s, ok := p.seen[pair]
+	is, ok := p.seen[pair]
 	p.mu.Unlock()
 	if ok {
-		return s
+		return is
 	}
-	s = compareTypes(a, b, 0)
+	is = compareTypes(a, b, 0)
 	p.mu.Lock()
 	if p.seen == nil || len(p.seen) >= maxPairs {
 		p.seen = make(map[[2]*pgtype.Type]Sameness)
 	}
-	p.seen[pair] = s
+	p.seen[pair] = is
 	p.mu.Unlock()
-	return s
+	return is
 }
 
 func compareTypes(a, b *pgtype.Type, depth int) Sameness {
@@ -107,13 +95,11 @@ func compareCodecs(a, b pgtype.Codec, depth int) Sameness {
 	case *pgtype.TimestamptzCodec:
 		return compareLocations(a.ScanLocation, b.(*pgtype.TimestamptzCodec).ScanLocation)
 	}
-	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() {
-		switch {
-		case a == b:
-			return Equal
-		case t.Kind() != reflect.Pointer && !holdsPointer(t):
-			return Different
-		}
+	switch can := reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable(); {
+	case can && a == b:
+		return Equal
+	case can && !holdsPointer(t):
+		return Different
 	}
 	return Alike
 }

@@ -1,6 +1,8 @@
 package memrows
 
 import (
+	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -8,10 +10,40 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Set is the Go side of the types of one connection, as it was at one moment. It lives as long as
-// its rows, and is safe for concurrent use.
+// Maps has the Set of a connection, made when it is first needed. It is safe for concurrent use.
+type Maps struct {
+	Closed func() *pgx.Conn // makes a closed connection, for who asks rows in memory for theirs
+
+	mu   sync.Mutex
+	set  *Set
+	lent bool // somebody has the raw connection, and may register types at any time
+}
+
+// Of returns what c's types are now. The connection's owner calls it.
+func (m *Maps) Of(c *pgx.Conn) *Set {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.set == nil || m.lent {
+		m.set = newSet(c.TypeMap(), m.Closed)
+	}
+	return m.set
+}
+
+// Lend says that the user has the raw connection from now on, Forget that code of his has had it.
+func (m *Maps) Lend()   { m.forget(true) }
+func (m *Maps) Forget() { m.forget(false) }
+
+func (m *Maps) forget(lent bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set, m.lent = nil, lent
+}
+
+// Set is the Go side of the types of one connection, as it was at one moment. It lives as long as its rows, and is safe for
+// concurrent use.
 type Set struct {
-	registered
+	base   *pgtype.Map // a copy of the connection's; nobody changes it
+	given  pgtype.Map  // the connection's by value; asked for given types only, see givenType
 	closed func() *pgx.Conn
 
 	mu   sync.Mutex
@@ -23,7 +55,18 @@ const maxFree = 32
 
 // newSet is called by who owns the connection of m.
 func newSet(m *pgtype.Map, closed func() *pgx.Conn) *Set {
-	return &Set{registered: registeredIn(m), closed: closed}
+	base := copyMap(m)
+	for _, oid := range userTypesOf(m) { // whoever copies base looks at its codecs, and the connection goes on using its own
+		if src, ok := base.TypeForOID(oid); ok {
+			if own := (*codecs)(nil).ownType(src); own != src {
+				base.RegisterType(own)
+			}
+		}
+	}
+	for _, m := range []*pgtype.Map{m, base} {
+		m.TypeForValue(nil) // has it make the table that givenType reads
+	}
+	return &Set{base: base, given: *m, closed: closed}
 }
 
 // Knows reports whether oid is a type that the connection knows.
@@ -48,30 +91,36 @@ func (s *Set) Encode(eqb *pgx.ExtendedQueryBuilder, d *pgconn.StatementDescripti
 
 // mapCopy is a copy of a Set's Map for one row, or result, at a time.
 type mapCopy struct {
-	destinations
-	set  *Set
-	conn *pgx.Conn // whose TypeMap it is; nil: nobody asked for it
+	codecs
+	set   *Set
+	asked map[reflect.Type]int // set has been asked what is given for it, and for what is in it, so many levels deep
+	loose bool                 // the row has what may depend on what is given for a destination
+	conn  *pgx.Conn            // whose TypeMap it is; nil: nobody asked for it
 }
 
 // take returns a copy that fits rows of fields.
 func (s *Set) take(fields []pgconn.FieldDescription) *mapCopy {
 	t := s.get()
-	t.expect(fields)
+	t.loose = false
+	for i := range fields {
+		oid := fields[i].DataTypeOID
+		t.adoptOID(oid)
+		t.loose = t.loose || s.mayAskFor(oid, 0)
+	}
 	return t
 }
 
 // get returns a copy, made now or before.
-func (s *Set) get() *mapCopy {
+func (s *Set) get() (t *mapCopy) {
 	s.mu.Lock()
-	if n := len(s.free); n > 0 {
-		t := s.free[n-1]
-		s.free = s.free[:n-1]
-		s.mu.Unlock()
-		return t
+	if last := len(s.free) - 1; last >= 0 {
+		t, s.free = s.free[last], s.free[:last]
 	}
 	s.mu.Unlock()
-	t := &mapCopy{set: s}
-	t.copyOf(&s.registered)
+	if t == nil {
+		t = &mapCopy{set: s, codecs: codecs{Map: copyMap(s.base), base: s.base, adopted: make(map[uint32]adopted)}, asked: make(map[reflect.Type]int)}
+		t.TryWrapScanPlanFuncs = slices.Insert(slices.Clone(t.TryWrapScanPlanFuncs), 0, t.tryGiven)
+	}
 	return t
 }
 
@@ -79,7 +128,8 @@ func (s *Set) get() *mapCopy {
 func (t *mapCopy) connOf() *pgx.Conn {
 	if t.conn == nil {
 		t.conn = t.set.closed()
-		t.moveTo(t.conn.TypeMap()) // both are of this goroutine, and t will be of no other
+		own := t.conn.TypeMap() // both are of this goroutine, and t will be of no other
+		*own, t.Map = *t.Map, own
 	}
 	return t.conn
 }
@@ -95,4 +145,27 @@ func (t *mapCopy) give() {
 		s.free = append(s.free, t)
 	}
 	s.mu.Unlock()
+}
+
+// decode decodes one row as pgx's Rows.Values does.
+func (t *mapCopy) decode(fields []pgconn.FieldDescription, raw [][]byte) ([]any, error) {
+	values := make([]any, len(fields))
+	for i, f := range fields {
+		v := raw[i]
+		typ, known := t.TypeForOID(f.DataTypeOID)
+		switch {
+		case v == nil:
+		case known:
+			d, err := typ.Codec.DecodeValue(t.Map, f.DataTypeOID, f.Format, v)
+			if err != nil {
+				return nil, err
+			}
+			values[i] = d
+		case f.Format == pgx.TextFormatCode:
+			values[i] = string(v)
+		default:
+			values[i] = slices.Clone(v)
+		}
+	}
+	return values, nil
 }
