@@ -112,7 +112,7 @@ func (b *batch) Query() (pgx.Rows, error) {
 	if err = b.wrapError(err); err != nil {
 		return memrows.FailedRows(err), err
 	}
-	return &rows{l: b.l, r: r}, nil
+	return ofBatch(b.l, r), nil
 }
 
 func (b *batch) QueryRow() pgx.Row {
@@ -158,7 +158,7 @@ func (b *batch) Tx() pgx.Tx {
 		if !ok || t.Tx() == nil {
 			return nil
 		}
-		b.tx = &tx{l: b.l, t: t.Tx(), releasesLease: b.releasesLease}
+		b.tx = newTx(b.l, t.Tx(), b.releasesLease)
 	}
 	return b.tx
 }

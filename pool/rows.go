@@ -37,6 +37,36 @@ type asked struct {
 	args []any
 }
 
+// query leaves the Rows open. With own, their end releases the lease.
+func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bool) (pgx.Rows, error) {
+	kept := !own
+	defer l.releaseUnless(&kept)
+	on, err := l.enterFor(x, sql)
+	if err != nil {
+		return memrows.FailedRows(err), err
+	}
+	defer l.leave()
+	if args, err = l.announce(ctx, sql, args, false); err != nil {
+		return memrows.FailedRows(err), err
+	}
+	w := &rows{l: l, releasesLease: own}
+	if w.r, err = on.Query(ctx, sql, args...); own {
+		w.asked = asked{ctx, sql, args}
+		if l.c.stale(err) {
+			w.r, err = on.Query(ctx, sql, args...)
+		}
+	}
+	if err = w.wrapError(err); err != nil {
+		return memrows.FailedRows(err), err
+	}
+	l.opened(w)
+	kept = true
+	return w, nil
+}
+
+// ofBatch are rows of a batch on l.
+func ofBatch(l *Lease, r pgx.Rows) *rows { return &rows{l: l, r: r} }
+
 // wrapError is conn.wrapError, and lostRead if nobody has seen a row.
 func (r *rows) wrapError(err error) error {
 	if err = r.l.c.wrapError(err); err != nil && r.asked.ctx != nil {
@@ -171,25 +201,4 @@ func (r *rows) notOpen() error {
 		return r.err
 	}
 	return memrows.ErrClosed
-}
-
-// readRow reads the first row of what a Query on l's connection returned, if any, into memory, and closes r.
-func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
-	if err != nil {
-		return memrows.Failed(l.c.wrapError(err))
-	}
-	w := memrows.ReadRow(r, l.c.pg, &l.c.types)
-	w.SetErr(l.c.wrapError(w.Err()))
-	l.p.writer.Wrote(w.Tag())
-	return w
-}
-
-// stale reports whether err is of what c has just sent, and says that this was prepared before the schema, or the session, has changed. It did not
-// run, and pgx has dropped it, so running it again heals that.
-func (c *conn) stale(err error) bool {
-	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
-		return false
-	}
-	c.wire.Declined() // the settings are prepared anew with it
-	return true
 }

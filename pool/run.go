@@ -9,6 +9,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/copyin"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // A statement on a lease, or in a transaction on it: x, nil without one. With own, the lease is the statement's alone: it has the settings that this
@@ -22,6 +23,8 @@ type tx struct {
 	releasesLease bool // its end does
 	lost          bool // when it ended its server was gone, or a standby
 }
+
+func newTx(l *Lease, t pgx.Tx, own bool) *tx { return &tx{l: l, t: t, releasesLease: own} }
 
 // runner is who pgx is asked through: the connection, or a transaction on it, which knows whether it has ended.
 type runner interface {
@@ -85,33 +88,6 @@ func extended(ctx context.Context, on runner, sql string, args []any) (pgconn.Co
 	return r.CommandTag(), r.Err()
 }
 
-// query leaves the Rows open. With own, their end releases the lease.
-func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bool) (pgx.Rows, error) {
-	kept := !own
-	defer l.releaseUnless(&kept)
-	on, err := l.enterFor(x, sql)
-	if err != nil {
-		return memrows.FailedRows(err), err
-	}
-	defer l.leave()
-	if args, err = l.announce(ctx, sql, args, false); err != nil {
-		return memrows.FailedRows(err), err
-	}
-	w := &rows{l: l, releasesLease: own}
-	if w.r, err = on.Query(ctx, sql, args...); own {
-		w.asked = asked{ctx, sql, args}
-		if l.c.stale(err) {
-			w.r, err = on.Query(ctx, sql, args...)
-		}
-	}
-	if err = w.wrapError(err); err != nil {
-		return memrows.FailedRows(err), err
-	}
-	l.opened(w)
-	kept = true
-	return w, nil
-}
-
 // queryRow reads the row at once.
 func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own bool) *memrows.Row {
 	on, err := l.enterFor(x, sql)
@@ -130,6 +106,28 @@ func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own
 	return w
 }
 
+// readRow reads the first row of what a Query on l's connection returned, if any, into memory, and closes r.
+func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
+	if err != nil {
+		return memrows.Failed(l.c.wrapError(err))
+	}
+	w := memrows.ReadRow(r, l.c.pg, &l.c.types)
+	w.SetErr(l.c.wrapError(w.Err()))
+	l.p.writer.Wrote(w.Tag())
+	return w
+}
+
+// stale reports whether err is of what c has just sent, and says that this was prepared before the schema, or the session, has changed. It did not
+// run, and pgx has dropped it, so running it again heals that.
+func (c *conn) stale(err error) bool {
+	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
+		return false
+	}
+	c.wire.Declined() // the settings are prepared anew with it
+	return true
+}
+
+// copyFrom is by package copyin.
 func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource

@@ -58,7 +58,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	kept = true
 	l.c.session.Begun()
 	l.c.wire.BeganTx() // pgx may have dropped statements in front of BEGIN
-	return &tx{l: l, t: t, releasesLease: own}, nil
+	return newTx(l, t, own), nil
 }
 
 // set sets the lease's settings in the transaction that it has just begun. They travel in front of a statement that does
@@ -82,7 +82,7 @@ func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	if err != nil {
 		return nil, x.l.c.wrapError(err)
 	}
-	return &tx{l: x.l, t: t}, nil
+	return newTx(x.l, t, false), nil
 }
 
 // Commit with a ctx that has ended sends no COMMIT: the transaction is rolled back, and the error says that for certain.
