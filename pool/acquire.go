@@ -22,17 +22,17 @@ import (
 // until one is free, ctx ends or its scope does. Release gives it back. If the
 // caller only runs statements, the pool's own methods hold a connection shorter.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
-	if p.cfg.Plain {
-		c, err := p.px.Acquire(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return &Lease{plain: c}, nil
+	if c, err := p.engine.own(ctx); err != nil {
+		return nil, err
+	} else if c != nil {
+		return &Lease{lent: c}, nil
 	}
 	l := &Lease{p: p, what: kindLease}
 	l.stack.Capture(0, ofAcquire)
 	return p.obtain(ctx, l)
 }
+
+func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 
 // ofAcquire is how many callers of Acquire are recorded.
 const ofAcquire = 5
@@ -51,10 +51,10 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return f(l)
 }
 
-// acquire gets a connection for ctx's scope, waiting in order of arrival. frames
+// acquire gets a connection for ctx's scope, to run things on with settings, if any, waiting in order of arrival. frames
 // is how many callers to leave out of the stack; negative takes no stack.
-func (p *Pool) acquire(ctx context.Context, what kind, sql string, frames int) (*Lease, error) {
-	l := &Lease{p: p, what: what}
+func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, sql string, frames int) (*Lease, error) {
+	l := &Lease{p: p, with: with, what: what}
 	l.wants(sql)
 	if frames >= 0 {
 		l.stack.Capture(frames+1, gostack.Deep)
@@ -76,6 +76,7 @@ func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings
 }
 
 func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
+	l.lent = leased{l}
 	asks(&l.wish, l)
 	l.wish.Asked = time.Now()
 	scope, in := placeOf(ctx)
@@ -132,7 +133,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			l.goesForItself()
 		}
 		c := got.Owner.(*conn)
-		l.known = true
+		l.lentOnce = true
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {
@@ -167,6 +168,9 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	}
 	return e
 }
+
+// runsWith is for settings that it must not have been acquired with.
+func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
 // start makes l the owner of c. Its scope or the pool may have ended just then.
 func (l *Lease) start(c *conn) error {

@@ -58,7 +58,7 @@ func (p *Pool) Leaves(ctx context.Context, sql string) (sqltext.Trace, error) {
 // SignTook says how long it took to ask whether the catalogs are what they were, and whether they are. changed: something
 // was committed since, so that it is not only a look at the snapshot.
 func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool, error) {
-	l, err := p.acquire(ctx, kindLease, "", -1)
+	l, err := p.acquire(ctx, nil, kindLease, "", -1)
 	if err != nil {
 		return 0, false, err
 	}
@@ -81,7 +81,7 @@ func (p *Pool) prove(ctx context.Context, sql string) (*catalog.Statement, facts
 	if st.Mentions == nil {
 		return st, facts.Proof{}, nil
 	}
-	l, err := p.acquire(ctx, kindStatement, sql, -1)
+	l, err := p.acquire(ctx, nil, kindStatement, sql, -1)
 	if err != nil {
 		return st, facts.Proof{}, err
 	}

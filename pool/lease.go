@@ -1,10 +1,11 @@
 package pool
 
 import (
+	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/lane"
@@ -18,23 +19,39 @@ import (
 type Lease struct {
 	hold
 	p     *Pool
-	plain *pgxpool.Conn // instead of c when Config.Plain
-	scope *Scope        // nil outside an invocation
-	place held          // in the scope's list
+	lent  lent   // what it runs on
+	scope *Scope // nil outside an invocation
+	place held   // in the scope's list
 	what  kind
 	wish  sched.Request // for a connection
 	stack gostack.Site
 	with  *session.Settings // what its statements run with; nil: nothing
 
-	known   bool // it was lent a connection, so others may know it
-	repeats bool // it rode, and runs once more
-	timed   bool // it is of use to know for how long it ran
+	stmt
+}
 
-	// of a statement that may ride; its caller's until it has a connection
-	args []any
-	ride *lane.Ride         // nil: it goes alone
-	st   *catalog.Statement // what the catalog knows of it; nil: it was not asked
-	took time.Duration      // alone, without an error; 0: not known
+// lent is what a Lease runs on: pgxpool's connection with Config.Plain, else what the pool has lent.
+type lent interface {
+	Conn() *pgx.Conn
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error)
+	BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
+	Ping(ctx context.Context) error
+	Release()
+}
+
+// stmt is what only a statement of the pool's has; its caller's until it has a connection.
+type stmt struct {
+	args     []any
+	ride     *lane.Ride         // nil: it goes alone
+	st       *catalog.Statement // what the catalog knows of it; nil: it was not asked
+	lentOnce bool               // it was lent a connection, so others may know it
+	repeats  bool               // it rode, and runs once more
+	timed    bool               // it is of use to know for how long it ran
+	took     time.Duration      // alone, without an error; 0: not known
 }
 
 // kind is what a lease is used for.

@@ -9,14 +9,25 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
+// leased is a Lease that is not plain, as what it runs on.
+type leased struct{ l *Lease }
+
+// Release gives the connection back. It is idempotent, never blocks on the
+// network, and must not run beside another call on the same lease. What was left
+// open (a transaction, Rows) is closed in the background before the next user
+// gets the connection.
+func (l *Lease) Release() { l.lent.Release() }
+
+func (w leased) Release() { w.l.end(leaseReleased) }
+
 // Conn returns the connection itself. A lease whose Conn was taken cannot be
 // cleaned when its invocation ends with it still held: its socket is closed
 // instead. Conn must not be used after Release. What is registered on its TypeMap is there for the connection's
 // next users too: register types in AfterConnect.
-func (l *Lease) Conn() *pgx.Conn {
-	if l.plain != nil {
-		return l.plain.Conn()
-	}
+func (l *Lease) Conn() *pgx.Conn { return l.lent.Conn() }
+
+func (w leased) Conn() *pgx.Conn {
+	l := w.l
 	if !l.begins() || !l.tookRaw() {
 		return l.p.ended.Conn()
 	}
@@ -45,27 +56,30 @@ func (l *Lease) begins() bool {
 
 // Exec is [pgx.Conn.Exec].
 func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	if l.plain != nil {
-		return l.plain.Exec(ctx, sql, args...)
-	}
-	return l.exec(ctx, nil, sql, args, false)
+	return l.lent.Exec(ctx, sql, args...)
+}
+
+func (w leased) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return w.l.exec(ctx, nil, sql, args, false)
 }
 
 // Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.
 func (l *Lease) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if l.plain != nil {
-		return l.plain.Query(ctx, sql, args...)
-	}
-	return l.query(ctx, nil, sql, args, false)
+	return l.lent.Query(ctx, sql, args...)
+}
+
+func (w leased) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return w.l.query(ctx, nil, sql, args, false)
 }
 
 // QueryRow is [pgx.Conn.QueryRow], but the row is read at once: the lease is free
 // when QueryRow returns, whether Scan is called or not.
 func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	if l.plain != nil {
-		return l.plain.QueryRow(ctx, sql, args...)
-	}
-	return l.queryRow(ctx, nil, sql, args, false)
+	return l.lent.QueryRow(ctx, sql, args...)
+}
+
+func (w leased) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return w.l.queryRow(ctx, nil, sql, args, false)
 }
 
 // SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
@@ -73,10 +87,11 @@ func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
 		return memrows.FailedBatch(errNoBatch)
 	}
-	if l.plain != nil {
-		return l.plain.SendBatch(ctx, b)
-	}
-	return l.sendBatch(ctx, nil, "batch", b, false)
+	return l.lent.SendBatch(ctx, b)
+}
+
+func (w leased) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	return w.l.sendBatch(ctx, nil, "batch", b, false)
 }
 
 // CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a value that hangs is being encoded
@@ -85,30 +100,30 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	if src == nil {
 		return 0, errNoSource
 	}
-	if l.plain != nil {
-		return l.plain.CopyFrom(ctx, table, columns, src)
-	}
-	return l.copyFrom(ctx, nil, table, columns, src)
+	return l.lent.CopyFrom(ctx, table, columns, src)
+}
+
+func (w leased) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	return w.l.copyFrom(ctx, nil, table, columns, src)
 }
 
 // Begin starts a transaction on the lease, which stays the caller's to Release.
-func (l *Lease) Begin(ctx context.Context) (pgx.Tx, error) {
-	return l.BeginTx(ctx, pgx.TxOptions{})
-}
+func (l *Lease) Begin(ctx context.Context) (pgx.Tx, error) { return l.BeginTx(ctx, pgx.TxOptions{}) }
 
 // BeginTx is Begin with options.
 func (l *Lease) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	if l.plain != nil {
-		return l.plain.BeginTx(ctx, opts)
-	}
-	return l.begin(ctx, opts, false)
+	return l.lent.BeginTx(ctx, opts)
+}
+
+func (w leased) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
+	return w.l.begin(ctx, opts, false)
 }
 
 // Ping checks that the server answers.
-func (l *Lease) Ping(ctx context.Context) error {
-	if l.plain != nil {
-		return l.plain.Ping(ctx)
-	}
+func (l *Lease) Ping(ctx context.Context) error { return l.lent.Ping(ctx) }
+
+func (w leased) Ping(ctx context.Context) error {
+	l := w.l
 	c, err := l.enter("ping")
 	if err != nil {
 		return err

@@ -50,10 +50,8 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)
 	p.dialer = newDialer(p.ctx, &p.cfg, px.ConnConfig, told, p.rides, &p.workers, &p.health, p.sched)
 	p.writer = p.dialer.writer
-	if !cfg.Plain {
-		p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
-		p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
-	}
+	p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
+	p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
 	p.dialer.configure(px)
 	if p.ended, err = deadconn.New(px.ConnConfig); err == nil {
 		p.lanes = lane.NewShared(lane.Config{
@@ -67,7 +65,8 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		p.cancel()
 		return nil, fmt.Errorf("lmipool: %w", err)
 	}
-	if !cfg.Plain {
+	if p.engine = (plain{p}); !cfg.Plain {
+		p.engine = pooled{p}
 		p.background("housekeeping", p.maintain)
 	}
 	return p, nil
@@ -80,17 +79,14 @@ func (p *Pool) Warm(ctx context.Context) error {
 	if err := p.Ping(ctx); err != nil {
 		return err
 	}
-	if !p.cfg.Plain {
-		p.topUp()
-	}
+	p.topUp()
 	return nil
 }
 
 // Stat returns a snapshot. With Config.Plain it has what pgxpool counts.
-func (p *Pool) Stat() *Stat {
-	if p.cfg.Plain {
-		return plainStat(p.px.Stat())
-	}
+func (p *Pool) Stat() *Stat { return p.engine.stat() }
+
+func (p pooled) stat() *Stat {
 	s := &Stat{s: p.sched.Stats()}
 	s.detached = p.detached.Load()
 	p.stats.stat(s)

@@ -6,20 +6,19 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
 // Exec is [pgxpool.Pool.Exec].
 func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	if p.cfg.Plain {
-		return p.px.Exec(ctx, sql, args...)
-	}
-	return p.exec(ctx, nil, sql, args)
+	return p.engine.exec(ctx, nil, sql, args)
 }
 
-func (p *Pool) exec(ctx context.Context, with *session.Settings, sql string, args []any) (tag pgconn.CommandTag, err error) {
+func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, args []any) (tag pgconn.CommandTag, err error) {
+	if apart(with, sql, args) {
+		return p.bound(with).execInTx(ctx, sql, args)
+	}
 	err = p.rerun(ctx, func(again bool) (*Lease, error) {
 		l, err := p.statement(ctx, again, with, kindStatement, sql, args, -1)
 		if err != nil {
@@ -40,13 +39,13 @@ func (p *Pool) exec(ctx context.Context, with *session.Settings, sql string, arg
 // or read to their end, unless the statement rode a lane: then they are in memory,
 // and their Conn is a closed connection, which is of use for its TypeMap only.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if p.cfg.Plain {
-		return p.px.Query(ctx, sql, args...)
-	}
-	return p.query(ctx, nil, sql, args)
+	return p.engine.query(ctx, nil, sql, args)
 }
 
-func (p *Pool) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
+func (p pooled) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
+	if apart(with, sql, args) {
+		return p.bound(with).rowsInTx(ctx, sql, args)
+	}
 	l, err := p.statement(ctx, false, with, kindQuery, sql, args, 2)
 	if err != nil {
 		return memrows.FailedRows(err), err
@@ -61,14 +60,21 @@ func (p *Pool) query(ctx context.Context, with *session.Settings, sql string, ar
 // free when QueryRow returns. Scan decodes from memory; not calling it loses
 // nothing. Errors come from Scan, as in pgx.
 func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	if p.cfg.Plain {
-		return p.px.QueryRow(ctx, sql, args...)
-	}
-	return p.queryRow(ctx, nil, sql, args)
+	return p.engine.queryRow(ctx, nil, sql, args)
 }
 
-func (p *Pool) queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row {
+func (p pooled) queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row {
 	var row *memrows.Row
+	if apart(with, sql, args) {
+		err := p.bound(with).inTx(ctx, func(t pgx.Tx) error {
+			row = t.QueryRow(ctx, sql, args...).(*memrows.Row)
+			return row.Err()
+		})
+		if err != nil && (row == nil || row.Err() == nil) {
+			return memrows.Failed(err)
+		}
+		return row
+	}
 	_ = p.rerun(ctx, func(again bool) (*Lease, error) { // row has its error
 		l, err := p.statement(ctx, again, with, kindStatement, sql, args, -1)
 		if err != nil {
@@ -92,16 +98,12 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
 		return memrows.FailedBatch(errNoBatch)
 	}
-	if p.cfg.Plain {
-		return p.px.SendBatch(ctx, b)
-	}
-	return p.sendBatch(ctx, nil, b)
+	return p.engine.sendBatch(ctx, nil, b)
 }
 
-func (p *Pool) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
-	l := &Lease{p: p, with: with, what: kindBatch}
-	l.stack.Capture(2, gostack.Deep)
-	if _, err := p.obtain(ctx, l); err != nil {
+func (p pooled) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
+	l, err := p.acquire(ctx, with, kindBatch, "", 2)
+	if err != nil {
 		return memrows.FailedBatch(err)
 	}
 	return l.sendBatch(ctx, nil, "batch", b, true)
@@ -114,10 +116,11 @@ func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 	if src == nil {
 		return 0, errNoSource
 	}
-	if p.cfg.Plain {
-		return p.px.CopyFrom(ctx, table, columns, src)
-	}
-	l, err := p.acquire(ctx, kindStatement, "", -1)
+	return p.engine.copyFrom(ctx, table, columns, src)
+}
+
+func (p pooled) copyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	l, err := p.acquire(ctx, nil, kindStatement, "", -1)
 	if err != nil {
 		return 0, err
 	}
@@ -128,24 +131,21 @@ func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 // Begin starts a transaction. The connection is held until Commit or Rollback; ctx
 // affects only the begin, as in pgx.
 func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) {
-	return p.beginTx(ctx, nil, pgx.TxOptions{})
+	return p.engine.beginTx(ctx, nil, pgx.TxOptions{})
 }
 
 // BeginTx is Begin with options.
 func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	return p.beginTx(ctx, nil, opts)
+	return p.engine.beginTx(ctx, nil, opts)
 }
 
-func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (t pgx.Tx, err error) {
-	if p.cfg.Plain {
-		return p.px.BeginTx(ctx, opts)
-	}
+func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (t pgx.Tx, err error) {
 	err = p.rerun(ctx, func(bool) (*Lease, error) {
-		l, err := p.acquire(ctx, kindTransaction, "", 4)
+		l, err := p.acquire(ctx, nil, kindTransaction, "", 4)
 		if err != nil {
 			return nil, err
 		}
-		l.with = with // not before: BEGIN does not run with them
+		l.runsWith(with) // not before: BEGIN does not run with them
 		if t, err = l.begin(ctx, opts, true); err == nil {
 			return l, nil
 		}
@@ -162,11 +162,12 @@ func (p *Pool) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 
 // Ping gets a connection, dialing if need be, and checks that the server answers.
 func (p *Pool) Ping(ctx context.Context) error {
-	if p.cfg.Plain {
-		return p.px.Ping(ctx)
-	}
+	return p.engine.ping(ctx)
+}
+
+func (p pooled) ping(ctx context.Context) error {
 	return p.rerun(ctx, func(bool) (*Lease, error) {
-		l, err := p.acquire(ctx, kindStatement, "ping", -1)
+		l, err := p.acquire(ctx, nil, kindStatement, "ping", -1)
 		if err != nil {
 			return nil, err
 		}

@@ -6,18 +6,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Release gives the connection back. It is idempotent, never blocks on the
-// network, and must not run beside another call on the same lease. What was left
-// open (a transaction, Rows) is closed in the background before the next user
-// gets the connection.
-func (l *Lease) Release() {
-	if l.plain != nil {
-		l.plain.Release()
-		return
-	}
-	l.end(leaseReleased)
-}
-
 // releaseUnless is for a call whose result holds the lease from then on: it does not if the
 // call fails, or code of the user's (a tracer, a Valuer) panics in it.
 func (l *Lease) releaseUnless(kept *bool) {

@@ -85,7 +85,7 @@ func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bo
 		return result, nil, false
 	}
 	result, types = l.ride.Take()
-	if l.ride = nil; !l.known {
+	if l.ride = nil; !l.lentOnce {
 		*l = Lease{}
 		spareLeases.Put(l)
 	}

@@ -15,10 +15,10 @@ func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 // pool has ended when it returns. It is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
-	if p.cfg.Plain {
-		p.cancel()
-		return p.closePgxpool(ctx)
-	}
+	return p.engine.shutdown(ctx)
+}
+
+func (p pooled) shutdown(ctx context.Context) error {
 	closeAll(p.sched.Close())
 	p.cancel() // dials under way, and housekeeping
 	var late *ShutdownError
@@ -57,19 +57,4 @@ func (p *Pool) takeBack(err error) *ShutdownError {
 		p.log.Warn("lmipool: shutdown: a "+l.word()+" was still out; its connection was closed", h.attrs()...)
 	}
 	return e
-}
-
-// closePgxpool gives pgxpool's Close, which waits for ever, an end.
-func (p *Pool) closePgxpool(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.px.Close()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return &ShutdownError{Err: ctx.Err()}
-	}
 }

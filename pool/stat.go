@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -49,21 +47,6 @@ func (n *stats) stat(s *Stat) {
 	s.aged, s.unused, s.unclean = n.aged.Load(), n.unused.Load(), n.unclean.Load()
 	s.resets, s.leaks = n.resets.Load(), n.leaks.Load()
 	s.reruns, s.shadow, s.alone = n.reruns.Load(), n.shadow.Load(), n.alone.All()
-}
-
-// plainStat is what pgxpool counts, for Config.Plain.
-func plainStat(s *pgxpool.Stat) *Stat {
-	return &Stat{
-		s: sched.Stats{
-			Totals: sched.Totals{
-				Acquires: s.AcquireCount(), Canceled: s.CanceledAcquireCount(), Opened: s.NewConnsCount(),
-				Waits: s.EmptyAcquireCount(), Waited: s.EmptyAcquireWaitTime(),
-			},
-			Held: int(s.AcquiredConns()), Idle: int(s.IdleConns()), Dialing: int(s.ConstructingConns()), Total: int(s.TotalConns()),
-			Max: int(s.MaxConns()), Limit: int(s.MaxConns()),
-		},
-		aged: s.MaxLifetimeDestroyCount(), unused: s.MaxIdleDestroyCount(),
-	}
 }
 
 // AcquireCount is how often a connection was handed out.

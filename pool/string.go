@@ -32,7 +32,7 @@ func (b Bound) Format(f fmt.State, _ rune) {
 
 // Format describes l in one line, as a [Holder] does, whatever the verb.
 func (l *Lease) Format(f fmt.State, _ rune) {
-	if l.plain != nil {
+	if l.c == nil { // it is plain
 		write(f, "lmipool.Lease()")
 		return
 	}

@@ -86,72 +86,36 @@ func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) 
 	return b.p.OpenScope(ctx, name, deadline)
 }
 
-// apart reports whether a statement needs an explicit transaction: with Config.Plain, and all but the plainest do, since
-// some end the implicit one, and the settings with it.
-func (b *Bound) apart(sql string, args []any) (bool, error) {
-	if b.err != nil {
-		return false, b.err
+// check refuses what would run without the settings.
+func (b *Bound) check(args []any) error {
+	if b.err == nil && pgxargs.Parse(args).Mode == pgx.QueryExecModeSimpleProtocol {
+		return errSimpleMode
 	}
-	o := pgxargs.Parse(args)
-	if o.Mode == pgx.QueryExecModeSimpleProtocol {
-		return false, errSimpleMode
-	}
-	return b.p.cfg.Plain || o.Foreign() || !slices.Contains(sqltext.Plainest, sqltext.First(sql)), nil
+	return b.err
 }
 
 // Exec is [Pool.Exec].
 func (b *Bound) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
-	apart, err := b.apart(sql, args)
-	switch {
-	case err != nil:
+	if err := b.check(args); err != nil {
 		return tag, err
-	case !apart:
-		return b.p.exec(ctx, b.s, sql, args)
 	}
-	err = b.inTx(ctx, func(t pgx.Tx) (err error) {
-		tag, err = extended(ctx, t, sql, args)
-		return err
-	})
-	return tag, err
+	return b.p.engine.exec(ctx, b.s, sql, args)
 }
 
 // Query is [Pool.Query].
 func (b *Bound) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	apart, err := b.apart(sql, args)
-	switch {
-	case err != nil:
+	if err := b.check(args); err != nil {
 		return memrows.FailedRows(err), err
-	case !apart:
-		return b.p.query(ctx, b.s, sql, args)
 	}
-	return b.rowsInTx(ctx, sql, args)
+	return b.p.engine.query(ctx, b.s, sql, args)
 }
 
 // QueryRow is [Pool.QueryRow].
 func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	apart, err := b.apart(sql, args)
-	switch {
-	case err != nil:
-		return memrows.Failed(err)
-	case !apart:
-		return b.p.queryRow(ctx, b.s, sql, args)
-	}
-	if b.p.cfg.Plain {
-		t, err := b.Begin(ctx)
-		if err != nil {
-			return memrows.Failed(err)
-		}
-		return &txRow{t.QueryRow(ctx, sql, args...), txEnd{ctx: ctx, t: t}}
-	}
-	var r *memrows.Row
-	err = b.inTx(ctx, func(t pgx.Tx) error {
-		r = t.QueryRow(ctx, sql, args...).(*memrows.Row)
-		return r.Err()
-	})
-	if err != nil && (r == nil || r.Err() == nil) {
+	if err := b.check(args); err != nil {
 		return memrows.Failed(err)
 	}
-	return r
+	return b.p.engine.queryRow(ctx, b.s, sql, args)
 }
 
 // SendBatch is [Pool.SendBatch].
@@ -159,19 +123,7 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err := b.checkBatch(q); err != nil {
 		return memrows.FailedBatch(err)
 	}
-	if !b.p.cfg.Plain {
-		return b.p.sendBatch(ctx, b.s, q)
-	}
-	t, err := b.Begin(ctx)
-	if err != nil {
-		return memrows.FailedBatch(err)
-	}
-	w := &txBatch{end: txEnd{ctx: ctx, t: t}}
-	kept := false
-	defer w.end.abandonUnless(&kept)
-	w.BatchResults = t.SendBatch(ctx, q)
-	kept = true
-	return w
+	return b.p.engine.sendBatch(ctx, b.s, q)
 }
 
 // checkBatch refuses what could end the settings in the middle of a batch.
@@ -212,13 +164,10 @@ func (b *Bound) Begin(ctx context.Context) (pgx.Tx, error) {
 
 // BeginTx is [Pool.BeginTx].
 func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	switch {
-	case b.err != nil:
+	if b.err != nil {
 		return nil, b.err
-	case b.p.cfg.Plain:
-		return b.beginPlain(ctx, opts)
 	}
-	return b.p.beginTx(ctx, b.s, opts)
+	return b.p.engine.beginTx(ctx, b.s, opts)
 }
 
 // Ping is [Pool.Ping]. It also says what is wrong with the settings, as far as is known without the server.
@@ -229,18 +178,26 @@ func (b *Bound) Ping(ctx context.Context) error {
 	return b.p.Ping(ctx)
 }
 
-// beginPlain begins in pgxpool.
-func (b *Bound) beginPlain(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	t, err := b.p.px.BeginTx(ctx, opts)
-	if err != nil {
-		return nil, err
+// apart reports whether a statement needs an explicit transaction for settings, if any: all but the plainest do, since some end
+// the implicit one, and the settings with it.
+func apart(settings *session.Settings, sql string, args []any) bool {
+	if settings == nil {
+		return false
 	}
-	if _, err = t.Exec(ctx, b.s.SQL(), b.s.Args()...); err != nil {
-		e := txEnd{ctx: ctx, t: t}
-		_ = e.end(err)
-		return nil, fmt.Errorf("lmipool: With: %w", b.s.Without(err))
-	}
-	return t, nil
+	o := pgxargs.Parse(args)
+	return o.Foreign() || !slices.Contains(sqltext.Plainest, sqltext.First(sql))
+}
+
+// bound is for what runs in a transaction with settings.
+func (p *Pool) bound(settings *session.Settings) *Bound { return &Bound{p: p, s: settings} }
+
+// execInTx runs a statement in a transaction of its own.
+func (b *Bound) execInTx(ctx context.Context, sql string, args []any) (tag pgconn.CommandTag, err error) {
+	err = b.inTx(ctx, func(t pgx.Tx) (err error) {
+		tag, err = extended(ctx, t, sql, args)
+		return err
+	})
+	return tag, err
 }
 
 // inTx runs f in a transaction, and commits it unless f fails or panics.
@@ -329,29 +286,3 @@ func (r *txRows) Err() error {
 	}
 	return r.end.err
 }
-
-// txRow is pgx's Row with a transaction of its own, which ends with Scan.
-type txRow struct {
-	pgx.Row
-	end txEnd
-}
-
-func (w *txRow) Scan(dest ...any) error {
-	defer func() { _ = w.end.end(errAbandonedTx) }() // if a Scanner panics
-	err := w.Row.Scan(dest...)
-	if err != pgx.ErrNoRows { //nolint:errorlint // one in an error is a Scanner's own
-		return w.end.end(err)
-	}
-	if failed := w.end.end(nil); failed != nil {
-		return failed
-	}
-	return err
-}
-
-// txBatch is a batch with a transaction of its own.
-type txBatch struct {
-	pgx.BatchResults
-	end txEnd
-}
-
-func (b *txBatch) Close() error { return b.end.end(b.BatchResults.Close()) }

@@ -1,0 +1,137 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/sched"
+	"github.com/lmipool/lmipool/internal/session"
+)
+
+// plain runs things as pgxpool does, and with settings in explicit transactions.
+type plain struct{ *Pool }
+
+func (p plain) own(ctx context.Context) (*pgxpool.Conn, error) { return p.px.Acquire(ctx) }
+
+func (p plain) exec(ctx context.Context, with *session.Settings, sql string, args []any) (pgconn.CommandTag, error) {
+	if with != nil {
+		return p.bound(with).execInTx(ctx, sql, args)
+	}
+	return p.px.Exec(ctx, sql, args...)
+}
+
+func (p plain) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
+	if with != nil {
+		return p.bound(with).rowsInTx(ctx, sql, args)
+	}
+	return p.px.Query(ctx, sql, args...)
+}
+
+func (p plain) queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row {
+	if with == nil {
+		return p.px.QueryRow(ctx, sql, args...)
+	}
+	t, err := p.beginTx(ctx, with, pgx.TxOptions{})
+	if err != nil {
+		return memrows.Failed(err)
+	}
+	return &txRow{t.QueryRow(ctx, sql, args...), txEnd{ctx: ctx, t: t}}
+}
+
+func (p plain) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
+	if with == nil {
+		return p.px.SendBatch(ctx, b)
+	}
+	t, err := p.beginTx(ctx, with, pgx.TxOptions{})
+	if err != nil {
+		return memrows.FailedBatch(err)
+	}
+	w := &txBatch{end: txEnd{ctx: ctx, t: t}}
+	kept := false
+	defer w.end.abandonUnless(&kept)
+	w.BatchResults = t.SendBatch(ctx, b)
+	kept = true
+	return w
+}
+
+func (p plain) copyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	return p.px.CopyFrom(ctx, table, columns, src)
+}
+
+func (p plain) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (pgx.Tx, error) {
+	t, err := p.px.BeginTx(ctx, opts)
+	if err != nil || with == nil {
+		return t, err
+	}
+	if _, err = t.Exec(ctx, with.SQL(), with.Args()...); err != nil {
+		e := txEnd{ctx: ctx, t: t}
+		_ = e.end(err)
+		return nil, fmt.Errorf("lmipool: With: %w", with.Without(err))
+	}
+	return t, nil
+}
+
+func (p plain) ping(ctx context.Context) error { return p.px.Ping(ctx) }
+
+// stat is what pgxpool counts.
+func (p plain) stat() *Stat {
+	s := p.px.Stat()
+	return &Stat{
+		s: sched.Stats{
+			Totals: sched.Totals{
+				Acquires: s.AcquireCount(), Canceled: s.CanceledAcquireCount(), Opened: s.NewConnsCount(),
+				Waits: s.EmptyAcquireCount(), Waited: s.EmptyAcquireWaitTime(),
+			},
+			Held: int(s.AcquiredConns()), Idle: int(s.IdleConns()), Dialing: int(s.ConstructingConns()), Total: int(s.TotalConns()),
+			Max: int(s.MaxConns()), Limit: int(s.MaxConns()),
+		},
+		aged: s.MaxLifetimeDestroyCount(), unused: s.MaxIdleDestroyCount(),
+	}
+}
+
+// shutdown gives pgxpool's Close, which waits for ever, an end.
+func (p plain) shutdown(ctx context.Context) error {
+	p.cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.px.Close()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return &ShutdownError{Err: ctx.Err()}
+	}
+}
+
+// txRow is pgx's Row with a transaction of its own, which ends with Scan.
+type txRow struct {
+	pgx.Row
+	end txEnd
+}
+
+func (w *txRow) Scan(dest ...any) error {
+	defer func() { _ = w.end.end(errAbandonedTx) }() // if a Scanner panics
+	err := w.Row.Scan(dest...)
+	if err != pgx.ErrNoRows { //nolint:errorlint // one in an error is a Scanner's own
+		return w.end.end(err)
+	}
+	if failed := w.end.end(nil); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// txBatch is a batch with a transaction of its own.
+type txBatch struct {
+	pgx.BatchResults
+	end txEnd
+}
+
+func (b *txBatch) Close() error { return b.end.end(b.BatchResults.Close()) }
