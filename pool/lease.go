@@ -43,6 +43,9 @@ type lent interface {
 	Release()
 }
 
+// leased is a Lease that is not plain, as what it runs on.
+type leased struct{ l *Lease }
+
 // stmt is what only a statement of the pool's has; its caller's until it has a connection.
 type stmt struct {
 	args     []any

@@ -9,51 +9,6 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
-// leased is a Lease that is not plain, as what it runs on.
-type leased struct{ l *Lease }
-
-// Release gives the connection back. It is idempotent, never blocks on the
-// network, and must not run beside another call on the same lease. What was left
-// open (a transaction, Rows) is closed in the background before the next user
-// gets the connection.
-func (l *Lease) Release() { l.lent.Release() }
-
-func (w leased) Release() { w.l.end(leaseReleased) }
-
-// Conn returns the connection itself. A lease whose Conn was taken cannot be
-// cleaned when its invocation ends with it still held: its socket is closed
-// instead. Conn must not be used after Release. What is registered on its TypeMap is there for the connection's
-// next users too: register types in AfterConnect.
-func (l *Lease) Conn() *pgx.Conn { return l.lent.Conn() }
-
-func (w leased) Conn() *pgx.Conn {
-	l := w.l
-	if !l.begins() || !l.tookRaw() {
-		return l.p.ended.Conn()
-	}
-	if l.c.cancel.Pending() {
-		if _, err := l.enter(""); err == nil { // it is settled now
-			l.leave()
-		}
-	}
-	return l.c.pg
-}
-
-// begins has a BEGIN that is held back sent before the connection itself is given away, by which more can be sent than
-// the wire sees. It is false if that fails: what is sent then would not be in the transaction.
-func (l *Lease) begins() bool {
-	if !l.holdsBegin() {
-		return true
-	}
-	if _, err := l.enter("begin"); err != nil {
-		return false
-	}
-	defer l.leave()
-	ctx, cancel := context.WithTimeout(context.Background(), l.p.cfg.ConnectTimeout)
-	defer cancel()
-	return !l.c.wire.BeginDeferred() || l.c.pg.PgConn().Exec(ctx, "-- has BEGIN sent").Close() == nil
-}
-
 // Exec is [pgx.Conn.Exec].
 func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	return l.lent.Exec(ctx, sql, args...)
