@@ -18,9 +18,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Acquire gets a connection for the caller alone, waiting in order of arrival
-// until one is free, ctx ends or its scope does. Release gives it back. If the
-// caller only runs statements, the pool's own methods hold a connection shorter.
+// Acquire gets a connection for the caller alone, waiting in order of arrival until one is free, ctx ends or its scope does. Release gives it back.
+// If the caller only runs statements, the pool's own methods hold a connection shorter.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	if c, err := p.engine.own(ctx); err != nil {
 		return nil, err
@@ -37,8 +36,7 @@ func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 // ofAcquire is how many callers of Acquire are recorded.
 const ofAcquire = 5
 
-// AcquireFunc runs f with a lease, and releases it after f, also when f panics.
-// ctx affects only the acquiring.
+// AcquireFunc runs f with a lease, and releases it after f, also when f panics. ctx affects only the acquiring.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	if f == nil {
 		return errNoFunc
@@ -51,8 +49,8 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return f(l)
 }
 
-// acquire gets a connection for ctx's scope, to run things on with settings, if any, waiting in order of arrival. frames
-// is how many callers to leave out of the stack; negative takes no stack.
+// acquire gets a connection for ctx's scope, to run things on with settings, if any, waiting in order of arrival. frames is how many callers to
+// leave out of the stack; negative takes no stack.
 func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, sql string, frames int) (*Lease, error) {
 	l := &Lease{p: p, with: with, what: what}
 	l.wants(sql)
@@ -62,8 +60,8 @@ func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, s
 	return p.obtain(ctx, l)
 }
 
-// statement is acquire for one statement outside a transaction, which may ride: then
-// the lease has its rows, and never had a connection. It runs with settings, if any. What is tried again runs alone.
+// statement is acquire for one statement outside a transaction, which may ride: then the lease has its rows, and never had a connection. It runs
+// with settings, if any. What is tried again runs alone.
 func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := spareLease()
 	l.p, l.with, l.what, l.args = p, with, what, args
@@ -109,8 +107,8 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 
 // connFor gives l a connection that is fit, or has it ride.
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
-	// As many tries as pgxpool makes: in the worst case every connection there
-	// is turns out to be dead, and the one after that is new. And one to ride.
+	// As many tries as pgxpool makes: in the worst case every connection there is turns out to be dead, and the one after that is new. And one to
+	// ride.
 	for try := range int(p.cfg.MaxConns) + 2 {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
 		if err != nil {
@@ -147,8 +145,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	return pgerr.ErrUnfit
 }
 
-// acquireError adds to err what the pool looked like. The ctx's own error needs
-// it most, the sentinels of a use that cannot succeed need nothing.
+// acquireError adds to err what the pool looked like. The ctx's own error needs it most, the sentinels of a use that cannot succeed need nothing.
 func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
@@ -194,10 +191,9 @@ func nested(held *Lease) error {
 	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }
 
-// reportInside logs that l was asked for with the ctx of an InTx's function, once for each
-// place in the code. Mostly tx was meant: what l does is no part of the transaction
-// (the lost update), and waits for a connection while one is held (the deadlock). It
-// may be on purpose, so it is no error.
+// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Mostly tx was meant: what l does is
+// no part of the transaction (the lost update), and waits for a connection while one is held (the deadlock). It may be on purpose, so it is no
+// error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {

@@ -11,8 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// hold is a user's hold on a connection: whether he has it, what he does with it, and who waits until he is done.
-// Only this file writes it.
+// hold is a user's hold on a connection: whether he has it, what he does with it, and who waits until he is done. Only this file writes it.
 type hold struct {
 	c   *conn         // nil before start
 	use isolation.Use // of its session; the caller's that is inside
@@ -48,8 +47,8 @@ const (
 // result is what keeps a connection busy between calls.
 type result interface{ closeResult() }
 
-// rest is how a lease does nothing, as housekeeping sees it: it compares the number of
-// calls with that of the last time, so that no call needs a clock.
+// rest is how a lease does nothing, as housekeeping sees it: it compares the number of calls with that of the last time, so that no call needs a
+// clock.
 type rest struct {
 	calls    uint32    // the number last seen
 	since    time.Time // when it was first seen, and no call was running
@@ -115,8 +114,7 @@ func (h *hold) enter(sql string) (*pgx.Conn, error) {
 	return h.c.pg, nil
 }
 
-// resume begins a call that reads on what an earlier one has begun. Every exit from it
-// goes through leave.
+// resume begins a call that reads on what an earlier one has begun. Every exit from it goes through leave.
 func (h *hold) resume() error {
 	if err := h.call(""); err != nil {
 		return err
@@ -174,8 +172,7 @@ func (h *hold) leaveAfter(done <-chan struct{}) {
 	}()
 }
 
-// opened and closed keep track of the result that occupies the connection.
-// Both run between enter and leave.
+// opened and closed keep track of the result that occupies the connection. Both run between enter and leave.
 func (h *hold) opened(r result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -224,8 +221,8 @@ func (h *hold) holdsBegin() bool {
 	return h.state == leaseActive && !h.calling && h.c.wire.BeginDeferred()
 }
 
-// end takes the connection from its user, once: only the first time was is active, or pending if he has not got it yet. quiet
-// says that he does nothing with it. If he is in a call, left is closed when that is over.
+// end takes the connection from its user, once: only the first time was is active, or pending if he has not got it yet. quiet says that he does
+// nothing with it. If he is in a call, left is closed when that is over.
 func (h *hold) end(why leaseState) (was leaseState, left chan struct{}, quiet bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -270,8 +267,7 @@ func (h *hold) doing() string {
 	return sqltext.Cut(h.sql, 200)
 }
 
-// idleFor is for how long at least h has had its connection and not used it; 0: it
-// uses it, or did since the last time.
+// idleFor is for how long at least h has had its connection and not used it; 0: it uses it, or did since the last time.
 func (h *hold) idleFor(now time.Time) time.Duration {
 	if h.state != leaseActive || h.calling || h.rest.calls != h.calls || h.rest.since.IsZero() {
 		h.rest = rest{calls: h.calls, since: now}

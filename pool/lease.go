@@ -13,9 +13,8 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Lease is a connection that one invocation has for itself, from Acquire until
-// Release or the end of its scope. Like a *pgx.Conn it is for one goroutine at a
-// time; a second one gets an error rather than a data race.
+// Lease is a connection that one invocation has for itself, from Acquire until Release or the end of its scope. Like a *pgx.Conn it is for one
+// goroutine at a time; a second one gets an error rather than a data race.
 type Lease struct {
 	hold
 	p     *Pool

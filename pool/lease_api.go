@@ -27,8 +27,7 @@ func (w leased) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 	return w.l.query(ctx, nil, sql, args, false)
 }
 
-// QueryRow is [pgx.Conn.QueryRow], but the row is read at once: the lease is free
-// when QueryRow returns, whether Scan is called or not.
+// QueryRow is [pgx.Conn.QueryRow], but the row is read at once: the lease is free when QueryRow returns, whether Scan is called or not.
 func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return l.lent.QueryRow(ctx, sql, args...)
 }
@@ -49,8 +48,8 @@ func (w leased) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return w.l.sendBatch(ctx, nil, "batch", b, false)
 }
 
-// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a value that hangs is being encoded
-// the lease is busy, also after that.
+// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a value that hangs is being encoded the lease is busy,
+// also after that.
 func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource

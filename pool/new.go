@@ -15,13 +15,11 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// New makes a pool. It does not dial: a connection string or Config that is wrong
-// is an error here, a server that is away is one of the first use, or of
-// [Pool.Ping] or [Pool.Warm]. ctx gives the dials its values, not its end.
+// New makes a pool. It does not dial: a connection string or Config that is wrong is an error here, a server that is away is one of the first use,
+// or of [Pool.Ping] or [Pool.Warm]. ctx gives the dials its values, not its end.
 //
-// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the
-// connection string; a nil config is all defaults. All faults are reported at once,
-// without anything that may be part of a password; [Misconfigured] is true for them.
+// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the connection string; a nil config is all defaults. All faults are
+// reported at once, without anything that may be part of a password; [Misconfigured] is true for them.
 func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	px, err := pgxpool.ParseConfig(connString)
 	if err != nil {
@@ -72,9 +70,8 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	return p, nil
 }
 
-// Warm opens connections before the first invocation needs them: MinConns or
-// MinIdleConns, whichever is more, and at least one. It returns when the first of
-// them answers; the others follow in the background.
+// Warm opens connections before the first invocation needs them: MinConns or MinIdleConns, whichever is more, and at least one. It returns when the
+// first of them answers; the others follow in the background.
 func (p *Pool) Warm(ctx context.Context) error {
 	if err := p.Ping(ctx); err != nil {
 		return err
@@ -98,8 +95,8 @@ func (p pooled) stat() *Stat {
 	return s
 }
 
-// Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it,
-// that is UpstreamDirect until a connection has met a pooler, and from then on UpstreamPgBouncer.
+// Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it, that is UpstreamDirect until a connection has
+// met a pooler, and from then on UpstreamPgBouncer.
 func (p *Pool) Upstream() Upstream {
 	if p.dialer.recognition.MetPooler() {
 		return UpstreamPgBouncer

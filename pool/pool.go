@@ -17,8 +17,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Pool shares a few connections among many goroutines. Make one per process with
-// [New] and use it from everywhere.
+// Pool shares a few connections among many goroutines. Make one per process with [New] and use it from everywhere.
 type Pool struct {
 	workers
 	engine        engine // pooled or plain

@@ -35,9 +35,8 @@ func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, ar
 	return tag, err
 }
 
-// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed
-// or read to their end, unless the statement rode a lane: then they are in memory,
-// and their Conn is a closed connection, which is of use for its TypeMap only.
+// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end, unless the statement rode a lane: then they
+// are in memory, and their Conn is a closed connection, which is of use for its TypeMap only.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return p.engine.query(ctx, nil, sql, args)
 }
@@ -56,9 +55,8 @@ func (p pooled) query(ctx context.Context, with *session.Settings, sql string, a
 	return l.query(ctx, nil, sql, args, true)
 }
 
-// QueryRow is [pgxpool.Pool.QueryRow], but the row is read and the connection is
-// free when QueryRow returns. Scan decodes from memory; not calling it loses
-// nothing. Errors come from Scan, as in pgx.
+// QueryRow is [pgxpool.Pool.QueryRow], but the row is read and the connection is free when QueryRow returns. Scan decodes from memory; not calling
+// it loses nothing. Errors come from Scan, as in pgx.
 func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return p.engine.queryRow(ctx, nil, sql, args)
 }
@@ -92,8 +90,7 @@ func (p pooled) queryRow(ctx context.Context, with *session.Settings, sql string
 	return row
 }
 
-// SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its
-// Close.
+// SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its Close.
 func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
 		return memrows.FailedBatch(errNoBatch)
@@ -110,8 +107,8 @@ func (p pooled) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Ba
 }
 
 // CopyFrom is [pgxpool.Pool.CopyFrom], but returns when ctx ends, also if src is slow: within twice CancelWait, when the server has said that
-// nothing was copied and src's call that was running has returned. If that call, or that of a method of one of its values, takes longer it
-// runs on, and is the last one: until it has returned src must not be used for anything else.
+// nothing was copied and src's call that was running has returned. If that call, or that of a method of one of its values, takes longer it runs on,
+// and is the last one: until it has returned src must not be used for anything else.
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource
@@ -128,8 +125,7 @@ func (p pooled) copyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	return l.CopyFrom(ctx, table, columns, src)
 }
 
-// Begin starts a transaction. The connection is held until Commit or Rollback; ctx
-// affects only the begin, as in pgx.
+// Begin starts a transaction. The connection is held until Commit or Rollback; ctx affects only the begin, as in pgx.
 func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) {
 	return p.engine.beginTx(ctx, nil, pgx.TxOptions{})
 }

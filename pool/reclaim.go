@@ -8,16 +8,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Release gives the connection back. It is idempotent, never blocks on the
-// network, and must not run beside another call on the same lease. What was left
-// open (a transaction, Rows) is closed in the background before the next user
-// gets the connection.
+// Release gives the connection back. It is idempotent, never blocks on the network, and must not run beside another call on the same lease. What
+// was left open (a transaction, Rows) is closed in the background before the next user gets the connection.
 func (l *Lease) Release() { l.lent.Release() }
 
 func (w leased) Release() { w.l.end(leaseReleased) }
 
-// releaseUnless is for a call whose result holds the lease from then on: it does not if the
-// call fails, or code of the user's (a tracer, a Valuer) panics in it.
+// releaseUnless is for a call whose result holds the lease from then on: it does not if the call fails, or code of the user's (a tracer, a Valuer)
+// panics in it.
 func (l *Lease) releaseUnless(kept *bool) {
 	if !*kept {
 		l.Release()
@@ -55,8 +53,7 @@ func (l *Lease) end(why leaseState) bool {
 	return true
 }
 
-// reclaim waits for the call that is running, closes what is open, and gives the
-// connection back; if that takes too long it tears it away.
+// reclaim waits for the call that is running, closes what is open, and gives the connection back; if that takes too long it tears it away.
 func (l *Lease) reclaim(left <-chan struct{}) {
 	if left != nil && !l.wait(left) {
 		l.c.abort()
@@ -91,8 +88,8 @@ func (l *Lease) giveBack() {
 	l.c.release()
 }
 
-// wait waits for the call that is running. After a while it asks the server to cancel
-// what that runs, which is for a call whose ctx does not end with its invocation.
+// wait waits for the call that is running. After a while it asks the server to cancel what that runs, which is for a call whose ctx does not end
+// with its invocation.
 func (l *Lease) wait(left <-chan struct{}) bool {
 	t := time.NewTimer(graceToLeave)
 	defer t.Stop()
@@ -124,10 +121,9 @@ func (l *Lease) takeBack(now time.Time) (report func()) {
 	}
 }
 
-// Conn returns the connection itself. A lease whose Conn was taken cannot be
-// cleaned when its invocation ends with it still held: its socket is closed
-// instead. Conn must not be used after Release. What is registered on its TypeMap is there for the connection's
-// next users too: register types in AfterConnect.
+// Conn returns the connection itself. A lease whose Conn was taken cannot be cleaned when its invocation ends with it still held: its socket is
+// closed instead. Conn must not be used after Release. What is registered on its TypeMap is there for the connection's next users too: register
+// types in AfterConnect.
 func (l *Lease) Conn() *pgx.Conn { return l.lent.Conn() }
 
 func (w leased) Conn() *pgx.Conn {
@@ -143,8 +139,8 @@ func (w leased) Conn() *pgx.Conn {
 	return l.c.pg
 }
 
-// begins has a BEGIN that is held back sent before the connection itself is given away, by which more can be sent than
-// the wire sees. It is false if that fails: what is sent then would not be in the transaction.
+// begins has a BEGIN that is held back sent before the connection itself is given away, by which more can be sent than the wire sees. It is false
+// if that fails: what is sent then would not be in the transaction.
 func (l *Lease) begins() bool {
 	if !l.holdsBegin() {
 		return true

@@ -9,8 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Scope is all that one invocation holds, in every pool that it uses with the
-// scope's ctx. End takes it back.
+// Scope is all that one invocation holds, in every pool that it uses with the scope's ctx. End takes it back.
 type Scope struct {
 	name   string
 	ctx    scopeContext
@@ -53,13 +52,11 @@ func (c *scopeContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// OpenScope begins a scope named name, usually the invocation's request id. The
-// returned ctx carries it, and ends with it, or at deadline unless that is zero;
-// whoever calls OpenScope calls End.
+// OpenScope begins a scope named name, usually the invocation's request id. The returned ctx carries it, and ends with it, or at deadline unless
+// that is zero; whoever calls OpenScope calls End.
 //
-// The scope is the invocation's, not this pool's: any pool that is used with the
-// ctx registers with it. If ctx has a scope already, or with Config.Plain, nothing
-// happens: ctx is returned as it is, and a nil Scope, whose End does nothing.
+// The scope is the invocation's, not this pool's: any pool that is used with the ctx registers with it. If ctx has a scope already, or with
+// Config.Plain, nothing happens: ctx is returned as it is, and a nil Scope, whose End does nothing.
 func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
 	if outer, _ := placeOf(ctx); p.cfg.Plain || outer != nil {
 		return ctx, nil
@@ -84,8 +81,8 @@ func (s *Scope) hasEnded() bool {
 // gone is hasEnded, for no scope too.
 func (s *Scope) gone() bool { return s != nil && s.hasEnded() }
 
-// holdsLease reports whether the invocation has a connection for itself, and so
-// perhaps a transaction: what it does now may depend on that, or wait for it.
+// holdsLease reports whether the invocation has a connection for itself, and so perhaps a transaction: what it does now may depend on that, or wait
+// for it.
 func (s *Scope) holdsLease() bool {
 	if s == nil {
 		return false
@@ -113,12 +110,9 @@ func (s *Scope) end() <-chan struct{} {
 	return s.done
 }
 
-// End ends the scope: who waits for a connection under it stops waiting, whatever
-// it still holds is logged and taken back, and every later use of a pool, lease,
-// transaction or result under it gets [ErrInvocationEnded]. The scope's ctx is
-// cancelled at once, or within 50 ms if Rows are to be closed first. End does not
-// wait for the network, nor more than 10 ms for the Logger, is idempotent, and is
-// safe beside everything else.
+// End ends the scope: who waits for a connection under it stops waiting, whatever it still holds is logged and taken back, and every later use of a
+// pool, lease, transaction or result under it gets [ErrInvocationEnded]. The scope's ctx is cancelled at once, or within 50 ms if Rows are to be
+// closed first. End does not wait for the network, nor more than 10 ms for the Logger, is idempotent, and is safe beside everything else.
 func (s *Scope) End() {
 	if s == nil {
 		return
@@ -147,8 +141,8 @@ func (s *Scope) End() {
 			reports = append(reports, report)
 		}
 	}
-	// A ctx that ends under open Rows has their statement cancelled. If they were only
-	// forgotten, the little while in which reclaim closes them saves that.
+	// A ctx that ends under open Rows has their statement cancelled. If they were only forgotten, the little while in which reclaim closes them
+	// saves that.
 	if open {
 		time.AfterFunc(graceToCancel, s.cancel)
 	} else {
@@ -159,8 +153,7 @@ func (s *Scope) End() {
 	}
 }
 
-// Cancel cancels the scope's ctx, and does nothing else: the invocation may still finish.
-// It does nothing for a nil Scope.
+// Cancel cancels the scope's ctx, and does nothing else: the invocation may still finish. It does nothing for a nil Scope.
 func (s *Scope) Cancel() {
 	if s != nil {
 		s.cancel()
@@ -184,18 +177,15 @@ func sayLeaks(reports []func()) {
 	}
 }
 
-// graceToSay is how long the end of a scope waits for the Logger: a line that is written
-// before the reply is sure to be in the invocation's log.
+// graceToSay is how long the end of a scope waits for the Logger: a line that is written before the reply is sure to be in the invocation's log.
 const graceToSay = 10 * time.Millisecond
 
-// graceToLeave is how long a call that is still running when its invocation
-// ended may take to come back by itself: its ctx has just been cancelled. Then the
-// server is asked to stop what it runs, whatever its ctx, and if it still does not come
-// back the connection is torn away from it.
+// graceToLeave is how long a call that is still running when its invocation ended may take to come back by itself: its ctx has just been cancelled.
+// Then the server is asked to stop what it runs, whatever its ctx, and if it still does not come back the connection is torn away from it.
 const graceToLeave = 100 * time.Millisecond
 
-// graceToCancel is shorter than graceToLeave: a call that is still running when
-// its scope ends is cancelled first and torn away from its caller second.
+// graceToCancel is shorter than graceToLeave: a call that is still running when its scope ends is cancelled first and torn away from its caller
+// second.
 const graceToCancel = graceToLeave / 2
 
 // add registers l, unless the scope has ended.
@@ -235,19 +225,17 @@ func (s *Scope) id() string {
 	return s.name
 }
 
-// callback is the function of an InTx while it runs. What is done with its ctx is done
-// on its behalf: it does not end, and its connection does not come free, before.
+// callback is the function of an InTx while it runs. What is done with its ctx is done on its behalf: it does not end, and its connection does not
+// come free, before.
 type callback struct {
 	scope *Scope
 	outer *callback // whose ctx InTx was called with; nil: none
-	// within has what it holds: nothing with somebody else's pool, and for a savepoint. It is
-	// set once, before the function runs.
+	// within has what it holds: nothing with somebody else's pool, and for a savepoint. It is set once, before the function runs.
 	within   sched.Within
 	starting bool // BEGIN is under way: this is no use of the pool inside the function
 }
 
-// callbackContext is context.WithValue(ctx, scopeKey{}, callback): what looks for its
-// scope in a ctx finds both in one go.
+// callbackContext is context.WithValue(ctx, scopeKey{}, callback): what looks for its scope in a ctx finds both in one go.
 type callbackContext struct {
 	context.Context
 	callback
@@ -289,14 +277,12 @@ func (c *callback) holding(r *sched.Request) { c.within.Holds = r }
 // DetachTimeout is how long a detached ctx lives if nobody says otherwise.
 const DetachTimeout = 30 * time.Second
 
-// Detach returns a ctx for work that may outlive its invocation: it has ctx's
-// values but the scope, does not end with ctx, and ends after timeout (0 means
-// [DetachTimeout]) or with cancel, which must be called when the work is done.
-// What is acquired under it is nobody's to take back: release it.
+// Detach returns a ctx for work that may outlive its invocation: it has ctx's values but the scope, does not end with ctx, and ends after timeout
+// (0 means [DetachTimeout]) or with cancel, which must be called when the work is done. What is acquired under it is nobody's to take back: release
+// it.
 //
-// While it lives it is counted in [Stat.DetachedCount] of the pool that opened the
-// scope. On a kind of environment that freezes after its reply, detached work
-// stands still until the next invocation.
+// While it lives it is counted in [Stat.DetachedCount] of the pool that opened the scope. On a kind of environment that freezes after its reply,
+// detached work stands still until the next invocation.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if timeout <= 0 {
 		timeout = DetachTimeout
