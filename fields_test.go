@@ -42,7 +42,7 @@ dialing: dialer session=hooks wire=hooks
 extent: fact
 Facts: facts
 Flight: flight
-Foreign: sequences
+Foreign: residue
 functionFact: find
 globalFact: find
 Heard: heard
@@ -69,13 +69,13 @@ led: reach
 Left: reset
 Limiter: limiter
 LoginTime: logintime
-Maps: maps Closed=pool/dial
+Maps: set Closed=pool/dial
 nodeFact: find deep=facts
 pace: alone
 internal/pgwire.queue: prologue
 Reach: upstream
 Recognition: upstream
-recordPlan: record
+recordPlan: codecs
 replies: replies
 request: request
 prepared: lane verified=conclude

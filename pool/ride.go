@@ -92,12 +92,6 @@ func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bo
 	return result, types, true
 }
 
-// gaveUp is for one whose caller stopped waiting.
-func (s *stmt) gaveUp(err error) {
-	s.ride.GaveUp(err)
-	s.ride = nil
-}
-
 // goesForItself has l want a connection of its own from now on.
 func (l *Lease) goesForItself() {
 	l.ride = nil
