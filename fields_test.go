@@ -27,6 +27,7 @@ age: facts restAt=sign
 answers: answers
 Baseline: baseline
 Baselines: facts
+batch: batch
 Belief: facts
 cancelConn: limiter
 callback: scope
@@ -82,6 +83,7 @@ prepared: lane verified=conclude
 Residue: residue
 Result: result
 Ride: ride types=conclude
+rows: rows
 rules: store
 Scope: scope
 Set: set
@@ -92,6 +94,7 @@ Shared: lane
 source: copyin
 Store: store
 Text: statement
+tx: run lost=tx
 verified: conclude
 recorder: record
 way: release
