@@ -69,7 +69,7 @@ Lane: lane guarded=conclude
 led: reach
 Left: reset
 Limiter: limiter
-LoginTime: logintime
+LoginTime: dial
 Maps: set Closed=pool/dial
 nodeFact: find deep=facts
 pace: alone

@@ -29,7 +29,11 @@ func (d *Dial) Bound(cc *pgx.ConnConfig) {
 	d.within = cc.ConnectTimeout
 	dial, validate := cc.DialFunc, cc.ValidateConnect
 	cc.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, d.login.connect())
+		tcp := d.login.tcp
+		if d.login.short() {
+			tcp = min(tcp, shortConnect)
+		}
+		ctx, cancel := context.WithTimeout(ctx, tcp)
 		defer cancel()
 		nc, err := dial(ctx, network, addr)
 		if now := time.Now(); err == nil && !d.over.Load() {
@@ -45,6 +49,67 @@ func (d *Dial) Bound(cc *pgx.ConnConfig) {
 	}
 }
 
+// Guard has code of the user's that cc calls return an error where it panics while a connection is opened or cancelled: that happens
+// in goroutines of pgxpool's and pgx's, which do not recover, so it would end the process. What listens to the server is guarded until
+// the dial is over: from then on it runs in the goroutine of a statement's caller, whose panic it is, or in one of the pool's. catch
+// runs f and makes a panic its error. Residue: BuildFrontend and BuildContextWatcherHandler, and what they return; and the Tracer, which is the caller's.
+func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error) error) {
+	if f := cc.DialFunc; f != nil {
+		cc.DialFunc = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+			err = catch("DialFunc", func() (err error) { c, err = f(ctx, network, addr); return err })
+			return c, err
+		}
+	}
+	if f := cc.LookupFunc; f != nil {
+		cc.LookupFunc = func(ctx context.Context, host string) (addrs []string, err error) {
+			err = catch("LookupFunc", func() (err error) { addrs, err = f(ctx, host); return err })
+			return addrs, err
+		}
+	}
+	if f := cc.AfterNetConnect; f != nil {
+		cc.AfterNetConnect = func(ctx context.Context, config *pgconn.Config, nc net.Conn) (net.Conn, error) {
+			own := nc // if f panics: pgx closes what is returned
+			err := catch("AfterNetConnect", func() (err error) { own, err = f(ctx, config, nc); return err })
+			return own, err
+		}
+	}
+	if f := cc.OAuthTokenProvider; f != nil {
+		cc.OAuthTokenProvider = func(ctx context.Context) (token string, err error) {
+			err = catch("OAuthTokenProvider", func() (err error) { token, err = f(ctx); return err })
+			return token, err
+		}
+	}
+	if f := cc.ValidateConnect; f != nil {
+		cc.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
+			return catch("ValidateConnect", func() error { return f(ctx, c) })
+		}
+	}
+	if f := cc.Config.AfterConnect; f != nil {
+		cc.Config.AfterConnect = func(ctx context.Context, c *pgconn.PgConn) error {
+			return catch("pgconn's AfterConnect", func() error { return f(ctx, c) })
+		}
+	}
+	dialing := func(what string, f func()) {
+		if d.over.Load() {
+			f()
+			return
+		}
+		_ = catch(what, func() error { f(); return nil })
+	}
+	if f := cc.OnNotice; f != nil {
+		cc.OnNotice = func(c *pgconn.PgConn, n *pgconn.Notice) { dialing("OnNotice", func() { f(c, n) }) }
+	}
+	if f := cc.OnNotification; f != nil {
+		cc.OnNotification = func(c *pgconn.PgConn, n *pgconn.Notification) { dialing("OnNotification", func() { f(c, n) }) }
+	}
+	if f := cc.OnPgError; f != nil {
+		cc.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) (keep bool) {
+			dialing("OnPgError", func() { keep = f(c, e) })
+			return keep
+		}
+	}
+}
+
 // Over ends d, which has ended with err. It is err, or what that says of a server that is silent.
 func (d *Dial) Over(err error) error {
 	d.over.Store(true)
@@ -56,4 +121,64 @@ func (d *Dial) Over(err error) error {
 		return pgerr.Silent(err, d.within, l.Next())
 	}
 	return err
+}
+
+// LoginTime says how long a dial may take, in two parts. A machine that lives accepts a TCP connection within a round trip, so that part
+// is short. What comes then, TLS, authentication and the first word, takes as long as the server needs: one that had paused (Aurora
+// Serverless) accepts at once and says nothing for 15 seconds and more. But one that hangs looks the same, and meanwhile another may
+// have its name. So the first try is short, and each that ends in silence gives the next twice its time. Logins that go well but slowly
+// keep it long. Who has said a ConnectTimeout has said what one dial takes, with all that belongs to it.
+type LoginTime struct {
+	tcp, first, most time.Duration
+	short            func() bool
+	doubled          atomic.Int32 // how often first was doubled
+}
+
+const (
+	// mostLogin is the longest that a login may take, unless the user says more. A server that hangs for longer keeps a dial for so
+	// long, though its name may lead to another by then.
+	mostLogin = 30 * time.Second
+
+	// shortConnect bounds the TCP part of a dial that is to be short, since the server was lost or does not answer: a machine that is
+	// gone says nothing, and meanwhile its name may have come to stand for another. A living one answers within a round trip, unless
+	// the way to it is a longer one, through a tunnel say: so not all dials in a row may be short.
+	shortConnect = time.Second
+)
+
+// NewLoginTime is for dials that are to take connect, said by the user or a default. short reports, for each, whether its TCP part
+// is to be short.
+func NewLoginTime(connect time.Duration, said bool, short func() bool) *LoginTime {
+	l := &LoginTime{tcp: connect, first: connect, most: mostLogin, short: short}
+	if said {
+		l.most = connect
+	}
+	return l
+}
+
+// grows reports whether there is more time for a login after one that was silent.
+func (l *LoginTime) grows() bool { return l.most > l.first }
+
+// Next is how long the next dial may take.
+func (l *LoginTime) Next() time.Duration {
+	t := l.first
+	for n := l.doubled.Load(); n > 0 && t < l.most; n-- {
+		t *= 2
+	}
+	return min(t, l.most)
+}
+
+// silent notes that a login was silent for within, which was all its time.
+func (l *LoginTime) silent(within time.Duration) {
+	if n := l.doubled.Load(); within == l.Next() && within < l.most { // else another, at the same time, has said so
+		l.doubled.CompareAndSwap(n, n+1)
+	}
+}
+
+// took notes how long a login took. The next ones may take twice that.
+func (l *LoginTime) took(d time.Duration) {
+	n := int32(0)
+	for t := l.first; t < min(2*d, l.most); t *= 2 {
+		n++
+	}
+	l.doubled.Store(n)
 }

@@ -2,12 +2,14 @@ package pgdial
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"regexp"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/awshost"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -45,3 +47,61 @@ func Explain(err error, hosts []string, direct bool) error {
 
 // passwordWord finds a refusal that is about a password, rather than the user or where he is.
 var passwordWord = regexp.MustCompile(`28P01|authentication failed`)
+
+// explainPooler says what to do about e, if a pooler is behind it; else "".
+func explainPooler(e *pgconn.PgError, direct bool) string {
+	switch {
+	case unsupportedParameter.MatchString(e.Message):
+		return "PgBouncer takes this setting of the connection string only if its ignore_startup_parameters names it; ALTER ROLE ... SET does without"
+	case direct && (e.Code == "42P05" || e.Code == "26000"):
+		return `another client's prepared statements are in this session, so there is a pooler in transaction mode in between: say so with Config.Upstream, "pgbouncer" or "rds-proxy"`
+	}
+	return ""
+}
+
+// unsupportedParameter is PgBouncer's: it has the code 08P01 for everything.
+var unsupportedParameter = regexp.MustCompile(`^unsupported startup parameter`)
+
+// explainTLS says what to do about err, a failed dial to one of hosts, if TLS failed; else "".
+func explainTLS(err error, hosts []string) string {
+	var (
+		invalid  x509.CertificateInvalidError
+		wrong    x509.HostnameError
+		unknown  x509.UnknownAuthorityError
+		noSystem x509.SystemRootsError
+	)
+	switch {
+	case errors.As(err, &wrong):
+		return "the server's certificate is for another name: connect by the endpoint's own name, which no CNAME and no IP address stands for"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the server's certificate is not valid now: renew it, unless this machine's clock is wrong"
+	case errors.As(err, &unknown), errors.As(err, &noSystem):
+		return "no root certificate here vouches for the server's: " + rootsFor(hosts)
+	case err != nil && plainText.MatchString(err.Error()):
+		return "the server does not speak TLS, so it is not the one that is meant, or has ssl = off; nothing was sent to it"
+	}
+	return ""
+}
+
+// plainText is pgx's error, which has no type. A test holds it against pgx.
+var plainText = regexp.MustCompile(`server refused TLS connection`)
+
+// rootsFor says where the missing roots come from.
+func rootsFor(hosts []string) string {
+	for _, host := range hosts {
+		h, ok := awshost.Parse(host)
+		switch {
+		case !ok:
+		case h.Public:
+			return "AWS signs this one with public roots; the machine's are missing (package ca-certificates), or give Amazon's as Config.RootCAs"
+		case h.Bundle == "":
+			return "AWS publishes the roots of RDS for this partition; give them as Config.RootCAs"
+		default:
+			return "AWS publishes those of RDS. Download " + h.Bundle + " and add\n" +
+				"\t//go:embed global-bundle.pem\n" +
+				"\tvar rdsRoots []byte\n" +
+				"and RootCAs: rdsRoots to the Config"
+		}
+	}
+	return "give that of its authority as Config.RootCAs, or as sslrootcert in the connection string"
+}

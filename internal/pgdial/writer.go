@@ -16,15 +16,35 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Writer says whether what the pool connects to is to be a writer. A pool is told so, by
-// target_session_attrs or by the name of an Aurora writer, or learns it: once something was
-// written through it, a standby in the same place is the same place no more. A pool that
-// only reads takes what it gets.
-//
-// A server can be no writer without being a standby: in a blue/green switch-over the old one
-// stays a primary and is made read-only by its configuration. That alone proves nothing, since an
-// application may say READ WRITE in each transaction that writes. So it counts once a write was
-// refused where sessions used to begin as writers, and then until a session begins as one again.
+// Standing says whether a server writes.
+type Standing uint8
+
+const (
+	Writes    Standing = iota
+	StandsBy           // it is a standby
+	ReadsOnly          // its own configuration makes it read-only, for this session too
+)
+
+// askStanding asks for it. It is the configuration's doing only if pg_settings says so: what a role, a database, the connection string
+// or somebody in the session has set says nothing of the server. pg_settings is slow to read, and is not read unless the session is
+// read-only.
+const askStanding = `select case when pg_catalog.pg_is_in_recovery() then 1
+	when pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `') operator(pg_catalog.=) 'on' and exists(select from pg_catalog.pg_settings
+		where name operator(pg_catalog.=) '` + pgerr.ReadOnlySetting + `' and source operator(pg_catalog.=) any ('{configuration file,command line}')) then 2
+	else 0 end`
+
+// StandingOf asks the server behind pc how it stands. Not by a simple Query, in front of which settings cannot travel.
+func StandingOf(ctx context.Context, pc *pgconn.PgConn) (Standing, error) {
+	r := pc.ExecParams(ctx, askStanding, nil, nil, nil, nil).Read()
+	if r.Err != nil || len(r.Rows) != 1 {
+		return Writes, r.Err
+	}
+	return map[string]Standing{"1": StandsBy, "2": ReadsOnly}[string(r.Rows[0][0])], nil
+}
+
+// Writer says whether what the pool connects to is to be a writer: it was told so, or has learned it. A pool that only reads takes what
+// it gets. That a primary's configuration makes it read-only proves nothing, since an application may say READ WRITE in each transaction
+// that writes: so it counts once a write was refused where sessions used to begin as writers, and until a session begins as one again.
 type Writer struct {
 	never  bool // it was told otherwise, or something in between knows better
 	wanted atomic.Bool
@@ -64,7 +84,7 @@ func (w *Writer) Wanted() bool { return w.wanted.Load() }
 // Concerns reports whether a write that was refused in the session of pc may be the server's own doing, and matters: to a pool
 // that writes, or would if the server's configuration did not forbid it.
 func (w *Writer) Concerns(pc *pgconn.PgConn) bool {
-	return w.Wanted() || !w.never && pc.ParameterStatus(readOnlySetting) == "on"
+	return w.Wanted() || !w.never && pc.ParameterStatus(pgerr.ReadOnlySetting) == "on"
 }
 
 // Why is why the pool's server is no writer.
@@ -87,8 +107,8 @@ func (w *Writer) Misses(s Standing) error {
 	return nil
 }
 
-// Refused learns that a server that stands as s has refused a write. It reports false if the
-// connection is of no use to whoever writes.
+// Refused learns that a server that stands as s has refused a write. It reports false if the connection is of no use to whoever
+// writes.
 func (w *Writer) Refused(s Standing) bool {
 	if s == ReadsOnly && w.Wanted() && w.open.Load() {
 		w.shut.Store(true)
@@ -118,16 +138,14 @@ func (w *Writer) Copied(err error) {
 	}
 }
 
-// Validate has pgx go on to the next host, or address, when it has found a standby and
-// a writer is wanted. In front of PostgreSQL the server has just said so, for nothing;
-// a pooler may repeat what was so once, hence the question.
+// Validate has pgx go on to the next host, or address, when it has found a standby and a writer is wanted. In front of PostgreSQL the
+// server has just said so, for nothing; a pooler may repeat what was so once, hence the question.
 func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	next := cc.ValidateConnect
 	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
-		if w.Wanted() && (pc.ParameterStatus("in_hot_standby") == "on" || w.shut.Load() && pc.ParameterStatus(readOnlySetting) == "on") {
-			if s, err := StandingOf(ctx, pc); err != nil {
-				return err
-			} else if err := w.Misses(s); err != nil {
+		if w.Wanted() && (pc.ParameterStatus("in_hot_standby") == "on" || w.shut.Load() && pc.ParameterStatus(pgerr.ReadOnlySetting) == "on") {
+			s, err := StandingOf(ctx, pc)
+			if err = cmp.Or(err, w.Misses(s)); err != nil {
 				return err
 			}
 		}
@@ -138,20 +156,20 @@ func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	}
 }
 
-// Admit is the last look at a new session, which may be behind a pooler that repeats what was so
-// once. The server is asked how it stands if ask says that this may matter. readOnly is what the session has as
-// default_transaction_read_only; "": what the server has reported.
+// Admit is the last look at a new session, which may be behind a pooler that repeats what was so once. The server is asked how it
+// stands if ask says that this may matter. readOnly is what the session has as default_transaction_read_only; "": what the server has
+// reported.
 func (w *Writer) Admit(ctx context.Context, pc *pgconn.PgConn, ask bool, readOnly string) error {
 	if ask && w.Wanted() {
 		s, err := StandingOf(ctx, pc)
 		if err != nil {
 			return err
 		}
-		if err := w.Misses(s); err != nil {
+		if err = w.Misses(s); err != nil {
 			return fmt.Errorf("lmipool: %s: %w", pc.Conn().RemoteAddr(), err)
 		}
 	}
-	if cmp.Or(readOnly, pc.ParameterStatus(readOnlySetting)) == "off" { // writing is its default
+	if cmp.Or(readOnly, pc.ParameterStatus(pgerr.ReadOnlySetting)) == "off" { // writing is its default
 		w.open.Store(true)
 		w.shut.Store(false)
 	}

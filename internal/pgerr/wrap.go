@@ -12,6 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
+// ReadOnlySetting is what a session is read-only by, or writes, as long as its transactions do not say.
+const ReadOnlySetting = "default_transaction_read_only"
+
 // What package pool has as errors of the same names, and why there is no connection.
 var (
 	ErrClosed          = errors.New("lmipool: the pool is closed")
@@ -23,7 +26,7 @@ var (
 	ErrUnfit          = errors.New("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
 	ErrDialPanicked   = errors.New("lmipool: the dial panicked; see the log")
 	ErrStandby        = errors.New("the server is a standby, and this pool writes")
-	ErrReadOnlyServer = errors.New("the server's configuration makes it read-only (default_transaction_read_only), and this pool writes")
+	ErrReadOnlyServer = errors.New("the server's configuration makes it read-only (" + ReadOnlySetting + "), and this pool writes")
 )
 
 // wrapped says what err says. What it means besides, is in the type that embeds it.

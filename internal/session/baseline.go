@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -37,7 +38,7 @@ type Baseline struct {
 
 // reported are settings that the server reports with every change, some from a later version on.
 var reported = [...]string{
-	"application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "IntervalStyle", "is_superuser",
+	"application_name", "client_encoding", "DateStyle", pgerr.ReadOnlySetting, "IntervalStyle", "is_superuser",
 	"search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
 }
 
@@ -56,7 +57,7 @@ const witness = "lmipool_witness"
 // that RESET ALL does not know. With own the session is c's alone, and a witness is left in it.
 func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, error) {
 	pc := c.PgConn()
-	const read = `select pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('statement_timeout'),
+	const read = `select pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `'), pg_catalog.current_setting('statement_timeout'),
 		pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('role'), session_user,
 		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql' and pg_catalog.has_language_privilege(oid, 'usage')),
 		pg_catalog.pg_is_in_recovery(), ` + backendSQL + `,

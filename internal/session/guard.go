@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // Guard is the second line of defence of a lane, behind the choice of who rides: whatever a read turns out to do, it cannot write, wait for a
@@ -29,9 +31,6 @@ type Guard struct {
 	Look           string // Local, with more time: nobody waits behind a look
 	readOnly       string // the session's own default_transaction_read_only
 }
-
-// ReadOnlySetting is what a session is read-only by, or writes, as long as its transactions do not say.
-const ReadOnlySetting = "default_transaction_read_only"
 
 // What a statement may take on a lane, unless the session itself allows less.
 const (
@@ -58,8 +57,8 @@ func (b *Baseline) Guard() *Guard {
 		Local: set(true, "transaction_read_only", "'on'", statement, lock),
 		// To compile the questions takes seconds, to run them milliseconds. The session's own timeout is for the user's statements.
 		Look: set(true, "transaction_read_only", "'on'", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
-		On:   set(false, ReadOnlySetting, "'on'", statement, lock),
-		Off: set(false, ReadOnlySetting, again(ReadOnlySetting, b.ReadOnly),
+		On:   set(false, pgerr.ReadOnlySetting, "'on'", statement, lock),
+		Off: set(false, pgerr.ReadOnlySetting, again(pgerr.ReadOnlySetting, b.ReadOnly),
 			again("statement_timeout", b.statementTimeout), again("lock_timeout", b.lockTimeout)),
 		readOnly: b.ReadOnly,
 	}
@@ -83,6 +82,6 @@ func (g *Guard) Intact(pc *pgconn.PgConn, on bool) bool {
 	if on {
 		want = "on"
 	}
-	have := pc.ParameterStatus(ReadOnlySetting)
+	have := pc.ParameterStatus(pgerr.ReadOnlySetting)
 	return have == "" || have == want
 }

@@ -112,7 +112,7 @@ var refusedSettings = map[string]string{
 	"transaction_deferrable":         "it has to come first in a transaction: use BeginTx",
 	"default_transaction_isolation":  "the transaction has begun: use BeginTx",
 	"default_transaction_deferrable": "the transaction has begun: use BeginTx",
-	ReadOnlySetting:                  "the transaction has begun: use transaction_read_only",
+	pgerr.ReadOnlySetting:            "the transaction has begun: use transaction_read_only",
 	"client_encoding":                "pgx speaks UTF-8",
 	"standard_conforming_strings":    "pgx relies on it",
 	"seed":                           "it lasts as long as the session",

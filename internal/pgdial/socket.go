@@ -7,6 +7,23 @@ import (
 	"time"
 )
 
+// What AWS recommends for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). Keepalive probes stop
+// while something is unacknowledged, a statement say; the last one is for that, and counts from then.
+const (
+	AWSConnectTimeout = 2 * time.Second
+	awsKeepAlive      = time.Second
+	awsKeepAliveCount = 5
+	awsUnacknowledged = awsKeepAlive * (awsKeepAliveCount + 1)
+)
+
+// AWSDialer notices within seconds that a machine is gone that says nothing any more.
+func AWSDialer() *net.Dialer {
+	return &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: awsKeepAlive, Interval: awsKeepAlive, Count: awsKeepAliveCount},
+		Control:         boundUnacknowledged(awsUnacknowledged),
+	}
+}
+
 // PeekAfter is for how long a connection was idle whose socket is looked at.
 const PeekAfter = time.Millisecond
 
@@ -19,10 +36,9 @@ const (
 	End             // its other end is closed
 )
 
-// Peeker looks at a connection's socket, without a round trip. A server that restarts closes
-// its ends, and the first to hear of it would otherwise be who sends the next statement, to
-// nobody: whether that was done he could not know. It is a system call of half a microsecond,
-// so it is left out where somebody else has just had an answer.
+// Peeker looks at a connection's socket (MSG_PEEK), without a round trip. A server that restarts closes its ends, and the first to hear of
+// it would otherwise be who sends the next statement, to nobody: whether that was done he could not know. It is a system call of half a
+// microsecond, so it is left out where somebody else has just had an answer.
 type Peeker struct {
 	raw  syscall.RawConn
 	peek func(fd uintptr) // allocated once
@@ -57,8 +73,7 @@ func (p *Peeker) Look() Sight {
 		return Nothing
 	}
 	p.is = Nothing
-	// Not Read, which would wait for another that is under way.
-	if p.raw.Control(p.peek) != nil {
+	if p.raw.Control(p.peek) != nil { // not Read, which would wait for another that is under way
 		return End
 	}
 	return p.is

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !unix
 
 package pgdial
 
@@ -10,3 +10,5 @@ import (
 func boundUnacknowledged(time.Duration) func(network, addr string, c syscall.RawConn) error {
 	return nil
 }
+
+func peek(uintptr) (some, end bool) { return false, false }

@@ -1,0 +1,101 @@
+package pgdial
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/sslmode"
+)
+
+// InAWS reports whether a host of cc's has the name of a database in AWS, IsRDSProxy whether one has that of an RDS Proxy.
+func InAWS(cc *pgx.ConnConfig) bool {
+	return slices.ContainsFunc(sslmode.Hosts(&cc.Config), func(h *pgconn.FallbackConfig) bool { return isAWS(h.Host) })
+}
+
+func isAWS(host string) bool {
+	_, ok := awshost.Parse(host)
+	return ok
+}
+
+func IsRDSProxy(cc *pgx.ConnConfig) bool {
+	return slices.ContainsFunc(sslmode.Hosts(&cc.Config), func(h *pgconn.FallbackConfig) bool {
+		a, ok := awshost.Parse(h.Host)
+		return ok && a.Kind == awshost.Proxy
+	})
+}
+
+// ForPooler has cc do nothing that a pooler in transaction mode cannot take, and warns of what RDS Proxy, if it is one, may not.
+func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
+	cc.DefaultQueryExecMode = PoolerMode(cc)
+	if !rdsProxy {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(cc.RuntimeParams)) {
+		if name != "application_name" {
+			log.Warn("lmipool: RDS Proxy may refuse this setting of the connection string, or give each connection"+
+				" a session of its own for it; use ALTER ROLE ... SET", "setting", name)
+		}
+	}
+}
+
+// PoolerMode is pgx's mode behind a pooler, unless the user has said which he wants.
+func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
+	switch {
+	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
+		return cc.DefaultQueryExecMode
+	case cc.DescriptionCacheCapacity == 0:
+		return pgx.QueryExecModeExec
+	}
+	return pgx.QueryExecModeCacheDescribe
+}
+
+// execModeWord finds out whether the user has said which mode he wants: pgx does not tell its default from a chosen one. Residue:
+// cache_statement in a service file counts as not chosen.
+var execModeWord = regexp.MustCompile(`(^|[\s?&'])default_query_exec_mode\s*=`)
+
+// pgx 5.12 fixed two vulnerabilities that certain settings expose:
+//
+//   - GHSA-j38q-h3ph-jjpq: SQL injection through SendBatch in the simple protocol;
+//   - GHSA-95fj-3fxw-g62g: require_auth and channel_binding=require can be bypassed by an impersonator where TLS does not verify the
+//     server.
+//
+// lmipool supports 5.11 because no release of pgxmock compiles with 5.12, so it refuses the settings there instead. 5.12 added Tx to
+// BatchResults in the same release; build information, the other way to know, is not in every binary.
+var fixedIn512 = func() bool {
+	_, ok := reflect.TypeFor[pgx.BatchResults]().MethodByName("Tx")
+	return ok
+}()
+
+// RefuseUnsafe reports the settings of cc that this pgx must not be used with.
+func RefuseUnsafe(cc *pgx.ConnConfig) error {
+	if fixedIn512 {
+		return nil
+	}
+	var errs []error
+	refuse := func(setting, advisory, instead string) {
+		errs = append(errs, fmt.Errorf("lmipool: %s is not safe with this pgx (%s): use pgx 5.12 or later, or %s", setting, advisory, instead))
+	}
+	if cc.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		refuse("default_query_exec_mode=simple_protocol", "GHSA-j38q-h3ph-jjpq", "default_query_exec_mode=exec")
+	}
+	// verify-full is what leaves ServerName to check and nothing skipped.
+	if t := cc.TLSConfig; t == nil || t.InsecureSkipVerify {
+		const instead = "sslmode=verify-full"
+		if len(cc.RequireAuth) > 0 {
+			refuse("require_auth without a verified server", "GHSA-95fj-3fxw-g62g", instead)
+		}
+		if cc.ChannelBinding == "require" {
+			refuse("channel_binding=require without a verified server", "GHSA-95fj-3fxw-g62g", instead)
+		}
+	}
+	return errors.Join(errs...)
+}
