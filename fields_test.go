@@ -66,6 +66,7 @@ internal/sched.Request: queue Asked=pool/acquire MayShare=pool/acquire Owner=poo
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
 Lane: lane guarded=conclude
+Lease: acquire
 led: reach
 Left: reset
 Limiter: limiter
@@ -77,6 +78,7 @@ internal/pgwire.queue: prologue
 Reach: upstream
 Recognition: upstream
 recordPlan: codecs
+pool.Pool: new
 replies: replies
 request: request
 prepared: lane verified=conclude
@@ -92,6 +94,7 @@ segment: flight
 Settings: settings
 Shared: lane
 source: copyin
+stmt: ride args=acquire lentOnce=acquire
 Store: store
 Text: statement
 tx: run lost=tx

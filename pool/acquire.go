@@ -117,7 +117,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			} else if err == sched.ErrClosed { //nolint:errorlint // as above
 				err = ErrClosed
 			}
-			l.ride = nil
+			l.gaveUp()
 			return err
 		}
 		if got == nil {

@@ -32,10 +32,14 @@ func (l *Lease) rideFor(ctx context.Context) *lane.Ride {
 		l.p.stats.goesAlone(why)
 	} else if l.p.cfg.Lanes == LanesShadow {
 		l.p.stats.wouldRide()
-		return nil
+		r = nil
 	}
+	l.ride = r
 	return r
 }
+
+// gaveUp is for one whose caller has stopped waiting.
+func (s *stmt) gaveUp() { s.ride = nil }
 
 func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	o := pgxargs.Parse(l.args)

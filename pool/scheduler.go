@@ -19,7 +19,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Dial:         p.dial,
 		Prepare: func(ctx context.Context, r *sched.Request) sched.Share {
 			l := r.Owner.(*Lease)
-			if l.ride = l.rideFor(ctx); l.ride == nil {
+			if l.rideFor(ctx) == nil {
 				return nil
 			}
 			return l.ride
