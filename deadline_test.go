@@ -57,7 +57,7 @@ func TestADeadlineThatIsLongPastOrYearsAwayIsNone(t *testing.T) {
 	for _, vars := range []map[string]string{managed("64"), onDemand(), with(managed("64"), "LMIPOOL_STANDIN", "0")} {
 		for _, ago := range []time.Duration{25 * time.Hour, time.Since(time.Unix(0, 0)), time.Since(time.UnixMilli(-1)), -30 * 365 * 24 * time.Hour} {
 			log := &logged{}
-			db, err := lmipool.OpenIn(t.Context(), vars, pgtest.Database(t), &lmipool.Config{Config: pool.Config{Logger: log.logger()}})
+			db, err := lmipool.OpenIn(t.Context(), vars, pgtest.Database(t), &lmipool.Config{Logger: log.logger()})
 			require.NoError(t, err)
 			t.Cleanup(db.Close)
 			var kept context.Context

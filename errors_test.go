@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmipool/lmipool"
-	"github.com/lmipool/lmipool/pool"
 )
 
 func TestWhatOpenRefusesIsForSomebodyToMend(t *testing.T) {
@@ -24,7 +23,7 @@ func TestWhatOpenRefusesIsForSomebodyToMend(t *testing.T) {
 		{dsn: "postgres://u@h:port/db"},
 		{dsn: dsn, vars: map[string]string{"LMIPOOL_MAX_CONNS": "many"}},
 		{dsn: dsn, config: &lmipool.Config{Margin: -1}},
-		{dsn: dsn, config: &lmipool.Config{Config: pool.Config{MaxConns: -1}}},
+		{dsn: dsn, config: &lmipool.Config{MaxConns: -1}},
 	} {
 		_, err := lmipool.OpenIn(t.Context(), c.vars, c.dsn, c.config)
 		require.Error(t, err)

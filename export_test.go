@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/lambdaenv"
+	"github.com/lmipool/lmipool/pool"
 )
 
 // OpenIn is Open in an environment of the test's own.
@@ -21,6 +22,9 @@ func OpenIn(ctx context.Context, vars map[string]string, connString string, c *C
 func Margins(c *Config, left, late time.Duration) (margin, reply time.Duration) {
 	return newBulkhead(c, lambdaenv.Env{}).margins(left, late)
 }
+
+// ForPool is what c hands to package pool.
+func (c *Config) ForPool() *pool.Config { return c.forPool() }
 
 // Terminate is what SIGTERM does.
 func Terminate(p *Pool) { p.terminate() }

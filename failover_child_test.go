@@ -46,12 +46,10 @@ func startFailover() {
 		}
 		lambda.Start(lmipool.Handler(px, place(px)))
 	}
-	var c lmipool.Config
-	c.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
+	db, err := lmipool.Open(ctx, "", &lmipool.Config{BeforeConnect: func(_ context.Context, cc *pgx.ConnConfig) error {
 		cc.LookupFunc = resolve
 		return nil
-	}
-	db, err := lmipool.Open(ctx, "", &c)
+	}})
 	if err != nil {
 		log.Fatal(err)
 	}

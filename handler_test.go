@@ -16,7 +16,7 @@ import (
 
 func open(t *testing.T, log *logged) *lmipool.Pool {
 	t.Helper()
-	db, err := lmipool.OpenIn(t.Context(), managed("4"), pgtest.Database(t), &lmipool.Config{Config: pool.Config{Logger: log.logger()}})
+	db, err := lmipool.OpenIn(t.Context(), managed("4"), pgtest.Database(t), &lmipool.Config{Logger: log.logger()})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
 	return db
@@ -59,7 +59,7 @@ func TestHandlerPassesErrorsThrough(t *testing.T) {
 func TestOffManagedInstancesPanicsPassThrough(t *testing.T) {
 	t.Parallel()
 	db, err := lmipool.OpenIn(t.Context(), map[string]string{"AWS_LAMBDA_RUNTIME_API": "x", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"},
-		pgtest.Database(t), &lmipool.Config{Config: pool.Config{Logger: (&logged{}).logger()}})
+		pgtest.Database(t), &lmipool.Config{Logger: (&logged{}).logger()})
 	require.NoError(t, err)
 	defer db.Close()
 	assert.PanicsWithValue(t, "boom", func() {

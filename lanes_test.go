@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmipool/lmipool"
-	"github.com/lmipool/lmipool/pool"
 )
 
 func TestAnOperatorCanTurnLanesAndRerunsOff(t *testing.T) {
@@ -22,7 +21,7 @@ func TestAnOperatorCanTurnLanesAndRerunsOff(t *testing.T) {
 			assert.ErrorContains(t, err, name+` is "`+value+`": want `)
 		}
 	}
-	_, err := lmipool.OpenIn(t.Context(), managed("64"), dsn, &lmipool.Config{Config: pool.Config{Lanes: "fast", Isolation: "some", LaneFunctions: []string{"ok", "a.b", "a.b.c", ""}}})
+	_, err := lmipool.OpenIn(t.Context(), managed("64"), dsn, &lmipool.Config{Lanes: "fast", Isolation: "some", LaneFunctions: []string{"ok", "a.b", "a.b.c", ""}})
 	assert.ErrorContains(t, err, `Config.Lanes is "fast": want "auto", "shadow" or "off"`)
 	assert.ErrorContains(t, err, `Config.Isolation is "some": want "auto" or "off"`)
 	assert.ErrorContains(t, err, `Config.LaneFunctions[2] is "a.b.c": want`)
@@ -30,7 +29,7 @@ func TestAnOperatorCanTurnLanesAndRerunsOff(t *testing.T) {
 
 	log := &logged{}
 	db, err := lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_LANES", "shadow", "LMIPOOL_RERUN", "0", "LMIPOOL_ISOLATION", "off"), dsn,
-		&lmipool.Config{Config: pool.Config{Lanes: lmipool.LanesOff, Logger: log.logger()}})
+		&lmipool.Config{Lanes: lmipool.LanesOff, Logger: log.logger()})
 	require.NoError(t, err)
 	defer db.Close()
 	line := log.line(t, "lmipool: open")
@@ -40,7 +39,7 @@ func TestAnOperatorCanTurnLanesAndRerunsOff(t *testing.T) {
 
 	log = &logged{}
 	db, err = lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_RERUN", "1"), dsn,
-		&lmipool.Config{Config: pool.Config{NoRerun: true, Logger: log.logger()}})
+		&lmipool.Config{NoRerun: true, Logger: log.logger()})
 	require.NoError(t, err)
 	defer db.Close()
 	assert.Equal(t, map[string]any{"value": "true", "by": "LMIPOOL_RERUN"}, log.line(t, "lmipool: open")["rerun"])

@@ -14,7 +14,6 @@ import (
 
 	"github.com/lmipool/lmipool"
 	"github.com/lmipool/lmipool/internal/pgtest"
-	"github.com/lmipool/lmipool/pool"
 )
 
 // What is learned after an invocation began counts for it: its ctx ends earlier, and it is
@@ -117,7 +116,7 @@ func TestALoggerThatHangsKeepsNoReply(t *testing.T) {
 	t.Parallel()
 	until := make(chan struct{})
 	log := &logged{}
-	db, err := lmipool.OpenIn(t.Context(), managed("64"), pgtest.Database(t), &lmipool.Config{Config: pool.Config{Logger: slog.New(stuck{log.logger().Handler(), until})}})
+	db, err := lmipool.OpenIn(t.Context(), managed("64"), pgtest.Database(t), &lmipool.Config{Logger: slog.New(stuck{log.logger().Handler(), until})})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
 	defer close(until)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,57 +18,6 @@ import (
 	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
-
-// Config is [pool.Config]; its zero value, and a nil *Config, are right on Lambda.
-// [Open] says who wins when a setting has several sources.
-type Config struct {
-	pool.Config
-
-	// StandIn says whether Handler answers for a handler that does not return
-	// before its deadline. Auto is On on managed instances and Off elsewhere: an
-	// on-demand environment resets itself, and a reply in the handler's place would
-	// freeze it in the middle of its work.
-	StandIn Switch
-
-	// CatchPanics says whether a handler's panic is an error reply and the process
-	// lives. Auto is On on managed instances, where others are in flight.
-	CatchPanics Switch
-
-	// Margin is how long before the invocation's deadline the handler's ctx ends,
-	// at most half the time there is. Raise it if handlers need longer to give up.
-	// Defaults to a sixth of the time there is, from 100 ms to 1 s, and to more while
-	// the CPU is so short that ReplyMargin grows. If that is found out only after the
-	// ctx was made, it is cancelled (context.Canceled) before its deadline.
-	Margin time.Duration
-
-	// ReplyMargin is how long before the deadline a handler is answered for, at
-	// most Margin. A late reply ends the process, so this must cover the way to the
-	// Runtime API on a loaded machine. Defaults to half of Margin, and to four times
-	// [HandlerStat.Lateness] if that is more, at most a third of the time there is
-	// and 3 s.
-	ReplyMargin time.Duration
-
-	// MaxOverruns is how many handlers may run on after their deadline at once
-	// before the process stands down. Defaults to a quarter of the environment's
-	// concurrency, at least 1.
-	MaxOverruns int32
-
-	// MaxPanics is how many panics within 10 seconds are survived before the
-	// process stands down. Defaults to half of the environment's concurrency, at
-	// least 10.
-	MaxPanics int32
-
-	// OnOverrun makes the reply for a handler that is answered for; an API answers
-	// 504 here. It must return quickly (in half of ReplyMargin), out must be of the
-	// handler's result type (under [Wrap] of any, which is encoded), and in is still
-	// the handler's. Defaults to an *OverrunError.
-	OnOverrun func(ctx context.Context, in any) (out any, err error)
-
-	// OnPanic makes the reply for a handler that panicked with recovered; out is as
-	// OnOverrun's. The panic is logged also if it does. Defaults to Lambda's error
-	// JSON with type, message and stack.
-	OnPanic func(ctx context.Context, in, recovered any) (out any, err error)
-}
 
 // Pool is a [pool.Pool] that knows what runs it.
 type Pool struct {
@@ -103,7 +51,7 @@ func (p *Pool) Env() lambdaenv.Env { return p.env }
 // stays short. LMIPOOL_PLAIN=1 turns everything off but pgxpool and the ceiling.
 //
 // A host of AWS is verified (sslmode=verify-full) unless the connection string or
-// PGSSLMODE says otherwise; see [pool.Config.RootCAs] for the certificates it takes.
+// PGSSLMODE says otherwise; see [Config.RootCAs] for the certificates it takes.
 // Package iam logs in with the function's role in place of a password.
 //
 // Unless the connection string or PGAPPNAME names one, application_name is
@@ -152,7 +100,7 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 	if c.ApplicationName == "" {
 		c.ApplicationName = applicationName(env.FunctionName)
 	}
-	p, err := pool.New(ctx, connString, &c.Config)
+	p, err := pool.New(ctx, connString, c.forPool())
 	if err := named(errors.Join(errs, c.validate(), err), chosen); err != nil {
 		if p != nil {
 			p.Close()

@@ -11,7 +11,6 @@ import (
 	"github.com/lmipool/lmipool"
 	"github.com/lmipool/lmipool/internal/pgtest"
 	"github.com/lmipool/lmipool/lambdaenv"
-	"github.com/lmipool/lmipool/pool"
 )
 
 // a server that is not there: Open must not mind.
@@ -58,7 +57,7 @@ func TestTheCeilingFollowsTheConcurrency(t *testing.T) {
 func TestWhoWins(t *testing.T) {
 	t.Parallel()
 	const inString = dsn + "&pool_max_conns=5&pool_min_conns=3"
-	config := &lmipool.Config{Config: pool.Config{MaxConns: 7}}
+	config := &lmipool.Config{MaxConns: 7}
 	for _, c := range []struct {
 		by     string
 		vars   map[string]string
@@ -96,7 +95,7 @@ func TestOpenSaysWhatItChoseAndNoSecret(t *testing.T) {
 	log := &logged{}
 	db, err := lmipool.OpenIn(t.Context(),
 		with(managed("64"), "DATABASE_URL", dsn, "LMIPOOL_MAX_CONN_IDLE_TIME", "90s", "LMIPOOL_MAX_CONN", "3"),
-		"", &lmipool.Config{Config: pool.Config{Logger: log.logger()}})
+		"", &lmipool.Config{Logger: log.logger()})
 	require.NoError(t, err)
 	defer db.Close()
 	line := log.line(t, "lmipool: open")
@@ -141,7 +140,7 @@ func TestAnOddEnvironmentIsLoggedAndHonoured(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	vars := with(managed("32"), "AWS_LAMBDA_INITIALIZATION_TYPE", "something-new")
-	db, err := lmipool.OpenIn(t.Context(), vars, dsn, &lmipool.Config{Config: pool.Config{Logger: log.logger()}})
+	db, err := lmipool.OpenIn(t.Context(), vars, dsn, &lmipool.Config{Logger: log.logger()})
 	require.NoError(t, err)
 	defer db.Close()
 	assert.Contains(t, log.line(t, "the Lambda environment is not as expected")["error"], "something-new")
@@ -183,7 +182,7 @@ func TestApplicationNameIsCutAndTheUsersOwnStays(t *testing.T) {
 
 func TestALowerCeilingCutsTheFloor(t *testing.T) {
 	t.Parallel()
-	floor := &lmipool.Config{Config: pool.Config{MinConns: 4}}
+	floor := &lmipool.Config{MinConns: 4}
 	for by, vars := range map[string]map[string]string{
 		"an operator": with(managed("64"), "LMIPOOL_MAX_CONNS", "2"),
 		"the formula": managed("8"),
@@ -193,6 +192,6 @@ func TestALowerCeilingCutsTheFloor(t *testing.T) {
 		assert.EqualValues(t, 2, db.Stat().MaxConns())
 		db.Close()
 	}
-	_, err := lmipool.OpenIn(t.Context(), managed("64"), dsn, &lmipool.Config{Config: pool.Config{MaxConns: 2, MinConns: 4}})
+	_, err := lmipool.OpenIn(t.Context(), managed("64"), dsn, &lmipool.Config{MaxConns: 2, MinConns: 4})
 	assert.EqualError(t, err, "lmipool: Config.MinConns is 4: want at most MaxConns, 2", "a Config that contradicts itself")
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/lmipool/lmipool"
-	"github.com/lmipool/lmipool/pool"
 )
 
 // A password with an @ or a / that is not escaped ends in the host or in the database, and was shown as that.
@@ -22,7 +21,7 @@ func TestOpenRefusesAPasswordInTheWrongPlace(t *testing.T) {
 			if fromVariable {
 				vars["DATABASE_URL"], dsn = url, ""
 			}
-			db, err := lmipool.OpenIn(t.Context(), vars, dsn, &lmipool.Config{Config: pool.Config{Logger: log.logger()}})
+			db, err := lmipool.OpenIn(t.Context(), vars, dsn, &lmipool.Config{Logger: log.logger()})
 			if !assert.Error(t, err, url) {
 				db.Close()
 				continue

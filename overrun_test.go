@@ -48,7 +48,7 @@ func TestZombiesGetAnErrorAndLeaveNoGoroutine(t *testing.T) {
 	dsn := pgtest.Database(t)
 	before := goleak.IgnoreCurrent()
 	log := &logged{}
-	db, err := lmipool.OpenIn(t.Context(), managed("64"), dsn, &lmipool.Config{Config: pool.Config{Logger: log.logger()}, MaxOverruns: 64})
+	db, err := lmipool.OpenIn(t.Context(), managed("64"), dsn, &lmipool.Config{Logger: log.logger(), MaxOverruns: 64})
 	require.NoError(t, err)
 	_, err = db.Exec(bounded(t), "create table written (by int)")
 	require.NoError(t, err)

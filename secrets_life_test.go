@@ -57,10 +57,8 @@ func liveThrough(t *testing.T) *life {
 	query := url.Values{"sslmode": {"verify-ca"}, "sslcert": {certificate}, "sslkey": {key}, "sslpassword": {secretKeyPass}}
 	dsn := "postgres://app:" + secretPassword + "@" + server.Addr() + "/postgres?" + query.Encode()
 	config := &lmipool.Config{
-		Config: pool.Config{
-			MaxConns: 4, RootCAs: roots, Logger: l.log.logger(), ReportIdleTxAfter: 20 * time.Millisecond, HealthCheckPeriod: 20 * time.Millisecond,
-			ReportRowsAfter: 20 * time.Millisecond, CancelWait: 5 * time.Second,
-		},
+		MaxConns: 4, RootCAs: roots, Logger: l.log.logger(), ReportIdleTxAfter: 20 * time.Millisecond, HealthCheckPeriod: 20 * time.Millisecond,
+		ReportRowsAfter: 20 * time.Millisecond, CancelWait: 5 * time.Second,
 		MaxPanics: 100, MaxOverruns: 100,
 	}
 	vars := with(managed("64"), "DATABASE_URL", dsn)
@@ -349,7 +347,7 @@ func (l *life) configurations(t *testing.T, dsn string, vars map[string]string) 
 		}
 	}
 	_, err := lmipool.OpenIn(t.Context(), with(vars, "LMIPOOL_MAX_CONNS", "many", "LMIPOOL_MAX_CONN", "3"), dsn,
-		&lmipool.Config{Config: pool.Config{MinConns: 3, Logger: l.log.logger()}, Margin: -1})
+		&lmipool.Config{MinConns: 3, Logger: l.log.logger(), Margin: -1})
 	require.Error(t, err)
 	delete(vars, "LMIPOOL_MAX_CONNS")
 	delete(vars, "LMIPOOL_MAX_CONN")

@@ -14,7 +14,6 @@ import (
 
 	"github.com/lmipool/lmipool"
 	"github.com/lmipool/lmipool/internal/pgtest"
-	"github.com/lmipool/lmipool/pool"
 )
 
 // libpq's last resort is a local socket, which no Lambda has.
@@ -44,7 +43,7 @@ func TestOnEveryKindOfLambdaTheHostMustBeNamed(t *testing.T) {
 				assert.NotContains(t, err.Error(), "hunter2")
 			}
 			assert.ErrorContains(t, open("", nil, "DATABASE_URL", dsn), "no database")
-			assert.NoError(t, open(dsn, &lmipool.Config{Config: pool.Config{BeforeConnect: hook}}), "it may give one")
+			assert.NoError(t, open(dsn, &lmipool.Config{BeforeConnect: hook}), "it may give one")
 			assert.NoError(t, open(dsn, nil, "PGHOST", "h"))
 			assert.NoError(t, open(dsn, nil, "PGSERVICE", "mine"), "its file may name one")
 		}
@@ -76,11 +75,11 @@ func TestAFaultNamesWhatHasToChange(t *testing.T) {
 		`invalid port: want a number from 1 to 65535`:                                         {dsn: "host=h port=x"},
 		"lmipool: LMIPOOL_REPLY_MARGIN is 5s: want at most Margin, 1s":                        {dsn: d, vars: []string{"LMIPOOL_REPLY_MARGIN", "5s"}, config: lmipool.Config{Margin: time.Second}},
 		"lmipool: Config.ReplyMargin is 5s: want at most Margin, 1s":                          {dsn: d, config: lmipool.Config{Margin: time.Second, ReplyMargin: 5 * time.Second}},
-		"lmipool: LMIPOOL_MIN_CONNS is 7: want at most MaxConns, 5":                           {dsn: d, vars: []string{"LMIPOOL_MIN_CONNS", "7"}, config: lmipool.Config{Config: pool.Config{MaxConns: 5}}},
+		"lmipool: LMIPOOL_MIN_CONNS is 7: want at most MaxConns, 5":                           {dsn: d, vars: []string{"LMIPOOL_MIN_CONNS", "7"}, config: lmipool.Config{MaxConns: 5}},
 		"lmipool: Config.StandIn is 7: want Auto, On or Off":                                  {dsn: d, config: lmipool.Config{StandIn: 7}},
 		"lmipool: Config.CatchPanics is -1: want Auto, On or Off":                             {dsn: d, config: lmipool.Config{CatchPanics: -1}},
-		`lmipool: Config.LaneFunctions[1] is "f()": want "name" or "schema.name", without`:    {dsn: d, config: lmipool.Config{Config: pool.Config{LaneFunctions: []string{"f", "f()"}}}},
-		`lmipool: Config.LaneFunctions[0] is " f": want "name" or "schema.name", without`:     {dsn: d, config: lmipool.Config{Config: pool.Config{LaneFunctions: []string{" f"}}}},
+		`lmipool: Config.LaneFunctions[1] is "f()": want "name" or "schema.name", without`:    {dsn: d, config: lmipool.Config{LaneFunctions: []string{"f", "f()"}}},
+		`lmipool: Config.LaneFunctions[0] is " f": want "name" or "schema.name", without`:     {dsn: d, config: lmipool.Config{LaneFunctions: []string{" f"}}},
 		`lmipool: LMIPOOL_MAX_CONNS is "lots": want a whole number, 1 or more`:                {dsn: d, vars: []string{"LMIPOOL_MAX_CONNS", "lots"}},
 	} {
 		of.config.Logger = (&logged{}).logger()
@@ -100,7 +99,7 @@ func TestAnEmptyVariableIsNotSet(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	db, err := lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_MAX_CONNS", "", "LMIPOOL_LANES", "", "LMIPOOL_PLAIN", "", "LMIPOOL_STANDIN", "", "LMIPOOL_PING_TIMEOUT", ""),
-		dsn, &lmipool.Config{Config: pool.Config{Logger: log.logger()}})
+		dsn, &lmipool.Config{Logger: log.logger()})
 	require.NoError(t, err)
 	defer db.Close()
 	assert.EqualValues(t, 16, db.Stat().MaxConns())
@@ -113,7 +112,7 @@ func TestAnAbsurdMaxConnsIsWarnedOfAndWorks(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int32{1000, 1001, math.MaxInt32} {
 		log := &logged{}
-		db, err := lmipool.OpenIn(t.Context(), nil, pgtest.Database(t), &lmipool.Config{Config: pool.Config{MaxConns: n, Logger: log.logger()}})
+		db, err := lmipool.OpenIn(t.Context(), nil, pgtest.Database(t), &lmipool.Config{MaxConns: n, Logger: log.logger()})
 		require.NoError(t, err)
 		assert.NoError(t, db.Ping(bounded(t)))
 		assert.Equal(t, n > 1000, strings.Contains(log.text(), "MaxConns is more than a server takes"))

@@ -5,7 +5,7 @@
 //	aws, err := config.LoadDefaultConfig(ctx)
 //	...
 //	db, err := lmipool.Open(ctx, "postgres://app@orders.cluster-abc.eu-west-1.rds.amazonaws.com/orders", &lmipool.Config{
-//		Config: pool.Config{BeforeConnect: iam.New(aws.Credentials, nil).BeforeConnect, RootCAs: rdsRoots},
+//		BeforeConnect: iam.New(aws.Credentials, nil).BeforeConnect, RootCAs: rdsRoots,
 //	})
 //
 // or pgxpool.Config.BeforeConnect, without lmipool.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/lmipool/lmipool"
 	"github.com/lmipool/lmipool/iam"
-	"github.com/lmipool/lmipool/pool"
 )
 
 // Of the program that has them:
@@ -27,7 +26,7 @@ var (
 func Example() {
 	ctx := context.Background()
 	db, err := lmipool.Open(ctx, "postgres://app@orders.cluster-abc.eu-west-1.rds.amazonaws.com/orders", &lmipool.Config{
-		Config: pool.Config{BeforeConnect: iam.New(credentials, nil).BeforeConnect, RootCAs: rdsRoots},
+		BeforeConnect: iam.New(credentials, nil).BeforeConnect, RootCAs: rdsRoots,
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -17,7 +17,6 @@ import (
 	"github.com/lmipool/lmipool"
 	"github.com/lmipool/lmipool/iam"
 	"github.com/lmipool/lmipool/internal/sslmode"
-	"github.com/lmipool/lmipool/pool"
 )
 
 // scope is the region that a token is signed for, and the endpoint.
@@ -171,7 +170,7 @@ func TestNoSecretInAnyValue(t *testing.T) {
 	require.NoError(t, source.BeforeConnect(t.Context(), cc))
 	failing := iam.New(roleWith(aws.Credentials{}), nil)
 	_, failure := failing.Token(t.Context(), writer, 5432, "app")
-	poolConfig := lmipool.Config{Config: pool.Config{BeforeConnect: source.BeforeConnect, Logger: log.logger()}}
+	poolConfig := lmipool.Config{BeforeConnect: source.BeforeConnect, Logger: log.logger()}
 	db, err := lmipool.Open(t.Context(), "host="+writer+" user=app password=hunter2", &poolConfig)
 	require.NoError(t, err)
 	defer db.Close()

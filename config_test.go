@@ -1,0 +1,93 @@
+package lmipool_test
+
+import (
+	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool"
+	"github.com/lmipool/lmipool/pool"
+)
+
+// The root's Config has each field of pool.Config, with its type and its documentation, and hands each on.
+func TestConfigHasTheFieldsOfPoolConfig(t *testing.T) {
+	t.Parallel()
+	ours, theirs := reflect.TypeFor[lmipool.Config](), reflect.TypeFor[pool.Config]()
+	c := lmipool.Config{}
+	for i := range theirs.NumField() {
+		f := theirs.Field(i)
+		own, ok := ours.FieldByName(f.Name)
+		if assert.True(t, ok, "%s is missing", f.Name) && assert.Equal(t, f.Type, own.Type, f.Name) {
+			fill(t, reflect.ValueOf(&c).Elem().FieldByName(f.Name))
+		}
+	}
+	handedOn := reflect.ValueOf(c.ForPool()).Elem()
+	for i := range handedOn.NumField() {
+		assert.False(t, handedOn.Field(i).IsZero(), "%s is not handed on", theirs.Field(i).Name)
+	}
+
+	doc, poolDoc := fieldDocs(t, "config.go"), fieldDocs(t, "pool/config.go")
+	require.NotEmpty(t, poolDoc)
+	for name, text := range poolDoc {
+		assert.Equal(t, text, strings.ReplaceAll(doc[name], "[pool.", "["), "the documentation of %s", name)
+	}
+	for i := range ours.NumField() {
+		assert.NotEmpty(t, doc[ours.Field(i).Name], "the documentation of %s", ours.Field(i).Name)
+	}
+}
+
+// fill sets v to something that is not zero.
+func fill(t *testing.T, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Int8, reflect.Int32, reflect.Int64:
+		v.SetInt(1)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	case reflect.Func:
+		v.Set(reflect.MakeFunc(v.Type(), func([]reflect.Value) []reflect.Value { panic("not called") }))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(noTracer{}))
+	default:
+		t.Fatalf("fill: %s", v.Kind())
+	}
+}
+
+// fieldDocs is what stands above each field of the Config in a file.
+func fieldDocs(t *testing.T, file string) map[string]string {
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	require.NoError(t, err)
+	docs := map[string]string{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.Name == "Config" {
+			for _, field := range spec.Type.(*ast.StructType).Fields.List {
+				for _, name := range field.Names {
+					docs[name.Name] = field.Doc.Text()
+				}
+			}
+		}
+		return true
+	})
+	return docs
+}
+
+type noTracer struct{}
+
+func (noTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (noTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
