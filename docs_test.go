@@ -1,0 +1,115 @@
+package lmipool_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// importsOfDocs are the packages that snippets of the documents may use.
+var importsOfDocs = []string{
+	"context", "errors", "fmt", "log", "log/slog", "net/http", "time",
+	"github.com/aws/aws-lambda-go/lambda",
+	"github.com/aws/aws-sdk-go-v2/aws",
+	"github.com/jackc/pgx/v5", "github.com/jackc/pgx/v5/pgxpool",
+	"github.com/lmipool/lmipool", "github.com/lmipool/lmipool/iam", "github.com/lmipool/lmipool/lmitest", "github.com/lmipool/lmipool/pool",
+}
+
+// givenInDocs are the names that a snippet may use without declaring them.
+const givenInDocs = `
+var (
+	ctx      context.Context
+	cfg      aws.Config // of the AWS SDK
+	rdsRoots []byte
+)
+
+func tenantOf(context.Context) string { return "" }
+`
+
+// Each snippet of Go in README.md and docs compiles: a program, declarations, or statements.
+func TestSnippetsOfTheDocumentsCompile(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	overlay := map[string]string{} // where a file seems to be, and where it is
+	root, err := os.Getwd()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	var packages []string
+	for _, file := range append(files, "README.md") {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for i, code := range snippets(string(text)) {
+			name := fmt.Sprintf("snippet_%s_%d", strings.TrimSuffix(filepath.Base(file), ".md"), i)
+			at := filepath.Join(dir, name+".go")
+			require.NoError(t, os.WriteFile(at, []byte(program(t, code)), 0o600))
+			overlay[filepath.Join(root, name, "main.go")] = at
+			packages = append(packages, "./"+name)
+		}
+	}
+	require.NotEmpty(t, packages)
+	replace, err := json.Marshal(map[string]any{"Replace": overlay})
+	require.NoError(t, err)
+	list := filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(list, replace, 0o600))
+	out, err := exec.CommandContext(t.Context(), "go", slices.Concat([]string{"build", "-overlay", list}, packages)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// snippets are the blocks of Go in text.
+func snippets(text string) []string {
+	var all []string
+	for {
+		_, rest, found := strings.Cut(text, "```go\n")
+		if !found {
+			return all
+		}
+		code, after, _ := strings.Cut(rest, "```")
+		all, text = append(all, code), after
+	}
+}
+
+// program is code as a package of its own.
+func program(t *testing.T, code string) string {
+	if program, ok := strings.CutPrefix(code, "package main\n"); ok {
+		return "package snippet\n" + program // what is no program is compiled and not linked, which takes seconds
+	}
+	parse := func(text string) (*ast.File, error) {
+		return parser.ParseFile(token.NewFileSet(), "snippet.go", text, parser.SkipObjectResolution)
+	}
+	body := code
+	if _, err := parse("package main\n" + code); err != nil {
+		body = "func snippet() {\n" + code + "\n_, _ = db, err }\n"
+	}
+	f, err := parse("package main\n" + body)
+	require.NoError(t, err, "%s", code)
+	uses := map[string]bool{"context": true, "aws": true} // givenInDocs does
+	ast.Inspect(f, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := s.X.(*ast.Ident); ok {
+				uses[x.Name] = true
+			}
+		}
+		return true
+	})
+	var b strings.Builder
+	b.WriteString("package snippet\n")
+	for _, path := range importsOfDocs {
+		name := strings.TrimSuffix(path, "/v5")
+		if uses[name[strings.LastIndex(name, "/")+1:]] {
+			fmt.Fprintf(&b, "import %q\n", path)
+		}
+	}
+	return b.String() + givenInDocs + body
+}
