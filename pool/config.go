@@ -200,6 +200,31 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	return d
 }
 
+// takeHooks gives c the hooks of px that it has not itself.
+func (c *Config) takeHooks(px *pgxpool.Config) {
+	if c.BeforeConnect == nil {
+		c.BeforeConnect = px.BeforeConnect
+	}
+	if c.AfterConnect == nil {
+		c.AfterConnect = px.AfterConnect
+	}
+	if before := px.BeforeAcquire; c.PrepareConn == nil && px.PrepareConn == nil && before != nil {
+		c.PrepareConn = func(ctx context.Context, pg *pgx.Conn) (bool, error) { return before(ctx, pg), nil }
+	}
+	if c.PrepareConn == nil {
+		c.PrepareConn = px.PrepareConn
+	}
+	if c.AfterRelease == nil {
+		c.AfterRelease = px.AfterRelease
+	}
+	if c.BeforeClose == nil {
+		c.BeforeClose = px.BeforeClose
+	}
+	if c.ShouldPing == nil {
+		c.ShouldPing = px.ShouldPing
+	}
+}
+
 // setDefault gives *field the first of values that is set, unless it is set.
 func setDefault[T comparable](field *T, values ...T) {
 	var zero T

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,13 +41,15 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		}
 		px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
 		px.ShouldPing, px.BeforeConnect, px.PrepareConn = c.ShouldPing, before, c.PrepareConn
+		px.BeforeAcquire = nil // it is PrepareConn by now
 		px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
 		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // which does not grow
 		return
 	}
-	if pgdial.InAWS(px.ConnConfig) {
+	if pgdial.InAWS(px.ConnConfig) && dialsAsPgx(px.ConnConfig) {
 		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may have another
 	}
+	px.PrepareConn, px.BeforeAcquire, px.AfterRelease, px.BeforeClose = nil, nil, nil, nil
 	px.MinConns, px.MinIdleConns = 0, 0
 	px.MaxConnLifetime = 0 // unlimited
 	px.MaxConnIdleTime, px.HealthCheckPeriod = forever, forever
@@ -60,17 +63,30 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		}
 		cc.Tracer, cc.ConnectTimeout = c.Tracer, d.login.Next()
 		g.reach.Prepare(cc)
-		handler := reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
 				return pgerr.OfHook(err)
 			}
 		}
-		// The connection string cannot name another handler than pgx's, the hook can.
-		d.wrap(cc, g, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != handler)
+		d.wrap(cc, g, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxsHandler())
 		return pgdial.TryPassword(ctx, cc)
 	}
 }
+
+// dialsAsPgx reports whether cc has the DialFunc that its connection string gave it, and not one of the user's.
+func dialsAsPgx(cc *pgx.ConnConfig) bool {
+	own, err := pgx.ParseConfig(cc.ConnString())
+	return err == nil && reflect.ValueOf(own.DialFunc).Pointer() == reflect.ValueOf(cc.DialFunc).Pointer()
+}
+
+// pgxsHandler is what pgx does when the ctx of a call ends, as a pointer to its code. The user may have put another in its place.
+var pgxsHandler = sync.OnceValue(func() uintptr {
+	cc, err := pgx.ParseConfig("host=localhost")
+	if err != nil {
+		return 0
+	}
+	return reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
+})
 
 // errNotOurs is of a dial that pgxpool would make for itself. It makes none.
 var errNotOurs = errors.New("lmipool: pgxpool dials for nobody")

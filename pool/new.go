@@ -25,6 +25,29 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
+	return newPool(ctx, px, config)
+}
+
+// NewWithConfig is [New] with pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Its hooks, limits and times count where config says
+// nothing. It is copied.
+func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Pool, error) {
+	if px == nil || px.ConnConfig == nil {
+		return nil, pgerr.Config(errNotParsed)
+	}
+	c := &Config{}
+	if config != nil {
+		*c = *config
+	}
+	c.takeHooks(px)
+	return newPool(ctx, px.Copy(), c)
+}
+
+// errNotParsed is for a Config at which pgxpool would panic.
+var errNotParsed = errors.New("lmipool: the pgxpool.Config is not from pgxpool.ParseConfig")
+
+// newPool makes a pool of px, which it changes.
+func newPool(ctx context.Context, px *pgxpool.Config, config *Config) (_ *Pool, err error) {
+	connString := px.ConnString()
 	told := told{
 		timeout:  px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0,
 		upstream: config != nil && config.Upstream != "" && config.Upstream != UpstreamAuto,
@@ -57,7 +80,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
 		})
 		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.stats.sessionReset, Log: p.log}
-		p.px, err = pgxpool.NewWithConfig(p.ctx, px)
+		p.px, err = newPgxpool(p.ctx, px)
 	}
 	if err != nil {
 		p.cancel()
@@ -68,6 +91,16 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 		p.background("housekeeping", p.maintain)
 	}
 	return p, nil
+}
+
+// newPgxpool is pgxpool.NewWithConfig, which panics at a Config that is not from ParseConfig.
+func newPgxpool(ctx context.Context, px *pgxpool.Config) (_ *pgxpool.Pool, err error) {
+	defer func() {
+		if recover() != nil {
+			err = pgerr.Config(errNotParsed)
+		}
+	}()
+	return pgxpool.NewWithConfig(ctx, px)
 }
 
 // Warm opens connections before the first invocation needs them: MinConns or MinIdleConns, whichever is more, and at least one. It returns when the

@@ -1,0 +1,20 @@
+package compat
+
+// differences are the tests of pgxpool's that lmipool does not pass, on purpose, with the reason.
+var differences = map[string]string{
+	"TestPoolAcquireAllIdle":                             "AcquireAllIdle is missing: to hold all idle connections starves the others",
+	"TestPoolBeforeAcquire":                              "it uses AcquireAllIdle",
+	"TestPoolPrepareConn":                                "it uses AcquireAllIdle",
+	"TestPoolAcquireAndConnHijack":                       "Hijack is missing: a connection that leaves the pool would not count in MaxConns",
+	"TestConnReleaseClosesBusyConn":                      "Release reads or cancels what is left, and keeps the connection",
+	"TestConnReleaseClosesConnInTransaction":             "Release rolls back, and keeps the connection",
+	"TestConnReleaseClosesConnInFailedTransaction":       "Release rolls back, and keeps the connection",
+	"TestTxBeginFuncNestedTransactionCommit":             "a temporary table is gone when its user's statement is over",
+	"TestTxBeginFuncNestedTransactionRollback":           "a temporary table is gone when its user's statement is over",
+	"TestConnectEagerlyReachesMinPoolSize":               "a pool never dials by itself: MinConns counts from the first use, or Warm",
+	"TestPoolBackgroundChecksMinConns":                   "a pool never dials by itself: MinConns counts from the first use, or Warm",
+	"TestConnectConfigRequiresConnConfigFromParseConfig": "a Config that is not from ParseConfig is an error, and no panic",
+}
+
+// onlyIn512 are tests that pgx 5.11 has not.
+var onlyIn512 = []string{}
