@@ -54,10 +54,12 @@ test-matrix: ## lanes, isolation, cancels, transactions under PostgreSQL 14, 16,
 		(cd pool && LMIPOOL_TEST_PG=$$v LMIPOOL_TEST_MATRIX=1 ../bin/pool-matrix.test -test.run '^($(MATRIX_TESTS))$$' -test.timeout 5m $(FLAGS)) || ok=false; done; $$ok
 
 .PHONY: test-next
-test-next: ## the library's tests with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
+test-next: ## the library's tests, and pgxpool's own of that version, with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
 	@mkdir -p out && cp go.mod out/next.mod && cp go.sum out/next.sum
 	go get -modfile=out/next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) github.com/aws/aws-lambda-go@$(LAMBDA_NEXT)
 	go test -p 1 -timeout 25m -modfile=out/next.mod $(RACE) -shuffle=on $(FLAGS) ./...
+	@cp compat/go.mod out/compat-next.mod && cp compat/go.sum out/compat-next.sum
+	cd compat && go get -modfile=../out/compat-next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) && GOFLAGS=-modfile=$(CURDIR)/out/compat-next.mod go test -count 1 $(FLAGS) ./...
 
 .PHONY: lint
 lint: ## golangci-lint, gofumpt, tidy go.mod files

@@ -2,6 +2,23 @@ package lmipool
 
 import "github.com/lmipool/lmipool/pool"
 
+// The errors of a pool, for errors.Is. Each is documented in package pool.
+var (
+	ErrClosed          = pool.ErrClosed          // the pool was closed
+	ErrInvocationEnded = pool.ErrInvocationEnded // the invocation to which a lease, transaction or result belonged has ended
+	ErrNestedAcquire   = pool.ErrNestedAcquire   // every connection is held by a function of InTx that waits for another one
+	ErrServerAway      = pool.ErrServerAway      // no server answers that the pool can use
+	ErrServerFull      = pool.ErrServerFull      // the server takes no more connections, and the pool has none
+)
+
+// The errors of a pool that have fields, for errors.As.
+type (
+	AcquireError       = pool.AcquireError       // why a connection could not be had, and who holds the others
+	NestedAcquireError = pool.NestedAcquireError // ErrNestedAcquire, with the two places in the code
+	ShutdownError      = pool.ShutdownError      // what was still out when Shutdown's ctx ended
+	Holder             = pool.Holder             // who holds a connection, since when, doing what
+)
+
 // OutcomeUnknown reports whether err leaves open whether what was sent has happened:
 // [pool.OutcomeUnknown].
 func OutcomeUnknown(err error) bool { return pool.OutcomeUnknown(err) }

@@ -101,7 +101,7 @@ func build(t *testing.T) (binary string) {
 	list := filepath.Join(dir, "overlay.json")
 	require.NoError(t, os.WriteFile(list, replace, 0o600))
 	binary = filepath.Join(dir, "pgxpool.test")
-	output(t, exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", list, "-o", binary, "./pgxpool"))
+	output(t, exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", list, "-o", binary, "./pgxpool"))
 	return binary
 }
 

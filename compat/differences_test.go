@@ -14,7 +14,11 @@ var differences = map[string]string{
 	"TestConnectEagerlyReachesMinPoolSize":               "a pool never dials by itself: MinConns counts from the first use, or Warm",
 	"TestPoolBackgroundChecksMinConns":                   "a pool never dials by itself: MinConns counts from the first use, or Warm",
 	"TestConnectConfigRequiresConnConfigFromParseConfig": "a Config that is not from ParseConfig is an error, and no panic",
+
+	"TestPoolInitialConnectionError":           "a pool never dials by itself: MinConns counts from the first use, or Warm",
+	"TestPoolBackgroundConnectionsContext":     "a pool never dials by itself: MinConns counts from the first use, or Warm",
+	"TestPoolAcquireCanceledDuringStalledPing": "a new connection is asked what its session is like, and the test's server does not answer",
 }
 
 // onlyIn512 are tests that pgx 5.11 has not.
-var onlyIn512 = []string{}
+var onlyIn512 = []string{"TestPoolInitialConnectionError", "TestPoolBackgroundConnectionsContext", "TestPoolAcquireCanceledDuringStalledPing"}
