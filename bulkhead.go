@@ -24,8 +24,8 @@ func (s Switch) or(auto bool) bool { return s == On || s == Auto && auto }
 
 // What invocations get that arrive while the process is to end.
 var (
-	errStandingDown error = refusal("lmipool: this environment is standing down and takes no new work")
-	errShuttingDown error = refusal("lmipool: this environment is shutting down and takes no new work")
+	errStandingDown error = RefusedError("lmipool: this environment is standing down and takes no new work")
+	errShuttingDown error = RefusedError("lmipool: this environment is shutting down and takes no new work")
 )
 
 // OverrunError is the reply for a handler that did not return before its deadline.

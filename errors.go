@@ -31,8 +31,8 @@ func Retryable(err error) bool { return pool.Retryable(err) }
 // same call can work: [pool.Misconfigured].
 func Misconfigured(err error) bool { return pool.Misconfigured(err) }
 
-// refusal is the reply to an invocation that was not begun.
-type refusal string
+// RefusedError is the reply to an invocation that was not begun.
+type RefusedError string
 
-func (r refusal) Error() string   { return string(r) }
-func (refusal) SafeToRetry() bool { return true }
+func (r RefusedError) Error() string   { return string(r) }
+func (RefusedError) SafeToRetry() bool { return true }

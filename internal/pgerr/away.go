@@ -26,9 +26,9 @@ var gone = []error{
 // it is not ready, or accepts connections and has said nothing so far.
 func IsAway(err error) (away, always bool) {
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
-	case nil, *ofHook:
+	case nil, *HookError:
 		return false, false
-	case *silent:
+	case *SilentServerError:
 		away, _ = IsAway(x.err)
 		return away, away
 	case *pgconn.PgError:
@@ -84,21 +84,23 @@ var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|sh
 
 // Silent is the error of a dial whose server was connected to, and did not answer within its time, which is next for the next
 // dial.
-func Silent(err error, within, next time.Duration) error { return &silent{err, within, next} }
+func Silent(err error, within, next time.Duration) error {
+	return &SilentServerError{err, within, next}
+}
 
-type silent struct {
+type SilentServerError struct {
 	err          error
 	within, next time.Duration
 }
 
-func (e *silent) Error() string {
+func (e *SilentServerError) Error() string {
 	s := fmt.Sprintf("the server accepts connections and has let nobody log in within %s", e.within)
 	if e.next > e.within {
 		s += fmt.Sprintf(" (the next try may take %s)", e.next)
 	}
 	return s + ": " + e.err.Error()
 }
-func (e *silent) Unwrap() error { return e.err }
+func (e *SilentServerError) Unwrap() error { return e.err }
 
 // IsFull reports whether a dial was refused for want of room: max_connections, the reserved slots, the CONNECTION LIMIT of the
 // role or of the database (PostgreSQL says 53300 for each), or a pooler's own limit. PgBouncer says that in words of its own or

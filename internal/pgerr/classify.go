@@ -26,20 +26,20 @@ func (outer Outer) classify(err error, at progress, believe bool) Class {
 		return outer.classify(means, at, believe)
 	}
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: a wrapper says what that which is inside means
-	case *rolledBack:
+	case *RolledBackError:
 		return outer.classify(x.error, max(at, notSent), believe)
-	case *partlyDone:
+	case *PartlyDoneError:
 		if c := outer.classify(x.error, at, believe); c != Retryable {
 			return c
 		}
 		return GiveUp
-	case *sentUnanswered:
+	case *OutcomeUnknownError:
 		if at == wasSent {
 			return Unknown
 		}
 	case *pgconn.ConnectError:
 		at = loggingIn
-	case *canceled:
+	case *CanceledError:
 		switch {
 		case outer.classify(x.err, at, believe) == Unknown: // the connection was given up
 			return Unknown

@@ -14,15 +14,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// encodeError is pgx's error of an argument that cannot be encoded, with the argument's Go type in place of the argument.
-type encodeError struct {
+// EncodeError is pgx's error of an argument that cannot be encoded, with the argument's Go type in place of the argument.
+type EncodeError struct {
 	text string
 	err  error // not to be unwrapped: what is in it quotes the argument too
 }
 
-func (e *encodeError) Error() string        { return e.text }
-func (e *encodeError) Is(target error) bool { return errors.Is(e.err, target) }
-func (e *encodeError) As(target any) bool   { return errors.As(e.err, target) }
+func (e *EncodeError) Error() string        { return e.text }
+func (e *EncodeError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *EncodeError) As(target any) bool   { return errors.As(e.err, target) }
 
 // encodes is what pgx says, around the value, which may have any text in it. The server says it too, of a COPY that pgx has failed.
 var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
@@ -51,7 +51,7 @@ func (g Arguments) WithoutArgument(err error) error {
 		return err
 	}
 	if text, found := g.cut(err.Error()); found {
-		return &encodeError{text, err}
+		return &EncodeError{text, err}
 	}
 	return err
 }

@@ -15,100 +15,117 @@ import (
 // ReadOnlySetting is what a session is read-only by, or writes, as long as its transactions do not say.
 const ReadOnlySetting = "default_transaction_read_only"
 
-// What package pool has as errors of the same names, and why there is no connection.
+// What package pool has as errors of the same names. Each has a type of its own: Lambda shows its name as the errorType.
 var (
-	ErrClosed          = errors.New("lmipool: the pool is closed")
-	ErrInvocationEnded = errors.New("lmipool: the invocation has ended")
-	ErrNestedAcquire   = errors.New("lmipool: nested acquire: all connections are held by those who wait for another")
-	ErrServerFull      = errors.New("lmipool: the server takes no more connections")
-	ErrServerAway      = errors.New("lmipool: no server answers that the pool can use")
+	ErrClosed          error = PoolClosedError{"lmipool: the pool is closed"}
+	ErrInvocationEnded error = InvocationEndedError{"lmipool: the invocation has ended"}
+	ErrNestedAcquire   error = NestedAcquireError{"lmipool: nested acquire: all connections are held by those who wait for another"}
+	ErrServerFull      error = ServerFullError{"lmipool: the server takes no more connections"}
+	ErrServerAway      error = ServerAwayError{"lmipool: no server answers that the pool can use"}
+)
 
+type (
+	PoolClosedError      struct{ text }
+	InvocationEndedError struct{ text }
+	NestedAcquireError   struct{ text }
+	ServerFullError      struct{ text }
+	ServerAwayError      struct{ text }
+)
+
+type text string
+
+func (t text) Error() string { return string(t) }
+
+// Why there is no connection.
+var (
 	ErrUnfit          = errors.New("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
 	ErrDialPanicked   = errors.New("lmipool: the dial panicked; see the log")
 	ErrStandby        = errors.New("the server is a standby, and this pool writes")
 	ErrReadOnlyServer = errors.New("the server's configuration makes it read-only (" + ReadOnlySetting + "), and this pool writes")
 )
 
-// wrapped says what err says. What it means besides, is in the type that embeds it.
+// wrapped says what err says. What it means besides, is in the type that embeds it. The types are exported for their names, which Lambda shows.
 type wrapped struct{ error }
 
 func (e wrapped) Unwrap() error { return e.error }
 
 type (
-	config         struct{ wrapped }
-	rolledBack     struct{ wrapped }
-	sentUnanswered struct{ wrapped }
-	partlyDone     struct{ wrapped }
-	ofHook         struct{ wrapped }
+	MisconfiguredError  struct{ wrapped }
+	RolledBackError     struct{ wrapped }
+	OutcomeUnknownError struct{ wrapped }
+	PartlyDoneError     struct{ wrapped }
+	HookError           struct{ wrapped }
 )
 
 // Config marks an error of the configuration, or of rights: Misconfigured.
-func Config(err error) error { return &config{wrapped{err}} }
+func Config(err error) error { return &MisconfiguredError{wrapped{err}} }
 
-func (e *config) Misconfigured() bool { return true }
+func (e *MisconfiguredError) Misconfigured() bool { return true }
 
 // RolledBack is for an error after which the transaction was rolled back, though the error itself would leave that open.
-func RolledBack(err error) error { return &rolledBack{wrapped{err}} }
+func RolledBack(err error) error { return &RolledBackError{wrapped{err}} }
 
 // SentUnanswered is for a reason for which nobody is told the answer to what was sent.
-func SentUnanswered(err error) error { return &sentUnanswered{wrapped{err}} }
+func SentUnanswered(err error) error { return &OutcomeUnknownError{wrapped{err}} }
 
 // PartlyDone is for an error after which the same call is not safe, though the error itself would say so: something of the call,
 // or of its transaction, may have been committed before it failed.
-func PartlyDone(err error) error { return &partlyDone{wrapped{err}} }
+func PartlyDone(err error) error { return &PartlyDoneError{wrapped{err}} }
 
 // OfHook is what a user's BeforeConnect returned: whatever it says is gone, it is not the server.
-func OfHook(err error) error { return &ofHook{wrapped{err}} }
+func OfHook(err error) error { return &HookError{wrapped{err}} }
 
 // Unsent is for what was not sent because of err: what says what that was, such as "the statement".
-func Unsent(what string, err error) error { return &unsent{what, err} }
+func Unsent(what string, err error) error { return &NotSentError{what, err} }
 
-type unsent struct {
+type NotSentError struct {
 	what string
 	err  error
 }
 
-func (e *unsent) Error() string     { return "lmipool: " + e.what + " was not sent: " + e.err.Error() }
-func (e *unsent) Unwrap() error     { return e.err }
-func (e *unsent) SafeToRetry() bool { return true }
+func (e *NotSentError) Error() string {
+	return "lmipool: " + e.what + " was not sent: " + e.err.Error()
+}
+func (e *NotSentError) Unwrap() error     { return e.err }
+func (e *NotSentError) SafeToRetry() bool { return true }
 
 // As has pgconn.Timeout say what it says of pgx's error when a ctx had ended before, for whatever reason.
-func (e *unsent) As(target any) bool {
+func (e *NotSentError) As(target any) bool {
 	return (errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, context.Canceled)) && AsTimeout(target)
 }
 
 // NotRun is for a statement that the server has not run: it was refused, or never sent, because of where it was to run, or the
 // reset in front of it has failed; or for a read, which has no effect. why says which.
-func NotRun(why string, err error) error { return &notRun{why, err} }
+func NotRun(why string, err error) error { return &NotRunError{why, err} }
 
-type notRun struct {
+type NotRunError struct {
 	why string
 	err error
 }
 
-func (e *notRun) Error() string     { return "lmipool: " + e.why + ": " + e.err.Error() }
-func (e *notRun) Unwrap() error     { return RolledBack(e.err) }
-func (e *notRun) SafeToRetry() bool { return true }
+func (e *NotRunError) Error() string     { return "lmipool: " + e.why + ": " + e.err.Error() }
+func (e *NotRunError) Unwrap() error     { return RolledBack(e.err) }
+func (e *NotRunError) SafeToRetry() bool { return true }
 
 // DidNotRun reports whether err is of a statement that can be run once more, elsewhere: NotRun's.
 func DidNotRun(err error) bool {
-	var n *notRun
+	var n *NotRunError
 	return errors.As(err, &n)
 }
 
 // Canceled is the error of a statement that was stopped because its ctx ended, which is why: both errors are in its chain, the
 // ctx's and the server's.
-func Canceled(why, err error) error { return &canceled{why, err} }
+func Canceled(why, err error) error { return &CanceledError{why, err} }
 
-type canceled struct{ why, err error }
+type CanceledError struct{ why, err error }
 
-func (e *canceled) Error() string {
+func (e *CanceledError) Error() string {
 	return "lmipool: canceled: " + e.why.Error() + ": " + e.err.Error()
 }
-func (e *canceled) Unwrap() []error { return []error{e.why, e.err} }
+func (e *CanceledError) Unwrap() []error { return []error{e.why, e.err} }
 
 // As has pgconn.Timeout say what it says of pgx's error when a deadline is over.
-func (e *canceled) As(target any) bool {
+func (e *CanceledError) As(target any) bool {
 	return errors.Is(e.why, context.DeadlineExceeded) && AsTimeout(target)
 }
 
