@@ -3,6 +3,7 @@ package lmipool
 import (
 	"context"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,159 +15,122 @@ import (
 // Config has the fields of [pool.Config], and those of [Handler]. Its zero value, and a nil *Config, are right on Lambda.
 // [Open] says who wins when a setting has several sources. It is read once: changing it later has no effect.
 type Config struct {
-	// MaxConns is the ceiling: the pool never has more connections than this
-	// on the server, those that are still being closed included. Raise it when
-	// [pool.Stat.EmptyAcquireWaitTime] grows while the database has room.
-	// Defaults to the connection string's pool_max_conns, else to the greater
-	// of 4 and the number of CPUs, as in pgxpool.
+	// MaxConns is the ceiling: the pool never has more connections than this on the server, those that are still being closed included. Raise it when
+	// [pool.Stat.EmptyAcquireWaitTime] grows while the database has room. Defaults to the connection string's pool_max_conns, else to the greater of 4 and
+	// the number of CPUs, as in pgxpool.
 	//
-	// It is a ceiling, not a size: the pool starts with one connection and
-	// opens another only when the queue would take longer to drain than a dial
-	// is worth (file limit.go has the rule).
+	// It is a ceiling, not a size: the pool starts with one connection and opens another only when the queue would take longer to drain than a dial
+	// is worth (package internal/sched has the rule).
 	MaxConns int32
 
 	// MinConns is how many connections the pool keeps open once it is in use.
 	// Negative means none, whatever the connection string says. Defaults to 0.
 	MinConns int32
 
-	// MinIdleConns is how many idle connections the pool keeps ready once it is
-	// in use, within MaxConns. Negative means none. Defaults to 0.
+	// MinIdleConns is how many idle connections the pool keeps ready once it is in use, within MaxConns. Negative means none. Defaults to 0.
 	MinIdleConns int32
 
-	// MaxConnLifetime is the age at which a connection is replaced, when it is
-	// next free. Negative means never. Defaults to 1 hour.
+	// MaxConnLifetime is the age at which a connection is replaced, when it is next free. Negative means never. Defaults to 1 hour.
 	MaxConnLifetime time.Duration
 
-	// MaxConnLifetimeJitter is the most that is added at random to each
-	// connection's lifetime, so that they do not all end together.
-	// Negative means none. Defaults to a tenth of MaxConnLifetime (pgxpool: 0).
+	// MaxConnLifetimeJitter is the most that is added at random to each connection's lifetime, so that they do not all end together. Negative means
+	// none. Defaults to a tenth of MaxConnLifetime (pgxpool: 0).
 	MaxConnLifetimeJitter time.Duration
 
-	// MaxConnIdleTime is how long a connection may be unused before it is
-	// closed. Negative means for ever. Defaults to 30 minutes.
+	// MaxConnIdleTime is how long a connection may be unused before it is closed. Negative means for ever. Defaults to 30 minutes.
 	MaxConnIdleTime time.Duration
 
-	// HealthCheckPeriod is the time between two rounds of housekeeping: closing
-	// what is too old or too long idle, restoring MinConns and MinIdleConns,
-	// reporting unread Rows. Defaults to 1 minute.
+	// HealthCheckPeriod is the time between two rounds of housekeeping: closing what is too old or too long idle, restoring MinConns and
+	// MinIdleConns, reporting unread Rows. Defaults to 1 minute.
 	HealthCheckPeriod time.Duration
 
-	// PingTimeout bounds the ping of a connection that was idle for more than
-	// a second. A connection that does not answer is replaced. Negative means
-	// no bound but the caller's ctx. Defaults to 2 seconds (pgxpool: no bound,
-	// so a dead network costs the caller's whole deadline).
+	// PingTimeout bounds the ping of a connection that was idle for more than a second. A connection that does not answer is replaced. Negative means
+	// no bound but the caller's ctx. Defaults to 2 seconds (pgxpool: no bound, so a dead network costs the caller's whole deadline).
 	PingTimeout time.Duration
 
-	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its
-	// hooks. Defaults to the connection string's connect_timeout, else to 10 seconds
-	// (pgxpool: 2 minutes); for hosts of AWS to 2 seconds for the dial itself, as AWS
-	// advises. Where it is such a default it bounds the TCP part of a dial. A server that accepts the
-	// connection and then says nothing, as an Aurora Serverless that has paused, is waited for, also at first use, and each
-	// try that it does not answer in time gives the next twice the time, up to 30 seconds. Where it was set no try takes
-	// longer, and a server that was never reached is an error after the first. While a server is away the TCP part is bounded by 1 second.
+	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its hooks. Defaults to the connection string's connect_timeout,
+	// else to 10 seconds (pgxpool: 2 minutes); for hosts of AWS to 2 seconds for the dial itself, as AWS advises. Where it is such a default it
+	// bounds the TCP part of a dial. A server that accepts the connection and then says nothing, as an Aurora Serverless that has paused, is waited
+	// for, also at first use, and each try that it does not answer in time gives the next twice the time, up to 30 seconds. Where it was set no try
+	// takes longer, and a server that was never reached is an error after the first. While a server is away the TCP part is bounded by 1 second.
 	ConnectTimeout time.Duration
 
-	// CancelWait is how long a call on a connection of its own, whose ctx ends while its
-	// statement runs, waits for the server's answer to the cancel request. If that comes,
-	// as it does within a few round trips, the connection is kept; the call's error has
-	// the ctx's error in its chain, or is nil if the statement was quicker. Otherwise
-	// the connection is given up, and [pool.Stat.CancelLostCount] says so. Shorten it if
-	// callers have no time to spare, lengthen it if the database is far away.
-	// Negative means that the connection is closed at once, as in pgx, which is also
-	// what the raw *pgx.Conn of a lease does. Defaults to 100 milliseconds, and for
-	// UpstreamRDSProxy, which takes no cancel requests, to -1.
+	// CancelWait is how long a call on a connection of its own, whose ctx ends while its statement runs, waits for the server's answer to the cancel
+	// request. If that comes, as it does within a few round trips, the connection is kept; the call's error has the ctx's error in its chain, or is
+	// nil if the statement was quicker. Otherwise the connection is given up, and [pool.Stat.CancelLostCount] says so. Shorten it if callers have no time
+	// to spare, lengthen it if the database is far away. Negative means that the connection is closed at once, as in pgx, which is also what the raw
+	// *pgx.Conn of a lease does. Defaults to 100 milliseconds, and for UpstreamRDSProxy, which takes no cancel requests, to -1.
 	CancelWait time.Duration
 
-	// ReportRowsAfter is how long Rows or BatchResults that were opened outside
-	// a scope may stay open before they are logged, once, with the stack that
-	// opened them. Negative means never. Defaults to 1 minute.
+	// ReportRowsAfter is how long Rows or BatchResults that were opened outside a scope may stay open before they are logged, once, with the stack
+	// that opened them. Negative means never. Defaults to 1 minute.
 	ReportRowsAfter time.Duration
 
-	// ReportIdleTxAfter is how long a lease with an open transaction may do nothing
-	// before it is logged, with the stack that acquired it, while it lasts: an idle
-	// transaction keeps a connection from the others, its locks and, on the server, dead rows. It is
-	// noticed at most half of that later, and logged once until it is used again. A
-	// connection whose *pgx.Conn the user has taken is not watched. Negative means
-	// never. Defaults to 1 second.
+	// ReportIdleTxAfter is how long a lease with an open transaction may do nothing before it is logged, with the stack that acquired it, while it
+	// lasts: an idle transaction keeps a connection from the others, its locks and, on the server, dead rows. It is noticed at most half of that
+	// later, and logged once until it is used again. A connection whose *pgx.Conn the user has taken is not watched. Negative means never. Defaults
+	// to 1 second.
 	ReportIdleTxAfter time.Duration
 
-	// ApplicationName is sent as application_name unless the connection string
-	// or PGAPPNAME names one. Defaults to none.
+	// ApplicationName is sent as application_name unless the connection string or PGAPPNAME names one. Defaults to none.
 	ApplicationName string
 
-	// RootCAs are certificates in PEM that may vouch for the server's, beside those of
-	// sslrootcert, or without one beside the system's: the bundle that AWS publishes for
-	// RDS and Aurora, or that of an authority of your own, by go:embed. With them, and
-	// for hosts of AWS without them, the connection string's default is
-	// sslmode=verify-full; an sslmode that it names, or PGSSLMODE, wins, with a warning
-	// if it is weaker. Defaults to none.
+	// RootCAs are certificates in PEM that may vouch for the server's, beside those of sslrootcert, or without one beside the system's: the bundle
+	// that AWS publishes for RDS and Aurora, or that of an authority of your own, by go:embed. With them, and for hosts of AWS without them, the
+	// connection string's default is sslmode=verify-full; an sslmode that it names, or PGSSLMODE, wins, with a warning if it is weaker. Defaults to
+	// none.
 	RootCAs []byte
 
-	// The hooks have pgxpool's signatures and meanings. A panic in a hook is
-	// logged and counts as its failure. Hooks run outside every lock and may be
-	// called concurrently, for different connections.
+	// The hooks have pgxpool's signatures and meanings. A panic in a hook is logged and counts as its failure. Hooks run outside every lock and may
+	// be called concurrently, for different connections.
 	//
-	// BeforeConnect runs before each dial, with a copy of the connection's
-	// configuration that it may change (password, DialFunc, TLSConfig,
-	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over. If the
-	// server refuses the password and BeforeConnect then has another one, that is
-	// tried before the dial counts as failed.
+	// BeforeConnect runs before each dial, with a copy of the connection's configuration that it may change (password, DialFunc, TLSConfig,
+	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over. If the server refuses the password and BeforeConnect then has another
+	// one, that is tried before the dial counts as failed.
 	BeforeConnect func(context.Context, *pgx.ConnConfig) error
 	// AfterConnect runs once on each new connection: type registration, SET.
 	AfterConnect func(context.Context, *pgx.Conn) error
-	// PrepareConn runs before a connection is handed out. What it sends counts as left
-	// behind, and so does what AfterRelease sends: with Isolation it costs a reset. The four outcomes are
-	// pgxpool's: false destroys the connection; an error is the caller's; false
-	// without an error tries another connection.
+	// PrepareConn runs before a connection is handed out. What it sends counts as left behind, and so does what AfterRelease sends: with Isolation it
+	// costs a reset. The four outcomes are pgxpool's: false destroys the connection; an error is the caller's; false without an error tries another
+	// connection.
 	PrepareConn func(context.Context, *pgx.Conn) (bool, error)
 	// AfterRelease runs when a connection comes back; false destroys it.
 	AfterRelease func(*pgx.Conn) bool
-	// BeforeClose runs before a connection is closed. It is not called for one
-	// that had to be torn away from a user who still had it.
+	// BeforeClose runs before a connection is closed. It is not called for one that had to be torn away from a user who still had it.
 	BeforeClose func(*pgx.Conn)
-	// ShouldPing decides whether a connection is pinged before it is handed
-	// out. Defaults to: idle for more than 1 second.
+	// ShouldPing decides whether a connection is pinged before it is handed out. Defaults to: idle for more than 1 second.
 	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool
 
-	// Lanes says whether short reads ride together when no connection is idle, or
-	// run alone; LanesShadow tells what would ride. A connection string's
-	// default_query_exec_mode other than cache_statement, and PrepareConn, turn
-	// lanes off: both want to have a say in each statement. Behind a pooler, see
-	// Upstream. Defaults to LanesAuto, and for UpstreamRDSProxy to LanesOff.
+	// Lanes says whether short reads ride together when no connection is idle, or run alone; LanesShadow tells what would ride. A connection string's
+	// default_query_exec_mode other than cache_statement, and PrepareConn, turn lanes off: both want to have a say in each statement. Behind a
+	// pooler, see Upstream. Defaults to LanesAuto, and for UpstreamRDSProxy to LanesOff.
 	Lanes LaneMode
 
-	// LaneFunctions are functions, "name" or "schema.name", that reads may call
-	// and still ride: they must have no effect but their result. Built-in
-	// functions that are not volatile need not be named. Without a schema the name
-	// counts in each. To Isolation, too, they leave nothing behind. Defaults to none.
+	// LaneFunctions are functions, "name" or "schema.name", that reads may call and still ride: they must have no effect but their result. Built-in
+	// functions that are not volatile need not be named. Without a schema the name counts in each. To Isolation, too, they leave nothing behind.
+	// Defaults to none.
 	LaneFunctions []string
 
-	// Isolation says whether what an invocation leaves behind in a session is taken
-	// away before the next one gets the connection. Behind a pooler in transaction
-	// mode, see Upstream, it is always off; so it is in QueryExecModeExec, in which pgx sends
-	// batches past the pool (which is logged). Defaults to IsolationAuto.
+	// Isolation says whether what an invocation leaves behind in a session is taken away before the next one gets the connection. Behind a pooler in
+	// transaction mode, see Upstream, it is always off; so it is in QueryExecModeExec, in which pgx sends batches past the pool (which is logged).
+	// Defaults to IsolationAuto.
 	Isolation Isolation
 
-	// Upstream says what is at the other end: the server, or a pooler that shares its
-	// sessions between clients. Say UpstreamPgBouncer if that is in between, in
-	// transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name, and
-	// recognises other poolers when it connects.
+	// Upstream says what is at the other end: the server, or a pooler that shares its sessions between clients. Say UpstreamPgBouncer if that is in
+	// between, in transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name, and recognises other poolers when it connects.
 	Upstream Upstream
 
-	// NoRerun has a read fail that was under way on a lane whose connection was
-	// lost. Otherwise it runs once more, alone: it had no effect.
+	// NoRerun has a read fail that was under way on a lane whose connection was lost. Otherwise it runs once more, alone: it had no effect.
 	NoRerun bool
 
-	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or
-	// ReleaseTracer, Acquire and Release call it. Defaults to none.
+	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or ReleaseTracer, Acquire and Release call it. Defaults to none.
 	Tracer pgx.QueryTracer
 
 	// Logger gets what went wrong in the background and what invocations left
 	// behind. A panic of its Handler costs the record. Defaults to [slog.Default].
 	Logger *slog.Logger
 
-	// Plain turns every clever thing off: each call goes straight to pgxpool,
-	// with MaxConns and the hooks; no scopes, no queue of our own.
+	// Plain turns every clever thing off: each call goes straight to pgxpool, with MaxConns and the hooks; no scopes, no queue of our own.
 	Plain bool
 
 	// StandIn says whether Handler answers for a handler that does not return
@@ -217,34 +181,21 @@ type Config struct {
 
 // forPool is the part of c that package pool reads.
 func (c *Config) forPool() *pool.Config {
-	return &pool.Config{
-		MaxConns:              c.MaxConns,
-		MinConns:              c.MinConns,
-		MinIdleConns:          c.MinIdleConns,
-		MaxConnLifetime:       c.MaxConnLifetime,
-		MaxConnLifetimeJitter: c.MaxConnLifetimeJitter,
-		MaxConnIdleTime:       c.MaxConnIdleTime,
-		HealthCheckPeriod:     c.HealthCheckPeriod,
-		PingTimeout:           c.PingTimeout,
-		ConnectTimeout:        c.ConnectTimeout,
-		CancelWait:            c.CancelWait,
-		ReportRowsAfter:       c.ReportRowsAfter,
-		ReportIdleTxAfter:     c.ReportIdleTxAfter,
-		ApplicationName:       c.ApplicationName,
-		RootCAs:               c.RootCAs,
-		BeforeConnect:         c.BeforeConnect,
-		AfterConnect:          c.AfterConnect,
-		PrepareConn:           c.PrepareConn,
-		AfterRelease:          c.AfterRelease,
-		BeforeClose:           c.BeforeClose,
-		ShouldPing:            c.ShouldPing,
-		Lanes:                 c.Lanes,
-		LaneFunctions:         c.LaneFunctions,
-		Isolation:             c.Isolation,
-		Upstream:              c.Upstream,
-		NoRerun:               c.NoRerun,
-		Tracer:                c.Tracer,
-		Logger:                c.Logger,
-		Plain:                 c.Plain,
+	var p pool.Config
+	each(&p, c, func(pools, own reflect.Value) { pools.Set(own) })
+	return &p
+}
+
+// fromPool is c with p's fields.
+func (c Config) fromPool(p *pool.Config) *Config {
+	each(p, &c, func(pools, own reflect.Value) { own.Set(pools) })
+	return &c
+}
+
+// each calls f for each field of p, and that of c's of the same name.
+func each(p *pool.Config, c *Config, f func(pools, own reflect.Value)) {
+	pools, own := reflect.ValueOf(p).Elem(), reflect.ValueOf(c).Elem()
+	for i := range pools.NumField() {
+		f(pools.Field(i), own.FieldByName(pools.Type().Field(i).Name))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
@@ -75,7 +76,7 @@ func fieldDocs(t *testing.T, file string) map[string]string {
 		if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.Name == "Config" {
 			for _, field := range spec.Type.(*ast.StructType).Fields.List {
 				for _, name := range field.Names {
-					docs[name.Name] = field.Doc.Text()
+					docs[name.Name] = strings.Join(strings.Fields(field.Doc.Text()), " ")
 				}
 			}
 		}
@@ -91,3 +92,21 @@ func (noTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQue
 }
 
 func (noTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func TestPoolConfigIsACopyOfWhatWasChosen(t *testing.T) {
+	t.Parallel()
+	db, err := lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_MARGIN", "3s"), dsn+"&pool_max_conn_idle_time=7m",
+		&lmipool.Config{MaxConnLifetime: time.Minute, LaneFunctions: []string{"f"}, MaxPanics: 5})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	c := db.Config()
+	assert.EqualValues(t, 16, c.MaxConns, "by the formula")
+	assert.Equal(t, 3*time.Second, c.Margin, "by the variable")
+	assert.Equal(t, time.Minute, c.MaxConnLifetime, "by Config")
+	assert.Equal(t, 7*time.Minute, c.MaxConnIdleTime, "by the connection string")
+	assert.Equal(t, lmipool.LanesAuto, c.Lanes, "by default")
+	assert.EqualValues(t, 5, c.MaxPanics)
+	c.LaneFunctions[0], c.MaxConns = "g", 1
+	assert.Equal(t, []string{"f"}, db.Config().LaneFunctions)
+	assert.EqualValues(t, 16, db.Config().MaxConns)
+}

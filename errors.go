@@ -31,8 +31,10 @@ func Retryable(err error) bool { return pool.Retryable(err) }
 // same call can work: [pool.Misconfigured].
 func Misconfigured(err error) bool { return pool.Misconfigured(err) }
 
-// RefusedError is the reply to an invocation that was not begun.
+// RefusedError is the reply to an invocation that was not begun, because the process is about to end. Retryable is true for it.
 type RefusedError string
 
-func (r RefusedError) Error() string   { return string(r) }
+func (r RefusedError) Error() string { return string(r) }
+
+// SafeToRetry makes Retryable(err) true.
 func (RefusedError) SafeToRetry() bool { return true }

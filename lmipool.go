@@ -23,12 +23,17 @@ import (
 type Pool struct {
 	*pool.Pool
 	env        lambdaenv.Env
+	config     Config
 	bulkhead   *bulkhead
 	terminated sync.Once
 }
 
 // Env returns what Open detected.
 func (p *Pool) Env() lambdaenv.Env { return p.env }
+
+// Config returns a copy of what Open has chosen: variables, config, connection string and defaults in one. No field has a secret. What [Handler] decides
+// by the time that an invocation has is 0 in it, unless it was set.
+func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 
 // Open makes the pool that all invocations of this process share. Call it once,
 // before lambda.Start. It does not dial: a wrong configuration is an error here,
@@ -108,7 +113,7 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 		return nil, pgerr.Config(err)
 	}
 	logOpen(c.Logger, env, source, dsn, c.ApplicationName, chosen, p)
-	return &Pool{Pool: p, env: env, bulkhead: newBulkhead(&c, env)}, nil
+	return &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c, env)}, nil
 }
 
 // findConnString returns the connection string and where it came from.

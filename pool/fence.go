@@ -36,6 +36,15 @@ func (p *Pool) fence(c *conn, why error) {
 	closeAll(idle)
 }
 
+// Reset closes all connections: idle ones now, those in use when they come back. The pool goes on with new ones. It is for what the pool cannot
+// find out itself, such as a setting of the role or the database that new sessions are to have.
+func (p *Pool) Reset() { p.engine.reset() }
+
+func (p pooled) reset() {
+	idle, _ := p.sched.Fence(nil)
+	closeAll(idle)
+}
+
 // suspected reports whether c was last heard from before the last loss.
 func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Load() }
 

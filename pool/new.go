@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -126,6 +127,13 @@ func (p pooled) stat() *Stat {
 	s.catalogChanges, s.unconfirmed = p.lanes.Baselines.Changes(), p.lanes.Baselines.Unconfirmed()
 	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.dialer.cancels.Stat()
 	return s
+}
+
+// Config returns a copy of what the pool goes by: what it was given, with the connection string's settings and the defaults. No field has a secret.
+func (p *Pool) Config() *Config {
+	c := p.cfg
+	c.RootCAs, c.LaneFunctions = slices.Clone(c.RootCAs), slices.Clone(c.LaneFunctions)
+	return &c
 }
 
 // Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it, that is UpstreamDirect until a connection has

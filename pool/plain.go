@@ -94,6 +94,8 @@ func (p plain) stat() *Stat {
 	}
 }
 
+func (p plain) reset() { p.px.Reset() }
+
 // shutdown gives pgxpool's Close, which waits for ever, an end.
 func (p plain) shutdown(ctx context.Context) error {
 	p.cancel()

@@ -54,6 +54,7 @@ type engine interface {
 	beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (pgx.Tx, error)
 	ping(ctx context.Context) error
 	stat() *Stat
+	reset()
 	shutdown(ctx context.Context) error
 }
 

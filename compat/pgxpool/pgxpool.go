@@ -77,9 +77,6 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Conn) error) error {
 // AcquireAllIdle is not there.
 func (p *Pool) AcquireAllIdle(context.Context) []*Conn { return missing[[]*Conn]("AcquireAllIdle") }
 
-// Reset is not there yet.
-func (p *Pool) Reset() { missing[any]("Reset") }
-
 // Conn is a pool.Lease.
 type Conn struct{ *pool.Lease }
 

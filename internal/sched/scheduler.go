@@ -201,7 +201,7 @@ func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn
 	return s.core.takeIdle(surplus)
 }
 
-// Fence gives up all connections that were dialed before now, unless c is given up already, and returns those that are idle: they are the
+// Fence gives up all connections that were dialed before now, unless c is given up already (nil: in any case), and returns those that are idle: they are the
 // caller's to close.
 func (s *Scheduler) Fence(c *Conn) (idle []*Conn, first bool) {
 	s.mu.Lock()

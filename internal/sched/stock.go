@@ -138,7 +138,7 @@ func (s *stock) takeAll() (idle []*Conn) {
 
 // fence gives up those that are being dialed, too.
 func (s *stock) fence(c *Conn) bool {
-	if c.fenced.Load() {
+	if c != nil && c.fenced.Load() {
 		return false
 	}
 	s.epoch++
