@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -18,16 +19,16 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 	defer l.releaseUnless(&kept)
 	on, err := l.enterFor(x, doing)
 	if err != nil {
-		return memrows.FailedBatch(err)
+		return l.p.failedBatch(b, err)
 	}
 	defer l.leave()
 	meant, named, err := l.use.BeforeBatch(ctx, b)
 	if err != nil {
-		return memrows.FailedBatch(l.c.wrapError(err))
+		return l.p.failedBatch(b, l.c.wrapError(err))
 	}
 	if l.c.reach.Mode() == pgx.QueryExecModeExec { // in which pgx writes a batch past its frontend, and so past the wire
 		if own && l.with != nil { // by BeforeConnect: the pool's mode is another
-			return memrows.FailedBatch(errExecMode)
+			return l.p.failedBatch(b, errExecMode)
 		}
 		l.c.wire.Passed()
 	}
@@ -65,6 +66,15 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 		}
 	}
 	return &c
+}
+
+// failedBatch is the result of b, which was not sent because of err. If b was to begin a transaction (pgx 5.12, Batch.BeginTx) it has one that is
+// over, so that a deferred Rollback is safe.
+func (p *Pool) failedBatch(b *pgx.Batch, err error) pgx.BatchResults {
+	if began := reflect.ValueOf(b).Elem().FieldByName("txOptions"); began.IsValid() && !began.IsNil() {
+		return memrows.FailedBatch(err, p.ended.ClosedTx())
+	}
+	return memrows.FailedBatch(err, nil)
 }
 
 var errAbandoned = errors.New("lmipool: the batch was not closed")
@@ -137,7 +147,7 @@ func (b *batch) Close() error {
 	defer func() {
 		b.l.leave()
 		// A transaction that the batch began (pgx 5.12, Batch.BeginTx) keeps the connection until its own end.
-		if b.releasesLease && (b.Tx() == nil || b.err != nil) {
+		if b.releasesLease && b.Tx() == nil {
 			b.l.Release()
 		}
 	}()

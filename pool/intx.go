@@ -217,7 +217,7 @@ func (t *foreignTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 
 func (t *foreignTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return memrows.FailedBatch(errNoBatch)
+		return memrows.FailedBatch(errNoBatch, nil)
 	}
 	for _, q := range b.QueuedQueries {
 		t.runs(ctx, q.SQL, q.Arguments)

@@ -39,7 +39,7 @@ func (w leased) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 // SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
 func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return memrows.FailedBatch(errNoBatch)
+		return memrows.FailedBatch(errNoBatch, nil)
 	}
 	return l.lent.SendBatch(ctx, b)
 }

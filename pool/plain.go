@@ -49,7 +49,7 @@ func (p plain) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Bat
 	}
 	t, err := p.beginTx(ctx, with, pgx.TxOptions{})
 	if err != nil {
-		return memrows.FailedBatch(err)
+		return p.failedBatch(b, err)
 	}
 	w := &txBatch{end: txEnd{ctx: ctx, t: t}}
 	kept := false

@@ -93,7 +93,7 @@ func (p pooled) queryRow(ctx context.Context, with *session.Settings, sql string
 // SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its Close.
 func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return memrows.FailedBatch(errNoBatch)
+		return memrows.FailedBatch(errNoBatch, nil)
 	}
 	return p.engine.sendBatch(ctx, nil, b)
 }
@@ -101,7 +101,7 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 func (p pooled) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
 	l, err := p.acquire(ctx, with, kindBatch, "", 2)
 	if err != nil {
-		return memrows.FailedBatch(err)
+		return p.failedBatch(b, err)
 	}
 	return l.sendBatch(ctx, nil, "batch", b, true)
 }

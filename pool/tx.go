@@ -191,7 +191,7 @@ func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 func (x *tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
-		return memrows.FailedBatch(errNoBatch)
+		return memrows.FailedBatch(errNoBatch, nil)
 	}
 	doing := "batch"
 	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return x.l.mayEndTx(q.SQL) }) {

@@ -121,7 +121,7 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 // SendBatch is [Pool.SendBatch].
 func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	if err := b.checkBatch(q); err != nil {
-		return memrows.FailedBatch(err)
+		return b.p.failedBatch(q, err)
 	}
 	return b.p.engine.sendBatch(ctx, b.s, q)
 }

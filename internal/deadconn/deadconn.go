@@ -77,6 +77,13 @@ func (m *Maker) Tx() pgx.Tx {
 	return tx
 }
 
+// ClosedTx returns a transaction that is over: each use of it is pgx.ErrTxClosed.
+func (m *Maker) ClosedTx() pgx.Tx {
+	tx := m.Tx()
+	_ = tx.Rollback(context.Background())
+	return tx
+}
+
 func (m *Maker) both() (*pgx.Conn, pgx.Tx) {
 	c, tx, err := m.connect()
 	if err != nil {

@@ -156,13 +156,16 @@ func (r *Rows) fatal(err error) {
 // FailedRows are the Rows of a query that failed before there were any.
 func FailedRows(err error) *Rows { return &Rows{failed: err} }
 
-// FailedBatch is the result of a batch that never reached the server.
-func FailedBatch(err error) pgx.BatchResults { return failedBatch{err} }
+// FailedBatch is the result of a batch that never reached the server. tx is the closed transaction that it was to begin, if any.
+func FailedBatch(err error, tx pgx.Tx) pgx.BatchResults { return failedBatch{err, tx} }
 
-type failedBatch struct{ err error }
+type failedBatch struct {
+	err error
+	tx  pgx.Tx
+}
 
 func (b failedBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
 func (b failedBatch) Query() (pgx.Rows, error)         { return FailedRows(b.err), b.err }
 func (b failedBatch) QueryRow() pgx.Row                { return Failed(b.err) }
 func (b failedBatch) Close() error                     { return b.err }
-func (failedBatch) Tx() pgx.Tx                         { return nil } // as of pgx 5.12
+func (b failedBatch) Tx() pgx.Tx                       { return b.tx } // as of pgx 5.12

@@ -20,7 +20,7 @@ type EncodeError struct {
 	err  error // not to be unwrapped: what is in it quotes the argument too
 }
 
-func (e *EncodeError) Error() string        { return e.text }
+func (e EncodeError) Error() string         { return e.text } // also of a copy, which must not show err
 func (e *EncodeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *EncodeError) As(target any) bool   { return errors.As(e.err, target) }
 
