@@ -49,6 +49,43 @@ func (*GoexitError) Error() string {
 	return "lmipool: the handler ended its goroutine (runtime.Goexit, or a test's FailNow) without a reply"
 }
 
+// # How an invocation lives
+//
+// On a managed instance, with a deadline D:
+//
+//	0                                     D − Margin          D − ReplyMargin        D
+//	|---- fn, in a goroutine of its own ----|-- fn's ctx ended --|-- stand-in reply ----|  late: 410, the process exits
+//
+// Margin is a sixth of what is left until D (100 ms to 1 s), ReplyMargin half of that, unless things are late in this process
+// (lateness.go): how long a handler's goroutine waits to run, how late a timer fires, and how long a reply takes from its return until
+// aws-lambda-go cancels the invocation's ctx, which it does when the reply is sent. The worst of the last 15 to 30 s is
+// HandlerStat.Lateness. ReplyMargin is four times that if it is more, since a timer and a reply are late, and a burst of replies takes longer
+// than the single ones that were measured; at most a third of what is left, and 3 s. Margin is that much earlier. Both are decided when
+// the invocation comes, and again every 50 ms near its end.
+//
+// At D − ReplyMargin the scope ends (statements are cancelled, leases taken back) and the reply is an *OverrunError or what OnOverrun makes. The
+// handler runs on; its stack is logged, found by a profiler label, which costs nothing before. It is forgotten when it returns,
+// and a stream that it returns is closed.
+//
+// A panic becomes the JSON that aws-lambda-go would have sent, with the frames from gopanic to the handler and ShouldExit false.
+//
+// Lambda's self-healing stays. More than MaxOverruns handlers at once that overran, or MaxPanics panics in 10 s: one loud line, refusals
+// from then on, and ShouldExit in the error replies, by which aws-lambda-go finishes what runs and exits. Off managed instances
+// both protections are off: the platform resets an on-demand environment by itself, and a reply in the handler's place would freeze it in the
+// middle of its work. Whatever is around the handler may swallow the error that asks for the exit: an invocation that began 5 s after the first such
+// reply shows that nobody has heard (standdown.go), and the process closes its pool and exits with 1 when nothing runs any more. When
+// it began is told by its deadline, since what is around the handler may call it late. Never in lmitest.Call.
+//
+// What is protected (door.go) is a pool that Handler finds: With's Bound, what has Unwrap, what embeds one in an exported field. What it
+// does not find is warned of once.
+//
+// A result that is an io.Reader keeps its scope until it is read, closed or cut. It is read by a goroutine into a pipe, so that a hanging source
+// can be cut at D − Margin; aws-lambda-go then ends the response with its error trailer. In a response of package events the Body is
+// replaced; a reader type of the user's own keeps its value, is neither cut nor kept from panicking, and is named once.
+//
+// SIGTERM (Start): no new work; callbacks of the user's, 150 ms at most; leases get 100 ms; then what still runs gets Terminate, the end of our half
+// of the socket and a cancel request. Lambda's SIGKILL follows after 500 to 600 ms.
+
 // bulkhead is what the invocations of one process have in common: who overruns, how
 // often they panic, and whether it is time to let Lambda replace the environment.
 type bulkhead struct {

@@ -27,7 +27,7 @@ type LaneMode string
 // The modes. The zero value means LanesAuto.
 const (
 	// LanesAuto has them ride: the next connection that comes free takes those that are queued, up to a cap, and sends them as one pipeline, each its
-	// own transaction. DESIGN.md says who may ride.
+	// own transaction. docs/lanes.md says who may ride.
 	LanesAuto LaneMode = "auto"
 	// LanesShadow classifies and counts them ([Stat.ShadowRideCount]) and runs each alone: it shows what LanesAuto would do.
 	LanesShadow LaneMode = "shadow"
