@@ -208,9 +208,6 @@ func (c *Config) takeHooks(px *pgxpool.Config) {
 	if c.AfterConnect == nil {
 		c.AfterConnect = px.AfterConnect
 	}
-	if before := px.BeforeAcquire; c.PrepareConn == nil && px.PrepareConn == nil && before != nil {
-		c.PrepareConn = func(ctx context.Context, pg *pgx.Conn) (bool, error) { return before(ctx, pg), nil }
-	}
 	if c.PrepareConn == nil {
 		c.PrepareConn = px.PrepareConn
 	}

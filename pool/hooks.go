@@ -41,7 +41,6 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		}
 		px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
 		px.ShouldPing, px.BeforeConnect, px.PrepareConn = c.ShouldPing, before, c.PrepareConn
-		px.BeforeAcquire = nil // it is PrepareConn by now
 		px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
 		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // which does not grow
 		return
@@ -49,7 +48,7 @@ func (d *dialer) configure(px *pgxpool.Config) {
 	if pgdial.InAWS(px.ConnConfig) && dialsAsPgx(px.ConnConfig) {
 		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may have another
 	}
-	px.PrepareConn, px.BeforeAcquire, px.AfterRelease, px.BeforeClose = nil, nil, nil, nil
+	px.PrepareConn, px.AfterRelease, px.BeforeClose = nil, nil, nil
 	px.MinConns, px.MinIdleConns = 0, 0
 	px.MaxConnLifetime = 0 // unlimited
 	px.MaxConnIdleTime, px.HealthCheckPeriod = forever, forever

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/connstring"
@@ -39,8 +40,15 @@ func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Po
 	if config != nil {
 		*c = *config
 	}
+	px = px.Copy()
+	if before := px.BeforeAcquire; before != nil { //nolint:staticcheck // it is deprecated, and still there for those who have it
+		if px.PrepareConn == nil {
+			px.PrepareConn = func(ctx context.Context, pg *pgx.Conn) (bool, error) { return before(ctx, pg), nil }
+		}
+		px.BeforeAcquire = nil //nolint:staticcheck // as above
+	}
 	c.takeHooks(px)
-	return newPool(ctx, px.Copy(), c)
+	return newPool(ctx, px, c)
 }
 
 // errNotParsed is for a Config at which pgxpool would panic.

@@ -164,7 +164,7 @@ func (c *Canceler) Answered() {
 	}
 }
 
-// Extend, the owner's, gives a call time that reads on under a ctx that had ended before it: what the server had sent may all be there.
+// Extend gives a call of the owner's time that reads on under a ctx that had ended before it: what the server had sent may all be there.
 func (c *Canceler) Extend() {
 	r := c.req.Load()
 	if r == nil {
@@ -181,7 +181,7 @@ func (c *Canceler) Extend() {
 // Pending reports whether the ctx of the last statement has ended, and that is not settled.
 func (c *Canceler) Pending() bool { return c.req.Load() != nil }
 
-// Settle, the owner's, makes sure that no cancel request of the last statement hits what the connection carries next: see doc.go. false:
+// Settle makes sure, for the owner, that no cancel request of the last statement hits what the connection carries next: see doc.go. false:
 // the connection is good for nothing but to be closed.
 func (c *Canceler) Settle(atMost time.Duration) bool {
 	r := c.req.Load()
