@@ -28,7 +28,7 @@ func TestPgxpoolsOwnTests(t *testing.T) {
 	var passed, differ []string
 	seen := map[string]bool{}
 	t.Run("each", func(t *testing.T) {
-		for _, name := range strings.FieldsSeq(output(t, exec.CommandContext(t.Context(), binary, "-test.list", "^Test"))) {
+		for name := range strings.FieldsSeq(output(t, exec.CommandContext(t.Context(), binary, "-test.list", "^Test"))) {
 			seen[name] = true
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
