@@ -24,7 +24,7 @@ import (
 const owners = `
 AcquireError: acquire
 age: facts restAt=sign
-answers: answers
+answers: outcome
 Baseline: baseline
 Baselines: facts
 batch: batch
@@ -50,7 +50,7 @@ Heard: heard
 pool.held: scope
 hold: hold
 Holder: lease
-internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=texts belief=reset commits=note foreign=note given=note kept=texts left=reset named=texts reports=reset strange=meaning
+internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=meaning
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: core first=actions last=actions
@@ -79,7 +79,7 @@ Reach: upstream
 Recognition: upstream
 recordPlan: codecs
 pool.Pool: new
-replies: replies
+replies: prologue_replies
 request: request
 prepared: lane verified=conclude
 Residue: residue
@@ -97,7 +97,7 @@ source: copyin
 stmt: ride args=acquire lentOnce=acquire
 Store: store
 Text: statement
-tx: run lost=tx
+tx: statement lost=tx
 verified: conclude
 recorder: record
 way: release

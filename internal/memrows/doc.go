@@ -10,7 +10,7 @@
 //   - Map.Copy shares the codecs, and EnumCodec caches what it decodes in a Go map. So copies have codecs of their own. What is
 //     inside an anonymous record only its value says, so its types become the copy's own while it is decoded.
 //   - Map.Copy leaves behind what RegisterDefaultPgType has said of Go types. This decides how arguments are encoded, and how values of types
-//     that nobody has loaded are read. So a copy asks for it when a destination turns up (given.go).
+//     that nobody has loaded are read. So a copy asks for it when a destination turns up (default_types.go).
 //
 // Codecs of the user's own that keep a state are shared by all copies: they are the user's to make safe for concurrent use.
 //
