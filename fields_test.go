@@ -97,7 +97,7 @@ source: copyin
 stmt: ride args=acquire lentOnce=acquire
 Store: store
 Text: statement
-tx: statement lost=tx
+tx: run_on_lease lost=tx
 verified: conclude
 recorder: record
 way: release
