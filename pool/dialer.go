@@ -20,6 +20,7 @@ import (
 // dialer has pgxpool dial, and says with what.
 type dialer struct {
 	cfg         *Config
+	told        told
 	ctx         context.Context // ends when the pool is closed
 	workers     *workers
 	health      *health
@@ -46,11 +47,16 @@ type dialingKey struct{}
 func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil }
 
 // told is what the user has said of dials, rather than left to a default.
-type told struct{ timeout, upstream bool }
+type told struct {
+	timeout  bool // how long one may take
+	upstream bool // what there is upstream
+	dial     bool // who dials: ConnConfig.DialFunc
+	handler  bool // what the end of a ctx does: ConnConfig.BuildContextWatcherHandler
+}
 
 // newDialer is for a pool that dials with cc, and reads that may ride if rides.
 func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
-	d := &dialer{cfg: cfg, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != IsolationOff}
+	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != IsolationOff}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
 		return h.shortDial.Load() && s.FailedDials()%4 != 3 // a server that is far away needs the time, once in a while
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,7 +44,7 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // which does not grow
 		return
 	}
-	if pgdial.InAWS(px.ConnConfig) && dialsAsPgx(px.ConnConfig) {
+	if pgdial.InAWS(px.ConnConfig) && !d.told.dial {
 		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may have another
 	}
 	px.PrepareConn, px.AfterRelease, px.BeforeClose = nil, nil, nil
@@ -62,30 +61,21 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		}
 		cc.Tracer, cc.ConnectTimeout = c.Tracer, d.login.Next()
 		g.reach.Prepare(cc)
+		handler := cc.BuildContextWatcherHandler
 		if before != nil {
 			if err := before(ctx, cc); err != nil {
 				return pgerr.OfHook(err)
 			}
 		}
-		d.wrap(cc, g, reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer() != pgxsHandler())
+		d.wrap(cc, g, d.told.handler || !sameCode(cc.BuildContextWatcherHandler, handler))
 		return pgdial.TryPassword(ctx, cc)
 	}
 }
 
-// dialsAsPgx reports whether cc has the DialFunc that its connection string gave it, and not one of the user's.
-func dialsAsPgx(cc *pgx.ConnConfig) bool {
-	own, err := pgx.ParseConfig(cc.ConnString())
-	return err == nil && reflect.ValueOf(own.DialFunc).Pointer() == reflect.ValueOf(cc.DialFunc).Pointer()
+// sameCode reports whether two functions have the same code. They cannot be compared otherwise.
+func sameCode[F any](a, b F) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
-
-// pgxsHandler is what pgx does when the ctx of a call ends, as a pointer to its code. The user may have put another in its place.
-var pgxsHandler = sync.OnceValue(func() uintptr {
-	cc, err := pgx.ParseConfig("host=localhost")
-	if err != nil {
-		return 0
-	}
-	return reflect.ValueOf(cc.BuildContextWatcherHandler).Pointer()
-})
 
 // errNotOurs is of a dial that pgxpool would make for itself. It makes none.
 var errNotOurs = errors.New("lmipool: pgxpool dials for nobody")

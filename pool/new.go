@@ -27,7 +27,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	if err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
-	return newPool(ctx, px, config)
+	return newPool(ctx, px, config, told{})
 }
 
 // NewWithConfig is [New] with pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Its hooks, limits and times count where config says
@@ -36,6 +36,11 @@ func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Po
 	if px == nil || px.ConnConfig == nil {
 		return nil, pgerr.Config(errNotParsed)
 	}
+	own, err := pgx.ParseConfig(px.ConnString()) // as it was before the user has changed it
+	if err != nil {
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
+	}
+	told := told{dial: !sameCode(own.DialFunc, px.ConnConfig.DialFunc), handler: !sameCode(own.BuildContextWatcherHandler, px.ConnConfig.BuildContextWatcherHandler)}
 	c := &Config{}
 	if config != nil {
 		*c = *config
@@ -48,19 +53,17 @@ func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Po
 		px.BeforeAcquire = nil //nolint:staticcheck // as above
 	}
 	c.takeHooks(px)
-	return newPool(ctx, px, c)
+	return newPool(ctx, px, c, told)
 }
 
 // errNotParsed is for a Config at which pgxpool would panic.
 var errNotParsed = errors.New("lmipool: the pgxpool.Config is not from pgxpool.ParseConfig")
 
 // newPool makes a pool of px, which it changes.
-func newPool(ctx context.Context, px *pgxpool.Config, config *Config) (_ *Pool, err error) {
+func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told) (_ *Pool, err error) {
 	connString := px.ConnString()
-	told := told{
-		timeout:  px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0,
-		upstream: config != nil && config.Upstream != "" && config.Upstream != UpstreamAuto,
-	}
+	told.timeout = px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
+	told.upstream = config != nil && config.Upstream != "" && config.Upstream != UpstreamAuto
 	if err := errors.Join(connstring.Check(connString, &px.ConnConfig.Config), connstring.CheckNames(px.ConnConfig.RuntimeParams)); err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", err))
 	}
