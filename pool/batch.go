@@ -71,9 +71,6 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 // failedBatch is the result of b, which was not sent because of err. If b was to begin a transaction (pgx 5.12, Batch.BeginTx) it has one that is
 // over, so that a deferred Rollback is safe.
 func (p *Pool) failedBatch(b *pgx.Batch, err error) pgx.BatchResults {
-	if b == nil {
-		return memrows.FailedBatch(err, nil)
-	}
 	if began := reflect.ValueOf(b).Elem().FieldByName("txOptions"); began.IsValid() && !began.IsNil() {
 		return memrows.FailedBatch(err, p.ended.ClosedTx())
 	}

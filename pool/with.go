@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,6 +121,9 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 // SendBatch is [Pool.SendBatch].
 func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
+	if q == nil {
+		return memrows.FailedBatch(cmp.Or(b.err, errNoBatch), nil)
+	}
 	if err := b.checkBatch(q); err != nil {
 		return b.p.failedBatch(q, err)
 	}
@@ -130,9 +134,6 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 func (b *Bound) checkBatch(q *pgx.Batch) error {
 	if b.err != nil {
 		return b.err
-	}
-	if q == nil {
-		return errNoBatch
 	}
 	for _, qq := range q.QueuedQueries {
 		if o := pgxargs.Parse(qq.Arguments); o.Foreign() {
@@ -175,7 +176,7 @@ func (b *Bound) Ping(ctx context.Context) error {
 	if b.err != nil {
 		return b.err
 	}
-	return b.p.Ping(ctx)
+	return b.p.engine.ping(ctx)
 }
 
 // apart reports whether a statement needs an explicit transaction for settings, if any: all but the plainest do, since some end
