@@ -56,8 +56,8 @@ func (*GoexitError) Error() string {
 //	0                                     D − Margin          D − ReplyMargin        D
 //	|---- fn, in a goroutine of its own ----|-- fn's ctx ended --|-- stand-in reply ----|  late: 410, the process exits
 //
-// Margin is a sixth of what is left until D (100 ms to 1 s), ReplyMargin half of that, unless things are late in this process
-// (lateness.go): how long a handler's goroutine waits to run, how late a timer fires, and how long a reply takes from its return until
+// Margin is a sixth of what is left until D, from 100 ms to 1 s, and ReplyMargin is half of Margin. Both are more while things are late in
+// this process (lateness.go), which is measured: how long a handler's goroutine waits to run, how late a timer fires, and how long a reply takes from its return until
 // aws-lambda-go cancels the invocation's ctx, which it does when the reply is sent. The worst of the last 15 to 30 s is
 // HandlerStat.Lateness. ReplyMargin is four times that if it is more, since a timer and a reply are late, and a burst of replies takes longer
 // than the single ones that were measured; at most a third of what is left, and 3 s. Margin is that much earlier. Both are decided when

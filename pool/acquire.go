@@ -166,7 +166,7 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	return e
 }
 
-// runsWith is for settings that it must not have been acquired with.
+// runsWith gives l its settings late: BEGIN, for which it was acquired, runs without them.
 func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
 // start makes l the owner of c. Its scope or the pool may have ended just then.
@@ -184,7 +184,7 @@ func (l *Lease) start(c *conn) error {
 	return nil
 }
 
-// nested is what the caller gets who waits inside a function that has held. He is the one who calls it.
+// nested is the error of a caller who waited inside a function of InTx that holds a lease, which is held. It is made in his goroutine, whose stack it has.
 func nested(held *Lease) error {
 	var s gostack.Site
 	s.Capture(3, gostack.Deep)

@@ -126,7 +126,8 @@ type Config struct {
 	// between, in transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name, and recognises other poolers when it connects.
 	Upstream Upstream
 
-	// NoRerun has a read fail that was under way on a lane whose connection was lost. Otherwise it runs once more, alone: it had no effect.
+	// NoRerun makes a read fail if the connection of its lane was lost while it was under way. Without it the read, which had no effect, runs once more,
+	// alone.
 	NoRerun bool
 
 	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or ReleaseTracer, Acquire and Release call it. Defaults to none.

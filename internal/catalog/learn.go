@@ -49,7 +49,7 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	return err
 }
 
-// know asks the server what is not known yet of what s mentions, and of types.
+// know asks the server about the names that s mentions, and about types, as far as they are not known yet.
 func (g *Store) know(ctx context.Context, on *Subject, s *Statement, types []uint32) (bool, error) {
 	if on.PG.ParameterStatus("standard_conforming_strings") != "on" || on.PG.ParameterStatus("client_encoding") != "UTF8" {
 		return false, nil // the scanner would read other strings than the server

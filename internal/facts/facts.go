@@ -95,7 +95,7 @@ func (b *Baselines) Newest() *Facts { return b.newest.Load() }
 func (b *Baselines) Changes() int64     { return b.changes.Load() }
 func (b *Baselines) Unconfirmed() int64 { return b.unconfirmed.Load() }
 
-// NeverOld is for tests of what rides, on machines that are too busy to ask for the sign in time. It is called before use.
+// NeverOld lets facts count for a minute longer. Tests of what rides call it, before the first use, since a busy machine may ask for the sign too late.
 func (b *Baselines) NeverOld() { b.slack = time.Minute }
 
 // Proven is what was known at some moment: by which facts something was judged, and which generation of them.
@@ -224,7 +224,7 @@ func (a *age) Release() { a.asking.Store(0) }
 // rests reports whether nothing is to be asked for a while.
 func (a *age) rests(now time.Time) bool { return now.UnixNano() < a.restTill.Load() }
 
-// isWrong notes what of what is known does not hold any more.
+// isWrong notes which facts do not hold any more.
 func (a *age) isWrong(some parts) {
 	a.wrong = some
 	a.suspect.Store(some != 0)

@@ -201,8 +201,8 @@ func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn
 	return s.core.takeIdle(surplus)
 }
 
-// Fence gives up all connections that were dialed before now, unless c is given up already (nil: in any case), and returns those that are idle: they are the
-// caller's to close.
+// Fence gives up all connections that were dialed before now, unless c is given up already; a nil c is none. It returns those that are idle: they
+// are the caller's to close.
 func (s *Scheduler) Fence(c *Conn) (idle []*Conn, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
