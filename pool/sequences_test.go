@@ -208,7 +208,11 @@ create function last() returns text language plpgsql volatile as $$ begin return
 			if errors.As(err, &pg) {
 				return append(answers, pg.Code)
 			}
-			answers = append(answers, fmt.Sprint(err))
+			text := fmt.Sprint(err)
+			if i := strings.Index(text, "received unexpected message type"); i > 0 {
+				text = text[i:] // before it is said whether pgx had a name for the statement
+			}
+			answers = append(answers, text)
 		}
 		return answers
 	}
