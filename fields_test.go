@@ -49,7 +49,7 @@ globalFact: find
 Heard: heard
 pool.held: scope
 hold: hold
-Holder: lease
+Holder: hold Scope=lease Stack=lease
 internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=meaning
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
@@ -62,7 +62,7 @@ internal/sched.growth: growth busySince=core debt=core floor=core washing=schedu
 internal/sched.marks: outage bounded=queue told=scheduler
 internal/sched.outage: outage patience=core random=core
 internal/sched.queue: queue group=core
-internal/sched.Request: queue Asked=pool/acquire MayShare=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire asked=scheduler
+internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
 Lane: lane guarded=conclude
@@ -94,7 +94,7 @@ segment: flight
 Settings: settings
 Shared: lane
 source: copyin
-stmt: ride args=acquire lentOnce=acquire
+stmt: ride lentOnce=acquire
 Store: store
 Text: statement
 tx: run_on_lease lost=tx

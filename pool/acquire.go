@@ -63,7 +63,7 @@ func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, s
 // statement is acquire for one statement outside a transaction, which may ride: then the lease has its rows, and never had a connection. It runs
 // with settings, if any. What is tried again runs alone.
 func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
-	l := spareLease()
+	l := spareLeases.Get().(*Lease)
 	l.p, l.with, l.what, l.args = p, with, what, args
 	l.wants(sql)
 	l.wish.MayShare = p.rides && !again

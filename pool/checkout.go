@@ -9,10 +9,10 @@ import (
 	"github.com/lmipool/lmipool/internal/pgdial"
 )
 
-// fit makes sure that c can be handed to its new owner, on the owner's time, as
-// pgxpool's Acquire does. If it returns false, c is on its way out.
+// fit makes sure that c can be handed to l, or to a flight if l is nil, within its ctx, as pgxpool's Acquire does. If it returns false, it has given c
+// up or sent it home.
 func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
-	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // since it was lent: just now
+	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // it was lent just now, so Since is the time
 	switch {
 	case aged && !c.place.Fenced():
 		c.p.stats.endedByAge()
@@ -29,10 +29,10 @@ func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	c.p.protect("ShouldPing", func() {
 		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.place.IdleFor()})
 	})
-	ping = ping || c.suspected() || seen == pgdial.Something && !c.wire.Busy() // its last words, it may be
+	ping = ping || c.suspected() || seen == pgdial.Something && !c.wire.Busy() // what came unasked may be the server's last message
 	if l != nil && (ping || c.p.cfg.PrepareConn != nil) {                      // a flight's ctx ends with the pool anyway
 		var cancel context.CancelFunc
-		ctx, cancel = l.checking(ctx) // Shutdown need not wait for this
+		ctx, cancel = l.checking(ctx) // Shutdown ends these checks
 		defer cancel()
 	}
 	if ping && !c.verify(ctx, false) {
@@ -59,7 +59,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	switch {
 	case !ok:
 		c.closeInBackground()
-	case err != nil: // the connection may be kept, if it is clean
+	case err != nil: // the connection is kept if it is clean
 		c.goHome(way{})
 		ok = false
 	}

@@ -18,32 +18,30 @@ import (
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
-// conn is one connection. Who may touch it changes hands in the scheduler: the idle stack, then one lease, then the goroutine that
-// cleans or closes it. pgxpool always sees it as acquired: were it idle there, pgxpool's health check
-// could take it for a moment, and an Acquire that finds nothing idle dials.
+// conn is one connection. At any time it has one owner: the scheduler while it is idle, then a lease or a flight, then the goroutine that cleans or
+// closes it. pgxpool always sees it as acquired: if it were idle there, pgxpool's health check could take it for a moment, and an Acquire that finds
+// none idle dials.
 type conn struct {
 	p       *Pool
 	px      *pgxpool.Conn
 	pg      *pgx.Conn
 	expires time.Time // zero: never
 	place   sched.Conn
-
-	reach  *upstream.Reach
-	copies pgx.CopyFromTracer // nil: none
-
+	reach   *upstream.Reach
+	copies  pgx.CopyFromTracer // nil: none
 	types   memrows.Maps
 	wire    *pgwire.Conn
-	session isolation.Session // the owner's
-	lane    *lane.Lane        // nil: no flights on this one
 	cancel  *pgcancel.Canceler
+	lane    *lane.Lane // nil: no flights on this one
 
-	// the owner's
-	maybeStandby bool // its server has refused to write, and may be no writer any more
-	lost         bool
+	// Only the owner uses these.
+	session      isolation.Session
+	maybeStandby bool           // its server has refused to write, and may be no writer any more
+	lost         bool           // it ended, and not by us; the pool's health knows
 	peek         *pgdial.Peeker // nil: its socket cannot be looked at
 }
 
-// expired reports whether nobody is to get c any more.
+// expired reports whether c is fenced or past its lifetime: nobody gets it any more.
 func (c *conn) expired(now time.Time) bool {
 	return c.place.Fenced() || !c.expires.IsZero() && now.After(c.expires)
 }
@@ -55,15 +53,15 @@ func (c *conn) clean() bool {
 }
 
 const (
-	// goodbyeTimeout bounds the wait for the server's end after Terminate, and each step of a way home. A living server answers within a round trip.
+	// goodbyeTimeout bounds the wait for the server to close its end after Terminate, and each step of a way home. A living server answers within a
+	// round trip.
 	goodbyeTimeout = time.Second
 
-	// graceToAbort bounds the write of Terminate to a connection that is being torn away, whose user may be stuck in a write himself.
+	// graceToAbort bounds the write of Terminate to a connection that is being cut off: its user may be stuck in a write.
 	graceToAbort = 20 * time.Millisecond
 )
 
-// closeInBackground closes c. Its place is free again once the server has let go, so that the server never counts more
-// connections than the limit.
+// closeInBackground closes c. Its place is free when the server has closed its end, so that the server never has more connections than the limit.
 func (c *conn) closeInBackground() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
@@ -80,15 +78,15 @@ func (c *conn) closeInBackground() {
 	})
 }
 
-// letGo closes what pgx and pgxpool have of c, and waits until they have let go.
+// letGo closes c for pgx and pgxpool, and waits until pgx has closed the socket.
 func (c *conn) letGo(ctx context.Context) {
-	_ = c.pg.Close(ctx) // a second time is nothing
+	_ = c.pg.Close(ctx) // does nothing if it is closed
 	awaitCleanup(ctx, c.pg)
 	c.px.Release() // pgxpool sees a closed connection and forgets it
 }
 
-// goodbye sends Terminate and waits until the server has closed its end: PostgreSQL leaves that to the end of the process,
-// so then the backend is gone. pgx's Close does not wait, and the server would first finish what it is doing.
+// goodbye sends Terminate and waits until the server has closed its end, which PostgreSQL does when the process ends: then the backend is gone. pgx's
+// Close does not wait for that. A statement that still runs is cancelled, since the server would finish it first.
 func (c *conn) goodbye(ctx context.Context) {
 	pc := c.pg.PgConn()
 	if pc.IsClosed() {
@@ -104,9 +102,9 @@ func (c *conn) goodbye(ctx context.Context) {
 	}
 }
 
-// abort tears c away from a user who still has the raw *pgx.Conn, or is stuck in a call. Close and Release would race with him
-// inside pgx; a net.Conn may be written and closed by anybody. After Terminate and the end of our half nothing
-// more can be sent. The place is free again when the server has closed its end.
+// abort cuts c off from a user who still has the raw *pgx.Conn, or is stuck in a call. pgx's Close would race with that user inside pgx, but any
+// goroutine may write to and close a net.Conn. After Terminate and CloseWrite nothing more can be sent. The place is free when the server has closed
+// its end.
 func (c *conn) abort() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
@@ -119,7 +117,7 @@ func (c *conn) abort() {
 	half, ok := nc.(interface{ CloseWrite() error })
 	if ok {
 		_ = half.CloseWrite()
-		_ = nc.SetReadDeadline(time.Now()) // wakes the user out of a read
+		_ = nc.SetReadDeadline(time.Now()) // ends a read of the user's
 	} else {
 		nc.Close()
 	}
@@ -131,13 +129,13 @@ func (c *conn) abort() {
 		_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
 		if ok {
 			deadline, _ := ctx.Deadline()
-			_ = nc.SetReadDeadline(deadline) // not before: the user has to wake up
+			_ = nc.SetReadDeadline(deadline) // not before the cancel request: the user's read has to end
 			_, _ = io.Copy(io.Discard, nc)
 		}
 	})
 }
 
-// closeAll closes connections that were idle.
+// closeAll closes connections that the scheduler had as idle.
 func closeAll(places []*sched.Conn) {
 	for _, place := range places {
 		place.Owner.(*conn).closeInBackground()

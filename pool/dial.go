@@ -16,14 +16,14 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// dial opens one connection for the queue, in the background. It is the only caller of pgxpool's Acquire, which therefore never finds an idle
-// connection and always constructs one.
+// dial opens one connection for the queue, in the background. Nothing else calls pgxpool's Acquire, and pgxpool has no idle connection, so Acquire always
+// makes a new one.
 func (p *Pool) dial() {
 	p.background("dial", func() {
 		start := time.Now()
 		done := false
 		defer func() {
-			if !done { // a panic below: the dial's place must not be lost
+			if !done { // a panic below: the place of the dial must not be lost
 				p.sched.DialFailed(pgerr.ErrDialPanicked, sched.Lack{}, start)
 			}
 		}()
@@ -39,7 +39,7 @@ func (p *Pool) dial() {
 		if err != nil {
 			err = pgdial.Explain(err, p.dialer.hosts, p.cfg.Upstream == UpstreamDirect)
 			lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
-			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // said once; the caller that hears of it may be none, if there are other connections
+			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // logged once: while there are other connections no caller gets this error
 				p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
 			}
 			p.sched.DialFailed(err, lacks, start)
@@ -52,7 +52,7 @@ func (p *Pool) dial() {
 	})
 }
 
-// newConn opens one connection, and makes it fit for what the pool does with it.
+// newConn dials one connection and prepares it for the pool.
 func (p *Pool) newConn() (*conn, error) {
 	c := &conn{p: p}
 	p.sched.Begin(&c.place, c)
@@ -68,7 +68,7 @@ func (p *Pool) newConn() (*conn, error) {
 	c.peek = pgdial.NewPeeker(c.pg.PgConn().Conn())
 	c.cancel = pgcancel.Of(c.pg.PgConn())
 	c.cancel.Opened()
-	c.cancel.Ready(func() bool { return !c.wire.Busy() }) // nothing of ours is to be hit
+	c.cancel.Ready(func() bool { return !c.wire.Busy() }) // a cancel request must not hit a statement of the pool's own
 	if life := p.cfg.MaxConnLifetime; life > 0 {
 		c.expires = now.Add(life)
 		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
@@ -86,7 +86,7 @@ func (p *Pool) newConn() (*conn, error) {
 	return nil, err
 }
 
-// open makes c, which has been dialed, fit for what the pool does with it. It costs a round trip, or two if there is an AfterConnect.
+// open prepares c, which has just been dialed. It costs a round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	config := c.pg.Config()
 	c.reach.Dialed(config.DefaultQueryExecMode)
@@ -98,13 +98,17 @@ func (c *conn) open(ctx context.Context) (err error) {
 		if c.p.cfg.Isolation != IsolationOff {
 			c.p.dialer.saidExec.Do(func() { c.p.log.Warn(execModeIsolation) })
 		}
-		return c.admit(ctx, true)
+		readOnly := ""
+		if is := c.session.Baseline; is != nil {
+			readOnly = is.ReadOnly
+		}
+		return c.p.writer.Admit(ctx, c.pg.PgConn(), true, readOnly)
 	}
 	if err := c.session.Read(ctx); err != nil {
 		return err
 	}
 	is := c.session.Baseline
-	if err := c.admit(ctx, is.Standby || is.ReadOnly == "on"); err != nil {
+	if err := c.p.writer.Admit(ctx, c.pg.PgConn(), is.Standby || is.ReadOnly == "on", is.ReadOnly); err != nil {
 		return err
 	}
 	c.session.Facts = c.p.lanes.Baselines.At(is.Database + "\x00" + is.Meaning)
@@ -114,13 +118,4 @@ func (c *conn) open(ctx context.Context) (err error) {
 		c.place.Shares = true
 	}
 	return nil
-}
-
-// admit is the last look at c, whose server is asked how it stands if ask says that this may matter.
-func (c *conn) admit(ctx context.Context, ask bool) error {
-	readOnly := ""
-	if c.session.Baseline != nil {
-		readOnly = c.session.Baseline.ReadOnly
-	}
-	return c.p.writer.Admit(ctx, c.pg.PgConn(), ask, readOnly)
 }

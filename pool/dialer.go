@@ -17,7 +17,7 @@ import (
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
-// dialer has pgxpool dial, and says with what.
+// dialer has pgxpool dial, and configures each dial.
 type dialer struct {
 	cfg         *Config
 	told        told
@@ -28,37 +28,36 @@ type dialer struct {
 	login       *pgdial.LoginTime
 	cancels     *pgcancel.Limiter
 	recognition *upstream.Recognition
-	hosts       []string  // what is dialed, for what errors say
-	listens     bool      // what hooks send has to be known
-	saidExec    sync.Once // that BeforeConnect has chosen QueryExecModeExec is logged once
+	hosts       []string  // what is dialed, for error texts
+	listens     bool      // the pool has to know what hooks send
+	saidExec    sync.Once // logs once that BeforeConnect has chosen QueryExecModeExec
 }
 
-// dialing is one connection on its way: pgxpool and pgx call the hooks with a ctx that has it.
+// dialing is a dial under way. pgxpool and pgx call the hooks with a ctx that has it, at dialingKey.
 type dialing struct {
 	*pgdial.Dial
 	reach   *upstream.Reach
 	wire    *pgwire.Conn      // to the host that was tried last
-	session *session.Baseline // as it was before any hook; nil: nobody has read it
+	session *session.Baseline // as it was before any hook; nil: it was not read
 }
 
-// dialingKey is where the hooks find it.
 type dialingKey struct{}
 
 func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil }
 
-// told is what the user has said of dials, rather than left to a default.
+// told is which settings of dials the user has made, and not left to their defaults.
 type told struct {
-	timeout  bool // how long one may take
-	upstream bool // what there is upstream
-	dial     bool // who dials: ConnConfig.DialFunc
-	handler  bool // what the end of a ctx does: ConnConfig.BuildContextWatcherHandler
+	timeout  bool // ConnectTimeout
+	upstream bool // Upstream
+	dial     bool // ConnConfig.DialFunc
+	handler  bool // ConnConfig.BuildContextWatcherHandler: what the end of a ctx does
 }
 
-// newDialer is for a pool that dials with cc, and reads that may ride if rides.
+// newDialer makes the dialer of a pool that dials with cc. rides: its reads may ride.
 func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
 	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != IsolationOff}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
-		return h.shortDial.Load() && s.FailedDials()%4 != 3 // a server that is far away needs the time, once in a while
+		return h.shortDial.Load() && s.FailedDials()%4 != 3 // each fourth dial has the whole time, which a server far away needs
 	})
 	d.cancels = pgcancel.NewLimiter(int(cfg.MaxConns), ctx.Done())
 	d.writer = pgdial.NewWriter(cc, cfg.Upstream == UpstreamRDSProxy)
@@ -72,7 +71,7 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	case told.upstream:
 		known.Said = upstream.Direct
 	default:
-		known.Asks = !cfg.Plain && d.listens // else nothing hangs on it
+		known.Asks = !cfg.Plain && d.listens // otherwise the answer would change nothing
 		if m := pgdial.PoolerMode(cc); known.Asks && cc.DescriptionCacheCapacity > 0 && m != cc.DefaultQueryExecMode {
 			known.PoolerMode = m
 		}
@@ -81,8 +80,8 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	return d
 }
 
-// dial has px dial. The ctx of that has no timeout: pgxpool would go on dialing without us, and the connection would be nobody's. Each
-// hook, and each part of a dial, has its own.
+// dial has px dial. Its ctx has no timeout, since pgxpool would go on dialing after it, and nobody would have the connection. Each hook and each part of a
+// dial has a timeout of its own.
 func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error) {
 	g = &dialing{Dial: pgdial.NewDial(d.login), reach: d.recognition.Dial()}
 	ctx := context.WithValue(d.ctx, dialingKey{}, g)

@@ -13,16 +13,15 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// A pool's connections lead to one server, and what one of them finds out holds for all.
+// All connections of a pool lead to one server, so what one of them finds out counts for all.
 //
-// A *fence* is certain: the server is no writer now, and this pool writes. Whatever was dialed before is not used again: idle ones
-// are closed at once, the others when they come back.
+// A fence follows from a certainty: the server is no writer any more, and this pool writes. No connection that was dialed before is used again: idle
+// ones are closed at once, the others when they come back.
 //
-// A *loss* is a suspicion: a connection ended and it was not us. A terminated backend says nothing of the others, so they are only looked
-// at before anybody gets them: a round trip each, once. Without it a write would be sent into a socket with nobody behind it, and
-// its outcome be unknown for nothing.
+// A loss is a suspicion: a connection ended, and it was not us. A single terminated backend says nothing about the others, so each of them is checked
+// once, with one round trip, before it is handed out. Otherwise a write could be sent into a dead socket, and its outcome would be unknown needlessly.
 
-// fence gives up every connection that was dialed before now, because of what c has found.
+// fence gives up every connection that was dialed before now. why is what c has found out of its server.
 func (p *Pool) fence(c *conn, why error) {
 	idle, first := p.sched.Fence(&c.place)
 	if first {
@@ -36,8 +35,8 @@ func (p *Pool) fence(c *conn, why error) {
 	closeAll(idle)
 }
 
-// Reset closes all connections: idle ones now, those in use when they come back. The pool goes on with new ones. It is for what the pool cannot
-// find out itself, such as a setting of the role or the database that new sessions are to have.
+// Reset closes all connections: idle ones now, those in use when they come back. The pool goes on with new ones. Call it after a change that the pool
+// cannot notice, such as ALTER ROLE … SET, which only new sessions follow.
 func (p *Pool) Reset() { p.engine.reset() }
 
 func (p pooled) reset() {
@@ -48,7 +47,7 @@ func (p pooled) reset() {
 // suspected reports whether c was last heard from before the last loss.
 func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Load() }
 
-// verify reports whether c's server answers, and is what it is to be. With refused it has just refused to write.
+// verify reports whether c's server answers, and writes if this pool needs a writer. refused: it has just refused to write.
 func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
 	defer cancel()
@@ -56,7 +55,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	w := c.p.writer
 	stands, ok := pgdial.Writes, true
 	var err error
-	if refused || w.Wanted() { // about as dear as a ping, and a standby answers those
+	if refused || w.Wanted() { // costs about as much as a ping, which a standby answers too
 		stands, err = pgdial.StandingOf(bound, c.pg.PgConn())
 	} else {
 		err = c.pg.Ping(bound)
@@ -68,7 +67,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	switch {
 	case err != nil && ctx.Err() == nil:
 		c.p.health.lost()
-		if bound.Err() != nil { // so would each of the others take as long
+		if bound.Err() != nil { // each of the others would take as long
 			closeAll(c.p.sched.TakeIdle(func(o *sched.Conn, _, _ int) bool { return o.Owner.(*conn).suspected() }))
 		}
 	case why != nil:
@@ -77,14 +76,14 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	return err == nil && ok && why == nil
 }
 
-// recordError takes from err what it says of c and of the server behind it. Its owner calls it, for each error.
+// recordError notes what err says of c and of its server, and returns err with what that means for the caller. The owner of c calls it for each error.
 func (c *conn) recordError(err error) error {
 	pc := c.pg.PgConn()
 	if broke := c.wire.Broke(); pgerr.IsLost(broke) && errors.Is(err, pgconn.ErrConnClosed) {
-		err = fmt.Errorf("%w: %w", err, broke) // in the simple protocol pgx says no more than that
+		err = fmt.Errorf("%w: %w", err, broke) // in the simple protocol pgx does not give the reason
 	}
 	switch {
-	case errors.Is(err, pgwire.ErrSimple): // nothing will change that, though pgx has it safe to retry
+	case errors.Is(err, pgwire.ErrSimple): // without pgx's wrapper, which calls it safe to retry: it would fail again
 		return pgwire.ErrSimple
 	case pc.IsClosed() && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
 		if pgerr.IsLost(err) && !c.lost {
@@ -103,8 +102,8 @@ func (c *conn) recordError(err error) error {
 	return err
 }
 
-// confirmPrimary finds out whether a server that refuses to write is no writer any more, or whether it
-// was asked for that: as soon as there is nothing else under way. It reports whether it may be written to, as far as is known.
+// confirmPrimary asks a server that has refused to write whether it is no writer any more, or whether only the transaction was read-only. It does so as
+// soon as nothing else is under way on c, and reports whether, as far as is known, the server writes.
 func (c *conn) confirmPrimary() bool {
 	pc := c.pg.PgConn()
 	if c.maybeStandby && !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() {
@@ -115,7 +114,7 @@ func (c *conn) confirmPrimary() bool {
 	return !c.maybeStandby
 }
 
-// wrapError returns err with what the connection knows of it: that what was sent did not run, or that it was cancelled.
+// wrapError returns err with what c knows of it: that the statement did not run, or that it was cancelled.
 func (c *conn) wrapError(err error) error {
 	if err == nil {
 		return nil
@@ -126,14 +125,14 @@ func (c *conn) wrapError(err error) error {
 		}
 		return failed
 	}
-	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // else it was not the settings that were declined
+	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // a lost connection did not decline the settings
 		return fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err)))
 	}
 	c.reach.Conflicts(err)
 	return c.committed(c.recordError(c.session.WithoutArgument(c.cancel.Explain(err))))
 }
 
-// committed is err, of the last call, with what is known of what was committed before it.
+// committed returns err, of the last call, so that it is not Retryable if something may have been committed before it.
 func (c *conn) committed(err error) error {
 	if pgerr.DidNotRun(err) || !c.session.MayHaveCommitted() {
 		return err
@@ -141,7 +140,7 @@ func (c *conn) committed(err error) error {
 	return partlyDone(err)
 }
 
-// partlyDone is err for a call of which something may have been committed.
+// partlyDone returns err for a call that may have committed something: it is not Retryable.
 func partlyDone(err error) error {
 	if err == nil || !Retryable(err) {
 		return err

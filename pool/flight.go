@@ -5,14 +5,14 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// flight is a flight as the one that holds its connection.
+// flight holds a connection for the rides of a lane, as a Lease does for its invocation.
 type flight struct {
 	hold
 	lane.Flight
 	on *conn
 }
 
-// newFlight makes one for c, on which nobody is yet.
+// newFlight makes an empty flight on c.
 func newFlight(c *conn) *sched.Group {
 	f := &flight{on: c}
 	g := f.On(c.lane)
@@ -21,13 +21,12 @@ func newFlight(c *conn) *sched.Group {
 	return g
 }
 
-// fly has f's connection carry reads for as long as the head of the queue is one, and
-// then gives it back.
+// fly has f's connection carry rides for as long as the head of the queue is one, and then gives it back.
 func (f *flight) fly() {
 	c, sql := f.on, f.Board()
-	defer f.Strand() // whatever happens below nobody may wait for ever
+	defer f.Strand() // whatever happens below, no caller waits for ever
 
-	if ok, err := c.fit(c.p.ctx, nil); !ok || err != nil { // it is dealt with
+	if ok, err := c.fit(c.p.ctx, nil); !ok || err != nil { // fit has given c up
 		return
 	}
 	f.lend(c)
@@ -37,7 +36,7 @@ func (f *flight) fly() {
 		return
 	}
 	whole := false
-	defer func() { // also after a panic: nobody may get the connection then
+	defer func() { // after a panic, too, nobody may get the connection
 		switch was, _, _ := f.hold.end(leaseReleased); {
 		case was != leaseActive: // Shutdown has closed it
 		case whole:
@@ -56,7 +55,7 @@ func (f *flight) fly() {
 	}
 }
 
-// end is for Shutdown, which has waited already.
+// end is called by Shutdown, whose ctx has ended.
 func (f *flight) end(why leaseState) bool {
 	was, _, _ := f.hold.end(why)
 	if was == leaseActive {

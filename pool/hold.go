@@ -11,27 +11,27 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// hold is a user's hold on a connection: whether he has it, what he does with it, and who waits until he is done. Only this file writes it.
+// hold is a user's hold on a connection: whether the user has it, what runs on it, and who waits until that is done. Only this file writes it.
 type hold struct {
 	c   *conn         // nil before start
-	use isolation.Use // of its session; the caller's that is inside
+	use isolation.Use // of its session; between enter and leave the caller's, else nobody's
 
 	mu       sync.Mutex
 	state    leaseState
-	calling  bool   // a call into pgx is running
-	stuck    bool   // or is over for its caller, and a value that it was given hangs
+	calling  bool   // a call into pgx is running, or stuck
+	stuck    bool   // the call has returned to its caller, but a value that it was given is still being encoded
 	inTx     bool   // after the last call there was a transaction
 	raw      bool   // the user has, or may have, the *pgx.Conn itself
 	calls    uint32 // how many calls there were
 	rest     rest
-	left     chan struct{} // closed when the call that runs is over; set by whoever waits for it
+	left     chan struct{} // closed when the call that runs is over; made by end
 	result   result        // Rows or BatchResults that are still open
 	resultAt time.Time     // since when
 	reported bool          // the open result was logged
 	since    time.Time     // when the connection was got
-	sql      string        // what is done, or was done last
+	sql      string        // what runs, or ran last
 
-	uncheck context.CancelFunc // ends the checks before it is active; nil: none run
+	uncheck context.CancelFunc // ends the checks of its connection before it gets it; nil: none run
 }
 
 type leaseState uint8
@@ -47,8 +47,8 @@ const (
 // result is what keeps a connection busy between calls.
 type result interface{ closeResult() }
 
-// rest is how a lease does nothing, as housekeeping sees it: it compares the number of calls with that of the last time, so that no call needs a
-// clock.
+// rest is what housekeeping knows of a lease that does nothing. It compares the number of calls with that of its last look, so that no call has to
+// read the clock.
 type rest struct {
 	calls    uint32    // the number last seen
 	since    time.Time // when it was first seen, and no call was running
@@ -65,7 +65,7 @@ func (h *hold) active() bool {
 // wants notes what the connection is asked for.
 func (h *hold) wants(sql string) { h.sql = sql }
 
-// checking is the ctx for the checks of a connection that h is to get.
+// checking returns the ctx for the checks of a connection that h is about to get. It ends with h.
 func (h *hold) checking(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	h.mu.Lock()
@@ -77,13 +77,13 @@ func (h *hold) checking(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, cancel
 }
 
-// lend is for c that h is about to get.
+// lend prepares c for h, which is about to get it.
 func (h *hold) lend(c *conn) {
 	h.c = c
 	c.cancel.Lent()
 }
 
-// start makes h the owner of what it was lent, unless it has ended meanwhile.
+// start makes h the owner of what it was lent, and returns false if h has ended meanwhile.
 func (h *hold) start() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,13 +108,13 @@ func (h *hold) enter(sql string) (*pgx.Conn, error) {
 	if !settled {
 		return nil, errUnsettled
 	}
-	if err := h.call(sql); err != nil { // that took its time: the invocation may have ended
+	if err := h.call(sql); err != nil { // the invocation may have ended while Settle waited
 		return nil, err
 	}
 	return h.c.pg, nil
 }
 
-// resume begins a call that reads on what an earlier one has begun. Every exit from it goes through leave.
+// resume begins a call that goes on reading a result that an earlier call has opened. Every exit from it goes through leave.
 func (h *hold) resume() error {
 	if err := h.call(""); err != nil {
 		return err
@@ -161,7 +161,7 @@ func (h *hold) leave() {
 	}
 }
 
-// leaveAfter is leave, when done is closed: a value that the call was given is in use until then.
+// leaveAfter calls leave when done is closed: a value that the call was given is in use until then.
 func (h *hold) leaveAfter(done <-chan struct{}) {
 	h.mu.Lock()
 	h.stuck = true
@@ -193,7 +193,7 @@ func (h *hold) hasResult() bool {
 	return h.result != nil
 }
 
-// tookRaw notes that the user has the connection itself, unless it is his no more.
+// tookRaw notes that the user has the connection itself, and returns false if h has ended.
 func (h *hold) tookRaw() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -214,15 +214,15 @@ func (h *hold) gaveRaw() bool {
 	return h.raw
 }
 
-// holdsBegin reports whether a BEGIN is held back that nobody is about to send.
+// holdsBegin reports whether a BEGIN is held back and no call is running that would send it.
 func (h *hold) holdsBegin() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.state == leaseActive && !h.calling && h.c.wire.BeginDeferred()
 }
 
-// end takes the connection from its user, once: only the first time was is active, or pending if he has not got it yet. quiet says that he does
-// nothing with it. If he is in a call, left is closed when that is over.
+// end takes the connection from its user. Only the first time was is leaseActive, or leasePending if the user has not got it yet. If a call is
+// running, left is closed when that is over. quiet: no call is running, and no result is open.
 func (h *hold) end(why leaseState) (was leaseState, left chan struct{}, quiet bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -241,7 +241,7 @@ func (h *hold) end(why leaseState) (was leaseState, left chan struct{}, quiet bo
 	return was, h.left, h.left == nil && h.result == nil
 }
 
-// take takes the open result, if any, after the end.
+// take returns the result that is still open, if any, after end.
 func (h *hold) take() result {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -250,7 +250,7 @@ func (h *hold) take() result {
 	return r
 }
 
-// held is for how long h has had its connection.
+// held is how long h has had its connection.
 func (h *hold) held(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -260,27 +260,22 @@ func (h *hold) held(now time.Time) time.Duration {
 	return now.Sub(h.since)
 }
 
-// doing is what h does, or did last.
-func (h *hold) doing() string {
+// holder describes h as it is now, but for its scope and its stack.
+func (h *hold) holder(now time.Time) Holder {
+	held := h.held(now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return sqltext.Cut(h.sql, 200)
+	return Holder{Held: held, Doing: sqltext.Cut(h.sql, 200)}
 }
 
-// idleFor is for how long at least h has had its connection and not used it; 0: it uses it, or did since the last time.
-func (h *hold) idleFor(now time.Time) time.Duration {
-	if h.state != leaseActive || h.calling || h.rest.calls != h.calls || h.rest.since.IsZero() {
-		h.rest = rest{calls: h.calls, since: now}
-		return 0
-	}
-	return now.Sub(h.rest.since)
-}
-
-// idleTx is for how long h has done nothing with a transaction, once that is bound or more; else 0.
+// idleTx is how long, at least, h has had a transaction and run nothing, once that is bound or more; else 0. It reports each such rest once.
 func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	idle := h.idleFor(now)
+	if h.state != leaseActive || h.calling || h.rest.calls != h.calls || h.rest.since.IsZero() {
+		h.rest = rest{calls: h.calls, since: now}
+	}
+	idle := now.Sub(h.rest.since)
 	if idle < bound || !h.inTx || h.raw || h.rest.reported {
 		return 0
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -21,8 +22,8 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// configure has px dial as d says. What lmipool decides is turned off there, unless it is to be plain: pgxpool opens and
-// closes connections, and MaxConns is a second lock on the door.
+// configure has px dial as d says. With Config.Plain the rest is pgxpool's to do. Otherwise pgxpool only opens and closes connections, and counts them
+// against MaxConns a second time.
 func (d *dialer) configure(px *pgxpool.Config) {
 	c := d.cfg
 	px.MaxConns = c.MaxConns
@@ -41,19 +42,17 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
 		px.ShouldPing, px.BeforeConnect, px.PrepareConn = c.ShouldPing, before, c.PrepareConn
 		px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
-		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // which does not grow
+		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // the timeout does not grow with each try
 		return
 	}
 	if pgdial.InAWS(px.ConnConfig) && !d.told.dial {
-		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may have another
+		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may set another
 	}
 	px.PrepareConn, px.AfterRelease, px.BeforeClose = nil, nil, nil
-	px.MinConns, px.MinIdleConns = 0, 0
-	px.MaxConnLifetime = 0 // unlimited
+	px.MinConns, px.MinIdleConns, px.MaxConnLifetime = 0, 0, 0 // no lifetime is unlimited
 	px.MaxConnIdleTime, px.HealthCheckPeriod = forever, forever
 	px.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
-	// pgxpool looks for AcquireTracer and ReleaseTracer here, and would call them for our dials. The connections get the tracer one by one instead.
-	px.ConnConfig.Tracer = nil
+	px.ConnConfig.Tracer = nil // pgxpool would call its AcquireTracer for our dials; BeforeConnect gives the tracer to each connection
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		g, ok := ctx.Value(dialingKey{}).(*dialing)
 		if !ok {
@@ -72,20 +71,20 @@ func (d *dialer) configure(px *pgxpool.Config) {
 	}
 }
 
-// sameCode reports whether two functions have the same code. They cannot be compared otherwise.
+// sameCode reports whether two functions have the same code: Go does not compare functions.
 func sameCode[F any](a, b F) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
-// errNotOurs is of a dial that pgxpool would make for itself. It makes none.
+// errNotOurs fails a dial that pgxpool makes by itself. With the settings above it makes none.
 var errNotOurs = errors.New("lmipool: pgxpool dials for nobody")
 
-// wrap puts what is lmipool's around what BeforeConnect has made of cc. It may have a handler of the user's own for ctxs that end.
+// wrap adds to cc, after BeforeConnect, what lmipool does on the connection. ownHandler: what the end of a ctx does is the user's own.
 func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	if next := cc.ValidateConnect; d.listens && (d.cfg.AfterConnect != nil || cc.AfterConnect != nil || next != nil) {
-		cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { // the first of what may send something
+		cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { // runs before any hook that may send something, once for each host
 			g.wire.Strayed()
-			g.wire.Record() // of each host that is tried
+			g.wire.Record()
 			if next == nil {
 				return nil
 			}
@@ -106,19 +105,19 @@ func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	}
 }
 
-// afterConnect has a new connection be recognised before the user's hook.
+// afterConnect asks a new connection what is upstream, if that is not known, and then runs the user's hook, if any.
 func (d *dialer) afterConnect(hook func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
 	return func(ctx context.Context, pg *pgx.Conn) (err error) {
-		g, ok := ctx.Value(dialingKey{}).(*dialing) // not if it is plain
+		g, ok := ctx.Value(dialingKey{}).(*dialing) // not with Config.Plain
 		if ok && d.recognition.Asks() {
 			err = d.recognise(ctx, g, pg)
 		}
 		if err == nil && hook != nil {
-			if err = hook(ctx, pg); err != nil && ok { // who dials may be gone
+			if err = hook(ctx, pg); err != nil && ok { // the dial is over, and its connection does not count any more
 				g.reach.Left()
 			}
 		}
-		if err != nil && d.ctx.Err() != nil && pg.IsClosed() { // pgxpool does not wait for that, so Shutdown would return before
+		if err != nil && d.ctx.Err() != nil && pg.IsClosed() { // pgxpool does not wait for the socket's end, so Shutdown would return before it
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
 			awaitCleanup(ctx, pg)
@@ -127,12 +126,12 @@ func (d *dialer) afterConnect(hook func(context.Context, *pgx.Conn) error) func(
 	}
 }
 
-// recognise asks, as the very first thing on a new connection, who answers, and keeps what the session is like, which is read in the same round trip.
-// Without names, and in a transaction of its own, so that it leaves nothing in a session that may be somebody else's.
+// recognise asks on a new connection, before anything else, which server process answers, and reads in the same round trip what the session is like.
+// It uses unnamed statements in a transaction of its own, so that it leaves nothing in a session that may be somebody else's.
 func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.ConnectTimeout)
 	defer cancel()
-	defer g.wire.PauseRecord()() // this is not what a hook says
+	defer g.wire.PauseRecord()() // only what hooks send is recorded
 	s, err := session.Read(ctx, pg, nil, false)
 	if err != nil {
 		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
@@ -142,7 +141,7 @@ func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error 
 	return g.reach.Answered(s.Backend, pg.PgConn().PID(), pg.PgConn().Conn().RemoteAddr())
 }
 
-// hook is f, if there is one, which pgxpool calls without an end: it gets one, and a panic of it is its error.
+// hook returns f, nil if there is none, so that its ctx ends after within, and that a panic is its error. pgxpool gives it a ctx without an end.
 func hook[T any](w *workers, name string, within time.Duration, f func(context.Context, T) error) func(context.Context, T) error {
 	if f == nil {
 		return nil
@@ -163,4 +162,46 @@ func awaitCleanup(ctx context.Context, c *pgx.Conn) {
 	case <-c.PgConn().CleanupDone():
 	case <-ctx.Done():
 	}
+}
+
+// tracer is a connection's tracer: the user's, which is not called for the pool's own statements. A panic of it while a connection is opened is logged.
+type tracer struct {
+	*multitracer.Tracer
+	w *workers
+}
+
+func (t tracer) TraceQueryStart(ctx context.Context, c *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
+	if isolation.IsSilent(ctx) {
+		return ctx
+	}
+	return t.Tracer.TraceQueryStart(ctx, c, d)
+}
+
+func (t tracer) TraceQueryEnd(ctx context.Context, c *pgx.Conn, d pgx.TraceQueryEndData) {
+	if !isolation.IsSilent(ctx) {
+		t.Tracer.TraceQueryEnd(ctx, c, d)
+	}
+}
+
+func (t tracer) TracePrepareStart(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareStartData) context.Context {
+	if isolation.IsSilent(ctx) {
+		return ctx
+	}
+	return t.Tracer.TracePrepareStart(ctx, c, d)
+}
+
+func (t tracer) TracePrepareEnd(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareEndData) {
+	if !isolation.IsSilent(ctx) {
+		t.Tracer.TracePrepareEnd(ctx, c, d)
+	}
+}
+
+func (t tracer) TraceConnectStart(ctx context.Context, d pgx.TraceConnectStartData) (traced context.Context) {
+	traced = ctx
+	t.w.protect("TraceConnectStart", func() { traced = t.Tracer.TraceConnectStart(ctx, d) })
+	return traced
+}
+
+func (t tracer) TraceConnectEnd(ctx context.Context, d pgx.TraceConnectEndData) {
+	t.w.protect("TraceConnectEnd", func() { t.Tracer.TraceConnectEnd(ctx, d) })
 }

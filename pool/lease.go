@@ -15,7 +15,7 @@ import (
 )
 
 // Lease is a connection that one invocation has for itself, from Acquire until Release or the end of its scope. Like a *pgx.Conn it is for one
-// goroutine at a time; a second one gets an error rather than a data race.
+// goroutine at a time; a second one gets an error, not a data race.
 type Lease struct {
 	hold
 	p     *Pool
@@ -23,8 +23,8 @@ type Lease struct {
 	scope *Scope // nil outside an invocation
 	place held   // in the scope's list
 	what  kind
-	wish  sched.Request // for a connection
-	stack gostack.Site
+	wish  sched.Request     // for a connection
+	stack gostack.Site      // where it was acquired
 	with  *session.Settings // what its statements run with; nil: nothing
 
 	stmt
@@ -43,18 +43,18 @@ type lent interface {
 	Release()
 }
 
-// leased is a Lease that is not plain, as what it runs on.
+// leased runs what a Lease is asked for on the connection that the pool has lent it.
 type leased struct{ l *Lease }
 
-// stmt is what only a statement of the pool's has; its caller's until it has a connection.
+// stmt is what only a lease for one statement of the pool's has. Its caller's goroutine uses it.
 type stmt struct {
 	args     []any
 	ride     *lane.Ride         // nil: it goes alone
 	st       *catalog.Statement // what the catalog knows of it; nil: it was not asked
-	lentOnce bool               // it was lent a connection, so others may know it
+	lentOnce bool               // it was lent a connection, so housekeeping may look at it
 	repeats  bool               // it rode, and runs once more
-	timed    bool               // it is of use to know for how long it ran
-	took     time.Duration      // alone, without an error; 0: not known
+	timed    bool               // the catalog wants to know how long it takes
+	took     time.Duration      // how long it took alone, without an error; 0: not known
 }
 
 // kind is what a lease is used for.
@@ -72,18 +72,15 @@ func (k kind) String() string {
 	return [...]string{"statement", "query", "batch", "transaction", "lease"}[k]
 }
 
-// lasts reports whether more may be run on it than it was got for.
-func (k kind) lasts() bool { return k == kindTransaction || k == kindLease }
+// lasts reports whether more than one call can run on l.
+func (l *Lease) lasts() bool { return l.what == kindTransaction || l.what == kindLease }
 
-// asks makes owner, a *Lease or a *flight, what asks with r, or holds by it.
+// asks makes r the request of owner, a *Lease or a *flight.
 func asks(r *sched.Request, owner any) { r.Owner = owner }
 
-// lasts is for the scope.
-func (l *Lease) lasts() bool { return l.what.lasts() }
-
-// occupant is who holds a connection: a lease or a flight.
+// occupant is what holds a connection: a lease or a flight.
 type occupant interface {
-	word() string // for what it is
+	word() string // what log lines call it
 	held(now time.Time) time.Duration
 	holder(now time.Time) Holder
 	end(why leaseState) bool
@@ -98,9 +95,7 @@ func (l *Lease) holder(now time.Time) Holder {
 	return h
 }
 
-func (h *hold) holder(now time.Time) Holder { return Holder{Held: h.held(now), Doing: h.doing()} }
-
-// holders lists who holds a connection.
+// holders lists what holds a connection.
 func (p *Pool) holders() (all []occupant) {
 	for _, r := range p.sched.Holders() {
 		all = append(all, r.Owner.(occupant))

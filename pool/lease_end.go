@@ -8,21 +8,21 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Release gives the connection back. It is idempotent, never blocks on the network, and must not run beside another call on the same lease. What
-// was left open (a transaction, Rows) is closed in the background before the next user gets the connection.
+// Release gives the connection back. It is idempotent, never waits for the network, and must not run beside another call on the same lease. What is
+// still open (a transaction, Rows) is closed in the background before the next user gets the connection.
 func (l *Lease) Release() { l.lent.Release() }
 
 func (w leased) Release() { w.l.end(leaseReleased) }
 
-// releaseUnless is for a call whose result holds the lease from then on: it does not if the call fails, or code of the user's (a tracer, a Valuer)
-// panics in it.
+// releaseUnless is deferred by a call whose result will hold the lease: it releases the lease if the call fails, or if code of the user's (a tracer,
+// a Valuer) panics in it.
 func (l *Lease) releaseUnless(kept *bool) {
 	if !*kept {
 		l.Release()
 	}
 }
 
-// end takes the connection from the user, once, and returns whether it did.
+// end takes the connection from its user, once, and reports whether it was this call that did.
 func (l *Lease) end(why leaseState) bool {
 	was, left, quiet := l.hold.end(why)
 	if was != leaseActive {
@@ -45,7 +45,8 @@ func (l *Lease) end(why leaseState) bool {
 		if why == leaseReleased {
 			l.observed()
 		}
-		l.giveBack()
+		l.use.End()
+		l.c.release()
 	default:
 		l.p.sched.Retain(&l.c.place)
 		l.p.background("reclaim", func() { l.reclaim(left) })
@@ -53,7 +54,8 @@ func (l *Lease) end(why leaseState) bool {
 	return true
 }
 
-// reclaim waits for the call that is running, closes what is open, and gives the connection back; if that takes too long it tears it away.
+// reclaim waits for the call that is running, closes what is open, and gives the connection back. It cuts the connection off if the call does not
+// return.
 func (l *Lease) reclaim(left <-chan struct{}) {
 	if left != nil && !l.wait(left) {
 		l.c.abort()
@@ -61,13 +63,12 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 	}
 	clean := false
 	defer func() {
-		if !clean { // closing it panicked, in a tracer say: the place must not be lost
+		if !clean { // closing the result panicked, in a tracer for example: the place must not be lost
 			l.c.closeInBackground()
 		}
 	}()
 	if r := l.take(); r != nil {
-		// Closing reads the rest of the result, which can be long: bound it.
-		asked := make(chan struct{})
+		asked := make(chan struct{}) // closing reads the rest of the result, which can be long: its statement is cancelled
 		late := time.AfterFunc(graceToLeave, func() {
 			defer close(asked)
 			l.c.cancel.Cancel(ErrInvocationEnded)
@@ -79,17 +80,12 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 		}
 	}
 	clean = true
-	l.giveBack()
-}
-
-// giveBack is for a lease that has ended, and that nobody uses any more.
-func (l *Lease) giveBack() {
 	l.use.End()
 	l.c.release()
 }
 
-// wait waits for the call that is running. After a while it asks the server to cancel what that runs, which is for a call whose ctx does not end
-// with its invocation.
+// wait waits for the call that is running, and reports whether it has returned. After graceToLeave it asks the server to cancel the call's statement:
+// the ctx of the call need not end with its invocation.
 func (l *Lease) wait(left <-chan struct{}) bool {
 	t := time.NewTimer(graceToLeave)
 	defer t.Stop()
@@ -109,7 +105,6 @@ func (l *Lease) wait(left <-chan struct{}) bool {
 	}
 }
 
-// takeBack is for the scope.
 func (l *Lease) takeBack(now time.Time) (report func()) {
 	h := l.holder(now)
 	if !l.end(leaseEnded) {
@@ -121,9 +116,9 @@ func (l *Lease) takeBack(now time.Time) (report func()) {
 	}
 }
 
-// Conn returns the connection itself. A lease whose Conn was taken cannot be cleaned when its invocation ends with it still held: its socket is
-// closed instead. Conn must not be used after Release. What is registered on its TypeMap is there for the connection's next users too: register
-// types in AfterConnect.
+// Conn returns the connection itself, or a closed one if the lease has ended. It must not be used after Release. If the lease is still held when its
+// invocation ends, its connection is closed, since its user may still use the Conn. What is registered on its TypeMap stays for the connection's next
+// users: register types in AfterConnect.
 func (l *Lease) Conn() *pgx.Conn { return l.lent.Conn() }
 
 func (w leased) Conn() *pgx.Conn {
@@ -132,15 +127,15 @@ func (w leased) Conn() *pgx.Conn {
 		return l.p.ended.Conn()
 	}
 	if l.c.cancel.Pending() {
-		if _, err := l.enter(""); err == nil { // it is settled now
+		if _, err := l.enter(""); err == nil { // which has settled it
 			l.leave()
 		}
 	}
 	return l.c.pg
 }
 
-// begins has a BEGIN that is held back sent before the connection itself is given away, by which more can be sent than the wire sees. It is false
-// if that fails: what is sent then would not be in the transaction.
+// begins sends a BEGIN that is held back, before the user gets the connection itself: the wire does not see all that is sent by that. It returns false
+// if it fails, since what is sent then would not be in the transaction.
 func (l *Lease) begins() bool {
 	if !l.holdsBegin() {
 		return true

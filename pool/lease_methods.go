@@ -27,7 +27,7 @@ func (w leased) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 	return w.l.query(ctx, nil, sql, args, false)
 }
 
-// QueryRow is [pgx.Conn.QueryRow], but the row is read at once: the lease is free when QueryRow returns, whether Scan is called or not.
+// QueryRow is [pgx.Conn.QueryRow], but reads the row at once: the lease is free when QueryRow returns, even if Scan is never called.
 func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return l.lent.QueryRow(ctx, sql, args...)
 }
@@ -36,7 +36,7 @@ func (w leased) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return w.l.queryRow(ctx, nil, sql, args, false)
 }
 
-// SendBatch is [pgx.Conn.SendBatch]. The lease is busy until Close of the result.
+// SendBatch is [pgx.Conn.SendBatch]. The lease is busy until the result is closed.
 func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
 		return memrows.FailedBatch(errNoBatch, nil)
@@ -48,8 +48,8 @@ func (w leased) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return w.l.sendBatch(ctx, nil, "batch", b, false)
 }
 
-// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a value that hangs is being encoded the lease is busy,
-// also after that.
+// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. If a value's method hangs while the value is being encoded, the
+// lease stays busy until the method returns.
 func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource
@@ -61,7 +61,7 @@ func (w leased) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	return w.l.copyFrom(ctx, nil, table, columns, src)
 }
 
-// Begin starts a transaction on the lease, which stays the caller's to Release.
+// Begin starts a transaction on the lease. The end of the transaction does not release the lease.
 func (l *Lease) Begin(ctx context.Context) (pgx.Tx, error) { return l.BeginTx(ctx, pgx.TxOptions{}) }
 
 // BeginTx is Begin with options.

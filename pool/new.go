@@ -9,19 +9,21 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/deadconn"
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// New makes a pool. It does not dial: a connection string or Config that is wrong is an error here, a server that is away is one of the first use,
-// or of [Pool.Ping] or [Pool.Warm]. ctx gives the dials its values, not its end.
+// New makes a pool. It does not dial: a wrong connection string or Config is an error here, but an absent server is an error of the first use, or of
+// [Pool.Ping] or [Pool.Warm]. The dials see ctx's values, but do not end with it.
 //
-// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the connection string; a nil config is all defaults. All faults are
-// reported at once, without anything that may be part of a password; [Misconfigured] is true for them.
+// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the connection string; a nil config is all defaults. The error names all
+// faults at once, and nothing that may be part of a password; [Misconfigured] is true for it.
 func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	px, err := pgxpool.ParseConfig(connString)
 	if err != nil {
@@ -30,13 +32,13 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	return newPool(ctx, px, config, told{})
 }
 
-// NewWithConfig is [New] with pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Its hooks, limits and times count where config says
-// nothing. It is copied.
+// NewWithConfig is [New] with pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Its hooks, limits and times apply where config sets
+// none. It is copied: changing it later has no effect.
 func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Pool, error) {
 	if px == nil || px.ConnConfig == nil {
 		return nil, pgerr.Config(errNotParsed)
 	}
-	own, err := pgx.ParseConfig(px.ConnString()) // as it was before the user has changed it
+	own, err := pgx.ParseConfig(px.ConnString()) // as it was before its user changed it
 	if err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
@@ -46,20 +48,17 @@ func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Po
 		*c = *config
 	}
 	px = px.Copy()
-	if before := px.BeforeAcquire; before != nil { //nolint:staticcheck // it is deprecated, and still there for those who have it
-		if px.PrepareConn == nil {
-			px.PrepareConn = func(ctx context.Context, pg *pgx.Conn) (bool, error) { return before(ctx, pg), nil }
-		}
-		px.BeforeAcquire = nil //nolint:staticcheck // as above
+	if before := px.BeforeAcquire; before != nil && px.PrepareConn == nil { //nolint:staticcheck // deprecated, but pgxpool still calls it
+		px.PrepareConn = func(ctx context.Context, pg *pgx.Conn) (bool, error) { return before(ctx, pg), nil }
 	}
+	px.BeforeAcquire = nil //nolint:staticcheck // as above
 	c.takeHooks(px)
 	return newPool(ctx, px, c, told)
 }
 
-// errNotParsed is for a Config at which pgxpool would panic.
 var errNotParsed = errors.New("lmipool: the pgxpool.Config is not from pgxpool.ParseConfig")
 
-// newPool makes a pool of px, which it changes.
+// newPool makes a pool with px, which it changes.
 func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told) (_ *Pool, err error) {
 	connString := px.ConnString()
 	told.timeout = px.ConnConfig.ConnectTimeout > 0 || config != nil && config.ConnectTimeout > 0
@@ -105,6 +104,32 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	return p, nil
 }
 
+// newScheduler makes what decides who gets a connection. It knows a connection by its place in it, and a lease or a flight by its request.
+func (p *Pool) newScheduler() *sched.Scheduler {
+	return sched.New(sched.Config{
+		Max:          int(p.cfg.MaxConns),
+		MaxGroup:     lane.MaxFlight,
+		MaxGroupTime: 2 * catalog.Slow,
+		Patience:     p.cfg.ConnectTimeout,
+		Dial:         p.dial,
+		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).rideFor(ctx) },
+		Gone:         gone,
+		Done:         func(r *sched.Request) <-chan struct{} { return r.Owner.(*Lease).scope.end() },
+		Group:        func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
+		Carry:        func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
+		Close:        func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
+		Send:         func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
+	})
+}
+
+// gone returns the error of a request whose invocation has ended, else nil.
+func gone(r *sched.Request) error {
+	if r.Owner.(*Lease).scope.gone() {
+		return ErrInvocationEnded
+	}
+	return nil
+}
+
 // newPgxpool is pgxpool.NewWithConfig, which panics at a Config that is not from ParseConfig.
 func newPgxpool(ctx context.Context, px *pgxpool.Config) (_ *pgxpool.Pool, err error) {
 	defer func() {
@@ -115,8 +140,8 @@ func newPgxpool(ctx context.Context, px *pgxpool.Config) (_ *pgxpool.Pool, err e
 	return pgxpool.NewWithConfig(ctx, px)
 }
 
-// Warm opens connections before the first invocation needs them: MinConns or MinIdleConns, whichever is more, and at least one. It returns when the
-// first of them answers; the others follow in the background.
+// Warm opens connections before the first invocation needs them: the greater of MinConns and MinIdleConns, and at least one. It returns when the first
+// of them answers, or with [Pool.Ping]'s error; the others follow in the background.
 func (p *Pool) Warm(ctx context.Context) error {
 	if err := p.Ping(ctx); err != nil {
 		return err
@@ -125,7 +150,7 @@ func (p *Pool) Warm(ctx context.Context) error {
 	return nil
 }
 
-// Stat returns a snapshot. With Config.Plain it has what pgxpool counts.
+// Stat returns a snapshot of the pool's counters. With Config.Plain it has only those that pgxpool has.
 func (p *Pool) Stat() *Stat { return p.engine.stat() }
 
 func (p pooled) stat() *Stat {
@@ -140,15 +165,16 @@ func (p pooled) stat() *Stat {
 	return s
 }
 
-// Config returns a copy of what the pool goes by: what it was given, with the connection string's settings and the defaults. No field has a secret.
+// Config returns a copy of the pool's settings: those of the Config that it was given, completed by the connection string's and the defaults. No field
+// holds a secret.
 func (p *Pool) Config() *Config {
 	c := p.cfg
 	c.RootCAs, c.LaneFunctions = slices.Clone(c.RootCAs), slices.Clone(c.LaneFunctions)
 	return &c
 }
 
-// Upstream returns what the pool takes to be upstream: never UpstreamAuto. Where nobody has said it, that is UpstreamDirect until a connection has
-// met a pooler, and from then on UpstreamPgBouncer.
+// Upstream returns what the pool believes its connections lead to, never UpstreamAuto. If Config.Upstream is UpstreamAuto and no host has RDS Proxy's
+// name, it returns UpstreamDirect until a connection has met a pooler, and UpstreamPgBouncer from then on.
 func (p *Pool) Upstream() Upstream {
 	if p.dialer.recognition.MetPooler() {
 		return UpstreamPgBouncer

@@ -10,6 +10,7 @@ import (
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgxargs"
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 type aloneKey struct{}
@@ -19,34 +20,35 @@ func Alone(ctx context.Context) context.Context {
 	return context.WithValue(ctx, aloneKey{}, true)
 }
 
-// spareLeases are those of statements that have ridden, zero, to be used again, as their rides are. A lease that was lent a connection is not among
-// them: housekeeping may still look at it.
+// spareLeases are the zeroed leases of statements that have ridden, for the next statements. A lease that was lent a connection is not among them:
+// housekeeping may still look at it.
 var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 
-func spareLease() *Lease { return spareLeases.Get().(*Lease) }
-
-// rideFor prepares l's statement for a lane, in the caller's goroutine, when no connection is idle. It returns nil if the statement goes alone.
-func (l *Lease) rideFor(ctx context.Context) *lane.Ride {
+// rideFor encodes l's statement for a lane, in the caller's goroutine, when no connection is idle. It returns nil if the statement goes alone.
+func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	r, why := l.encode(ctx)
-	if why != "" {
+	switch {
+	case why != "":
 		l.p.stats.goesAlone(why)
-	} else if l.p.cfg.Lanes == LanesShadow {
+	case l.p.cfg.Lanes == LanesShadow:
 		l.p.stats.wouldRide()
-		r = nil
+	default:
+		l.ride = r
+		return r
 	}
-	l.ride = r
-	return r
+	return nil
 }
 
-// gaveUp is for one whose caller has stopped waiting.
+// gaveUp notes that the caller has stopped waiting.
 func (s *stmt) gaveUp() { s.ride = nil }
 
+// encode returns l's statement as a ride, or why it goes alone.
 func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	o := pgxargs.Parse(l.args)
 	switch {
 	case ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.wish.Within != nil:
 		return nil, catalog.AloneAsked
-	case !l.with.Custom(): // it may mean another statement, or undo the guard
+	case !l.with.Custom(): // settings of PostgreSQL's own can change what the text means, or undo the guard
 		return nil, catalog.AloneWith
 	case !o.Few():
 		return nil, catalog.AloneArgs
@@ -62,7 +64,8 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	return r, why
 }
 
-// rode takes the outcome of l's ride, and says whether that was it. Otherwise l goes on to get a connection, in front of the queue: its turn had come.
+// rode takes the outcome of l's ride. done: l has its result, or err. Otherwise l needs a connection of its own, and is in front of the queue for it,
+// since its turn had come.
 func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	outcome, err := l.ride.End()
 	switch outcome {
@@ -83,7 +86,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	return false, ctx.Err()
 }
 
-// takeResult is the result of a statement that rode, the types that decode it, and the end of l. rode is false if l has a connection instead.
+// takeResult returns the result of a statement that rode and the types that decode it, and ends l. rode is false if l has a connection instead.
 func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bool) {
 	if l.ride == nil {
 		return result, nil, false
@@ -102,14 +105,15 @@ func (l *Lease) goesForItself() {
 	l.wish.Alone()
 }
 
-// answered notes how long a statement took that went alone, once.
+// answered notes, once, how long a statement took that went alone.
 func (l *Lease) answered(err error) {
 	if l.timed && l.took == 0 && err == nil {
 		l.took = time.Since(l.since)
 	}
 }
 
-// observed is called with the end of a lease whose statement went alone while others waited. It notes how long that took, and has it looked at if it is new.
+// observed is called when l ends. If its statement went alone while others waited, it notes in the catalog how long that took, and asks for what the
+// catalog does not know of it yet.
 func (l *Lease) observed() {
 	if l.took <= 0 {
 		return

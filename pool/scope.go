@@ -9,7 +9,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Scope is all that one invocation holds, in every pool that it uses with the scope's ctx. End takes it back.
+// Scope is all that one invocation holds, in every pool that it uses with the scope's ctx. End takes it back. A nil Scope is none: its methods do
+// nothing.
 type Scope struct {
 	name   string
 	ctx    scopeContext
@@ -25,15 +26,15 @@ type Scope struct {
 
 // held is a lease's place in the list of its scope.
 type held struct {
-	l          belonging
-	prev, next *held
+	l    belonging
+	next *held
 }
 
 // belonging is what a scope knows of a lease of its invocation.
 type belonging interface {
-	lasts() bool // whether what is done now may depend on it
+	lasts() bool // more than one call can run on it
 	hasResult() bool
-	// takeBack ends it. If it had not ended, report logs that.
+	// takeBack ends it. report logs that; it is nil if it had ended already.
 	takeBack(now time.Time) (report func())
 }
 
@@ -53,10 +54,10 @@ func (c *scopeContext) Value(key any) any {
 }
 
 // OpenScope begins a scope named name, usually the invocation's request id. The returned ctx carries it, and ends with it, or at deadline unless
-// that is zero; whoever calls OpenScope calls End.
+// that is zero. Who calls OpenScope must call End.
 //
-// The scope is the invocation's, not this pool's: any pool that is used with the ctx registers with it. If ctx has a scope already, or with
-// Config.Plain, nothing happens: ctx is returned as it is, and a nil Scope, whose End does nothing.
+// The scope belongs to the invocation, not to this pool: any pool that is used with the ctx registers with it. If ctx has a scope already, or with
+// Config.Plain, OpenScope returns ctx as it is and a nil Scope.
 func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
 	if outer, _ := placeOf(ctx); p.cfg.Plain || outer != nil {
 		return ctx, nil
@@ -71,18 +72,18 @@ func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (
 	return &s.ctx, s
 }
 
-// hasEnded reports whether the scope has ended.
-func (s *Scope) hasEnded() bool {
+// gone reports whether the scope has ended.
+func (s *Scope) gone() bool {
+	if s == nil {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
 }
 
-// gone is hasEnded, for no scope too.
-func (s *Scope) gone() bool { return s != nil && s.hasEnded() }
-
-// holdsLease reports whether the invocation has a connection for itself, and so perhaps a transaction: what it does now may depend on that, or wait
-// for it.
+// holdsLease reports whether the invocation has a connection for itself, and so perhaps a transaction: its other statements may depend on that, or
+// wait for it.
 func (s *Scope) holdsLease() bool {
 	if s == nil {
 		return false
@@ -97,8 +98,11 @@ func (s *Scope) holdsLease() bool {
 	return false
 }
 
-// end is closed when the scope ends.
+// end returns a channel that is closed when the scope ends; nil for no scope.
 func (s *Scope) end() <-chan struct{} {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done == nil {
@@ -110,9 +114,9 @@ func (s *Scope) end() <-chan struct{} {
 	return s.done
 }
 
-// End ends the scope: who waits for a connection under it stops waiting, whatever it still holds is logged and taken back, and every later use of a
-// pool, lease, transaction or result under it gets [ErrInvocationEnded]. The scope's ctx is cancelled at once, or within 50 ms if Rows are to be
-// closed first. End does not wait for the network, nor more than 10 ms for the Logger, is idempotent, and is safe beside everything else.
+// End ends the scope. Callers that wait for a connection under it stop waiting. What it still holds is logged and taken back. Every later use of a
+// pool, lease, transaction or result under it gets [ErrInvocationEnded]. The scope's ctx is cancelled at once, or after 50 ms if Rows are still open.
+// End does not wait for the network, and for the Logger 10 ms at most. It is idempotent and may be called from any goroutine.
 func (s *Scope) End() {
 	if s == nil {
 		return
@@ -123,9 +127,9 @@ func (s *Scope) End() {
 		return
 	}
 	s.ended = true
-	var held []belonging
+	var all []belonging
 	for h := s.held; h != nil; h = h.next {
-		held = append(held, h.l)
+		all = append(all, h.l)
 	}
 	if s.done != nil {
 		close(s.done)
@@ -135,14 +139,14 @@ func (s *Scope) End() {
 	now := time.Now()
 	open := false
 	var reports []func()
-	for _, l := range held {
+	for _, l := range all {
 		open = l.hasResult() || open
 		if report := l.takeBack(now); report != nil {
 			reports = append(reports, report)
 		}
 	}
-	// A ctx that ends under open Rows has their statement cancelled. If they were only forgotten, the little while in which reclaim closes them
-	// saves that.
+	// The end of the ctx cancels the statement of Rows that are still open. If they were only forgotten, reclaim has read them to their end by then,
+	// and no cancel request is needed.
 	if open {
 		time.AfterFunc(graceToCancel, s.cancel)
 	} else {
@@ -153,14 +157,14 @@ func (s *Scope) End() {
 	}
 }
 
-// Cancel cancels the scope's ctx, and does nothing else: the invocation may still finish. It does nothing for a nil Scope.
+// Cancel cancels the scope's ctx and leaves the rest as it is: the invocation may still finish.
 func (s *Scope) Cancel() {
 	if s != nil {
 		s.cancel()
 	}
 }
 
-// sayLeaks logs what was taken back. A Logger that is slow, or hangs, does not keep the invocation's reply.
+// sayLeaks logs what was taken back. A Logger that is slow, or hangs, does not delay the invocation's reply by more than graceToSay.
 func sayLeaks(reports []func()) {
 	said := make(chan struct{})
 	go func() {
@@ -177,18 +181,19 @@ func sayLeaks(reports []func()) {
 	}
 }
 
-// graceToSay is how long the end of a scope waits for the Logger: a line that is written before the reply is sure to be in the invocation's log.
-const graceToSay = 10 * time.Millisecond
+const (
+	// graceToSay bounds the wait for the Logger: only a line that is written before the reply is certain to be in the invocation's log.
+	graceToSay = 10 * time.Millisecond
 
-// graceToLeave is how long a call that is still running when its invocation ended may take to come back by itself: its ctx has just been cancelled.
-// Then the server is asked to stop what it runs, whatever its ctx, and if it still does not come back the connection is torn away from it.
-const graceToLeave = 100 * time.Millisecond
+	// graceToLeave is how long a call that still runs when its invocation ends may take to return by itself. Then the server is asked to stop its
+	// statement, and if the call still does not return its connection is cut off.
+	graceToLeave = 100 * time.Millisecond
 
-// graceToCancel is shorter than graceToLeave: a call that is still running when its scope ends is cancelled first and torn away from its caller
-// second.
-const graceToCancel = graceToLeave / 2
+	// graceToCancel is shorter than graceToLeave, so that a call has its ctx cancelled before its connection is cut off.
+	graceToCancel = graceToLeave / 2
+)
 
-// add registers l, unless the scope has ended.
+// add registers l, and returns false if the scope has ended.
 func (s *Scope) add(h *held, l belonging) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,9 +201,6 @@ func (s *Scope) add(h *held, l belonging) bool {
 		return false
 	}
 	h.l, h.next = l, s.held
-	if s.held != nil {
-		s.held.prev = h
-	}
 	s.held = h
 	return true
 }
@@ -206,13 +208,11 @@ func (s *Scope) add(h *held, l belonging) bool {
 func (s *Scope) remove(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.prev != nil {
-		h.prev.next = h.next
-	} else if s.held == h {
-		s.held = h.next
-	}
-	if h.next != nil {
-		h.next.prev = h.prev
+	for at := &s.held; *at != nil; at = &(*at).next {
+		if *at == h {
+			*at = h.next
+			break
+		}
 	}
 	*h = held{}
 }
@@ -225,17 +225,15 @@ func (s *Scope) id() string {
 	return s.name
 }
 
-// callback is the function of an InTx while it runs. What is done with its ctx is done on its behalf: it does not end, and its connection does not
-// come free, before.
+// callback is the function of an InTx while it runs. It waits for what is done with its ctx, so its connection cannot come free before that.
 type callback struct {
-	scope *Scope
-	outer *callback // whose ctx InTx was called with; nil: none
-	// within has what it holds: nothing with somebody else's pool, and for a savepoint. It is set once, before the function runs.
-	within   sched.Within
-	starting bool // BEGIN is under way: this is no use of the pool inside the function
+	scope    *Scope
+	outer    *callback    // whose ctx InTx was called with; nil: none
+	within   sched.Within // the connection that it holds: none for a savepoint, and for a pool that is not lmipool's. Set once, before it runs
+	starting bool         // BEGIN is under way: this is no use of the pool inside the function
 }
 
-// callbackContext is context.WithValue(ctx, scopeKey{}, callback): what looks for its scope in a ctx finds both in one go.
+// callbackContext is context.WithValue(ctx, scopeKey{}, callback): one look-up in a ctx finds the scope or the callback, whichever is innermost.
 type callbackContext struct {
 	context.Context
 	callback
@@ -260,7 +258,7 @@ func placeOf(ctx context.Context) (*Scope, *callback) {
 	return nil, nil
 }
 
-// begin puts c at its place: that of the ctx that InTx was called with.
+// begin is called before BEGIN, with the ctx that InTx was called with.
 func (c *callback) begin(ctx context.Context) {
 	c.starting = true
 	if c.scope, c.outer = placeOf(ctx); c.outer != nil {
@@ -268,32 +266,29 @@ func (c *callback) begin(ctx context.Context) {
 	}
 }
 
-// begun notes that BEGIN is over, whatever came of it.
+// begun notes that BEGIN is over, with or without an error.
 func (c *callback) begun() { c.starting = false }
 
-// holding notes that c holds the connection that was asked for with r; nil: nothing any more.
+// holding notes that c holds the connection that r asked for; nil: that it holds none any more.
 func (c *callback) holding(r *sched.Request) { c.within.Holds = r }
 
-// DetachTimeout is how long a detached ctx lives if nobody says otherwise.
+// DetachTimeout is how long a ctx from [Detach] lives if its timeout is 0.
 const DetachTimeout = 30 * time.Second
 
-// Detach returns a ctx for work that may outlive its invocation: it has ctx's values but the scope, does not end with ctx, and ends after timeout
-// (0 means [DetachTimeout]) or with cancel, which must be called when the work is done. What is acquired under it is nobody's to take back: release
-// it.
+// Detach returns a ctx for work that may outlive its invocation: it has ctx's values but not its scope, does not end with ctx, and ends after timeout
+// (0 means [DetachTimeout]) or with cancel, which must be called when the work is done. No scope takes back what is acquired under it: release it.
 //
-// While it lives it is counted in [Stat.DetachedCount] of the pool that opened the scope. On a kind of environment that freezes after its reply,
-// detached work stands still until the next invocation.
+// While it lives it is counted in [Stat.DetachedCount] of the pool that opened the scope. In an environment that freezes after its reply, detached
+// work stands still until the next invocation.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if timeout <= 0 {
 		timeout = DetachTimeout
 	}
-	var count *atomic.Int64
-	if s, _ := placeOf(ctx); s != nil {
-		count = s.detached
-	}
+	s, _ := placeOf(ctx)
 	free := &scopeContext{Context: context.WithoutCancel(ctx)} // its scope is nil
 	detached, cancel := context.WithTimeout(free, timeout)
-	if count != nil {
+	if s != nil {
+		count := s.detached
 		count.Add(1)
 		context.AfterFunc(detached, func() { count.Add(-1) })
 	}
