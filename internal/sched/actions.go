@@ -39,6 +39,7 @@ type answer struct {
 	c     *Conn
 	err   error
 	next  *answer
+	told  func(*Conn, error) // is called instead; nil: ready is used
 }
 
 func newAnswer() *answer {
@@ -48,8 +49,19 @@ func newAnswer() *answer {
 // send wakes who waits for a, and returns what was behind it in the list: a is the other's from then on.
 func (a *answer) send() (next *answer) {
 	next, a.next = a.next, nil
-	a.ready <- struct{}{}
+	if a.told != nil {
+		a.told(a.c, a.err)
+	} else {
+		a.ready <- struct{}{}
+	}
 	return next
+}
+
+// wait is until a has come, which it does in a moment. What is told has come when it was.
+func (a *answer) wait() {
+	if a.told == nil {
+		<-a.ready
+	}
 }
 
 // take empties a, which has come.

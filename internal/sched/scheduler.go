@@ -261,7 +261,30 @@ func (s *Scheduler) Stats() Stats {
 
 // Acquire lends r a connection, in order of arrival; it returns nil without an error if r was shared instead. first puts r in front of
 // the queue: its turn had come, but what it got was no good.
-func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn, error) {
+func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Conn, err error) {
+	c, err = s.Ask(ctx, r, first, nil)
+	if c != nil || err != nil {
+		return c, err
+	}
+	a := r.answer
+	for done := s.cfg.Done(r); err == nil; {
+		select {
+		case <-a.ready:
+			return s.Take(r)
+		case <-a.again:
+			s.share(r, s.cfg.Prepare(ctx, r))
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-done:
+			err = s.cfg.Gone(r)
+		}
+	}
+	return nil, s.Leave(ctx, r, err)
+}
+
+// Ask is Acquire up to where it would block: with neither a connection nor an error r waits, until Take or Leave. told is called once r has its
+// answer, at the end of the event that gives it; nil: Acquire waits for that.
+func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*Conn, error)) (*Conn, error) {
 	now := r.Asked // a moment ago: a clock can take longer to read than all of this
 	if first || now.IsZero() {
 		now = s.now()
@@ -279,25 +302,25 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn,
 	}
 	_, bounded := ctx.Deadline()
 	a := s.answers.Get().(*answer)
+	a.told = told
 	r.begin(a, bounded)
 	s.core.wait(r, first, s.now())
 	s.unlock()
+	return nil, nil
+}
 
-	for done := s.cfg.Done(r); err == nil; {
-		select {
-		case <-a.ready:
-			r.goesOn()
-			c, err = a.take()
-			s.answers.Put(a)
-			return c, err
-		case <-a.again:
-			s.share(r, s.cfg.Prepare(ctx, r))
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-done:
-			err = s.cfg.Gone(r)
-		}
-	}
+// Take ends the wait of r, which has its answer, with what Acquire returns then.
+func (s *Scheduler) Take(r *Request) (*Conn, error) {
+	r.goesOn()
+	a := r.answer
+	c, err := a.take()
+	s.answers.Put(a)
+	return c, err
+}
+
+// Leave ends the wait of r, whose ctx or invocation has ended with err, with what Acquire returns then. What r got at the same moment goes to
+// the next.
+func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	s.mu.Lock()
 	queued, err := s.core.leave(r, err, ctx.Err() != nil, s.now())
 	s.mu.Unlock()
@@ -305,13 +328,13 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (*Conn,
 	case r.aboard != nil:
 		r.goesOn()
 		r.Share.Withdraw(err)
-	case !queued: // served at the same moment: what it got goes to the next
-		<-a.ready
-		if c, _ := a.take(); c != nil {
+	case !queued:
+		r.answer.wait()
+		if c, _ := r.answer.take(); c != nil {
 			s.Release(c, c.waits, s.now())
 		}
 	}
-	return nil, err
+	return err
 }
 
 // AskAgain has all who wait for a connection of their own, and may share, asked again whether they can: more is known than when they

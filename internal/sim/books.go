@@ -1,0 +1,180 @@
+package sim
+
+import (
+	"errors"
+
+	"github.com/lmipool/lmipool/internal/sched"
+)
+
+// books are what an Env knows by itself of what the scheduler has done.
+type books struct {
+	e               *Env
+	alone, together line // who waits, in order
+	dials           int  // under way
+	limit           int
+	lent, opened    int64
+	failed          int64
+}
+
+// line is a queue in order of arrival.
+type line struct {
+	head, tail *caller
+	len        int
+}
+
+func (b *books) begin(e *Env) { b.e, b.limit = e, 1 }
+
+func (b *books) must(ok bool, rule string) { b.e.w.must(ok, rule) }
+
+func (b *books) lineOf(c *caller) *line {
+	if c.r.Share != nil {
+		return &b.together
+	}
+	return &b.alone
+}
+
+func (b *books) waits(c *caller, first bool) {
+	l := b.lineOf(c)
+	l.len++
+	c.prev, c.next = nil, nil
+	switch {
+	case l.head == nil:
+		l.head, l.tail = c, c
+	case first:
+		c.next, l.head.prev = l.head, c
+		l.head = c
+	default:
+		c.prev, l.tail.next = l.tail, c
+		l.tail = c
+	}
+}
+
+func (b *books) removed(c *caller) {
+	l := b.lineOf(c)
+	l.len--
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.head = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.tail = c.prev
+	}
+	c.prev, c.next = nil, nil
+}
+
+// lend is when c is u's.
+func (b *books) lend(c *conn, u *caller) {
+	b.must(c.is == idle, "a connection is lent to one at a time, and only if it is fit")
+	b.must(!b.e.closed, "nothing is lent after Close")
+	b.lent++
+	c.is, c.user = lent, u
+}
+
+// told is what c hears.
+func (b *books) told(c *caller, got *sched.Conn, err error) {
+	switch c.is {
+	case waiting:
+		if got != nil {
+			b.must(b.lineOf(c).head == c, "who waits is served in order")
+		}
+		b.removed(c)
+	case aboard:
+		b.must(got == nil && err == nil, "who travels gets no connection")
+		return
+	default:
+		b.must(c.is == asking && err != nil, "one answer for each who waits")
+	}
+	b.must((got == nil) != (err == nil), "an answer is a connection or an error")
+	if n := (*sched.NestedError)(nil); errors.As(err, &n) {
+		b.must(c.outer != nil && n.Held == &c.outer.r, "what is broken is a callback that holds a connection")
+	}
+	if got != nil {
+		b.lend(got.Owner.(*conn), c)
+	}
+}
+
+// leaves is when c, which was in this state, gives up its wait.
+func (b *books) leaves(c *caller, was state) {
+	switch {
+	case was == waiting:
+		b.removed(c)
+	case was == hasAnswer && c.conn != nil: // it goes to the next
+		c.conn.is, c.conn.user = idle, nil
+	}
+}
+
+// fly is when a group gets c.
+func (b *books) fly(c *conn) {
+	b.must(c.is == idle, "a group gets what is fit and nobody's")
+	b.must(!b.e.closed, "nobody travels after Close")
+	b.lent++
+	c.is = flying
+}
+
+// board is when these leave the queue for a group.
+func (b *books) board(rs []*sched.Request) {
+	b.must(len(rs) > 0 && len(rs) <= b.e.cfg.Group, "a group is of one to MaxGroup")
+	for _, r := range rs {
+		c := r.Owner.(*caller)
+		b.must(c.is == waiting && b.together.head == c, "who shares boards in order")
+		b.removed(c)
+	}
+}
+
+func (b *books) dial() {
+	b.dials++
+	b.limit = max(b.limit, len(b.e.conns)+b.dials)
+}
+
+func (b *books) dialed() {
+	b.dials--
+	b.opened++
+}
+
+func (b *books) dialFailed(l sched.Lack) {
+	b.dials--
+	b.failed++
+	if l.Err != nil {
+		b.limit = max(1, len(b.e.conns)+b.dials)
+	}
+}
+
+func (b *books) surplus(n int) { b.limit = max(1, b.limit-n) }
+
+func (b *books) fence(idle int, first bool) {
+	if first {
+		b.limit = max(1, len(b.e.conns)-idle)
+	}
+}
+
+// hold checks what holds after each event.
+func (b *books) hold() {
+	e := b.e
+	var is [gone + 1]int
+	for _, c := range e.conns {
+		is[c.is]++
+	}
+	s := e.s.Stats()
+	queued, held, total := b.alone.len+b.together.len, is[lent]+is[flying], len(e.conns)+b.dials
+	b.must(s.Queued == queued, "who waits is queued, and nobody else")
+	b.must(queued == 0 || is[idle] == 0, "nobody waits beside an idle connection")
+	b.must(total <= e.cfg.Max, "connections and dials are no more than Max")
+	b.must(s.Idle == is[idle] && s.Held == held && s.Dialing == b.dials && s.Total == total, "each connection is in one place")
+	b.must(s.Limit == b.limit, "the limit is what dials, surplus and fences make it")
+	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed, "the counters are what happened")
+	// Else the timer says when to look again whether to dial.
+	b.must(queued == 0 || total == e.cfg.Max || b.dials > 0 || e.alarms > 0, "somebody waits, there is room, and nobody looks whether to dial")
+}
+
+// over checks what holds when all is over.
+func (b *books) over() {
+	b.must(b.alone.len+b.together.len == 0, "all have an answer in the end")
+	for _, c := range b.e.conns {
+		b.must(c.is == idle, "all comes back in the end")
+	}
+	b.must(b.dials == 0, "all dials are over in the end")
+	b.hold()
+}

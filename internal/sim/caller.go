@@ -1,0 +1,263 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/sched"
+)
+
+// caller is who asks for a connection, and the ctx that it asks with.
+type caller struct {
+	e       *Env
+	id      int
+	kind    *Kind
+	work    time.Duration
+	r       sched.Request
+	due     time.Duration // its deadline; 0: none
+	tries   int
+	is      state
+	gen     uint32
+	cut     bool // its connection does not settle
+	minding bool // its deadline is an event to come
+	told    func(*sched.Conn, error)
+
+	conn       *conn   // what it was told of, or holds
+	err        error   // what it was told
+	flight     *flight // what it travels with
+	inner      *caller // who asks within what it does; nil: nobody
+	outer      *caller
+	in         sched.Within
+	prev, next *caller // who waits before it and after it
+}
+
+// state is how far a caller is.
+type state uint8
+
+const (
+	asking    state = iota
+	waiting         // it is queued
+	aboard          // its group has the connection
+	hasAnswer       // it has not gone on with it yet
+	holds
+	left // it is told of its deadline, and its statement still runs
+	over
+)
+
+var errLate = context.DeadlineExceeded
+
+func (c *caller) Deadline() (time.Time, bool) { return epoch.Add(c.due), c.due > 0 }
+func (c *caller) Done() <-chan struct{}       { return nil }
+func (c *caller) Value(any) any               { return nil }
+
+func (c *caller) Err() error {
+	if c.due > 0 && c.e.w.now >= c.due {
+		return errLate
+	}
+	return nil
+}
+
+// Cost and Withdraw are of a sched.Share.
+func (c *caller) Cost() time.Duration { return c.work }
+func (c *caller) Withdraw(error)      {}
+
+// arrive has a caller come who wants what k is.
+func (e *Env) arrive(k *Kind) { e.caller(k, k.work(e.w), 0).ask(false) }
+
+func (e *Env) caller(k *Kind, work time.Duration, tries int) *caller {
+	var c *caller
+	if n := len(e.spare); n > 0 {
+		c = e.spare[n-1]
+		e.spare = e.spare[:n-1]
+	} else {
+		c = &caller{e: e}
+		c.told = c.hears
+	}
+	e.asks++
+	c.id, c.kind, c.work, c.tries = e.asks, k, work, tries
+	c.cut, c.minding, c.conn, c.err, c.flight, c.inner, c.outer, c.due = false, false, nil, nil, nil, nil, nil, 0
+	c.r = sched.Request{Owner: c, Asked: e.w.Now(), MayShare: k.Shares && e.cfg.Group > 1}
+	if k.Within > 0 {
+		c.due = e.w.now + k.Within
+	}
+	e.Total.Offered++
+	e.w.say("arrival", c.id)
+	return c
+}
+
+// ask asks for a connection; first: what it got was no good.
+func (c *caller) ask(first bool) {
+	c.is = asking
+	got, err := c.e.s.Ask(c, &c.r, first, c.told)
+	switch {
+	case err != nil:
+		c.ends(err)
+	case got != nil:
+		c.e.books.lend(got.Owner.(*conn), c)
+		c.begin(got)
+	case c.is == asking:
+		c.is = waiting
+		c.e.books.waits(c, first)
+		c.minds()
+	}
+}
+
+// minds has c look at its deadline.
+func (c *caller) minds() {
+	if c.due > 0 && !c.minding {
+		c.minding = true
+		c.e.w.in(c.due-c.e.w.now, c, deadline, c.gen)
+	}
+}
+
+// hears is what the scheduler tells c.
+func (c *caller) hears(got *sched.Conn, err error) {
+	c.e.books.told(c, got, err)
+	c.is, c.err = hasAnswer, err
+	if got != nil {
+		c.conn = got.Owner.(*conn)
+	}
+	late := time.Duration(0)
+	if c.e.cfg.Wakes > 0 {
+		late = c.e.w.random(c.e.cfg.Wakes)
+	}
+	c.e.w.in(late, c, grant, c.gen)
+}
+
+func (c *caller) happens(what kind, gen uint32) {
+	if gen != c.gen {
+		return
+	}
+	switch {
+	case what == release: // its pause is over
+		c.ask(false)
+	case what == grant && c.is == hasAnswer:
+		if c.Err() != nil && c.e.w.chance(0.5) { // of two that are there at once a select takes either
+			c.leaves()
+		} else {
+			c.goesOn()
+		}
+	case what == grant:
+	case c.is == waiting, c.is == aboard, c.is == hasAnswer && c.e.w.chance(0.5):
+		c.leaves()
+	case c.is == holds && c.inner == nil:
+		c.e.w.say("cancel", c.id)
+		c.is = left
+		c.conn.cancel()
+	}
+}
+
+// leaves gives up the wait.
+func (c *caller) leaves() {
+	c.e.w.say("leaves", c.id)
+	was, f := c.is, c.flight
+	c.is = over
+	c.e.books.leaves(c, was)
+	err := c.e.s.Leave(c, &c.r, errLate)
+	if f == nil {
+		c.ends(err)
+		return
+	}
+	if was == hasAnswer {
+		f.goesOn()
+	}
+	c.count(err)
+	if was == hasAnswer {
+		c.forget()
+	} // else the flight still knows it
+}
+
+// goesOn goes on with the answer that c has.
+func (c *caller) goesOn() {
+	got, err := c.e.s.Take(&c.r)
+	id := 0
+	if got != nil {
+		id = got.Owner.(*conn).id
+	}
+	c.e.w.say("grant", c.id, id)
+	c.e.books.must((got == nil || got.Owner == any(c.conn)) && (err == nil) == (c.err == nil), "what one gets is what one was told")
+	switch f := c.flight; {
+	case f != nil:
+		c.ends(err)
+		f.goesOn()
+	case err != nil:
+		c.ends(err)
+	default:
+		c.begin(got)
+	}
+}
+
+// begin is c with a connection.
+func (c *caller) begin(got *sched.Conn) {
+	c.conn = got.Owner.(*conn)
+	w := c.e.w
+	if w.chance(c.e.cfg.Unfit) {
+		w.say("unfit", c.conn.id)
+		c.conn.close()
+		c.conn = nil
+		c.ask(true)
+		return
+	}
+	c.is = holds
+	c.conn.begin(c)
+	if c.conn.ends > c.due {
+		c.minds()
+	}
+	if c.kind.Nests && c.outer == nil {
+		in := c.e.caller(c.kind, c.work, c.kind.Retries)
+		c.inner, in.outer = in, c
+		in.in = sched.Within{Holds: &c.r}
+		in.r.Within = &in.in
+		c.conn.gen++ // it is over when in is
+		in.ask(false)
+	}
+}
+
+// answered is c, whose statement is over and whose connection is back.
+func (c *caller) answered() {
+	if c.is == left {
+		c.ends(errLate)
+		return
+	}
+	c.e.w.say("done", c.id)
+	c.ends(nil)
+}
+
+// ends is what c hears in the end.
+func (c *caller) ends(err error) {
+	c.count(err)
+	c.forget()
+}
+
+// count notes how it went, and has c come back if it went wrong.
+func (c *caller) count(err error) {
+	t := &c.e.Total
+	switch {
+	case err == nil && c.due > 0 && c.e.w.now > c.due:
+		t.Late++
+	case err == nil:
+		t.Done++
+		t.Work += c.work
+	case errors.Is(err, errLate) && c.is == left:
+		t.Canceled++
+	case errors.Is(err, errLate):
+		t.Expired++
+	default:
+		t.Failed++
+	}
+	if o := c.outer; o != nil { // what it does goes on
+		o.inner = nil
+		o.conn.in(o.conn.e.server.RoundTrip)
+	} else if err != nil && c.tries < c.kind.Retries && c.e.w.now < c.e.source.stop {
+		again := c.e.caller(c.kind, c.work, c.tries+1)
+		c.e.w.in(c.kind.Pause, again, release, again.gen)
+	}
+}
+
+// forget makes c another's. Nobody knows it any more.
+func (c *caller) forget() {
+	c.is = over
+	c.gen++
+	c.e.spare = append(c.e.spare, c)
+}

@@ -1,0 +1,229 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/sched"
+)
+
+// conn is a connection of the pool's.
+type conn struct {
+	place sched.Conn
+	e     *Env
+	id    int
+	is    where
+	began time.Duration // its dial
+	user  *caller       // who holds it; nil: nobody, or a flight
+	ends  time.Duration // when the server is done with the statement
+	gen   uint32
+}
+
+// where a connection is.
+type where uint8
+
+const (
+	dialing where = iota
+	idle
+	lent
+	flying
+	washing
+	closing
+	gone
+)
+
+func (c *conn) happens(what kind, gen uint32) {
+	if gen != c.gen {
+		return
+	}
+	switch {
+	case what == dialEnds:
+		c.dialed()
+	case c.is == lent:
+		c.done()
+	case c.is == washing:
+		c.e.w.say("washed", c.id)
+		c.e.s.Washing(-1)
+		c.release(false)
+	case c.is == closing:
+		c.dropped()
+	}
+}
+
+func (c *conn) dialed() {
+	e := c.e
+	err := e.server.dial(e.w)
+	if err != nil {
+		e.w.say("dial failed", c.id)
+		c.is = gone
+		lack := sched.Lack{}
+		switch {
+		case errors.Is(err, errFull):
+			lack = sched.Lack{Err: err, Full: true}
+		case errors.Is(err, errAway):
+			lack = sched.Lack{Err: err}
+		}
+		e.books.dialFailed(lack)
+		e.s.DialFailed(err, lack, epoch.Add(c.began))
+		return
+	}
+	e.w.say("dialed", c.id)
+	e.conns = append(e.conns, c)
+	c.is = idle
+	c.place.Opened(e.w.Now())
+	e.books.dialed()
+	e.s.Dialed(&c.place, e.w.now-c.began)
+}
+
+// begin has the server work for u, which holds c.
+func (c *conn) begin(u *caller) {
+	c.user = u
+	c.ends = c.e.server.ends(c.e.w.now, u.work)
+	c.e.server.running++
+	c.in(c.ends - c.e.w.now)
+}
+
+// in has c's turn be over after d, instead of what was to be.
+func (c *conn) in(d time.Duration) {
+	c.gen++
+	c.e.w.in(d, c, release, c.gen)
+}
+
+// cancel is when c's user has left while its statement runs.
+func (c *conn) cancel() {
+	e := c.e
+	settled := min(c.ends, e.server.still(e.w.now, e.w.now+e.server.RoundTrip+e.cfg.Cancel))
+	most := c.user.kind.CutAfter
+	if most == 0 {
+		most = time.Second
+	}
+	if settled-e.w.now > most {
+		c.user.cut = true
+		settled = e.w.now + most
+	}
+	c.in(settled - e.w.now)
+}
+
+// done ends c's hold.
+func (c *conn) done() {
+	u := c.user
+	c.user = nil
+	c.e.server.running--
+	c.home(u.kind, u.cut)
+	u.answered()
+}
+
+// home is c's way back to the pool.
+func (c *conn) home(k *Kind, cut bool) {
+	w := c.e.w
+	switch {
+	case cut, c.place.Fenced(), w.chance(k.Breaks):
+		c.close()
+	case w.chance(k.Dirty):
+		w.say("wash", c.id)
+		c.is = washing
+		c.e.s.Washing(1)
+		c.e.s.Retain(&c.place)
+		c.in(c.e.server.still(w.now, w.now+c.e.server.RoundTrip) - w.now)
+	default:
+		c.release(w.chance(k.Reset))
+	}
+}
+
+func (c *conn) release(waits bool) {
+	c.e.w.say("release", c.id)
+	c.is = idle // unless somebody gets it within the call
+	c.e.s.Release(&c.place, waits, c.e.w.Now())
+}
+
+// sendsAlone is what becomes of a connection that has something to send, and no company.
+func (c *conn) sendsAlone() {
+	c.e.w.say("sends alone", c.id)
+	c.e.books.must(c.is == idle, "what sends alone is idle")
+	c.is = washing
+	c.e.s.Washing(1)
+	c.in(c.e.server.RoundTrip)
+}
+
+func (c *conn) close() {
+	c.e.w.say("close", c.id)
+	c.is = closing
+	c.e.s.Leaves(&c.place)
+	c.in(c.e.server.still(c.e.w.now, max(c.ends, c.e.w.now+c.e.server.RoundTrip)) - c.e.w.now)
+}
+
+func (c *conn) dropped() {
+	e := c.e
+	e.w.say("drop", c.id)
+	e.server.open--
+	c.is = gone
+	e.conns = slices.DeleteFunc(e.conns, func(o *conn) bool { return o == c })
+	e.s.Drop(&c.place)
+}
+
+// flight is what a connection carries while several share it.
+type flight struct {
+	g      sched.Group
+	c      *conn
+	coming int // who has its answer and has not gone on
+}
+
+func (e *Env) newFlight(c *sched.Conn) *sched.Group {
+	f := &flight{c: c.Owner.(*conn)}
+	f.g.Owner = f
+	return &f.g
+}
+
+func (f *flight) takesOff() {
+	f.c.e.books.fly(f.c)
+	f.flies()
+}
+
+// flies has those who have boarded travel.
+func (f *flight) flies() {
+	e := f.c.e
+	e.books.board(f.g.Requests)
+	var work time.Duration
+	for _, r := range f.g.Requests {
+		c := r.Owner.(*caller)
+		c.is, c.flight = aboard, f
+		work += c.work
+	}
+	e.w.say("flight", f.c.id, len(f.g.Requests))
+	f.c.ends = e.server.ends(e.w.now, work)
+	e.server.running++
+	e.w.in(f.c.ends-e.w.now, f, release, 0)
+}
+
+func (f *flight) happens(kind, uint32) {
+	e := f.c.e
+	e.server.running--
+	e.w.say("landed", f.c.id)
+	f.coming = 1
+	for _, r := range f.g.Requests {
+		if c := r.Owner.(*caller); c.is == aboard {
+			f.coming++
+			e.s.Answer(r)
+		} else {
+			c.forget() // it has left
+		}
+	}
+	f.goesOn()
+}
+
+// goesOn is when one of those it has brought has gone on. After the last the next may board.
+func (f *flight) goesOn() {
+	f.coming--
+	if f.coming > 0 {
+		return
+	}
+	e := f.c.e
+	e.s.Await(&f.g)
+	alone := e.w.chance(0.5)
+	if !f.c.place.Fenced() && e.s.Next(&f.g, alone) {
+		f.flies()
+		return
+	}
+	f.c.home(&e.cfg.Load.Kinds[0], false)
+}

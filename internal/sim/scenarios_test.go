@@ -1,0 +1,87 @@
+package sim
+
+import "time"
+
+// scenario is a kind of day that a pool may have.
+type scenario struct {
+	Name   string
+	For    time.Duration
+	Server Server
+	Config Config
+}
+
+// run runs s with seed, to its end. What it returns is a *Broken, if a rule did not hold.
+func (s scenario) run(seed uint64, check bool, trace func([]byte)) (w *World, e *Env, err error) {
+	w = NewWorld(seed, trace)
+	s.Config.Check = check
+	server := s.Server
+	e = NewEnv(w, &server, s.Config)
+	if err = w.Run(s.For); err == nil {
+		err = Finish(w, e)
+	}
+	return w, e, err
+}
+
+const (
+	us  = time.Microsecond
+	ms  = time.Millisecond
+	sec = time.Second
+)
+
+// hold is a statement that has a connection for 20 ms, read one that is short and may travel with others.
+var (
+	hold = Kind{Name: "hold", Weight: 1, Work: 20 * ms, Within: 500 * ms}
+	read = Kind{Name: "read", Weight: 1, Work: 100 * us, Spread: Exponential, Within: 500 * ms, Shares: true}
+	mess = Kind{Name: "mess", Weight: 1, Work: 2 * ms, Spread: Exponential, Within: 100 * ms, Dirty: 0.2, Breaks: 0.02, Reset: 0.3}
+	long = Kind{Name: "long", Weight: 0.1, Work: 200 * ms, Spread: Evenly, Within: 2 * sec}
+	wait = Kind{Name: "wait", Weight: 0.2, Work: 5 * ms, Spread: Evenly}
+	nest = Kind{Name: "nest", Weight: 1, Work: 5 * ms, Spread: Evenly, Within: 2 * sec, Nests: true}
+)
+
+var near = Server{RoundTrip: ms, DialTime: 10 * ms}
+
+// scenarios are what the scheduler has to stand.
+var scenarios = []scenario{
+	{"steps", 4 * sec, near, Config{
+		Max: 16, Min: 2, Group: 32, Idle: sec, Cancel: ms, Wakes: 50 * us,
+		Load: Load{Kinds: []Kind{hold, mess, wait}, Steps: []Step{{Rate: 100}, {From: sec, Rate: 2000}, {From: 2 * sec, Rate: 50, Burst: 64}, {From: 3 * sec, Rate: 5000}}},
+	}},
+	{"ramp", 4 * sec, near, Config{
+		Max: 8, Group: 32, Idle: sec, Wakes: 50 * us, Unfit: 0.01,
+		Load: Load{Kinds: []Kind{read, mess, long}, Steps: []Step{{Rate: 10, Ramp: true}, {From: 2 * sec, Rate: 3000, Ramp: true}, {From: 4 * sec}}},
+	}},
+	{"slow", 4 * sec, Server{RoundTrip: ms, DialTime: 10 * ms, Knee: 8, Contends: 0.05, Phases: []Phase{{From: sec, To: 3 * sec, Slow: 10}}}, Config{
+		Max: 16, Group: 32, Idle: sec, Cancel: 100 * ms, Wakes: 50 * us,
+		Load: Load{Kinds: []Kind{hold, read, long}, Steps: []Step{{Rate: 500}}},
+	}},
+	{"still", 6 * sec, Server{RoundTrip: ms, DialTime: 10 * ms, Phases: []Phase{{From: sec, To: 3 * sec, Still: true}}}, Config{
+		Max: 16, Group: 32, Idle: sec, Cancel: ms, Wakes: 50 * us,
+		Load: Load{Kinds: []Kind{hold, mess, wait}, Steps: []Step{{Rate: 400}}},
+	}},
+	{"away", 6 * sec, Server{RoundTrip: ms, DialTime: 10 * ms, Refuses: 0.1, Slots: 6, Phases: []Phase{{From: sec, To: 2 * sec, Away: true}, {From: 3 * sec, To: 4 * sec, Still: true}}}, Config{
+		Max: 8, Min: 1, Group: 8, Patience: sec, Idle: sec / 2, Cancel: ms, Wakes: 50 * us, Unfit: 0.1, Fences: []time.Duration{sec, 3 * sec},
+		Load: Load{Kinds: []Kind{hold, mess, wait, read}, Steps: []Step{{Rate: 300}}},
+	}},
+	{"retries", 4 * sec, near, Config{
+		Max: 16, Group: 32, Idle: sec, Cancel: 100 * ms, Wakes: 50 * us,
+		Load: Load{Kinds: []Kind{again(hold), again(long)}, Steps: []Step{{Rate: 500}, {From: sec, Rate: 1600}, {From: 3 * sec, Rate: 500}}},
+	}},
+	{"mixes", 4 * sec, near, Config{
+		Max: 16, Min: 1, Group: 32, Idle: sec / 2, Wakes: 50 * us,
+		Load: Load{Kinds: []Kind{read}, Steps: []Step{{Rate: 3000}, {From: sec, Rate: 300, Kinds: []Kind{hold, read}}, {From: 2 * sec, Rate: 200, Kinds: []Kind{long, mess, wait}}, {From: 3 * sec, Rate: 1000, Kinds: []Kind{mess, read}}}},
+	}},
+	{"cancels", 4 * sec, near, Config{
+		Max: 4, Group: 4, Idle: sec, Cancel: 300 * ms, Wakes: 200 * us,
+		Load: Load{Kinds: []Kind{{Name: "late", Weight: 1, Work: 30 * ms, Spread: Exponential, Within: 50 * ms, CutAfter: 200 * ms}, read}, Steps: []Step{{Rate: 300}}},
+	}},
+	{"nests", 4 * sec, near, Config{
+		Max: 4, Group: 4, Idle: sec, Wakes: 50 * us,
+		Load: Load{Kinds: []Kind{nest, hold, read}, Steps: []Step{{Rate: 20}, {From: sec, Rate: 300}, {From: 2 * sec, Rate: 50, Burst: 16}}},
+	}},
+}
+
+// again is k of clients that come back three times, at once.
+func again(k Kind) Kind {
+	k.Retries = 3
+	return k
+}
