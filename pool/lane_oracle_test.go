@@ -489,6 +489,7 @@ func (o *oracle) agreeOn(ctx context.Context, as []asking, want []answer) {
 	}
 	riders := expect[""] + 2
 	delete(expect, "")
+	unread := o.unread(ctx, as)
 	for try := 0; ; try++ {
 		before := o.p.Stat()
 		got := make([]answer, len(as))
@@ -504,7 +505,7 @@ func (o *oracle) agreeOn(ctx context.Context, as []asking, want []answer) {
 		}
 		rode, alone := since(before, o.p.Stat())
 		again := o.p.Stat().RerunCount() - before.RerunCount()
-		if rode == riders && maps.Equal(alone, expect) && again <= unread(want) {
+		if rode == riders && maps.Equal(alone, expect) && again <= unread {
 			return
 		}
 		if late := alone["slow"] > 0 || alone["no company"] > 0 || o.p.Stat().GuardRefusalCount() > before.GuardRefusalCount(); !late || try == 30 {
@@ -514,14 +515,15 @@ func (o *oracle) agreeOn(ctx context.Context, as []asking, want []answer) {
 	}
 }
 
-// unread is how many of want are errors of a value that the server could not read: they may be
-// those of a stale statement, so they run again.
-func unread(want []answer) (n int64) {
-	for _, a := range want {
-		if slices.ContainsFunc(a, func(v any) bool {
-			f, ok := v.(failure)
-			return ok && f.Server.Code == "22P02"
-		}) {
+// unreadable are the errors of values that the server cannot read: text representation, repertoire, data.
+var unreadable = []string{"22P02", "22021", "22000"}
+
+// unread is how many of as the server fails since it cannot read a value. That may be the error of a stale statement, so each of them may run again.
+// pgx is asked anew: some ways to ask lose the server's error.
+func (o *oracle) unread(ctx context.Context, as []asking) (n int64) {
+	for _, a := range as {
+		_, err := o.px.Exec(ctx, a.sql, a.args...)
+		if pg := (*pgconn.PgError)(nil); a.alone == "" && errors.As(err, &pg) && slices.Contains(unreadable, pg.Code) {
 			n++
 		}
 	}
