@@ -18,8 +18,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Acquire gets a connection for the caller alone, waiting in order of arrival until one is free, ctx ends or its scope does. Release gives it back.
-// If the caller only runs statements, the pool's own methods hold a connection shorter.
+// Acquire gets a connection for the caller alone. It waits, first come first served, until one is free, or ctx or its scope ends; then the error is an
+// [*AcquireError]. [Lease.Release] gives the connection back. For single statements the pool's own methods hold a connection for a shorter time.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	if c, err := p.engine.own(ctx); err != nil {
 		return nil, err
@@ -27,16 +27,14 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 		return &Lease{lent: c}, nil
 	}
 	l := &Lease{p: p, what: kindLease}
-	l.stack.Capture(0, ofAcquire)
-	return p.obtain(ctx, l)
+	l.stack.Capture(0, 5) // less than Deep, since each costs time
+	return p.obtain(ctx, l, -1)
 }
 
 func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 
-// ofAcquire is how many callers of Acquire are recorded.
-const ofAcquire = 5
-
-// AcquireFunc runs f with a lease, and releases it after f, also when f panics. ctx affects only the acquiring.
+// AcquireFunc acquires a lease, runs f with it, and releases it after f, even if f panics. It returns f's error, or Acquire's. ctx bounds only the
+// acquiring.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	if f == nil {
 		return errNoFunc
@@ -49,31 +47,28 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return f(l)
 }
 
-// acquire gets a connection for ctx's scope, to run things on with settings, if any, waiting in order of arrival. frames is how many callers to
-// leave out of the stack; negative takes no stack.
+// acquire gets a connection for ctx's scope, on which statements run with settings, if any. frames is how many callers the recorded stack leaves out;
+// negative: no stack is recorded.
 func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, sql string, frames int) (*Lease, error) {
 	l := &Lease{p: p, with: with, what: what}
 	l.wants(sql)
-	if frames >= 0 {
-		l.stack.Capture(frames+1, gostack.Deep)
-	}
-	return p.obtain(ctx, l)
+	return p.obtain(ctx, l, frames)
 }
 
-// statement is acquire for one statement outside a transaction, which may ride: then the lease has its rows, and never had a connection. It runs
-// with settings, if any. What is tried again runs alone.
+// statement is acquire for one statement outside a transaction. It may ride, unless it is tried again: then the lease has its result, and no
+// connection.
 func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := spareLeases.Get().(*Lease)
 	l.p, l.with, l.what, l.args = p, with, what, args
 	l.wants(sql)
 	l.wish.MayShare = p.rides && !again
-	if frames >= 0 {
-		l.stack.Capture(frames+1, gostack.Deep)
-	}
-	return p.obtain(ctx, l)
+	return p.obtain(ctx, l, frames)
 }
 
-func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
+func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err error) {
+	if frames >= 0 {
+		l.stack.Capture(frames+2, gostack.Deep)
+	}
 	l.lent = leased{l}
 	asks(&l.wish, l)
 	l.wish.Asked = time.Now()
@@ -97,7 +92,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 		}()
 	}
 	if err = p.connFor(ctx, l); err != nil {
-		if l.ride != nil { // it had got further
+		if l.ride != nil { // the statement's own error: it rode
 			return nil, err
 		}
 		return nil, p.acquireError(l, err)
@@ -105,14 +100,13 @@ func (p *Pool) obtain(ctx context.Context, l *Lease) (_ *Lease, err error) {
 	return l, nil
 }
 
-// connFor gives l a connection that is fit, or has it ride.
+// connFor gives l a connection that is fit, or has it ride. Of its tries one is for a ride; the others are as many as pgxpool makes: in the worst case
+// each connection of the pool turns out to be dead, and the next is new.
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
-	// As many tries as pgxpool makes: in the worst case every connection there is turns out to be dead, and the one after that is new. And one to
-	// ride.
 	for try := range int(p.cfg.MaxConns) + 2 {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
 		if err != nil {
-			if e, ok := err.(*sched.NestedError); ok { //nolint:errorlint // it is as the scheduler has returned it
+			if e, ok := err.(*sched.NestedError); ok { //nolint:errorlint // the scheduler does not wrap it
 				err = nested(e.Held.Owner.(*Lease))
 			} else if err == sched.ErrClosed { //nolint:errorlint // as above
 				err = ErrClosed
@@ -135,7 +129,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {
-			if l.what == kindLease && c.wire.Flush() != nil { // its user may say nothing for long
+			if l.what == kindLease && c.wire.Flush() != nil { // its user may send nothing for a long time
 				c.closeInBackground()
 				continue
 			}
@@ -145,7 +139,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	return pgerr.ErrUnfit
 }
 
-// acquireError adds to err what the pool looked like. The ctx's own error needs it most, the sentinels of a use that cannot succeed need nothing.
+// acquireError adds to err what the pool looked like, unless err says that no use of the pool can succeed any more.
 func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
@@ -166,10 +160,10 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	return e
 }
 
-// runsWith gives l its settings late: BEGIN, for which it was acquired, runs without them.
+// runsWith gives l its settings after it was acquired, since BEGIN runs without them.
 func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
-// start makes l the owner of c. Its scope or the pool may have ended just then.
+// start makes l the owner of c. It fails if l's scope or the pool has ended meanwhile.
 func (l *Lease) start(c *conn) error {
 	l.lend(c)
 	l.use.Begin(&c.session, l.with, l.lasts())
@@ -184,16 +178,16 @@ func (l *Lease) start(c *conn) error {
 	return nil
 }
 
-// nested is the error of a caller who waited inside a function of InTx that holds a lease, which is held. It is made in his goroutine, whose stack it has.
+// nested is the error of a caller who waited inside a function of InTx that holds the lease held. It has the stack of the caller's goroutine.
 func nested(held *Lease) error {
 	var s gostack.Site
 	s.Capture(3, gostack.Deep)
 	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }
 
-// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Mostly tx was meant: what l does is
-// no part of the transaction (the lost update), and waits for a connection while one is held (the deadlock). It may be on purpose, so it is no
-// error.
+// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually that is a mistake for tx: l is no
+// part of the transaction, so updates can be lost, and it waits for a second connection while the first is held, which can be a deadlock. It may be
+// on purpose, so it is no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {
@@ -209,7 +203,7 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }
 
-// heldBy returns the lease of p that the innermost callback around ctx holds, or nil.
+// heldBy returns the lease of p that c, or the innermost callback around it that has one, holds; or nil.
 func (p *Pool) heldBy(c *callback) *Lease {
 	for ; c != nil; c = c.outer {
 		if c.within.Holds == nil || c.starting {

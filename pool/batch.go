@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// sendBatch leaves the result open. With own, its Close releases the lease. doing is what the lease says that it does.
+// sendBatch returns a result that is open. With own, its Close releases the lease. doing describes the batch, for whoever asks what the lease does.
 func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch, own bool) pgx.BatchResults {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -26,8 +26,8 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 	if err != nil {
 		return l.p.failedBatch(b, l.c.wrapError(err))
 	}
-	if l.c.reach.Mode() == pgx.QueryExecModeExec { // in which pgx writes a batch past its frontend, and so past the wire
-		if own && l.with != nil { // by BeforeConnect: the pool's mode is another
+	if l.c.reach.Mode() == pgx.QueryExecModeExec { // pgx writes the batch past its frontend, and so past the wire
+		if own && l.with != nil { // BeforeConnect has chosen the mode: With refuses a pool that has it
 			return l.p.failedBatch(b, errExecMode)
 		}
 		l.c.wire.Passed()
@@ -44,8 +44,8 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 	return w
 }
 
-// watch returns a copy of q whose callbacks run only while the user closes the batch: pgx's Close runs those that are left, and reclaim's must not,
-// long after the function that they belong to.
+// watch returns a copy of q whose callbacks do not run once b is abandoned: pgx's Close runs those that have not run, and when reclaim calls Close the
+// function that they belong to has returned.
 func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	c := *q
 	c.QueuedQueries = slices.Clone(q.QueuedQueries)
@@ -90,11 +90,11 @@ type batch struct {
 	calls            bool     // some of its queries have callbacks
 	abandoned        bool     // none of them may run any more
 	scanErr          error    // of a row; pgx's Close returns it too
-	named            []string // what is prepared for it only: see meantBatch
+	named            []string // the statements that are prepared for it only
 }
 
-// wrapError is conn.wrapError. Of a pool's own batch that a server has refused to write it takes the rest first: then
-// the server can be asked whether that is a failover.
+// wrapError is conn.wrapError. If the server has refused to write, and the lease is the batch's alone, it reads the rest of the results first: then
+// confirmPrimary can ask the server whether that is a failover.
 func (b *batch) wrapError(err error) error {
 	if b.releasesLease && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
 		_ = b.BatchResults.Close()
@@ -161,7 +161,7 @@ func (b *batch) Close() error {
 	return b.err
 }
 
-// Tx returns the transaction that the batch began, or nil: pgx 5.12's method.
+// Tx returns the transaction that the batch began, or nil. The method is new in pgx 5.12.
 func (b *batch) Tx() pgx.Tx {
 	if b.tx == nil {
 		t, ok := b.BatchResults.(interface{ Tx() pgx.Tx })
@@ -173,10 +173,14 @@ func (b *batch) Tx() pgx.Tx {
 	return b.tx
 }
 
-// closeResult is for reclaim, which has the connection to itself.
-func (b *batch) closeResult() { b.abandoned = true; _ = b.BatchResults.Close(); b.unname() }
+// closeResult is called by reclaim, which has the connection to itself.
+func (b *batch) closeResult() {
+	b.abandoned = true
+	_ = b.BatchResults.Close()
+	b.unname()
+}
 
-// unname drops what is prepared for the batch only, whatever came of that.
+// unname deallocates the statements that are prepared for the batch only.
 func (b *batch) unname() {
 	if b.named == nil {
 		return

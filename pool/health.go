@@ -11,11 +11,11 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// health is what the pool knows of its server from its connections and dials.
+// health is what the pool has learnt of its server from its connections and dials.
 type health struct {
-	losses    atomic.Int64 // connections that were lost, not by us
-	shortDial atomic.Bool  // since the last dial that went well one was lost, or the server is away
-	met       atomic.Bool  // a dial has gone well, ever
+	losses    atomic.Int64 // connections that ended, and not by us
+	shortDial atomic.Bool  // since the last successful dial a connection was lost or the server was away: dials have less time
+	met       atomic.Bool  // a dial has succeeded, ever
 	failovers atomic.Int64 // how often the server turned out to be no writer any more
 }
 
@@ -25,43 +25,42 @@ func (h *health) lost() {
 	h.shortDial.Store(true)
 }
 
-// turned notes that the server, which is to be a writer, is none any more.
+// turned notes that the server is no writer any more, and the pool needs one.
 func (h *health) turned() {
 	h.failovers.Add(1)
 	h.shortDial.Store(true)
 }
 
-// answers notes that a dial has gone well.
+// answers notes that a dial has succeeded.
 func (h *health) answers() {
 	h.met.Store(true)
 	h.shortDial.Store(false)
 }
 
-// dialFailed notes that a dial has failed with err, where the pool wants up to conns connections, and returns what that comes to.
+// dialFailed notes that a dial has failed with err, and returns what the pool lacks for that. conns is MaxConns.
 func (h *health) dialFailed(err error, conns int) sched.Lack {
 	switch away, always := pgerr.IsAway(err); {
 	case pgerr.IsFull(err):
 		return sched.Lack{Err: pgerr.Full(err, conns), Full: true}
-	case away && (always || h.met.Load()): // otherwise it may never have been there
+	case away && (always || h.met.Load()): // a server that was never reached may be the wrong one
 		h.shortDial.Store(true)
 		return sched.Lack{Err: fmt.Errorf("%w: %w", ErrServerAway, err)}
 	}
 	return sched.Lack{}
 }
 
-// afterLoss is how long a read waits that is to run once more because its connection was
-// lost. A server that stops ends all its sessions within moments, so another that still
-// answers would be no better; and the read may run twice, not three times.
+// afterLoss is how long a read waits before it runs once more because its connection was lost. A server that stops ends all its sessions within moments,
+// and the read is tried twice only: on another connection that is about to end it would fail for good.
 const afterLoss = 50 * time.Millisecond
 
-// pause waits before try+1, unless ctx would end meanwhile.
+// pause waits before the try after this one: 5 ms, doubling up to 1 s, half of it at random. It returns false, at once, if ctx would end before that.
 func pause(ctx context.Context, try int) bool {
 	d := 5 * time.Millisecond << min(try, 8)
 	d = min(d, time.Second)
 	return sleep(ctx, d/2+rand.N(d/2))
 }
 
-// sleep waits for d, unless ctx would end meanwhile.
+// sleep waits for d. It returns false, at once, if ctx would end before that.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
 		return false

@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// plain runs things as pgxpool does, and with settings in explicit transactions.
+// plain is the engine of Config.Plain: it hands each call to pgxpool. What runs with settings runs in an explicit transaction.
 type plain struct{ *Pool }
 
 func (p plain) own(ctx context.Context) (*pgxpool.Conn, error) { return p.px.Acquire(ctx) }
@@ -36,11 +36,11 @@ func (p plain) queryRow(ctx context.Context, with *session.Settings, sql string,
 	if with == nil {
 		return p.px.QueryRow(ctx, sql, args...)
 	}
-	t, err := p.beginTx(ctx, with, pgx.TxOptions{})
+	r, err := p.bound(with).rowsInTx(ctx, sql, args)
 	if err != nil {
 		return memrows.Failed(err)
 	}
-	return &txRow{t.QueryRow(ctx, sql, args...), txEnd{ctx: ctx, t: t}}
+	return memrows.ReadRow(r, r.Conn(), &memrows.Maps{})
 }
 
 func (p plain) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
@@ -69,8 +69,7 @@ func (p plain) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 		return t, err
 	}
 	if _, err = t.Exec(ctx, with.SQL(), with.Args()...); err != nil {
-		e := txEnd{ctx: ctx, t: t}
-		_ = e.end(err)
+		_ = rollBack(ctx, t)
 		return nil, fmt.Errorf("lmipool: With: %w", with.Without(err))
 	}
 	return t, nil
@@ -78,7 +77,7 @@ func (p plain) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 
 func (p plain) ping(ctx context.Context) error { return p.px.Ping(ctx) }
 
-// stat is what pgxpool counts.
+// stat has only the counters that pgxpool has.
 func (p plain) stat() *Stat {
 	s := p.px.Stat()
 	return &Stat{
@@ -96,7 +95,7 @@ func (p plain) stat() *Stat {
 
 func (p plain) reset() { p.px.Reset() }
 
-// shutdown gives pgxpool's Close, which waits for ever, an end.
+// shutdown waits for pgxpool's Close, which has no bound, until ctx ends.
 func (p plain) shutdown(ctx context.Context) error {
 	p.cancel()
 	done := make(chan struct{})
@@ -112,25 +111,7 @@ func (p plain) shutdown(ctx context.Context) error {
 	}
 }
 
-// txRow is pgx's Row with a transaction of its own, which ends with Scan.
-type txRow struct {
-	pgx.Row
-	end txEnd
-}
-
-func (w *txRow) Scan(dest ...any) error {
-	defer func() { _ = w.end.end(errAbandonedTx) }() // if a Scanner panics
-	err := w.Row.Scan(dest...)
-	if err != pgx.ErrNoRows { //nolint:errorlint // one in an error is a Scanner's own
-		return w.end.end(err)
-	}
-	if failed := w.end.end(nil); failed != nil {
-		return failed
-	}
-	return err
-}
-
-// txBatch is a batch with a transaction of its own.
+// txBatch is a batch with a transaction of its own, which ends with its Close.
 type txBatch struct {
 	pgx.BatchResults
 	end txEnd

@@ -10,7 +10,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Exec is [pgxpool.Pool.Exec].
+// Exec is [pgxpool.Pool.Exec]. A connection is held while it runs.
 func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	return p.engine.exec(ctx, nil, sql, args)
 }
@@ -35,8 +35,8 @@ func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, ar
 	return tag, err
 }
 
-// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end, unless the statement rode a lane: then they
-// are in memory, and their Conn is a closed connection, which is of use for its TypeMap only.
+// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end. If the statement rode a lane they are in memory
+// and hold none; their Conn is a closed connection, with a usable TypeMap.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return p.engine.query(ctx, nil, sql, args)
 }
@@ -55,8 +55,8 @@ func (p pooled) query(ctx context.Context, with *session.Settings, sql string, a
 	return l.query(ctx, nil, sql, args, true)
 }
 
-// QueryRow is [pgxpool.Pool.QueryRow], but the row is read and the connection is free when QueryRow returns. Scan decodes from memory; not calling
-// it loses nothing. Errors come from Scan, as in pgx.
+// QueryRow is [pgxpool.Pool.QueryRow], but reads the row at once: the connection is free when QueryRow returns, even if Scan is never called. Scan
+// decodes from memory. Errors come from Scan, as in pgx.
 func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return p.engine.queryRow(ctx, nil, sql, args)
 }
@@ -90,7 +90,7 @@ func (p pooled) queryRow(ctx context.Context, with *session.Settings, sql string
 	return row
 }
 
-// SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until its Close.
+// SendBatch is [pgxpool.Pool.SendBatch]. The result holds a connection until it is closed.
 func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
 		return memrows.FailedBatch(errNoBatch, nil)
@@ -106,9 +106,9 @@ func (p pooled) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Ba
 	return l.sendBatch(ctx, nil, "batch", b, true)
 }
 
-// CopyFrom is [pgxpool.Pool.CopyFrom], but returns when ctx ends, also if src is slow: within twice CancelWait, when the server has said that
-// nothing was copied and src's call that was running has returned. If that call, or that of a method of one of its values, takes longer it runs on,
-// and is the last one: until it has returned src must not be used for anything else.
+// CopyFrom is [pgxpool.Pool.CopyFrom], but returns within twice CancelWait after ctx has ended, even if src is slow: when the server has said that
+// nothing was copied, and the call of src that was running has returned. If that call, or a method of one of its values, takes longer, it goes on and is
+// the last one. Until it has returned src must not be used for anything else.
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource
@@ -125,10 +125,8 @@ func (p pooled) copyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	return l.CopyFrom(ctx, table, columns, src)
 }
 
-// Begin starts a transaction. The connection is held until Commit or Rollback; ctx affects only the begin, as in pgx.
-func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) {
-	return p.engine.beginTx(ctx, nil, pgx.TxOptions{})
-}
+// Begin starts a transaction. It holds a connection until Commit or Rollback. ctx bounds only Begin itself, as in pgx.
+func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) { return p.BeginTx(ctx, pgx.TxOptions{}) }
 
 // BeginTx is Begin with options.
 func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
@@ -141,14 +139,14 @@ func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.Tx
 		if err != nil {
 			return nil, err
 		}
-		l.runsWith(with) // not before: BEGIN does not run with them
+		l.runsWith(with)
 		if t, err = l.begin(ctx, opts, true); err == nil {
 			return l, nil
 		}
 		if _, in := placeOf(ctx); in != nil && in.within.Holds == &l.wish {
-			in.holding(nil) // the next is
+			in.holding(nil) // the next try's lease is
 		}
-		if opts.BeginQuery == "" { // it has begun nothing that would last
+		if opts.BeginQuery == "" { // a BEGIN of the server's own leaves nothing
 			err = nothingLost("the connection was lost at BEGIN", err)
 		}
 		return l, err
@@ -156,10 +154,8 @@ func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.Tx
 	return t, err
 }
 
-// Ping gets a connection, dialing if need be, and checks that the server answers.
-func (p *Pool) Ping(ctx context.Context) error {
-	return p.engine.ping(ctx)
-}
+// Ping gets a connection, dialing one if none is idle, and checks that the server answers. It returns what [Pool.Acquire] returns, or the ping's error.
+func (p *Pool) Ping(ctx context.Context) error { return p.engine.ping(ctx) }
 
 func (p pooled) ping(ctx context.Context) error {
 	return p.rerun(ctx, func(bool) (*Lease, error) {

@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. To lend the
-// connection as it is, and to queue its reset in front of the next user's first flight, cost the caller nothing. The other steps
-// run in the background, before the next user gets the connection.
+// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. Two cost the caller nothing,
+// and are done at once: to lend the connection as it is, and to queue its reset in front of what the next user sends first. The others run in the
+// background, before the next user gets the connection.
 
-// step is what is due for a connection that is nobody's.
+// step is what is due for a connection that has come back.
 type step uint8
 
 const (
-	// With these the way ends.
+	// These are the last steps. All but lend close the connection.
 	lend    step = iota // it is fit for the next user
-	spoiled             // nothing takes away what is left in its session: it is closed
-	giveUp              // a cancel request may still arrive, nobody knows when: it is closed
-	closing             // it cannot be used any more, or nobody comes after it
+	spoiled             // no reset takes away what is left in its session
+	giveUp              // a cancel request may still arrive, and nobody knows when
+	closing             // it cannot be used any more, or the pool closes
 
 	runHook  // AfterRelease
 	settle   // a cancel request may still arrive
 	rollback // its user has left a transaction open
-	confirm  // its server has refused to write: is it the primary still?
+	confirm  // its server has refused to write, and may be no primary any more
 	discard  // something is left in a session that may be shared
 	reset    // something is left in its session
 	tidy     // something is to be sent, asked or forgotten before the next user comes
@@ -30,7 +30,7 @@ const (
 
 // state is all that next looks at.
 type state struct {
-	ended        bool // it is closed, in the middle of something, or past its lifetime
+	ended        bool // it is closed, busy, or past its lifetime
 	unsettled    bool // it was closed while a cancel request could still arrive
 	hook         bool // AfterRelease is still to be called
 	poolCloses   bool
@@ -38,7 +38,7 @@ type state struct {
 	inTx         bool
 	maybeStandby bool
 	shared       bool // something is left in its session, which may be somebody else's too
-	spoiled      bool // something is left that nothing takes away
+	spoiled      bool // something is left that no reset takes away
 	left         bool // something is left that a reset takes away
 	untidy       bool // there is something for tidy to do
 }
@@ -50,7 +50,7 @@ func (s state) next() step {
 		return giveUp
 	case s.ended:
 		return closing
-	case s.hook && !s.canceling && !s.inTx && !s.maybeStandby: // it sees no connection that has to be cleaned first
+	case s.hook && !s.canceling && !s.inTx && !s.maybeStandby: // these three are dealt with before the hook sees the connection
 		return runHook
 	case s.poolCloses:
 		return closing
@@ -72,7 +72,7 @@ func (s state) next() step {
 	return lend
 }
 
-// failed is what is due after a step that has not done its work, or has panicked.
+// failed is what is due after s has failed, or panicked.
 func (s step) failed() step {
 	switch s {
 	case settle:
@@ -83,14 +83,14 @@ func (s step) failed() step {
 	return closing
 }
 
-// way is how far a connection has come.
+// way is how far a connection has come on its way home.
 type way struct {
 	hook  bool // AfterRelease is still to be called
 	reset bool // a reset is queued
-	tidy  bool // that is done
+	tidy  bool // step tidy is done
 }
 
-// state reads what c is like.
+// state reads the state of c.
 func (c *conn) state(w way, now time.Time) state {
 	pc, s := c.pg.PgConn(), &c.session
 	return state{
@@ -108,14 +108,14 @@ func (c *conn) state(w way, now time.Time) state {
 	}
 }
 
-// release takes c home, whose lease has ended and whom nobody uses any more.
+// release takes c home. Its lease has ended, and nobody uses it any more.
 func (c *conn) release() {
 	c.session.Rest()
 	c.cancel.AsPgx()
 	c.goHome(way{hook: c.p.cfg.AfterRelease != nil})
 }
 
-// goHome is the rest of c's way.
+// goHome takes c the rest of its way.
 func (c *conn) goHome(w way) {
 	now := time.Now()
 	due := c.state(w, now).next()
@@ -129,10 +129,10 @@ func (c *conn) goHome(w way) {
 	c.arrive(due, w, now)
 }
 
-// sendReset is for a reset that is queued, and with which nobody has come.
+// sendReset sends a reset that is queued, since no user has come with whose statement it would travel.
 func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
 
-// cleanInBackground runs the step that is due and those after it. One that panics has failed.
+// cleanInBackground runs the step due and those after it. A step that panics has failed.
 func (c *conn) cleanInBackground(due step, w way) {
 	tidies := func(s step, n int) {
 		if s == tidy {
@@ -167,7 +167,7 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 		c.types.Forget()
 	case settle:
 		done = c.cancel.Settle(max(goodbyeTimeout, c.p.cfg.cancelWait()))
-	case rollback: // pgxpool closes the connection; this costs one round trip and keeps it
+	case rollback: // costs one round trip and keeps the connection, which pgxpool would close
 		defer c.cancel.Restore(c.cancel.WaitOnly())
 		_, err := c.pg.Exec(ctx, "rollback")
 		done = err == nil && c.pg.PgConn().TxStatus() == 'I'
@@ -188,7 +188,7 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 	return c.state(*w, time.Now()).next()
 }
 
-// arrive is the end of the way.
+// arrive ends c's way with its last step.
 func (c *conn) arrive(last step, w way, now time.Time) {
 	switch last {
 	case lend:
@@ -203,9 +203,9 @@ func (c *conn) arrive(last step, w way, now time.Time) {
 	c.closeInBackground()
 }
 
-// isShared finds out whether c's session, behind a pooler, is shared for certain: then what its user has left there is not ours to mend.
-// If not, c is to be closed. A reset could meet the session of somebody else, to whom it does harm; and the session is clean for its next user if it
-// was c's alone: a pooler in session mode sees to that when a client leaves (PgBouncer by its server_reset_query).
+// isShared finds out whether c's session, behind a pooler, is certainly shared with other clients: then the pool does not clean it, and c is kept. If it
+// is not certain, c is closed: a reset could meet the session of another client and do harm there. If the session was c's alone the pooler is in session
+// mode, and cleans the session when its client leaves (PgBouncer: server_reset_query).
 func (c *conn) isShared(ctx context.Context) bool {
 	c.session.Postpone()
 	c.reach.AwaitTwin(ctx)

@@ -11,14 +11,14 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// tries is what is known of those of one call outside a transaction.
+// tries is what is known of the tries of one call outside a transaction.
 type tries struct {
-	began time.Time // when the first was; zero until there is a second
+	began time.Time // when the first began; zero until it has failed
 	n     int       // how many have failed
 }
 
-// rerun runs a call outside a transaction until it is not to run once more. once is one try: again says that it is not the first, and
-// it returns the lease that it had, if any, which it has released.
+// rerun runs a call outside a transaction, again and again as long as retry wants that. once is one try; again: it is not the first. It returns the
+// lease that it had, which it has released, or nil.
 func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error)) error {
 	var a tries
 	for {
@@ -29,7 +29,7 @@ func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error))
 	}
 }
 
-// nothingLost is err of what can run again if its connection was lost, whatever had become of it.
+// nothingLost returns err, of a call that has no effect. If the connection was lost it says that the call did not run, since it may run again.
 func nothingLost(why string, err error) error {
 	if pgerr.IsLost(err) && !pgerr.DidNotRun(err) {
 		return pgerr.NotRun(why, err)
@@ -37,9 +37,9 @@ func nothingLost(why string, err error) error {
 	return err
 }
 
-// retry waits before a call outside a transaction that ended with err runs once more, and reports whether it does. It does if it certainly has not
-// run: it was not sent, or refused by a standby, or by a session that could not be reset. A read that may ride does so too, once, when its connection
-// was lost. l, which it had, has been released: it holds nothing meanwhile; nil: it had none.
+// retry reports whether a call that has failed with err is to run once more, and waits before that. A call is if it certainly has not run: it was not
+// sent, or was refused by a standby or by a session that could not be reset. A read that could ride is too, once, if its connection was lost. l is the
+// lease that the call has had and released; nil: it has had none.
 func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	if err == nil || l == nil {
 		return false
@@ -60,9 +60,9 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	return true
 }
 
-// waitToRetry waits before a call that was not run tries another connection, and says whether it is to. The first time is at once: it was a connection
-// that had died while it was idle. But who takes a new connection and ends it at its first word, as a pooler does whose server is gone, would be
-// dialed a thousand times a second. It is waited for as long as for a server that is away.
+// waitToRetry waits before a call that did not run tries another connection, and reports whether it does. The second try is at once: usually the first
+// connection had died while it was idle. Later tries wait, since a pooler whose server is gone accepts each connection and closes it at its first
+// message, and would be dialed a thousand times a second. Without a deadline they end when a server that is away is given up.
 func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	switch _, bounded := ctx.Deadline(); {
 	case ctx.Err() != nil:
@@ -75,16 +75,7 @@ func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	return pause(ctx, a.n-1)
 }
 
-// lostRead is err for a Query on a connection of its own, of which nobody has seen a row. It is not run again, since its
-// Rows are its caller's by now, but he may do that: if it could ride it had no effect.
-func (p *Pool) lostRead(ctx context.Context, l *Lease, err error) error {
-	if !p.mayRepeat(ctx, l, err) {
-		return err
-	}
-	return nothingLost("the connection of a read was lost", err)
-}
-
-// mayRepeat reports whether err is of a connection that was lost, and l's statement could ride, were it short.
+// mayRepeat reports whether err says that the connection was lost, and l's statement is one that could ride if it were short: it has no effect.
 func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
 		return false

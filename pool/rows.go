@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -14,16 +15,16 @@ import (
 	"github.com/lmipool/lmipool/internal/pgxargs"
 )
 
-// rows are pgx's Rows on a lease. Each method asks the lease first, so that the end of the invocation can take the connection from under rows that
-// somebody still reads, without a data race.
+// rows are pgx's Rows on a lease. Each method enters the lease first, so that the end of the invocation can take the connection away while the caller
+// still reads, without a data race.
 type rows struct {
 	l             *Lease
 	r             pgx.Rows
 	releasesLease bool
 
-	asked asked // what it was, if the lease is its own; zero once a row was read
+	asked asked // the Query, if the lease is its own and no row was read yet; else zero
 
-	// what stays readable after Close, when the connection serves somebody else
+	// These stay readable after Close, when somebody else has the connection.
 	done   bool
 	err    error
 	tag    pgconn.CommandTag
@@ -37,7 +38,7 @@ type asked struct {
 	args []any
 }
 
-// query leaves the Rows open. With own, their end releases the lease.
+// query returns Rows that are open. With own, their end releases the lease.
 func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bool) (pgx.Rows, error) {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -67,10 +68,12 @@ func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bo
 // ofBatch are rows of a batch on l.
 func ofBatch(l *Lease, r pgx.Rows) *rows { return &rows{l: l, r: r} }
 
-// wrapError is conn.wrapError, and lostRead if nobody has seen a row.
+// wrapError is conn.wrapError. If the connection was lost before the caller has seen a row of a statement that could ride, and so has no effect, the
+// error says that the caller may run it again. The pool does not, since the caller has the Rows.
 func (r *rows) wrapError(err error) error {
-	if err = r.l.c.wrapError(err); err != nil && r.asked.ctx != nil {
-		err = r.l.p.lostRead(r.asked.ctx, r.l, err)
+	err = r.l.c.wrapError(err)
+	if q := r.asked.ctx; err != nil && q != nil && r.l.p.mayRepeat(q, r.l, err) {
+		return nothingLost("the connection of a read was lost", err)
 	}
 	return err
 }
@@ -102,7 +105,7 @@ func (r *rows) finish() {
 	r.l.closed(r)
 }
 
-// left ends a call, and the lease too if the rows are done and own it.
+// left ends a call, and releases the lease if the rows are done and own it.
 func (r *rows) left() {
 	r.l.leave()
 	if r.done && r.releasesLease {
@@ -110,7 +113,7 @@ func (r *rows) left() {
 	}
 }
 
-// closeResult is for reclaim, which has the connection to itself.
+// closeResult is called by reclaim, which has the connection to itself.
 func (r *rows) closeResult() { r.r.Close() }
 
 func (r *rows) Close() {
@@ -142,30 +145,28 @@ func (r *rows) Next() bool {
 }
 
 func (r *rows) Scan(dest ...any) error {
+	return r.decode(func() error { return r.r.Scan(dest...) })
+}
+
+func (r *rows) Values() (v []any, err error) {
+	err = r.decode(func() (err error) { v, err = r.r.Values(); return err })
+	return v, err
+}
+
+// decode runs f on the current row. An error of it closes r, as in pgx.
+func (r *rows) decode(f func() error) error {
 	if !r.enter() {
-		return r.notOpen()
+		return cmp.Or(r.err, memrows.ErrClosed)
 	}
 	defer r.left()
-	err := r.r.Scan(dest...)
+	err := f()
 	if err != nil {
 		r.finish()
 	}
 	return err
 }
 
-func (r *rows) Values() ([]any, error) {
-	if !r.enter() {
-		return nil, r.notOpen()
-	}
-	defer r.left()
-	v, err := r.r.Values()
-	if err != nil {
-		r.finish()
-	}
-	return v, err
-}
-
-// open is what f says of r.r while r is open, and then otherwise.
+// open returns f(r.r) while r is open, and otherwise after that.
 func open[T any](r *rows, f func(pgx.Rows) T, otherwise T) T {
 	if !r.enter() {
 		return otherwise
@@ -195,10 +196,3 @@ func (r *rows) Err() error {
 
 // Conn gives the connection itself away: see Lease.Conn.
 func (r *rows) Conn() *pgx.Conn { return r.l.Conn() }
-
-func (r *rows) notOpen() error {
-	if r.err != nil {
-		return r.err
-	}
-	return memrows.ErrClosed
-}

@@ -12,21 +12,21 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// A statement on a lease, or in a transaction on it: x, nil without one. With own, the lease is the statement's alone: it has the settings that this
-// runs with, and if it did not run because it is stale it runs once more.
+// The functions here run a statement on a lease. x is the transaction that it runs in; nil: none. own: the lease was acquired for this statement alone.
+// Then the lease's settings are the statement's, and the statement runs once more if it did not run because its prepared form is stale.
 
-// tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end it says [pgx.ErrTxClosed], so that a deferred Rollback is
-// safe, and after the invocation's [ErrInvocationEnded].
+// tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end its methods return [pgx.ErrTxClosed], so that a deferred
+// Rollback is safe. After the end of its invocation they return [ErrInvocationEnded].
 type tx struct {
 	l             *Lease
 	t             pgx.Tx
 	releasesLease bool // its end does
-	lost          bool // when it ended its server was gone, or a standby
+	lost          bool // when it ended its connection was lost, or its server was a standby
 }
 
 func newTx(l *Lease, t pgx.Tx, own bool) *tx { return &tx{l: l, t: t, releasesLease: own} }
 
-// runner is who pgx is asked through: the connection, or a transaction on it, which knows whether it has ended.
+// runner is what of pgx runs a statement: the connection, or a transaction on it, which knows whether it has ended.
 type runner interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -34,7 +34,7 @@ type runner interface {
 	Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
 }
 
-// enterFor is enter, and who is asked then.
+// enterFor is enter, and returns what runs the statement.
 func (l *Lease) enterFor(x *tx, sql string) (runner, error) {
 	c, err := l.enter(sql)
 	switch {
@@ -46,7 +46,7 @@ func (l *Lease) enterFor(x *tx, sql string) (runner, error) {
 	return x.t, err
 }
 
-// announce notes what is about to run, and returns args as they have to be for sql to mean what it says.
+// announce notes what is about to run, and returns the args to run it with.
 func (l *Lease) announce(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
 	meant, err := l.use.BeforeStatement(ctx, l.st, sql, args, simple)
 	return meant, l.c.wrapError(err)
@@ -78,7 +78,7 @@ func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own boo
 	return tag, l.c.wrapError(err)
 }
 
-// extended is Exec by the extended protocol, which pgx's own uses only if there are arguments.
+// extended is Exec by the extended protocol, which pgx's own Exec uses only if there are arguments.
 func extended(ctx context.Context, on runner, sql string, args []any) (pgconn.CommandTag, error) {
 	r, err := on.Query(ctx, sql, args...)
 	if err != nil {
@@ -88,7 +88,7 @@ func extended(ctx context.Context, on runner, sql string, args []any) (pgconn.Co
 	return r.CommandTag(), r.Err()
 }
 
-// queryRow reads the row at once.
+// queryRow reads the row into memory.
 func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own bool) *memrows.Row {
 	on, err := l.enterFor(x, sql)
 	if err != nil {
@@ -106,7 +106,7 @@ func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own
 	return w
 }
 
-// readRow reads the first row of what a Query on l's connection returned, if any, into memory, and closes r.
+// readRow reads the first row of r, if any, into memory, and closes r. r and err are what a Query on l's connection returned.
 func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
 	if err != nil {
 		return memrows.Failed(l.c.wrapError(err))
@@ -117,17 +117,16 @@ func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
 	return w
 }
 
-// stale reports whether err is of what c has just sent, and says that this was prepared before the schema, or the session, has changed. It did not
-// run, and pgx has dropped it, so running it again heals that.
+// stale reports whether err is the answer to the statement that c has just sent, and says that the schema or the session has changed since the statement
+// was prepared. It did not run, and pgx has dropped the prepared form, so that it can run again.
 func (c *conn) stale(err error) bool {
 	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
 		return false
 	}
-	c.wire.Declined() // the settings are prepared anew with it
+	c.wire.Declined() // the settings in front of it are prepared anew, too
 	return true
 }
 
-// copyFrom is by package copyin.
 func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource
@@ -140,10 +139,9 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 	defer func() {
 		if encoding == nil {
 			l.leave()
-			return
+		} else { // a value's method hangs. Until it returns nobody else may use the connection's types, and the lease's end cuts the connection off
+			l.leaveAfter(encoding)
 		}
-		// Until the value lets go the lease is in a call, so nobody uses its connection's types beside it; its end tears the connection away.
-		l.leaveAfter(encoding)
 	}()
 	if err := l.use.BeforeCopy(ctx, copyin.Insert(table, columns)); err != nil {
 		return 0, err

@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// begin starts a transaction on the lease, with settings if the lease has any. With own, its end releases the lease.
+// begin starts a transaction on the lease, with the lease's settings, if any. With own, its end releases the lease.
 func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx, error) {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -50,19 +50,18 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		return err
 	})
 	if err != nil {
-		if opts.BeginQuery == "" && l.c.stale(err) { // nothing but BEGIN has run, and that is rolled back
+		if opts.BeginQuery == "" && l.c.stale(err) { // only BEGIN has run, and it was rolled back
 			return nil, pgerr.NotRun("With: what sets the settings is not prepared any more", err)
 		}
 		return nil, l.c.wrapError(err)
 	}
 	kept = true
 	l.c.session.Begun()
-	l.c.wire.BeganTx() // pgx may have dropped statements in front of BEGIN
+	l.c.wire.BeganTx() // pgx may have deallocated statements in front of BEGIN
 	return newTx(l, t, own), nil
 }
 
-// set sets the lease's settings in the transaction that it has just begun. They travel in front of a statement that does
-// nothing; so does a BEGIN that is held back, in the same segment.
+// set sets the lease's settings in the transaction that has just begun. They travel in front of an empty statement, behind a BEGIN that is held back.
 func (l *Lease) set(ctx context.Context) error {
 	l.c.session.Bind(l.with)
 	return l.c.pg.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
@@ -85,7 +84,7 @@ func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	return newTx(x.l, t, false), nil
 }
 
-// Commit with a ctx that has ended sends no COMMIT: the transaction is rolled back, and the error says that for certain.
+// Commit with a ctx that has ended sends no COMMIT: it rolls the transaction back, and returns an error that says that nothing was committed.
 func (x *tx) Commit(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return x.finish(ctx, "commit", x.t.Commit)
@@ -96,9 +95,9 @@ func (x *tx) Commit(ctx context.Context) error {
 	return pgerr.Unsent("commit", ctx.Err())
 }
 
-// Rollback with a ctx that has ended rolls back all the same. With a connection of its own that happens in the background, before anybody else gets
-// it: its caller has no time, and pgx, which would take his ctx for the rollback, would have to close it. A savepoint, or a transaction on somebody's
-// lease, is rolled back at once, since he may go on there.
+// Rollback with a ctx that has ended rolls back all the same. If the transaction has its own connection that happens in the background, before the next
+// user gets it: the caller has no time, and pgx would close the connection, since it uses the caller's ctx for the rollback. A savepoint, or a
+// transaction on an acquired lease, is rolled back at once, since its caller may go on there.
 func (x *tx) Rollback(ctx context.Context) error {
 	if ctx.Err() != nil && x.releasesLease {
 		err := x.l.resume()
@@ -142,20 +141,20 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	}
 	c.session.Ended()
 	if x.releasesLease {
-		c.confirmPrimary() // of a write in it that was refused
+		c.confirmPrimary() // if a write of the transaction was refused
 		x.lost = c.lost || c.maybeStandby && c.place.Fenced()
 	}
 	return err
 }
 
-// endedInSQL reports whether the transaction has ended by a COMMIT or ROLLBACK in SQL, of which pgx knows nothing.
+// endedInSQL reports whether a COMMIT or ROLLBACK in SQL has ended the transaction, which pgx does not notice.
 func (x *tx) endedInSQL() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
 	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.EndedInSQL())
 }
 
-// mayHaveEnded reports whether what was asked for last can have ended the transaction, and its answer was lost, or is not read to its end.
+// mayHaveEnded reports whether the last statement can have ended the transaction, and its answer was lost, or is not read to its end.
 func (x *tx) mayHaveEnded() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
@@ -171,7 +170,7 @@ func (x *tx) failedOver(err error) bool {
 	return x.releasesLease && x.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
 }
 
-// mayEndTx is sqltext.MayEndTx of a text, or of the name of a statement.
+// mayEndTx is sqltext.MayEndTx of a text, or of the text of the prepared statement that has sql as its name.
 func (l *Lease) mayEndTx(sql string) bool {
 	text, ok := l.c.session.TextOf(sql)
 	return !ok || sqltext.MayEndTx(text)
@@ -226,6 +225,4 @@ func (x *tx) LargeObjects() pgx.LargeObjects {
 }
 
 // Conn gives the connection itself away: see Lease.Conn.
-func (x *tx) Conn() *pgx.Conn {
-	return x.l.Conn()
-}
+func (x *tx) Conn() *pgx.Conn { return x.l.Conn() }
