@@ -61,7 +61,6 @@ func (p *Pool) newConn() (*conn, error) {
 		return nil, err
 	}
 	now := time.Now()
-	c.place.Opened(now)
 	c.px, c.pg, c.types.Closed = px, px.Conn(), p.ended.Conn
 	c.reach, c.wire = g.reach, g.wire
 	c.session.Open(p.sessions, isolation.Connection{PG: c.pg, Wire: c.wire, Reach: c.reach, IsFit: c.clean}, g.session)

@@ -57,7 +57,7 @@ type told struct {
 func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
 	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != IsolationOff}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
-		return h.shortDial.Load() && s.FailedDials()%4 != 3 // each fourth dial has the whole time, which a server far away needs
+		return h.shortDial.Load() && s.Stats().FailedInARow%4 != 3 // each fourth dial has the whole time, which a server far away needs
 	})
 	d.cancels = pgcancel.NewLimiter(int(cfg.MaxConns), ctx.Done())
 	d.writer = pgdial.NewWriter(cc, cfg.Upstream == UpstreamRDSProxy)

@@ -16,15 +16,14 @@ import (
 // NeverSlow has reads ride however long they took before, and as many as there is
 // room for: on a busy machine any statement can look slow. Call it before use.
 func (p *Pool) NeverSlow() {
-	p.lanes.Catalog.SlowAbove(time.Hour)
-	p.sched.SetMaxGroupTime(time.Hour)
+	p.lanes.Catalog.Slow = time.Hour
 }
 
 // NeverOld has what is known about the catalogs be young enough for a ride, unless it is known to be wrong. Call it before use.
 func (p *Pool) NeverOld() { p.lanes.Baselines.NeverOld() }
 
 // SlowAbove moves the bound.
-func (p *Pool) SlowAbove(d time.Duration) { p.lanes.Catalog.SlowAbove(d) }
+func (p *Pool) SlowAbove(d time.Duration) { p.lanes.Catalog.Slow = d }
 
 // WithoutArgument is err without the argument that pgx could not encode.
 func WithoutArgument(err error) error { return pgerr.Arguments{}.WithoutArgument(err) }

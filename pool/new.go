@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/deadconn"
 	"github.com/lmipool/lmipool/internal/isolation"
@@ -109,7 +109,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 	return sched.New(sched.Config{
 		Max:          int(p.cfg.MaxConns),
 		MaxGroup:     lane.MaxFlight,
-		MaxGroupTime: 2 * catalog.Slow,
+		MaxGroupTime: func() time.Duration { return 2 * p.lanes.Catalog.Slow },
 		Patience:     p.cfg.ConnectTimeout,
 		Dial:         p.dial,
 		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).rideFor(ctx) },

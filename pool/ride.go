@@ -118,7 +118,7 @@ func (l *Lease) observed() {
 	if l.took <= 0 {
 		return
 	}
-	l.st.Took(l.took - l.p.sched.LeastHold())
+	l.st.Took(l.took - l.p.sched.Stats().LeastHold)
 	if l.c.lane != nil && l.st.Wants() {
 		l.use.Ask(l.st)
 	}

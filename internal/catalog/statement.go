@@ -68,7 +68,7 @@ type Statement struct {
 
 // rules are what the statements of a store have in common: by what they are judged, and their mutex.
 type rules struct {
-	slow  time.Duration
+	Slow  time.Duration       // a statement that usually takes longer goes alone; not changed after the first use
 	facts func() *facts.Facts // that statements are judged by; nil: of no connection yet
 
 	mu   sync.Mutex
@@ -131,7 +131,7 @@ func (s *Statement) Shareable() (d *Description, by facts.Proven, expect time.Du
 	case why != "":
 	case d == nil:
 		why = AloneNew
-	case s.took > s.slow:
+	case s.took > s.Slow:
 		why = AloneSlow
 	case s.size > Large:
 		why = AloneLarge

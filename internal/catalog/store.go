@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"hash/maphash"
 	"slices"
-	"time"
 
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -30,11 +29,8 @@ type Store struct {
 
 // NewStore returns a Store without statements. What newest returns is what they are judged by.
 func NewStore(newest func() *facts.Facts) *Store {
-	return &Store{rules: rules{slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
+	return &Store{rules: rules{Slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
 }
-
-// SlowAbove moves the bound above which a statement is too slow to ride. It is called before use.
-func (g *Store) SlowAbove(d time.Duration) { g.slow = d }
 
 // Find returns what is known about sql with these settings, looking at its text if it is new. A text with comments that comes for
 // the first time is the one without: a comment may be another each time (a trace's id).

@@ -161,7 +161,7 @@ func (f *Flight) send() {
 	if len(f.coming) == 0 {
 		return
 	}
-	f.heard, f.overhead = time.Now(), of.Sched.LeastHold()
+	f.heard, f.overhead = time.Now(), of.Sched.Stats().LeastHold
 	f.extend(f.heard)
 	for i := range f.coming {
 		f.coming[i].send(f.pl)

@@ -2,25 +2,25 @@ package sched
 
 import "time"
 
-// actions is what an event asks for. Who has an answer is told first, then dials begin, then a group takes off or a connection is closed.
+// actions are what an event asks for. First the answers are sent, then dials begin, then a group is carried or a connection is closed.
 type actions struct {
-	first, last *answer       // a list
-	dials       int           // to begin
-	carry       *Group        // has a connection, to be sent
-	close       *Conn         // nobody wants it any more
-	check       time.Duration // after which tick is to be called; 0: not
+	first, last *answer       // a list of those to send
+	dials       int           // how many to begin
+	carry       *Group        // to be carried; nil: none
+	close       *Conn         // to be closed; nil: none
+	check       time.Duration // after this time tick is to be called; 0: it is not
 	join        *Conn         // joinDue is to be called with it
-	joinIn      time.Duration // after that
+	joinIn      time.Duration // after this time
 }
 
-// done hands over what has come up since the last time.
+// done returns the actions since the last call.
 func (o *actions) done() actions {
 	all := *o
 	*o = actions{}
 	return all
 }
 
-// tell ends the wait of r, which is queued no more.
+// tell ends the wait of r, which is no longer in the queue.
 func (o *actions) tell(r *Request, c *Conn, err error) {
 	a := r.answer
 	a.c, a.err = c, err
@@ -34,19 +34,19 @@ func (o *actions) tell(r *Request, c *Conn, err error) {
 
 // answer ends a wait: with a connection, with the reason why there is none, or with neither if the request was shared.
 type answer struct {
-	ready chan struct{} // has room for one, so that whoever answers never waits
-	again chan struct{} // so has this: whoever waits is to be asked again whether it can share
+	ready chan struct{} // the answer is there; both channels have room for one, so that nobody waits to send
+	again chan struct{} // the request is to be asked again whether it can share
 	c     *Conn
 	err   error
 	next  *answer
-	told  func(*Conn, error) // is called instead; nil: ready is used
+	told  func(*Conn, error) // is called instead of sending to ready; nil: it is not
 }
 
 func newAnswer() *answer {
 	return &answer{ready: make(chan struct{}, 1), again: make(chan struct{}, 1)}
 }
 
-// send wakes who waits for a, and returns what was behind it in the list: a is the other's from then on.
+// send wakes the caller that waits for a, which owns a from then on. It returns the next answer of the list.
 func (a *answer) send() (next *answer) {
 	next, a.next = a.next, nil
 	if a.told != nil {
@@ -57,19 +57,19 @@ func (a *answer) send() (next *answer) {
 	return next
 }
 
-// wait is until a has come, which it does in a moment. What is told has come when it was.
+// wait waits until a was sent, which takes a moment.
 func (a *answer) wait() {
 	if a.told == nil {
 		<-a.ready
 	}
 }
 
-// take empties a, which has come.
+// take returns what a, which was sent, brings, and clears it for its next use.
 func (a *answer) take() (c *Conn, err error) {
 	c, err = a.c, a.err
 	a.c, a.err = nil, nil
 	select {
-	case <-a.again: // too late
+	case <-a.again: // too late: it has its answer
 	default:
 	}
 	return c, err

@@ -5,23 +5,24 @@ import (
 	"time"
 )
 
-// Config is what the scheduler is told once. All functions but Group are called without its lock, and must be there.
+// Config is what New is told. Max and the functions must be set. MaxGroupTime and Group are called with the scheduler's lock held, the other
+// functions without.
 type Config struct {
-	Max          int
-	MaxGroup     int           // how many travel together at most
-	MaxGroupTime time.Duration // how long they may be expected to take
-	Patience     time.Duration // for a full server, without a deadline
+	Max          int                  // connections
+	MaxGroup     int                  // requests in a group; 0: one
+	MaxGroupTime func() time.Duration // the sum of their costs
+	Patience     time.Duration        // how long one without a deadline waits for a full server
 
 	Dial    func()                                // begins one dial, which ends in Dialed or DialFailed
-	Prepare func(context.Context, *Request) Share // nothing is idle: how the request can share; nil: not; see AskAgain
-	Gone    func(*Request) error                  // why its connection is of no use any more, beside its ctx
-	Done    func(*Request) <-chan struct{}        // is closed when that becomes so; nil: never
-	Group   func(*Conn) *Group                    // makes one, and no more than that
-	Carry   func(*Group)                          // has them travel, until Next is false; then Release or Drop
-	Close   func(*Conn)                           // nobody wants it any more; Drop follows
-	Send    func(*Conn)                           // has waited for company enough; Release or Drop follows
+	Prepare func(context.Context, *Request) Share // nothing is idle: how can the request share? nil: it cannot; see AskAgain
+	Gone    func(*Request) error                  // why the request has no use for a connection any more, other than its ctx; nil: it has
+	Done    func(*Request) <-chan struct{}        // is closed when Gone changes; nil: that never happens
+	Group   func(*Conn) *Group                    // only makes a group for the connection
+	Carry   func(*Group)                          // runs the group, and those that Next adds; then it calls Release or Drop
+	Close   func(*Conn)                           // closes a connection that nobody wants; Drop follows
+	Send    func(*Conn)                           // sends what the connection has to send; Release or Drop follows
 
-	// nil: the real ones.
+	// If nil, those of packages time and math/rand.
 	Now    func() time.Time
 	After  func(time.Duration, func()) Timer
 	Random func(time.Duration) time.Duration // less than that
@@ -30,12 +31,12 @@ type Config struct {
 // Totals are counted since New.
 type Totals struct {
 	Acquires     int64 // connections that were lent
-	Canceled     int64 // requests whose ctx or invocation had ended
+	Canceled     int64 // requests whose ctx ended, or that Gone had a reason for
 	Waits        int64 // requests that were queued
 	Waited       time.Duration
 	Opened       int64
 	FailedDials  int64
-	RefusedDials int64 // of these, for want of room
+	RefusedDials int64 // those of them that found the server full
 	Nested       int64 // requests that got a NestedError
 }
 
@@ -43,8 +44,10 @@ type Totals struct {
 type Stats struct {
 	Totals
 
-	Held, Idle, Dialing, Total int // connections; Total with those that are being closed, and dials
+	Held, Idle, Dialing, Total int // connections; Total includes dials, and those that are being closed
 	Max, Limit                 int
 	Queued                     int
 	DialTime, HoldTime         time.Duration // moving averages
+	FailedInARow               int           // dials, since the last one that succeeded
+	LeastHold                  time.Duration // how long a connection is held at the least, lately: about a statement and its round trip
 }

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// ErrClosed is what everybody gets after Close.
+// ErrClosed is what every request gets after Close.
 var ErrClosed = errors.New("the scheduler is closed")
 
-// NestedError is what those get in a standstill who could never be served: all connections are held, and everybody who holds one waits for
-// another. PostgreSQL cannot see it, and that somebody waits who holds one is no sign of it: of three goroutines of an invocation one may
-// work while two wait. It is certain, and broken at once, if every connection is held by a callback and with the ctx of each somebody waits:
-// the callback cannot be over before. Every other kind (of what is held outside a callback; across two pools) lasts until a deadline.
+// NestedError breaks a standstill: all connections are held, and all who hold one wait for another. PostgreSQL cannot see it. That somebody who holds
+// a connection waits does not prove it: of an invocation's three goroutines one may work while two wait. It is certain, and broken at once, when
+// every connection is held by a callback and a request made with that callback's ctx waits, because the callback cannot end before that request has
+// its answer. Other standstills (connections held outside a callback, or in two pools) last until a deadline.
 type NestedError struct {
-	Held *Request // by the callback in which it was asked for
+	Held *Request // what is held by the callback in which the request was made
 }
 
 func (*NestedError) Error() string { return "all connections are held by those who wait for another" }
 
-// core decides. Each event is a method that takes the time, and what is to be done then is in what out.done returns; what an event is is
-// said at the Scheduler's method that hands it in. Of what core calls out to, cfg.Group only makes something and cfg.Random only draws.
+// core decides. Each event is a method that takes the time; out.done returns what is then to be done. The method of Scheduler that hands an event in
+// says what it is. core calls no function of cfg but MaxGroupTime, Group and Random.
 type core struct {
 	cfg    Config
 	queue  queue
@@ -42,7 +42,7 @@ func newCore(cfg Config) core {
 	}
 }
 
-// take lends r an idle connection, or returns why it gets none: gone, because it has no use for one. It does neither if r has to wait.
+// take lends r an idle connection, or returns why it gets none: gone, if that is not nil. It returns neither if r has to wait.
 func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 	if gone != nil {
 		k.totals.Canceled++
@@ -58,7 +58,7 @@ func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 	return c, nil
 }
 
-// wait queues r, which has found nothing idle. first puts it in front.
+// wait queues r, which has found nothing idle. first: in front of all others.
 func (k *core) wait(r *Request, first bool, now time.Time) {
 	if k.growth.busySince.IsZero() {
 		k.growth.busySince = now
@@ -69,8 +69,8 @@ func (k *core) wait(r *Request, first bool, now time.Time) {
 	k.plan(now)
 }
 
-// leave takes r, whose ctx or invocation has ended with err, out of the queue. queued: it was there, and gets the returned error; else it
-// has its answer, or is on its way.
+// leave takes r, which gives up because of err, out of the queue. queued: it was there, and gets the returned error. Else it has an answer, or
+// travels with a group.
 func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queued bool, _ error) {
 	k.totals.Canceled++
 	queued = k.queue.remove(r)
@@ -92,7 +92,7 @@ func (k *core) release(c *Conn, waits bool, now time.Time) {
 	k.plan(now)
 }
 
-// joinDue reports whether c has waited for company enough and is still idle. Then it is nobody's until its owner gives it back.
+// joinDue reports whether c is idle and has waited long enough for company. If so, c is out of the stock until Release or Drop.
 func (k *core) joinDue(c *Conn, now time.Time) bool {
 	due, more := k.stock.joinDue(c, now)
 	if more > 0 {
@@ -122,12 +122,12 @@ func (k *core) drop(c *Conn, now time.Time) {
 
 func (k *core) dialed(c *Conn, took time.Duration, now time.Time) (until Lack) {
 	k.growth.dialEnded()
-	k.stock.add(c)
+	k.stock.add(c, now)
 	until = k.outage.over(now)
 	k.totals.Opened++
 	k.growth.dial.add(took)
 	if len(k.stock.all) == 1 {
-		k.growth.freed() // until now there was nothing that could come free
+		k.growth.freed() // the stall until now was for want of any connection
 	}
 	k.serve(c, now)
 	k.plan(now)
@@ -143,11 +143,11 @@ func (k *core) dialFailed(err error, lacks Lack, start, now time.Time) {
 		k.totals.RefusedDials++
 	}
 	if lacks.Err != nil {
-		k.growth.lower(len(k.stock.all) + k.growth.dialing) // the growth rule decides anew
+		k.growth.lower(len(k.stock.all) + k.growth.dialing)
 	}
 	switch {
 	case !bare:
-	case lacks.Err != nil: // also beside another dial: of two that take turns one is always under way
+	case lacks.Err != nil: // also while another dial runs: if two alternate, one always does
 		k.fail(lacks.Err, func(r *Request) bool { return !k.outage.bearable(r, now) })
 	default:
 		another := k.growth.dialing > 0
@@ -178,8 +178,8 @@ func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
 	if k.closed || g.conn.holder != &g.Holder || head == nil || head.Share == nil || k.queue.sharing == 1 && !alone {
 		return false
 	}
-	k.growth.held(g.conn.turn(now)) // to the growth rule each group is a turn of its own
-	k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime, now)
+	k.growth.held(g.conn.turn(now)) // the growth rule counts each group as a hold
+	k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime(), now)
 	k.plan(now)
 	return true
 }
@@ -195,7 +195,7 @@ func (k *core) fence(c *Conn) (idle []*Conn, first bool) {
 		return nil, false
 	}
 	idle = k.stock.takeAll()
-	k.growth.lower(len(k.stock.all) - len(idle)) // the growth rule decides anew
+	k.growth.lower(len(k.stock.all) - len(idle))
 	return idle, true
 }
 
@@ -205,10 +205,10 @@ func (k *core) close() (idle []*Conn) {
 	return k.stock.takeAll()
 }
 
-// isEmpty reports whether k is closed, and nothing is left.
+// isEmpty reports whether k is closed and has no connection and no dial left.
 func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
 
-// serve gives c to the head of the queue, with those who share it, or keeps it as idle, or has it closed.
+// serve lends c to the head of the queue, or to a group if the head shares. It keeps c as idle if nobody waits, and has it closed after Close.
 func (k *core) serve(c *Conn, now time.Time) {
 	r := k.queue.head
 	switch {
@@ -221,7 +221,7 @@ func (k *core) serve(c *Conn, now time.Time) {
 		g := k.cfg.Group(c)
 		g.conn = c
 		k.lend(c, &g.Holder, now)
-		k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime, now)
+		k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime(), now)
 		k.out.carry = g
 	default:
 		k.queue.remove(r)
@@ -236,7 +236,7 @@ func (k *core) lend(c *Conn, r *Request, now time.Time) {
 	k.stock.lend(c, r, now)
 }
 
-// fail ends the wait of those for whom it is hopeless, and says how many they are.
+// fail ends with err the wait of all requests for which hopeless is true, and returns how many they are.
 func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 	for r := k.queue.head; r != nil; {
 		next := r.next
@@ -250,25 +250,25 @@ func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 	return failed
 }
 
-// plan has dials begin, as many as are wanted now, and looks for a standstill.
+// plan has as many dials begin as are wanted now, and breaks a standstill.
 func (k *core) plan(now time.Time) {
 	if k.closed {
 		return
 	}
 	most := k.outage.mostDials(k.growth.grewAt, now)
 	for !k.outage.isResting(now) && k.growth.wants(&k.queue, len(k.stock.all), now) && k.dial(most, now) {
-		k.growth.debt = debt{} // it is paid
+		k.growth.debt = debt{} // the dial pays it
 	}
 	if k.growth.check(&k.queue, len(k.stock.all)) {
 		k.out.check = stallTick
 	}
-	// What is dialed, or cleaned in the background, would come free.
+	// It is none while a connection is dialed, or cleaned in the background: that one will come free.
 	for k.queue.inside > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.max {
 		held := breakable(&k.queue, &k.stock)
 		if held == nil {
 			break
 		}
-		// That callback is not over before each who waits in it has an answer.
+		// The callback can go on only when every request in it has an answer.
 		k.totals.Nested += k.fail(&NestedError{Held: held}, func(r *Request) bool { return r.Within.holds(held) })
 	}
 }
@@ -281,8 +281,8 @@ func (k *core) dial(most int, now time.Time) bool {
 	return true
 }
 
-// breakable is what the callback holds in which the youngest waits who waits in one that holds a connection, if each connection is held
-// by a callback in which somebody waits; nil: one is not.
+// breakable finds a standstill: every connection is held by a callback in which a request waits. It returns what the callback around the youngest of
+// these requests holds; nil: there is no standstill.
 func breakable(q *queue, s *stock) (held *Request) {
 	awaited := make(map[*Request]bool)
 	for r := q.head; r != nil; r = r.next {

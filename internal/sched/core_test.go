@@ -190,7 +190,6 @@ func (w *world) dialEnds() {
 	default:
 		w.say("dialed %v", d.c.Owner)
 		w.opened++
-		d.c.Opened(w.now)
 		w.k.dialed(d.c, w.now.Sub(d.start), w.now)
 		return
 	}

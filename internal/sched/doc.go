@@ -1,59 +1,62 @@
-// Package sched decides who gets a connection, in which order, and when one more is dialed. It does no I/O, knows no SQL, and of errors only those
-// that it is given.
+// Package sched decides who gets a connection, in which order, and when one more is dialed. It does no I/O and knows no SQL.
 //
 // # Words
 //
-// A [Conn] is a place: what the server may count as ours. A [Request] is one caller's wish for one. A request that has a [Share] may travel with
-// others of its kind: they are a [Group], which has the connection for one turn, and then the next group may, as long as the head of the queue
-// shares. A connection is idle, or held by a request or a group, or with a goroutine that will call Release or Drop.
+// A [Conn] stands for one connection, from the beginning of its dial until the server has let go of it. A [Request] is one caller's wish for a
+// connection. A request with a [Share] can use a connection together with others like it: they are a [Group], which has the connection for one turn.
+// The next group follows on the same connection for as long as the request at the head of the queue shares. A connection is idle, or held by a
+// request or a group, or with a goroutine that will call Release or Drop.
 //
 // # How it is built
 //
-// The core is events in, actions out: each method of core is an event, takes the time, and leaves in its actions what is to be done. It has no clock,
-// no timer, no goroutine and no lock, so a run can be repeated to the byte, which core_test.go does. Of its parts queue is who waits, stock what
-// there is, growth how many there may be, and outage what failed dials have come to. They decide together, under one lock: with two there would be
-// two truths. The [Scheduler] around the core has that lock and the timers, hands events in, and does after unlocking what comes out. An Acquire that
-// finds an idle connection is one event without an action, and allocates nothing.
+// Each method of core is an event: it takes the time, and leaves in core.out what is to be done. core has no clock, no timer, no goroutine and no
+// lock, so a run can be repeated to the byte, which core_test.go does. Its parts are queue (who waits), stock (which connections there are), growth
+// (how many there may be) and outage (what failed dials mean). One lock guards them all, since every decision needs all of them. The [Scheduler] has
+// that lock and the timers: it hands events in, and after unlocking it does what comes out. An Acquire that finds an idle connection is one event
+// without an action, and allocates nothing.
 //
-// A request has no allocation of its own either: it is a part of what asks, and its queue goes through it. So it must not be used again before its
-// wait is over, and who carries a group forgets a request once it has its answer. Who waits for a connection of its own can be asked again whether it
-// can share ([Scheduler.AskAgain]), in its own goroutine: only there may be looked at what it asks with.
+// A request is a field of what asks, and the queue links requests through their own fields, so neither allocates. A request must not be used again
+// before its wait is over, and whoever carries a group must not touch a request that has its answer. A request that waits for a connection of its own
+// can be asked again whether it can share ([Scheduler.AskAgain]). That happens in its caller's goroutine, which owns what the request asks with.
 //
 // # Order
 //
-// Requests are served in order of arrival. The head of the queue decides what becomes of a connection that comes free: a request for one of its own
-// gets it; one that shares takes along those behind it that share and fit, wherever they stand. So whoever is in front is served with the next
-// connection that comes free, and nobody is overtaken by more than a group, which is bounded. Most who were just answered ask again at once, so the
-// next group waits until they have gone on with their answers, unless it is full without them or a request for a connection of its own is next.
+// Requests are served in order of arrival: a connection that comes free goes to the head of the queue. A head that wants a connection of its own gets
+// this one. A head that shares takes along those behind it that share too and fit, wherever they stand. So nobody is overtaken by more than one
+// group, whose size is bounded. Most callers ask again as soon as they have their answer. So the next group waits until they have gone on, unless it
+// is full without them or the head of the queue wants a connection of its own.
 //
 // # Growth
 //
-// One more connection is dialed when somebody waits for whom no dial is under way, fewer than two dials run, there are fewer than Max, and one of
+// One more connection is dialed when somebody waits for whom no dial is under way, fewer than two dials run, there are fewer connections than Max,
+// and one of these holds:
 //
-//   - there are fewer than the limit, which is as many as were wanted at once before and lowered with each that was not needed;
-//   - waiting has cost more than a dial does (growth.grow): nothing came free for as long as a dial takes, or short stalls have come to that; or there is only
-//     a first dial that may hang; or the queue would take longer to drain than four dials; or this is load and no burst.
+//   - there are fewer than the limit: as many as were wanted at once before, less those that turned out not to be needed;
+//   - waiting has cost more than a dial does (growth.grow): nothing came free for as long as a dial takes, or short stalls add up to that; or there is
+//     only a first dial, which may hang; or the queue would take longer to drain than four dials; or the load has lasted for too long to be a burst.
 //
-// A dial is nobody's: who waits takes whatever is first. 64 statements of 1 ms at once open 1 to 4 connections, where pgxpool opens 64, while 24 holds of
-// 300 ms get all 8 of 8. Known limit: on a machine whose CPUs are overcommitted four times over, the demo's peak was 5 rather than 2.
+// A dial belongs to nobody: whoever waits takes the first connection that is there. 64 statements of 1 ms at once open 1 to 4 connections, where
+// pgxpool opens 64; 24 holds of 300 ms get all 8 of 8. Known limit: on a machine whose CPUs are overcommitted four times over, the demo's peak was 5
+// connections instead of 2.
 //
 // # Dials that fail
 //
-// While there is a connection, a failed dial is nobody's error. With none left, all who had been waiting when it began get it, at once or, if another
-// dial is under way, when that has failed too; who came later gets a dial that began later. After a failed dial none begins beside another, and the
-// next rests, from 50 ms up to 6.4 s, half of it at random, 0.4 s at most where somebody waits and there is no connection. Who is out of time by then
-// hears of the last dial.
+// While there is a connection, nobody gets the error of a failed dial. Without any, all who were waiting when that dial began get it: at once or, if
+// another dial is under way, when that has failed too. Who came later waits for a later dial. After a failed dial only one runs at a time, and the
+// next one begins after a rest: 50 ms at first, up to 6.4 s, half of it random; 0.4 s at most while somebody waits and there is no connection.
+// Whoever runs out of time meanwhile is told of the last dial's error too.
 //
-// If something is only lacking ([Lack]) nobody gets an error before its own deadline, or before it has waited for Patience without one, thrice that
-// if the server is away. A full server is no failed dial but back-pressure: one dial at a time, further and further apart; with no connection one is
-// tried at least every 0.8 s, so what comes free goes to those who have none. While the server is away two dials at a time go on.
+// If the server is full or away ([Lack]) nobody gets an error before its own deadline. Without a deadline it gets one after Patience, or after three
+// times that if the server is away. A full server means back-pressure: one dial at a time, further and further apart. A pool without a connection
+// tries at least every 0.8 s, so that what comes free on the server goes to the pools that have none. While the server is away two dials run at a
+// time.
 //
 // # Invariants
 //
 // After each event:
 //
-//	connections + dials ≤ limit ≤ Max, but for a limit that has just been lowered
-//	the queue is not empty ⇒ nothing is idle: whatever comes free goes to the head
+//	connections + dials ≤ limit ≤ Max, except for a limit that has just been lowered
+//	if the queue is not empty, nothing is idle: whatever comes free goes to the head
 //	each request gets one answer: a connection, an error, or that it was shared
 //	after Close nobody gets anything
 package sched

@@ -2,47 +2,46 @@ package sched
 
 import "time"
 
-// The growth rule: when is waiting dearer than dialing? A dial pays only for those who still wait when it is done, and what it opens
-// then stays: memory and a process on the server.
+// The growth rule: when does waiting cost more than dialing? A dial helps only those who still wait when it is done. The connection that it opens
+// stays, and costs the server memory and a process.
 const (
-	// maxDials is how many dials run at once. Two keep a slow dial from holding everybody up; more would be a stampede.
+	// maxDials is how many dials run at once. With two, a slow one does not hold everybody up; more would flood the server.
 	maxDials = 2
-	// minDialCost is the least that a dial is taken to cost. On loopback it takes 2 to 5 ms on our side, with TLS and SCRAM across a
-	// network 10 to 30, but the server pays for a process, its caches and its memory, which our clock does not see.
+	// minDialCost is the least that a dial counts for. It takes us 2 to 5 ms on loopback, and 10 to 30 with TLS and SCRAM across a network. But the
+	// server also pays, for a process, its caches and its memory, and our clock does not see that.
 	minDialCost = 25 * time.Millisecond
-	// patience is how many dials' time a burst may take to drain through the connections that are there.
+	// patience is how many times a dial's duration a burst may take to drain through the connections that are there.
 	patience = 4
-	// sustained is how long somebody must have queued and nothing been idle for that to be load and no burst: waiting goes on then, and is
-	// dearer than any dial. (That the queue itself was never empty would not do: it is, for a moment, whenever a group has boarded.) From
-	// there on there is one connection more each growthStep, so that it can be seen whether there is still a queue.
+	// sustained is when a burst becomes load: nothing was idle for this long since somebody queued. (The queue need not have been full all the time:
+	// it is empty for a moment whenever a group boards.) From then on one connection is added each growthStep, to see whether it ends the queue.
 	sustained  = 250 * time.Millisecond
 	growthStep = 50 * time.Millisecond
-	// stallTick is how often it is looked whether anything came free. A stall is counted in ticks, not read off the clock: when the whole
-	// process was held up, the clock would blame the connections.
+	// stallTick is how often the queue is checked for a stall. A stall is a count of ticks, not a time by the clock: if the whole process was held
+	// up, that is not the connections' fault.
 	stallTick = 5 * time.Millisecond
 )
 
-// growth is how many connections there may be, and what the growth rule is told.
+// growth is how many connections there may be, and what the growth rule needs to know.
 type growth struct {
 	max     int
 	limit   int
-	floor   int // this many are kept open without demand
-	dialing int
+	floor   int // as many are kept open without demand
+	dialing int // dials that run
 
 	hold, dial average
 	leastHold  least
-	stalled    time.Duration // how long somebody has waited with nothing coming free
-	wasFreed   bool          // something came free since it was last asked whether to grow
-	debt       debt          // of short stalls
-	busySince  time.Time     // since when somebody has queued and no connection was idle; zero: nobody has
-	grewAt     time.Time     // when a dial was last begun
+	stalled    time.Duration // how long nothing has come free while somebody waited
+	wasFreed   bool          // a connection came free since the last tick
+	debt       debt          // what short stalls have cost
+	busySince  time.Time     // when somebody queued, if nothing was idle since; zero: something was
+	grewAt     time.Time     // when the last dial began
 	washing    int           // connections that are being cleaned in the background
 	checking   bool          // tick will be called
 }
 
 func newGrowth(most int) growth { return growth{max: most, limit: 1} }
 
-// begin begins a dial, if there is room beside open connections and most dials.
+// begin counts one more dial, if there is room beside open connections and fewer than most dials run.
 func (g *growth) begin(open, most int, now time.Time) bool {
 	if g.dialing >= most || open+g.dialing >= g.max {
 		return false
@@ -55,16 +54,16 @@ func (g *growth) begin(open, most int, now time.Time) bool {
 
 func (g *growth) dialEnded() { g.dialing-- }
 
-// lower has the growth rule decide anew from n connections on.
+// lower sets the limit to n: the growth rule decides about each connection beyond that.
 func (g *growth) lower(n int) { g.limit = max(1, n) }
 
-// wants says whether one more dial is wanted beside open connections.
+// wants reports whether one more dial is wanted beside open connections.
 func (g *growth) wants(q *queue, open int, now time.Time) bool {
 	conns := open + g.dialing
 	return conns < g.floor || q.turns() > g.dialing && (conns < g.limit || g.grow(q.turns()-g.dialing, conns, now))
 }
 
-// grow says whether one more connection than conns, dials included, is worth its dial: waiting turns are not taken by any of these.
+// grow reports whether one more connection than conns, which includes dials, is worth a dial. waiting is how many turns no dial is under way for.
 func (g *growth) grow(waiting, conns int, now time.Time) bool {
 	g.debt.add(0, now)
 	dial := max(g.dial.d, minDialCost)
@@ -74,22 +73,22 @@ func (g *growth) grow(waiting, conns int, now time.Time) bool {
 	case conns == 0:
 		return true
 	case conns == g.dialing && g.stalled >= patience*dial:
-		// There is only a dial to wait for. One that takes four times as long as dials do may hang; the other need not.
+		// Only dials are there to wait for. One that takes four times as long as usual may hang, and a second one need not.
 		return true
 	case conns > g.dialing && (g.stalled >= dial || g.debt.d >= dial):
-		// Had we dialed when the first waiter came, it would be served by now, so from here on waiting has cost more than dialing: the
-		// break-even of "rent or buy", at most twice as dear as the best choice in hindsight. Stalls that are too short for that, such as
-		// behind one statement of 20 ms in a hundred, are as dear when they have come to as much lately: of each caller, since reads that
-		// wait together would have flown together. So three statements of 20 ms in three connections open the fourth for the reads behind.
+		// A dial begun when the first waiter came would be done by now. So waiting has cost as much as a dial: this is the break-even point of "rent
+		// or buy", whose total cost is at most twice that of the best choice in hindsight. Short stalls, as behind a statement of 20 ms now and then,
+		// count once their sum is a dial's cost. Each stall counts for as many callers as one connection would have served at once: so three
+		// statements of 20 ms on three connections open the fourth for the reads behind them.
 		return true
 	case !g.busySince.IsZero() && now.Sub(g.busySince) >= sustained && now.Sub(g.grewAt) >= growthStep:
 		return true
 	}
-	// A burst, by the least hold: what the average is above it is mostly waiting for the same CPUs, which another connection makes longer.
+	// A burst is measured by the least hold. The average is longer mostly because statements wait for CPUs, and one more connection makes that worse.
 	return time.Duration(waiting)*g.leastHold.d/time.Duration(conns) > patience*dial
 }
 
-// check reports whether the question is to be asked again when nothing comes free, with tick: no other event would ask it.
+// check reports whether tick must be called: a dial may be wanted later, and if nothing comes free no other event would look at that.
 func (g *growth) check(q *queue, open int) bool {
 	wanted := q.turns() > g.dialing || open+g.dialing < g.floor
 	if g.checking || !wanted || open+g.dialing >= g.max {
@@ -99,15 +98,15 @@ func (g *growth) check(q *queue, open int) bool {
 	return true
 }
 
-// tick is what check has asked for.
+// tick is called a stallTick after check was true.
 func (g *growth) tick(q *queue, now time.Time) {
 	g.checking = false
 	switch {
 	case q.len == 0:
 		g.stalled = 0
-	case !g.wasFreed && g.washing == 0: // what is being cleaned comes free in a round trip
+	case !g.wasFreed && g.washing == 0: // a connection that is being cleaned comes free in a round trip
 		g.stalled += stallTick
-		if g.dialing == 0 { // else they wait for that
+		if g.dialing == 0 { // else the dial will serve them
 			g.debt.add(time.Duration(q.next())*stallTick, now)
 		}
 	}
@@ -116,15 +115,15 @@ func (g *growth) tick(q *queue, now time.Time) {
 // freed notes that a connection came free.
 func (g *growth) freed() { g.stalled, g.wasFreed = 0, true }
 
-// held notes that a connection came free that had been held for d.
+// held notes that a connection came free after a hold of d.
 func (g *growth) held(d time.Duration) {
 	g.hold.add(d)
 	g.leastHold.add(d)
 	g.freed()
 }
 
-// average is an exponentially weighted moving average: each value counts for an eighth, so one outlier does not move it much and a change
-// shows within ten. The first is taken as it is.
+// average is a moving average to which each value contributes an eighth: one outlier moves it little, and a change shows within ten values. The first
+// value is taken as it is.
 type average struct {
 	d   time.Duration
 	any bool
@@ -139,7 +138,7 @@ func (a *average) follow(d, part time.Duration) {
 	a.d += (d - a.d) / part
 }
 
-// least is the smallest of the last values, or so: it follows a smaller one at once and a larger one by a sixty-fourth.
+// least is about the smallest of the last values: a smaller one is taken at once, a larger one moves it by a sixty-fourth of the difference.
 type least struct{ average }
 
 func (l *least) add(d time.Duration) {
@@ -150,7 +149,7 @@ func (l *least) add(d time.Duration) {
 	l.follow(d, part)
 }
 
-// debt is a sum of which half is forgiven each second.
+// debt is a sum that is halved each second.
 type debt struct {
 	d  time.Duration
 	at time.Time

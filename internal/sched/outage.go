@@ -6,50 +6,49 @@ import (
 	"time"
 )
 
-// Lack is why dials get no connection, if that is nobody's error yet: the server is full, or away. A connection may come free, and the next
-// dial may go well. The zero value: nothing is lacking.
+// Lack says that dials fail because the server is full or away. That may pass, so nobody gets an error at once. The zero value: neither is the case.
 type Lack struct {
-	Err   error // what those get who have waited enough
-	Full  bool  // the server takes no more; else it is away
-	Since time.Time
+	Err   error     // what those get who have waited long enough; nil: nothing is lacking
+	Full  bool      // the server takes no more connections; else it is away
+	Since time.Time // when the first dial began that found it away
 }
 
-// How long no dial is tried after one that failed.
+// How long a pool rests after a failed dial.
 const (
 	leastRest   = 50 * time.Millisecond
 	leastIfFull = 200 * time.Millisecond
 	mostRest    = 128 * leastRest // 6.4 s
 
-	// mostIfBare is the longest rest of a pool that was refused and has no connection: its callers wait for the next try. Those that
-	// have some leave it what comes free.
+	// mostIfBare is the longest rest if the server is full and the pool has no connection. It is shorter than that of pools that have some, so that
+	// this one gets what comes free.
 	mostIfBare = 800 * time.Millisecond
-	// mostIfAway is that of one whose server is away: a dial that is refused costs little, and everybody waits for the first that is not.
+	// mostIfAway is the longest rest if the server is away: a refused dial costs little, and everybody waits for the first that succeeds.
 	mostIfAway = 400 * time.Millisecond
 )
 
-// AwayPatience is how many times longer than for a full server one waits without a deadline for one that is away: in Aurora a new
-// writer has its name within half a minute.
+// AwayPatience is how many times longer a request without a deadline waits for a server that is away than for a full one: in Aurora a new writer has
+// its name within half a minute.
 const AwayPatience = 3
 
-// forgetFailure is when the last failed dial says nothing any more of why there is no connection.
+// forgetFailure is the age from which a failed dial no longer explains why there is no connection.
 const forgetFailure = time.Minute
 
-// outage is what dials that failed have come to, since one went well.
+// outage is what is known of the dials that have failed since the last success.
 type outage struct {
-	patience time.Duration                     // how long to wait for a full server without a deadline
-	random   func(time.Duration) time.Duration // less than that
+	patience time.Duration                     // Config.Patience
+	random   func(time.Duration) time.Duration // Config.Random
 
-	notBefore time.Time // no dial before this: back-off after a failed one
-	failures  int       // dials that failed in a row
+	notBefore time.Time // when the rest after the last failed dial ends
+	failures  int       // in a row
 
-	// of the last one
+	// What is known of the last failed dial.
 	lack Lack
 	err  error
-	at   time.Time
+	at   time.Time // when it failed
 	took time.Duration
 }
 
-// failed notes that a dial that began at start failed with err, which comes to lacks. bare: there is no connection.
+// failed notes that a dial that began at start failed with err, which means lacks. bare: there is no connection.
 func (o *outage) failed(err error, lacks Lack, bare bool, start, now time.Time) {
 	o.failures++
 	o.err, o.at, o.took = err, now, now.Sub(start)
@@ -60,21 +59,21 @@ func (o *outage) failed(err error, lacks Lack, bare bool, start, now time.Time) 
 	o.notBefore = now.Add(o.rest(bare))
 }
 
-// over notes that a dial went well, and returns what was lacking until then.
+// over notes that a dial succeeded, and returns what was lacking until then.
 func (o *outage) over(now time.Time) (until Lack) {
 	until = o.lack
 	o.failures, o.lack, o.err, o.notBefore = 0, Lack{}, nil, time.Time{}
-	if until.Full { // others may have none: one more, and a look at how far it goes
+	if until.Full { // leave what comes free next to the pools that have no connection
 		o.notBefore = now.Add(mostIfBare/2 + o.random(mostIfBare/2))
 	}
 	return until
 }
 
-// isResting reports whether no dial is to begin yet.
+// isResting reports whether no dial may begin yet.
 func (o *outage) isResting(now time.Time) bool { return now.Before(o.notBefore) }
 
-// rest is how long to rest after the last failed dial: it doubles with each, and half of it is at random, so that the environments of
-// a fleet do not all come back at once.
+// rest is how long to rest after the last failed dial. It doubles with each failure, and half of it is random, so that the environments of a fleet do
+// not all dial at once.
 func (o *outage) rest(bare bool) time.Duration {
 	least, most := leastRest, mostRest
 	switch {
@@ -89,7 +88,7 @@ func (o *outage) rest(bare bool) time.Duration {
 	return long/2 + o.random(long/2)
 }
 
-// hurry is called when somebody waits, or a connection is gone. A longer rest is for those who have a connection: with the last one it ends.
+// hurry shortens a long rest if no connection is left. It is called when somebody begins to wait, and when a connection goes.
 func (o *outage) hurry(stock *stock, now time.Time) {
 	if o.failures == 0 || o.lack.Full || !o.notBefore.After(now) || !stock.isBare() {
 		return
@@ -99,8 +98,8 @@ func (o *outage) hurry(stock *stock, now time.Time) {
 	}
 }
 
-// mostDials is how many dials run at once. None is to begin beside another while the server is full; nor, so that those who wait hear
-// of that one, after one that failed, if the one that began at grewAt does not take much longer than that.
+// mostDials is how many dials may run at once. It is one while the server is full. It is also one after a failed dial, so that those who wait hear of
+// the next dial's end, unless that dial, begun at grewAt, already takes much longer than the failed one took.
 func (o *outage) mostDials(grewAt, now time.Time) int {
 	if o.lack.Full || o.err != nil && o.lack.Err == nil && now.Sub(grewAt) < patience*max(o.took, minDialCost) {
 		return 1
@@ -108,7 +107,7 @@ func (o *outage) mostDials(grewAt, now time.Time) int {
 	return maxDials
 }
 
-// bearable reports whether r waits on for what is lacking, without a connection.
+// bearable reports whether r goes on waiting for what is lacking.
 func (o *outage) bearable(r *Request, now time.Time) bool {
 	enough := o.patience
 	if !o.lack.Full {
@@ -117,10 +116,10 @@ func (o *outage) bearable(r *Request, now time.Time) bool {
 	return r.bounded || now.Sub(r.Asked) < enough
 }
 
-// concerns reports whether the error of the last dial, which began at start, is r's too. Beside another dial, which may go
-// well, r waits for that one too, and then for no other: of two that take turns one is always under way.
+// concerns reports whether r gets the error of the last dial, which began at start. If another dial runs, r waits for that one too, because it may
+// succeed. It waits for no third one: if two dials alternate, one of them always runs.
 func (o *outage) concerns(r *Request, start time.Time, another bool) bool {
-	if r.Asked.After(start) { // it gets a dial that begins later
+	if r.Asked.After(start) { // a later dial is its own
 		return false
 	}
 	was := r.failed
@@ -128,7 +127,7 @@ func (o *outage) concerns(r *Request, start time.Time, another bool) bool {
 	return was || !another
 }
 
-// outOfTime is why somebody without a connection to wait for left whose ctx has ended with err: also why there is none.
+// outOfTime returns err, with which a ctx ended while there was no connection, together with the reason why there was none.
 func (o *outage) outOfTime(err error, now time.Time) error {
 	switch {
 	case o.lack.Err != nil:

@@ -5,54 +5,54 @@ import (
 	"time"
 )
 
-// Request is one caller's wish for a connection. The pool's lease has one in it; it is used for one Acquire at a time.
+// Request is one caller's wish for a connection. The pool's lease has one as a field. It is used for one Acquire at a time.
 type Request struct {
-	Owner    any       // never looked at here
-	Within   *Within   // nil: none
-	Asked    time.Time // when it was asked for, first
+	Owner    any       // for the pool
+	Within   *Within   // nil: it was made outside callbacks
+	Asked    time.Time // when it was first made
 	Share    Share     // nil: it wants a connection of its own
-	MayShare bool      // Prepare is asked, once, whether it can share
-	asked    bool      // it was
+	MayShare bool      // Prepare is asked whether it can share
+	asked    bool      // Prepare was asked
 	queued   bool
 	marks
 
-	aboard     *sync.WaitGroup // of the group for which it has left the queue: the answer follows
+	aboard     *sync.WaitGroup // its group's, once it has left the queue with one; the answer follows
 	answer     *answer
 	prev, next *Request
 }
 
-// marks are of a request's last wait.
+// marks belong to a request's last wait.
 type marks struct {
 	bounded bool // its ctx has a deadline
-	failed  bool // a dial that began after it came, beside another
-	told    bool // its group has had it answered
+	failed  bool // a dial that began after it came has failed while another ran
+	told    bool // Answer was called
 }
 
-// begin makes r, which is in no queue, ready for a wait.
+// begin prepares r, which is in no queue, for a wait.
 func (r *Request) begin(a *answer, bounded bool) {
 	r.marks, r.aboard, r.answer = marks{bounded: bounded}, nil, a
 }
 
-// goesOn lets the group that r travelled with, if it did, know that its caller has gone on.
+// goesOn tells r's group, if it has one, that r's caller has gone on.
 func (r *Request) goesOn() {
 	if r.aboard != nil {
 		r.aboard.Done()
 	}
 }
 
-// Share is what lets a request travel with others.
+// Share lets a request use a connection together with others.
 type Share interface {
-	Cost() time.Duration // how long it is expected to take, on the server
-	Withdraw(err error)  // its caller has left, because of err: what was not sent yet is not sent
+	Cost() time.Duration // how long it is expected to take on the server
+	Withdraw(err error)  // its caller has left, because of err: if nothing was sent yet, nothing is sent
 }
 
-// Within is the callback from which a request was made. What that holds cannot come free before the request has an answer.
+// Within is the callback in which a request was made. What the callback holds cannot come free before the request has its answer.
 type Within struct {
 	Holds *Request // nil: nothing
 	Outer *Within  // the callback around it; nil: none
 }
 
-// holds reports whether w, or one around it, holds r.
+// holds reports whether w, or a callback around it, holds r.
 func (w *Within) holds(r *Request) bool {
 	for w != nil && w.Holds != r {
 		w = w.Outer
@@ -60,19 +60,19 @@ func (w *Within) holds(r *Request) bool {
 	return w != nil
 }
 
-// queue is a list in order of arrival, from which one can leave anywhere.
+// queue is a list in order of arrival. A request can leave from the middle.
 type queue struct {
-	group      int // how many travel together at most
+	group      int // Config.MaxGroup
 	head, tail *Request
 	len        int
-	sharing    int // of len, those who may travel with others
-	inside     int // of len, those who wait inside a callback
+	sharing    int // how many of them share
+	inside     int // how many of them were made in a callback
 }
 
-// turns is how often a connection must come free for the queue to be empty.
+// turns is how often a connection must come free until the queue is empty.
 func (q *queue) turns() int { return q.len - q.sharing + (q.sharing+q.group-1)/q.group }
 
-// next is how many one more connection would take from the queue at once.
+// next is how many requests the next connection would serve at once.
 func (q *queue) next() int {
 	if q.head == nil || q.head.Share == nil {
 		return min(q.len, 1)
@@ -126,21 +126,20 @@ func (q *queue) count(r *Request, n int) {
 	}
 }
 
-// Group is a connection's turn with several requests that share it, and then with those that come after them.
+// Group is several requests that share a connection's turn. The same Group is used again for those of the next turn.
 type Group struct {
-	Owner  any     // never looked at here
-	Holder Request // what stands for all of them as the one that holds the connection; its Owner is the pool's
+	Owner  any     // for the pool
+	Holder Request // holds the connection for all of them
 
-	// Whoever carries the group reads these, from Carry or a Next that is true until the next Next.
+	// Whoever carries the group reads these: from Carry, or from a Next that returned true, until the next call of Next.
 	Requests []*Request
 	Last     bool // a request for a connection of its own waits behind them
 
 	conn   *Conn
-	aboard sync.WaitGroup // those who have boarded and not yet gone on with their answers
+	aboard sync.WaitGroup // counts those who have boarded and have not gone on with their answers
 }
 
-// board takes from the queue those who are g's next, as far as they are not expected to take longer than most, and says
-// how long they have waited together.
+// board moves to g the first requests of the queue that share, up to the size of a group and a total cost of most. It returns the sum of their waits.
 func (g *Group) board(q *queue, most time.Duration, now time.Time) (waited time.Duration) {
 	g.Requests = make([]*Request, 0, min(q.sharing, q.group))
 	var cost time.Duration

@@ -9,10 +9,10 @@ import (
 
 // Scheduler is the core, with a lock, a clock and timers.
 type Scheduler struct {
-	cfg     Config // but for MaxGroupTime, which is the core's
+	cfg     Config
 	now     func() time.Time
-	answers sync.Pool     // *answer, of waits that are over
-	empty   chan struct{} // closed when closed with no conns and no dials
+	answers sync.Pool     // of *answer
+	empty   chan struct{} // see Empty
 	emptied sync.Once
 
 	mu    sync.Mutex
@@ -36,7 +36,7 @@ func New(cfg Config) *Scheduler {
 	return s
 }
 
-// unlock ends an event: it unlocks, and does what the event asks for.
+// unlock ends an event: it unlocks mu, and does what the event asks for.
 func (s *Scheduler) unlock() {
 	out, empty := s.core.out.done(), s.core.isEmpty()
 	if out.check > 0 {
@@ -86,28 +86,28 @@ func (s *Scheduler) joinDue(c *Conn) {
 	}
 }
 
-// Begin notes that a dial for c, which is owner's, begins: what is fenced from now on, c is too.
+// Begin notes that the dial of c, which belongs to owner, begins. A Fence from now on gives up c too.
 func (s *Scheduler) Begin(c *Conn, owner any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.core.stock.begin(c, owner)
 }
 
-// Dialed adds c, whose dial took so long. It returns what was lacking until then.
+// Dialed adds c, whose dial took this long. It returns what was lacking until then.
 func (s *Scheduler) Dialed(c *Conn, took time.Duration) (until Lack) {
 	s.mu.Lock()
 	defer s.unlock()
 	return s.core.dialed(c, took, s.now())
 }
 
-// DialFailed ends a dial that began at start, with err, which comes to lacks.
+// DialFailed ends a dial that began at start, with err, which means lacks.
 func (s *Scheduler) DialFailed(err error, lacks Lack, start time.Time) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.core.dialFailed(err, lacks, start, s.now())
 }
 
-// IsKnown reports whether a dial's failure that comes to l says nothing new.
+// IsKnown reports whether a failed dial that means l says nothing new.
 func (s *Scheduler) IsKnown(l Lack) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,23 +115,16 @@ func (s *Scheduler) IsKnown(l Lack) bool {
 	return l.Err != nil && was.Err != nil && l.Full == was.Full
 }
 
-// FailedDials is how many dials have failed in a row.
-func (s *Scheduler) FailedDials() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.core.outage.failures
-}
-
-// Release takes c back, which is fit for the next user. With waits it has something to send, which is to go with the next user's
-// statement or, soon, alone.
+// Release takes back c, which is fit for the next user. waits: something is queued on c, which goes with the next user's statement or, after
+// joinWithin, alone.
 func (s *Scheduler) Release(c *Conn, waits bool, now time.Time) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.core.release(c, waits, now)
 }
 
-// Retain ends c's hold while c stays counted: it is being cleaned in the background, and Release or Drop follows. Leaves is Retain for a
-// connection that is being closed: Drop follows. Drop forgets one that the server has let go of.
+// Retain ends the hold of c, which is going to be cleaned in the background: c stays counted, and Release or Drop follows. Leaves ends the hold of c,
+// which is going to be closed: Drop follows. Drop forgets c, which the server has let go of.
 func (s *Scheduler) Retain(c *Conn) { s.put(c, (*core).retain) }
 func (s *Scheduler) Leaves(c *Conn) { s.put(c, (*core).leaves) }
 func (s *Scheduler) Drop(c *Conn)   { s.put(c, (*core).drop) }
@@ -142,50 +135,51 @@ func (s *Scheduler) put(c *Conn, where func(*core, *Conn, time.Time)) {
 	where(&s.core, c, s.now())
 }
 
-// Washing notes that n more connections are being cleaned, which takes a round trip.
+// Washing adds n to the number of connections that are being cleaned and will be free after a round trip.
 func (s *Scheduler) Washing(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.core.growth.washing += n
 }
 
-// SetFloor has n connections opened, and reopened, without waiting for demand.
+// SetFloor has n connections kept open without demand.
 func (s *Scheduler) SetFloor(n int) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.core.setFloor(n, s.now())
 }
 
-// Replace has a connection dialed for one that is about to be closed, and reports whether there is room for both.
+// Replace begins a dial for a connection that is about to be closed, and reports whether there was room for both.
 func (s *Scheduler) Replace() bool {
 	s.mu.Lock()
 	defer s.unlock()
 	return s.core.replace(s.now())
 }
 
-// Await waits until it is time for g's next group to board: who comes a moment late waits for the whole of another turn.
+// Await waits until those of g who were answered have gone on: most ask again, and who misses the next group waits for a whole turn. It does not wait
+// if the next group is full without them, or if there will be none.
 func (s *Scheduler) Await(g *Group) {
 	s.mu.Lock()
 	q := &s.core.queue
-	decided := q.sharing >= q.group || q.head != nil && q.head.Share == nil // there are enough, or there will be no group
+	decided := q.sharing >= q.group || q.head != nil && q.head.Share == nil
 	s.mu.Unlock()
 	if !decided {
 		g.aboard.Wait()
 	}
 }
 
-// Next has those board g who are next, and is false if its turn is over: the head of the queue does not share, or there is none. One that
-// has no company gets the connection for itself, unless it may be alone.
+// Next boards g's next group. It is false if there is none: the queue is empty, or its head wants a connection of its own, or only one request
+// shares. With alone, one request is a group.
 func (s *Scheduler) Next(g *Group, alone bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
 	return s.core.nextGroup(g, alone, s.now())
 }
 
-// Alone has r want a connection of its own from now on.
+// Alone has r ask for a connection of its own from now on.
 func (r *Request) Alone() { r.Share = nil }
 
-// Answer ends the wait of a request that was shared, once.
+// Answer ends the wait of a request that was in a group. Further calls do nothing.
 func (*Scheduler) Answer(r *Request) {
 	if !r.told {
 		r.told = true
@@ -193,23 +187,23 @@ func (*Scheduler) Answer(r *Request) {
 	}
 }
 
-// TakeIdle removes the idle connections for which surplus is true, from the longest idle on. They are the caller's to close. surplus is
-// called with the lock held.
+// TakeIdle removes the idle connections for which surplus is true, beginning with the one that is used last. The caller closes them. surplus is
+// called with the lock held; it gets the numbers of idle and of all connections as they are without those taken already.
 func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.core.takeIdle(surplus)
 }
 
-// Fence gives up all connections that were dialed before now, unless c is given up already; a nil c is none. It returns those that are idle: they
-// are the caller's to close.
+// Fence gives up all connections whose dial has begun, and returns the idle ones, which the caller closes. It does nothing if c is not nil and was
+// given up already; then first is false.
 func (s *Scheduler) Fence(c *Conn) (idle []*Conn, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.core.fence(c)
 }
 
-// Holders lists what the connections are held for.
+// Holders returns the requests and groups that hold the connections.
 func (s *Scheduler) Holders() []*Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,29 +216,15 @@ func (s *Scheduler) Holders() []*Request {
 	return out
 }
 
-// Close refuses everybody from now on, and returns the idle connections.
+// Close ends all waits, and those to come, with ErrClosed. It returns the idle connections, which the caller closes.
 func (s *Scheduler) Close() []*Conn {
 	s.mu.Lock()
 	defer s.unlock()
 	return s.core.close()
 }
 
-// Empty is closed after Close, once the last connection was dropped and the last dial is over.
+// Empty is closed after Close, when the last connection was dropped and the last dial is over.
 func (s *Scheduler) Empty() <-chan struct{} { return s.empty }
-
-// LeastHold is for how long a connection is held at the least, lately: what a statement takes, with its way there and back.
-func (s *Scheduler) LeastHold() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.core.growth.leastHold.d
-}
-
-// SetMaxGroupTime is Config.MaxGroupTime, later.
-func (s *Scheduler) SetMaxGroupTime(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.core.cfg.MaxGroupTime = d
-}
 
 // Stats is a snapshot.
 func (s *Scheduler) Stats() Stats {
@@ -255,12 +235,12 @@ func (s *Scheduler) Stats() Stats {
 		Totals: k.totals,
 		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
 		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len,
-		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d,
+		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, FailedInARow: k.outage.failures,
 	}
 }
 
-// Acquire lends r a connection, in order of arrival; it returns nil without an error if r was shared instead. first puts r in front of
-// the queue: its turn had come, but what it got was no good.
+// Acquire lends r a connection, in order of arrival. It returns nil without an error if r was in a group instead. With first, r is put in front of
+// the queue: its turn had come, but the connection that it got was unfit.
 func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Conn, err error) {
 	c, err = s.Ask(ctx, r, first, nil)
 	if c != nil || err != nil {
@@ -282,10 +262,10 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Con
 	return nil, s.Leave(ctx, r, err)
 }
 
-// Ask is Acquire up to where it would block: with neither a connection nor an error r waits, until Take or Leave. told is called once r has its
-// answer, at the end of the event that gives it; nil: Acquire waits for that.
+// Ask is the part of Acquire that does not block. If it returns neither a connection nor an error, r waits until Take or Leave is called. told is
+// called when r has its answer, at the end of the event that gives it. It is nil for Acquire, which waits for the answer instead.
 func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*Conn, error)) (*Conn, error) {
-	now := r.Asked // a moment ago: a clock can take longer to read than all of this
+	now := r.Asked // a moment ago: reading a clock can take longer than all of this
 	if first || now.IsZero() {
 		now = s.now()
 	}
@@ -309,7 +289,7 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 	return nil, nil
 }
 
-// Take ends the wait of r, which has its answer, with what Acquire returns then.
+// Take ends the wait of r, which has its answer, and returns that.
 func (s *Scheduler) Take(r *Request) (*Conn, error) {
 	r.goesOn()
 	a := r.answer
@@ -318,8 +298,8 @@ func (s *Scheduler) Take(r *Request) (*Conn, error) {
 	return c, err
 }
 
-// Leave ends the wait of r, whose ctx or invocation has ended with err, with what Acquire returns then. What r got at the same moment goes to
-// the next.
+// Leave ends the wait of r, which gives up because of err, and returns the error for its caller. If r got a connection at the same moment, that goes
+// to the next request.
 func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	s.mu.Lock()
 	queued, err := s.core.leave(r, err, ctx.Err() != nil, s.now())
@@ -337,8 +317,8 @@ func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	return err
 }
 
-// AskAgain has all who wait for a connection of their own, and may share, asked again whether they can: more is known than when they
-// came. Each keeps its place.
+// AskAgain has Prepare asked again for all waiting requests that may share and do not, since more is known than when they came. They keep their
+// places in the queue.
 func (s *Scheduler) AskAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -346,13 +326,13 @@ func (s *Scheduler) AskAgain() {
 		if r.MayShare && r.Share == nil {
 			select {
 			case r.answer.again <- struct{}{}:
-			default: // it has not come to it yet
+			default: // it is asked already
 			}
 		}
 	}
 }
 
-// share has r, if it still waits, share from now on.
+// share has r, if it is still queued, share from now on; nil: it does not.
 func (s *Scheduler) share(r *Request, with Share) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -363,7 +343,7 @@ func (s *Scheduler) share(r *Request, with Share) {
 	}
 }
 
-// take is core.take, and returns with the lock held.
+// take is the event core.take. It returns with the lock held.
 func (s *Scheduler) take(ctx context.Context, r *Request, now time.Time) (*Conn, error) {
 	gone := s.cfg.Gone(r)
 	if gone == nil {

@@ -24,7 +24,7 @@ type desk struct {
 // testConfig is of a scheduler whose requests have no scope, and do not share.
 func testConfig(maxConns int) Config {
 	return Config{
-		Max: maxConns, MaxGroup: 32, MaxGroupTime: 20 * time.Millisecond, Patience: 5 * time.Second,
+		Max: maxConns, MaxGroup: 32, MaxGroupTime: func() time.Duration { return 20 * time.Millisecond }, Patience: 5 * time.Second,
 		Dial:    func() {},
 		Prepare: func(context.Context, *Request) Share { return nil },
 		Gone:    func(*Request) error { return nil },

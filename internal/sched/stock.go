@@ -6,60 +6,59 @@ import (
 	"time"
 )
 
-// Conn is a connection as the scheduler sees it. The pool's connection has one in it.
+// Conn is the scheduler's part of a connection. The pool's connection has one as a field.
 type Conn struct {
-	Owner  any  // never looked at here
-	Shares bool // it can carry groups; not changed after Dialed
+	Owner  any  // for the pool
+	Shares bool // it can carry groups; set before Dialed
 
-	epoch   int         // of the stock, when its dial began
-	fenced  atomic.Bool // it was given up, with all that were dialed before
+	epoch   int         // stock.epoch when its dial began
+	fenced  atomic.Bool // a fence has given it up
 	leaving bool        // it is being closed
-	waits   bool        // its owner has something to send with whatever is sent next
+	waits   bool        // something is queued on it, to be sent with the next user's statement
 
 	holder  *Request
-	since   time.Time     // idle since, or held since
+	since   time.Time     // when it became idle, or was lent
 	idleFor time.Duration // how long it had been idle when it was lent
-	waiting Timer         // ends its wait for company; nil: it never had one
+	waiting Timer         // calls joinDue; nil: it was not needed yet
 }
 
 // Timer is what Config.After returns: a *time.Timer.
 type Timer interface{ Reset(time.Duration) bool }
 
-// Opened notes since when c is there, before Dialed.
-func (c *Conn) Opened(at time.Time) { c.since = at }
-
-// Since is since when c has been held, or idle, IdleFor how long it had been idle when it was lent. They are for whoever has c, and TakeIdle.
+// Since is when c was lent, or became idle. IdleFor is how long it had been idle when it was lent. Only who has c may call them, and TakeIdle's
+// surplus.
 func (c *Conn) Since() time.Time       { return c.since }
 func (c *Conn) IdleFor() time.Duration { return c.idleFor }
 
-// Fenced reports whether c was given up by a Fence: nobody gets it any more.
+// Fenced reports whether Fence has given c up: it is lent to nobody any more.
 func (c *Conn) Fenced() bool { return c.fenced.Load() }
 
-// stock is the connections that there are.
+// stock is all connections.
 type stock struct {
-	all   []*Conn // every connection that the server may still count as ours
-	idle  []*Conn // of these: a stack, the last used is the first reused, so that surplus ages
-	held  int     // of these, too
-	epoch int     // how often all were given up
+	all   []*Conn // those that the server may still count as ours
+	idle  []*Conn // the last used is the last here and the next to be used, so that those that are not needed grow old
+	held  int     // how many have a holder
+	epoch int     // how many fences there were
 }
 
-// joinWithin is how long an idle connection that has something to send waits for somebody with whose statement that can go: if one
-// follows the other, each would otherwise wait for it. Then its owner sends it alone.
+// joinWithin is how long something that is queued on an idle connection waits for a statement to be sent with. Then it is sent alone. To send it
+// alone at once would have the next user wait for its answer.
 const joinWithin = 2 * time.Millisecond
 
-// begin notes that the dial of c, which is owner's, begins.
+// begin notes that the dial of c begins.
 func (s *stock) begin(c *Conn, owner any) { c.Owner, c.epoch = owner, s.epoch }
 
-func (s *stock) add(c *Conn) {
+func (s *stock) add(c *Conn, now time.Time) {
 	s.all = append(s.all, c)
-	c.fenced.Store(c.epoch != s.epoch) // it was begun before
+	c.since = now
+	c.fenced.Store(c.epoch != s.epoch) // there was a fence while it was dialed
 }
 
 func (s *stock) drop(c *Conn) {
 	s.all = slices.DeleteFunc(s.all, func(o *Conn) bool { return o == c })
 }
 
-// pop takes the last used idle connection; nil: there is none.
+// pop takes the idle connection that was used last; nil: there is none.
 func (s *stock) pop() *Conn {
 	n := len(s.idle)
 	if n == 0 {
@@ -77,7 +76,7 @@ func (s *stock) lend(c *Conn, r *Request, now time.Time) {
 	s.held++
 }
 
-// end ends c's hold, and says how long it was; false: there is none.
+// end ends c's hold, if there is one, and returns how long it was.
 func (s *stock) end(c *Conn, now time.Time) (took time.Duration, was bool) {
 	if c.holder == nil {
 		return 0, false
@@ -87,7 +86,7 @@ func (s *stock) end(c *Conn, now time.Time) (took time.Duration, was bool) {
 	return c.turn(now), true
 }
 
-// turn begins another turn of c's, and says how long the last one was.
+// turn begins another turn of c, and returns how long the last one was.
 func (c *Conn) turn(now time.Time) (took time.Duration) {
 	took = now.Sub(c.since)
 	c.since = now
@@ -99,14 +98,14 @@ func (s *stock) keep(c *Conn, now time.Time) {
 	s.idle = append(s.idle, c)
 }
 
-// joinLast puts c, which has just become idle, where it is the last to be used: whoever finds another need not bring what it has to send.
+// joinLast moves c, which has just become idle, to where it is used last: callers who find another connection need not wait for what c has to send.
 func (s *stock) joinLast(c *Conn) {
 	n := len(s.idle) - 1
 	copy(s.idle[1:], s.idle[:n])
 	s.idle[0] = c
 }
 
-// joinDue takes c if it still waits and has done so for long enough. more: it was in use meanwhile, and waits for so long yet.
+// joinDue takes c out of the idle ones if it has waited for joinWithin. more: it was used meanwhile, and has to wait for so much longer.
 func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 	i := slices.Index(s.idle, c)
 	if i < 0 || !c.waits {
@@ -122,7 +121,7 @@ func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 func (s *stock) takeIdle(surplus func(c *Conn, idle, open int) bool) (taken []*Conn) {
 	idle := len(s.idle)
 	s.idle = slices.DeleteFunc(s.idle, func(c *Conn) bool {
-		goes := surplus(c, idle-len(taken), idle+s.held-len(taken)) // what is being closed counts no more
+		goes := surplus(c, idle-len(taken), idle+s.held-len(taken)) // without those that are being closed
 		if goes {
 			taken = append(taken, c)
 		}
@@ -136,7 +135,7 @@ func (s *stock) takeAll() (idle []*Conn) {
 	return idle
 }
 
-// fence gives up those that are being dialed, too.
+// fence gives up all connections, those that are being dialed included, unless c was given up already.
 func (s *stock) fence(c *Conn) bool {
 	if c != nil && c.fenced.Load() {
 		return false
@@ -148,7 +147,7 @@ func (s *stock) fence(c *Conn) bool {
 	return true
 }
 
-// isBare reports whether there is no connection that anybody could get.
+// isBare reports whether there is no connection that anybody could be lent.
 func (s *stock) isBare() bool {
 	return !slices.ContainsFunc(s.all, func(c *Conn) bool { return !c.fenced.Load() && !c.leaving })
 }

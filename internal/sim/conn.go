@@ -71,7 +71,6 @@ func (c *conn) dialed() {
 	e.w.say("dialed", c.id)
 	e.conns = append(e.conns, c)
 	c.is = idle
-	c.place.Opened(e.w.Now())
 	e.books.dialed()
 	e.s.Dialed(&c.place, e.w.now-c.began)
 }

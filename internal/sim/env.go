@@ -55,7 +55,7 @@ func NewEnv(w *World, server *Server, cfg Config) *Env {
 	e.source = source{w: w, arrive: e.arrive, load: cfg.Load, at: -1, kinds: cfg.Load.Kinds, stop: 1<<63 - 1}
 	e.books.begin(e)
 	e.s = sched.New(sched.Config{
-		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: maxGroupTime, Patience: cfg.Patience,
+		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: func() time.Duration { return maxGroupTime }, Patience: cfg.Patience,
 		Dial:    e.dial,
 		Prepare: func(_ context.Context, r *sched.Request) sched.Share { return r.Owner.(*caller) },
 		Gone:    func(*sched.Request) error { return nil },
