@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -120,10 +119,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			}
 			continue
 		}
-		if l.ride != nil {
-			p.stats.goesAlone(catalog.AloneOnly)
-			l.goesForItself()
-		}
+		l.goesAlone()
 		c := got.Owner.(*conn)
 		l.lentOnce = true
 		if ok, err := c.fit(ctx, l); err != nil {

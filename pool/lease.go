@@ -50,6 +50,7 @@ type leased struct{ l *Lease }
 type stmt struct {
 	args     []any
 	ride     *lane.Ride         // nil: it goes alone
+	why      string             // for this reason; "": it was not asked, or is counted
 	st       *catalog.Statement // what the catalog knows of it; nil: it was not asked
 	lentOnce bool               // it was lent a connection, so housekeeping may look at it
 	repeats  bool               // it rode, and runs once more

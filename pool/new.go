@@ -90,7 +90,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 			Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
 			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
 		})
-		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.stats.sessionReset, Log: p.log}
+		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.stats.sessionReset, OnLearned: p.sched.AskAgain, Log: p.log}
 		p.px, err = newPgxpool(p.ctx, px)
 	}
 	if err != nil {

@@ -24,19 +24,35 @@ func Alone(ctx context.Context) context.Context {
 // housekeeping may still look at it.
 var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 
-// rideFor encodes l's statement for a lane, in the caller's goroutine, when no connection is idle. It returns nil if the statement goes alone.
+// rideFor encodes l's statement for a lane, in the caller's goroutine, when no connection is idle, and again if more becomes known of statements while
+// l waits. It returns nil if the statement goes alone.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
-	r, why := l.encode(ctx)
+	l.ride, l.why = l.encode(ctx)
 	switch {
-	case why != "":
-		l.p.stats.goesAlone(why)
+	case l.ride == nil:
+		return nil
 	case l.p.cfg.Lanes == LanesShadow:
-		l.p.stats.wouldRide()
-	default:
-		l.ride = r
-		return r
+		l.ride, l.why = nil, wouldRide
+		return nil
 	}
-	return nil
+	return l.ride
+}
+
+// wouldRide stands for the reason why a statement goes alone that rides but for LanesShadow.
+const wouldRide = "shadow"
+
+// goesAlone counts l, whose statement found no idle connection and was lent one for itself.
+func (l *Lease) goesAlone() {
+	switch {
+	case l.ride != nil:
+		l.p.stats.goesAlone(catalog.AloneOnly)
+		l.goesForItself()
+	case l.why == wouldRide:
+		l.p.stats.wouldRide()
+	case l.why != "":
+		l.p.stats.goesAlone(l.why)
+	}
+	l.why = ""
 }
 
 // gaveUp notes that the caller has stopped waiting.

@@ -20,10 +20,11 @@ import (
 
 // Sessions is what those of one pool have in common.
 type Sessions struct {
-	Catalog *catalog.Store
-	OnReset func() // counts a reset
-	Log     *slog.Logger
-	closes  sync.Once // it was said that sessions are closed
+	Catalog   *catalog.Store
+	OnReset   func() // counts a reset
+	OnLearned func() // a statement may ride from now on
+	Log       *slog.Logger
+	closes    sync.Once // it was said that sessions are closed
 }
 
 // Connection is what a session is of.
@@ -118,8 +119,12 @@ func (s *Session) Learn(st *catalog.Statement) {
 	if s.Facts == nil {
 		return
 	}
+	could := st.IsHarmless()
 	if err := s.Catalog.Learn(st, s.Subject()); err != nil {
 		s.Log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
+	}
+	if !could && st.IsHarmless() {
+		s.OnLearned()
 	}
 }
 
