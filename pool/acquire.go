@@ -17,8 +17,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Acquire gets a connection for the caller alone. It waits, first come first served, until one is free, or ctx or its scope ends; then the error is an
-// [*AcquireError]. [Lease.Release] gives the connection back. For single statements the pool's own methods hold a connection for a shorter time.
+// Acquire gets a connection for the caller alone. It waits, first come first served, until one is free, or ctx or its scope ends; then the error is
+// an [*AcquireError]. [Lease.Release] gives the connection back. For single statements the pool's own methods hold a connection for a shorter time.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	if c, err := p.engine.own(ctx); err != nil {
 		return nil, err
@@ -99,8 +99,8 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 	return l, nil
 }
 
-// connFor gives l a connection that is fit, or has it ride. Of its tries one is for a ride; the others are as many as pgxpool makes: in the worst case
-// each connection of the pool turns out to be dead, and the next is new.
+// connFor gives l a connection that is fit, or has it ride. Of its tries one is for a ride; the others are as many as pgxpool makes: in the worst
+// case each connection of the pool turns out to be dead, and the next is new.
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	for try := range int(p.cfg.MaxConns) + 2 {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
@@ -181,9 +181,9 @@ func nested(held *Lease) error {
 	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }
 
-// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually that is a mistake for tx: l is no
-// part of the transaction, so updates can be lost, and it waits for a second connection while the first is held, which can be a deadlock. It may be
-// on purpose, so it is no error.
+// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually that is a mistake for tx: l is
+// no part of the transaction, so updates can be lost, and it waits for a second connection while the first is held, which can be a deadlock. It may
+// be on purpose, so it is no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {

@@ -8,19 +8,19 @@ import (
 	"sync/atomic"
 )
 
-// workers are a pool's goroutines. A panic in one is logged, not fatal: unrecovered, it would end every invocation of the process.
+// workers are a pool's goroutines. A panic in one is recovered and logged: otherwise it would end the process, with all its invocations.
 type workers struct {
 	log    *slog.Logger
 	wg     sync.WaitGroup // every goroutine of the pool; Shutdown waits for them
 	panics atomic.Int64   // that were caught
 }
 
-// background runs f in a goroutine of its own. f keeps the books in its own defers.
+// background runs f in a goroutine of its own. What has to happen even after a panic f does in its own defers.
 func (w *workers) background(what string, f func()) {
 	w.wg.Go(func() { w.protect(what, f) })
 }
 
-// protect runs f and logs a panic of it.
+// protect runs f, and recovers and logs a panic.
 func (w *workers) protect(what string, f func()) {
 	_ = w.catchPanic(what, func() error { f(); return nil }) // it has been logged
 }

@@ -44,8 +44,8 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 	return w
 }
 
-// watch returns a copy of q whose callbacks do not run once b is abandoned: pgx's Close runs those that have not run, and when reclaim calls Close the
-// function that they belong to has returned.
+// watch returns a copy of q whose callbacks do not run once b is abandoned: pgx's Close runs those that have not run, and when reclaim calls Close
+// the function that they belong to has returned.
 func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	c := *q
 	c.QueuedQueries = slices.Clone(q.QueuedQueries)

@@ -80,8 +80,8 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	return d
 }
 
-// dial has px dial. Its ctx has no timeout, since pgxpool would go on dialing after it, and nobody would have the connection. Each hook and each part of a
-// dial has a timeout of its own.
+// dial has px dial. Its ctx has no timeout, since pgxpool would go on dialing after it, and nobody would have the connection. Each hook and each part
+// of a dial has a timeout of its own.
 func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error) {
 	g = &dialing{Dial: pgdial.NewDial(d.login), reach: d.recognition.Dial()}
 	ctx := context.WithValue(d.ctx, dialingKey{}, g)

@@ -49,8 +49,8 @@ func (h *health) dialFailed(err error, conns int) sched.Lack {
 	return sched.Lack{}
 }
 
-// afterLoss is how long a read waits before it runs once more because its connection was lost. A server that stops ends all its sessions within moments,
-// and the read is tried twice only: on another connection that is about to end it would fail for good.
+// afterLoss is how long a read waits before it runs once more because its connection was lost. A server that stops ends all its sessions within
+// moments, and the read is tried twice only: on another connection that is about to end it would fail for good.
 const afterLoss = 50 * time.Millisecond
 
 // pause waits before the try after this one: 5 ms, doubling up to 1 s, half of it at random. It returns false, at once, if ctx would end before that.

@@ -14,7 +14,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Beginner begins transactions: a pool of lmipool, pgxpool or pgxmock, a lease, a *pgx.Conn; or savepoints: a pgx.Tx.
+// Beginner begins transactions, as a pool of lmipool, pgxpool or pgxmock, a lease, and a *pgx.Conn do; or savepoints, as a pgx.Tx does.
 type Beginner interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 }
@@ -23,32 +23,31 @@ type Beginner interface {
 type TxOptions struct {
 	pgx.TxOptions
 
-	// MaxRetries is how often fn may run again, in a new transaction, after a serialization failure (40001) or a deadlock (40P01), or if, before
-	// COMMIT was sent, its server has become a standby or, once, its connection was lost: those say that nothing happened and that it may go well
-	// next time. Set it if fn does nothing but talk to its transaction, or does it idempotently. Between two tries it waits, 5 ms doubling to 1 s,
-	// half of it at random, but never beyond ctx's deadline. For a savepoint it means nothing: only the whole transaction can be tried again.
+	// MaxRetries is how often fn may run again, in a new transaction. It runs again after a serialization failure (40001) or a deadlock (40P01), or
+	// if, before COMMIT was sent, its server has become a standby or its connection was lost (the latter once): then nothing has happened, and the
+	// next try may succeed. Set it only if all that fn does outside its transaction may be done twice. Between two tries InTx waits 5 ms, doubling to
+	// 1 s, half of it at random, but never beyond ctx's deadline. For a savepoint it has no effect: only the whole transaction can be tried again.
 	// Defaults to 0.
 	MaxRetries int
 }
 
 // InTx runs fn in a transaction, which it commits if fn returns nil, and rolls back if fn returns an error or panics; the panic goes on. db is
-// anything that can begin one; with a pgx.Tx it is a savepoint, which takes no pgx.TxOptions.
+// anything that begins transactions; of a pgx.Tx it is a savepoint, which takes no pgx.TxOptions.
 //
-// On a pool or lease of lmipool's, BEGIN travels with fn's first statement and saves a round trip, unless opts has a query of its own. The first
-// statement must be prepared for that already, which it is from its second use of a connection on, or else the round trip that prepares it is shared.
-// So is an error of BEGIN: it is the first statement's. now() is the time of the first statement. Conn has BEGIN sent at once, since it is not seen
-// what is said by the raw connection; if that fails, it returns a closed one.
+// On a pool or lease of lmipool's, BEGIN travels with fn's first statement, unless opts has a query of its own. That saves a round trip from the
+// statement's second use of a connection on. An error of BEGIN is the first statement's error, and now() is the time of the first statement. tx.Conn
+// sends BEGIN at once, since the pool does not see what is sent by the raw connection; if that fails, it returns a closed one.
 //
-// fn uses tx and its own ctx. What it does with that ctx on the pool itself runs outside the transaction, does not see its writes, and needs a second
-// connection while the first is held: the pool logs it, once for each place in the code, and if no connection can come free because all wait like
-// this, the youngest who waits gets [ErrNestedAcquire]. If that is what you want (a log entry that stays, whatever happens), use the ctx that InTx
-// was called with.
+// fn uses tx and its own ctx. What it runs with that ctx on the pool itself runs outside the transaction, does not see its writes, and needs a second
+// connection while the first is held. The pool logs this, once for each place in the code. If no connection can come free because all callers wait
+// like this, the youngest of them gets [ErrNestedAcquire]. If that is what you want, as for a log entry that has to stay, use the ctx that InTx was
+// called with.
 //
-// The error is fn's own, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for it, and fn does not run again; it is false for every
-// error of fn's, since then nothing was committed. There is no Rollback after a Commit.
+// The error is fn's own, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. It is false for
+// every error of fn's, since then nothing was committed. InTx calls no Rollback after a Commit.
 //
-// ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction that has to be rolled back after ctx's end is rolled back all the
-// same. Each call is for one goroutine; any number may run at once.
+// ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction is rolled back even after ctx has ended. InTx may be called from any
+// number of goroutines; fn runs in its caller's.
 func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	begin, err := beginner(db, opts)
 	switch {
@@ -60,7 +59,7 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 	lost := false
 	for try := 0; ; try++ {
 		again, err := inTx(ctx, begin, opts, fn)
-		if !again || opts.MaxRetries == 0 || pgerr.IsLost(err) && lost { // fn may be what ends it
+		if !again || opts.MaxRetries == 0 || pgerr.IsLost(err) && lost { // fn itself may be what ends its connection
 			return err
 		}
 		lost = lost || pgerr.IsLost(err)
@@ -70,7 +69,7 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 	}
 }
 
-// beginner is how db begins what opts asks for.
+// beginner returns the function that begins what opts asks for on db.
 func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error), error) {
 	if p, own := db.(*Pool); db == nil || own && p == nil {
 		return nil, errNoPool
@@ -90,13 +89,13 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 	return func(ctx context.Context) (pgx.Tx, error) { return b.BeginTx(ctx, opts.TxOptions) }, nil
 }
 
-// inTx is one try. again: it certainly has not happened, and may go well next time.
+// inTx is one try. again: nothing has happened, for certain, and the next try may succeed.
 func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts TxOptions, fn func(context.Context, pgx.Tx) error) (again bool, err error) {
 	c := &callbackContext{Context: ctx}
 	c.begin(ctx)
 	began, err := begin(c)
 	c.begun()
-	if err != nil { // a query of the user's may have committed something, and so below
+	if err != nil { // a BeginQuery or CommitQuery of the user's may have committed something
 		return pgerr.Transient(err) && opts.BeginQuery == "", err
 	}
 	tx, ok := began.(innerTx)
@@ -110,7 +109,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 		}
 		gone := tx.endedInSQL() || tx.mayHaveEnded()
 		gone = errors.Is(rollBack(ctx, tx), pgx.ErrTxClosed) || gone
-		if gone { // fn has ended the transaction itself, who knows how
+		if gone { // fn has, or may have, ended the transaction itself, perhaps by a COMMIT
 			again, err = false, partlyDone(err)
 			return
 		}
@@ -142,9 +141,9 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	return (pgerr.Transient(err) || pgerr.DidNotRun(err) && pgerr.IsLost(err)) && !OutcomeUnknown(err) && !ended, err
 }
 
-// rollBack ends t. ctx may have ended: whatever pool t is of, its connection is to live.
+// rollBack rolls t back, even if ctx has ended: otherwise pgx would close the connection.
 func rollBack(ctx context.Context, t pgx.Tx) error {
-	if _, own := t.(*tx); !own && ctx.Err() != nil { // ours does so by itself
+	if _, own := t.(*tx); !own && ctx.Err() != nil { // our own Rollback does the same
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 		defer cancel()
@@ -155,20 +154,20 @@ func rollBack(ctx context.Context, t pgx.Tx) error {
 // innerTx is what InTx gives to its function: a tx, or a foreignTx.
 type innerTx interface {
 	pgx.Tx
-	endedInSQL() bool          // pgx knows nothing of it
-	mayHaveEnded() bool        // by what was asked for last, whose answer was lost, or is not read to its end
-	failedOver(err error) bool // it had to end with err because its server is gone, or has become a standby
+	endedInSQL() bool          // a COMMIT or ROLLBACK in SQL has ended it, which pgx does not notice
+	mayHaveEnded() bool        // the last statement can have ended it, and its answer was lost, or is not read to its end
+	failedOver(err error) bool // err means that its connection was lost, or that its server has become a standby
 }
 
-// foreignTx is a transaction of somebody else's that InTx gives to its function: of pgxpool, of a pool with Config.Plain,
-// of a mock. The answers to it are not heard, so of what may end the transaction ("commit and chain" leaves another behind)
-// only the text is known: after that the function does not run again.
+// foreignTx is a transaction that is not on a lease: pgxpool's, of a pool with Config.Plain, or a mock's. The pool does not see the server's answers
+// to it, only the texts of its statements. After one that may end the transaction ("commit and chain" begins another) InTx's function does not run
+// again.
 type foreignTx struct {
 	pgx.Tx
-	mayEnd *bool // something of it, or of a savepoint in it, may have ended it
+	mayEnd *bool // a statement of it, or of a savepoint in it, may have ended it
 }
 
-// endedInSQL knows only whether there is a transaction now, and whether the texts may have ended another.
+// endedInSQL reports whether no transaction is open any more, or a statement may have ended this one and begun another.
 func (t *foreignTx) endedInSQL() bool {
 	c := t.conn()
 	return *t.mayEnd || c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'
@@ -177,7 +176,7 @@ func (t *foreignTx) endedInSQL() bool {
 func (*foreignTx) mayHaveEnded() bool    { return false }
 func (*foreignTx) failedOver(error) bool { return false }
 
-// conn is its connection; nil if it has none, as a mock's, which panics.
+// conn is its connection, or nil: Conn of a mock panics.
 func (t *foreignTx) conn() (c *pgx.Conn) {
 	defer func() {
 		if recover() != nil {
@@ -230,7 +229,7 @@ func (t *foreignTx) Prepare(ctx context.Context, name, sql string) (*pgconn.Stat
 	return t.Tx.Prepare(ctx, name, sql)
 }
 
-// Conn gives the connection itself away, by which anything can be said.
+// Conn gives the connection itself away: what is sent by it is not seen.
 func (t *foreignTx) Conn() *pgx.Conn {
 	*t.mayEnd = true
 	return t.Tx.Conn()

@@ -134,8 +134,8 @@ func (w leased) Conn() *pgx.Conn {
 	return l.c.pg
 }
 
-// begins sends a BEGIN that is held back, before the user gets the connection itself: the wire does not see all that is sent by that. It returns false
-// if it fails, since what is sent then would not be in the transaction.
+// begins sends a BEGIN that is held back, before the user gets the connection itself: the wire does not see all that is sent by that. It returns
+// false if it fails, since what is sent then would not be in the transaction.
 func (l *Lease) begins() bool {
 	if !l.holdsBegin() {
 		return true

@@ -25,7 +25,7 @@ func (p *Pool) maintain() {
 			return
 		case <-tick.C:
 			p.protect("housekeeping", func() {
-				p.topUp() // first: its floor would bring back what closeSurplus closes
+				p.topUp() // in this order: after closeSurplus it would open again what that has closed
 				p.closeSurplus()
 				p.reportOpenResults()
 			})
@@ -33,7 +33,7 @@ func (p *Pool) maintain() {
 	}
 }
 
-// closeSurplus closes idle connections that are too old, or idle for too long while more are there than MinConns and MinIdleConns ask for.
+// closeSurplus closes idle connections that are too old. It also closes those that are idle for too long, down to MinConns and MinIdleConns.
 func (p *Pool) closeSurplus() {
 	now := time.Now()
 	closeAll(p.sched.TakeIdle(func(place *sched.Conn, idle, open int) bool {
@@ -51,14 +51,14 @@ func (p *Pool) closeSurplus() {
 	}))
 }
 
-// topUp restores MinConns and MinIdleConns. A pool that was never used stays without a connection: it never dials by itself.
+// topUp opens connections up to MinConns and MinIdleConns. A pool that was never used stays without a connection: it never dials by itself.
 func (p *Pool) topUp() {
 	if s := p.sched.Stats(); s.Opened > 0 {
 		p.sched.SetFloor(max(int(p.cfg.MinConns), s.Held+int(p.cfg.MinIdleConns)))
 	}
 }
 
-// reportOpenResults logs Rows and BatchResults that were opened outside a scope and stay open: nobody else would take them back.
+// reportOpenResults logs Rows and BatchResults that were opened outside a scope and stay open: no scope takes them back.
 func (p *Pool) reportOpenResults() {
 	if p.cfg.ReportRowsAfter < 0 {
 		return

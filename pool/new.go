@@ -140,8 +140,8 @@ func newPgxpool(ctx context.Context, px *pgxpool.Config) (_ *pgxpool.Pool, err e
 	return pgxpool.NewWithConfig(ctx, px)
 }
 
-// Warm opens connections before the first invocation needs them: the greater of MinConns and MinIdleConns, and at least one. It returns when the first
-// of them answers, or with [Pool.Ping]'s error; the others follow in the background.
+// Warm opens connections before the first invocation needs them: the greater of MinConns and MinIdleConns, and at least one. It returns when the
+// first of them answers, or with [Pool.Ping]'s error; the others follow in the background.
 func (p *Pool) Warm(ctx context.Context) error {
 	if err := p.Ping(ctx); err != nil {
 		return err
@@ -165,8 +165,8 @@ func (p pooled) stat() *Stat {
 	return s
 }
 
-// Config returns a copy of the pool's settings: those of the Config that it was given, completed by the connection string's and the defaults. No field
-// holds a secret.
+// Config returns a copy of the pool's settings: those of the Config that it was given, completed by the connection string's and the defaults. No
+// field holds a secret.
 func (p *Pool) Config() *Config {
 	c := p.cfg
 	c.RootCAs, c.LaneFunctions = slices.Clone(c.RootCAs), slices.Clone(c.LaneFunctions)

@@ -28,7 +28,7 @@ type Pool struct {
 	health        health
 	lanes         *lane.Shared
 	sessions      *isolation.Sessions
-	ended         *deadconn.Maker // for the connections that nobody has any more
+	ended         *deadconn.Maker // makes the closed connections that are handed out where there is none
 	writer        *pgdial.Writer
 	dialer        *dialer
 	rides         bool // statements may ride
@@ -36,16 +36,16 @@ type Pool struct {
 	acquireTracer pgxpool.AcquireTracer // nil: none
 	releaseTracer pgxpool.ReleaseTracer // nil: none
 
-	ctx    context.Context // ends when the pool is closed; what dials and housekeeping run under
+	ctx    context.Context // of dials and housekeeping; ends when the pool is closed
 	cancel context.CancelFunc
 
-	detached atomic.Int64  // ctxs from Detach that live
+	detached atomic.Int64  // ctxs from Detach that have not ended
 	inside   gostack.Sites // where the pool was used inside a transaction's function
 }
 
-// engine is how a Pool, and a Bound with its settings, runs what it is asked for: pooled, or plain with Config.Plain.
+// engine runs what a Pool is asked for, and what a Bound is, with its settings. There are two: pooled, and plain with Config.Plain.
 type engine interface {
-	own(ctx context.Context) (*pgxpool.Conn, error) // pgxpool's connection for a lease; nil: the pool lends one of its own
+	own(ctx context.Context) (*pgxpool.Conn, error) // pgxpool's connection for a lease; nil: the scheduler gives one
 	exec(ctx context.Context, with *session.Settings, sql string, args []any) (pgconn.CommandTag, error)
 	query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error)
 	queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row
@@ -58,5 +58,5 @@ type engine interface {
 	shutdown(ctx context.Context) error
 }
 
-// pooled runs things on connections that the scheduler shares out.
+// pooled is the engine that runs everything on connections from the scheduler.
 type pooled struct{ *Pool }

@@ -35,8 +35,8 @@ func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, ar
 	return tag, err
 }
 
-// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end. If the statement rode a lane they are in memory
-// and hold none; their Conn is a closed connection, with a usable TypeMap.
+// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end. If the statement rode a lane they are in
+// memory and hold none; their Conn is a closed connection, with a usable TypeMap.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return p.engine.query(ctx, nil, sql, args)
 }
@@ -107,8 +107,8 @@ func (p pooled) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Ba
 }
 
 // CopyFrom is [pgxpool.Pool.CopyFrom], but returns within twice CancelWait after ctx has ended, even if src is slow: when the server has said that
-// nothing was copied, and the call of src that was running has returned. If that call, or a method of one of its values, takes longer, it goes on and is
-// the last one. Until it has returned src must not be used for anything else.
+// nothing was copied, and the call of src that was running has returned. If that call, or a method of one of its values, takes longer, it goes on and
+// is the last one. Until it has returned src must not be used for anything else.
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource
@@ -154,7 +154,8 @@ func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.Tx
 	return t, err
 }
 
-// Ping gets a connection, dialing one if none is idle, and checks that the server answers. It returns what [Pool.Acquire] returns, or the ping's error.
+// Ping gets a connection, dialing one if none is idle, and checks that the server answers. It returns what [Pool.Acquire] returns, or the ping's
+// error.
 func (p *Pool) Ping(ctx context.Context) error { return p.engine.ping(ctx) }
 
 func (p pooled) ping(ctx context.Context) error {

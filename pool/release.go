@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. Two cost the caller nothing,
-// and are done at once: to lend the connection as it is, and to queue its reset in front of what the next user sends first. The others run in the
-// background, before the next user gets the connection.
+// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. Two cost the caller
+// nothing, and are done at once: to lend the connection as it is, and to queue its reset in front of what the next user sends first. The others run
+// in the background, before the next user gets the connection.
 
 // step is what is due for a connection that has come back.
 type step uint8
@@ -203,9 +203,9 @@ func (c *conn) arrive(last step, w way, now time.Time) {
 	c.closeInBackground()
 }
 
-// isShared finds out whether c's session, behind a pooler, is certainly shared with other clients: then the pool does not clean it, and c is kept. If it
-// is not certain, c is closed: a reset could meet the session of another client and do harm there. If the session was c's alone the pooler is in session
-// mode, and cleans the session when its client leaves (PgBouncer: server_reset_query).
+// isShared finds out whether c's session, behind a pooler, is certainly shared with other clients: then the pool does not clean it, and c is kept. If
+// it is not certain, c is closed: a reset could meet the session of another client and do harm there. If the session was c's alone the pooler is in
+// session mode, and cleans the session when its client leaves (PgBouncer: server_reset_query).
 func (c *conn) isShared(ctx context.Context) bool {
 	c.session.Postpone()
 	c.reach.AwaitTwin(ctx)

@@ -38,8 +38,8 @@ func nothingLost(why string, err error) error {
 }
 
 // retry reports whether a call that has failed with err is to run once more, and waits before that. A call is if it certainly has not run: it was not
-// sent, or was refused by a standby or by a session that could not be reset. A read that could ride is too, once, if its connection was lost. l is the
-// lease that the call has had and released; nil: it has had none.
+// sent, or was refused by a standby or by a session that could not be reset. A read that could ride is too, once, if its connection was lost. l is
+// the lease that the call has had and released; nil: it has had none.
 func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	if err == nil || l == nil {
 		return false
@@ -60,9 +60,9 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	return true
 }
 
-// waitToRetry waits before a call that did not run tries another connection, and reports whether it does. The second try is at once: usually the first
-// connection had died while it was idle. Later tries wait, since a pooler whose server is gone accepts each connection and closes it at its first
-// message, and would be dialed a thousand times a second. Without a deadline they end when a server that is away is given up.
+// waitToRetry waits before a call that did not run tries another connection, and reports whether it does. The second try is at once: usually the
+// first connection had died while it was idle. Later tries wait, since a pooler whose server is gone accepts each connection and closes it at its
+// first message, and would be dialed a thousand times a second. Without a deadline they end when a server that is away is given up.
 func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	switch _, bounded := ctx.Deadline(); {
 	case ctx.Err() != nil:

@@ -12,8 +12,8 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// The functions here run a statement on a lease. x is the transaction that it runs in; nil: none. own: the lease was acquired for this statement alone.
-// Then the lease's settings are the statement's, and the statement runs once more if it did not run because its prepared form is stale.
+// The functions here run a statement on a lease. x is the transaction that it runs in; nil: none. own: the lease was acquired for this statement
+// alone. Then the lease's settings are the statement's, and the statement runs once more if it did not run because its prepared form is stale.
 
 // tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end its methods return [pgx.ErrTxClosed], so that a deferred
 // Rollback is safe. After the end of its invocation they return [ErrInvocationEnded].
@@ -117,8 +117,8 @@ func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
 	return w
 }
 
-// stale reports whether err is the answer to the statement that c has just sent, and says that the schema or the session has changed since the statement
-// was prepared. It did not run, and pgx has dropped the prepared form, so that it can run again.
+// stale reports whether err is the answer to the statement that c has just sent, and says that the schema or the session has changed since the
+// statement was prepared. It did not run, and pgx has dropped the prepared form, so that it can run again.
 func (c *conn) stale(err error) bool {
 	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
 		return false

@@ -53,8 +53,8 @@ func (c *scopeContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// OpenScope begins a scope named name, usually the invocation's request id. The returned ctx carries it, and ends with it, or at deadline unless
-// that is zero. Who calls OpenScope must call End.
+// OpenScope begins a scope named name, usually the invocation's request id. The returned ctx carries it, and ends with it, or at deadline unless that
+// is zero. Who calls OpenScope must call End.
 //
 // The scope belongs to the invocation, not to this pool: any pool that is used with the ctx registers with it. If ctx has a scope already, or with
 // Config.Plain, OpenScope returns ctx as it is and a nil Scope.

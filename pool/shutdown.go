@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// Close closes the pool and waits, without bound, until every connection has come
-// back and is closed, as pgxpool's does. See [Pool.Shutdown] for a bound.
+// Close closes the pool and waits, without bound, until every connection has come back and is closed, as pgxpool's does. [Pool.Shutdown] has a bound.
 func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 
-// Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits for those that are out. When ctx ends first, it takes
-// them back all the same, cancelling what they run, and returns a [*ShutdownError] that says what was still out. Either way every goroutine of the
-// pool has ended when it returns. It is idempotent.
+// Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits for those that are out. If ctx ends first, it takes
+// them back all the same, cancels what they run, and returns a [*ShutdownError] that says what was out. When it returns, every goroutine of the pool
+// has ended. It is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
 	return p.engine.shutdown(ctx)
@@ -36,8 +35,8 @@ func (p pooled) shutdown(ctx context.Context) error {
 	return nil
 }
 
-// takeBack ends every lease that is out, all at once: the process may have a few hundred milliseconds to live, and the
-// write of Terminate to one whose user is stuck takes its time. What there is to say is said after that.
+// takeBack ends every lease that is out, in parallel, and logs them after that: the process may have a few hundred milliseconds to live, and the
+// write of Terminate to a connection whose user is stuck takes up to graceToAbort.
 func (p *Pool) takeBack(err error) *ShutdownError {
 	now := time.Now()
 	e := &ShutdownError{Err: err}

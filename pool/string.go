@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Whoever shows one of these with fmt, with whatever verb, gets a line: what is inside
-// changes meanwhile, which would be a data race, and may be secrets.
+// fmt shows each of these as one line, whatever the verb. Its own way would read fields while others write them, which is a data race, and could show
+// secrets.
 
 // String describes p in one line.
 func (p *Pool) String() string {
@@ -15,46 +15,43 @@ func (p *Pool) String() string {
 	return fmt.Sprintf("lmipool.Pool(max %d, total %d, acquired %d, idle %d)", s.MaxConns(), s.TotalConns(), s.AcquiredConns(), s.IdleConns())
 }
 
-// Format writes what String returns, whatever the verb.
-func (p *Pool) Format(f fmt.State, _ rune) { write(f, p.String()) }
+// Format writes what String returns.
+func (p *Pool) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
 
-// Format describes b in one line, whatever the verb: the names of its settings, not their values.
+// Format describes b by the names of its settings, without their values.
 func (b Bound) Format(f fmt.State, _ rune) {
-	switch {
-	case b.err != nil:
-		write(f, "lmipool.Bound(", b.err.Error(), ")")
-	case b.s != nil:
-		write(f, "lmipool.Bound(", b.s.Key(), ")")
-	default: // the zero value, which With does not return
-		write(f, "lmipool.Bound()")
+	inside := ""
+	if b.err != nil {
+		inside = b.err.Error()
+	} else if b.s != nil { // nil in the zero value
+		inside = b.s.Key()
 	}
+	write(f, "Bound", inside)
 }
 
-// Format describes l in one line, as a [Holder] does, whatever the verb.
+// Format describes l as a [Holder] does.
 func (l *Lease) Format(f fmt.State, _ rune) {
-	if l.c == nil { // it is plain
-		write(f, "lmipool.Lease()")
-		return
+	inside := ""
+	if l.c != nil { // nil with Config.Plain
+		inside = l.holder(time.Now()).String()
 	}
-	write(f, "lmipool.Lease(", l.holder(time.Now()).String(), ")")
+	write(f, "Lease", inside)
 }
 
-// Format writes the name of s, whatever the verb.
+// Format writes the name of s.
 func (s *Scope) Format(f fmt.State, _ rune) {
-	if s == nil {
-		write(f, "lmipool.Scope(none)")
-		return
+	inside := "none"
+	if s != nil {
+		inside = s.name
 	}
-	write(f, "lmipool.Scope(", s.name, ")")
+	write(f, "Scope", inside)
 }
 
-// Of these there is nothing to tell but results, which may be secrets as well.
-func (*rows) Format(f fmt.State, _ rune)  { write(f, "lmipool.Rows()") }
-func (*batch) Format(f fmt.State, _ rune) { write(f, "lmipool.BatchResults()") }
-func (*tx) Format(f fmt.State, _ rune)    { write(f, "lmipool.Tx()") }
+// What is in these is results, which may be secrets.
+func (*rows) Format(f fmt.State, _ rune)  { write(f, "Rows", "") }
+func (*batch) Format(f fmt.State, _ rune) { write(f, "BatchResults", "") }
+func (*tx) Format(f fmt.State, _ rune)    { write(f, "Tx", "") }
 
-func write(f fmt.State, s ...string) {
-	for _, s := range s {
-		_, _ = io.WriteString(f, s)
-	}
+func write(f fmt.State, kind, inside string) {
+	_, _ = io.WriteString(f, "lmipool."+kind+"("+inside+")")
 }

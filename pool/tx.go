@@ -95,8 +95,8 @@ func (x *tx) Commit(ctx context.Context) error {
 	return pgerr.Unsent("commit", ctx.Err())
 }
 
-// Rollback with a ctx that has ended rolls back all the same. If the transaction has its own connection that happens in the background, before the next
-// user gets it: the caller has no time, and pgx would close the connection, since it uses the caller's ctx for the rollback. A savepoint, or a
+// Rollback with a ctx that has ended rolls back all the same. If the transaction has its own connection that happens in the background, before the
+// next user gets it: the caller has no time, and pgx would close the connection, since it uses the caller's ctx for the rollback. A savepoint, or a
 // transaction on an acquired lease, is rolled back at once, since its caller may go on there.
 func (x *tx) Rollback(ctx context.Context) error {
 	if ctx.Err() != nil && x.releasesLease {

@@ -19,13 +19,12 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Bound is a pool all of whose statements and transactions run with settings, such as the tenant that row policies ask for. [Pool.With] makes one. It
-// has no connection, holds nothing and needs no closing; it is safe for concurrent use. Its settings are not in any ctx: whoever has not got it runs
-// without them.
+// Bound is a pool whose statements and transactions run with settings, such as the tenant that row policies ask for. [Pool.With] makes one. It holds
+// nothing, needs no closing, and is safe for concurrent use. No ctx carries its settings: what runs on the pool itself runs without them.
 type Bound struct {
 	p   *Pool
-	s   *session.Settings // a pointer, since values are secrets: no verb of fmt follows it
-	err error             // of every use
+	s   *session.Settings // a pointer, which fmt does not follow: values are secrets
+	err error             // that every use returns
 }
 
 // With returns the pool bound to settings, by name:
@@ -33,27 +32,25 @@ type Bound struct {
 //	db := p.With(map[string]string{"app.tenant": tenant})
 //	err := db.QueryRow(ctx, "select …", id).Scan(&v) // policies see current_setting('app.tenant')
 //
-// Each statement, batch, CopyFrom and transaction runs with them, as by SET LOCAL: they end with it, and nobody else ever sees them. They travel in
-// the same packet as a query, INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN; if they fail, it does not run. Short reads ride lanes as they do
-// without, if all settings have a dot in their name. If one is PostgreSQL's own (role, search_path, statement_timeout …), statements go alone, and a
-// reset is due after each. What is not allowed is an error of every use.
+// Each statement, batch, CopyFrom and transaction runs with them, as by SET LOCAL: they end with it, and no other statement sees them. They travel in
+// the packet of a query, INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN, which does not run if they fail. Short reads ride lanes as on the pool
+// itself if all names have a dot. If one is PostgreSQL's own (role, search_path, statement_timeout …) statements go alone, and each is followed by a
+// reset. A wrong name or value is the error of every use.
 //
 // What is different from the pool itself:
-//   - Any other command (CREATE, CALL, SET …), and CopyFrom, run in an explicit transaction, which
-//     costs two round trips more. What cannot run in one (VACUUM), or wants to end one (a
-//     procedure that commits), fails with PostgreSQL's own error.
-//   - Nothing uses the simple protocol: Exec takes one statement, also without arguments, and
-//     [pgx.QueryExecModeSimpleProtocol] is an error. So is a pool whose default_query_exec_mode is exec, in which
-//     pgx sends batches past the pool: [Misconfigured] is true for it.
-//   - A batch has queries, INSERT, UPDATE, DELETE, MERGE, SET, LOCK, NOTIFY and TRUNCATE only.
+//   - Any other command (CREATE, CALL, SET …) and CopyFrom run in an explicit transaction, which costs two round trips more. What cannot run in one
+//     (VACUUM), or ends one (a procedure that commits), fails with PostgreSQL's own error.
+//   - Nothing uses the simple protocol: Exec takes one statement, even without arguments, and [pgx.QueryExecModeSimpleProtocol] is an error. So is a
+//     pool whose default_query_exec_mode is exec, in which pgx sends batches past the pool: [Misconfigured] is true for it.
+//   - A batch can have queries, INSERT, UPDATE, DELETE, MERGE, SET, LOCK, NOTIFY and TRUNCATE only.
 //
-// A statement can change the settings for itself, so they protect from mistakes, not from whoever chooses the SQL. A custom setting that was once set
-// on a connection is an empty string there afterwards, not NULL: PostgreSQL keeps its name. They take the transaction's snapshot: SET TRANSACTION
-// comes too late behind them (use BeginTx), and in REPEATABLE READ a LOCK does not see what was committed while it waited. A function that reads a
-// setting must not be declared IMMUTABLE: PostgreSQL would keep one tenant's result in the plan of a prepared statement. COPY FROM is refused by
-// PostgreSQL for tables with row policies.
+// A statement can change the settings for itself: they protect from mistakes, not from someone who chooses the SQL. After a custom setting was set
+// once on a connection it is an empty string there, not NULL: PostgreSQL keeps its name. Setting them takes the transaction's snapshot, so that SET
+// TRANSACTION comes too late (use BeginTx), and in REPEATABLE READ a LOCK does not see what was committed while it waited. Do not declare a function
+// IMMUTABLE that reads a setting: PostgreSQL would keep one tenant's result in the plan of a prepared statement. PostgreSQL refuses COPY FROM for
+// tables with row policies.
 //
-// With [Config.Plain] all runs in explicit transactions, three round trips more for each statement.
+// With [Config.Plain] everything runs in explicit transactions, which costs three round trips more for each statement.
 func (p *Pool) With(settings map[string]string) *Bound {
 	b := &Bound{p: p}
 	switch p.mode {
@@ -68,7 +65,7 @@ func (p *Pool) With(settings map[string]string) *Bound {
 	return b
 }
 
-// With returns b bound to settings too. They win over b's of the same name.
+// With returns the pool bound to b's settings and to these, which win over b's of the same name.
 func (b *Bound) With(settings map[string]string) *Bound {
 	if b.err != nil {
 		return b
@@ -87,7 +84,7 @@ func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) 
 	return b.p.OpenScope(ctx, name, deadline)
 }
 
-// check refuses what would run without the settings.
+// check refuses a statement that would run without the settings.
 func (b *Bound) check(args []any) error {
 	if b.err == nil && pgxargs.Parse(args).Mode == pgx.QueryExecModeSimpleProtocol {
 		return errSimpleMode
@@ -130,7 +127,7 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	return b.p.engine.sendBatch(ctx, b.s, q)
 }
 
-// checkBatch refuses what could end the settings in the middle of a batch.
+// checkBatch refuses a batch that could end the settings before its end.
 func (b *Bound) checkBatch(q *pgx.Batch) error {
 	if b.err != nil {
 		return b.err
@@ -158,10 +155,8 @@ func (b *Bound) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	return n, err
 }
 
-// Begin is [Pool.Begin]. The settings are there until Commit or Rollback.
-func (b *Bound) Begin(ctx context.Context) (pgx.Tx, error) {
-	return b.BeginTx(ctx, pgx.TxOptions{})
-}
+// Begin is [Pool.Begin]. The settings hold until Commit or Rollback.
+func (b *Bound) Begin(ctx context.Context) (pgx.Tx, error) { return b.BeginTx(ctx, pgx.TxOptions{}) }
 
 // BeginTx is [Pool.BeginTx].
 func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
@@ -171,7 +166,7 @@ func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
 	return b.p.engine.beginTx(ctx, b.s, opts)
 }
 
-// Ping is [Pool.Ping]. It also says what is wrong with the settings, as far as is known without the server.
+// Ping is [Pool.Ping]. It also returns the error of settings that are wrong, but does not send them.
 func (b *Bound) Ping(ctx context.Context) error {
 	if b.err != nil {
 		return b.err
@@ -179,8 +174,8 @@ func (b *Bound) Ping(ctx context.Context) error {
 	return b.p.engine.ping(ctx)
 }
 
-// apart reports whether a statement needs an explicit transaction for settings, if any: all but the plainest do, since some end
-// the implicit one, and the settings with it.
+// apart reports whether a statement needs an explicit transaction for settings, if any. All but the plainest do: some end the implicit transaction,
+// and the settings with it.
 func apart(settings *session.Settings, sql string, args []any) bool {
 	if settings == nil {
 		return false
@@ -189,7 +184,6 @@ func apart(settings *session.Settings, sql string, args []any) bool {
 	return o.Foreign() || !slices.Contains(sqltext.Plainest, sqltext.First(sql))
 }
 
-// bound is for what runs in a transaction with settings.
 func (p *Pool) bound(settings *session.Settings) *Bound { return &Bound{p: p, s: settings} }
 
 // execInTx runs a statement in a transaction of its own.
@@ -221,7 +215,7 @@ type txEnd struct {
 	err error
 }
 
-// end commits, or rolls back because of err; it returns err, or that of the commit.
+// end commits, or rolls back if there is an err. It returns err, or the commit's.
 func (e *txEnd) end(err error) error {
 	if e.t == nil {
 		return e.err
@@ -239,7 +233,8 @@ func (e *txEnd) end(err error) error {
 	return err
 }
 
-// abandonUnless is for a call whose result ends the transaction, unless that fails, or code of the user's (a Valuer, a rewriter) panics in it.
+// abandonUnless is deferred by a call whose result will end the transaction: it rolls back if the call fails, or if code of the user's (a Valuer, a
+// rewriter) panics in it.
 func (e *txEnd) abandonUnless(kept *bool) {
 	if !*kept {
 		_ = e.end(errAbandonedTx)
