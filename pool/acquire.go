@@ -32,8 +32,7 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 
 func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 
-// AcquireFunc acquires a lease, runs f with it, and releases it after f, even if f panics. It returns f's error, or Acquire's. ctx bounds only the
-// acquiring.
+// AcquireFunc runs f with a lease, and releases it after f, even if f panics. It returns f's error, or Acquire's. ctx bounds only the acquiring.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	if f == nil {
 		return errNoFunc
@@ -46,15 +45,14 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return f(l)
 }
 
-// acquire gets a connection for ctx's scope, on which statements run with settings, if any. frames is how many callers the recorded stack leaves out;
-// negative: no stack is recorded.
+// acquire gets a connection for ctx's scope, to run statements on with settings, if any. The stack leaves out frames callers; negative: no stack.
 func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, sql string, frames int) (*Lease, error) {
 	l := &Lease{p: p, with: with, what: what}
 	l.wants(sql)
 	return p.obtain(ctx, l, frames)
 }
 
-// statement is acquire for one statement outside a transaction. It may ride, unless it is tried again: then the lease has its result, and no
+// statement is acquire for one statement outside a transaction. It may ride, unless it is tried again: then the lease has its result and no
 // connection.
 func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := spareLeases.Get().(*Lease)
@@ -182,8 +180,8 @@ func nested(held *Lease) error {
 }
 
 // reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually that is a mistake for tx: l is
-// no part of the transaction, so updates can be lost, and it waits for a second connection while the first is held, which can be a deadlock. It may
-// be on purpose, so it is no error.
+// no part of the transaction (lost updates), and waits for a second connection while the first is held (a deadlock). It may be on purpose, so it is
+// no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {

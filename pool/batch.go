@@ -68,8 +68,7 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	return &c
 }
 
-// failedBatch is the result of b, which was not sent because of err. If b was to begin a transaction (pgx 5.12, Batch.BeginTx) it has one that is
-// over, so that a deferred Rollback is safe.
+// failedBatch is the result of b, which was not sent because of err. If b was to begin a transaction (pgx 5.12, Batch.BeginTx) its Tx is closed.
 func (p *Pool) failedBatch(b *pgx.Batch, err error) pgx.BatchResults {
 	if began := reflect.ValueOf(b).Elem().FieldByName("txOptions"); began.IsValid() && !began.IsNil() {
 		return memrows.FailedBatch(err, p.ended.ClosedTx())

@@ -9,8 +9,8 @@ import (
 	"github.com/lmipool/lmipool/internal/pgdial"
 )
 
-// fit makes sure that c can be handed to l, or to a flight if l is nil, within its ctx, as pgxpool's Acquire does. If it returns false, it has given
-// c up or sent it home.
+// fit makes sure that c can be handed to l, or to a flight if l is nil, as pgxpool's Acquire does. If it returns false, it has given c up or sent it
+// home.
 func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // it was lent just now, so Since is the time
 	switch {

@@ -19,8 +19,7 @@ import (
 )
 
 // conn is one connection. At any time it has one owner: the scheduler while it is idle, then a lease or a flight, then the goroutine that cleans or
-// closes it. pgxpool always sees it as acquired: if it were idle there, pgxpool's health check could take it for a moment, and an Acquire that finds
-// none idle dials.
+// closes it. pgxpool always sees it as acquired: its health check could take an idle one for a moment, and an Acquire that finds none dials.
 type conn struct {
 	p       *Pool
 	px      *pgxpool.Conn
@@ -53,8 +52,7 @@ func (c *conn) clean() bool {
 }
 
 const (
-	// goodbyeTimeout bounds the wait for the server to close its end after Terminate, and each step of a way home. A living server answers within a
-	// round trip.
+	// goodbyeTimeout bounds the wait for the server's end after Terminate, and each step of a way home. A living server answers in a round trip.
 	goodbyeTimeout = time.Second
 
 	// graceToAbort bounds the write of Terminate to a connection that is being cut off: its user may be stuck in a write.
@@ -103,8 +101,7 @@ func (c *conn) goodbye(ctx context.Context) {
 }
 
 // abort cuts c off from a user who still has the raw *pgx.Conn, or is stuck in a call. pgx's Close would race with that user inside pgx, but any
-// goroutine may write to and close a net.Conn. After Terminate and CloseWrite nothing more can be sent. The place is free when the server has closed
-// its end.
+// goroutine may write to and close a net.Conn. After Terminate and CloseWrite nothing more can be sent. The server's end frees the place.
 func (c *conn) abort() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)

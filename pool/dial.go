@@ -16,8 +16,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// dial opens one connection for the queue, in the background. Nothing else calls pgxpool's Acquire, and pgxpool has no idle connection, so Acquire
-// always makes a new one.
+// dial opens one connection for the queue, in the background. Only it calls pgxpool's Acquire, which never finds an idle connection and so makes one.
 func (p *Pool) dial() {
 	p.background("dial", func() {
 		start := time.Now()

@@ -1,7 +1,6 @@
 // Package pool lets many goroutines share a few PostgreSQL connections, and takes back what a finished invocation left behind.
 //
-// It uses a real [pgxpool.Pool] to open and close connections, and decides itself how many there are and who gets them. It has pgxpool's methods. The
-// differences are:
+// It uses a real [pgxpool.Pool] to open and close connections, and decides itself how many there are and who gets them. Different from pgxpool:
 //
 //   - A connection that comes free goes to the caller that has waited longest. A new one is dialed only when waiting costs more than dialing, at most two
 //     at once, so that a burst of short statements does not become a burst of connections. See [Config.MaxConns].

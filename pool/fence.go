@@ -19,8 +19,7 @@ import (
 // ones are closed at once, the others when they come back.
 //
 // A loss is a suspicion: a connection ended, and it was not us. A single terminated backend says nothing about the others, so each of them is checked
-// once, with one round trip, before it is handed out. Otherwise a write could be sent into a dead socket, and its outcome would be unknown
-// needlessly.
+// once, with one round trip, before it is handed out. Otherwise a write could be sent into a dead socket, with an unknown outcome.
 
 // fence gives up every connection that was dialed before now. why is what c has found out of its server.
 func (p *Pool) fence(c *conn, why error) {
@@ -77,8 +76,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	return err == nil && ok && why == nil
 }
 
-// recordError notes what err says of c and of its server, and returns err with what that means for the caller. The owner of c calls it for each
-// error.
+// recordError notes what err says of c and its server, and returns it with what it means for the caller. c's owner calls it for each error.
 func (c *conn) recordError(err error) error {
 	pc := c.pg.PgConn()
 	if broke := c.wire.Broke(); pgerr.IsLost(broke) && errors.Is(err, pgconn.ErrConnClosed) {

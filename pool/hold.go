@@ -47,8 +47,7 @@ const (
 // result is what keeps a connection busy between calls.
 type result interface{ closeResult() }
 
-// rest is what housekeeping knows of a lease that does nothing. It compares the number of calls with that of its last look, so that no call has to
-// read the clock.
+// rest is what housekeeping knows of a lease that does nothing. Housekeeping compares the number of calls, so that no call has to read the clock.
 type rest struct {
 	calls    uint32    // the number last seen
 	since    time.Time // when it was first seen, and no call was running

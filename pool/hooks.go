@@ -22,8 +22,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// configure has px dial as d says. With Config.Plain the rest is pgxpool's to do. Otherwise pgxpool only opens and closes connections, and counts
-// them against MaxConns a second time.
+// configure has px dial as d says. Without Config.Plain pgxpool does nothing else but close connections, and count them against MaxConns once more.
 func (d *dialer) configure(px *pgxpool.Config) {
 	c := d.cfg
 	px.MaxConns = c.MaxConns
@@ -164,8 +163,7 @@ func awaitCleanup(ctx context.Context, c *pgx.Conn) {
 	}
 }
 
-// tracer is a connection's tracer: the user's, which is not called for the pool's own statements. A panic of it while a connection is opened is
-// logged.
+// tracer is the user's, on a connection. It is not called for the pool's own statements. A panic of it while a connection is opened is logged.
 type tracer struct {
 	*multitracer.Tracer
 	w *workers

@@ -40,8 +40,8 @@ type TxOptions struct {
 //
 // fn uses tx and its own ctx. What it runs with that ctx on the pool itself runs outside the transaction, does not see its writes, and needs a second
 // connection while the first is held. The pool logs this, once for each place in the code. If no connection can come free because all callers wait
-// like this, the youngest of them gets [ErrNestedAcquire]. If that is what you want, as for a log entry that has to stay, use the ctx that InTx was
-// called with.
+// like this, the youngest of them gets [ErrNestedAcquire]. If you want that, as for a log entry that has to stay, use the ctx that InTx was called
+// with.
 //
 // The error is fn's own, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. It is false for
 // every error of fn's, since then nothing was committed. InTx calls no Rollback after a Commit.
@@ -159,9 +159,8 @@ type innerTx interface {
 	failedOver(err error) bool // err means that its connection was lost, or that its server has become a standby
 }
 
-// foreignTx is a transaction that is not on a lease: pgxpool's, of a pool with Config.Plain, or a mock's. The pool does not see the server's answers
-// to it, only the texts of its statements. After one that may end the transaction ("commit and chain" begins another) InTx's function does not run
-// again.
+// foreignTx is a transaction that is not on a lease: pgxpool's, of a pool with Config.Plain, or a mock's. The pool sees only the texts of its
+// statements, not the answers. After one that may end the transaction ("commit and chain" begins another) fn does not run again.
 type foreignTx struct {
 	pgx.Tx
 	mayEnd *bool // a statement of it, or of a savepoint in it, may have ended it

@@ -14,8 +14,7 @@ func (l *Lease) Release() { l.lent.Release() }
 
 func (w leased) Release() { w.l.end(leaseReleased) }
 
-// releaseUnless is deferred by a call whose result will hold the lease: it releases the lease if the call fails, or if code of the user's (a tracer,
-// a Valuer) panics in it.
+// releaseUnless is deferred by a call whose result will hold the lease. It releases if the call fails, or a tracer or Valuer of the user's panics.
 func (l *Lease) releaseUnless(kept *bool) {
 	if !*kept {
 		l.Release()
@@ -54,8 +53,7 @@ func (l *Lease) end(why leaseState) bool {
 	return true
 }
 
-// reclaim waits for the call that is running, closes what is open, and gives the connection back. It cuts the connection off if the call does not
-// return.
+// reclaim waits for the call that is running, closes what is open, and gives the connection back. It cuts off a call that does not return.
 func (l *Lease) reclaim(left <-chan struct{}) {
 	if left != nil && !l.wait(left) {
 		l.c.abort()

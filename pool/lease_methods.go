@@ -48,8 +48,7 @@ func (w leased) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return w.l.sendBatch(ctx, nil, "batch", b, false)
 }
 
-// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. If a value's method hangs while the value is being encoded, the
-// lease stays busy until the method returns.
+// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a method of a value hangs the lease stays busy.
 func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource

@@ -165,8 +165,7 @@ func (p pooled) stat() *Stat {
 	return s
 }
 
-// Config returns a copy of the pool's settings: those of the Config that it was given, completed by the connection string's and the defaults. No
-// field holds a secret.
+// Config returns a copy of the pool's settings: what it was given, completed by the connection string and the defaults. No field holds a secret.
 func (p *Pool) Config() *Config {
 	c := p.cfg
 	c.RootCAs, c.LaneFunctions = slices.Clone(c.RootCAs), slices.Clone(c.LaneFunctions)

@@ -154,8 +154,7 @@ func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.Tx
 	return t, err
 }
 
-// Ping gets a connection, dialing one if none is idle, and checks that the server answers. It returns what [Pool.Acquire] returns, or the ping's
-// error.
+// Ping gets a connection as [Pool.Acquire] does, and checks that the server answers.
 func (p *Pool) Ping(ctx context.Context) error { return p.engine.ping(ctx) }
 
 func (p pooled) ping(ctx context.Context) error {

@@ -24,8 +24,8 @@ func Alone(ctx context.Context) context.Context {
 // housekeeping may still look at it.
 var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 
-// rideFor encodes l's statement for a lane, in the caller's goroutine, when no connection is idle, and again if more becomes known of statements while
-// l waits. It returns nil if the statement goes alone.
+// rideFor encodes l's statement for a lane, in the caller's goroutine, when no connection is idle, and again if more becomes known of statements
+// while l waits. It returns nil if the statement goes alone.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	l.ride, l.why = l.encode(ctx)
 	switch {

@@ -15,8 +15,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgxargs"
 )
 
-// rows are pgx's Rows on a lease. Each method enters the lease first, so that the end of the invocation can take the connection away while the caller
-// still reads, without a data race.
+// rows are pgx's Rows on a lease. Each method enters the lease first, so that the end of the invocation can take the connection without a data race.
 type rows struct {
 	l             *Lease
 	r             pgx.Rows

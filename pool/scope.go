@@ -9,8 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Scope is all that one invocation holds, in every pool that it uses with the scope's ctx. End takes it back. A nil Scope is none: its methods do
-// nothing.
+// Scope is all that one invocation holds, in every pool that it uses with the scope's ctx. End takes it back. The methods of a nil Scope do nothing.
 type Scope struct {
 	name   string
 	ctx    scopeContext
@@ -82,8 +81,7 @@ func (s *Scope) gone() bool {
 	return s.ended
 }
 
-// holdsLease reports whether the invocation has a connection for itself, and so perhaps a transaction: its other statements may depend on that, or
-// wait for it.
+// holdsLease reports whether the invocation has a connection for itself: its other statements may depend on a transaction on it, or wait for it.
 func (s *Scope) holdsLease() bool {
 	if s == nil {
 		return false
@@ -145,8 +143,7 @@ func (s *Scope) End() {
 			reports = append(reports, report)
 		}
 	}
-	// The end of the ctx cancels the statement of Rows that are still open. If they were only forgotten, reclaim has read them to their end by then,
-	// and no cancel request is needed.
+	// The end of the ctx cancels the statement of open Rows. If they were only forgotten, reclaim has read them to their end after graceToCancel.
 	if open {
 		time.AfterFunc(graceToCancel, s.cancel)
 	} else {

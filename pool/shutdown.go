@@ -10,8 +10,8 @@ import (
 func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 
 // Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits for those that are out. If ctx ends first, it takes
-// them back all the same, cancels what they run, and returns a [*ShutdownError] that says what was out. When it returns, every goroutine of the pool
-// has ended. It is idempotent.
+// them back all the same, cancels what they run, and returns a [*ShutdownError] that lists them. When it returns, all goroutines of the pool have
+// ended. It is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
 	return p.engine.shutdown(ctx)

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// fmt shows each of these as one line, whatever the verb. Its own way would read fields while others write them, which is a data race, and could show
-// secrets.
+// fmt shows each of these as one line, whatever the verb. By itself it would read fields while others write them (a data race), and show secrets.
 
 // String describes p in one line.
 func (p *Pool) String() string {

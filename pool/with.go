@@ -174,8 +174,8 @@ func (b *Bound) Ping(ctx context.Context) error {
 	return b.p.engine.ping(ctx)
 }
 
-// apart reports whether a statement needs an explicit transaction for settings, if any. All but the plainest do: some end the implicit transaction,
-// and the settings with it.
+// apart reports whether a statement needs an explicit transaction for settings, if any: all but the plainest can end the implicit one, and the
+// settings.
 func apart(settings *session.Settings, sql string, args []any) bool {
 	if settings == nil {
 		return false
@@ -233,8 +233,7 @@ func (e *txEnd) end(err error) error {
 	return err
 }
 
-// abandonUnless is deferred by a call whose result will end the transaction: it rolls back if the call fails, or if code of the user's (a Valuer, a
-// rewriter) panics in it.
+// abandonUnless is deferred by a call whose result will end the transaction. It rolls back if the call fails, or a Valuer or rewriter panics in it.
 func (e *txEnd) abandonUnless(kept *bool) {
 	if !*kept {
 		_ = e.end(errAbandonedTx)
