@@ -8,19 +8,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/gostack"
-	"github.com/lmipool/lmipool/lambdaenv"
 )
-
-// Switch is a setting that Open decides by the environment unless it is set.
-type Switch int8
-
-const (
-	Auto Switch = iota
-	On
-	Off
-)
-
-func (s Switch) or(auto bool) bool { return s == On || s == Auto && auto }
 
 // What invocations get that arrive while the process is to end.
 var (
@@ -132,11 +120,11 @@ func (p *Pool) HandlerStat() HandlerStat {
 	return s
 }
 
-func newBulkhead(c *Config, env lambdaenv.Env) *bulkhead {
-	managed := env.Kind == lambdaenv.ManagedInstances && !c.Plain
-	b := &bulkhead{
-		standIn:     c.StandIn.or(managed) && !c.Plain,
-		catchPanics: c.CatchPanics.or(managed) && !c.Plain,
+// newBulkhead is for a c that is settled.
+func newBulkhead(c *Config) *bulkhead {
+	return &bulkhead{
+		standIn:     c.StandIn == On,
+		catchPanics: c.CatchPanics == On,
 		margin:      c.Margin,
 		replyMargin: c.ReplyMargin,
 		maxOverruns: int(c.MaxOverruns),
@@ -145,13 +133,6 @@ func newBulkhead(c *Config, env lambdaenv.Env) *bulkhead {
 		onPanic:     c.OnPanic,
 		log:         c.Logger,
 	}
-	if b.maxOverruns == 0 {
-		b.maxOverruns = max(1, env.MaxConcurrency/4)
-	}
-	if b.maxPanics == 0 {
-		b.maxPanics = max(10, env.MaxConcurrency/2)
-	}
-	return b
 }
 
 // DeadlinePassedError is the reply to an invocation that came when its deadline was over:

@@ -172,7 +172,7 @@ func TestWithoutTheStandInTheSameStormEndsTheProcess(t *testing.T) {
 	t.Parallel()
 	const timeout = time.Second
 	ctx := bounded(t)
-	f, _ := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=bulkhead", "LMIPOOL_MAX_OVERRUNS=64", "LMIPOOL_STANDIN=0"}})
+	f, _ := functionWith(t, lmitest.Config{Timeout: timeout, Env: []string{"CHILD=bulkhead", "LMIPOOL_MAX_OVERRUNS=64", "LMIPOOL_STAND_IN=off"}})
 	var wg sync.WaitGroup
 	for i := range 32 {
 		wg.Go(func() {

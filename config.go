@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -101,28 +102,35 @@ type Config struct {
 	// ShouldPing decides whether a connection is pinged before it is handed out. Defaults to: idle for more than 1 second.
 	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool
 
-	// Lanes says whether short reads ride together when no connection is idle, or run alone; LanesShadow tells what would ride. A connection string's
-	// default_query_exec_mode other than cache_statement, and PrepareConn, turn lanes off: both want to have a say in each statement. Behind a
-	// pooler, see Upstream. Defaults to LanesAuto, and for UpstreamRDSProxy to LanesOff.
-	Lanes LaneMode
+	// Lanes says what becomes of short reads that find no idle connection. With Auto they ride together: the next connection that comes free takes those
+	// that are queued, up to a cap, and sends them as one pipeline, each its own transaction (docs/lanes.md says who may ride). A default_query_exec_mode
+	// other than cache_statement, and PrepareConn, make that impossible: both want to have a say in each statement. Then Auto has each read run alone,
+	// as with Off, and On and Shadow are errors. For UpstreamRDSProxy Auto is Off; for other poolers see Upstream.
+	Lanes Switch
 
 	// LaneFunctions are functions, "name" or "schema.name", that reads may call and still ride: they must have no effect but their result. Built-in
 	// functions that are not volatile need not be named. Without a schema the name counts in each. To Isolation, too, they leave nothing behind.
 	// Defaults to none.
 	LaneFunctions []string
 
-	// Isolation says whether what an invocation leaves behind in a session is taken away before the next one gets the connection. Behind a pooler in
-	// transaction mode, see Upstream, it is always off; so it is in QueryExecModeExec, in which pgx sends batches past the pool (which is logged).
-	// Defaults to IsolationAuto.
-	Isolation Isolation
+	// Isolation says whether what an invocation leaves behind in a session (settings, roles, temporary tables, channels, advisory locks, cursors,
+	// statements prepared in SQL, the values of sequences) is taken away before the next one gets the connection. With Auto the session is reset before
+	// its next user's first statement runs, unless nothing was left behind. Nothing is, for certain, by reads and writes that call only what is known to
+	// leave nothing, by their text and by what their names lead to, on tables without triggers; and by transaction control. What is not known, a function
+	// of the user's say, counts as having left something. A reset costs the next user 120 to 270 µs and no round trip; prepared statements and what
+	// AfterConnect has set stay. With Off nothing is reset, as in pgxpool.
+	//
+	// Behind a pooler in transaction mode, see Upstream, there is no session to reset, and in QueryExecModeExec pgx sends batches past the pool. There
+	// Auto is Off (in that mode with a warning), and On is an error.
+	Isolation Switch
 
 	// Upstream says what is at the other end: the server, or a pooler that shares its sessions between clients. Say UpstreamPgBouncer if that is in
 	// between, in transaction mode. Defaults to UpstreamAuto, which knows RDS Proxy by its name, and recognises other poolers when it connects.
 	Upstream Upstream
 
-	// NoRerun makes a read fail if the connection of its lane was lost while it was under way. Without it the read, which had no effect, runs once more,
-	// alone.
-	NoRerun bool
+	// Rerun says what becomes of a read if the connection of its lane was lost while it was under way. With Auto the read, which had no effect, runs once
+	// more, alone; On is the same. With Off it fails.
+	Rerun Switch
 
 	// Tracer is given to each connection; if it is a pgxpool.AcquireTracer or ReleaseTracer, Acquire and Release call it. Defaults to none.
 	Tracer pgx.QueryTracer
@@ -131,17 +139,19 @@ type Config struct {
 	// behind. A panic of its Handler costs the record. Defaults to [slog.Default].
 	Logger *slog.Logger
 
-	// Plain turns every clever thing off: each call goes straight to pgxpool, with MaxConns and the hooks; no scopes, no queue of our own.
-	Plain bool
+	// Plain, if it is On, turns every clever thing off, whatever the other switches say: each call goes straight to pgxpool, with MaxConns and the hooks;
+	// no scopes, no queue of our own. Auto is Off.
+	Plain Switch
 
 	// StandIn says whether Handler answers for a handler that does not return
 	// before its deadline. Auto is On on managed instances and Off elsewhere: an
 	// on-demand environment resets itself, and a reply in the handler's place would
-	// freeze it in the middle of its work.
+	// freeze it in the middle of its work. On answers there, too.
 	StandIn Switch
 
 	// CatchPanics says whether a handler's panic is an error reply and the process
-	// lives. Auto is On on managed instances, where others are in flight.
+	// lives. Auto is On on managed instances, where others are in flight, and Off
+	// elsewhere, where a panic ends the process, as without lmipool.
 	CatchPanics Switch
 
 	// Margin is how long before the invocation's deadline the handler's ctx ends,
@@ -178,6 +188,25 @@ type Config struct {
 	// OnOverrun's. The panic is logged also if it does. Defaults to Lambda's error
 	// JSON with type, message and stack.
 	OnPanic func(ctx context.Context, in, recovered any) (out any, err error)
+}
+
+// settle decides what the field's documentation leaves to the environment.
+func (c *Config) settle(env lambdaenv.Env) {
+	managed := On
+	if c.Plain == On || env.Kind != lambdaenv.ManagedInstances {
+		managed = Off
+	}
+	for _, s := range []*Switch{&c.StandIn, &c.CatchPanics} {
+		if c.Plain == On || *s == Auto || *s == "" {
+			*s = managed
+		}
+	}
+	if c.MaxOverruns == 0 {
+		c.MaxOverruns = int32(max(1, env.MaxConcurrency/4))
+	}
+	if c.MaxPanics == 0 {
+		c.MaxPanics = int32(max(10, env.MaxConcurrency/2))
+	}
 }
 
 // forPool is the part of c that package pool reads.

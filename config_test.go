@@ -5,7 +5,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,9 +106,33 @@ func TestPoolConfigIsACopyOfWhatWasChosen(t *testing.T) {
 	assert.Equal(t, 3*time.Second, c.Margin, "by the variable")
 	assert.Equal(t, time.Minute, c.MaxConnLifetime, "by Config")
 	assert.Equal(t, 7*time.Minute, c.MaxConnIdleTime, "by the connection string")
-	assert.Equal(t, lmipool.LanesAuto, c.Lanes, "by default")
+	assert.Equal(t, lmipool.Auto, c.Lanes, "by default")
 	assert.EqualValues(t, 5, c.MaxPanics)
 	c.LaneFunctions[0], c.MaxConns = "g", 1
 	assert.Equal(t, []string{"f"}, db.Config().LaneFunctions)
 	assert.EqualValues(t, 16, db.Config().MaxConns)
+}
+
+// A setting's variable, and its name in the log, are its field's name.
+func TestVariablesBearTheNamesOfTheFields(t *testing.T) {
+	t.Parallel()
+	const named = "MAX_CONNS MIN_CONNS MIN_IDLE_CONNS MAX_CONN_LIFETIME MAX_CONN_LIFETIME_JITTER MAX_CONN_IDLE_TIME HEALTH_CHECK_PERIOD PING_TIMEOUT CONNECT_TIMEOUT " +
+		"CANCEL_WAIT REPORT_ROWS_AFTER REPORT_IDLE_TX_AFTER LANES ISOLATION UPSTREAM RERUN STAND_IN CATCH_PANICS MARGIN REPLY_MARGIN MAX_OVERRUNS MAX_PANICS PLAIN"
+	names, variables := lmipool.Settings()
+	assert.ElementsMatch(t, strings.Fields("LMIPOOL_"+strings.ReplaceAll(named, " ", " LMIPOOL_")), slices.Collect(maps.Values(variables)))
+	for field, name := range names {
+		assert.Equal(t, strings.ReplaceAll(name, "_", ""), strings.ToLower(field))
+		assert.Equal(t, "LMIPOOL_"+strings.ToUpper(name), variables[field])
+	}
+	noVariable := []string{"ApplicationName"} // PGAPPNAME
+	config := reflect.TypeFor[lmipool.Config]()
+	for i := range config.NumField() {
+		f := config.Field(i)
+		switch f.Type.Kind() {
+		case reflect.Int32, reflect.Int64, reflect.String, reflect.Bool:
+			assert.Equal(t, !slices.Contains(noVariable, f.Name), variables[f.Name] != "", f.Name)
+		default:
+			assert.Empty(t, variables[f.Name], f.Name)
+		}
+	}
 }

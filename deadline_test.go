@@ -54,7 +54,7 @@ func TestAfterItsDeadlineAnInvocationIsNotBegun(t *testing.T) {
 
 func TestADeadlineThatIsLongPastOrYearsAwayIsNone(t *testing.T) {
 	t.Parallel()
-	for _, vars := range []map[string]string{managed("64"), onDemand(), with(managed("64"), "LMIPOOL_STANDIN", "0")} {
+	for _, vars := range []map[string]string{managed("64"), onDemand(), with(managed("64"), "LMIPOOL_STAND_IN", "off")} {
 		for _, ago := range []time.Duration{25 * time.Hour, time.Since(time.Unix(0, 0)), time.Since(time.UnixMilli(-1)), -30 * 365 * 24 * time.Hour} {
 			log := &logged{}
 			db, err := lmipool.OpenIn(t.Context(), vars, pgtest.Database(t), &lmipool.Config{Logger: log.logger()})
@@ -75,7 +75,7 @@ func TestADeadlineThatIsLongPastOrYearsAwayIsNone(t *testing.T) {
 			if _, has := kept.Deadline(); ago > 0 {
 				assert.False(t, has)
 			}
-			if ago > 0 || db.Env().Kind == lambdaenv.ManagedInstances && vars["LMIPOOL_STANDIN"] == "" {
+			if ago > 0 || db.Env().Kind == lambdaenv.ManagedInstances && vars["LMIPOOL_STAND_IN"] == "" {
 				assert.Equal(t, "WARN", log.line(t, "an invocation's deadline is more than a day away, or past; it counts as none")["level"], "once")
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -20,7 +19,7 @@ func OpenIn(ctx context.Context, vars map[string]string, connString string, c *C
 
 // Margins says how long before the deadline fn's ctx ends, and the stand-in replies.
 func Margins(c *Config, left, late time.Duration) (margin, reply time.Duration) {
-	return newBulkhead(c, lambdaenv.Env{}).margins(left, late)
+	return newBulkhead(c).margins(left, late)
 }
 
 // ForPool is what c hands to package pool.
@@ -41,3 +40,12 @@ func AskedAgo(p *Pool, ago time.Duration) {
 
 // Saw tells p that something was late.
 func Saw(p *Pool, late time.Duration) { p.bulkhead.late.saw(late) }
+
+// Settings are the names in the log and the variables of what an operator can override, by the fields of Config.
+func Settings() (names, variables map[string]string) {
+	names, variables = map[string]string{}, map[string]string{}
+	for _, s := range settings {
+		names[s.field], variables[s.field] = s.name(), s.variable()
+	}
+	return names, variables
+}

@@ -55,7 +55,7 @@ import (
 // warning says so.
 //
 // db is the interface, so the same wrapped handler runs in a unit test with a mock
-// or a plain *pgxpool.Pool; with those, and with LMIPOOL_PLAIN=1, Handler just
+// or a plain *pgxpool.Pool; with those, and with LMIPOOL_PLAIN=on, Handler just
 // returns fn. What [Pool.With] returns counts as its pool, and so does a type that
 // embeds one, or has the method Unwrap() DB. With a [pool.Pool] of one's own there
 // are scopes and no more. On managed instances one warning for each type says what

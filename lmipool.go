@@ -53,7 +53,7 @@ func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 //
 // A quarter, because an invocation that uses the database for a quarter of its
 // time is a busy one; it is a ceiling, and the pool opens fewer while the queue
-// stays short. LMIPOOL_PLAIN=1 turns everything off but pgxpool and the ceiling.
+// stays short. LMIPOOL_PLAIN=on turns everything off but pgxpool and the ceiling.
 //
 // A host of AWS is verified (sslmode=verify-full) unless the connection string or
 // PGSSLMODE says otherwise; see [Config.RootCAs] for the certificates it takes.
@@ -112,8 +112,9 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 		}
 		return nil, pgerr.Config(err)
 	}
+	c.settle(env)
 	logOpen(c.Logger, env, source, dsn, c.ApplicationName, chosen, p)
-	return &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c, env)}, nil
+	return &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c)}, nil
 }
 
 // findConnString returns the connection string and where it came from.
@@ -186,10 +187,10 @@ func logOpen(log *slog.Logger, env lambdaenv.Env, source string, dsn *pgx.ConnCo
 	}
 	for _, s := range chosen {
 		switch {
-		case s.name == "max_conns":
-			attrs = append(attrs, slog.Group(s.name, "value", p.Stat().MaxConns(), "by", s.by))
+		case s.field == "MaxConns":
+			attrs = append(attrs, slog.Group(s.name(), "value", p.Stat().MaxConns(), "by", s.by))
 		case s.by != "default":
-			attrs = append(attrs, slog.Group(s.name, "value", s.value, "by", s.by))
+			attrs = append(attrs, slog.Group(s.name(), "value", s.value, "by", s.by))
 		}
 	}
 	log.Info("lmipool: open", attrs...)

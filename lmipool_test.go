@@ -123,7 +123,7 @@ func TestOpenReportsEveryBadVariableAtOnce(t *testing.T) {
 		`lmipool: LMIPOOL_MIN_CONNS is "-1": want a whole number, 0 or more`,
 		`lmipool: LMIPOOL_PING_TIMEOUT is "5": want a duration with its unit, such as "30s", or "0" for none`,
 		`lmipool: LMIPOOL_CONNECT_TIMEOUT is "0s": want a positive duration with its unit, such as "30s"`,
-		`lmipool: LMIPOOL_PLAIN is "yes": want "1" or "0"`,
+		`lmipool: LMIPOOL_PLAIN is "yes": want "auto", "on" or "off"`,
 	}, "\n"))
 	_, err = lmipool.OpenIn(t.Context(), nil, "postgres://user:hunter2@h:port/db", nil)
 	require.Error(t, err)
@@ -150,7 +150,7 @@ func TestAnOddEnvironmentIsLoggedAndHonoured(t *testing.T) {
 func TestPlainIsTheMasterSwitch(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	db, err := lmipool.OpenIn(ctx, with(managed("64"), "LMIPOOL_PLAIN", "1"), pgtest.Database(t), nil)
+	db, err := lmipool.OpenIn(ctx, with(managed("64"), "LMIPOOL_PLAIN", "on"), pgtest.Database(t), nil)
 	require.NoError(t, err)
 	defer db.Close()
 	type key struct{}

@@ -361,12 +361,12 @@ func TestASwitchTurnsEachProtectionOff(t *testing.T) {
 		standIn, caught bool
 	}{
 		{managed("64"), lmipool.Config{}, true, true},
-		{with(managed("64"), "LMIPOOL_STANDIN", "0"), lmipool.Config{StandIn: lmipool.On}, false, true},
-		{with(managed("64"), "LMIPOOL_PANIC", "exit"), lmipool.Config{CatchPanics: lmipool.On}, true, false},
-		{with(managed("64"), "LMIPOOL_PLAIN", "1"), lmipool.Config{StandIn: lmipool.On}, false, false},
+		{with(managed("64"), "LMIPOOL_STAND_IN", "off"), lmipool.Config{StandIn: lmipool.On}, false, true},
+		{with(managed("64"), "LMIPOOL_CATCH_PANICS", "off"), lmipool.Config{CatchPanics: lmipool.On}, true, false},
+		{with(managed("64"), "LMIPOOL_PLAIN", "on"), lmipool.Config{StandIn: lmipool.On}, false, false},
 		{managed("64"), lmipool.Config{StandIn: lmipool.Off, CatchPanics: lmipool.Off}, false, false},
 		{onDemand(), lmipool.Config{}, false, false},
-		{with(onDemand(), "LMIPOOL_STANDIN", "1", "LMIPOOL_PANIC", "reply"), lmipool.Config{}, true, true},
+		{with(onDemand(), "LMIPOOL_STAND_IN", "on", "LMIPOOL_CATCH_PANICS", "on"), lmipool.Config{}, true, true},
 		{nil, lmipool.Config{}, false, false},
 	} {
 		c.config.Logger = (&logged{}).logger()
@@ -400,8 +400,8 @@ func onDemand() map[string]string {
 func TestTheHandlersSettingsAreChecked(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string][]string{
-		"LMIPOOL_STANDIN":      {"yes", "on", "2"},
-		"LMIPOOL_PANIC":        {"1", "Exit"},
+		"LMIPOOL_STAND_IN":     {"yes", "1", "ON"},
+		"LMIPOOL_CATCH_PANICS": {"1", "exit", "shadow"},
 		"LMIPOOL_MARGIN":       {"0", "-1s", "5"},
 		"LMIPOOL_REPLY_MARGIN": {"0s", "soon"},
 		"LMIPOOL_MAX_OVERRUNS": {"0", "-1", "1.5"},

@@ -132,7 +132,7 @@ func TestAHandlerThatExitsItsGoroutineIsAnErrorReply(t *testing.T) {
 func TestWithPanicExitTheProcessEndsAsWithoutLmipool(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	f, stderr := function(t, "CHILD=bulkhead", "LMIPOOL_PANIC=exit")
+	f, stderr := function(t, "CHILD=bulkhead", "LMIPOOL_CATCH_PANICS=off")
 	var wg sync.WaitGroup
 	wg.Go(func() { // it is finished
 		r, o := ask[outcome](ctx, t, f, task{Do: "answer", N: 21, Together: 2, For: 500 * time.Millisecond})

@@ -452,8 +452,8 @@ func (l *life) rest(t *testing.T) {
 	l.add("lmitest.Config", config, "&lmitest.Config", &config, "Function", f, "a wrong Config", wrong, "Stats", f.Stats(), "Exit", f.Stats().LastExit,
 		"CallOptions", lmitest.CallOptions{}, "Result", results[0], "PanicError", panicErr, "Reply", &lmitest.Reply{}, "FunctionError", &lmitest.FunctionError{},
 		"InitError", &lmitest.InitError{}, "Environ", config.Env, "lambdaenv.Env", lambdaenv.Env{}, "Kind", lambdaenv.OnDemand, "VariableError", variableErr, "its join", variable,
-		"OverrunError", &lmipool.OverrunError{}, "GoexitError", &lmipool.GoexitError{}, "StreamCutError", &lmipool.StreamCutError{}, "DeadlinePassedError", &lmipool.DeadlinePassedError{}, "Switch", lmipool.On,
-		"LaneMode", pool.LanesOff, "Isolation", pool.IsolationOff, "Upstream", pool.UpstreamDirect, "TxOptions", pool.TxOptions{}, "ErrClosed", pool.ErrClosed,
+		"OverrunError", &lmipool.OverrunError{}, "GoexitError", &lmipool.GoexitError{}, "StreamCutError", &lmipool.StreamCutError{}, "DeadlinePassedError", &lmipool.DeadlinePassedError{}, "Switch", pool.On,
+		"Upstream", pool.UpstreamDirect, "TxOptions", pool.TxOptions{}, "ErrClosed", pool.ErrClosed,
 		"ShutdownError", &pool.ShutdownError{Err: context.DeadlineExceeded})
 }
 

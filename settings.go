@@ -4,55 +4,82 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lmipool/lmipool/internal/connstring"
 )
 
-// setting is one field of Config that an operator can override.
+// setting is one field of Config that an operator can override, by the variable LMIPOOL_ and the field's name in upper snake case.
 type setting struct {
-	name  string            // for the log
-	env   string            // the variable that overrides everything
-	dsn   string            // the connection string's key, if it has one
-	field func(*Config) any // *int32, *time.Duration, *bool, *Switch, *LaneMode, *Isolation or *Upstream
+	field string
+	dsn   string // the connection string's key, if it has one
 	// notZero: 0 in the variable is a mistake. Otherwise it turns the setting off,
 	// which Config writes as a negative number because its own 0 is "not set".
 	notZero bool
 	floor   bool // must not be above MaxConns, which comes first in the list
-	not     bool // the variable says the opposite of the field, whose name begins with No
 }
 
 // settings is all that LMIPOOL_* variables set. A variable wins over Config, so
 // that an operator can always override code; Config wins over the connection
 // string, and that over the formula and the defaults.
 var settings = []setting{
-	{name: "max_conns", env: "LMIPOOL_MAX_CONNS", dsn: "pool_max_conns", field: func(c *Config) any { return &c.MaxConns }, notZero: true},
-	{name: "min_conns", env: "LMIPOOL_MIN_CONNS", dsn: "pool_min_conns", field: func(c *Config) any { return &c.MinConns }, floor: true},
-	{name: "min_idle_conns", env: "LMIPOOL_MIN_IDLE_CONNS", dsn: "pool_min_idle_conns", field: func(c *Config) any { return &c.MinIdleConns }, floor: true},
-	{name: "max_conn_lifetime", env: "LMIPOOL_MAX_CONN_LIFETIME", dsn: "pool_max_conn_lifetime", field: func(c *Config) any { return &c.MaxConnLifetime }},
-	{name: "max_conn_lifetime_jitter", env: "LMIPOOL_MAX_CONN_LIFETIME_JITTER", dsn: "pool_max_conn_lifetime_jitter", field: func(c *Config) any { return &c.MaxConnLifetimeJitter }},
-	{name: "max_conn_idle_time", env: "LMIPOOL_MAX_CONN_IDLE_TIME", dsn: "pool_max_conn_idle_time", field: func(c *Config) any { return &c.MaxConnIdleTime }},
-	{name: "health_check_period", env: "LMIPOOL_HEALTH_CHECK_PERIOD", dsn: "pool_health_check_period", field: func(c *Config) any { return &c.HealthCheckPeriod }, notZero: true},
-	{name: "ping_timeout", env: "LMIPOOL_PING_TIMEOUT", dsn: "pool_ping_timeout", field: func(c *Config) any { return &c.PingTimeout }},
-	{name: "connect_timeout", env: "LMIPOOL_CONNECT_TIMEOUT", dsn: "connect_timeout", field: func(c *Config) any { return &c.ConnectTimeout }, notZero: true},
-	{name: "cancel_wait", env: "LMIPOOL_CANCEL_WAIT", field: func(c *Config) any { return &c.CancelWait }},
-	{name: "report_rows_after", env: "LMIPOOL_REPORT_ROWS_AFTER", field: func(c *Config) any { return &c.ReportRowsAfter }},
-	{name: "report_idle_tx_after", env: "LMIPOOL_REPORT_IDLE_TX_AFTER", field: func(c *Config) any { return &c.ReportIdleTxAfter }},
-	{name: "lanes", env: "LMIPOOL_LANES", field: func(c *Config) any { return &c.Lanes }},
-	{name: "isolation", env: "LMIPOOL_ISOLATION", field: func(c *Config) any { return &c.Isolation }},
-	{name: "upstream", env: "LMIPOOL_UPSTREAM", field: func(c *Config) any { return &c.Upstream }},
-	{name: "rerun", env: "LMIPOOL_RERUN", field: func(c *Config) any { return &c.NoRerun }, not: true},
-	{name: "stand_in", env: "LMIPOOL_STANDIN", field: func(c *Config) any { return &c.StandIn }},
-	{name: "panic", env: "LMIPOOL_PANIC", field: func(c *Config) any { return &c.CatchPanics }},
-	{name: "margin", env: "LMIPOOL_MARGIN", field: func(c *Config) any { return &c.Margin }, notZero: true},
-	{name: "reply_margin", env: "LMIPOOL_REPLY_MARGIN", field: func(c *Config) any { return &c.ReplyMargin }, notZero: true},
-	{name: "max_overruns", env: "LMIPOOL_MAX_OVERRUNS", field: func(c *Config) any { return &c.MaxOverruns }, notZero: true},
-	{name: "max_panics", env: "LMIPOOL_MAX_PANICS", field: func(c *Config) any { return &c.MaxPanics }, notZero: true},
-	{name: "plain", env: "LMIPOOL_PLAIN", field: func(c *Config) any { return &c.Plain }},
+	{field: "MaxConns", dsn: "pool_max_conns", notZero: true},
+	{field: "MinConns", dsn: "pool_min_conns", floor: true},
+	{field: "MinIdleConns", dsn: "pool_min_idle_conns", floor: true},
+	{field: "MaxConnLifetime", dsn: "pool_max_conn_lifetime"},
+	{field: "MaxConnLifetimeJitter", dsn: "pool_max_conn_lifetime_jitter"},
+	{field: "MaxConnIdleTime", dsn: "pool_max_conn_idle_time"},
+	{field: "HealthCheckPeriod", dsn: "pool_health_check_period", notZero: true},
+	{field: "PingTimeout", dsn: "pool_ping_timeout"},
+	{field: "ConnectTimeout", dsn: "connect_timeout", notZero: true},
+	{field: "CancelWait"},
+	{field: "ReportRowsAfter"},
+	{field: "ReportIdleTxAfter"},
+	{field: "Lanes"},
+	{field: "Isolation"},
+	{field: "Upstream"},
+	{field: "Rerun"},
+	{field: "StandIn"},
+	{field: "CatchPanics"},
+	{field: "Margin", notZero: true},
+	{field: "ReplyMargin", notZero: true},
+	{field: "MaxOverruns", notZero: true},
+	{field: "MaxPanics", notZero: true},
+	{field: "Plain"},
+}
+
+// name is what the log calls s.
+func (s setting) name() string {
+	var b strings.Builder
+	for i, r := range s.field {
+		if unicode.IsUpper(r) && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// variable is what overrides everything.
+func (s setting) variable() string { return "LMIPOOL_" + strings.ToUpper(s.name()) }
+
+// of is a pointer to the field of c: an *int32, *time.Duration, *Switch or *Upstream.
+func (s setting) of(c *Config) any {
+	return reflect.ValueOf(c).Elem().FieldByName(s.field).Addr().Interface()
+}
+
+// earlier are variables that are not read any more, each with what to write instead.
+var earlier = map[string]string{
+	"LMIPOOL_STANDIN": `LMIPOOL_STAND_IN, "on" or "off"`,
+	"LMIPOOL_PANIC":   `LMIPOOL_CATCH_PANICS, "on" for "reply" or "off" for "exit"`,
 }
 
 // forTests are variables of our test suite, which are no mistake either.
@@ -60,7 +87,8 @@ var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MAT
 
 // chosen is one setting's value and who set it.
 type chosen struct {
-	name, value, by string
+	setting
+	value, by string
 }
 
 // resolve overrides c with the environment, gives MaxConns the formula's value if
@@ -69,30 +97,35 @@ func (c *Config) resolve(lookup func(string) (string, bool), dsn *pgx.ConnConfig
 	var log []chosen
 	var errs []error
 	codes := false // MaxConns is the code's own
+	for _, name := range slices.Sorted(maps.Keys(earlier)) {
+		if value, _ := lookup(name); value != "" {
+			errs = append(errs, fmt.Errorf("lmipool: %s is %q, and is not read any more: set %s", name, value, earlier[name]))
+		}
+	}
 	for _, s := range settings {
-		field := s.field(c)
+		field := s.of(c)
 		by := "default"
-		variable, set := lookup(s.env)
+		variable, set := lookup(s.variable())
 		if _, limit := field.(*int32); limit && set && variable == "" {
-			c.Logger.Warn("lmipool: an empty variable, which counts as not set", "variable", s.env)
+			c.Logger.Warn("lmipool: an empty variable, which counts as not set", "variable", s.variable())
 		}
 		switch {
 		case variable != "":
-			by = s.env
+			by = s.variable()
 			if err := s.parse(field, variable); err != nil {
-				errs = append(errs, fmt.Errorf("lmipool: %s is %q: want %w", s.env, variable, err))
+				errs = append(errs, fmt.Errorf("lmipool: %s is %q: want %w", by, variable, err))
 			}
 		case !isZero(field):
 			by = "Config"
-			codes = codes || s.name == "max_conns"
+			codes = codes || s.field == "MaxConns"
 		case s.inConnString(dsn):
 			by = "connection string"
-		case s.env == "LMIPOOL_MAX_CONNS" && formula > 0:
+		case s.field == "MaxConns" && formula > 0:
 			by = "formula"
 			c.MaxConns = formula
 		}
 		value := ""
-		if !isZero(field) || by == s.env {
+		if !isZero(field) || variable != "" {
 			value = s.show(field)
 		} else if s.dsn != "" {
 			value = dsn.RuntimeParams[s.dsn]
@@ -100,7 +133,7 @@ func (c *Config) resolve(lookup func(string) (string, bool), dsn *pgx.ConnConfig
 		if s.floor && !codes && c.cutFloor(field, value) {
 			value, by = s.show(field), by+", cut to max_conns"
 		}
-		log = append(log, chosen{s.name, value, by})
+		log = append(log, chosen{s, value, by})
 	}
 	return log, errors.Join(errs...)
 }
@@ -127,8 +160,8 @@ func (c *Config) validate() error {
 		field string
 		value Switch
 	}{{"StandIn", c.StandIn}, {"CatchPanics", c.CatchPanics}} {
-		if s.value < Auto || s.value > Off {
-			fault(s.field, int(s.value), "Auto, On or Off")
+		if !slices.Contains([]Switch{"", Auto, On, Off}, s.value) {
+			fault(s.field, fmt.Sprintf("%q", s.value), `"auto", "on" or "off"`)
 		}
 	}
 	if c.Margin < 0 {
@@ -184,74 +217,15 @@ func (s setting) parse(field any, value string) error {
 			d = -1
 		}
 		*f = d
-	case *bool:
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			return errors.New(`"1" or "0"`)
-		}
-		*f = b != s.not
-	case *LaneMode:
-		switch m := LaneMode(value); m {
-		case LanesAuto, LanesShadow, LanesOff:
-			*f = m
-		default:
-			return fmt.Errorf("%q, %q or %q", LanesAuto, LanesShadow, LanesOff)
-		}
-	case *Isolation:
-		switch m := Isolation(value); m {
-		case IsolationAuto, IsolationOff:
-			*f = m
-		default:
-			return fmt.Errorf("%q or %q", IsolationAuto, IsolationOff)
-		}
-	case *Upstream:
-		switch u := Upstream(value); u {
-		case UpstreamAuto, UpstreamDirect, UpstreamRDSProxy, UpstreamPgBouncer:
-			*f = u
-		default:
-			return fmt.Errorf("%q, %q, %q or %q", UpstreamAuto, UpstreamDirect, UpstreamRDSProxy, UpstreamPgBouncer)
-		}
-	case *Switch:
-		on, off := s.words()
-		switch value {
-		case on:
-			*f = On
-		case off:
-			*f = Off
-		default:
-			return fmt.Errorf("%q or %q", on, off)
-		}
+	case *Switch: // validate, or pool.New, says what would be right
+		*f = Switch(value)
+	case *Upstream: // likewise
+		*f = Upstream(value)
 	}
 	return nil
 }
 
-// words are the values of a Switch's variable.
-func (s setting) words() (on, off string) {
-	if s.env == "LMIPOOL_PANIC" {
-		return "reply", "exit"
-	}
-	return "1", "0"
-}
-
-func isZero(field any) bool {
-	switch f := field.(type) {
-	case *int32:
-		return *f == 0
-	case *time.Duration:
-		return *f == 0
-	case *bool:
-		return !*f
-	case *LaneMode:
-		return *f == ""
-	case *Isolation:
-		return *f == ""
-	case *Upstream:
-		return *f == ""
-	case *Switch:
-		return *f == Auto
-	}
-	return true
-}
+func isZero(field any) bool { return reflect.ValueOf(field).Elem().IsZero() }
 
 func (s setting) show(field any) string {
 	switch f := field.(type) {
@@ -262,21 +236,8 @@ func (s setting) show(field any) string {
 			return "off"
 		}
 		return f.String()
-	case *bool:
-		return strconv.FormatBool(*f != s.not)
-	case *LaneMode:
-		return string(*f)
-	case *Isolation:
-		return string(*f)
-	case *Upstream:
-		return string(*f)
-	case *Switch:
-		if *f == On {
-			return "on"
-		}
-		return "off"
 	}
-	return ""
+	return reflect.ValueOf(field).Elem().String() // a Switch or an Upstream
 }
 
 // warnOfUnknown logs every LMIPOOL_ variable that nothing reads, with the name
@@ -284,11 +245,11 @@ func (s setting) show(field any) string {
 func warnOfUnknown(environ []string, log *slog.Logger) {
 	known := append([]string(nil), forTests...)
 	for _, s := range settings {
-		known = append(known, s.env)
+		known = append(known, s.variable())
 	}
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, "LMIPOOL_") {
+		if _, said := earlier[name]; said || !strings.HasPrefix(name, "LMIPOOL_") {
 			continue
 		}
 		if nearest, far := connstring.Nearest(name, known); far > 0 {

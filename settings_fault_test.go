@@ -76,8 +76,12 @@ func TestAFaultNamesWhatHasToChange(t *testing.T) {
 		"lmipool: LMIPOOL_REPLY_MARGIN is 5s: want at most Margin, 1s":                        {dsn: d, vars: []string{"LMIPOOL_REPLY_MARGIN", "5s"}, config: lmipool.Config{Margin: time.Second}},
 		"lmipool: Config.ReplyMargin is 5s: want at most Margin, 1s":                          {dsn: d, config: lmipool.Config{Margin: time.Second, ReplyMargin: 5 * time.Second}},
 		"lmipool: LMIPOOL_MIN_CONNS is 7: want at most MaxConns, 5":                           {dsn: d, vars: []string{"LMIPOOL_MIN_CONNS", "7"}, config: lmipool.Config{MaxConns: 5}},
-		"lmipool: Config.StandIn is 7: want Auto, On or Off":                                  {dsn: d, config: lmipool.Config{StandIn: 7}},
-		"lmipool: Config.CatchPanics is -1: want Auto, On or Off":                             {dsn: d, config: lmipool.Config{CatchPanics: -1}},
+		`lmipool: Config.StandIn is "yes": want "auto", "on" or "off"`:                        {dsn: d, config: lmipool.Config{StandIn: "yes"}},
+		`lmipool: Config.CatchPanics is "shadow": want "auto", "on" or "off"`:                 {dsn: d, config: lmipool.Config{CatchPanics: lmipool.Shadow}},
+		`lmipool: LMIPOOL_PLAIN is "1": want "auto", "on" or "off"`:                           {dsn: d, vars: []string{"LMIPOOL_PLAIN", "1"}},
+		`lmipool: LMIPOOL_PANIC is "reply", and is not read any more: set LMIPOOL_CATCH_PANI`: {dsn: d, vars: []string{"LMIPOOL_PANIC", "reply"}},
+		`lmipool: LMIPOOL_STANDIN is "0", and is not read any more: set LMIPOOL_STAND_IN, "o`: {dsn: d, vars: []string{"LMIPOOL_STANDIN", "0"}},
+		`lmipool: LMIPOOL_LANES is "on": want "auto" or "off", since default_query_exec_mode`: {dsn: d + "&default_query_exec_mode=exec", vars: []string{"LMIPOOL_LANES", "on"}},
 		`lmipool: Config.LaneFunctions[1] is "f()": want "name" or "schema.name", without`:    {dsn: d, config: lmipool.Config{LaneFunctions: []string{"f", "f()"}}},
 		`lmipool: Config.LaneFunctions[0] is " f": want "name" or "schema.name", without`:     {dsn: d, config: lmipool.Config{LaneFunctions: []string{" f"}}},
 		`lmipool: LMIPOOL_MAX_CONNS is "lots": want a whole number, 1 or more`:                {dsn: d, vars: []string{"LMIPOOL_MAX_CONNS", "lots"}},
@@ -98,7 +102,7 @@ func TestAFaultNamesWhatHasToChange(t *testing.T) {
 func TestAnEmptyVariableIsNotSet(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
-	db, err := lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_MAX_CONNS", "", "LMIPOOL_LANES", "", "LMIPOOL_PLAIN", "", "LMIPOOL_STANDIN", "", "LMIPOOL_PING_TIMEOUT", ""),
+	db, err := lmipool.OpenIn(t.Context(), with(managed("64"), "LMIPOOL_MAX_CONNS", "", "LMIPOOL_LANES", "", "LMIPOOL_PLAIN", "", "LMIPOOL_STAND_IN", "", "LMIPOOL_PING_TIMEOUT", ""),
 		dsn, &lmipool.Config{Logger: log.logger()})
 	require.NoError(t, err)
 	defer db.Close()

@@ -95,14 +95,14 @@ func startDeaf(db *lmipool.Pool) {
 func TestAStandDownThatNobodyHearsEndsTheProcessAllTheSame(t *testing.T) {
 	t.Parallel()
 	for name := range swallowers {
-		for _, exit := range []string{"reply", "exit"} { // too many panics; one, with LMIPOOL_PANIC=exit
-			if exit == "exit" && name != "status 500" {
+		for _, caught := range []string{"on", "off"} { // too many panics; one, with LMIPOOL_CATCH_PANICS=off
+			if caught == "off" && name != "status 500" {
 				continue
 			}
-			t.Run(name+", "+exit, func(t *testing.T) {
+			t.Run(name+", "+caught, func(t *testing.T) {
 				t.Parallel()
 				ctx := boundedBy(t, 60*time.Second)
-				f, stderr := functionWith(t, lmitest.Config{Timeout: 20 * time.Second, Env: []string{"CHILD=deaf", "DEAF=" + name, "LMIPOOL_MAX_PANICS=1", "LMIPOOL_PANIC=" + exit}})
+				f, stderr := functionWith(t, lmitest.Config{Timeout: 20 * time.Second, Env: []string{"CHILD=deaf", "DEAF=" + name, "LMIPOOL_MAX_PANICS=1", "LMIPOOL_CATCH_PANICS=" + caught}})
 				var running sync.WaitGroup
 				running.Go(func() { // it was let in before, and is finished: more than 5 s after the first reply that asks
 					do := task{Do: "answer", N: 21, For: 6 * time.Second}

@@ -22,7 +22,7 @@ type task struct {
 	Cell             string
 	Addr             string // where the server is, or the link to it
 	Postmaster       int
-	Lanes            pool.LaneMode
+	Lanes            pool.Switch
 	Seed             uint64
 	Warmup, Duration time.Duration
 }

@@ -60,7 +60,7 @@ func (l *lab) close() {
 type order struct {
 	cell
 	durable bool
-	lanes   pool.LaneMode
+	lanes   pool.Switch
 	seed    uint64
 	timing  timing
 }

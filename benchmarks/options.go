@@ -18,7 +18,7 @@ type options struct {
 	rounds  int
 	timing  timing
 	short   bool
-	lanes   pool.LaneMode // of lmipool
+	lanes   pool.Switch // of lmipool
 	only    *regexp.Regexp
 	against string // another build of this program; "": none
 	out     string
@@ -37,7 +37,7 @@ func defaults() options {
 	return options{
 		rounds: 5,
 		timing: timing{warmup: 1500 * time.Millisecond, duration: 2 * time.Second},
-		lanes:  pool.LanesAuto,
+		lanes:  pool.Auto,
 		only:   regexp.MustCompile(""),
 		out:    "out/bench",
 	}
@@ -134,7 +134,7 @@ func (o *options) validate(rest []string) error {
 		return fmt.Errorf(`invalid value "%v" for flag -duration: want more than 0s, at most 1h`, o.timing.duration)
 	case o.timing.warmup < 0 || o.timing.warmup > time.Hour:
 		return fmt.Errorf(`invalid value "%v" for flag -warmup: want 0s to 1h`, o.timing.warmup)
-	case o.lanes != pool.LanesAuto && o.lanes != pool.LanesShadow && o.lanes != pool.LanesOff:
+	case o.lanes != pool.Auto && o.lanes != pool.Shadow && o.lanes != pool.Off:
 		return fmt.Errorf("invalid value %q for flag -lanes: want auto, shadow or off", o.lanes)
 	case o.out == "":
 		return errors.New(`invalid value "" for flag -out: want a directory such as out/bench`)

@@ -34,7 +34,7 @@ type system struct {
 func (s system) String() string { return fmt.Sprintf("%s %d", s.name, s.maxConns) }
 
 // open makes the pool and its first connection.
-func (s system) open(ctx context.Context, connString string, lanes pool.LaneMode) (db, error) {
+func (s system) open(ctx context.Context, connString string, lanes pool.Switch) (db, error) {
 	d, err := s.make(ctx, connString, lanes)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (s system) open(ctx context.Context, connString string, lanes pool.LaneMode
 	return d, nil
 }
 
-func (s system) make(ctx context.Context, connString string, lanes pool.LaneMode) (db, error) {
+func (s system) make(ctx context.Context, connString string, lanes pool.Switch) (db, error) {
 	if s.name == lmipool {
 		return pool.New(ctx, connString, &pool.Config{MaxConns: int32(s.maxConns), Lanes: lanes})
 	}

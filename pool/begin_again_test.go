@@ -96,7 +96,7 @@ func TestWhatIsLostAgainAndAgainIsNoStormOfDials(t *testing.T) {
 			t.Parallel()
 			dsn, accepted := hangsUp(t)
 			p := newPoolAt(t, dsn, &pool.Config{
-				MaxConns: 2, Lanes: pool.LanesOff, Upstream: pool.UpstreamPgBouncer, ConnectTimeout: 150 * time.Millisecond, Logger: (&logs{}).logger(),
+				MaxConns: 2, Lanes: pool.Off, Upstream: pool.UpstreamPgBouncer, ConnectTimeout: 150 * time.Millisecond, Logger: (&logs{}).logger(),
 			})
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()

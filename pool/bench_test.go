@@ -90,7 +90,7 @@ func BenchmarkNextUser(b *testing.B) {
 	} {
 		b.Run("last="+last.name, func(b *testing.B) {
 			ctx := context.Background()
-			p := newPoolAt(b, pgtest.Database(b), &pool.Config{MaxConns: 1, Lanes: pool.LanesOff})
+			p := newPoolAt(b, pgtest.Database(b), &pool.Config{MaxConns: 1, Lanes: pool.Off})
 			if _, err := p.Exec(ctx, "create sequence seq"); err != nil {
 				b.Fatal(err)
 			}

@@ -25,7 +25,7 @@ func BenchmarkCancel(b *testing.B) {
 				see := newInspector(b, dsn)
 				run := rawCancels(b, dsn, n)
 				if how == "lmipool" {
-					p := newPoolAt(b, dsn, &pool.Config{MaxConns: int32(n), CancelWait: patience, Lanes: pool.LanesOff})
+					p := newPoolAt(b, dsn, &pool.Config{MaxConns: int32(n), CancelWait: patience, Lanes: pool.Off})
 					run = poolCancels(p, n)
 					defer func() { require.Zero(b, p.Stat().CancelLostCount()) }()
 				}

@@ -245,7 +245,7 @@ func TestCancelRequestsQueueBehindTheirBound(t *testing.T) {
 	gate := make(chan struct{})
 	var open gauge
 	p := newPoolAt(t, dsn, &pool.Config{
-		MaxConns: most, CancelWait: patience, Lanes: pool.LanesOff, Logger: (&logs{}).logger(),
+		MaxConns: most, CancelWait: patience, Lanes: pool.Off, Logger: (&logs{}).logger(),
 		BeforeConnect: cancelDials(func(ctx context.Context, own func() (net.Conn, error)) (net.Conn, error) {
 			defer open.enter()()
 			select {

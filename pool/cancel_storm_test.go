@@ -79,7 +79,7 @@ func cancelsInStorm(t testing.TB) int64 {
 // server never has more connections than are stated.
 func TestStormOfCancels(t *testing.T) {
 	t.Parallel()
-	for _, lanes := range []pool.LaneMode{pool.LanesOff, pool.LanesAuto} {
+	for _, lanes := range []pool.Switch{pool.Off, pool.Auto} {
 		t.Run("lanes "+string(lanes), func(t *testing.T) {
 			t.Parallel()
 			stormOfCancels(t, lanes)
@@ -87,7 +87,7 @@ func TestStormOfCancels(t *testing.T) {
 	}
 }
 
-func stormOfCancels(t *testing.T, lanes pool.LaneMode) {
+func stormOfCancels(t *testing.T, lanes pool.Switch) {
 	const most, callers, others = 6, 10, 3
 	dsn := pgtest.Database(t)
 	see := newInspector(t, dsn)

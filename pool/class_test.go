@@ -188,7 +188,7 @@ func TestARefusedLoginIsForSomebodyToMend(t *testing.T) {
 			assert.ErrorAs(t, err, &acquire)
 
 			// With Plain it is pgxpool's error, and means the same, but for what only the pool knows.
-			c.config.Plain = true
+			c.config.Plain = pool.On
 			p, err = pool.New(t.Context(), c.dsn, &c.config)
 			require.NoError(t, err)
 			defer p.Close()
@@ -472,7 +472,7 @@ func TestAServerThatShutsDownIsAway(t *testing.T) {
 	occupy(t, server.ConnString())
 	require.NoError(t, syscall.Kill(server.Pid(), syscall.SIGTERM))
 	for _, sslmode := range []string{"disable", "prefer"} { // which is refused TLS first
-		p := newPoolAt(t, strings.Replace(server.ConnString(), "disable", sslmode, 1), &pool.Config{Plain: sslmode == "disable", Logger: (&logs{}).logger()})
+		p := newPoolAt(t, strings.Replace(server.ConnString(), "disable", sslmode, 1), &pool.Config{Plain: on(sslmode == "disable"), Logger: (&logs{}).logger()})
 		eventually(t, "it has begun to", func() bool {
 			_, err = p.Exec(bounded(t), "select 1")
 			return err != nil

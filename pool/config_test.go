@@ -185,7 +185,7 @@ func TestTheTracerSeesWhatThePoolDoesAndNotItsDials(t *testing.T) {
 	t.Parallel()
 	for _, plain := range []bool{false, true} {
 		tr := &tracer{}
-		ctx, p := bounded(t), newPool(t, &pool.Config{Tracer: tr, Plain: plain})
+		ctx, p := bounded(t), newPool(t, &pool.Config{Tracer: tr, Plain: on(plain)})
 		for range 3 {
 			_, err := p.Exec(ctx, "select 1")
 			require.NoError(t, err)
@@ -196,7 +196,7 @@ func TestTheTracerSeesWhatThePoolDoesAndNotItsDials(t *testing.T) {
 
 func TestPlainIsPgxpool(t *testing.T) {
 	t.Parallel()
-	ctx, p := bounded(t), newPool(t, &pool.Config{Plain: true, MaxConns: 5})
+	ctx, p := bounded(t), newPool(t, &pool.Config{Plain: pool.On, MaxConns: 5})
 	inv, scope := p.OpenScope(ctx, "", time.Time{})
 	assert.Equal(t, ctx, inv)
 	assert.Nil(t, scope)

@@ -31,6 +31,7 @@ type dialer struct {
 	hosts       []string  // what is dialed, for error texts
 	listens     bool      // the pool has to know what hooks send
 	saidExec    sync.Once // logs once that BeforeConnect has chosen QueryExecModeExec
+	saidAlone   sync.Once // logs once that BeforeConnect has chosen a mode in which no read rides, and Lanes is not off
 }
 
 // dialing is a dial under way. pgxpool and pgx call the hooks with a ctx that has it, at dialingKey.
@@ -55,7 +56,7 @@ type told struct {
 
 // newDialer makes the dialer of a pool that dials with cc. rides: its reads may ride.
 func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
-	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != IsolationOff}
+	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != Off}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
 		return h.shortDial.Load() && s.Stats().FailedInARow%4 != 3 // each fourth dial has the whole time, which a server far away needs
 	})
@@ -64,14 +65,14 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	for _, host := range sslmode.Hosts(&cc.Config) {
 		d.hosts = append(d.hosts, host.Host)
 	}
-	known := upstream.Config{Isolation: cfg.Isolation != IsolationOff, Replace: s.Replace, Log: w.log}
+	known := upstream.Config{Isolation: cfg.Isolation != Off, Replace: s.Replace, Log: w.log}
 	switch {
 	case cfg.Upstream.shares():
 		known.Said = upstream.Pooled
 	case told.upstream:
 		known.Said = upstream.Direct
 	default:
-		known.Asks = !cfg.Plain && d.listens // otherwise the answer would change nothing
+		known.Asks = cfg.Plain != On && d.listens // otherwise the answer would change nothing
 		if m := pgdial.PoolerMode(cc); known.Asks && cc.DescriptionCacheCapacity > 0 && m != cc.DefaultQueryExecMode {
 			known.PoolerMode = m
 		}

@@ -173,7 +173,7 @@ func (c *pair) aReaderThatIsWrittenToStaysAReader(t *testing.T) {
 
 func (c *pair) aReadOnlyTransactionIsNobodysFailover(t *testing.T) {
 	i := c.table(t, "strict")
-	p := newPoolAt(t, c.Writer.ConnString(), &pool.Config{MaxConns: 1, Isolation: pool.IsolationOff})
+	p := newPoolAt(t, c.Writer.ConnString(), &pool.Config{MaxConns: 1, Isolation: pool.Off})
 	_, err := p.Exec(bounded(t), "insert into strict values (1)")
 	require.NoError(t, err)
 	before := pid(t, p)

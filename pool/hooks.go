@@ -31,7 +31,7 @@ func (d *dialer) configure(px *pgxpool.Config) {
 	}
 	before := hook(d.workers, "BeforeConnect", c.ConnectTimeout, c.BeforeConnect)
 	px.AfterConnect = d.afterConnect(hook(d.workers, "AfterConnect", c.ConnectTimeout, c.AfterConnect))
-	if c.Plain {
+	if c.Plain == On {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
 		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
 		px.MaxConnIdleTime = c.MaxConnIdleTime

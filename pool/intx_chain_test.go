@@ -137,7 +137,7 @@ func TestInTxDoesNotRepeatWhatEndedByHandElsewhere(t *testing.T) {
 	own, err := pgx.Connect(ctx, dsn)
 	require.NoError(t, err)
 	defer own.Close(ctx)
-	plain := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Plain: true})
+	plain := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Plain: pool.On})
 	insert := tell("insert into t values (1)")
 	fails := map[string]func(ctx context.Context, tx pgx.Tx) error{
 		"40001": tell("select lost_a_race()"), "40001 at COMMIT": tell("insert into c values (1)"),

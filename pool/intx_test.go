@@ -70,7 +70,7 @@ func transfer(ctx context.Context, tx pgx.Tx) error {
 func beginners(t *testing.T, dsn string) map[string]pool.Beginner {
 	ctx := bounded(t)
 	p := newPoolAt(t, dsn, nil)
-	plain := newPoolAt(t, dsn, &pool.Config{Plain: true})
+	plain := newPoolAt(t, dsn, &pool.Config{Plain: pool.On})
 	px, err := pgxpool.New(ctx, dsn)
 	require.NoError(t, err)
 	t.Cleanup(px.Close)

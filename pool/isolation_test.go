@@ -87,7 +87,7 @@ func leaving(t *testing.T, ctx context.Context, p *pool.Pool, tp *tap, sql strin
 func TestAResetCostsNoRoundTripAndNoPreparedStatement(t *testing.T) {
 	t.Parallel()
 	ctx, tp := bounded(t), &tap{}
-	p := newPool(t, tp.config(pool.Config{MaxConns: 1, Lanes: pool.LanesOff}))
+	p := newPool(t, tp.config(pool.Config{MaxConns: 1, Lanes: pool.Off}))
 	ask := func() {
 		var n string
 		assert.NoError(t, p.QueryRow(ctx, "select current_setting($1)", "work_mem").Scan(&n))
@@ -113,7 +113,7 @@ func TestAResetCostsNoRoundTripAndNoPreparedStatement(t *testing.T) {
 func TestAResetWaitsForCompany(t *testing.T) {
 	t.Parallel()
 	ctx, tp := bounded(t), &tap{}
-	p := newPool(t, tp.config(pool.Config{MaxConns: 1, Lanes: pool.LanesOff}))
+	p := newPool(t, tp.config(pool.Config{MaxConns: 1, Lanes: pool.Off}))
 	for range 50 {
 		_, err := p.Exec(ctx, "select set_config('app.user', $1, false)", "somebody")
 		require.NoError(t, err)
@@ -218,7 +218,7 @@ func TestNothingRunsBehindAResetThatFailed(t *testing.T) {
 	server.exec("create table seen (role text)")
 	server.exec("grant insert on seen to public")
 	first := true
-	c := tp.config(pool.Config{MaxConns: 1, Lanes: pool.LanesOff, AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
+	c := tp.config(pool.Config{MaxConns: 1, Lanes: pool.Off, AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
 		if !first {
 			return nil
 		}
@@ -241,7 +241,7 @@ func TestNothingRunsBehindAResetThatFailed(t *testing.T) {
 func TestIsolationCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	p := newPool(t, &pool.Config{MaxConns: 1, Isolation: pool.IsolationOff})
+	p := newPool(t, &pool.Config{MaxConns: 1, Isolation: pool.Off})
 	_, err := p.Exec(ctx, "set work_mem = '9MB'")
 	require.NoError(t, err)
 	var s string
@@ -356,7 +356,7 @@ func TestInExecModeNothingIsResetAndItIsSaid(t *testing.T) {
 		assert.True(t, pool.Misconfigured(err), "%s: %v", name, err)
 	}
 	log := &logs{}
-	p := newPoolAt(t, pgtest.Database(t)+"&default_query_exec_mode=exec", &pool.Config{Logger: log.logger(), Isolation: pool.IsolationOff})
+	p := newPoolAt(t, pgtest.Database(t)+"&default_query_exec_mode=exec", &pool.Config{Logger: log.logger(), Isolation: pool.Off})
 	require.NoError(t, p.Ping(bounded(t)))
 	assert.Empty(t, log.lines(), "who has said it knows it")
 	for what, err := range map[string]error{

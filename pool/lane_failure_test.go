@@ -56,10 +56,10 @@ func TestReadsWhoseConnectionIsLostRunAgain(t *testing.T) {
 	assert.Contains(t, strings.Join(log.lines(), "\n"), "was lost")
 }
 
-func TestNoRerunMakesALostConnectionAnError(t *testing.T) {
+func TestRerunOffMakesALostConnectionAnError(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	b, proxy := newFarLab(t, &pool.Config{NoRerun: true})
+	b, proxy := newFarLab(t, &pool.Config{Rerun: pool.Off})
 	b.teach(ctx, "select 40 + $1::int", 2)
 	proxy.SetRoundTrip(300 * time.Millisecond)
 	lost := func() {

@@ -248,7 +248,7 @@ func TestAStatementThatTurnsTheGuardOffClosesTheLane(t *testing.T) {
 func TestNothingRidesBehindAGuardThatFailed(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	b := newLaneLab(t, &pool.Config{LaneFunctions: []string{"readonly"}, Isolation: pool.IsolationOff}) // else DISCARD ALL costs the connection
+	b := newLaneLab(t, &pool.Config{LaneFunctions: []string{"readonly"}, Isolation: pool.Off}) // else DISCARD ALL costs the connection
 	b.exec("create table t (on_lane text)")
 	b.exec("create function readonly() returns text language plpgsql as $$ begin return current_setting('transaction_read_only') || current_setting('statement_timeout'); end $$")
 	b.teach(ctx, "select 40 + $1::int", 2)

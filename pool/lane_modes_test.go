@@ -17,8 +17,8 @@ import (
 func TestWhatTurnsLanesOff(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]*pool.Config{
-		"LanesOff":    {Lanes: pool.LanesOff},
-		"LanesShadow": {Lanes: pool.LanesShadow},
+		"Lanes off":   {Lanes: pool.Off},
+		"shadow":      {Lanes: pool.Shadow},
 		"PrepareConn": {PrepareConn: func(context.Context, *pgx.Conn) (bool, error) { return true, nil }},
 		"exec mode": {BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
 			c.DefaultQueryExecMode = pgx.QueryExecModeExec
@@ -33,7 +33,7 @@ func TestWhatTurnsLanesOff(t *testing.T) {
 			b.together(ctx, b.company(ctx), b.company(ctx), b.company(ctx))
 			s := b.p.Stat()
 			assert.Zero(t, s.RideCount())
-			if name == "LanesShadow" {
+			if name == "shadow" {
 				assert.EqualValues(t, 3, s.ShadowRideCount())
 			} else {
 				assert.Zero(t, s.ShadowRideCount())

@@ -697,7 +697,7 @@ func TestRidersDecodeEnumsAtOnce(t *testing.T) {
 		"record":    "row(m, 1)",
 		"records":   "array[row(m, row(array[m]))]",
 	} {
-		for _, mode := range []pool.LaneMode{pool.LanesAuto, pool.LanesOff} {
+		for _, mode := range []pool.Switch{pool.Auto, pool.Off} {
 			t.Run(name+" "+string(mode), func(t *testing.T) {
 				t.Parallel()
 				var labels []string
@@ -738,7 +738,7 @@ func TestRidersDecodeEnumsAtOnce(t *testing.T) {
 				}
 				for try := 0; ; try++ { // a busy machine makes it slow for once
 					b.saturate(ctx, fs)
-					if mode == pool.LanesOff || b.p.Stat().RideCount() > 0 {
+					if mode == pool.Off || b.p.Stat().RideCount() > 0 {
 						break
 					}
 					require.Less(t, try, 30, "%v", b.p.Stat().AloneCount())

@@ -108,7 +108,7 @@ func TestALoginThatTakesLongerThanTheFirstTryHasIsReached(t *testing.T) {
 		dials.Add(1)
 		return &slowLogin{Conn: nc, by: 2500 * time.Millisecond}
 	})
-	p := newPoolAt(t, at, &pool.Config{MaxConns: 1, BeforeConnect: before, Logger: (&logs{}).logger(), Isolation: pool.IsolationOff, Lanes: pool.LanesOff})
+	p := newPoolAt(t, at, &pool.Config{MaxConns: 1, BeforeConnect: before, Logger: (&logs{}).logger(), Isolation: pool.Off, Lanes: pool.Off})
 	require.NoError(t, p.Ping(bounded(t)))
 	failed := p.Stat().FailedDialCount()
 	assert.Positive(t, failed)

@@ -78,7 +78,7 @@ func TestABatchThatIsNotSentLeavesNothingPrepared(t *testing.T) {
 				t.Parallel()
 				ctx, tr := bounded(t), &batchPanics{}
 				dsn, _ := meaningDatabase(t)
-				p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Tracer: tr, Lanes: pool.LanesOff})
+				p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Tracer: tr, Lanes: pool.Off})
 				func() {
 					defer func() { _ = recover() }()
 					b := &pgx.Batch{}

@@ -84,7 +84,7 @@ var inserts = map[string]func(context.Context, database, time.Time) error{
 func TestWithSearchPathChangesNobodyElsesInsert(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2024, 5, 6, 15, 4, 5, 0, time.UTC)
-	for _, isolation := range []pool.Isolation{pool.IsolationAuto, pool.IsolationOff} {
+	for _, isolation := range []pool.Switch{pool.Auto, pool.Off} {
 		for name, insert := range inserts {
 			t.Run(string(isolation)+" "+name, func(t *testing.T) {
 				t.Parallel()
@@ -111,7 +111,7 @@ func TestWithSearchPathChangesNobodyElsesInsert(t *testing.T) {
 // Three zones, and those without, from 8 goroutines.
 func TestWithTimeZoneChangesNobodyElsesConstants(t *testing.T) {
 	t.Parallel()
-	for _, isolation := range []pool.Isolation{pool.IsolationAuto, pool.IsolationOff} {
+	for _, isolation := range []pool.Switch{pool.Auto, pool.Off} {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		dsn, _ := meaningDatabase(t)
@@ -132,7 +132,7 @@ func TestWithTimeZoneChangesNobodyElsesConstants(t *testing.T) {
 					var at, inside float64
 					err := db.QueryRow(ctx, "select extract(epoch from timestamptz '2024-01-01')::float8, inside() where $1 = 1", 1).Scan(&at, &inside)
 					mu.Lock()
-					if reads++; !assert.NoError(t, err) || at != zones[zone] || isolation == pool.IsolationAuto && inside != zones[zone] {
+					if reads++; !assert.NoError(t, err) || at != zones[zone] || isolation == pool.Auto && inside != zones[zone] {
 						wrong++
 					}
 					mu.Unlock()
@@ -230,7 +230,7 @@ func TestWhatWasAnalysedAgainUnderOtherSettingsIsNotKept(t *testing.T) {
 			see := newInspector(t, dsn)
 			see.exec("alter database " + see.database() + " set timezone = 'UTC'")
 			for _, prepared := range []bool{true, false} {
-				p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Lanes: pool.LanesOff})
+				p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Lanes: pool.Off})
 				var n int
 				for range 3 {
 					if prepared {
@@ -286,7 +286,7 @@ func TestCleanSessionsKeepTheirPreparedStatements(t *testing.T) {
 	t.Parallel()
 	ctx, tp := bounded(t), &tap{}
 	dsn, _ := meaningDatabase(t)
-	p := newPoolAt(t, dsn, tp.config(pool.Config{MaxConns: 1, Lanes: pool.LanesOff}))
+	p := newPoolAt(t, dsn, tp.config(pool.Config{MaxConns: 1, Lanes: pool.Off}))
 	clean := func() {
 		require.NoError(t, say(ctx, p, "select n from t where n = $1", "x"))
 		require.NoError(t, say(ctx, p, "update t set n = n where n = $1", "x"))

@@ -48,9 +48,9 @@ func TestWhatIsSetWhereNothingIsResetChangesNobodyElsesInsert(t *testing.T) {
 	}
 	configs := map[string]pool.Config{
 		"pgbouncer":                   {Upstream: pool.UpstreamPgBouncer},
-		"isolation off":               {Isolation: pool.IsolationOff},
-		"isolation off, no lanes":     {Isolation: pool.IsolationOff, Lanes: pool.LanesOff},
-		"isolation off, not one lane": {Isolation: pool.IsolationOff, Lanes: pool.LanesOff, Upstream: pool.UpstreamDirect},
+		"isolation off":               {Isolation: pool.Off},
+		"isolation off, no lanes":     {Isolation: pool.Off, Lanes: pool.Off},
+		"isolation off, not one lane": {Isolation: pool.Off, Lanes: pool.Off, Upstream: pool.UpstreamDirect},
 	}
 	for name, run := range map[string]func(context.Context, *pool.Pool) error{
 		"set local":  inTx(says("set local search_path = a"), says(insert, at)),
@@ -62,7 +62,7 @@ func TestWhatIsSetWhereNothingIsResetChangesNobodyElsesInsert(t *testing.T) {
 		"raw":        inTx(raw),
 	} {
 		for config, c := range configs {
-			if name == "function" && c.Lanes == pool.LanesOff { // nothing is known of functions there
+			if name == "function" && c.Lanes == pool.Off { // nothing is known of functions there
 				continue
 			}
 			t.Run(config+" "+name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestWhatStaysInASessionDecidesTheMeaningForTheNext(t *testing.T) {
 	ctx := bounded(t)
 	dsn, _ := meaningDatabase(t)
 	see := newInspector(t, dsn)
-	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Isolation: pool.IsolationOff})
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Isolation: pool.Off})
 	for range 3 {
 		require.NoError(t, say(ctx, p, "set search_path = a"))
 		require.NoError(t, say(ctx, p, insert, at))
@@ -112,10 +112,10 @@ func TestWhatStaysInASessionDecidesTheMeaningForTheNext(t *testing.T) {
 // That costs nobody anything who changes nothing: all stays prepared, and nothing is asked.
 func TestCleanSessionsThatNobodyResetsKeepTheirPreparedStatements(t *testing.T) {
 	t.Parallel()
-	for _, lanes := range []pool.LaneMode{pool.LanesAuto, pool.LanesOff} {
+	for _, lanes := range []pool.Switch{pool.Auto, pool.Off} {
 		ctx, tp := bounded(t), &tap{}
 		dsn, _ := meaningDatabase(t)
-		p := newPoolAt(t, dsn, tp.config(pool.Config{MaxConns: 1, Lanes: lanes, Isolation: pool.IsolationOff}))
+		p := newPoolAt(t, dsn, tp.config(pool.Config{MaxConns: 1, Lanes: lanes, Isolation: pool.Off}))
 		clean := func() {
 			require.NoError(t, say(ctx, p, "update t set n = n where n = $1", "x"))
 			require.NoError(t, pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error {

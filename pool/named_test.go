@@ -39,7 +39,7 @@ func TestAPreparedStatementCountsByItsTextNotByItsName(t *testing.T) {
 		},
 	} {
 		for _, name := range []string{"lock", "show", "set work_mem = '5MB'", "select 1", "select n from t where n = $1", "savepoint s"} {
-			for _, isolation := range []pool.Isolation{pool.IsolationAuto, pool.IsolationOff} {
+			for _, isolation := range []pool.Switch{pool.Auto, pool.Off} {
 				t.Run(string(isolation)+" "+way+" "+name, func(t *testing.T) {
 					t.Parallel()
 					ctx := bounded(t)
@@ -54,7 +54,7 @@ func TestAPreparedStatementCountsByItsTextNotByItsName(t *testing.T) {
 					require.NoError(t, say(ctx, tx, name, "a"))
 					require.NoError(t, say(ctx, tx, insert, at))
 					require.NoError(t, tx.Commit(ctx))
-					if isolation == pool.IsolationOff {
+					if isolation == pool.Off {
 						require.NoError(t, say(ctx, p, "set search_path = public"))
 					}
 					require.NoError(t, say(ctx, p, insert, at))

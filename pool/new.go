@@ -68,10 +68,9 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	}
 	cfg := config.withDefaults(px)
 	pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
-	if err := errors.Join(cfg.validate(), pgdial.RefuseUnsafe(px.ConnConfig)); err != nil {
+	if err := errors.Join(cfg.validate(), cfg.settle(px.ConnConfig), pgdial.RefuseUnsafe(px.ConnConfig)); err != nil {
 		return nil, pgerr.Config(err)
 	}
-	cfg.adapt(px.ConnConfig)
 	if cfg.MaxConns > absurdConns {
 		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
 	}
@@ -79,7 +78,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.sched = p.newScheduler()
 	p.mode = px.ConnConfig.DefaultQueryExecMode
-	p.rides = cfg.Lanes != LanesOff && cfg.PrepareConn == nil && !cfg.Plain && cfg.ridesWith(p.mode, false)
+	p.rides = cfg.Lanes != Off
 	p.dialer = newDialer(p.ctx, &p.cfg, px.ConnConfig, told, p.rides, &p.workers, &p.health, p.sched)
 	p.writer = p.dialer.writer
 	p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
@@ -97,7 +96,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 		p.cancel()
 		return nil, fmt.Errorf("lmipool: %w", err)
 	}
-	if p.engine = (plain{p}); !cfg.Plain {
+	if p.engine = (plain{p}); cfg.Plain != On {
 		p.engine = pooled{p}
 		p.background("housekeeping", p.maintain)
 	}

@@ -267,7 +267,7 @@ func TestRecognitionCostsNoRoundTrip(t *testing.T) {
 	flights := func(up pool.Upstream, after func(context.Context, *pgx.Conn) error) int64 {
 		var n atomic.Int64
 		p := newPoolAt(t, dsn, &pool.Config{
-			Upstream: up, MaxConns: 1, Lanes: pool.LanesOff, AfterConnect: after,
+			Upstream: up, MaxConns: 1, Lanes: pool.Off, AfterConnect: after,
 			BeforeConnect: wrapped(func(c *net.TCPConn) net.Conn { return &countedFlights{Conn: c, n: &n} }),
 		})
 		var one int

@@ -111,10 +111,10 @@ func TestALanesSessionObeysAReload(t *testing.T) {
 		"nothing of AfterConnect's":       {second: "7s 8s"},
 		"a timeout of AfterConnect's":     {config: pool.Config{AfterConnect: exec("set statement_timeout = '5s'")}, second: "5s 8s"},
 		"writing by AfterConnect":         {config: pool.Config{AfterConnect: exec("set default_transaction_read_only = off; set lock_timeout = '3s'")}, writes: true, second: "7s 3s"},
-		"without isolation":               {config: pool.Config{Isolation: pool.IsolationOff}, second: "7s 8s"},
-		"a timeout, without isolation":    {config: pool.Config{Isolation: pool.IsolationOff, AfterConnect: exec("set statement_timeout = '5s'")}, second: "5s 8s"},
-		"by AfterConnect, not isolated":   {config: pool.Config{Isolation: pool.IsolationOff, AfterConnect: exec("set default_transaction_read_only = off")}, writes: true, second: "7s 8s"},
-		"what nobody knows, not isolated": {config: pool.Config{Isolation: pool.IsolationOff, AfterConnect: exec("do $$ begin perform set_config('app.x', 'y', false); end $$; set statement_timeout = '5s'")}, second: "5s 8s"},
+		"without isolation":               {config: pool.Config{Isolation: pool.Off}, second: "7s 8s"},
+		"a timeout, without isolation":    {config: pool.Config{Isolation: pool.Off, AfterConnect: exec("set statement_timeout = '5s'")}, second: "5s 8s"},
+		"by AfterConnect, not isolated":   {config: pool.Config{Isolation: pool.Off, AfterConnect: exec("set default_transaction_read_only = off")}, writes: true, second: "7s 8s"},
+		"what nobody knows, not isolated": {config: pool.Config{Isolation: pool.Off, AfterConnect: exec("do $$ begin perform set_config('app.x', 'y', false); end $$; set statement_timeout = '5s'")}, second: "5s 8s"},
 	} {
 		b.see.exec("truncate t")
 		log := &logs{}
@@ -295,7 +295,7 @@ func TestAReadOnlySessionIsNotAReadOnlyServer(t *testing.T) {
 			dsn: as, begin: by("alter role app in database postgres set default_transaction_read_only = on"),
 			by: by("alter role app in database postgres reset all"),
 		},
-		"the user's own": {dsn: as, config: pool.Config{Isolation: pool.IsolationOff}, on: func(p *pool.Pool) {
+		"the user's own": {dsn: as, config: pool.Config{Isolation: pool.Off}, on: func(p *pool.Pool) {
 			_, err := p.Exec(bounded(t), "set default_transaction_read_only = on")
 			require.NoError(t, err)
 		}},

@@ -77,7 +77,7 @@ func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 
 // mayRepeat reports whether err says that the connection was lost, and l's statement is one that could ride if it were short: it has no effect.
 func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
-	if p.cfg.NoRerun || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
+	if p.cfg.Rerun == Off || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
 		return false
 	}
 	o := pgxargs.Parse(l.args)

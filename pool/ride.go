@@ -31,14 +31,14 @@ func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	switch {
 	case l.ride == nil:
 		return nil
-	case l.p.cfg.Lanes == LanesShadow:
+	case l.p.cfg.Lanes == Shadow:
 		l.ride, l.why = nil, wouldRide
 		return nil
 	}
 	return l.ride
 }
 
-// wouldRide stands for the reason why a statement goes alone that rides but for LanesShadow.
+// wouldRide stands for the reason why a statement goes alone that rides but for Shadow.
 const wouldRide = "shadow"
 
 // goesAlone counts l, whose statement found no idle connection and was lent one for itself.
@@ -91,7 +91,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 		l.goesForItself()
 		return false, nil
 	case lane.Lost:
-		if l.p.cfg.NoRerun {
+		if l.p.cfg.Rerun == Off {
 			return true, fmt.Errorf("lmipool: the connection was lost: %w", err)
 		}
 		sleep(ctx, afterLoss)

@@ -58,7 +58,7 @@ func (c *scopeContext) Value(key any) any {
 // The scope belongs to the invocation, not to this pool: any pool that is used with the ctx registers with it. If ctx has a scope already, or with
 // Config.Plain, OpenScope returns ctx as it is and a nil Scope.
 func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
-	if outer, _ := placeOf(ctx); p.cfg.Plain || outer != nil {
+	if outer, _ := placeOf(ctx); p.cfg.Plain == On || outer != nil {
 		return ctx, nil
 	}
 	s := &Scope{name: name, detached: &p.detached}

@@ -71,7 +71,7 @@ func TestWhatIsSentToASessionThatWasEndedWhileIdleHasNotHappened(t *testing.T) {
 	t.Run("a pooler has no server", func(t *testing.T) {
 		t.Parallel()
 		dsn := bouncer(t, dsn, "default_pool_size = 1", "query_wait_timeout = 1")
-		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger(), Upstream: pool.UpstreamPgBouncer, Lanes: pool.LanesOff})
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: (&logs{}).logger(), Upstream: pool.UpstreamPgBouncer, Lanes: pool.Off})
 		require.NoError(t, p.Ping(bounded(t)))
 		other, err := pgx.Connect(bounded(t), dsn)
 		require.NoError(t, err)

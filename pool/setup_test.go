@@ -443,3 +443,11 @@ func TestAResetNeedsNoPLpgSQL(t *testing.T) {
 		})
 	}
 }
+
+// on is the switch for a test of both.
+func on(yes bool) pool.Switch {
+	if yes {
+		return pool.On
+	}
+	return pool.Off
+}

@@ -130,7 +130,7 @@ func (s *Stat) DetachedCount() int64 { return s.detached }
 // PanicCount is how many panics of hooks and of the pool's own goroutines were caught.
 func (s *Stat) PanicCount() int64 { return s.panics }
 
-// ResetCount is how many sessions were reset, because a user had left something in them or may have; see [IsolationAuto].
+// ResetCount is how many sessions were reset, because a user had left something in them or may have; see [Config.Isolation].
 func (s *Stat) ResetCount() int64 { return s.resets }
 
 // UncleanDestroyCount is how many connections were closed because no reset takes away what was left in their session, or because the reset failed.
@@ -160,7 +160,7 @@ func (s *Stat) MeanFlightSize() float64 {
 // "slow", "large", "arguments", "asked", "guard", "settings" or "no company".
 func (s *Stat) AloneCount() map[string]int64 { return maps.Clone(s.alone) }
 
-// ShadowRideCount is how many would have ridden but for LanesShadow.
+// ShadowRideCount is how many would have ridden but for [Shadow].
 func (s *Stat) ShadowRideCount() int64 { return s.shadow }
 
 // GuardRefusalCount is how many rides the guard stopped: they would have written, waited for a lock or taken too long. They ran again, alone.

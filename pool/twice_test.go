@@ -225,7 +225,7 @@ func TestWhatIsStaleRunsOnceMore(t *testing.T) {
 	dsn := pgtest.Database(t)
 	see := newInspector(t, dsn)
 	see.exec("create table twice (id text); create table shape (a int)")
-	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Isolation: pool.IsolationOff, Lanes: pool.LanesOff, Logger: (&logs{}).logger()})
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Isolation: pool.Off, Lanes: pool.Off, Logger: (&logs{}).logger()})
 	b := p.With(map[string]string{"app.x": "1"})
 	forget := map[string]func(){
 		"statements are gone": func() {

@@ -22,7 +22,7 @@ func TestAValueThatTheServerRefusesIsInNoError(t *testing.T) {
 	ctx := bounded(t)
 	dsn := pgtest.Database(t)
 	for _, plain := range []bool{false, true} {
-		p := newPoolAt(t, dsn, &pool.Config{Plain: plain, MaxConns: 2, Logger: (&logs{}).logger()})
+		p := newPoolAt(t, dsn, &pool.Config{Plain: on(plain), MaxConns: 2, Logger: (&logs{}).logger()})
 		for _, of := range []struct{ name, value string }{
 			{"work_mem", "hunter2"},
 			{"statement_timeout", "hunter2 ms"},

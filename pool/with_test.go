@@ -97,9 +97,9 @@ func TestEverythingOfABoundPoolRunsWithItsSettings(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			ctx := bounded(t)
-			c := pool.Config{MaxConns: 1, Plain: mode == "plain"}
+			c := pool.Config{MaxConns: 1, Plain: on(mode == "plain")}
 			if mode == "isolation off" {
-				c.Isolation, mode = pool.IsolationOff, ""
+				c.Isolation, mode = pool.Off, ""
 			}
 			b := newTenants(t, c)
 			if mode != "" && mode != "plain" {
@@ -192,7 +192,7 @@ func TestEverythingOfABoundPoolRunsWithItsSettings(t *testing.T) {
 func TestSettingsCostNoRoundTrip(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.LanesOff})
+	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.Off})
 	db := b.With(tenant("t1"))
 	ask := func() { assert.Equal(t, "3", value(ctx, db, "select count($1::int)::text from docs", 1)) }
 	begin := func() {
@@ -232,11 +232,11 @@ func TestSettingsCostNoRoundTrip(t *testing.T) {
 	assert.Equal(t, []string{"QQPBEBEPBDES", "BES", "Q"}, sent)
 }
 
-// Somebody drops what the connection has prepared, and with IsolationOff nobody minds.
+// Somebody drops what the connection has prepared, and without isolation nobody minds.
 func TestSettingsSurviveTheirStatement(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.LanesOff, Isolation: pool.IsolationOff})
+	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.Off, Isolation: pool.Off})
 	db := b.With(tenant("t1"))
 	for range 2 {
 		for _, use := range []func(){
@@ -264,7 +264,7 @@ func TestSettingsSurviveTheirStatement(t *testing.T) {
 func TestNothingRunsWithoutItsSettings(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.LanesOff})
+	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.Off})
 	everything := func(db *pool.Bound, check func(error)) {
 		_, err := db.Exec(ctx, "insert into seen values ('x')")
 		check(err)
@@ -333,7 +333,7 @@ func TestABoundQueryRowWithoutARowIsCommitted(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
 	for _, plain := range []bool{false, true} {
-		b := newTenants(t, pool.Config{MaxConns: 1, Plain: plain})
+		b := newTenants(t, pool.Config{MaxConns: 1, Plain: on(plain)})
 		db := b.With(tenant("t1"))
 		n := 0
 		assert.Equal(t, pgx.ErrNoRows, db.QueryRow(ctx, "with w as (insert into seen (v) values ('x') returning 1) select 1 from w where false").Scan(&n))
@@ -348,7 +348,7 @@ func TestNothingEndsTheSettingsEarly(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
 	for _, plain := range []bool{false, true} {
-		b := newTenants(t, pool.Config{MaxConns: 1, Plain: plain})
+		b := newTenants(t, pool.Config{MaxConns: 1, Plain: on(plain)})
 		b.see.exec("create procedure commits() language plpgsql as $$ begin commit; insert into seen values ('x'); end $$")
 		b.see.exec("grant usage on schema public to public")
 		db := b.With(tenant("t1"))
@@ -414,7 +414,7 @@ func (r rewrittenTo) RewriteQuery(context.Context, *pgx.Conn, string, []any) (st
 func TestSettingsThatWereNotSentAreForgotten(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
-	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.LanesOff})
+	b := newTenants(t, pool.Config{MaxConns: 1, Lanes: pool.Off})
 	db := b.With(tenant("t1"))
 	gone, cancel := context.WithCancel(ctx)
 	cancel()

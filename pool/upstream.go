@@ -6,35 +6,6 @@ import (
 	"github.com/lmipool/lmipool/internal/pgdial"
 )
 
-// Isolation says what the pool does about what invocations leave behind in a session: settings, roles, temporary tables, channels, advisory locks,
-// cursors, statements prepared in SQL, the values of sequences.
-type Isolation string
-
-// The modes. The zero value means IsolationAuto.
-const (
-	// IsolationAuto resets a session, before its next user's first statement runs, unless nothing was left behind. Nothing is, for certain, by reads
-	// and writes that call only what is known to leave nothing, by their text and by what their names lead to, on tables without triggers; and by
-	// transaction control. What is not known, a function of the user's say, counts as having left something. A reset costs the next user 120 to 270
-	// µs and no round trip; prepared statements and what AfterConnect has set stay.
-	IsolationAuto Isolation = "auto"
-	// IsolationOff resets nothing, as pgxpool does.
-	IsolationOff Isolation = "off"
-)
-
-// LaneMode says what becomes of short reads that find no idle connection.
-type LaneMode string
-
-// The modes. The zero value means LanesAuto.
-const (
-	// LanesAuto has them ride: the next connection that comes free takes those that are queued, up to a cap, and sends them as one pipeline, each its
-	// own transaction. docs/lanes.md says who may ride.
-	LanesAuto LaneMode = "auto"
-	// LanesShadow classifies and counts them ([Stat.ShadowRideCount]) and runs each alone: it shows what LanesAuto would do.
-	LanesShadow LaneMode = "shadow"
-	// LanesOff runs everything alone.
-	LanesOff LaneMode = "off"
-)
-
 // Upstream says what is at the other end of the pool's connections: the server itself, or
 // a pooler that gives each transaction whatever server connection is free.
 //
@@ -63,7 +34,7 @@ const (
 	UpstreamDirect Upstream = "direct"
 	// UpstreamRDSProxy is Amazon RDS Proxy. Nothing that the pool itself says pins a session; SET, a statement of more than 16 KB, and what AWS's
 	// documentation names further, do. It takes no cancel requests, so Config.CancelWait defaults to off: give the role a statement_timeout (ALTER
-	// ROLE ... SET). Lanes are off unless Config.Lanes says otherwise: what the proxy makes of a pipeline was not tried.
+	// ROLE ... SET). Lanes are off unless Config.Lanes is On: what the proxy makes of a pipeline was not tried.
 	UpstreamRDSProxy Upstream = "rds-proxy"
 	// UpstreamPgBouncer is PgBouncer in transaction mode, of any version. From 1.21 on it can keep prepared statements (max_prepared_statements);
 	// then default_query_exec_mode=cache_statement in the connection string uses them. Of startup parameters it takes application_name,
