@@ -57,6 +57,7 @@ func TestNewWithConfigKeepsTheUsersDialerAndHandler(t *testing.T) {
 	p, err = pool.NewWithConfig(t.Context(), px, &pool.Config{MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
+	require.NoError(t, p.Ping(bounded(t)), "the dial has its own time")
 	ctx, cancel := context.WithTimeout(bounded(t), 50*time.Millisecond)
 	defer cancel()
 	_, err = p.Exec(ctx, "select pg_sleep(60)")
