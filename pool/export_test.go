@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
@@ -12,6 +13,9 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
+
+// LeaseSize is how much Acquire allocates, in bytes.
+const LeaseSize = unsafe.Sizeof(Lease{})
 
 // NeverSlow has reads ride however long they took before, and as many as there is
 // room for: on a busy machine any statement can look slow. Call it before use.

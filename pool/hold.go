@@ -22,12 +22,12 @@ type hold struct {
 	stuck    bool   // the call has returned to its caller, but a value that it was given is still being encoded
 	inTx     bool   // after the last call there was a transaction
 	raw      bool   // the user has, or may have, the *pgx.Conn itself
+	reported bool   // the open result was logged
 	calls    uint32 // how many calls there were
 	rest     rest
 	left     chan struct{} // closed when the call that runs is over; made by end
 	result   result        // Rows or BatchResults that are still open
 	resultAt time.Time     // since when
-	reported bool          // the open result was logged
 	since    time.Time     // when the connection was got
 	sql      string        // what runs, or ran last
 

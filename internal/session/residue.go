@@ -9,15 +9,15 @@ import (
 // Residue is what the users of a session have left behind in it since it was reset, or what one of them has. It has one
 // owner at a time. The zero value is nothing.
 type Residue struct {
-	trace  sqltext.Trace
 	parsed []string // texts that pgx must not keep
-	plans  bool     // what the server has planned may have a meaning that is not a clean session's
-	lost   bool     // there are more than parsed has
-	named  bool     // statements may have been prepared under names of the user's
-	used   bool     // something was sent
-	odd    bool     // the server reports other settings, and nobody is known to have changed any
-	moved  bool     // a setting has changed, so that the same text may mean other sequences
-	drew   Foreign  // whose values of sequences there are
+	drew   drawers  // whose values of sequences there are
+	trace  sqltext.Trace
+	plans  bool // what the server has planned may have a meaning that is not a clean session's
+	lost   bool // there are more than parsed has
+	named  bool // statements may have been prepared under names of the user's
+	used   bool // something was sent
+	odd    bool // the server reports other settings, and nobody is known to have changed any
+	moved  bool // a setting has changed, so that the same text may mean other sequences
 }
 
 // Trace is what may be left. These are its fields.
@@ -27,7 +27,7 @@ func (r *Residue) Named() bool          { return r.named }
 func (r *Residue) Used() bool           { return r.used }
 func (r *Residue) Odd() bool            { return r.odd }
 func (r *Residue) Moved() bool          { return r.moved }
-func (r *Residue) Drew() []string       { return r.drew.by }
+func (r *Residue) Drew() []string       { return r.drew }
 
 // Parsed are texts that pgx must not keep. complete is false if there are more, of which nobody knows.
 func (r *Residue) Parsed() (texts []string, complete bool) { return r.parsed, !r.lost }
@@ -53,7 +53,7 @@ func (r *Residue) AddParsed(texts []string, lost bool) {
 func (r *Residue) Move() { r.moved = true }
 
 // Draw notes that by, a text, has drawn values of sequences.
-func (r *Residue) Draw(by string) { r.drew.Add(by) }
+func (r *Residue) Draw(by string) { r.drew.add(by) }
 
 // Merge adds what one user has left, l. With forgive nothing is reset: then only what concerns pgx counts.
 func (r *Residue) Merge(l *Residue, forgive bool) {
@@ -92,9 +92,24 @@ func (r *Residue) Due(b *Baseline) (trace sqltext.Trace) {
 
 // Foreign are the values of sequences of earlier users that a session has. It has one owner at a time.
 type Foreign struct {
-	by    []string // the texts that have drawn them; Anybody for what nobody can tell
+	by    drawers
 	aside []string // what by was before a statement that overwrites all of it, if it succeeds
 	since uint32   // the number of that statement's call
+}
+
+// drawers are the texts that have drawn values of sequences; Anybody for what nobody can tell.
+type drawers []string
+
+func (d *drawers) add(by ...string) {
+	for _, text := range by {
+		switch {
+		case slices.Contains(*d, text):
+		case len(*d) == maxForeign:
+			*d = drawers{Anybody}
+		default:
+			*d = append(*d, text)
+		}
+	}
 }
 
 // Anybody stands for values of any sequences.
@@ -110,17 +125,7 @@ func (f *Foreign) Any() bool { return len(f.by) > 0 }
 func (f *Foreign) Only(by string) bool { return len(f.by) == 1 && f.by[0] == by }
 
 // Add notes that there are values that by has drawn.
-func (f *Foreign) Add(by ...string) {
-	for _, text := range by {
-		switch {
-		case slices.Contains(f.by, text):
-		case len(f.by) == maxForeign:
-			f.by = append(f.by[:0:0], Anybody)
-		default:
-			f.by = append(f.by, text)
-		}
-	}
-}
+func (f *Foreign) Add(by ...string) { f.by.add(by...) }
 
 // Overwrite notes that a call to come overwrites all values, if it succeeds.
 func (f *Foreign) Overwrite(call uint32) { f.by, f.aside, f.since = nil, f.by, call }
