@@ -20,21 +20,22 @@ import (
 // children are the handlers that tests run as processes of their own, under the real
 // aws-lambda-go: each calls lambda.Start. The variable CHILD chooses one.
 var children = map[string]func(*lmipool.Pool){
-	"":          leaks,
-	"bulkhead":  func(db *lmipool.Pool) { startBulkhead(db) },
-	"bare":      func(*lmipool.Pool) { startBare() },
-	"stream":    func(db *lmipool.Pool) { startStreams(db) },
-	"url":       func(db *lmipool.Pool) { startURL(db) },
-	"http":      func(db *lmipool.Pool) { lambda.Start(lmipool.HTTPHandler(db, mux(db))) },
-	"terminate": func(db *lmipool.Pool) { startForSIGTERM(db) },
-	"failover":  func(*lmipool.Pool) { startFailover() },
-	"door":      startDoor,
-	"deaf":      startDeaf,
-	"traced":    startTraced,
-	"callbacks": startCallbacks,
-	"durable":   startDurable,
-	"response":  startResponse,
-	"wrap":      startWrap,
+	"":           leaks,
+	"bulkhead":   func(db *lmipool.Pool) { startBulkhead(db) },
+	"bare":       func(*lmipool.Pool) { startBare() },
+	"stream":     func(db *lmipool.Pool) { startStreams(db) },
+	"url":        func(db *lmipool.Pool) { startURL(db) },
+	"http":       func(db *lmipool.Pool) { lambda.Start(lmipool.HTTPHandler(db, mux(db))) },
+	"terminate":  func(db *lmipool.Pool) { startForSIGTERM(db) },
+	"failover":   func(*lmipool.Pool) { startFailover() },
+	"door":       startDoor,
+	"deaf":       startDeaf,
+	"traced":     startTraced,
+	"callbacks":  startCallbacks,
+	"durable":    startDurable,
+	"response":   startResponse,
+	"wrap":       startWrap,
+	"situations": startSituations,
 }
 
 func runChild() {

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -311,7 +312,7 @@ func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (an
 	}
 	out, ok := v.(Out)
 	if !ok {
-		return out, fmt.Errorf("lmipool: Config.%s returned a %T for a handler that returns %s", name, v, reflect.TypeFor[Out]())
+		return out, pgerr.Say[pgerr.ReplyTypeError](fmt.Sprintf("lmipool: Config.%s returned a %T for a handler that returns %s", name, v, reflect.TypeFor[Out]()))
 	}
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdaurl"
 
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 )
 
@@ -91,7 +92,7 @@ func (w *headerWatcher) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *headerWatcher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-var errPanicked = errors.New("lmipool: the http.Handler panicked in the middle of its response")
+var errPanicked = pgerr.Say[pgerr.CallbackPanicError]("lmipool: the http.Handler panicked in the middle of its response")
 
 // recoveredBody ends with an error if the handler panicked: lambdaurl just closes
 // the pipe, and half a response would look whole.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // Wrap is [Handler] for every other shape of handler: whatever lambda.NewHandler
@@ -160,10 +161,10 @@ func refusingStreams(handler reflect.Value) any {
 }
 
 func streamError(t reflect.Type) error {
-	return fmt.Errorf("lmipool: Wrap: the handler returns a stream, a %s, whose content type would be lost: give the function to lmipool.Handler, or the http.Handler that it was made of to lmipool.HTTPHandler", t)
+	return pgerr.Say[pgerr.HandlerError](fmt.Sprintf("lmipool: Wrap: the handler returns a stream, a %s, whose content type would be lost: give the function to lmipool.Handler, or the http.Handler that it was made of to lmipool.HTTPHandler", t))
 }
 
 var (
-	errSharedBuffer = errors.New("lmipool: Wrap: the handler is one that aws-lambda-go made, which mixes up replies if it is invoked concurrently: wrap what it was made from, with the same options")
-	errNoHandler    = errors.New("lmipool: Wrap: the handler is nil")
+	errSharedBuffer = pgerr.Say[pgerr.HandlerError]("lmipool: Wrap: the handler is one that aws-lambda-go made, which mixes up replies if it is invoked concurrently: wrap what it was made from, with the same options")
+	errNoHandler    = pgerr.Say[pgerr.HandlerError]("lmipool: Wrap: the handler is nil")
 )

@@ -151,7 +151,7 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 		h := slices.MaxFunc(out, func(a, b occupant) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
 		e.Longest = &h
 	}
-	return e
+	return pgerr.NoConnection(e, inPgerr)
 }
 
 // runsWith gives l its settings after it was acquired, since BEGIN runs without them.

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // workers are a pool's goroutines. A panic in one is recovered and logged: otherwise it would end the process, with all its invocations.
@@ -29,7 +31,7 @@ func (w *workers) protect(what string, f func()) {
 func (w *workers) catchPanic(what string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("lmipool: %s panicked: %v", what, v)
+			err = pgerr.Say[pgerr.CallbackPanicError](fmt.Sprintf("lmipool: %s panicked: %v", what, v))
 			w.panics.Add(1)
 			w.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 		}

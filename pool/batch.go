@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"slices"
 
@@ -76,7 +75,7 @@ func (p *Pool) failedBatch(b *pgx.Batch, err error) pgx.BatchResults {
 	return memrows.FailedBatch(err, nil)
 }
 
-var errAbandoned = errors.New("lmipool: the batch was not closed")
+var errAbandoned = pgerr.Say[pgerr.BatchError]("lmipool: the batch was not closed")
 
 // batch is pgx's BatchResults on a lease.
 type batch struct {

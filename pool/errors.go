@@ -34,24 +34,25 @@ var (
 	// that waits for another one. The error is a [*NestedAcquireError], inside an [*AcquireError].
 	ErrNestedAcquire = pgerr.ErrNestedAcquire
 
-	errReleased  = errors.New("lmipool: the lease was released")
-	errBusy      = errors.New("lmipool: conn busy: another goroutine is using this lease") // in place of the data race that pgx would have
+	errReleased  = pgerr.Say[pgerr.LeaseReleasedError]("lmipool: the lease was released")
+	errBusy      = pgerr.Say[pgerr.LeaseBusyError]("lmipool: conn busy: another goroutine is using this lease") // in place of the data race that pgx would have
 	errStuck     = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
 	errUnsettled = pgerr.Unsent("the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up"))
 
 	// What callers get who hand over nothing. A ctx that is nil is a panic, as in package context.
-	errNoBatch  = errors.New("lmipool: SendBatch: the batch is nil")
-	errNoSource = errors.New("lmipool: CopyFrom: the source is nil")
-	errNoFunc   = errors.New("lmipool: the function is nil")
-	errNoPool   = errors.New("lmipool: the pool is nil: look at Open's error before its result is used")
+	errNoBatch  = pgerr.Say[pgerr.NilArgumentError]("lmipool: SendBatch: the batch is nil")
+	errNoSource = pgerr.Say[pgerr.NilArgumentError]("lmipool: CopyFrom: the source is nil")
+	errNoFunc   = pgerr.Say[pgerr.NilArgumentError]("lmipool: the function is nil")
+	errNoPool   = pgerr.Say[pgerr.NilArgumentError]("lmipool: the pool is nil: look at Open's error before its result is used")
 )
 
-var errSimpleMode = errors.New("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
+var errSimpleMode = pgerr.Say[pgerr.ExecModeError]("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
 	"use QueryExecModeCacheDescribe, which needs no prepared statements either")
 
-// errExecMode is for all of a pool with this mode, and for batches on a connection to which BeforeConnect has given it.
-var errExecMode = pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
-	"set default_query_exec_mode to cache_describe, which needs no prepared statements either"))
+// errExecMode is for all of a pool with this mode, and for batches on a connection to which BeforeConnect has given it. Only its outermost type
+// says that the mode is why: Misconfigured is inside.
+var errExecMode = pgerr.Wrap[pgerr.ExecModeError](pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
+	"set default_query_exec_mode to cache_describe, which needs no prepared statements either")))
 
 func mustHave(ctx context.Context) {
 	if ctx == nil {
@@ -90,7 +91,8 @@ func (h Holder) attrs() []any {
 	}
 }
 
-// AcquireError says why a connection could not be had, and what somebody who is woken by it at night wants to know. Unwrap gives the reason: the
+// AcquireError says why a connection could not be had, and what somebody who is woken by it at night wants to know. Ask for it with errors.As: it is
+// inside a type whose name says the reason, which Lambda shows as the errorType (AcquireTimeoutError, ServerFullError). Unwrap gives the reason: the
 // ctx's error, [ErrClosed], [ErrInvocationEnded], or what the dial or a hook returned. If the ctx ended while the pool had no connection, the last
 // dial's error is in it too.
 type AcquireError struct {

@@ -123,13 +123,13 @@ func (c *conn) wrapError(err error) error {
 		if pgerr.IsLost(failed) {
 			c.p.health.lost()
 		}
-		return failed
+		return pgerr.Named(failed, inPgerr)
 	}
 	if told := c.wire.Declined(); told != nil && !pgerr.IsLost(err) { // a lost connection did not decline the settings
-		return fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err)))
+		return pgerr.Wrap[pgerr.SettingsError](fmt.Errorf("lmipool: With: %w", c.cancel.Explain(told(err))))
 	}
 	c.reach.Conflicts(err)
-	return c.committed(c.recordError(c.session.WithoutArgument(c.cancel.Explain(err))))
+	return pgerr.Named(c.committed(c.recordError(c.session.WithoutArgument(c.cancel.Explain(err)))), inPgerr)
 }
 
 // committed returns err, of the last call, so that it is not Retryable if something may have been committed before it.

@@ -64,7 +64,7 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 		}
 		lost = lost || pgerr.IsLost(err)
 		if try == opts.MaxRetries || !pause(ctx, try) {
-			return fmt.Errorf("lmipool: the transaction failed %d times, the last time with: %w", try+1, err)
+			return pgerr.Wrap[pgerr.TxRetriesError](fmt.Errorf("lmipool: the transaction failed %d times, the last time with: %w", try+1, err))
 		}
 	}
 }
@@ -75,7 +75,7 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 		return nil, errNoPool
 	}
 	if opts.MaxRetries < 0 {
-		return nil, fmt.Errorf("lmipool: TxOptions.MaxRetries is %d: want 0 or more", opts.MaxRetries)
+		return nil, pgerr.Say[pgerr.TxOptionsError](fmt.Sprintf("lmipool: TxOptions.MaxRetries is %d: want 0 or more", opts.MaxRetries))
 	}
 	if opts.TxOptions == (pgx.TxOptions{}) {
 		return db.Begin, nil
@@ -84,7 +84,7 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 		BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
 	})
 	if !ok {
-		return nil, fmt.Errorf("lmipool: TxOptions.TxOptions is %+v: want the zero value for a savepoint, which is what a %T begins", opts.TxOptions, db)
+		return nil, pgerr.Say[pgerr.TxOptionsError](fmt.Sprintf("lmipool: TxOptions.TxOptions is %+v: want the zero value for a savepoint, which is what a %T begins", opts.TxOptions, db))
 	}
 	return func(ctx context.Context) (pgx.Tx, error) { return b.BeginTx(ctx, opts.TxOptions) }, nil
 }

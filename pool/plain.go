@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 )
@@ -70,7 +71,7 @@ func (p plain) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 	}
 	if _, err = t.Exec(ctx, with.SQL(), with.Args()...); err != nil {
 		_ = rollBack(ctx, t)
-		return nil, fmt.Errorf("lmipool: With: %w", with.Without(err))
+		return nil, pgerr.Wrap[pgerr.SettingsError](fmt.Errorf("lmipool: With: %w", with.Without(err)))
 	}
 	return t, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/memrows"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/sched"
 )
@@ -92,7 +93,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 		return false, nil
 	case lane.Lost:
 		if l.p.cfg.Rerun == Off {
-			return true, fmt.Errorf("lmipool: the connection was lost: %w", err)
+			return true, pgerr.Named(fmt.Errorf("lmipool: the connection was lost: %w", err), inPgerr)
 		}
 		sleep(ctx, afterLoss)
 	}

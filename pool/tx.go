@@ -137,7 +137,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		if err = c.recordError(err); c.pg.PgConn().IsClosed() && !sent && !pgerr.DidNotRun(err) && !errors.Is(err, pgx.ErrTxClosed) {
 			err = pgerr.NotRun("the connection was lost before "+sql+" was sent", err)
 		}
-		err = c.committed(err)
+		err = pgerr.Named(c.committed(err), inPgerr)
 	}
 	c.session.Ended()
 	if x.releasesLease {

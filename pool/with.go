@@ -61,7 +61,9 @@ func (p *Pool) With(settings map[string]string) *Bound {
 		b.err = errExecMode
 		return b
 	}
-	b.s, b.err = session.NewSettings(settings, p.mode != pgx.QueryExecModeCacheStatement)
+	if b.s, b.err = session.NewSettings(settings, p.mode != pgx.QueryExecModeCacheStatement); b.err != nil {
+		b.err = pgerr.Wrap[pgerr.SettingsError](b.err)
+	}
 	return b
 }
 
@@ -134,10 +136,10 @@ func (b *Bound) checkBatch(q *pgx.Batch) error {
 	}
 	for _, qq := range q.QueuedQueries {
 		if o := pgxargs.Parse(qq.Arguments); o.Foreign() {
-			return errors.New("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
+			return pgerr.Say[pgerr.BatchError]("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
 		}
 		if first := sqltext.First(qq.SQL); !slices.Contains(sqltext.Plainest, first) && !slices.Contains(sqltext.Batchable, first) {
-			return fmt.Errorf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", sqltext.Cut(qq.SQL, 80))
+			return pgerr.Say[pgerr.BatchError](fmt.Sprintf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", sqltext.Cut(qq.SQL, 80)))
 		}
 	}
 	return nil

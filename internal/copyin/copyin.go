@@ -73,7 +73,7 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err := errors.New("lmipool: CopyFromSource has ended its goroutine")
+		err := pgerr.Say[pgerr.CallbackExitError]("lmipool: CopyFromSource has ended its goroutine")
 		defer func() { w.CloseWithError(err) }()
 		err = y.Catch("CopyFromSource", s.send)
 	}()

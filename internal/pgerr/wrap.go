@@ -15,39 +15,32 @@ import (
 // ReadOnlySetting is what a session is read-only by, or writes, as long as its transactions do not say.
 const ReadOnlySetting = "default_transaction_read_only"
 
-// What package pool has as errors of the same names. Each has a type of its own: Lambda shows its name as the errorType.
+// What package pool has as errors of the same names.
 var (
-	ErrClosed          error = PoolClosedError{"lmipool: the pool is closed"}
-	ErrInvocationEnded error = InvocationEndedError{"lmipool: the invocation has ended"}
-	ErrNestedAcquire   error = NestedAcquireError{"lmipool: nested acquire: all connections are held by those who wait for another"}
-	ErrServerFull      error = ServerFullError{"lmipool: the server takes no more connections"}
-	ErrServerAway      error = ServerAwayError{"lmipool: no server answers that the pool can use"}
+	ErrClosed          error = &PoolClosedError{said("lmipool: the pool is closed")}
+	ErrInvocationEnded error = &InvocationEndedError{said("lmipool: the invocation has ended")}
+	ErrNestedAcquire   error = &NestedAcquireError{said("lmipool: nested acquire: all connections are held by those who wait for another")}
+	ErrServerFull      error = &ServerFullError{said("lmipool: the server takes no more connections")}
+	ErrServerAway      error = &ServerAwayError{said("lmipool: no server answers that the pool can use")}
 )
-
-type (
-	PoolClosedError      struct{ text }
-	InvocationEndedError struct{ text }
-	NestedAcquireError   struct{ text }
-	ServerFullError      struct{ text }
-	ServerAwayError      struct{ text }
-)
-
-type text string
-
-func (t text) Error() string { return string(t) }
 
 // Why there is no connection.
 var (
-	ErrUnfit          = errors.New("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
-	ErrDialPanicked   = errors.New("lmipool: the dial panicked; see the log")
-	ErrStandby        = errors.New("the server is a standby, and this pool writes")
-	ErrReadOnlyServer = errors.New("the server's configuration makes it read-only (" + ReadOnlySetting + "), and this pool writes")
+	ErrUnfit          = Say[NoFitConnectionError]("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
+	ErrDialPanicked   = Say[CallbackPanicError]("lmipool: the dial panicked; see the log")
+	ErrStandby        = Say[StandbyError]("the server is a standby, and this pool writes")
+	ErrReadOnlyServer = Say[StandbyError]("the server's configuration makes it read-only (" + ReadOnlySetting + "), and this pool writes")
 )
 
-// wrapped says what err says. What it means besides, is in the type that embeds it. The types are exported for their names, which Lambda shows.
+// wrapped says what err says. What it means besides, is in the type that embeds it.
 type wrapped struct{ error }
 
-func (e wrapped) Unwrap() error { return e.error }
+func (e wrapped) Unwrap() error {
+	if _, leaf := e.error.(text); leaf { //nolint:errorlint // it is said's
+		return nil
+	}
+	return e.error
+}
 
 type (
 	MisconfiguredError  struct{ wrapped }
@@ -79,11 +72,14 @@ func OfHook(err error) error { return &HookError{wrapped{err}} }
 func Unsent(what string, err error) error { return &NotSentError{what, err} }
 
 type NotSentError struct {
-	what string
+	what string // "": err says it
 	err  error
 }
 
 func (e *NotSentError) Error() string {
+	if e.what == "" {
+		return e.err.Error()
+	}
 	return "lmipool: " + e.what + " was not sent: " + e.err.Error()
 }
 func (e *NotSentError) Unwrap() error     { return e.err }
@@ -96,7 +92,13 @@ func (e *NotSentError) As(target any) bool {
 
 // NotRun is for a statement that the server has not run: it was refused, or never sent, because of where it was to run, or the
 // reset in front of it has failed; or for a read, which has no effect. why says which.
-func NotRun(why string, err error) error { return &NotRunError{why, err} }
+func NotRun(why string, err error) error {
+	n := &NotRunError{why, err}
+	if IsLost(err) {
+		return &ConnectionLostError{wrapped{n}}
+	}
+	return n
+}
 
 type NotRunError struct {
 	why string

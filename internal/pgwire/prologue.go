@@ -1,10 +1,11 @@
 package pgwire
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // Prologue is what travels in front of a flight of pgx's.
@@ -39,7 +40,7 @@ func Try(sql string) Prologue {
 }
 
 // ErrSimple is what pgx gets when it sends a simple Query that a part was to precede: the Query would run without it.
-var ErrSimple = errors.New("lmipool: the simple protocol cannot be used here")
+var ErrSimple = pgerr.Say[pgerr.ExecModeError]("lmipool: the simple protocol cannot be used here")
 
 // queue is what goes in front of pgx's next flight, and what the server has prepared of that.
 type queue struct {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"strings"
+
+	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
 // Write sends what pgx says, with what is queued for it in front, in one packet.
@@ -72,7 +74,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 }
 
 // errNotBegun is what pgx gets that goes on after BEGIN has failed.
-var errNotBegun = errors.New("lmipool: BEGIN failed; the transaction can only be rolled back")
+var errNotBegun = pgerr.Say[pgerr.TxNotBegunError]("lmipool: BEGIN failed; the transaction can only be rolled back")
 
 // These note that BEGIN was sent, that the server has begun the transaction, that it says no, and has said so up to ReadyForQuery.
 func (d *deferral) sent()   { d.state = beginSent }
