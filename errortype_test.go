@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,10 +15,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lmipool/lmipool"
 	"github.com/lmipool/lmipool/internal/netfault"
 	"github.com/lmipool/lmipool/internal/pgtest"
+	"github.com/lmipool/lmipool/lmitest"
 )
 
 // situation is what goes wrong in a handler, which returns lmipool's error as it is, and what Lambda is to show.
@@ -57,11 +58,25 @@ func (w world) at(change func(*url.URL)) string {
 	return u.String()
 }
 
-// soon is a ctx whose deadline is soon.
+// soon is a ctx whose deadline is soon, and yet late enough for a dial on a busy machine.
 func (w world) soon() context.Context {
-	ctx, cancel := context.WithTimeout(w.ctx, 300*time.Millisecond)
-	time.AfterFunc(10*time.Second, cancel)
+	ctx, cancel := context.WithTimeout(w.ctx, 2*time.Second)
+	time.AfterFunc(time.Minute, cancel)
 	return ctx
+}
+
+// while calls f with a statement that takes long, and calls then when the server runs that.
+func (w world) while(f func(sql string) error, then func()) error {
+	look := w.open(lmipool.Config{MaxConns: 1})
+	defer look.Close()
+	sql := "select pg_sleep(60), '" + rand.Text() + "'"
+	done := make(chan error, 1)
+	go func() { done <- f(sql) }()
+	for runs := false; !runs; {
+		must(look.QueryRow(w.ctx, "select exists (select from pg_stat_activity where query = $1 and state = 'active')", sql).Scan(&runs))
+	}
+	then()
+	return <-done
 }
 
 // proxied is a pool behind a proxy.
@@ -162,9 +177,10 @@ var situations = map[string]situation{
 		}
 		return errors.Join(<-errs, <-errs).(interface{ Unwrap() []error }).Unwrap()[0]
 	}},
-	"a statement whose ctx ends": {"CanceledError", context.DeadlineExceeded, nil, func(w world) error {
-		_, err := w.open(lmipool.Config{}).Exec(w.soon(), "select pg_sleep(10)")
-		return err
+	"a statement whose ctx ends": {"CanceledError", context.Canceled, nil, func(w world) error {
+		ctx, cancel := context.WithCancel(w.ctx)
+		db := w.open(lmipool.Config{CancelWait: 10 * time.Second})
+		return w.while(func(sql string) error { _, err := db.Exec(ctx, sql); return err }, cancel)
 	}},
 	"a statement whose ctx has ended": {"NotSentError", context.Canceled, nil, func(w world) error {
 		l, err := w.open(lmipool.Config{}).Acquire(w.ctx)
@@ -181,27 +197,25 @@ var situations = map[string]situation{
 	}},
 	"the answer to a write is lost": {"OutcomeUnknownError", nil, nil, func(w world) error {
 		db, proxy := w.proxied(lmipool.Config{})
-		return cutIn(w, proxy, func() error {
-			_, err := db.Exec(w.ctx, "create table if not exists t (a int); insert into t values (1); select pg_sleep(1)")
-			return err
-		})
+		return w.while(func(sql string) error { _, err := db.Exec(lmipool.Alone(w.ctx), sql); return err }, proxy.Cut)
 	}},
 	"the server ends the session in a write": {"OutcomeUnknownError", nil, nil, func(w world) error {
 		_, err := w.open(lmipool.Config{}).Exec(w.ctx, "select pg_terminate_backend(pg_backend_pid())")
 		return err
 	}},
 	"the connection of a cancelled statement is given up": {"OutcomeUnknownError", nil, nil, func(w world) error {
-		_, err := w.open(lmipool.Config{CancelWait: -1}).Exec(w.soon(), "select pg_sleep(10)")
-		return err
+		ctx, cancel := context.WithCancel(w.ctx)
+		db := w.open(lmipool.Config{CancelWait: -1})
+		return w.while(func(sql string) error { _, err := db.Exec(ctx, sql); return err }, cancel)
 	}},
 	"a transaction's connection is lost": {"RolledBackError", nil, nil, func(w world) error {
 		db, proxy := w.proxied(lmipool.Config{})
-		return cutIn(w, proxy, func() error {
+		return w.while(func(sql string) error {
 			return lmipool.InTx(w.ctx, db, lmipool.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
-				_, err := tx.Exec(ctx, "select pg_sleep(1)")
+				_, err := tx.Exec(ctx, sql)
 				return err
 			})
-		})
+		}, proxy.Cut)
 	}},
 	"a transaction has no try left": {"TxRetriesError", nil, nil, func(w world) error {
 		return lmipool.InTx(w.ctx, w.open(lmipool.Config{}), lmipool.TxOptions{MaxRetries: 1}, func(ctx context.Context, tx pgx.Tx) error {
@@ -271,22 +285,6 @@ var situations = map[string]situation{
 	}},
 }
 
-// cutIn cuts the connections of what f sends until it returns.
-func cutIn(w world, proxy *netfault.Proxy, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	t := time.NewTicker(200 * time.Millisecond)
-	defer t.Stop()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-t.C:
-			proxy.Reset()
-		}
-	}
-}
-
 // startSituations is a handler that returns the error of the situation that it is asked for.
 func startSituations(db *lmipool.Pool) {
 	lambda.Start(lmipool.Handler(db, func(ctx context.Context, e event) (string, error) {
@@ -302,17 +300,19 @@ func startSituations(db *lmipool.Pool) {
 func TestLambdaShowsWhatHappened(t *testing.T) {
 	t.Parallel()
 	full := fullRole(t)
-	f, _ := function(t, "CHILD=situations", "FULL_ROLE="+full)
-	var all sync.WaitGroup
+	f, _ := functionWith(t, lmitest.Config{Timeout: time.Minute, Env: []string{"CHILD=situations", "FULL_ROLE=" + full}})
+	var all errgroup.Group
+	all.SetLimit(8)
 	for name, s := range situations {
-		all.Go(func() {
-			reply, _ := ask[string](bounded(t), t, f, event{Do: name})
+		all.Go(func() error {
+			reply, _ := ask[string](boundedBy(t, time.Minute), t, f, event{Do: name})
 			if assert.NotNil(t, reply.Error, name) {
 				assert.Equal(t, s.errorType, reply.Error.Type, "%s: %s", name, reply.Error.Message)
 			}
+			return nil
 		})
 	}
-	all.Wait()
+	_ = all.Wait()
 }
 
 // fullRole is a role of which the server takes no connection.
