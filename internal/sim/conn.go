@@ -149,7 +149,7 @@ func (c *conn) close() {
 	c.e.w.say("close", c.id)
 	c.is = closing
 	c.e.s.Leaves(&c.place)
-	c.in(c.e.server.still(c.e.w.now, max(c.ends, c.e.w.now+c.e.server.RoundTrip)) - c.e.w.now)
+	c.in(max(c.ends, c.e.server.still(c.e.w.now, c.e.w.now+c.e.server.RoundTrip)) - c.e.w.now)
 }
 
 func (c *conn) dropped() {
