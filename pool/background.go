@@ -18,9 +18,7 @@ type workers struct {
 }
 
 // background runs f in a goroutine of its own. What has to happen even after a panic f does in its own defers.
-func (w *workers) background(what string, f func()) {
-	w.wg.Go(func() { w.protect(what, f) })
-}
+func (w *workers) background(what string, f func()) { w.wg.Go(func() { w.protect(what, f) }) }
 
 // protect runs f, and recovers and logs a panic.
 func (w *workers) protect(what string, f func()) {

@@ -17,9 +17,7 @@ import (
 type aloneKey struct{}
 
 // Alone returns a ctx whose statements never share a connection with those of another invocation.
-func Alone(ctx context.Context) context.Context {
-	return context.WithValue(ctx, aloneKey{}, true)
-}
+func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
 // spareLeases are the zeroed leases of statements that have ridden, for the next statements. A lease that was lent a connection is not among them:
 // housekeeping may still look at it.

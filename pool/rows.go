@@ -143,9 +143,7 @@ func (r *rows) Next() bool {
 	return false
 }
 
-func (r *rows) Scan(dest ...any) error {
-	return r.decode(func() error { return r.r.Scan(dest...) })
-}
+func (r *rows) Scan(dest ...any) error { return r.decode(func() error { return r.r.Scan(dest...) }) }
 
 func (r *rows) Values() (v []any, err error) {
 	err = r.decode(func() (err error) { v, err = r.r.Values(); return err })
