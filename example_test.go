@@ -4,11 +4,13 @@ import (
 	"context"
 	"io"
 	"log"
+	"os"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool"
 )
@@ -29,6 +31,23 @@ func ExampleHandler() {
 		err = db.QueryRow(ctx, "insert into orders (item, count) values ($1, $2) returning id", o.Item, o.Count).Scan(&r.ID)
 		return r, err
 	}))
+}
+
+// Who comes from pgxpool keeps what sets up its Config.
+func ExampleOpenConfig() {
+	cfg, err := pgxpool.ParseConfig(os.Getenv("DATABASE_URL"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "set statement_timeout = '5s'")
+		return err
+	}
+	db, err := lmipool.OpenConfig(context.Background(), cfg, &lmipool.Config{MaxConns: 8})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
 }
 
 // A stream reads its rows while aws-lambda-go sends it: the invocation, and what it

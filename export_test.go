@@ -4,17 +4,28 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/lmipool/lmipool/pool"
 )
 
 // OpenIn is Open in an environment of the test's own.
 func OpenIn(ctx context.Context, vars map[string]string, connString string, c *Config) (*Pool, error) {
-	lookup := func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
-	var environ []string
+	lookup, environ := in(vars)
+	return open(ctx, "Open", c, lookup, environ, fromString(connString))
+}
+
+// OpenConfigIn is OpenConfig in an environment of the test's own.
+func OpenConfigIn(ctx context.Context, vars map[string]string, px *pgxpool.Config, c *Config) (*Pool, error) {
+	lookup, environ := in(vars)
+	return open(ctx, "OpenConfig", c, lookup, environ, fromPgxpool(px))
+}
+
+func in(vars map[string]string) (lookup func(string) (string, bool), environ []string) {
 	for name, value := range vars {
 		environ = append(environ, name+"="+value)
 	}
-	return open(ctx, connString, c, lookup, environ)
+	return func(name string) (string, bool) { v, ok := vars[name]; return v, ok }, environ
 }
 
 // Margins says how long before the deadline fn's ctx ends, and the stand-in replies.

@@ -10,9 +10,8 @@ import (
 	"os"
 	"sync"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/lambdaenv"
@@ -65,16 +64,29 @@ func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 // One line at level Info says what was detected, what was chosen, and by whom.
 // config is read once; ctx gives dials its values, not its end.
 func Open(ctx context.Context, connString string, config *Config) (*Pool, error) {
-	p, err := open(ctx, connString, config, os.LookupEnv, os.Environ())
+	return ends(open(ctx, "Open", config, os.LookupEnv, os.Environ(), fromString(connString)))
+}
+
+// OpenConfig is [Open] for those who have pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Both configs are copied.
+//
+// Each setting comes from the first of: its LMIPOOL_* variable, config, cfg, the formula of MaxConns, the default. What cfg has of pgxpool's is taken,
+// all but BeforeAcquire where there is a PrepareConn, and its ConnConfig. A number or time of cfg that is what ParseConfig makes of its connection string
+// counts as set only if that string names it: ParseConfig gives MaxConns a value whether somebody wants it or not.
+func OpenConfig(ctx context.Context, cfg *pgxpool.Config, config *Config) (*Pool, error) {
+	return ends(open(ctx, "OpenConfig", config, os.LookupEnv, os.Environ(), fromPgxpool(cfg)))
+}
+
+// ends gives p the end of the process, unless it is not there.
+func ends(p *Pool, err error) (*Pool, error) {
 	if err == nil && p.env.Kind == lambdaenv.ManagedInstances {
 		p.bulkhead.down.exit = p.endProcess
 	}
 	return p, err
 }
 
-func open(ctx context.Context, connString string, config *Config, lookup func(string) (string, bool), environ []string) (*Pool, error) {
+func open(ctx context.Context, who string, config *Config, lookup func(string) (string, bool), environ []string, from origin) (*Pool, error) {
 	if ctx == nil {
-		return nil, pgerr.Config(errors.New("lmipool: Open: the ctx is nil: use context.Background"))
+		return nil, pgerr.Config(fmt.Errorf("lmipool: %s: the ctx is nil: use context.Background", who))
 	}
 	var c Config
 	if config != nil {
@@ -90,22 +102,15 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 		c.Logger.Warn("lmipool: the Lambda environment is not as expected", "error", envErr)
 	}
 	warnOfUnknown(environ, c.Logger)
-	connString, source := findConnString(connString, lookup)
-	if c.BeforeConnect == nil && onLambda(env, lookup) && !namesHost(connString, lookup) {
-		return nil, pgerr.Config(noHost(connString, source))
-	}
-	dsn, err := pgx.ParseConfig(connString)
+	db, err := from(lookup, c.BeforeConnect == nil && onLambda(env, lookup))
 	if err != nil {
-		return nil, pgerr.Config(fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err)))
+		return nil, pgerr.Config(err)
 	}
-	if err := connstring.Check(connString, &dsn.Config); err != nil {
-		return nil, pgerr.Config(fmt.Errorf("lmipool: %s: %w", source, err))
-	}
-	chosen, errs := c.resolve(lookup, dsn, ceiling(env))
+	chosen, errs := c.resolve(lookup, db.given, ceiling(env))
 	if c.ApplicationName == "" {
 		c.ApplicationName = applicationName(env.FunctionName)
 	}
-	p, err := pool.New(ctx, connString, c.forPool())
+	p, err := db.pool(ctx, c.forPool())
 	if err := named(errors.Join(errs, c.validate(), err), chosen); err != nil {
 		if p != nil {
 			p.Close()
@@ -113,40 +118,8 @@ func open(ctx context.Context, connString string, config *Config, lookup func(st
 		return nil, pgerr.Config(err)
 	}
 	c.settle(env)
-	logOpen(c.Logger, env, source, dsn, c.ApplicationName, chosen, p)
+	logOpen(c.Logger, env, db, c.ApplicationName, chosen, p)
 	return &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c)}, nil
-}
-
-// findConnString returns the connection string and where it came from.
-func findConnString(s string, lookup func(string) (string, bool)) (connString, source string) {
-	if s != "" {
-		return s, "connection string"
-	}
-	if s, _ := lookup("DATABASE_URL"); s != "" {
-		return s, "DATABASE_URL"
-	}
-	return "", "PG* variables"
-}
-
-// onLambda reports whether this is a Lambda of any kind, or looks like one: libpq's last resort is a local socket, which
-// none has, and the error would be about a path nobody wrote.
-func onLambda(env lambdaenv.Env, lookup func(string) (string, bool)) bool {
-	name, _ := lookup("AWS_LAMBDA_FUNCTION_NAME")
-	return env.Kind != lambdaenv.NotLambda || name != ""
-}
-
-// namesHost reports whether somebody has said which host to dial, or a service file may.
-func namesHost(connString string, lookup func(string) (string, bool)) bool {
-	host, _ := lookup("PGHOST")
-	service, _ := lookup("PGSERVICE")
-	return host != "" || service != "" || connstring.NamesHost(connString)
-}
-
-func noHost(connString, source string) error {
-	if connString != "" {
-		return fmt.Errorf("lmipool: no database: the %s has no host, and neither PGHOST nor BeforeConnect gives one", source)
-	}
-	return errors.New("lmipool: no database: pass a connection string to Open, or set DATABASE_URL or PGHOST")
 }
 
 // ceiling is the formula of Open's comment; 0 leaves MaxConns to pgxpool.
@@ -173,7 +146,8 @@ func applicationName(function string) string {
 }
 
 // logOpen writes the one line. No field of it can hold a secret.
-func logOpen(log *slog.Logger, env lambdaenv.Env, source string, dsn *pgx.ConnConfig, appName string, chosen []chosen, p *pool.Pool) {
+func logOpen(log *slog.Logger, env lambdaenv.Env, db *database, appName string, chosen []chosen, p *pool.Pool) {
+	dsn := db.dsn
 	if named := dsn.RuntimeParams["application_name"]; named != "" {
 		appName = named
 	}
@@ -182,7 +156,7 @@ func logOpen(log *slog.Logger, env lambdaenv.Env, source string, dsn *pgx.ConnCo
 			"kind", env.Kind.String(), "max_concurrency", env.MaxConcurrency, "memory_mb", env.MemoryMB,
 			"function", env.FunctionName, "version", env.FunctionVersion, "region", env.Region),
 		slog.Group("database",
-			"from", source, "upstream", p.Upstream(), "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
+			"from", db.from, "upstream", p.Upstream(), "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
 			"application_name", appName),
 	}
 	for _, s := range chosen {

@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/lmipool/lmipool/internal/connstring"
 )
 
@@ -93,7 +91,7 @@ type chosen struct {
 
 // resolve overrides c with the environment, gives MaxConns the formula's value if
 // nobody set it, and says who set each value. All faults are reported at once.
-func (c *Config) resolve(lookup func(string) (string, bool), dsn *pgx.ConnConfig, formula int32) ([]chosen, error) {
+func (c *Config) resolve(lookup func(string) (string, bool), given func(setting) (value, by string), formula int32) ([]chosen, error) {
 	var log []chosen
 	var errs []error
 	codes := false // MaxConns is the code's own
@@ -104,7 +102,7 @@ func (c *Config) resolve(lookup func(string) (string, bool), dsn *pgx.ConnConfig
 	}
 	for _, s := range settings {
 		field := s.of(c)
-		by := "default"
+		value, by := given(s)
 		variable, set := lookup(s.variable())
 		if _, limit := field.(*int32); limit && set && variable == "" {
 			c.Logger.Warn("lmipool: an empty variable, which counts as not set", "variable", s.variable())
@@ -118,17 +116,15 @@ func (c *Config) resolve(lookup func(string) (string, bool), dsn *pgx.ConnConfig
 		case !isZero(field):
 			by = "Config"
 			codes = codes || s.field == "MaxConns"
-		case s.inConnString(dsn):
-			by = "connection string"
+		case by != "":
 		case s.field == "MaxConns" && formula > 0:
 			by = "formula"
 			c.MaxConns = formula
+		default:
+			by = "default"
 		}
-		value := ""
 		if !isZero(field) || variable != "" {
 			value = s.show(field)
-		} else if s.dsn != "" {
-			value = dsn.RuntimeParams[s.dsn]
 		}
 		if s.floor && !codes && c.cutFloor(field, value) {
 			value, by = s.show(field), by+", cut to max_conns"
@@ -180,14 +176,6 @@ func (c *Config) validate() error {
 		fault("MaxPanics", c.MaxPanics, "1 or more, or 0 for the default")
 	}
 	return errors.Join(errs...)
-}
-
-func (s setting) inConnString(dsn *pgx.ConnConfig) bool {
-	if s.dsn == "connect_timeout" { // pgx has taken it out of RuntimeParams
-		return dsn.ConnectTimeout > 0
-	}
-	_, ok := dsn.RuntimeParams[s.dsn]
-	return ok
 }
 
 // parse sets field to value. Its error says what would be right.

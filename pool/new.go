@@ -35,7 +35,7 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 // NewWithConfig is [New] with pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Its hooks, limits and times apply where config sets
 // none. It is copied: changing it later has no effect.
 func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Pool, error) {
-	if px == nil || px.ConnConfig == nil {
+	if px == nil || px.ConnConfig == nil || px.ConnConfig.BuildFrontend == nil || px.MaxConns == 0 && px.HealthCheckPeriod == 0 {
 		return nil, pgerr.Config(errNotParsed)
 	}
 	own, err := pgx.ParseConfig(px.ConnString()) // as it was before its user changed it
