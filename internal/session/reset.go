@@ -61,6 +61,7 @@ func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p 
 }
 
 // deallocates is a block that drops what was prepared in SQL, and fails if a statement of AfterConnect's is gone.
+// The server makes a row of everything that is prepared, pgx's statements too: some 0.5 to 1 µs for each. It has no cheaper sign that PREPARE ran.
 func (b *Baseline) deallocates() string {
 	var w strings.Builder
 	w.WriteString("declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
