@@ -43,14 +43,14 @@ dialing: dialer session=hooks wire=hooks
 extent: fact
 Facts: facts
 Flight: flight
-Foreign: residue
+foreign: residue
 functionFact: find
 globalFact: find
 Heard: heard
 pool.held: scope
 hold: hold
 Holder: hold Scope=lease Stack=lease
-internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=meaning
+internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=use
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: core first=actions last=actions
@@ -68,7 +68,6 @@ internal/sched.stock: stock
 Lane: lane guarded=conclude
 Lease: acquire
 led: reach
-Left: reset
 Limiter: limiter
 LoginTime: dial
 Maps: set Closed=pool/dial
@@ -82,7 +81,7 @@ pool.Pool: new
 replies: prologue_replies
 request: request
 prepared: lane verified=conclude
-Residue: residue
+residue: residue
 Result: result
 Ride: ride types=conclude
 rows: rows

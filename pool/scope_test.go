@@ -30,7 +30,7 @@ var leaks = []struct {
 		return func() error { return tx.Commit(context.Background()) }, err
 	}},
 	{"rows", "a query", func(ctx context.Context, p *pool.Pool) (func() error, error) {
-		r, err := p.Query(ctx, "select generate_series(1, 100)")
+		r, err := p.Query(pool.Alone(ctx), "select generate_series(1, 100)") // one that rides holds no connection
 		return func() error {
 			for r.Next() {
 			}

@@ -13,9 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// What pgx, or a user, has prepared and described on the connection, by text and by name.
-
-// addName notes that name is prepared as sql, or may be. sql is "" if it is not known.
+// addName notes that sql may be prepared under name; "": the text is not known.
 func (s *Session) addName(name, sql string) {
 	if name == "" {
 		return
@@ -26,7 +24,7 @@ func (s *Session) addName(name, sql string) {
 	s.named[name] = sql
 }
 
-// prepared is what is prepared under name by a user or AfterConnect, "" if that is not known. is is false if nothing is.
+// prepared returns what a user or AfterConnect has prepared under name, "" if that is not known. is is false if nothing is prepared under it.
 func (s *Session) prepared(name string) (sql string, is bool) {
 	if sql, is = s.named[name]; !is && s.Baseline != nil {
 		sql, is = s.Baseline.Prepared[name]
@@ -34,8 +32,8 @@ func (s *Session) prepared(name string) (sql string, is bool) {
 	return sql, is
 }
 
-// TextOf is what sql executes: itself, or what is prepared under that name, since to pgx a text may be the name of a statement, whatever it reads
-// like: after Prepare("lock", "select …") an Exec of "lock" executes that. known is false if nobody knows it.
+// TextOf is the text that sql executes. To pgx a text may be the name of a prepared statement: after Prepare("lock", "select …") an Exec of "lock"
+// executes the select. known is false if the text under that name is not known.
 func (s *Session) TextOf(sql string) (text string, known bool) {
 	if text, named := s.prepared(sql); named {
 		return text, text != ""
@@ -52,15 +50,15 @@ func (s *Session) dropNamed(ctx context.Context) error {
 	return err
 }
 
-// watched ends that it is written down what somebody with the raw connection sends. What strayed was not seen. Unless each statement is known to
-// leave the meaning of texts alone, what was parsed is not for others: l says that it is to be dropped from pgx's caches, and changed is true.
-func (s *Session) watched(l *Left) (changed bool) {
+// watched ends the recording of what a user with the raw connection sends, and notes in l what that leaves. changed: the meaning of texts may have
+// changed, or something bypassed the wire. Then what was parsed meanwhile is to be dropped from pgx's caches.
+func (s *Session) watched(l *residue) (changed bool) {
 	w, ok := s.Wire.Watched()
 	if !ok {
 		return false
 	}
 	changed = s.Wire.Strayed() || w.Unseen
-	for _, name := range w.Names { // but for what pgx and the pool name themselves
+	for _, name := range w.Names { // except those of pgx and of the pool
 		if !slices.ContainsFunc([]string{"stmtcache_", "stmt_", "lmipool_"}, func(own string) bool { return strings.HasPrefix(name, own) }) {
 			s.addName(name, "")
 		}
@@ -69,7 +67,7 @@ func (s *Session) watched(l *Left) (changed bool) {
 		st := s.Catalog.Find(sql, "")
 		leaves := st.Leaves(s.Facts)
 		if leaves.Ask && s.Facts != nil {
-			l.add(st)
+			l.look(st)
 		}
 		quiet := s.Baseline == nil || leaves.Trace <= sqltext.SequenceTrace || !st.IsPlain && leaves.Trace == sqltext.SessionTrace
 		changed = changed || st.Meaning != sqltext.RestoresMeaning && (st.Meaning != sqltext.KeepsMeaning || !quiet)
@@ -78,14 +76,14 @@ func (s *Session) watched(l *Left) (changed bool) {
 		s.kept = w.Names
 		return false
 	}
-	l.AddPlans(sqltext.NoTrace)
-	l.AddParsed(w.Parsed, w.Lost)
+	l.addPlans(sqltext.NoTrace)
+	l.addParsed(w.Parsed, w.Lost)
 	return true
 }
 
-// forget drops what pgx has in its caches for these texts, on both sides, and nothing else. pgx drops the entry of a text whose Query fails; so it is
-// given one that fails before anything of it is sent. With the next Query, which is another of these, it drops on the server what it has dropped
-// itself.
+// forget drops the entries of these texts from pgx's caches, and the prepared statements on the server. pgx drops the entry of a text whose Query
+// fails. So each text gets a Query that fails before anything of it is sent. With its next Query pgx drops the statement on the server too; for the
+// last text that is the Query of "".
 func (s *Session) forget(ctx context.Context, texts ...string) error {
 	ctx = context.WithValue(ctx, silentKey{}, true)
 	for _, sql := range append(texts, "") {
@@ -98,7 +96,7 @@ func (s *Session) forget(ctx context.Context, texts ...string) error {
 	return nil
 }
 
-// failing is a rewriter that fails.
+// failing is a rewriter that always fails.
 type failing struct{}
 
 func (failing) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
@@ -109,16 +107,16 @@ var errForgotten = errors.New("lmipool: a statement is to be forgotten")
 
 type silentKey struct{}
 
-// IsSilent reports whether a statement with this ctx is one of which the user's tracer is not to hear.
+// IsSilent reports whether the user's tracer must not hear of a statement with this ctx.
 func IsSilent(ctx context.Context) bool { return ctx.Value(silentKey{}) != nil }
 
-// describedAnew is o's arguments with a mode that executes sql in one flight, and takes nothing from pgx's caches.
+// describedAnew returns o's arguments with a mode that sends sql again when it is executed, and takes nothing from pgx's caches.
 func (s *Session) describedAnew(ctx context.Context, sql string, o *pgxargs.Options) ([]any, error) {
 	if s.PG.Config().DescriptionCacheCapacity == 0 {
 		return o.With(pgx.QueryExecModeExec, o.Rewriter, o.Args), nil
 	}
 	rewriter, args := o.Rewriter, o.Args
-	if rewriter != nil { // it may answer otherwise the second time
+	if rewriter != nil { // it runs once, since it may return something else the second time
 		var err error
 		if sql, args, err = rewriter.RewriteQuery(ctx, s.PG, sql, args); err != nil {
 			return nil, fmt.Errorf("rewrite query failed: %w", err)
@@ -128,13 +126,13 @@ func (s *Session) describedAnew(ctx context.Context, sql string, o *pgxargs.Opti
 	return o.With(pgx.QueryExecModeCacheDescribe, rewriter, args), s.describeAnew(ctx, sql)
 }
 
-// describeAnew has pgx describe sql the next time it is sent, and forget that afterwards.
+// describeAnew has pgx describe sql the next time it is sent. forgetDescribed drops that description.
 func (s *Session) describeAnew(ctx context.Context, sql string) error {
 	s.anew = append(s.anew, sql)
 	return s.forget(ctx, sql)
 }
 
-// forgetDescribed drops what was described so. It sends nothing, unless pgx has prepared the same texts too.
+// forgetDescribed drops what describeAnew has had described. It sends nothing, unless pgx has also prepared the same texts.
 func (s *Session) forgetDescribed(ctx context.Context) error {
 	texts := s.anew
 	if texts == nil {

@@ -8,39 +8,38 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Use is what one lease makes of its session. It is who is inside the lease's, or, between calls, who may enter.
+// Use is what one lease does with its session. During a call only that call may use it, between calls only who may begin one.
 type Use struct {
 	s    *Session
-	with *session.Settings // what its statements run with; nil: nothing
-	left Left              // what it leaves
+	with *session.Settings // what its statements run with; nil: no settings
+	left residue           // what it leaves
 
 	meaning meaning // of texts in its session
-	touched bool    // something ran that may have changed that
-	planned bool    // what had been planned before is dropped, or will be
+	touched bool    // something ran that may have changed the meaning
+	planned bool    // plans from before the change are dropped, or a DISCARD for that is queued
 
-	call uint32 // the number of the one that runs
-	open bool   // a result is open that may be what it is for
-	more bool   // it may send more than one statement or batch
-	inTx bool   // or may have a transaction that outlives its batch
+	call uint32 // the number of the call that runs
+	open bool   // a result is open, to which the call may belong
+	more bool   // the lease may send more than one statement or batch
+	inTx bool   // it may have a transaction that goes on after its batch
 }
 
 // meaning is whether texts mean in a session what they mean in a clean one.
 type meaning uint8
 
 const (
-	meansSame  meaning = iota
-	meansAsk           // something ran of which nobody knows what it has set: the server is asked before the next text
-	meansOther         // they do not
+	meansSame meaning = iota
+	meansAsk          // something ran that may have changed it: the server is asked before the next text
+	meansOther
 )
 
-// keepsApart reports whether u's texts are kept out of pgx's caches.
+// keepsApart reports whether u's texts must not be in pgx's caches.
 func (u *Use) keepsApart() bool { return u.meaning == meansOther || !u.with.Custom() }
 
-// isSame is true if texts are known to mean what they mean in a clean session.
+// isSame reports whether texts are known to mean what they mean in a clean session.
 func (u *Use) isSame() bool { return u.meaning == meansSame && u.with.Custom() }
 
-// asks asks the server, if that is due, and reports whether texts mean what they mean in a clean session. If not, it does what is to be done before
-// the next that runs something.
+// asks asks the server if that is due, and reports whether texts mean what they mean in a clean session. If they do not, it has old plans dropped.
 func (u *Use) asks(ctx context.Context) (same bool, err error) {
 	if u.meaning == meansAsk && u.with.Custom() {
 		if err := u.ask(ctx); err != nil {
@@ -55,8 +54,7 @@ func (u *Use) asks(ctx context.Context) (same bool, err error) {
 	return false, nil
 }
 
-// ask asks the server whether all that decides what a text means is as it was when the session was clean. It is a round trip, and each statement that
-// is parsed anew costs one more.
+// ask asks the server whether all that decides what a text means is as it was when the session was clean. That takes a round trip.
 func (u *Use) ask(ctx context.Context) error {
 	s := u.s
 	pc := s.PG.PgConn()
@@ -64,12 +62,12 @@ func (u *Use) ask(ctx context.Context) error {
 		u.meaning = meansOther
 		return nil
 	}
-	if pc.TxStatus() == 'E' || pc.IsBusy() || pc.IsClosed() { // what comes next fails, and pgx says why
+	if pc.TxStatus() == 'E' || pc.IsBusy() || pc.IsClosed() { // the next statement fails, with pgx's error
 		return nil
 	}
 	same, err := s.Baseline.Same(ctx, pc)
 	if !u.open {
-		s.Wire.StartCall() // what was sent is not the user's
+		s.Wire.StartCall() // what was sent does not count as the call's
 	}
 	if err != nil {
 		return err
@@ -77,22 +75,22 @@ func (u *Use) ask(ctx context.Context) error {
 	u.meaning, u.planned = meansOther, false
 	if same {
 		u.meaning = meansSame
-		if u.left.Plans() { // it was not, and functions may have planned then
+		if u.left.plans { // it was different before, and functions may have planned then
 			u.dropPlans()
 		}
 	}
 	return nil
 }
 
-// leavePlans notes that texts mean something else, or may.
+// leavePlans notes that functions may plan texts with another meaning.
 func (u *Use) leavePlans() {
 	if u.s.Reach.Resets() {
-		u.left.AddPlans(sqltext.SessionTrace)
+		u.left.addPlans(sqltext.SessionTrace)
 	}
 }
 
-// dropPlans drops on the server, in front of what is sent next, what functions of the user's have planned, as that has another meaning than it would
-// get now. The reset does so again. A session that may be somebody else's keeps its plans.
+// dropPlans queues that the server drops the plans of functions in front of the next flight, since they were made under other settings. The reset
+// drops plans again. A session that may be somebody else's keeps them.
 func (u *Use) dropPlans() {
 	if !u.planned && u.s.Reach.Resets() && u.s.Reach.Own() && u.s.PG.PgConn().TxStatus() != 'E' {
 		u.planned = true
@@ -100,7 +98,7 @@ func (u *Use) dropPlans() {
 	}
 }
 
-// change notes what a statement that is about to run does to the meaning of later texts: m, or, if hidden, what only the server knows.
+// change notes what a statement that is about to run does to the meaning of later texts: m or, if hidden, something that only the server can tell.
 func (u *Use) change(m sqltext.Meaning, hidden bool) {
 	if u.s.Baseline == nil { // nothing is known to compare with
 		hidden = false
@@ -126,18 +124,13 @@ func (u *Use) change(m sqltext.Meaning, hidden bool) {
 	u.touched, u.planned = true, false
 }
 
-// BeforeEnd notes that a transaction, or what came after a savepoint, is over: what was set in it is what it was before, whatever that was; and
-// triggers that were deferred have run.
+// BeforeEnd notes that a transaction or a savepoint is about to end. What was set in it may be undone, and deferred triggers may run: the server has
+// to be asked.
 func (u *Use) BeforeEnd() {
 	if u.touched {
 		u.meaning = meansAsk
 	}
 }
 
-// Doubt notes that it is to be asked what texts mean: a hook may have changed it, or the last user of a session that nobody resets.
+// Doubt has the server asked what texts mean: a hook may have changed that, or the last user of a session that nobody resets.
 func (u *Use) Doubt() { u.meaning, u.touched = meansAsk, true }
-
-// bequeath notes that for the next user. Behind a pooler he gets another session.
-func (u *Use) bequeath() {
-	u.s.strange = u.meaning == meansOther && u.s.Baseline != nil && u.s.Reach.Own() && !u.s.Reach.Isolates()
-}

@@ -7,12 +7,11 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/pgxargs"
-	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// note notes what a statement is going to leave behind, and what it does to the meaning of later texts, which counts where nothing is reset too. st
-// is what is known of it; nil: that was not asked.
+// note notes what a statement is going to leave behind and what it does to the meaning of later texts. The latter matters also where nothing is
+// reset. st is what is known of the statement; nil: that was not asked.
 func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args []any) {
 	s := u.s
 	s.noteArguments(pgerr.Arguments{Args: args})
@@ -36,30 +35,30 @@ func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args 
 	leaves := st.Leaves(s.Facts)
 	trace := leaves.Trace
 	if s.Reach.Isolates() {
-		if st.Asks && u.meaning != meansSame { // its names may lead to others than those that were judged
+		if st.Asks && u.meaning != meansSame { // its names may stand for other things than those that were judged
 			leaves.Trace, leaves.Plans = max(trace, sqltext.AnyTrace), true
 		}
-		if u.left.Add(leaves.Trace); leaves.Trace >= sqltext.AnyTrace && leaves.Plans {
-			u.left.AddPlans(leaves.Trace)
+		if u.left.add(leaves.Trace); leaves.Trace >= sqltext.AnyTrace && leaves.Plans {
+			u.left.addPlans(leaves.Trace)
 		}
 		u.noteSequences(leaves, st)
 	}
 	u.change(st.Meaning, trace >= sqltext.SessionTrace && (trace > st.Trace || trace >= sqltext.AnyTrace && st.IsPlain))
 	if leaves.Ask && s.Facts != nil {
-		u.left.add(st)
+		u.left.look(st)
 	}
 }
 
-// noteUnknown notes a statement that nobody knows; m is what it does to the meaning of later texts, as far as that is known.
+// noteUnknown notes a statement whose text is not known. m is what it does to the meaning of later texts.
 func (u *Use) noteUnknown(m sqltext.Meaning) {
 	if u.s.Reach.Isolates() {
-		u.left.AddPlans(sqltext.AnyTrace)
+		u.left.addPlans(sqltext.AnyTrace)
 		u.noteSequences(catalog.Leaves{Trace: sqltext.AnyTrace}, nil)
 	}
 	u.change(m, true)
 }
 
-// WithoutArgument is err, of the last call, without the arguments that it was given.
+// WithoutArgument returns err, an error of the last call, without that call's arguments.
 func (s *Session) WithoutArgument(err error) error { return s.given.WithoutArgument(err) }
 
 func (s *Session) noteArguments(a pgerr.Arguments) { s.given = a }
@@ -70,40 +69,40 @@ func (s *Session) Rest() {
 	s.noteArguments(pgerr.Arguments{})
 }
 
-// noteSequences notes what a statement does with the values of sequences, before it is sent. st is nil if nobody knows the statement, and then it
-// leaves AnyTrace.
+// noteSequences notes, before a statement is sent, what it does with the values of sequences. st is nil if the statement is not known, and
+// leaves.Trace is AnyTrace then.
 func (u *Use) noteSequences(leaves catalog.Leaves, st *catalog.Statement) {
 	f := &u.s.foreign
-	f.Settle(u.call)
-	aside := st != nil && st.Aside // DISCARD would take a snapshot, which may be too early
+	f.settle(u.call)
+	aside := st != nil && st.Aside // DISCARD in front of it would take a snapshot, which may be too early
 	unknown := leaves.Trace >= sqltext.AnyTrace
 	if !aside && (unknown || leaves.Tells) {
 		u.s.hideForeign()
 	}
 	if st != nil {
 		if st.Sequences.Moves {
-			u.left.Move()
+			u.left.move()
 		}
 		u.inTx = u.inTx || st.Sequences.Begins
 	}
 	if aside || !unknown && (leaves.Trace < sqltext.SequenceTrace || !leaves.Draws) {
 		return
 	}
-	by := session.Anybody
-	if leaves.Trace == sqltext.SequenceTrace && st.Sequences.Steady && !leaves.Other && !u.left.Moved() && u.left.Trace() < sqltext.AnyTrace {
+	by := anybody
+	if leaves.Trace == sqltext.SequenceTrace && st.Sequences.Steady && !leaves.Other && !u.left.moved && u.left.trace < sqltext.AnyTrace {
 		by = st.SQL
 	}
 	switch {
-	case !f.Any() || !u.more && !u.inTx:
-	case by != session.Anybody && u.s.PG.PgConn().TxStatus() == 'T' && f.Only(by) && u.steady(st):
-		f.Overwrite(u.call)
+	case !f.any() || !u.more && !u.inTx:
+	case by != anybody && u.s.PG.PgConn().TxStatus() == 'T' && f.only(by) && u.steady(st):
+		f.overwrite(u.call)
 	default:
 		u.s.hideForeign()
 	}
-	u.left.Draw(by)
+	u.left.draw(by)
 }
 
-// steady reports whether st draws from the same sequences each time, as far as is known. If nobody has asked, it is asked after the lease.
+// steady reports whether st is known to draw from the same sequences each time. If it is not known, the server is asked after the lease.
 func (u *Use) steady(st *catalog.Statement) bool {
 	steady, known := st.IsSteady(u.s.Facts)
 	if !known {
@@ -112,35 +111,36 @@ func (u *Use) steady(st *catalog.Statement) bool {
 	return steady
 }
 
-// hideForeign has foreign values dropped in front of the next flight, if the session is ours, and returns them. In a transaction that has failed none
-// is told.
-func (s *Session) hideForeign() (hidden session.Foreign) {
+// hideForeign has foreign values dropped in front of the next flight, and returns them. It does nothing if the session is not ours, or in a
+// transaction that has failed, where nothing can return them.
+func (s *Session) hideForeign() (hidden foreign) {
 	hidden = s.foreign
-	if pc := s.PG.PgConn(); s.foreign.Any() && s.Reach.Own() && !pc.IsClosed() && pc.TxStatus() != 'E' {
+	if pc := s.PG.PgConn(); s.foreign.any() && s.Reach.Own() && !pc.IsClosed() && pc.TxStatus() != 'E' {
 		s.Wire.QueueFirst(pgwire.Query("discard sequences"))
-		s.foreign = session.Foreign{}
+		s.foreign = foreign{}
 	}
 	return hidden
 }
 
-// showForeign takes that back: what was queued was not sent.
-func (s *Session) showForeign(hidden session.Foreign) { s.foreign = hidden }
+// showForeign undoes hideForeign, whose DISCARD was not sent.
+func (s *Session) showForeign(hidden foreign) { s.foreign = hidden }
 
 // commits is what is known of what a call, or its transaction, may have committed before it failed.
 type commits struct {
-	base   int32 // how many commits the wire had heard when the call began, or the transaction that it is in
-	may    bool  // it runs what may commit on its way, of which the wire hears nothing
+	base   int32 // how many commits the wire had seen when the call, or its transaction, began
+	may    bool  // it runs something that may commit before it ends, which the wire does not see
 	inside bool  // it is in a transaction of pgx's
 }
 
-// startCall notes that a call begins. first: of a new user.
+// startCall notes that a call begins. first: it is a new user's first.
 func (s *Session) startCall(first bool) {
 	if s.commits.may = false; first || !s.commits.inside {
 		s.commits = commits{base: s.Wire.CommitsOutside()}
 	}
 }
 
-// runs notes that a call is going to run what commits on its way, or may. Inside a transaction nothing but COMMIT commits, and the wire hears that.
+// runs notes that a call is going to run something. commits: that may commit before it ends. Inside a transaction only COMMIT commits, which the wire
+// sees.
 func (s *Session) runs(commits bool) {
 	s.commits.may = s.commits.may || commits && s.PG.PgConn().TxStatus() == 'I'
 }
@@ -148,10 +148,10 @@ func (s *Session) runs(commits bool) {
 // Begun notes that a transaction of pgx's has begun.
 func (s *Session) Begun() { s.commits = commits{inside: true, base: s.Wire.Commits()} }
 
-// Ended notes that there may be none any more.
+// Ended notes that the transaction of pgx's may have ended.
 func (s *Session) Ended() { s.commits.inside = s.commits.inside && s.PG.PgConn().TxStatus() != 'I' }
 
-// MayHaveCommitted reports whether something may have been committed by the last call, or before it in its transaction.
+// MayHaveCommitted reports whether the last call, or an earlier one of its transaction, may have committed something.
 func (s *Session) MayHaveCommitted() bool {
 	return s.commits.may && s.Wire.Executed() && !s.Wire.RefusedUnbound() || s.Wire.Commits() != s.commits.base
 }

@@ -18,55 +18,54 @@ import (
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
-// Sessions is what those of one pool have in common.
+// Sessions is what the sessions of one pool have in common.
 type Sessions struct {
 	Catalog   *catalog.Store
 	OnReset   func() // counts a reset
-	OnLearned func() // a statement may ride from now on
+	OnLearned func() // is called when a statement may ride from now on
 	Log       *slog.Logger
-	closes    sync.Once // it was said that sessions are closed
+	closes    sync.Once // see closesBecause
 }
 
-// Connection is what a session is of.
+// Connection is the connection of a session.
 type Connection struct {
 	PG    *pgx.Conn
 	Wire  *pgwire.Conn
 	Reach *upstream.Reach
-	IsFit func() bool // the connection can be used as it is
+	IsFit func() bool // it is open and idle, outside a transaction
 }
 
-// Session is what one connection's session was like when it was new, and what its users have left in it. It belongs to whom the connection belongs
-// to.
+// Session is what one connection's session was like when it was new, and what its users have left in it. Only who has the connection may use it.
 type Session struct {
 	*Sessions
 	Connection
 	Baseline *session.Baseline    // after AfterConnect; nil: nothing is known to compare with
-	Facts    *facts.Facts         // about names, as this connection reads them; nil: nothing is judged by it
-	Types    func() *memrows.Set  // of the lane that it carries; nil: none
-	Kept     facts.Kept           // what that has prepared; nil: nothing
-	hooks    []*catalog.Statement // of AfterConnect's, whose functions have to be looked at
+	Facts    *facts.Facts         // about names, as this connection reads them; nil: statements are judged by their texts alone
+	Types    func() *memrows.Set  // of its lane; nil: it has none
+	Kept     facts.Kept           // what its lane has prepared; nil: nothing
+	hooks    []*catalog.Statement // AfterConnect's queries
 
-	left    Left              // since it was clean
-	foreign session.Foreign   // values of sequences
-	belief  facts.Belief      // in that its users have left nothing
+	left    residue           // since it was clean
+	foreign foreign           // which values of sequences it has from earlier users
+	belief  facts.Belief      // why it is taken to be clean without a reset
 	strange bool              // texts may mean something else in it than when it was new, and nobody resets it
-	reports int32             // of settings that the server had made when they were last right
+	reports int32             // how many settings the server had reported when they were last right
 	anew    []string          // texts that pgx has described under other settings
-	kept    []string          // names of what users with the raw connection have prepared, and left
-	named   map[string]string // what users have prepared, by its name; "": it is not known
+	kept    []string          // names of statements that users with the raw connection have prepared, and not dropped
+	named   map[string]string // the texts of statements that users have prepared, by name; "": it is not known
 	commits commits
 	given   pgerr.Arguments // to the last call
 }
 
-// timeout bounds what is asked between two users.
+// timeout bounds what is sent between two users.
 const timeout = time.Second
 
-// Open makes s the session of a new connection. was is what it was like before any hook; nil: nobody has read that.
+// Open makes s the session of a new connection. was is what it was like before any hook; nil: that was not read.
 func (s *Session) Open(of *Sessions, c Connection, was *session.Baseline) {
 	s.Sessions, s.Connection, s.Baseline = of, c, was
 }
 
-// Read reads what it is like, unless that is known: a hook may have sent something since.
+// Read reads the baseline, unless it was read and no hook has sent anything since.
 func (s *Session) Read(ctx context.Context) (err error) {
 	own, isolates := s.Reach.Own(), s.Reach.Isolates()
 	sent, hooks := s.Wire.Recorded()
@@ -95,7 +94,8 @@ func (s *Session) Read(ctx context.Context) (err error) {
 	return nil
 }
 
-// setsAnything logs, once, that sessions are closed that could otherwise be reset, because AfterConnect runs what may set anything; "": it does not.
+// setsAnything logs that sessions are closed instead of reset because AfterConnect runs something that may set any setting; "": it runs nothing of
+// the kind.
 func (s *Sessions) setsAnything(runs string) {
 	if runs != "" {
 		s.closesBecause("AfterConnect runs what may set any setting", "set each by SET or set_config with a literal name, or in the connection string (options=-c app.x=y)", "runs", runs)
@@ -109,12 +109,12 @@ func (s *Sessions) closesBecause(why, instead string, args ...any) {
 	})
 }
 
-// Subject is s, which nobody else uses just now, as one on which statements are looked at.
+// Subject is s as a connection on which statements are looked at. Nobody else may use it meanwhile.
 func (s *Session) Subject() *catalog.Subject {
 	return &catalog.Subject{Facts: s.Facts, Types: s.Types, Asker: facts.Asker{PG: s.PG.PgConn(), Guard: s.Baseline.Guard().Look, Kept: s.Kept}}
 }
 
-// Learn finds out what is not known yet of st, on a connection that is nobody's just now and whose session is clean.
+// Learn finds out what is not known yet of st. The session is clean, and nobody else uses the connection meanwhile.
 func (s *Session) Learn(st *catalog.Statement) {
 	if s.Facts == nil {
 		return
@@ -128,8 +128,8 @@ func (s *Session) Learn(st *catalog.Statement) {
 	}
 }
 
-// Bind has all that is sent from now on run with w, or with nothing. A connection that is closed is left alone: pgx may be saying goodbye on it, in a
-// goroutine of its own.
+// Bind has all that is sent from now on run with w; nil: without settings. It does nothing on a closed connection, on which pgx may be sending its
+// goodbye in a goroutine of its own.
 func (s *Session) Bind(w *session.Settings) {
 	switch {
 	case s.PG.PgConn().IsClosed():
@@ -140,8 +140,8 @@ func (s *Session) Bind(w *session.Settings) {
 	}
 }
 
-// flush sends what is to go in front of the next flight, and does not wait for the answer, since that flight may be one that the wire does not see.
-// If it cannot be written, nothing else can.
+// flush sends what is queued for the next flight, because the wire may not see that flight. It does not wait for the answer. If nothing can be
+// written now, the next flight fails too, so the error is dropped.
 func (s *Session) flush() {
 	if pc := s.PG.PgConn(); !pc.IsClosed() && !pc.IsBusy() {
 		_ = s.Wire.Flush()

@@ -15,19 +15,19 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Begin notes that u is of s, which it has got, and runs with w; nil: with nothing. more: it may send more than one statement or batch.
+// Begin begins a lease of s, which runs with w; nil: without settings. more: it may send more than one statement or batch.
 func (u *Use) Begin(s *Session, w *session.Settings, more bool) {
 	u.s, u.with, u.more = s, w, more
 	if s.strange {
 		u.Doubt()
 	}
 	s.startCall(true)
-	s.Bind(w) // also to nothing, whatever it was bound to
+	s.Bind(w) // also if it is nil: the session may be bound to an earlier user's
 }
 
-// Enter notes that its call of this number begins. sends: something is asked for; open: a result is still open, for which that may be.
+// Enter notes that the lease's call of this number begins. sends: it sends something. open: a result is still open, to which the call may belong.
 func (u *Use) Enter(call uint32, sends, open bool) {
-	u.left.Use()
+	u.left.use()
 	u.call, u.open = call, open
 	if sends && !open {
 		u.s.Wire.StartCall()
@@ -35,17 +35,17 @@ func (u *Use) Enter(call uint32, sends, open bool) {
 	}
 }
 
-// Leave notes that the call is over. tx is the transaction's state; raw: the user has the connection itself.
+// Leave notes that the call is over. tx is the state of the transaction. raw: the user has the raw connection.
 func (u *Use) Leave(tx byte, raw bool) {
 	if tx == 'E' {
-		u.s.foreign.Fail()
+		u.s.foreign.fail()
 	}
 	if raw {
 		u.Lend(false)
 	}
 }
 
-// Lend notes that the user has the connection itself. In a call, what is queued is sent when that is over.
+// Lend notes that the user has the raw connection. What is queued is sent now or, within a call, at its end.
 func (u *Use) Lend(inCall bool) {
 	u.s.Wire.Watch(u.s.kept)
 	if !inCall {
@@ -54,21 +54,21 @@ func (u *Use) Lend(inCall bool) {
 	}
 }
 
-// TakeBack notes that he is to have it no more.
+// TakeBack notes that the user may no longer use the raw connection.
 func (u *Use) TakeBack() {
-	u.left.AddNamed(sqltext.AnyTrace)
+	u.left.addNamed(sqltext.AnyTrace)
 	u.s.watched(&u.left)
 }
 
-// Ask has st looked at once u is over.
+// Ask has st looked at after the lease.
 func (u *Use) Ask(st *catalog.Statement) {
 	if !slices.Contains(u.left.unsure, st) {
 		u.left.insist(st)
 	}
 }
 
-// BeforeStatement returns args as they have to be for sql to mean what it says in its session as it is now, and notes what it leaves. It runs in a
-// call. st is what is known of sql; nil: that was not asked. simple: without arguments pgx takes the simple protocol, which caches nothing.
+// BeforeStatement returns the arguments with which pgx runs sql so that the server parses it by the settings of now, and notes what sql leaves. It
+// runs in a call. st is what is known of sql; nil: that was not asked. simple: without arguments pgx uses the simple protocol, which caches nothing.
 func (u *Use) BeforeStatement(ctx context.Context, st *catalog.Statement, sql string, args []any, simple bool) ([]any, error) {
 	args, err := u.meant(ctx, sql, args, simple)
 	if err == nil {
@@ -96,20 +96,21 @@ func (u *Use) meant(ctx context.Context, sql string, args []any, simple bool) ([
 	switch {
 	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, s.Reach.Mode())):
 		return args, nil
-	case !s.Reach.Own() && s.PG.PgConn().TxStatus() == 'I': // the next flight may meet another session than the last
+	case !s.Reach.Own() && s.PG.PgConn().TxStatus() == 'I': // the next flight may run in another session than the last
 		return s.describedAnew(ctx, sql, &o)
 	}
-	return o.With(pgx.QueryExecModeDescribeExec, o.Rewriter, o.Args), nil // pgx's answers without its caches
+	return o.With(pgx.QueryExecModeDescribeExec, o.Rewriter, o.Args), nil // its results are those of the default mode, without the caches
 }
 
-// hear takes in what the user has sent by the raw connection, if he has that, up to now.
+// hear notes what the user has sent over the raw connection so far, if he has it.
 func (u *Use) hear() {
 	if u.s.watched(&u.left) {
 		u.change(sqltext.MayChangeMeaning, true)
 	}
 }
 
-// rewrite is args with what a rewriter of the user's makes of sql. It gets the connection, and may send something.
+// rewrite runs a rewriter of the user's, if args has one, and returns args with its result instead. The rewriter gets the connection, and may send
+// something.
 func (u *Use) rewrite(ctx context.Context, sql string, args []any) []any {
 	o := pgxargs.Parse(args)
 	if !o.Foreign() {
@@ -118,16 +119,16 @@ func (u *Use) rewrite(ctx context.Context, sql string, args []any) []any {
 	before, same := u.s.Wire.Sent(), u.isSame()
 	var f pgxargs.Fixed
 	f.SQL, f.Args, f.Err = o.Rewriter.RewriteQuery(ctx, u.s.PG, sql, o.Args)
-	if u.s.Wire.Sent() != before { // nobody knows what
+	if u.s.Wire.Sent() != before { // nobody knows what it has sent
 		u.noteUnknown(sqltext.MayChangeMeaning)
-		u.left.AddNamed(sqltext.NoTrace)
-		u.left.AddParsed(nil, !same)
+		u.left.addNamed(sqltext.NoTrace)
+		u.left.addParsed(nil, !same)
 	}
-	return o.With(o.Mode, f, o.Args) // a tracer sees these
+	return o.With(o.Mode, f, o.Args) // a tracer sees these arguments
 }
 
-// BeforeBatch is the same of a batch. It takes no mode; but what is prepared under its own text pgx uses rather than its caches. named are the texts
-// that were prepared so: they must not be there any more when the batch is over, since the next statements may run under other settings.
+// BeforeBatch is BeforeStatement for a batch. A batch takes no mode, but pgx prefers a statement that is prepared under its own text to its caches.
+// named are the texts that were prepared like that. Unname drops them after the batch, since the next statements may run under other settings.
 func (u *Use) BeforeBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, named []string, err error) {
 	if meant, named, err = u.meantBatch(ctx, b); err != nil {
 		return nil, nil, err
@@ -152,14 +153,14 @@ func (u *Use) meantBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, n
 		return b, nil, err
 	}
 	meant = pgxargs.CopyBatch(b)
-	for _, q := range meant.QueuedQueries { // all, before anything is prepared: a rewriter of the user's may fail
+	for _, q := range meant.QueuedQueries { // all of them before anything is prepared, because a rewriter of the user's may fail
 		if q.SQL, q.Arguments, err = pgxargs.RewriteQueued(ctx, s.PG, q.SQL, q.Arguments); err != nil {
 			return nil, nil, err
 		}
 	}
 	var tried []string
 	defer func() {
-		if named == nil { // an error, or a tracer that panics
+		if named == nil { // an error, or a tracer has panicked
 			u.Unname(ctx, tried)
 		}
 	}()
@@ -185,17 +186,17 @@ func (u *Use) meantBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, n
 	return meant, tried, nil
 }
 
-// Unname drops what BeforeBatch has prepared. What cannot be dropped now is dropped when the lease ends.
+// Unname drops what BeforeBatch has prepared. What cannot be dropped now is dropped by the reset after the lease.
 func (u *Use) Unname(ctx context.Context, named []string) {
 	for _, sql := range named {
 		if u.s.PG.Deallocate(ctx, sql) != nil {
-			u.left.AddNamed(sqltext.SessionTrace)
+			u.left.addNamed(sqltext.SessionTrace)
 			return
 		}
 	}
 }
 
-// BeforeCopy is for a COPY that leaves what the statement sql would leave.
+// BeforeCopy is BeforeStatement for a COPY, which leaves what the statement sql would leave.
 func (u *Use) BeforeCopy(ctx context.Context, sql string) error {
 	u.hear()
 	_, err := u.asks(ctx)
@@ -205,10 +206,11 @@ func (u *Use) BeforeCopy(ctx context.Context, sql string) error {
 	return err
 }
 
-// BeforeBegin is for a transaction with these options, which runs with w; nil: with nothing. BEGIN does not.
+// BeforeBegin is BeforeStatement for the BEGIN of a transaction with these options, which runs with w; nil: without settings. BEGIN itself runs
+// without.
 func (u *Use) BeforeBegin(ctx context.Context, w *session.Settings, opts pgx.TxOptions) error {
 	u.with = w
-	if u.meaning == meansAsk && u.s.PG.PgConn().TxStatus() == 'I' { // inside it would be too late for SET TRANSACTION
+	if u.meaning == meansAsk && u.s.PG.PgConn().TxStatus() == 'I' { // after a query inside the transaction SET TRANSACTION would fail
 		if err := u.ask(ctx); err != nil {
 			return err
 		}
@@ -227,19 +229,19 @@ func (u *Use) BeforeBegin(ctx context.Context, w *session.Settings, opts pgx.TxO
 	return nil
 }
 
-// Prepared notes that name is prepared as sql, or may be. sql is "" if it is not known.
+// Prepared notes that sql may be prepared under name; "": the text is not known.
 func (u *Use) Prepared(name, sql string) {
-	u.left.AddNamed(sqltext.AnyTrace)
+	u.left.addNamed(sqltext.AnyTrace)
 	u.s.addName(name, sql)
 }
 
-// End notes in the session what its user has left behind, and what is to be asked.
+// End adds to the session what its user has left behind, and what is to be found out.
 func (u *Use) End() {
-	u.bequeath()
 	s := u.s
+	s.strange = u.meaning == meansOther && s.Baseline != nil && s.Reach.Own() && !s.Reach.Isolates() // behind a pooler the next user gets another session
 	if s.anew != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		_ = s.forgetDescribed(ctx) // else the connection is lost
+		_ = s.forgetDescribed(ctx) // an error means that the connection is lost, which is seen later
 		cancel()
 	}
 	strayed, forgives := s.Wire.Strayed(), !s.Reach.Isolates()
@@ -247,21 +249,20 @@ func (u *Use) End() {
 	if forgives {
 		return
 	}
-	if strayed { // a tracer's, say: nobody knows what it did, nor what was parsed after it
-		s.left.Add(sqltext.LastingTrace)
+	if strayed { // something bypassed the wire, in a tracer for example: nobody knows what it did, nor what was parsed after it
+		s.left.add(sqltext.LastingTrace)
 	}
-	if u.left.Used() && s.differs() {
-		s.left.Report() // whoever did that, in a way that nobody could foresee
+	if u.left.used && s.differs() {
+		s.left.report()
 	}
-	s.foreign.Fail() // of its last statement nobody has said how it went
-	s.foreign.Add(u.left.Drew()...)
-	if s.left.Trace() >= sqltext.AnyTrace {
-		s.foreign.Add(session.Anybody)
+	s.foreign.fail() // it is not known whether the last statement succeeded
+	s.foreign.add(u.left.drew...)
+	if s.left.trace >= sqltext.AnyTrace {
+		s.foreign.add(anybody)
 	}
 }
 
-// RunHook runs a hook that gets the connection. What it sends may leave anything behind, as what a user with the raw connection sends. changed: texts
-// may mean something else after it.
+// RunHook runs a hook that gets the raw connection. What it sends may leave anything behind. changed: texts may mean something else after it.
 func (s *Session) RunHook(hook func()) (changed bool) {
 	s.flush()
 	before, queued, hidden := s.Wire.Sent(), s.Wire.Save(), s.hideForeign()
@@ -273,8 +274,8 @@ func (s *Session) RunHook(hook func()) (changed bool) {
 		s.Wire.Restore(queued)
 		s.showForeign(hidden)
 	case s.Reach.Isolates():
-		s.left.AddNamed(sqltext.AnyTrace)
-		s.foreign.Add(session.Anybody)
+		s.left.addNamed(sqltext.AnyTrace)
+		s.foreign.add(anybody)
 	}
 	return changed
 }

@@ -4,7 +4,7 @@
 // # Words
 //
 //   - The [Baseline] is what the session was like after AfterConnect.
-//   - A trace ([sqltext.Trace]) is what a statement may leave. The [Residue] is all that was left since the last reset.
+//   - A trace ([sqltext.Trace]) is what a statement may leave. Package isolation keeps what was left since the last reset.
 //
 // # What is left, and what is sent before the next user's first statement
 //
