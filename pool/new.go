@@ -159,7 +159,7 @@ func (p pooled) stat() *Stat {
 	s.failovers = p.health.failovers.Load()
 	s.panics = p.panics.Load()
 	s.rides, s.flights, s.refusals = p.lanes.Stat()
-	s.catalogChanges, s.unconfirmed = p.lanes.Baselines.Changes(), p.lanes.Baselines.Unconfirmed()
+	s.catalogChanges, s.unconfirmed = p.lanes.Baselines.Changes.Load(), p.lanes.Baselines.Unconfirmed.Load()
 	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.dialer.cancels.Stat()
 	return s
 }

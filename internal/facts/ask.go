@@ -8,34 +8,34 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Ask asks one of the questions of this package, behind first unless that is "", and returns its rows in text format. It does so on a
-// connection that nobody else uses just now, whose session is clean. [Asker] has one.
+// Ask asks one of the questions of this package, after running first unless that is "", and returns the rows in text format. Nobody else may use the
+// connection meanwhile, and its session must be clean. [Asker.Answers] is one.
 type Ask func(ctx context.Context, first, sql string, args [][]byte) (rows [][][]byte, err error)
 
 // of asks one of the questions that facts are derived from.
 func (ask Ask) of(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error) {
-	if len(args) > 0 { // about a few names: by index only, which the planner, who expects thousands of rows, does not see
+	if len(args) > 0 { // about a few names: by index only
 		return ask(ctx, byIndex, sql, args)
 	}
 	return ask(ctx, "", sql, args)
 }
 
-// byIndex keeps the planner from reading whole catalogs. It is transaction-local.
+// byIndex keeps the planner, which expects thousands of rows, from reading whole catalogs. It is transaction-local.
 const byIndex = `select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),` +
 	` pg_catalog.set_config('enable_mergejoin', 'off', true)`
 
-// Asker asks questions on a connection, each in one flight behind what guards it.
+// Asker asks questions on a connection, each in one flight with the guard in front.
 type Asker struct {
 	PG    *pgconn.PgConn
-	Guard string // a query in front of each: nothing is written, or takes long
-	Kept  Kept   // nil: questions are sent by their text, as behind a pooler
+	Guard string // a query that makes the transaction read-only and short
+	Kept  Kept   // nil: questions are not prepared, as behind a pooler
 }
 
-// Kept is what a connection keeps prepared for the pool itself. To plan a question costs more than to answer it.
+// Kept is what a connection keeps prepared for the pool itself. Planning a question costs more than answering it.
 type Kept interface {
-	// Question returns the statement of a question, which is there already, or is to be prepared under its name.
+	// Question returns the statement of a question. there: it is prepared already; else it has to be, under its name.
 	Question(sql string) (sd *pgconn.StatementDescription, there bool)
-	// Asked says whether it is there now.
+	// Asked notes whether the statement is prepared now.
 	Asked(sql string, there bool)
 }
 
@@ -53,7 +53,7 @@ func (a *Asker) Answers(ctx context.Context, first, sql string, args [][]byte) (
 			pl.SendQueryParams(first, nil, nil, nil, nil)
 		}
 		if sd == nil {
-			pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of what types they are
+			pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of which types args are
 			return
 		}
 		if !there {
@@ -68,7 +68,7 @@ func (a *Asker) Answers(ctx context.Context, first, sql string, args [][]byte) (
 	return rows, err
 }
 
-// Describe has the server say what sql takes and returns. That too waits for locks.
+// Describe asks the server for sql's parameters and columns. Parsing waits for locks, as running does.
 func (a *Asker) Describe(ctx context.Context, sql string) (*pgconn.StatementDescription, error) {
 	_, sd, err := a.flight(ctx, func(pl *pgconn.Pipeline) { pl.SendPrepare("", sql, nil) })
 	if sd == nil {
@@ -78,7 +78,7 @@ func (a *Asker) Describe(ctx context.Context, sql string) (*pgconn.StatementDesc
 	return sd, err
 }
 
-// flight sends what send sends, behind the guard, and returns the last rows and the last description that come.
+// flight sends the guard and then what send sends. It returns the last rows and the last description of the answer.
 func (a *Asker) flight(ctx context.Context, send func(*pgconn.Pipeline)) (rows [][][]byte, sd *pgconn.StatementDescription, err error) {
 	pl := a.PG.StartPipeline(ctx)
 	pl.SendQueryParams(a.Guard, nil, nil, nil, nil)

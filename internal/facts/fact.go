@@ -8,7 +8,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// FirstUserOID is the first OID of what is not built-in.
+// FirstUserOID is the first OID that is not of a built-in object.
 const FirstUserOID = 16384
 
 // use says what a statement does with a name.
@@ -31,13 +31,13 @@ type node struct {
 	oid   uint32
 }
 
-// globalFact is what holds for every statement of the database.
+// globalFact is what concerns every statement of the database.
 type globalFact struct {
 	sign      int64
 	operators []operator      // of the user's own
-	types     map[uint32]bool // to which the user has given code
-	families  map[uint32]bool // operator families to which he has
-	builtin   bool            // one of these types is built-in
+	types     map[uint32]bool // those to which the user has given code
+	families  map[uint32]bool // operator families to which the user has given code
+	builtin   bool            // one of types is built-in
 }
 
 type operator struct {
@@ -49,22 +49,22 @@ type operator struct {
 type functionFact struct {
 	sign       int64
 	builtin    bool     // one of PostgreSQL's own
-	builtinOne bool     // one of these takes one argument
-	extension  bool     // one of an extension that says that it is not volatile
-	own        []string // schemas of the user's own
-	ownOne     []string // of those that take one argument
-	types      []uint32 // user-made ones of arguments and results
-	sets       bool     // one of them sets what decides what a text means
-	oids       string   // a sum over those that have this name
-	atomic     bool     // one has a body whose text changes when what it mentions is renamed
-	bodies     []body   // of an extension's, which name what is looked up in search_path
+	builtinOne bool     // one of PostgreSQL's own that takes one argument
+	extension  bool     // a trusted one of an extension
+	own        []string // the schemas that have one of the user's own
+	ownOne     []string // the schemas that have one of the user's own that takes one argument
+	types      []uint32 // types of arguments and results that are not built-in
+	sets       bool     // one of them sets something on which the meaning of texts depends
+	oids       string   // a sum over the OIDs of all functions of this name
+	atomic     bool     // one has a parsed body, whose text changes when what it mentions is renamed
+	bodies     []body   // of trusted ones, if their names are looked up in the caller's search_path
 	owned      []body   // of the user's own, trigger functions included
 }
 
 // body is what a function's body mentions and calls.
 type body struct {
 	sqltext.Body
-	schemas []string // where the names in it may be looked up too: its own search_path, or its owner's schema
+	schemas []string // where its names may be looked up too: its own search_path, its owner's schema
 }
 
 // nameFact is what a relation's or type's name means, and all that it leads to.
@@ -76,17 +76,17 @@ type nameFact struct {
 // nodeFact is what is known about a relation or type.
 type nodeFact struct {
 	sign int64
-	bad  string // why it is no good in itself
+	bad  string // why nothing is proven of what uses it; "": it may be
 	next []node
 	own  []sqltext.Function // functions of the user's own that its expressions call
 	runs []string           // functions that its triggers call
-	as   []string           // by whom, and so in whose schema, what foreign keys change is changed
+	as   []string           // the roles that change it for a foreign key, whose schemas are looked into
 	call []sqltext.Function // all functions that its expressions name
-	uses []uint32           // the operator families of the operator classes that it uses
-	deep *extent            // what it leads to, itself included; nil: not yet known
+	uses []uint32           // the operator families of its operator classes
+	deep *extent            // all that it leads to; nil: not known yet
 }
 
-// extent is all that a node leads to, itself included.
+// extent is all that a node leads to, itself included: the fields have the meaning that they have in nodeFact.
 type extent struct {
 	bad  string
 	own  []sqltext.Function
@@ -94,10 +94,10 @@ type extent struct {
 	as   []string
 	call []sqltext.Function
 	uses []uint32
-	all  []uint32 // the types
+	all  []uint32 // all types
 }
 
-// wanted is what is to be asked about.
+// wanted is what a question is about.
 type wanted struct {
 	global    bool
 	functions []string
@@ -109,7 +109,7 @@ func (w *wanted) isEmpty() bool {
 	return !w.global && len(w.functions) == 0 && len(w.names) == 0 && len(w.types) == 0
 }
 
-// add adds what else is wanted, each once.
+// add adds what more has and w has not.
 func (w *wanted) add(more wanted) {
 	w.global = w.global || more.global
 	w.functions = addNew(w.functions, more.functions...)
@@ -117,7 +117,7 @@ func (w *wanted) add(more wanted) {
 	w.types = addNew(w.types, more.types...)
 }
 
-// known is what was found out about some names.
+// known is the answer to a question.
 type known struct {
 	asked     time.Time
 	global    *globalFact
@@ -130,7 +130,7 @@ type known struct {
 type parts uint8
 
 const (
-	ofNames parts = 1 << iota // and all that they lead to
+	ofNames parts = 1 << iota // with all that they lead to
 	ofFunctions
 	ofGlobal
 	everything = ofNames | ofFunctions | ofGlobal
@@ -147,7 +147,7 @@ func extentOf(nodes map[node]*nodeFact, n node) *extent {
 			continue
 		}
 		seen[at] = true
-		if k == nil { // it was there when the edges were read, and not when the nodes were
+		if k == nil { // it was dropped after the edges were read, and before the nodes were
 			r.bad = cmp.Or(r.bad, "unknown")
 			continue
 		}
@@ -162,12 +162,12 @@ func extentOf(nodes map[node]*nodeFact, n node) *extent {
 	return r
 }
 
-// byUse is what m names, by what it does with it.
+// byUse is the names of m by what the statement does with them.
 func byUse(m *sqltext.Mentions) map[use][]sqltext.Name {
 	return map[use][]sqltext.Name{reads: m.Names, changes: m.Changed, inserts: m.Written}
 }
 
-// addNew adds what is not there yet.
+// addNew appends those values of more that have has not.
 func addNew[T comparable](have []T, more ...T) []T {
 	for _, v := range more {
 		if !slices.Contains(have, v) {

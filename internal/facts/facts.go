@@ -10,11 +10,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Facts are what is known about the names that statements mention. They hold for the connections of one baseline: the same
-// database, role and search_path, so that a name means the same.
+// Facts are what is known about the names that statements mention. They hold for the connections of one baseline, on which a name means the same.
 type Facts struct {
 	*shared
-	gen atomic.Uint64 // of what is below; a proof holds for one
+	gen atomic.Uint64 // the generation of what is below; a proof holds for one generation
 
 	mu        sync.RWMutex
 	learned   uint64 // how often something was added
@@ -22,7 +21,7 @@ type Facts struct {
 	functions map[string]*functionFact
 	names     map[nameKey]*nameFact
 	nodes     map[node]*nodeFact
-	bodies    bool // a function of an extension has one that counts
+	bodies    bool // one of functions has bodies
 
 	age
 }
@@ -30,18 +29,19 @@ type Facts struct {
 // shared is what all facts of a pool have in common.
 type shared struct {
 	Config
-	slack                time.Duration // see [Baselines.NeverOld]
-	changes, unconfirmed atomic.Int64
+	Slack       time.Duration // how much longer facts count than maxSignAge and maxProofAge; for tests on busy machines, set before the first use
+	Changes     atomic.Int64  // how often the catalogs were found to have changed
+	Unconfirmed atomic.Int64  // how many had ridden before that was noticed
 }
 
-// Config says what the facts of a pool are to know of it.
+// Config is what facts have to know of their pool.
 type Config struct {
 	Allowed func(sqltext.Function) bool // the user has vouched for this function: see [Allowed]
 	Rides   func() int64                // how many statements have ridden
-	Lost    func(error) bool            // the error is of a connection that was lost
+	Lost    func(error) bool            // the error says that the connection was lost
 }
 
-// Allowed reports of a function whether it is one of names, each "function", in any schema, or "schema.function".
+// Allowed returns a func that reports whether a function is in names, each of which is "function", of any schema, or "schema.function".
 func Allowed(names []string) func(sqltext.Function) bool {
 	in := make(map[string]bool, len(names))
 	for _, n := range names {
@@ -56,8 +56,8 @@ func ValidFunction(name string) bool {
 	return len(parts) <= 2 && !slices.Contains(parts, "") && !strings.ContainsAny(name, `()"',;`) && strings.TrimSpace(name) == name
 }
 
-// Baselines are the facts of a pool, by the baselines of its connections. There is one, unless somebody changes the role's or the
-// database's settings while the pool lives.
+// Baselines are the facts of a pool, by the baselines of its connections. There is one baseline, unless somebody changes the settings of the role or
+// the database while the pool is open.
 type Baselines struct {
 	shared
 	mu     sync.Mutex
@@ -65,10 +65,10 @@ type Baselines struct {
 	newest atomic.Pointer[Facts]
 }
 
-// maxBaselines is how many are kept: who has more has connections to different databases, or settings that never stay.
+// maxBaselines is how many are kept. A pool that has more connects to different databases, or to one whose settings change all the time.
 const maxBaselines = 16
 
-// NewBaselines returns those of a pool that has no connection yet.
+// NewBaselines returns the baselines of a pool that has no connection yet.
 func NewBaselines(c Config) *Baselines { return &Baselines{shared: shared{Config: c}} }
 
 // At returns the facts for a new connection with this baseline. Statements are judged by those of the newest connection.
@@ -88,33 +88,25 @@ func (b *Baselines) At(baseline string) *Facts {
 	return f
 }
 
-// Newest returns the facts that statements are judged by; nil: of no connection yet.
+// Newest returns the facts by which statements are judged; nil: there was no connection yet.
 func (b *Baselines) Newest() *Facts { return b.newest.Load() }
 
-// Changes returns how often the catalogs were found to be others, Unconfirmed how many rode before that was noticed.
-func (b *Baselines) Changes() int64     { return b.changes.Load() }
-func (b *Baselines) Unconfirmed() int64 { return b.unconfirmed.Load() }
-
-// NeverOld lets facts count for a minute longer. Tests of what rides call it, before the first use, since a busy machine may ask for the sign too late.
-func (b *Baselines) NeverOld() { b.slack = time.Minute }
-
-// Proven is what was known at some moment: by which facts something was judged, and which generation of them.
+// Proven says by which generation of which facts something was judged.
 type Proven struct {
 	facts *Facts
 	gen   uint64
 }
 
-// Holds reports whether that is still what f says, the facts of a connection.
+// Holds reports whether f, the facts of a connection, are still these.
 func (p Proven) Holds(f *Facts) bool { return p.facts == f && f.gen.Load() == p.gen }
 
-// Now is what is known now.
+// Now returns the present generation of f.
 func (f *Facts) Now() Proven { return Proven{f, f.gen.Load()} }
 
-// maxFacts is how many names are known at once. Beyond that all are forgotten: whoever has so many has texts with names
-// that never come again.
+// maxFacts is how many names are known at once. Beyond that all are forgotten: most of so many names never come again.
 const maxFacts = 8192
 
-// clear forgets some of what is known. f.mu is held, or nobody else has f.
+// clear forgets some parts. f.mu is held, or nobody else has f.
 func (f *Facts) clear(some parts) {
 	f.gen.Add(1)
 	if some&ofNames != 0 {
@@ -128,8 +120,7 @@ func (f *Facts) clear(some parts) {
 	}
 }
 
-// learn adds what was found out. It takes the place of the parts of what was known that are to be known anew, since the catalogs have
-// changed; and what was proven before is to be proven again.
+// learn adds k. The parts in anew are forgotten before, because the catalogs have changed; then what was proven has to be proven again.
 func (f *Facts) learn(k *known, anew parts) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -140,7 +131,7 @@ func (f *Facts) learn(k *known, anew parts) {
 		f.clear(anew)
 	}
 	wrong := f.wrong &^ anew
-	// What is known and comes back with another sign has changed meanwhile, and what was derived from it may be wrong.
+	// A known fact that comes back with another sign has changed, and what was derived from it may be wrong.
 	if k.global != nil {
 		if f.global != nil && f.global.sign != k.global.sign {
 			wrong |= ofGlobal
@@ -170,49 +161,48 @@ func (f *Facts) learn(k *known, anew parts) {
 	f.learned++
 	f.snapshot = ""
 	if asked := k.asked.UnixNano(); asked < f.signedAt.Load() {
-		f.signedAt.Store(asked) // a sign that came meanwhile was not of this
+		f.signedAt.Store(asked) // a sign that came meanwhile did not cover k
 	}
 	for n := range k.nodes {
 		f.nodes[n].deep = extentOf(f.nodes, n)
 	}
 }
 
-// age is when what is known was last right, and what of it is known not to be. What is not atomic is guarded by the mutex of its Facts.
+// age is when facts were last right, and which are known to be wrong. The mutex of the Facts guards what is not atomic.
 type age struct {
-	snapshot string // of the last sign, if nothing was under way in it; "": unknown
-	wrong    parts  // what is known not to hold any more
-	restAt   int64  // when the rest was right, if a sign has told what is wrong, in nanoseconds
+	snapshot string // the server's at the last sign, if no transaction ran then; "": not known
+	wrong    parts  // the parts that do not hold any more
+	restAt   int64  // when the other parts were right, in nanoseconds; 0: no sign has told
 
-	signedAt atomic.Int64  // when the last sign that was right was asked for, in nanoseconds; 0: never
-	ridden   atomic.Int64  // how many had ridden when the last sign came that was right
-	asking   atomic.Int64  // since when somebody is asking for one; 0: nobody is
-	suspect  atomic.Bool   // there is something in wrong
-	turns    atomic.Uint64 // how often that was so
-	restTill atomic.Int64  // no question before then: the last could not be answered
+	signedAt atomic.Int64  // when the last right sign was asked for, in nanoseconds; 0: never
+	ridden   atomic.Int64  // how many had ridden when the last right sign came
+	asking   atomic.Int64  // since when somebody is asking for a sign, in nanoseconds; 0: nobody is
+	suspect  atomic.Bool   // wrong is not 0
+	turns    atomic.Uint64 // how often facts have turned out to be wrong
+	restTill atomic.Int64  // nothing is asked before this time: the last question was not answered
 }
 
 const (
-	maxSignAge     = 800 * time.Millisecond // of the last sign when a ride is sent
+	maxSignAge     = 800 * time.Millisecond // how old the last right sign may be when a ride is sent
 	maxProofAge    = time.Second            // and when its answer is read
-	signEvery      = 400 * time.Millisecond // is when the next sign is asked for
-	askTimeout     = 5 * time.Second        // bounds a question, while its connection is out
-	restAfterFault = 500 * time.Millisecond // in which nothing is asked after a question that could not be answered
+	signEvery      = 400 * time.Millisecond // how old it is when the next one is asked for
+	askTimeout     = 5 * time.Second        // after this somebody else may ask for a sign
+	restAfterFault = 500 * time.Millisecond // how long nothing is asked after a question that was not answered
 )
 
-// RightAt is when what is known was right, for certain.
+// RightAt is the last moment at which all facts are known to have been right.
 func (a *age) RightAt() time.Time { return time.Unix(0, a.signedAt.Load()) }
 
 // IsSuspect reports whether some of the facts do not hold any more.
 func (a *age) IsSuspect() bool { return a.suspect.Load() }
 
-// IsDue reports whether it is time to ask for the sign again, or for what is not known to be right any more. As long as nothing
-// is known there is nothing to ask for.
+// IsDue reports whether it is time to ask for the sign, or to derive wrong facts anew. It is not before the first fact is known.
 func (a *age) IsDue(now time.Time) bool {
 	return a.signedAt.Load() != 0 && (a.suspect.Load() || now.UnixNano()-a.signedAt.Load() >= int64(signEvery)) && !a.rests(now)
 }
 
-// Claim reports whether the caller is to ask for the sign now. Then he calls Release when he has the answer; nobody else
-// asks until then, or until it can come no more.
+// Claim reports whether the caller is to ask for the sign now. Nobody else asks until the caller calls Release, which it does when it has the answer,
+// or until askTimeout has passed.
 func (a *age) Claim(now time.Time) bool {
 	since := a.asking.Load()
 	return a.IsDue(now) && (since == 0 || now.UnixNano()-since > int64(askTimeout)) && a.asking.CompareAndSwap(since, now.UnixNano())
@@ -221,32 +211,32 @@ func (a *age) Claim(now time.Time) bool {
 // Release ends what Claim began.
 func (a *age) Release() { a.asking.Store(0) }
 
-// rests reports whether nothing is to be asked for a while.
+// rests reports whether nothing may be asked now.
 func (a *age) rests(now time.Time) bool { return now.UnixNano() < a.restTill.Load() }
 
-// isWrong notes which facts do not hold any more.
+// isWrong notes which parts do not hold any more.
 func (a *age) isWrong(some parts) {
 	a.wrong = some
 	a.suspect.Store(some != 0)
 }
 
-// right notes that all was right at sent, by snapshot, when so many had ridden.
+// right notes that all facts were right at sent, at this snapshot, and how many had ridden by then.
 func (a *age) right(sent time.Time, snapshot string, rode int64) {
 	a.ridden.Store(rode)
 	a.snapshot = snapshot
 	a.signedAt.Store(sent.UnixNano())
 }
 
-// Belief is by what a connection was handed on without a reset: by facts that say that its user has left nothing. A change of the catalogs
-// ends them, and is noticed up to a second later: until then a trigger that is new may have set something. So the connection remembers when
-// it was handed on like that. Once it is known that the facts were wrong, or a second later if nobody has asked since whether they are
-// right, it is to be reset in front of its next user's first flight. The zero value is for a connection that was reset since, or is new.
+// Belief remembers that a connection was handed on without a reset, because facts said that its user had left nothing. A change of the catalogs is
+// noticed up to a second late, and until then a new trigger may have set something. So the connection is reset in front of its next user's first
+// flight if the facts have turned out to be wrong since, or if a second has passed and no sign was asked for. The zero value is for a connection that
+// is new, or was reset.
 type Belief struct {
-	at   int64  // when, the last time, in nanoseconds
-	turn uint64 // how often the facts had turned out to be wrong
+	at   int64  // when it was last handed on, in nanoseconds; 0: it was not
+	turn uint64 // age.turns when it was first handed on
 }
 
-// Note notes that the connection is handed on without a reset, by f; nil: nothing is known, so nothing is believed.
+// Note notes that the connection is handed on without a reset because of f; nil: there are no facts, and nothing is believed.
 func (b *Belief) Note(f *Facts) {
 	if f == nil || f.signedAt.Load() == 0 {
 		return

@@ -85,7 +85,7 @@ func TestAnotherSignEndsWhatWasProven(t *testing.T) {
 	assert.False(t, f.IsSuspect())
 	assert.False(t, p.By.Holds(f))
 	assert.True(t, belief.MayBeWrong(f))
-	assert.EqualValues(t, 1, b.Changes())
+	assert.EqualValues(t, 1, b.Changes.Load())
 }
 
 func TestAllowed(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
+// find asks the server for all that is wanted, and for what the answers name.
 func (f *Facts) find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 	k := &known{asked: time.Now(), functions: map[string]*functionFact{}, names: map[nameKey]*nameFact{}, nodes: map[node]*nodeFact{}}
 	if w.global {
@@ -30,7 +31,7 @@ func (f *Facts) find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 		return nil, err
 	}
 	f.mu.RLock()
-	var more []string // that expressions call, and which may be an extension's
+	var more []string // functions that expressions call, which may be an extension's
 	for _, n := range k.nodes {
 		for _, call := range n.call {
 			if !call.Harmless() && k.functions[call.Name] == nil && f.functions[call.Name] == nil {
@@ -43,7 +44,7 @@ func (f *Facts) find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 	return k, k.resolveFunctions(ctx, ask, slices.Compact(more))
 }
 
-// resolveGlobal asks what holds for every statement.
+// resolveGlobal asks what concerns every statement.
 func (k *known) resolveGlobal(ctx context.Context, ask Ask) error {
 	rows, err := ask.of(ctx, askGlobal)
 	if err != nil {
@@ -103,7 +104,7 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 		}
 		for _, sql := range bodies {
 			b := sqltext.BodyOf(sql, false)
-			if b.Trace > sqltext.NoTrace || sqltext.Scan(sql).Refused != "" { // as good as the user's own
+			if b.Trace > sqltext.NoTrace || sqltext.Scan(sql).Refused != "" { // it counts as the user's own
 				f.own, f.ownOne, f.extension = append(f.own, ""), append(f.ownOne, ""), false
 				continue
 			}
@@ -117,7 +118,7 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 	return nil
 }
 
-// ownedBodyOf reads what ownedBody says.
+// ownedBodyOf reads the answer of ownedBody.
 func ownedBodyOf(answer string) (b body) {
 	var is struct {
 		Body       string  `json:"b"`
@@ -164,7 +165,7 @@ func ownedBodyOf(answer string) (b body) {
 
 var errNoNode = errors.New("lmipool: the catalogs answer what was not asked")
 
-// resolveNodes asks what names of relations and types mean, and all that they and types lead to.
+// resolveNodes asks what names of relations and types stand for, and what these and types lead to.
 func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, types []uint32) error {
 	if len(names) == 0 && len(types) == 0 {
 		return nil
@@ -194,7 +195,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 			if err != nil || i > len(names) {
 				return errNoNode
 			}
-			if i > 0 { // else it is a type that was asked for by its OID
+			if i > 0 { // 0: a type that was asked for by its OID
 				err = k.names[names[i-1]].says(a[2], a[3])
 			}
 			if err != nil {
@@ -208,7 +209,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 		}
 		f := k.nodes[n]
 		if f == nil {
-			f = &nodeFact{bad: "unknown"} // unless its own row comes
+			f = &nodeFact{bad: "unknown"} // until its own row comes
 			k.nodes[n] = f
 		}
 		switch a[0] {
@@ -242,7 +243,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 	return nil
 }
 
-// says notes that f is the node of class that has this OID or, without a class, that its sign is this.
+// says notes that f's name stands for the node of this class and OID or, without a class, that f has this sign.
 func (f *nameFact) says(class, is string) (err error) {
 	if class == "" {
 		f.sign, err = strconv.ParseInt(is, 10, 64)
@@ -261,7 +262,7 @@ func nodeAt(class, oid string) (node, error) {
 	return node{class[0], uint32(n)}, nil
 }
 
-// calls notes the functions that an expression names. If that is not certain, the node is no good.
+// calls notes the functions that an expression names. If the scanner is not sure of them, nothing is proven of what uses the node.
 func (f *nodeFact) calls(sql string) {
 	scan := sqltext.Scan(sql)
 	if scan.Refused != "" {
@@ -270,8 +271,8 @@ func (f *nodeFact) calls(sql string) {
 	f.call = append(f.call, scan.Functions...)
 }
 
-// conditionOf is the condition in the definition of a trigger. Where it begins or ends in another place than it seems to, as in a
-// name or in an argument, it is no expression, or it is more than the condition.
+// conditionOf is the condition in the definition of a trigger. If " WHEN (" or ") EXECUTE " are part of a name or an argument, the result is no valid
+// expression, or has more than the condition in it; both are safe.
 func conditionOf(def string) string {
 	_, def, _ = strings.Cut(def, " WHEN (")
 	return "(" + def[:max(0, strings.LastIndex(def, ") EXECUTE "))] + ")"

@@ -7,13 +7,14 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Know asks what is not known of what m mentions, and of types. With it goes what is not known of beside, since to ask about many costs
-// little more than to ask about one. It reports whether all is known by then. An error is to be told: for a while nothing is asked then.
+// Know asks the server for the facts that are missing about what m mentions and about types, and reports whether all are known then. The same
+// questions ask about beside too, since asking about many costs little more than about one. An error should be logged: for a while nothing is asked
+// then.
 func (f *Facts) Know(ctx context.Context, ask Ask, m *sqltext.Mentions, types []uint32, beside func() []*sqltext.Mentions) (bool, error) {
 	if f.rests(time.Now()) {
 		return false, nil
 	}
-	for range maxBodies { // again for what the last answers have named: types, the bodies of functions
+	for range maxBodies { // the last answers may have named more: types, functions in bodies
 		w := wanted{}
 		if w.add(f.missing(m, types)); w.isEmpty() {
 			break
@@ -37,7 +38,7 @@ func (f *Facts) Know(ctx context.Context, ask Ask, m *sqltext.Mentions, types []
 	return true, nil
 }
 
-// missing is what is not known yet of what a statement mentions, and of what the code of the user's own mentions that it leads to.
+// missing is the facts that are missing about what a statement mentions, and about what the user's code that it leads to mentions.
 func (f *Facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -50,7 +51,7 @@ func (f *Facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	return w
 }
 
-// missingLocked is what is not known of what m mentions, and of types.
+// missingLocked is the facts that are missing about what m mentions and about types.
 func (f *Facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 	w.global = f.global == nil
 	unknown := func(types []uint32) {
@@ -83,17 +84,17 @@ func (f *Facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 // Proof is what facts say of a statement.
 type Proof struct {
 	By    Proven
-	Known bool          // all that the statement mentions is
-	Told  bool          // so is all that code of the user's own mentions, or will not be
-	Why   string        // it may run code of the user's own; "": it is proven that it does not
+	Known bool          // all facts about what the statement mentions are known
+	Told  bool          // so are those about what the user's code mentions, or they are not needed
+	Why   string        // why it may run code of the user's own; "": it is proven that it does not
 	Rides bool          // what it calls has no effect but its result
 	Trace sqltext.Trace // what it leaves in its session
-	Tells bool          // it reaches what tells values of sequences: currval, lastval
-	Draws bool          // it reaches what changes them: nextval, setval
-	Plans bool          // functions may plan while what decides the meaning of a text is set
+	Tells bool          // it may call currval or lastval
+	Draws bool          // it may call nextval or setval
+	Plans bool          // functions may plan while a setting on which the meaning of texts depends is changed
 }
 
-// Prove says what is known of a statement that mentions m, names functions and has parameters and columns of types.
+// Prove says what follows for a statement that mentions m, names functions, and has parameters and columns of types.
 func (f *Facts) Prove(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (p Proof) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

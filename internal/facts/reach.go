@@ -6,7 +6,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// reachedLocked is what the relations and types that m and types name lead to.
+// reachedLocked is all that the relations and types of m, and types, lead to.
 func (f *Facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*extent) {
 	add := func(n node) {
 		if k := f.nodes[n]; k != nil && k.deep != nil {
@@ -35,12 +35,12 @@ func (f *Facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*exten
 	return all
 }
 
-// expandedLocked is m together with what the bodies of trusted functions mention that it leads to, and the functions that they call.
-func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (*sqltext.Mentions, []sqltext.Function) {
+// expandedLocked is m together with what is mentioned in the bodies of the trusted functions that m leads to. calls are the functions that these
+// bodies call.
+func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (_ *sqltext.Mentions, calls []sqltext.Function) {
 	if !f.bodies {
 		return m, nil
 	}
-	var calls []sqltext.Function
 	all, seen := *m, map[string]bool{}
 	for more := true; more; {
 		more = false
@@ -65,26 +65,25 @@ func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (*sqltext.Me
 	return &all, calls
 }
 
-// isTheUsers reports whether c is certainly none of PostgreSQL's own functions. What the user's own leave is in their bodies; what
-// is nobody's is syntax, or fails.
+// isTheUsers reports whether c is certainly none of PostgreSQL's own functions. Then it is the user's, whose body says what it leaves, or it does not
+// exist, and is syntax or an error.
 func (f *Facts) isTheUsers(c sqltext.Function) bool {
 	k := f.functions[c.Name]
 	return k != nil && !k.builtin
 }
 
-// trusted reports whether c is a function of the user's that he has vouched for, or of an extension that says that it is
-// not volatile, and no other of its name is anybody else's.
+// trusted reports whether c is in Config.LaneFunctions, or is a trusted function of an extension and no other function has its name.
 func (f *Facts) trusted(c sqltext.Function) bool {
 	k := f.functions[c.Name]
 	return f.Allowed(c) || k != nil && k.extension && !k.builtin && len(k.own) == 0
 }
 
-// ownOf reports whether name may mean a function of the user's own in one of schemas, other than those he has vouched for.
+// ownOf reports whether one of schemas has a function of this name that is not in Config.LaneFunctions.
 func (f *Facts) ownOf(name string, schemas []string) bool {
 	return slices.ContainsFunc(schemas, func(s string) bool { return !f.Allowed(sqltext.Function{Schema: s, Name: name}) })
 }
 
-// refutedLocked says why a statement of known names may run code of the user's own: "" if it certainly does not.
+// refutedLocked says why a statement of known names may run code of the user's own; "": it certainly does not.
 func (f *Facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
 	if f.global.builtin {
 		return "built-in type"
@@ -117,7 +116,7 @@ func (f *Facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
 	return ""
 }
 
-// strangeLocked says why nobody knows what of the user's own runs when r is reached: "" if that is known.
+// strangeLocked says why it is not known which code of the user's own runs when r is reached; "": it is known.
 func (f *Facts) strangeLocked(r *extent) string {
 	switch {
 	case r.bad != "":
@@ -131,20 +130,20 @@ func (f *Facts) strangeLocked(r *extent) string {
 }
 
 const (
-	maxBodies = 64   // that a statement may lead to
-	maxLed    = 4000 // names that it may
-	maxAsked  = 200  // names, from which on nothing is added to a question
+	maxBodies = 64   // how many bodies a statement may lead to
+	maxLed    = 4000 // how many names it may lead to
+	maxAsked  = 200  // with so many names nothing is added to a question
 )
 
 // led is what a statement leads to, code of the user's own included.
 type led struct {
 	mentions sqltext.Mentions
 	calls    []sqltext.Function
-	trace    sqltext.Trace // AnyTrace: there is some of which nobody knows what it leaves
-	plans    bool          // some may run other functions while it has set what decides the meaning of a text
+	trace    sqltext.Trace // what the bodies leave; AnyTrace: that is not known of all
+	plans    bool          // some may run other functions while it has changed a setting on which the meaning of texts depends
 }
 
-// anything notes that nobody knows what runs.
+// anything notes that it is not known what runs.
 func (l *led) anything() { l.trace, l.plans = max(l.trace, sqltext.AnyTrace), true }
 
 // ledLocked follows m, functions and types into the bodies of all functions that they may call.
@@ -155,7 +154,7 @@ func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 	}
 	type run struct {
 		name  string
-		fired bool // by a trigger: that the user has vouched for calls of it does not count
+		fired bool // by a trigger: then LaneFunctions, which is about calls, does not count
 	}
 	var schemas []string
 	seen, bodies := map[run]bool{}, 0
@@ -202,7 +201,7 @@ func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 	return l
 }
 
-// mayRunLocked are the names of functions that may run for what mentions m and reaches reached. Those that are true are called by triggers.
+// mayRunLocked returns the names of the functions that may run for a statement that mentions m and reaches reached. true: triggers call it.
 func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
 	names := map[string]bool{}
 	for _, name := range slices.Concat(m.Called, m.Dotted) {
@@ -226,8 +225,7 @@ func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]
 	return names
 }
 
-// addCalls adds the calls of expressions, and of PostgreSQL's own functions those that the text may call in another way than
-// by a parenthesis, or by one that looks like another's.
+// addCalls adds the calls in expressions and triggers, and the built-in functions that a text may call in another way than name(…).
 func (l *led) addCalls(reached []*extent, known map[string]*functionFact) {
 	for _, r := range reached {
 		l.calls = append(l.calls, r.call...)

@@ -13,26 +13,26 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Sign is one question for the sign of what was known at some moment: AskSign with Args. It is asked for on a connection that is there
-// anyway: behind the last statement of a flight, or when a connection comes back, every signEvery while there is something to judge.
+// Sign is one question for the sign of the facts as they were at one moment: AskSign with Args. It is asked every signEvery on a connection that is
+// in use anyway: behind a flight's last statement, or when a connection comes back.
 type Sign struct {
 	Args [][]byte
 
 	f            *Facts
-	want         [3]int64 // the right sums, of the parts of the facts in their order
-	gen, learned uint64   // of what was known
+	want         [3]int64 // the right sums, in the order of parts
+	gen, learned uint64   // the facts' at that moment
 	sent         time.Time
 }
 
-// IsFresh reports whether what is known was right a moment ago: a ride may be sent.
+// IsFresh reports whether the last right sign is young enough for a ride to be sent.
 func (f *Facts) IsFresh(now time.Time) bool {
-	return !f.suspect.Load() && now.UnixNano()-f.signedAt.Load() < int64(maxSignAge+f.slack)
+	return !f.suspect.Load() && now.UnixNano()-f.signedAt.Load() < int64(maxSignAge+f.Slack)
 }
 
-// TooOld reports whether the answer of a ride does not count any more that is read this long after what is known was right.
-func (f *Facts) TooOld(since time.Duration) bool { return since > maxProofAge+f.slack }
+// TooOld reports whether a ride's answer has to be dropped because it is read this long after the facts were right.
+func (f *Facts) TooOld(since time.Duration) bool { return since > maxProofAge+f.Slack }
 
-// Sign is the question to send at sent.
+// Sign returns the question, which is sent at sent.
 func (f *Facts) Sign(sent time.Time) *Sign {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -46,7 +46,7 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	seen := make(map[node]bool, len(f.nodes))
 	for n, v := range f.nodes {
 		if n.class != 't' {
-			n.class = 'r' // the sign is the same, whatever is done with the relation
+			n.class = 'r' // reading, changing and inserting share a sign
 		}
 		if seen[n] {
 			continue
@@ -70,7 +70,7 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	return &Sign{args, f, want, f.gen.Load(), f.learned, sent}
 }
 
-// Take takes the answer; nil: there was none, because of lost, if the connection was.
+// Take takes the answer; nil: there was none, and lost is the error, if the connection was lost.
 func (s *Sign) Take(row [][]byte, lost error) {
 	f := s.f
 	if row == nil {
@@ -80,7 +80,7 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.gen.Load() != s.gen || len(row) != 1+len(s.want) {
-		return // it is of what was known before
+		return // the facts are others by now
 	}
 	wrong := f.wrong
 	for i, right := range s.want {
@@ -94,12 +94,12 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	switch {
 	case wrong != 0:
 		f.restAt = s.sent.UnixNano()
-	case f.learned == s.learned: // what has been added is not in it
+	case f.learned == s.learned: // else the sign does not cover what was added
 		f.right(s.sent, quietSnapshot(string(row[0])), f.Rides())
 	}
 }
 
-// sumIn64 is a sum of any size as it is when it is added up in 64 bits.
+// sumIn64 is the sum s, of any size, modulo 2 to the 64.
 func sumIn64(s string) (sum int64, ok bool) {
 	n, ok := new(big.Int).SetString(s, 10)
 	if !ok {
@@ -108,7 +108,7 @@ func sumIn64(s string) (sum int64, ok bool) {
 	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), true
 }
 
-// quietSnapshot returns snapshot if nothing was under way in it: then nothing can have been committed as long as it is the same.
+// quietSnapshot returns snapshot if no transaction ran in it: then nothing was committed since, as long as the snapshot is the same.
 func quietSnapshot(snapshot string) string {
 	from, rest, _ := strings.Cut(snapshot, ":")
 	if to, running, _ := strings.Cut(rest, ":"); from != to || running != "" {
@@ -117,7 +117,7 @@ func quietSnapshot(snapshot string) string {
 	return snapshot
 }
 
-// restAfter has nothing asked for a while after err, and reports whether it does: a connection that was lost says nothing of the next.
+// restAfter has nothing asked for a while after err, and reports whether it does. It does not if the connection was lost: the next one may answer.
 func (f *Facts) restAfter(err error) bool {
 	if f.Lost(err) {
 		return false
@@ -126,7 +126,7 @@ func (f *Facts) restAfter(err error) bool {
 	return true
 }
 
-// Check asks for the sign, if it is due, and, if it is not right, derives the facts anew. It reports whether what was known has held until now.
+// Check asks for the sign if that is due, and derives the facts anew if it is not right. It reports whether the facts are not known to be wrong.
 func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	if !f.Claim(time.Now()) {
 		return true
@@ -148,12 +148,12 @@ func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	return false
 }
 
-// deriveAnew finds out once more what does not hold any more. The caller has claimed the sign.
+// deriveAnew asks once more for the parts that are wrong. The caller has claimed the sign.
 func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 	f.mu.RLock()
 	anew, restAt := f.wrong, f.restAt
 	for _, k := range f.functions {
-		if k.atomic && anew&ofNames != 0 { // something that its body mentions may have another name
+		if k.atomic && anew&ofNames != 0 { // something that its body mentions may have been renamed
 			anew |= ofFunctions
 		}
 	}
@@ -164,7 +164,7 @@ func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 		anew = everything
 		k, err = f.find(ctx, ask, f.all(anew))
 	}
-	if err != nil { // rather nothing than what may be wrong
+	if err != nil { // forget everything: it may be wrong
 		f.restAfter(err)
 		k, anew = &known{asked: sent}, everything
 	}
@@ -174,15 +174,15 @@ func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 	case err != nil:
 	case anew == everything:
 		f.signedAt.Store(sent.UnixNano())
-	default: // the rest is not newer than it was
+	default: // the other parts were right at restAt
 		f.signedAt.Store(max(f.signedAt.Load(), restAt))
 	}
-	f.changes.Add(1)
+	f.Changes.Add(1)
 	rode := f.Rides()
-	f.unconfirmed.Add(rode - f.ridden.Swap(rode))
+	f.Unconfirmed.Add(rode - f.ridden.Swap(rode))
 }
 
-// all is what is known of some parts, to be asked for once more.
+// all is a question for all that is known of some parts.
 func (f *Facts) all(some parts) (w wanted) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -201,8 +201,8 @@ func (f *Facts) all(some parts) (w wanted) {
 	return w
 }
 
-// otherwise reports whether a name means other functions by now, as after a rename, or they belong to an extension, or do not any more: then
-// what was found out about names and operators that call them is no more right either.
+// otherwise reports whether in k a name means other functions than before, as after a rename, or functions that have joined or left an extension.
+// Then the facts about names and operators that call them may be wrong too.
 func (f *Facts) otherwise(k *known) bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

@@ -1,41 +1,40 @@
 package facts
 
-// The questions that facts are derived from. Nothing in them is looked up by search_path: each function, operator and type is PostgreSQL's
-// own by its schema, whatever stands in front of pg_catalog. Languages have OIDs: 12 internal, 13 C, 14 SQL.
+// The questions from which facts are derived. Nothing in them is looked up by search_path: functions, operators and types are written with the schema
+// pg_catalog. The OIDs of languages are 12 internal, 13 C, 14 SQL.
 
-// given says of a function p that somebody has made it who is not to be trusted without a look: it is neither built-in, nor a
-// constructor that PostgreSQL has made for a range type, nor of an extension that is to be trusted.
+// given is true for a function p that is neither built-in, nor a constructor that PostgreSQL has made for a range type, nor a trusted one of an
+// extension.
 const given = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 	and not (p.provolatile operator(pg_catalog.<>) 'v' and ` + ofExtension + `
 		and (p.prolang operator(pg_catalog.=) any ('{12,13,14}'::pg_catalog.oid[]) or ` + setsPath + `) and ` + takesNoSQL + `)
 	and not (p.prosrc operator(pg_catalog.~) '^(multi)?range_constructor[0-9]$' and p.prolang operator(pg_catalog.=) 12::pg_catalog.oid))`
 
-// own says of a function p whether it is the user's own: given, and no trigger function of PL/pgSQL's, which
-// PostgreSQL calls in triggers only.
+// own is true for a function p of the user's own: given, and no trigger function in PL/pgSQL, which only triggers call.
 const own = `(` + given + ` and not (p.prorettype operator(pg_catalog.=) any ('{pg_catalog.trigger,pg_catalog.event_trigger}'::pg_catalog.regtype[]::pg_catalog.oid[])
 	and ` + inPLpgSQL + `))`
 
 const (
-	// setsPath says of a function p that it looks names up in its own search_path.
+	// setsPath is true for a function p with a search_path of its own.
 	setsPath = `coalesce(pg_catalog.array_to_string(p.proconfig, ' ') operator(pg_catalog.~) '\msearch_path=', false)`
-	// takesNoSQL says of a function p of an extension that it is none of those that run SQL, or read the relation, that an argument names.
+	// takesNoSQL is false for an extension's function p that runs SQL from an argument, or reads the relation that an argument names.
 	takesNoSQL  = `p.proname operator(pg_catalog.!~) '^(isn_weak$|crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
 	ofExtension = `exists (select from pg_catalog.pg_depend x where x.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
 		and x.objid operator(pg_catalog.=) p.oid and x.deptype operator(pg_catalog.=) 'e')`
 	inPLpgSQL = `p.prolang operator(pg_catalog.=) any (select l.oid from pg_catalog.pg_language l where l.lanname operator(pg_catalog.=) 'plpgsql')`
-	// namesByPath says of a function p of an extension that what its body names is looked up in the caller's search_path.
+	// namesByPath is true for an extension's function p if the names in its body are looked up in the caller's search_path.
 	namesByPath = `(p.prolang operator(pg_catalog.=) 14::pg_catalog.oid and p.prosqlbody is null and not ` + setsPath + `)`
 )
 
-// sets says of a function p that it may run others while a setting is another that decides what a text means: what they plan then
-// keeps that meaning. A search_path of its own does no harm, since PostgreSQL plans anew when it differs. A setting with a dot
-// is none of PostgreSQL's.
+// sets is true for a function p that may run others while it has changed a setting on which the meaning of texts depends: what they plan then keeps
+// that meaning. A search_path of its own does no harm, since PostgreSQL plans anew when search_path differs. A setting with a dot is not one of
+// PostgreSQL's.
 const sets = `((coalesce(pg_catalog.array_to_string(p.proconfig, ' '), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc))
 	operator(pg_catalog.~*) '\m(timezone|time\s+zone|datestyle|intervalstyle|extra_float_digits|lc_(monetary|numeric|time)|xmloption|xml\s+option|xmlbinary|array_nulls|default_text_search_config|quote_all_identifiers|transform_null_equals|bytea_output|timezone_abbreviations|backslash_quote|standard_conforming_strings|client_encoding|row_security|session_replication_role|restrict_nonsystem_relation_kind)\M|set_config(?!\s*\(\s*''\w+\.)')`
 
-// ownedBody is what says what a given function p leaves: b its body, l whether that is in PL/pgSQL, d the defaults of its arguments, p the
-// search_path that it sets, c what else it sets, o its owner if it runs as that. It is empty if that cannot be told: the function is in another language, it sets
-// what decides what a text means, or its body is too long. Some functions of well-known extensions are volatile and leave nothing.
+// ownedBody is what ownedBodyOf reads, for a given function p: b its body, l whether that is in PL/pgSQL, d the defaults of its arguments, p the
+// search_path that it sets, c what else it sets, o its owner if it runs as the owner. It is empty if the function is in another language or the body
+// is too long. The functions named here are volatile and known to leave nothing.
 const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catalog.~) '^(uuid_generate_v(1|1mc|4)|gen_salt|gen_random_(bytes|uuid))$' then '{"b": ""}'
 	when (p.prolang operator(pg_catalog.=) 14::pg_catalog.oid or ` + inPLpgSQL + `) and pg_catalog.length(p.prosrc) operator(pg_catalog.<=) 8192
 	then pg_catalog.json_build_object('b', coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc), 'l', p.prolang operator(pg_catalog.<>) 14::pg_catalog.oid,
@@ -44,8 +43,8 @@ const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catal
 		'o', case when p.prosecdef and pg_catalog.pg_get_userbyid(p.proowner) operator(pg_catalog.<>) session_user then pg_catalog.pg_get_userbyid(p.proowner) end)::pg_catalog.text
 	else '' end`
 
-// rowSign is a number for one version of one row of a catalog: its OID and the transaction that wrote it. VACUUM and ANALYZE,
-// which change pg_class in place, leave it as it is.
+// rowSign is a number for one version of one row of a catalog, made of its OID and the transaction that wrote it. VACUUM and ANALYZE do not change
+// it: they change pg_class in place.
 func rowSign(oid string) string {
 	return `pg_catalog.sum(pg_catalog.hashint8(xmin::pg_catalog.text::pg_catalog.int8 operator(pg_catalog.#) (` +
 		oid + `::pg_catalog.int8 operator(pg_catalog.<<) 32))::pg_catalog.int8)`
@@ -56,8 +55,8 @@ func sumOf(oid, catalog, where string) string {
 	return `coalesce((select ` + rowSign(oid) + ` from pg_catalog.` + catalog + ` where ` + where + `), 0)`
 }
 
-// relationSign is a number for all rows of the catalogs that say what some relations are; typeSign of types, functionSign of functions. is says
-// of a column which: "= n.o", say. The number of several is the sum of each one's.
+// relationSign is a number for all rows of the catalogs that describe relations; typeSign and functionSign are the same for types and functions. is
+// is a condition on the column with their OID or name, such as "= n.o". The number of several is the sum of the number of each.
 func relationSign(is string) string {
 	return `(` + sumOf("oid", "pg_class", "oid "+is) +
 		plus + sumOf("attnum", "pg_attribute", "attrelid "+is+" and attnum operator(pg_catalog.>) 0") +
@@ -77,7 +76,7 @@ func typeSign(is string) string {
 
 func functionSign(is string) string { return sumOf("oid", "pg_proc", "proname "+is) }
 
-// isNode is for the one relation or type n.o.
+// isNode is the condition for the relation or type n.o.
 const isNode = "operator(pg_catalog.=) n.o"
 
 var globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
@@ -88,12 +87,12 @@ var globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid
 
 const (
 	plus = " operator(pg_catalog.+) "
-	// relevant leaves out the built-in types: what the user has given to them is asked for once, by askOperators.
+	// relevant leaves out built-in types: askGlobal asks whether the user has given code to them.
 	relevant = `(m.c operator(pg_catalog.<>) 't' or m.o operator(pg_catalog.>=) 16384::pg_catalog.oid)`
 	userMade = "oid operator(pg_catalog.>=) 16384::pg_catalog.oid"
 )
 
-// The relation and the type that the name k.n in schema k.s stands for; without schema what search_path finds.
+// The relation and the type that the name k.n in schema k.s stands for; without a schema, search_path decides.
 const (
 	relationOf = `coalesce(case when k.s operator(pg_catalog.=) '' then pg_catalog.to_regclass(pg_catalog.quote_ident(k.n))::pg_catalog.oid
 		else (select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) c.relnamespace
@@ -106,11 +105,10 @@ const (
 	keysOf = `(select k.s, k.n, ` + relationOf + `, ` + typeOfName + ` from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) k(s, n)) k(s, n, rel, typ)`
 )
 
-// askFunctions asks what the function names $1 may mean: for each its sign; whether it is built-in, built-in and can be
-// called with one argument, or only of an extension that is to be trusted; the schemas of the user's own, and of those
-// that can be called with one argument; the types of arguments and results of what is not built-in; the bodies of
-// trusted functions that look names up in the caller's search_path; whether one sets what decides what a text means; the
-// bodies of given functions; which they are; and whether one is in an SQL body.
+// askFunctions asks what the function names $1 may mean. The columns are: the name; its sign; whether one of these functions is built-in; built-in
+// and callable with one argument; a trusted one of an extension; the schemas of the user's own; of the user's own that can be called with one
+// argument; the types of arguments and results of those that are not built-in; the bodies of trusted ones whose names are looked up in the caller's
+// search_path; whether one sets; the ownedBody of each given one; a sum over the OIDs; and whether one has a parsed SQL body.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -133,11 +131,11 @@ left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 1638
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
 group by n.n`
 
-// askGlobal asks for what counts wherever it is: s, the sign of all that; o, an operator that is the user's own, with its
-// function's schema and name, or one that leads to such a function: by its negator, its commutator, its family unless it
-// is in a built-in one too, whose OID is smaller and which the planner takes, or a cast to an argument's type; t, a type to which the user has given code, by a cast, an operator class or family, or as a
-// range's functions; f, an operator family to which he has. A built-in type among them, which only a superuser can have
-// made one, means that 1 + 1 may run it.
+// askGlobal asks what concerns every statement. The rows are: s, the sign of all this; o, an operator of the user's own, with the schema and name of
+// its function, or of the function that it leads to: by its negator or commutator, by its family (unless it is in a built-in family too, whose OID is
+// smaller, and which the planner takes), or by a cast to an argument's type; t, a type to which the user has given code, by a cast, an operator class
+// or family, or a range's functions; f, an operator family to which the user has given code. If a built-in type is among them, which takes a
+// superuser, even 1 + 1 may run that code.
 var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
 amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
 amop as materialized (select a.* from pg_catalog.pg_amop a join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) a.amopopr join own on own.oid operator(pg_catalog.=) o.oprcode),
@@ -176,7 +174,7 @@ const (
 	ofType     = ` where n.c operator(pg_catalog.=) 't' and n.o operator(pg_catalog.=) `
 )
 
-// attached are the objects that belong to n and hold expressions: class, oid, and the text of what a plan or a write may run of them.
+// attached are the objects of n that have expressions: class, OID, and the text of the expression that a plan or a write may run.
 const attached = `(
 	select 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, pg_catalog.pg_get_viewdef(w.ev_class) from pg_catalog.pg_rewrite w
 		join pg_catalog.pg_class v on v.oid operator(pg_catalog.=) w.ev_class and v.relkind operator(pg_catalog.=) 'v'
@@ -197,8 +195,7 @@ const attached = `(
 	union all select 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(t.typdefaultbin, 0) from pg_catalog.pg_type t` + ofType + `t.oid
 ) a(class, oid, expression)`
 
-// next are the nodes that n leads to: what its expressions read, the types of its columns, its children, what a type is
-// made of, what a foreign key changes too.
+// next are the nodes that n leads to: what its expressions read, its columns' types, its children, what a type is made of, what foreign keys change.
 const next = `(
 	select case when d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass then 't' when a.class operator(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass then n.c else 'r' end, d.refobjid
 		from ` + attached + ` cross join lateral ` + dependsOn + `
@@ -215,22 +212,23 @@ const next = `(
 	union all select 't', r.rngtypid from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and r.rngmultitypid operator(pg_catalog.=) n.o
 ) m(c, o)`
 
-// dependsOn is what a depends on. OFFSET 0 has the planner look each up by the index: a is few, which it does not know, and
-// pg_depend is large.
+// dependsOn is what a depends on. OFFSET 0 makes the planner look up each row of a by the index: it does not know that a is small, and pg_depend is
+// large.
 const dependsOn = `(select d.refclassid, d.refobjid from pg_catalog.pg_depend d
 	where d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid offset 0) d`
 
-// badNode says why a node is no good in itself: ” if it is.
+// badNode says why nothing is proven of what uses a node; empty: it may be.
 const badNode = `coalesce((select case
 		when c.relkind operator(pg_catalog.=) 'f' then 'foreign table' when c.relpersistence operator(pg_catalog.=) 't' then 'temporary table'
 		when c.relam operator(pg_catalog.>=) 16384::pg_catalog.oid and c.relkind operator(pg_catalog.<>) 'i' then 'access method'
 		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_rewrite w where w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.<>) '1') then 'rule' end
 	from pg_catalog.pg_class c where n.c operator(pg_catalog.<>) 't' and c.oid operator(pg_catalog.=) n.o), '')`
 
-// askNodes asks what the names $2 in the schemas $1 are and lead to: $1 and $2 for reading, those from $3 on for changing, from $4
-// on for inserting. $5 are types by OID. The answers are of these kinds: k, which nodes a name is; n, a node: why it is bad,
-// and its sign; e, an edge; x, an expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's definition if it has a condition; f, a function that an expression calls and that may be the user's own; o, the
-// operator family of an operator class that it uses.
+// askNodes asks what the names $2 in the schemas $1 stand for and lead to. They are read; those from the $3rd on are changed, and those from the $4th
+// on inserted into. $5 are types by OID. The kinds of rows are: k, a node that a name stands for, or the name's sign; n, a node, why it is bad, and
+// its sign; e, an edge; x, an expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's
+// definition if it has a condition; f, a function of an expression or operator that may be the user's own; o, the operator family of an operator
+// class that it uses.
 var askNodes = `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, i
 		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) with ordinality k(s, n, i)) k(s, n, rel, typ, i)),
 base(i, c, o) as materialized (
@@ -265,8 +263,8 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
 	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
 
-// AskSign asks for the signs of the parts of the facts, each the sum of signs: of the names $1 and $2, the relations $3 and the types $4;
-// of the function names $5; of what is global. They are NULL if the snapshot is $6, so that nothing was committed since that was taken.
+// AskSign asks for the snapshot and for three sums of signs: of the names $2 in schemas $1, the relations $3 and the types $4; of the function names
+// $5; of what is global. The sums are NULL if the snapshot is still $6: then nothing was committed since.
 var AskSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, ` + unlessSame(`coalesce((select pg_catalog.sum((`+nameSign+`)::pg_catalog.numeric) from `+keysOf+`), 0)`+
 	plus+relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])")+
 	plus+typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])")) + `, ` +
