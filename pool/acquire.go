@@ -24,12 +24,15 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	if c, err := p.engine.own(ctx); err != nil {
 		return nil, err
 	} else if c != nil {
-		return &Lease{lent: c}, nil
+		return leaseOf(c), nil
 	}
 	l := &Lease{p: p, what: kindLease}
 	l.stack.Capture(0, 5) // less than Deep, since each costs time
 	return p.obtain(ctx, l, -1)
 }
+
+// leaseOf is a plain lease.
+func leaseOf(c lent) *Lease { return &Lease{lent: c} }
 
 func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 

@@ -142,6 +142,23 @@ func (s *Settings) Len() int         { return len(s.params) / 2 }
 func (s *Settings) Params() [][]byte { return s.params }
 func (s *Settings) Args() []any      { return s.args }
 
+// Lasting is the statement that sets s for as long as the session lasts. Its text has the names, so that it can be seen what it changes; the values are
+// LastingParams.
+func (s *Settings) Lasting() string {
+	sets := make([]string, s.Len())
+	for i := range sets {
+		sets[i] = fmt.Sprintf("pg_catalog.set_config('%s', $%d, false)", s.params[2*i], i+1) // no name has a quote
+	}
+	return "select " + strings.Join(sets, ", ")
+}
+
+func (s *Settings) LastingParams() (values [][]byte) {
+	for i := 1; i < len(s.params); i += 2 {
+		values = append(values, s.params[i])
+	}
+	return values
+}
+
 // Without is err, of what sets s, without the values of s.
 func (s *Settings) Without(err error) error {
 	var values []string
