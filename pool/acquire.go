@@ -92,13 +92,12 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
 		}()
 	}
-	if err = p.connFor(ctx, l); err != nil {
-		if l.ride != nil { // the statement's own error: it rode
-			return nil, err
-		}
-		return nil, p.acquireError(l, err)
+	if err = p.connFor(ctx, l); err == nil {
+		return l, nil
+	} else if l.ride == nil { // else it is the statement's own: it rode
+		err = p.acquireError(l, err)
 	}
-	return l, nil
+	return nil, err
 }
 
 // connFor gives l a connection that is fit, or has it ride. Of its tries one is for a ride; the others are as many as pgxpool makes: in the worst

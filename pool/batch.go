@@ -12,7 +12,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// sendBatch returns a result that is open. With own, its Close releases the lease. doing describes the batch, for whoever asks what the lease does.
+// sendBatch returns a result that is open. With own, its Close releases the lease. doing describes the batch in logs and errors.
 func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch, own bool) pgx.BatchResults {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -79,7 +79,7 @@ var errAbandoned = pgerr.Say[pgerr.BatchError]("lmipool: the batch was not close
 
 // batch is pgx's BatchResults on a lease.
 type batch struct {
-	pgx.BatchResults // the interface grows (Tx in pgx 5.12); what it grows is there
+	pgx.BatchResults // has the methods that newer versions of pgx add to the interface
 	l                *Lease
 	releasesLease    bool
 	err              error // of Close; a second Close returns it again

@@ -45,7 +45,7 @@ func (c *conn) expired(now time.Time) bool {
 	return c.place.Fenced() || !c.expires.IsZero() && now.After(c.expires)
 }
 
-// clean reports whether c can be used as it is.
+// clean reports whether c is open, idle, in no transaction, and free of doubt about cancel requests, its age and its server.
 func (c *conn) clean() bool {
 	pc := c.pg.PgConn()
 	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() && !c.expired(time.Now()) && !c.maybeStandby

@@ -11,10 +11,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// hold is a user's hold on a connection: whether the user has it, what runs on it, and who waits until that is done. Only this file writes it.
+// hold is a user's hold on a connection: whether the user has it, and what runs on it. Only this file writes it.
 type hold struct {
 	c   *conn         // nil before start
-	use isolation.Use // of its session; between enter and leave the caller's, else nobody's
+	use isolation.Use // of its session; only the caller between enter and leave uses it
 
 	mu       sync.Mutex
 	state    leaseState

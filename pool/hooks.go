@@ -55,7 +55,7 @@ func (d *dialer) configure(px *pgxpool.Config) {
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		g, ok := ctx.Value(dialingKey{}).(*dialing)
 		if !ok {
-			return errNotOurs
+			return errors.New("lmipool: pgxpool dials for nobody") // with these settings pgxpool makes no dial of its own
 		}
 		cc.Tracer, cc.ConnectTimeout = c.Tracer, d.login.Next()
 		g.reach.Prepare(cc)
@@ -74,9 +74,6 @@ func (d *dialer) configure(px *pgxpool.Config) {
 func sameCode[F any](a, b F) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
-
-// errNotOurs fails a dial that pgxpool makes by itself. With the settings above it makes none.
-var errNotOurs = errors.New("lmipool: pgxpool dials for nobody")
 
 // wrap adds to cc, after BeforeConnect, what lmipool does on the connection. ownHandler: what the end of a ctx does is the user's own.
 func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {

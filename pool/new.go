@@ -103,7 +103,8 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	return p, nil
 }
 
-// newScheduler makes what decides who gets a connection. It knows a connection by its place in it, and a lease or a flight by its request.
+// newScheduler makes the scheduler. It knows a connection as its place, a lease or a flight as its request, and their owners only through these
+// functions.
 func (p *Pool) newScheduler() *sched.Scheduler {
 	return sched.New(sched.Config{
 		Max:          int(p.cfg.MaxConns),

@@ -222,7 +222,8 @@ func (s *Scope) id() string {
 	return s.name
 }
 
-// callback is the function of an InTx while it runs. It waits for what is done with its ctx, so its connection cannot come free before that.
+// callback is the function of an InTx while it runs. It waits for the calls that it makes with its ctx, so its connection is not free before they
+// return.
 type callback struct {
 	scope    *Scope
 	outer    *callback    // whose ctx InTx was called with; nil: none

@@ -45,7 +45,8 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	var t pgx.Tx
 	err = l.c.cancel.Uncancelable(ctx, func(ctx context.Context) (err error) {
 		if t, err = c.BeginTx(ctx, opts); err == nil && l.with != nil {
-			err = l.set(ctx)
+			l.c.session.Bind(l.with) // so they travel in front of an empty statement, behind a BEGIN that is held back
+			err = c.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
 		}
 		return err
 	})
@@ -59,12 +60,6 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	l.c.session.Begun()
 	l.c.wire.BeganTx() // pgx may have deallocated statements in front of BEGIN
 	return newTx(l, t, own), nil
-}
-
-// set sets the lease's settings in the transaction that has just begun. They travel in front of an empty statement, behind a BEGIN that is held back.
-func (l *Lease) set(ctx context.Context) error {
-	l.c.session.Bind(l.with)
-	return l.c.pg.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
 }
 
 func (x *tx) enter(sql string) error {
