@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ type storm struct {
 	log   *logs
 	proxy *netfault.Proxy
 	most  int // backends at once
+
+	looked   atomic.Int64 // how often somebody has asked the server for its backends, past the pool
+	answered atomic.Int64 // calls that succeeded
 
 	numbers sync.Map // that nextval has given, and to whom
 	killed  sync.Map // backends, by pid
@@ -204,14 +208,14 @@ func (s *storm) choose(dblink bool) {
 
 // rage runs the storm, and then looks at what it has left behind.
 func (s *storm) rage() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	heard := s.listen()
-	over := s.weather(ctx)
+	over := s.weather()
 	began := time.Now()
 	together(stormGoroutines, func(i int) { s.actor(rand.New(rand.NewPCG(s.seed, uint64(i)))) })
 	took := time.Since(began)
 	over()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // from here on: how long a storm takes, its machine says
+	defer cancel()
 	eventually(s.t, "everything came back", func() bool {
 		st := s.p.Stat()
 		return st.AcquiredConns() == 0 && st.Queued() == 0 && st.ConstructingConns() == 0 && st.TotalConns() == st.IdleConns()
