@@ -78,7 +78,7 @@ Reach: upstream
 Recognition: upstream
 recordPlan: codecs
 pool.Pool: new
-replies: prologue_replies
+replies: prologue
 request: request
 prepared: lane verified=conclude
 residue: residue

@@ -65,8 +65,7 @@ func (p *Pool) newConn() (*conn, error) {
 	c.session.Open(p.sessions, isolation.Connection{PG: c.pg, Wire: c.wire, Reach: c.reach, IsFit: c.clean}, g.session)
 	c.peek = pgdial.NewPeeker(c.pg.PgConn().Conn())
 	c.cancel = pgcancel.Of(c.pg.PgConn())
-	c.cancel.Opened()
-	c.cancel.Ready(func() bool { return !c.wire.Busy() }) // a cancel request must not hit a statement of the pool's own
+	c.cancel.Opened(func() bool { return !c.wire.Busy() }) // a cancel request must not hit a statement of the pool's own
 	if life := p.cfg.MaxConnLifetime; life > 0 {
 		c.expires = now.Add(life)
 		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {

@@ -76,8 +76,8 @@ func (b *Bound) With(settings map[string]string) *Bound {
 	if more.err != nil {
 		return more
 	}
-	both := b.s.Values()
-	maps.Copy(both, more.s.Values())
+	both := maps.Clone(b.s.Values)
+	maps.Copy(both, more.s.Values)
 	return b.p.With(both)
 }
 

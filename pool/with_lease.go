@@ -22,7 +22,7 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	for name := range b.s.Values() {
+	for name := range b.s.Values {
 		if strings.HasPrefix(name, "transaction_") {
 			return nil, pgerr.Say[pgerr.SettingsError](fmt.Sprintf("lmipool: With: setting %q ends with a transaction, so a lease cannot have it: use BeginTx", name))
 		}

@@ -1,26 +1,29 @@
-// Package copyin does what pgx's CopyFrom does, but for three things.
+// Package copyin does what pgx's CopyFrom does, except for three things.
 //
-// pgx reads the source, and encodes what it returns, in a goroutine of its own that does not recover. So a panic of a driver.Valuer, or of any other
-// method that encoding a value calls, ends the process and with it every invocation. Here it is the error of the copy.
+// A panic in the source, or in a method that encoding a value calls, such as a driver.Valuer's, is the error of the copy. pgx reads the source and
+// encodes its values in a goroutine of its own that does not recover; there a panic ends the process, and with it every invocation.
 //
-// And the columns are described each time, which costs a round trip. pgx keeps their types by table and columns: under another search_path, or after
-// a column got another type of the same size, it would write what is no longer meant, without an error.
+// The columns are described each time, which costs a round trip. pgx keeps their types by table and columns. Under another search_path, or after a
+// column got another type of the same size, it would write wrong values without an error.
 //
-// And whoever calls it is free when his ctx ends. pgx goes on asking the source until a message is full, or for ever if it
-// hangs. Here the COPY is broken off, and the source's call that runs is the last one; it is waited for as the server is, since most
-// are short. A method of a value that is being encoded may hang as well, but goes on beside the connection's types: who has the connection is told.
+// The caller gets control back when its ctx ends. pgx goes on asking the source until a message is full, or for ever if the source hangs. Here the
+// COPY is broken off, and the call of the source that runs then is the last one. It is waited for, up to [Copy.Wait], since most calls are short. A
+// method of a value that is being encoded may hang too, and it uses the connection's types: Run tells its caller until when.
 package copyin
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
@@ -30,18 +33,15 @@ type Copy struct {
 	Table   pgx.Identifier
 	Columns []string
 	From    pgx.CopyFromSource
-	In      Preparer                                // what describes the columns: the connection, or a transaction on it, which knows whether it has ended
 	Tracer  pgx.CopyFromTracer                      // nil: none
-	Catch   func(what string, f func() error) error // runs f, whose panic is its error
+	Catch   func(what string, f func() error) error // runs f, and returns its panic as an error
 	Wait    time.Duration                           // how long the source's call that runs when ctx ends may take
+	In      interface {                             // describes the columns: the connection, or the transaction on it, which refuses if it has ended
+		Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
+	}
 }
 
-// Preparer is a connection or a transaction.
-type Preparer interface {
-	Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
-}
-
-// Insert is an INSERT that leaves behind what COPY into these columns does: it runs the same defaults, checks and triggers.
+// Insert returns an INSERT that leaves the same in the session as a COPY into these columns: it runs the same defaults, checks and triggers.
 func Insert(table pgx.Identifier, columns []string) string {
 	nulls := strings.TrimSuffix(strings.Repeat("null, ", len(columns)), ", ")
 	return fmt.Sprintf("insert into %s (%s) select %s", table.Sanitize(), quoteAll(columns), nulls)
@@ -55,8 +55,8 @@ func quoteAll(names []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// Run copies on c, and returns how many rows it were. encoding is nil, or closed when a value that was being encoded when ctx ended lets go:
-// until then it uses c's types.
+// Run copies on c, and returns the number of rows. If a value was being encoded when ctx ended, and that goes on, encoding is closed when it has
+// ended: until then it uses c's types. Otherwise encoding is nil.
 func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan struct{}, err error) {
 	var tag pgconn.CommandTag
 	if t := y.Tracer; t != nil {
@@ -84,7 +84,7 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 		inValue = s.stop()
 	})
 	tag, err = c.PgConn().CopyFrom(ctx, r, fmt.Sprintf("copy %s ( %s ) from stdin binary;", into, names))
-	if pg := (*pgconn.PgError)(nil); ctx.Err() != nil && errors.As(err, &pg) && pg.Code == "57014" { // by a cancel request, or because the data ended so
+	if pg := (*pgconn.PgError)(nil); ctx.Err() != nil && errors.As(err, &pg) && pg.Code == "57014" { // of a cancel request, or since r has failed
 		err = pgerr.Canceled(ctx.Err(), err)
 	}
 	r.Close()
@@ -100,7 +100,7 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 	return tag.RowsAffected(), encoding, err
 }
 
-// isDone waits for done, but no longer than bound.
+// isDone waits for done, but not longer than bound.
 func isDone(done <-chan struct{}, bound time.Duration) bool {
 	t := time.NewTimer(bound)
 	defer t.Stop()
@@ -110,4 +110,134 @@ func isDone(done <-chan struct{}, bound time.Duration) bool {
 	case <-t.C:
 		return false
 	}
+}
+
+var errOver = errors.New("lmipool: the CopyFrom is over") // nobody gets it
+
+// source sends what a CopyFromSource has in PostgreSQL's binary format.
+type source struct {
+	src    pgx.CopyFromSource
+	w      *io.PipeWriter
+	types  *pgtype.Map
+	fields []pgconn.FieldDescription
+	state  atomic.Uint32 // what it does
+}
+
+const (
+	atNext uint32 = iota
+	atValues
+	atEncode
+	atWrite
+	over // nothing more
+)
+
+// to goes on to the next step, unless s is over.
+func (s *source) to(next uint32) bool {
+	at := s.state.Load()
+	return at != over && s.state.CompareAndSwap(at, next)
+}
+
+// stop makes the call that runs the last one. It reports whether that call encodes a value.
+func (s *source) stop() (encoding bool) { return s.state.Swap(over) == atEncode }
+
+// chunk is what pgconn sends in one message, without its header.
+const chunk = 65536 - 5
+
+func (s *source) send() error {
+	buf := append(make([]byte, 0, chunk), "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	largest := 0
+	for s.to(atNext) && s.src.Next() {
+		if !s.to(atValues) {
+			return errOver
+		}
+		at := len(buf)
+		values, err := s.src.Values()
+		if !s.to(atEncode) {
+			return errOver
+		}
+		if err == nil {
+			buf, err = s.row(buf, values)
+		}
+		if err != nil {
+			return err
+		}
+		// More than a chunk would be sent as a large and a tiny message.
+		if largest = max(largest, len(buf)-at); len(buf) <= chunk-largest {
+			continue
+		}
+		if err := s.write(buf); err != nil {
+			return err
+		}
+		buf = buf[:0]
+	}
+	return s.write(buf)
+}
+
+// write sends buf, unless s is over or the source has failed.
+func (s *source) write(buf []byte) error {
+	if !s.to(atWrite) {
+		return errOver
+	}
+	if err := s.src.Err(); err != nil {
+		return err
+	}
+	_, err := s.w.Write(buf) // fails if nobody reads any more
+	return err
+}
+
+func (s *source) row(buf []byte, values []any) (_ []byte, err error) {
+	if len(values) != len(s.fields) {
+		return nil, fmt.Errorf("expected %d values, got %d values", len(s.fields), len(values))
+	}
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(values)))
+	for i, v := range values {
+		if buf, err = s.value(buf, s.fields[i].DataTypeOID, v); err != nil {
+			return nil, err
+		}
+	}
+	return buf, nil
+}
+
+// value appends one value: its length and itself, or -1 for NULL.
+func (s *source) value(buf []byte, oid uint32, v any) ([]byte, error) {
+	at := len(buf)
+	buf = append(buf, "\xff\xff\xff\xff"...)
+	encoded, err := s.types.Encode(oid, pgx.BinaryFormatCode, v, buf)
+	if err != nil {
+		again, notText := s.fromText(buf, oid, v)
+		if notText != nil {
+			return nil, pgerr.Arguments{Args: []any{v}}.WithoutArgument(err)
+		}
+		encoded = again
+	}
+	if encoded == nil {
+		return buf, nil
+	}
+	binary.BigEndian.PutUint32(encoded[at:], uint32(len(encoded)-at-4))
+	return encoded, nil
+}
+
+// fromText appends a value that cannot be encoded in binary directly, but whose text can be parsed as one of that type.
+func (s *source) fromText(buf []byte, oid uint32, v any) ([]byte, error) {
+	text, ok := v.(string)
+	if !ok {
+		b, err := s.types.Encode(oid, pgx.TextFormatCode, v, nil)
+		if err != nil {
+			return nil, err
+		}
+		text = string(b)
+	}
+	if t, ok := s.types.TypeForOID(oid); ok {
+		if _, ok := t.Codec.(*pgtype.ArrayCodec); ok { // as pgx 5.12, which keeps the dimensions
+			var a pgtype.Array[any]
+			if s.types.Scan(oid, pgx.TextFormatCode, []byte(text), &a) == nil {
+				return s.types.Encode(oid, pgx.BinaryFormatCode, a, buf)
+			}
+		}
+	}
+	var a any
+	if err := s.types.Scan(oid, pgx.TextFormatCode, []byte(text), &a); err != nil {
+		return nil, err
+	}
+	return s.types.Encode(oid, pgx.BinaryFormatCode, a, buf)
 }

@@ -212,7 +212,7 @@ func (f *Flight) plan() {
 		f.riders, f.group[i] = append(f.riders, w), nil
 		mine := segment{before: local, stmt: s, parse: s.parses(), exec: true, w: w}
 		if r.With != nil {
-			mine.set, mine.params = f.own(r.With.SQL(), false), r.With.Params()
+			mine.set, mine.params = f.own(r.With.SQL, false), r.With.Params
 		}
 		f.coming = append(f.coming, mine)
 	}

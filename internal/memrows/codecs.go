@@ -7,18 +7,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// codecs is a copy of a pgtype.Map that has codecs of its own where they have a state.
-type codecs struct {
-	*pgtype.Map
-	base    *pgtype.Map // of which it is a copy
-	adopted map[uint32]adopted
-}
-
-// adopted is a type with codecs of its own, if they have a state, and from what it was made.
+// adopted is a type of a mapCopy, own, and the type that it was made from.
 type adopted struct{ from, own *pgtype.Type }
 
-// copyMap copies what is registered, and the wrappers that Copy forgets. What stays behind is RegisterDefaultPgType, for which there
-// is registered.
+// copyMap copies what is registered, and the wrappers that Copy forgets. It does not copy what RegisterDefaultPgType has set: see register.
 func copyMap(src *pgtype.Map) *pgtype.Map {
 	m := src.Copy()
 	m.TryWrapEncodePlanFuncs = src.TryWrapEncodePlanFuncs
@@ -26,10 +18,10 @@ func copyMap(src *pgtype.Map) *pgtype.Map {
 	return m
 }
 
-// firstUserOID is the first OID of what is not built-in.
+// firstUserOID is the first OID of a type that is not built-in.
 const firstUserOID = 16384
 
-// userTypesOf are the OIDs of what is registered and not built-in. No method of a Map tells them.
+// userTypesOf returns the OIDs of types that are registered and not built-in. No method of a Map returns them.
 func userTypesOf(m *pgtype.Map) (oids []uint32) {
 	registered := reflect.ValueOf(m).Elem().FieldByName("oidToType")
 	if registered.Kind() != reflect.Map {
@@ -44,15 +36,15 @@ func userTypesOf(m *pgtype.Map) (oids []uint32) {
 }
 
 // adoptOID adopts the base's type of oid, if it has one.
-func (t *codecs) adoptOID(oid uint32) {
-	if src, ok := t.base.TypeForOID(oid); ok {
+func (t *mapCopy) adoptOID(oid uint32) {
+	if src, ok := t.set.base.TypeForOID(oid); ok {
 		t.adopt(oid, src)
 	}
 }
 
-// adopt makes src the type of oid, with codecs of its own, and has the types inside it have their own too. A value inside another is
-// decoded by what the Map has for its OID: that may have another name than src says, which is the outer one's.
-func (t *codecs) adopt(oid uint32, src *pgtype.Type) {
+// adopt makes src the type of oid, with codecs of its own, and does the same for the types inside src. A value inside another is decoded with the
+// type that the Map has for its OID, which may have another name than in src.
+func (t *mapCopy) adopt(oid uint32, src *pgtype.Type) {
 	if a := t.adopted[oid]; a.from == src || a.own == src {
 		return
 	}
@@ -71,7 +63,7 @@ func (t *codecs) adopt(oid uint32, src *pgtype.Type) {
 	})
 }
 
-// anyInside reports whether f says yes to a type of which values of c have others inside. What is in a record only its value says.
+// anyInside reports whether f returns true for a type of values that are inside values of c. The types inside a record are known only from its value.
 func anyInside(c pgtype.Codec, f func(*pgtype.Type) bool) bool {
 	switch c := c.(type) {
 	case *pgtype.ArrayCodec:
@@ -86,8 +78,8 @@ func anyInside(c pgtype.Codec, f func(*pgtype.Type) bool) bool {
 	return false
 }
 
-// ownType returns src with codecs of its own where codecs have a state; src itself if none has.
-func (t *codecs) ownType(src *pgtype.Type) *pgtype.Type {
+// ownType returns src with codecs of its own where codecs have a state, or src itself if none has. t is nil for a type that belongs to no copy.
+func (t *mapCopy) ownType(src *pgtype.Type) *pgtype.Type {
 	c, ok := t.ownCodec(src.Codec)
 	if !ok {
 		return src
@@ -97,10 +89,9 @@ func (t *codecs) ownType(src *pgtype.Type) *pgtype.Type {
 	return &own
 }
 
-// ownCodec returns a codec that does what src does, if src or one inside it has a state: EnumCodec caches what it decodes in a Go
-// map. What is inside a record is known only from its value, so its codec belongs to one copy: t is nil for a type that is nobody's
-// yet.
-func (t *codecs) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
+// ownCodec returns a codec that does what src does, and true, if src or one inside it has a state: EnumCodec caches what it decodes in a Go map,
+// and a record's codec looks for the types inside each value in the copy that it belongs to.
+func (t *mapCopy) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 	switch c := src.(type) {
 	case *pgtype.EnumCodec:
 		return &pgtype.EnumCodec{}, true
@@ -135,16 +126,15 @@ func (t *codecs) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 	return src, false
 }
 
-// recordCodec decodes anonymous records, as row(…) makes them, with types of the copy of a Map that it belongs to: which these are
-// says only the record.
+// recordCodec decodes anonymous records, as row(…) makes them, with the types of types. Which ones these are is known only from the record.
 type recordCodec struct {
 	pgtype.RecordCodec
-	types *codecs
+	types *mapCopy
 }
 
-// adopt makes the types of what is inside record the copy's own.
+// adopt makes c.types adopt the types that are inside record.
 func (c recordCodec) adopt(m *pgtype.Map, format int16, record []byte) {
-	if m != c.types.Map || format != pgtype.BinaryFormatCode || record == nil { // m: a copy that a user has made of ours
+	if m != c.types.Map || format != pgtype.BinaryFormatCode || record == nil { // another m is a copy that a user has made of ours
 		return
 	}
 	for s := pgtype.NewCompositeBinaryScanner(m, record); s.Next(); {

@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// givenType is what RegisterDefaultPgType has said of v's Go type; nil, if that is what it says in any case. A Map's Copy leaves
-// these behind, and no method tells them. But a Map makes a table of them when it is first asked for one, and a new table when
-// something is registered later; so a Map that was copied by value and has its table can be asked at any time.
+// givenType returns what RegisterDefaultPgType has set for v's Go type; nil if that is the same without it. Map.Copy does not copy this, and no method
+// of a Map lists it. But a Map makes a table of it when it is first asked for a type, and replaces the table when something is registered later. So
+// a Map that has its table and was copied by value can be asked at any time.
 func (s *Set) givenType(v any) *pgtype.Type {
 	given, _ := s.given.TypeForValue(v)
 	if usual, _ := s.base.TypeForValue(v); usual == given {
@@ -20,8 +20,7 @@ func (s *Set) givenType(v any) *pgtype.Type {
 // planDepth is how deep pgx goes through a destination.
 const planDepth = 8
 
-// mayAskFor reports whether a value of type oid may be, or have in it, one of a type that is not known. What is in a record only its
-// value says.
+// mayAskFor reports whether a value of type oid may be, or contain, one of a type that is not known. A record may contain anything.
 func (s *Set) mayAskFor(oid uint32, depth int) bool {
 	typ, ok := s.base.TypeForOID(oid)
 	if !ok || depth > planDepth {
@@ -34,9 +33,8 @@ func (s *Set) mayAskFor(oid uint32, depth int) bool {
 	return anyInside(typ.Codec, func(typ *pgtype.Type) bool { return s.mayAskFor(typ.OID, depth+1) })
 }
 
-// askFor asks what is given for dest, the destinations of one row. A column's type may be one that the connection does not know: an
-// enum that nobody has loaded, say. Then pgx goes by the destination, and by what RegisterDefaultPgType has said of it, which copies
-// of a Map have lost.
+// askFor registers what is given for dest, the destinations of one row. The connection may not know a column's type, for example an enum that nobody
+// has loaded. Then pgx goes by the destination, and by what RegisterDefaultPgType has set for it, which a copy of a Map does not have.
 func (t *mapCopy) askFor(dest []any) {
 	if !t.loose {
 		return
@@ -48,8 +46,8 @@ func (t *mapCopy) askFor(dest []any) {
 	}
 }
 
-// askForType asks for typ and for what is in it: that is how pgx goes through a destination. A type that
-// was asked for deep inside another, or by tryGiven alone, may have more in it than was asked for then.
+// askForType does so for typ and for what is in it, as pgx goes through a destination. If typ was met before at a greater depth, or only in tryGiven,
+// not all that is in it was asked for then.
 func (t *mapCopy) askForType(typ reflect.Type, depth int) {
 	if below, ok := t.asked[typ]; depth > planDepth || ok && below >= planDepth-depth {
 		return
@@ -70,7 +68,7 @@ func (t *mapCopy) askForType(typ reflect.Type, depth int) {
 	}
 }
 
-// register has t give v's Go type the type that the connection gives it. It reports whether that was new.
+// register gives v's Go type in t the type that the connection gives it. It reports whether that is new.
 func (t *mapCopy) register(v any) bool {
 	typ := t.set.givenType(v)
 	if typ == nil {
@@ -84,8 +82,8 @@ func (t *mapCopy) register(v any) bool {
 	return true
 }
 
-// tryGiven is for destinations that only the plan of another leads to, such as those of a wrapper of the user's: the first wrapper
-// that pgx tries when it has no plan. If there is something new to know, it has pgx plan once more.
+// tryGiven is the first wrapper that pgx tries when it has no plan for a destination. It registers what is given for destinations that askForType does
+// not find, such as those that a wrapper of the user's makes. If that is new, pgx plans once more.
 func (t *mapCopy) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
 	typ := reflect.TypeOf(target)
 	if _, ok := t.asked[typ]; ok {
@@ -97,7 +95,7 @@ func (t *mapCopy) tryGiven(target any) (pgtype.WrappedScanPlanNextSetter, any, b
 	return &samePlan{}, target, true
 }
 
-// samePlan is the next plan.
+// samePlan does what the next plan does.
 type samePlan struct{ next pgtype.ScanPlan }
 
 func (p *samePlan) SetNext(next pgtype.ScanPlan)      { p.next = next }

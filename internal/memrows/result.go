@@ -1,8 +1,13 @@
 package memrows
 
-import "github.com/jackc/pgx/v5/pgconn"
+import (
+	"slices"
 
-// MaxResult is how many bytes of a result are kept. One that is larger has its Size, but no rows.
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// MaxResult is how many bytes of a result are kept. A larger one has its Size, but no rows.
 const MaxResult = 256 << 10
 
 // Result is a whole result in memory, with no connection behind it. The zero value is empty.
@@ -10,13 +15,13 @@ type Result struct {
 	fields []pgconn.FieldDescription
 	data   []byte  // all values of all rows, one after the other
 	ends   []int32 // where each ends in data; negative: NULL
-	rows   int     // may have no columns
+	rows   int     // how many; they may have no columns
 	tag    pgconn.CommandTag
 	err    error
-	size   int // what it would be in data, also if it was dropped
+	size   int // what it needs in data, also if it was dropped
 }
 
-// Read adds all that rr has, and closes it.
+// Read adds all rows of rr, and closes it.
 func (b *Result) Read(rr *pgconn.ResultReader) (err error) {
 	for rr.NextRow() {
 		b.add(rr.Values())
@@ -35,7 +40,7 @@ func (b *Result) add(values [][]byte) {
 		return
 	}
 	b.rows++
-	if b.data == nil { // not nil, even if all values are empty: nil is NULL
+	if b.data == nil { // even if all values are empty: one that is nil is NULL
 		b.data = make([]byte, 0, b.size)
 	}
 	for _, v := range values {
@@ -48,20 +53,48 @@ func (b *Result) add(values [][]byte) {
 	}
 }
 
-// End says what the columns of what was read are, and the statement's error, if it had one.
+// readFirst makes b the first row of r, if it has one, and closes r. It returns the row's values; nil: there is none.
+func (b *Result) readFirst(r pgx.Rows) (values [][]byte) {
+	if r.Next() {
+		b.fields, b.rows, values = slices.Clone(r.FieldDescriptions()), 1, cloneValues(r.RawValues())
+	}
+	r.Close() // reads and drops the other rows; an error among them is the row's
+	b.tag, b.err = r.CommandTag(), r.Err()
+	return values
+}
+
+// cloneValues copies one row out of the connection's read buffer, in two allocations for any number of columns.
+func cloneValues(values [][]byte) [][]byte {
+	n := 0
+	for _, v := range values {
+		n += len(v)
+	}
+	buf := make([]byte, 0, n)
+	clone := make([][]byte, len(values))
+	for i, v := range values {
+		if v != nil { // nil is NULL, empty is not
+			at := len(buf)
+			buf = append(buf, v...)
+			clone[i] = buf[at:len(buf):len(buf)]
+		}
+	}
+	return clone
+}
+
+// End sets the columns of what was read, and the statement's error, if it had one.
 func (b *Result) End(fields []pgconn.FieldDescription, err error) { b.fields, b.err = fields, err }
 
-// Fail drops what was read, all but its size: there is err instead.
+// Fail replaces what was read, except its size, by err.
 func (b *Result) Fail(err error) { *b = Result{err: err, size: b.size} }
 
-// Size is how large it was, also if that was too large.
+// Size returns how many bytes were read, also if the result was too large to keep.
 func (b *Result) Size() int { return b.size }
 
-// Tag is the statement's command tag, and Err its error.
+// Tag returns the statement's command tag, and Err its error.
 func (b *Result) Tag() pgconn.CommandTag { return b.tag }
 func (b *Result) Err() error             { return b.err }
 
-// First is its first row; nil: there is none.
+// First returns the values of the first row; nil: there is none.
 func (b *Result) First() [][]byte {
 	if b.rows == 0 {
 		return nil
@@ -71,7 +104,7 @@ func (b *Result) First() [][]byte {
 	return row
 }
 
-// read has the values of the nth row, which begins at from, in row, and returns where the next begins.
+// read puts the values of the nth row, which begins at from, in row, and returns where the next row begins.
 func (b *Result) read(row [][]byte, n int, from int32) int32 {
 	for i, end := range b.ends[n*len(row):][:len(row)] {
 		row[i] = nil
@@ -81,13 +114,4 @@ func (b *Result) read(row [][]byte, n int, from int32) int32 {
 		}
 	}
 	return from
-}
-
-// Row is its first row, if it has one, decoded with the types of s.
-func (b *Result) Row(s *Set) *Row {
-	w := &Row{sent: true, tag: b.tag, err: b.err}
-	if b.rows > 0 {
-		w.fields, w.values, w.types = b.fields, b.First(), s.take(b.fields)
-	}
-	return w
 }

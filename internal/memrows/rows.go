@@ -16,7 +16,7 @@ import (
 // ErrClosed has pgx's own words.
 var ErrClosed = errors.New("rows is closed")
 
-// Rows are pgx.Rows over a result in memory. All that pgx's own Rows do, they do, in the same order.
+// Rows are pgx.Rows over a result in memory. They do all that pgx's own Rows do, in the same order.
 type Rows struct {
 	result Result
 	set    *Set     // of the connection that carried it; nil: none did
@@ -28,7 +28,7 @@ type Rows struct {
 	failed error    // of Scan or Values
 }
 
-// Rows are those of b, decoded with the types of s.
+// Rows returns those of b, decoded with the types of s.
 func (b *Result) Rows(s *Set) *Rows { return &Rows{result: *b, set: s, types: s.take(b.fields)} }
 
 func (r *Rows) Close() {
@@ -52,7 +52,7 @@ func (r *Rows) CommandTag() pgconn.CommandTag {
 	return r.result.tag
 }
 
-// FieldDescriptions returns a copy: what others on the lane see is not the caller's to change.
+// FieldDescriptions returns a copy, since several rides share the result's.
 func (r *Rows) FieldDescriptions() []pgconn.FieldDescription { return slices.Clone(r.result.fields) }
 
 func (r *Rows) Next() bool {
@@ -86,7 +86,7 @@ func (r *Rows) scan(dest []any) error {
 		}
 	}
 	r.types.askFor(dest)
-	if r.next < 2 || len(dest) != len(r.result.fields) || len(r.values) != len(r.result.fields) { // one row, or an error in pgx's words
+	if r.next < 2 || len(dest) != len(r.result.fields) || len(r.values) != len(r.result.fields) { // the first row, or an error of pgx's
 		return pgx.ScanRow(r.types.Map, r.result.fields, r.values, dest...)
 	}
 	if r.plans == nil {
@@ -107,8 +107,7 @@ func (r *Rows) scan(dest []any) error {
 	return nil
 }
 
-// plan is how a column is read into destinations of one type. Making it is most of the cost of reading a small value, so rows share
-// it, as in pgx.
+// plan is how a column is read into destinations of one type. To make it is most of the cost of reading a small value, so rows share it, as in pgx.
 type plan struct {
 	dest reflect.Type
 	scan pgtype.ScanPlan
@@ -127,7 +126,7 @@ func (r *Rows) Values() ([]any, error) {
 
 func (r *Rows) RawValues() [][]byte { return r.values }
 
-// Conn is a closed connection with the TypeMap of the rows: the one that carried them serves others by now.
+// Conn returns a closed connection with the TypeMap of the rows: the one that carried them serves others by now.
 func (r *Rows) Conn() *pgx.Conn {
 	switch {
 	case r.types != nil:
@@ -153,10 +152,68 @@ func (r *Rows) fatal(err error) {
 	r.Close()
 }
 
-// FailedRows are the Rows of a query that failed before there were any.
-func FailedRows(err error) *Rows { return &Rows{failed: err} }
+// Row is the first row of a result in memory. Scan and its errors are those of pgx's QueryRow.
+type Row struct {
+	rows    Rows   // on its first row, or closed if there is none
+	sent    bool   // its statement was sent
+	scanErr *error // a batch's first error of Scan; nil: it is not of a batch
+}
 
-// FailedBatch is the result of a batch that never reached the server. tx is the closed transaction that it was to begin, if any.
+// Row returns the first row of b, decoded with the types of s.
+func (b *Result) Row(s *Set) *Row {
+	w := &Row{rows: Rows{result: *b, set: s}, sent: true}
+	if b.rows > 0 {
+		w.rows.types = s.take(b.fields)
+		w.rows.Next()
+	}
+	return w
+}
+
+// ReadRow reads the first row of r, if any, into memory, and closes r, whose connection is c and has the types of m.
+func ReadRow(r pgx.Rows, c *pgx.Conn, m *Maps) *Row {
+	w := &Row{sent: true}
+	if w.rows.values = w.rows.result.readFirst(r); w.rows.values != nil {
+		w.rows.set, w.rows.next = m.Of(c), 1
+		w.rows.types = w.rows.set.take(w.rows.result.fields)
+	}
+	return w
+}
+
+// Tag returns the statement's command tag, and Err its error, which SetErr replaces.
+func (r *Row) Tag() pgconn.CommandTag { return r.rows.result.tag }
+func (r *Row) Err() error             { return cmp.Or(r.rows.failed, r.rows.result.err) }
+func (r *Row) SetErr(err error)       { r.rows.result.End(r.rows.result.fields, err) }
+
+// OnScanError lets the first error of Scan be noted in err, for a batch whose Close returns it.
+func (r *Row) OnScanError(err *error) { r.scanErr = err }
+
+// Format is that of Rows.
+func (Row) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.Row()") }
+
+// Scan finds no row the second time, as in pgx.
+func (r *Row) Scan(dest ...any) error {
+	if r.sent { // then pgx looks at dest before it looks at the statement's error
+		for _, d := range dest {
+			if _, ok := d.(*pgtype.DriverBytes); ok {
+				return errors.New("cannot scan into *pgtype.DriverBytes from QueryRow")
+			}
+		}
+	}
+	if r.rows.types == nil {
+		return cmp.Or(r.Err(), pgx.ErrNoRows)
+	}
+	if err := r.rows.Scan(dest...); err != nil && r.scanErr != nil {
+		*r.scanErr = cmp.Or(*r.scanErr, err)
+	}
+	r.rows.Close() // not deferred: after a panic in a Scanner the map may be in any state, and is not given back
+	return r.Err()
+}
+
+// FailedRows returns the Rows of a query that failed before there were any, and Failed the Row of a statement that was not sent.
+func FailedRows(err error) *Rows { return &Rows{failed: err} }
+func Failed(err error) *Row      { return &Row{rows: Rows{failed: err}} }
+
+// FailedBatch returns the result of a batch that never reached the server. tx is the closed transaction that it was to begin, if any.
 func FailedBatch(err error, tx pgx.Tx) pgx.BatchResults { return failedBatch{err, tx} }
 
 type failedBatch struct {

@@ -14,20 +14,20 @@ type Sameness uint8
 
 const (
 	Different Sameness = iota
-	Alike              // they have codecs of the user's own, of one Go type: what is in those is not known
+	Alike              // both have the user's own codec of one Go type, and what is in it is not known
 	Equal              // they have the same contents
 )
 
-// Pairs knows pairs of types that were compared: connections that load their types have each its own of every one.
+// Pairs remembers which types were compared: connections that load their types have a *pgtype.Type of their own for each of them.
 type Pairs struct {
 	mu   sync.Mutex
 	seen map[[2]*pgtype.Type]Sameness
 }
 
-// maxPairs is when all are forgotten: there are as many as types and pairs of connections.
+// maxPairs bounds what Pairs remembers: there is a pair for each type and each two connections. When it is reached, all are forgotten.
 const maxPairs = 4096
 
-// Compare says how alike the types that s and t have for oid are. What neither has is Equal.
+// Compare returns how alike the types are that s and t have for oid. If neither has one, they are Equal.
 func (p *Pairs) Compare(s, t *Set, oid uint32) Sameness {
 	a, _ := s.base.TypeForOID(oid)
 	b, _ := t.base.TypeForOID(oid)
@@ -67,7 +67,7 @@ func compareCodecs(a, b pgtype.Codec, depth int) Sameness {
 		return Different
 	}
 	switch a := a.(type) {
-	case nil, *pgtype.EnumCodec, *pgtype.RecordCodec: // what an enum's has in it is a cache
+	case nil, *pgtype.EnumCodec, *pgtype.RecordCodec: // all that an EnumCodec has is a cache
 		return Equal
 	case *pgtype.ArrayCodec:
 		b := b.(*pgtype.ArrayCodec)
@@ -104,7 +104,7 @@ func compareCodecs(a, b pgtype.Codec, depth int) Sameness {
 	return Alike
 }
 
-// compareLocations goes by names: each connection may have loaded its own.
+// compareLocations compares names: each connection may have loaded its own Location.
 func compareLocations(a, b *time.Location) Sameness {
 	if a == b || a != nil && b != nil && a.String() == b.String() {
 		return Equal

@@ -12,14 +12,14 @@ import (
 
 // Maps has the Set of a connection, made when it is first needed. It is safe for concurrent use.
 type Maps struct {
-	Closed func() *pgx.Conn // makes a closed connection, for who asks rows in memory for theirs
+	Closed func() *pgx.Conn // makes a closed connection, which rows in memory return as theirs
 
 	mu   sync.Mutex
 	set  *Set
 	lent bool // somebody has the raw connection, and may register types at any time
 }
 
-// Of returns what c's types are now. The connection's owner calls it.
+// Of returns what c's types are now. Only the connection's owner calls it.
 func (m *Maps) Of(c *pgx.Conn) *Set {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -29,7 +29,7 @@ func (m *Maps) Of(c *pgx.Conn) *Set {
 	return m.set
 }
 
-// Lend says that the user has the raw connection from now on, Forget that code of his has had it.
+// Lend notes that the user has the raw connection from now on; Forget, that code of the user's has had it.
 func (m *Maps) Lend()   { m.forget(true) }
 func (m *Maps) Forget() { m.forget(false) }
 
@@ -43,7 +43,7 @@ func (m *Maps) forget(lent bool) {
 // concurrent use.
 type Set struct {
 	base   *pgtype.Map // a copy of the connection's; nobody changes it
-	given  pgtype.Map  // the connection's by value; asked for given types only, see givenType
+	given  pgtype.Map  // the connection's by value, for givenType only
 	closed func() *pgx.Conn
 
 	mu   sync.Mutex
@@ -53,18 +53,18 @@ type Set struct {
 // maxFree is how many copies a Set keeps: as many as reads ride together.
 const maxFree = 32
 
-// newSet is called by who owns the connection of m.
+// newSet is called by the owner of the connection whose Map is m.
 func newSet(m *pgtype.Map, closed func() *pgx.Conn) *Set {
 	base := copyMap(m)
-	for _, oid := range userTypesOf(m) { // whoever copies base looks at its codecs, and the connection goes on using its own
+	for _, oid := range userTypesOf(m) { // codecs of its own: others read base's while the connection goes on using m's
 		if src, ok := base.TypeForOID(oid); ok {
-			if own := (*codecs)(nil).ownType(src); own != src {
+			if own := (*mapCopy)(nil).ownType(src); own != src {
 				base.RegisterType(own)
 			}
 		}
 	}
 	for _, m := range []*pgtype.Map{m, base} {
-		m.TypeForValue(nil) // has it make the table that givenType reads
+		m.TypeForValue(nil) // makes the table that givenType reads
 	}
 	return &Set{base: base, given: *m, closed: closed}
 }
@@ -75,30 +75,31 @@ func (s *Set) Knows(oid uint32) bool {
 	return ok
 }
 
-// FormatOf is the format in which pgx asks for values of type oid.
+// FormatOf returns the format in which pgx asks for values of type oid.
 func (s *Set) FormatOf(oid uint32) int16 { return s.base.FormatCodeForOID(oid) }
 
-// Encode encodes args for the parameters of d, if they can be.
+// Encode encodes args for the parameters of d.
 func (s *Set) Encode(eqb *pgx.ExtendedQueryBuilder, d *pgconn.StatementDescription, args []any) error {
 	t := s.get()
 	for _, oid := range d.ParamOIDs {
 		t.adoptOID(oid)
 	}
 	err := eqb.Build(t.Map, d, args)
-	t.give() // not after a panic in a Valuer: it may be in any state
+	t.give() // not deferred: after a panic in a Valuer it may be in any state
 	return err
 }
 
-// mapCopy is a copy of a Set's Map for one row, or result, at a time.
+// mapCopy is a copy of a Set's Map for one row, or result, at a time. It has codecs of its own where codecs have a state.
 type mapCopy struct {
-	codecs
-	set   *Set
-	asked map[reflect.Type]int // set has been asked what is given for it, and for what is in it, so many levels deep
-	loose bool                 // the row has what may depend on what is given for a destination
-	conn  *pgx.Conn            // whose TypeMap it is; nil: nobody asked for it
+	*pgtype.Map
+	set     *Set
+	adopted map[uint32]adopted
+	asked   map[reflect.Type]int // set was asked for the type that is given for these, and for what is in them, so many levels deep
+	loose   bool                 // the row may have a value whose type depends on its destination
+	conn    *pgx.Conn            // has the Map as its TypeMap; nil: nobody asked for it
 }
 
-// take returns a copy that fits rows of fields.
+// take returns a copy for rows of fields.
 func (s *Set) take(fields []pgconn.FieldDescription) *mapCopy {
 	t := s.get()
 	t.loose = false
@@ -110,7 +111,6 @@ func (s *Set) take(fields []pgconn.FieldDescription) *mapCopy {
 	return t
 }
 
-// get returns a copy, made now or before.
 func (s *Set) get() (t *mapCopy) {
 	s.mu.Lock()
 	if last := len(s.free) - 1; last >= 0 {
@@ -118,25 +118,25 @@ func (s *Set) get() (t *mapCopy) {
 	}
 	s.mu.Unlock()
 	if t == nil {
-		t = &mapCopy{set: s, codecs: codecs{Map: copyMap(s.base), base: s.base, adopted: make(map[uint32]adopted)}, asked: make(map[reflect.Type]int)}
+		t = &mapCopy{Map: copyMap(s.base), set: s, adopted: make(map[uint32]adopted), asked: make(map[reflect.Type]int)}
 		t.TryWrapScanPlanFuncs = slices.Insert(slices.Clone(t.TryWrapScanPlanFuncs), 0, t.tryGiven)
 	}
 	return t
 }
 
-// connOf returns the Conn of rows that are in memory: closed, but with the TypeMap of the rows, which is what it is asked for.
+// connOf returns the Conn of rows in memory: it is closed, but has the TypeMap of the rows, for which callers ask.
 func (t *mapCopy) connOf() *pgx.Conn {
 	if t.conn == nil {
 		t.conn = t.set.closed()
-		own := t.conn.TypeMap() // both are of this goroutine, and t will be of no other
+		own := t.conn.TypeMap() // only this goroutine has both, and give will not pass t on
 		*own, t.Map = *t.Map, own
 	}
 	return t.conn
 }
 
-// give gives t back. It is called by anybody.
+// give gives t back. Any goroutine may call it.
 func (t *mapCopy) give() {
-	if t.conn != nil { // somebody may keep that
+	if t.conn != nil { // the caller may keep that
 		return
 	}
 	s := t.set

@@ -15,29 +15,29 @@ import (
 
 // Options are those of [Limiter.Install].
 type Options struct {
-	Wait    time.Duration                  // how long the answer to a cancel request is waited for; negative: pgx's own way
-	UserOwn bool                           // a ctxwatch.Handler of the user's does the work
-	Later   bool                           // the session has begun with Begun, not with the login
+	Wait    time.Duration                  // how long the answer to a cancel request is waited for; negative: pgx's own way is used
+	UserOwn bool                           // a ctxwatch.Handler of the user's is used
+	Later   bool                           // the session begins with a call of Begun, not with the login
 	Go      func(what string, f func())    // runs f in a goroutine that somebody waits for
 	Dialing func(ctx context.Context) bool // reports whether ctx is that of a dial, not of what pgx does after one
 }
 
-// Canceler is the ctxwatch.Handler of one connection. pgx calls it when the ctx of a running statement ends, and again when that
-// statement has its answer or was given up. The caller waits for that and no longer; whatever the connection carries next waits for Settle.
+// Canceler is the ctxwatch.Handler of one connection. pgx calls it when the ctx of a running statement ends, and again when that statement has
+// its answer or was given up. The caller waits no longer than that; what the connection carries next waits for Settle.
 type Canceler struct {
 	pc    *pgconn.PgConn
 	nc    net.Conn
 	stage *stage
 	lost  *atomic.Int64 // the limiter's
 	o     Options
-	off   bool        // always pgx's way, or the user's
-	ready func() bool // what runs is the statement itself; nil: always
+	off   bool        // pgx's own way is used, or the user's handler
+	ready func() bool // see Opened
 
-	mode atomic.Uint32           // a Mode; the owner's
+	mode atomic.Uint32           // a Mode; only the owner sets it
 	req  atomic.Pointer[request] // of the last statement, until that is settled; nil: its ctx did not end
 
 	mu   sync.Mutex
-	over bool // the connection is being closed: its deadline is not ours
+	over bool // the connection is being closed: deadlines are set elsewhere
 }
 
 // stage is how far a connection has come.
@@ -46,46 +46,47 @@ type stage struct {
 	opened atomic.Bool // what it dials from now on are cancel connections
 }
 
-// Begun notes that the session has begun, for Options.Later, and Opened that the dial is over.
-func (c *Canceler) Begun()  { c.stage.begun.Store(true) }
-func (c *Canceler) Opened() { c.stage.opened.Store(true) }
+// Begun notes that the session has begun, for Options.Later.
+func (c *Canceler) Begun() { c.stage.begun.Store(true) }
 
-// Ready has a request wait until ready returns true: until then something runs that is not the caller's. It is called before use.
-func (c *Canceler) Ready(ready func() bool) { c.ready = ready }
+// Opened notes that the dial is over. A request waits until ready returns true: until then something runs that is not the caller's.
+func (c *Canceler) Opened(ready func() bool) {
+	c.ready = ready
+	c.stage.opened.Store(true)
+}
 
-// Mode says what the end of a ctx does to what a connection runs.
+// Mode says what the end of a ctx does to the statement that a connection runs.
 type Mode uint32
 
 const (
-	asPgx    Mode = iota // pgx's own way: the socket's deadline is over, the connection lost
-	asks                 // the server is asked to stop it; then the connection is as good as before
-	waitOnly             // its answer is waited for, and that is all: it is a COMMIT, say
+	asPgx    Mode = iota // pgx's own way: the socket's deadline is set to now, and the connection is lost
+	asks                 // the server is asked to stop it; afterwards the connection is as good as before
+	waitOnly             // its answer is waited for, and nothing else is done: it is a COMMIT, for example
 )
 
 // Lent is called when a lease gets the connection.
 func (c *Canceler) Lent() { c.Restore(asks) }
 
-// AsPgx gives the connection pgx's own way: nobody has it now, or a hook, or its user has it raw. None of their calls passes Settle, and
-// WaitForNotification is used with a timeout.
+// AsPgx sets pgx's own way, for a connection that nobody has, or a hook, or a user who has it raw. None of these calls Settle, and users call
+// WaitForNotification with a timeout.
 func (c *Canceler) AsPgx() { c.Restore(asPgx) }
 
-// WaitOnly has the end of a ctx wait for the answer and do no more, until Restore is called with what it returns.
+// WaitOnly makes the end of a ctx wait for the answer and do nothing else, until Restore is called with what it returns.
 func (c *Canceler) WaitOnly() (was Mode) {
 	was = Mode(c.mode.Load())
 	c.Restore(waitOnly)
 	return was
 }
 
-// Restore ends what WaitOnly has begun.
 func (c *Canceler) Restore(was Mode) {
 	if !c.off {
 		c.mode.Store(uint32(was))
 	}
 }
 
-// Uncancelable runs a call that does no more than begin or end a transaction. pgx closes the connection if its ctx ends before or
-// meanwhile, however quickly it answers; to cancel a COMMIT means not to know what became of it or, while it waits for a standby,
-// to have it reported before the standby has it. So when ctx ends its answer is waited for, as for any other, and nothing else is done.
+// Uncancelable runs a call that does nothing but begin or end a transaction. If ctx ends, the answer is waited for, and nothing else is done. pgx
+// would close the connection, however quickly the answer comes. And a COMMIT that is cancelled has an unknown outcome; or, if it was waiting for
+// a synchronous standby, it is reported as done before the standby has it.
 func (c *Canceler) Uncancelable(ctx context.Context, call func(context.Context) error) (err error) {
 	if c.off {
 		return call(ctx)
@@ -99,7 +100,7 @@ func (c *Canceler) Uncancelable(ctx context.Context, call func(context.Context) 
 		defer close(ended)
 		c.Cancel(ctx.Err())
 	})
-	defer func() { // also when a tracer panics: ctx's end must not stop what the next user runs
+	defer func() { // also when a tracer panics: the end of ctx must not stop what the next user runs
 		if !stop() {
 			<-ended
 			c.Answered()
@@ -111,14 +112,14 @@ func (c *Canceler) Uncancelable(ctx context.Context, call func(context.Context) 
 
 func (c *Canceler) HandleCancel(ctx context.Context) { c.Cancel(ctx.Err()) }
 
-// Cancel ends what runs because of why. It does not wait.
+// Cancel stops what runs, because of why. It does not wait.
 func (c *Canceler) Cancel(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, mode, r := time.Now(), Mode(c.mode.Load()), c.req.Load()
 	switch {
 	case c.over:
-	case mode == asPgx, r != nil && r.ended: // of the latter there is none: nothing runs that is not settled
+	case mode == asPgx, r != nil && r.ended: // the second cannot happen: nothing runs before Settle
 		_ = c.nc.SetDeadline(now)
 	case r == nil:
 		r = newRequest(&c.mu, why)
@@ -133,11 +134,11 @@ func (c *Canceler) Cancel(why error) {
 	}
 }
 
-// HandleUnwatchAfterCancel is called in the caller's goroutine.
+// HandleUnwatchAfterCancel is called in the goroutine of the statement's caller.
 func (c *Canceler) HandleUnwatchAfterCancel() {
 	c.Answered()
 	if r := c.req.Load(); r != nil && Mode(c.mode.Load()) == asPgx && !c.pc.IsClosed() {
-		// The user took the connection meanwhile, and nothing stands between him and it.
+		// The user has taken the raw connection meanwhile, so Settle will not be called before he uses it.
 		if r.await(c.o.Wait) {
 			c.req.Store(nil)
 		} else {
@@ -146,7 +147,7 @@ func (c *Canceler) HandleUnwatchAfterCancel() {
 	}
 }
 
-// Answered notes that what was cancelled has its answer, or was given up. It is the owner's, and does nothing if there is nothing to note.
+// Answered notes that what was cancelled has its answer or was given up. Only the owner calls it. It does nothing if nothing was cancelled.
 func (c *Canceler) Answered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,12 +160,12 @@ func (c *Canceler) Answered() {
 		return
 	}
 	r.endLocked()
-	if !closed && now.Before(r.deadline) { // else the server still has to hear of what was given up
+	if !closed && now.Before(r.deadline) { // otherwise it was given up, and the server still has to stop it
 		r.withdrawLocked()
 	}
 }
 
-// Extend gives a call of the owner's time that reads on under a ctx that had ended before it: what the server had sent may all be there.
+// Extend gives more time to a call of the owner's that goes on reading under a ctx that had ended before: all of the answer may be there already.
 func (c *Canceler) Extend() {
 	r := c.req.Load()
 	if r == nil {
@@ -178,11 +179,11 @@ func (c *Canceler) Extend() {
 	}
 }
 
-// Pending reports whether the ctx of the last statement has ended, and that is not settled.
+// Pending reports whether the ctx of the last statement has ended and Settle has not returned true since.
 func (c *Canceler) Pending() bool { return c.req.Load() != nil }
 
-// Settle makes sure, for the owner, that no cancel request of the last statement hits what the connection carries next: see doc.go. false:
-// the connection is good for nothing but to be closed.
+// Settle makes sure, for the owner, that no cancel request of the last statement hits what the connection carries next: see doc.go. If it returns
+// false, the connection must be closed.
 func (c *Canceler) Settle(atMost time.Duration) bool {
 	r := c.req.Load()
 	if r == nil {
@@ -193,7 +194,7 @@ func (c *Canceler) Settle(atMost time.Duration) bool {
 	}
 	if r.asked {
 		_ = c.nc.SetDeadline(time.Now().Add(atMost))
-		_ = c.pc.Exec(context.Background(), "-- absorbs a cancel request").Close() // 57014 is what it is for
+		_ = c.pc.Exec(context.Background(), "-- absorbs a cancel request").Close() // it may fail with 57014, which is its purpose
 	}
 	if c.pc.IsClosed() {
 		return false
@@ -206,7 +207,7 @@ func (c *Canceler) Settle(atMost time.Duration) bool {
 // GivenUp counts the connection among those that were lost to a cancel request.
 func (c *Canceler) GivenUp() { c.lost.Add(1) }
 
-// Close notes that the connection is being closed, by whom deadlines are set from now on.
+// Close notes that the connection is being closed. From now on whoever does that sets its deadlines.
 func (c *Canceler) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -216,7 +217,7 @@ func (c *Canceler) Close() {
 	}
 }
 
-// Explain adds to err, of the last statement, that the ctx had ended, if that is behind it.
+// Explain adds to err, of the last statement, that the ctx had ended, if err comes from that.
 func (c *Canceler) Explain(err error) error {
 	r := c.req.Load()
 	if err == nil || r == nil || errors.Is(err, r.why) {

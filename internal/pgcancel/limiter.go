@@ -12,19 +12,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// most bounds the cancel connections that a pool has at once, those of closing connections included. The server forks for each of
-// them, so more at once are not served sooner; they would be a load beside the one that made the statements slow.
+// most bounds the cancel connections that a pool has at once, those of closing connections included. The server forks a process for each, so more
+// of them are not served sooner, and are a load on a server that may be slow because of its load.
 const most = 8
 
 // Limiter is what the cancel requests of a pool have in common.
 type Limiter struct {
 	slots   chan struct{}   // one for each cancel connection that is open or being opened
 	closing <-chan struct{} // closed by Shutdown
-	sent    atomic.Int64
-	lost    atomic.Int64 // connections that were given up because of one
+	sent    atomic.Int64    // see Stat
+	lost    atomic.Int64
 }
 
-// NewLimiter is for a pool of conns connections at most.
+// NewLimiter returns the Limiter of a pool of at most conns connections.
 func NewLimiter(conns int, closing <-chan struct{}) *Limiter {
 	return &Limiter{slots: make(chan struct{}, min(most, conns)), closing: closing}
 }
@@ -32,8 +32,7 @@ func NewLimiter(conns int, closing <-chan struct{}) *Limiter {
 // key is where pgx keeps the canceler of a connection for us.
 const key = "lmipool.canceler"
 
-// Install gives the connection that cc is for its [Canceler]. It is the last to change cc's DialFunc and ValidateConnect, which
-// must not be nil.
+// Install gives the connection that cc is for its [Canceler]. cc's DialFunc and ValidateConnect must not be nil, and nobody may change them later.
 func (l *Limiter) Install(cc *pgx.ConnConfig, o Options) {
 	s, theirs, validate := new(stage), cc.BuildContextWatcherHandler, cc.ValidateConnect
 	cc.DialFunc = l.dial(s, o.Dialing, cc.DialFunc)
@@ -51,7 +50,7 @@ func (l *Limiter) Install(cc *pgx.ConnConfig, o Options) {
 	}
 }
 
-// Of is the canceler of a connection, whose login is over; nil if none was installed.
+// Of returns the canceler of a connection whose login is over; nil if none was installed.
 func Of(pc *pgconn.PgConn) *Canceler {
 	c, _ := pc.CustomData()[key].(*Canceler)
 	return c
@@ -62,13 +61,12 @@ var (
 	errLogin    = errors.New("lmipool: the session has not begun: there is nothing to cancel")
 )
 
-// dial wraps the DialFunc of one connection. Once that is open, what it dials are cancel connections: pgx makes them with it, whoever
-// asks for one. They queue here, in order, but for Shutdown, whose process may have a few hundred milliseconds to live: then each
-// connection that is torn away has its own at once. Before its session has begun nothing runs in it.
+// dial wraps the DialFunc of one connection. Once that is open, pgx uses it for cancel connections only, whoever asks for one. They queue here, in
+// order, except during Shutdown: the process may have a few hundred milliseconds to live, so each connection that is cut off has its own at once.
 func (l *Limiter) dial(s *stage, dialing func(context.Context) bool, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
 		if !s.opened.Load() {
-			if !s.begun.Load() && !dialing(ctx) { // pgx cleans up after a login that was lost
+			if !s.begun.Load() && !dialing(ctx) { // pgx wants to cancel a login that was lost
 				return nil, errLogin
 			}
 			return dial(ctx, network, addr)
@@ -103,7 +101,7 @@ func (l *Limiter) dial(s *stage, dialing func(context.Context) bool, dial pgconn
 // cancelConn is a connection that carries one cancel request.
 type cancelConn struct {
 	net.Conn
-	free func() // its slot, once
+	free func() // frees its slot, once
 }
 
 func (c *cancelConn) Close() error {
@@ -111,8 +109,7 @@ func (c *cancelConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Stat counts the cancel connections, those that are open, how many may be, and all that were used; and the connections
-// that were given up because of one.
+// Stat counts the cancel connections that are open, that may be, and that were used; and the connections that were given up because of one.
 func (l *Limiter) Stat() (open, limit int, sent, lost int64) {
 	return len(l.slots), cap(l.slots), l.sent.Load(), l.lost.Load()
 }

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// askAgain is the pause before a cancel request is repeated; it doubles. A request that arrives before its statement, or between
-	// two messages of it, does nothing.
+	// askAgain is the pause before a cancel request is repeated; it doubles. A request that arrives before its statement, or between two messages
+	// of it, does nothing.
 	askAgain = 25 * time.Millisecond
 	// bound is how long a request is tried in all: as long as pgx itself tries when it closes a connection (pgconn's asyncClose).
 	bound = 15 * time.Second
@@ -19,7 +19,7 @@ const (
 // request asks the server to cancel one statement, as often as that takes.
 type request struct {
 	mu   *sync.Mutex // the canceler's
-	why  error       // the ctx's
+	why  error       // the error of the ctx
 	ctx  context.Context
 	stop context.CancelFunc
 	over chan struct{} // closed when the statement has its answer, or was given up
@@ -28,12 +28,12 @@ type request struct {
 	// guarded by mu
 	deadline  time.Time // the caller waits no longer
 	ended     bool      // over is closed
-	withdrawn bool      // it is not to be sent
+	withdrawn bool      // it must not be sent
 	underWay  bool      // it has a cancel connection, whose end was not seen yet
 
 	// constant once done is closed
 	asked bool // something was sent
-	sure  bool // and has arrived, all of it
+	sure  bool // nothing of it can arrive any more
 }
 
 type requestKey struct{}
@@ -51,7 +51,7 @@ func (r *request) endLocked() {
 	}
 }
 
-// withdrawLocked has the request not sent, if there is still time.
+// withdrawLocked makes sure that the request is not sent, if it is not under way.
 func (r *request) withdrawLocked() {
 	if !r.underWay {
 		r.withdrawn = true
@@ -59,15 +59,15 @@ func (r *request) withdrawLocked() {
 	}
 }
 
-// neverAsk is instead of ask: the answer is waited for, and that is all.
+// neverAsk is called instead of ask if the answer is to be waited for and nothing else done.
 func (r *request) neverAsk() {
 	r.stop()
 	r.sure = true
 	close(r.done)
 }
 
-// ask sends the request for what pc runs once ready, if it is not nil, returns true, and again while there is no answer. Once is
-// enough for a statement that was given up: pgx asks, too, as it closes the connection.
+// ask sends the request for what pc runs when ready, if it is not nil, returns true, and again while there is no answer. For a statement that was
+// given up it does so once, since pgx sends a request too when it closes the connection.
 func (r *request) ask(pc *pgconn.PgConn, ready func() bool) {
 	defer close(r.done)
 	defer r.stop()
@@ -79,7 +79,7 @@ func (r *request) ask(pc *pgconn.PgConn, ready func() bool) {
 			case <-time.After(time.Millisecond):
 			}
 		}
-		_ = pc.CancelRequest(r.ctx) // reads only what never changes
+		_ = pc.CancelRequest(r.ctx) // safe beside other calls: it reads only what never changes
 		if !r.arrived() {
 			return
 		}
@@ -93,7 +93,7 @@ func (r *request) ask(pc *pgconn.PgConn, ready func() bool) {
 	}
 }
 
-// setOff is called with a cancel connection that is about to be used. It is false if it must not be any more.
+// setOff is called before a cancel connection is used. It reports false if that must not be used any more.
 func (r *request) setOff() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,8 +102,8 @@ func (r *request) setOff() bool {
 	return r.underWay
 }
 
-// arrived is called after a CancelRequest. pgx returns from that when the server has closed the cancel connection, having signalled
-// the backend before, or with our ctx: then the request may still be on its way.
+// arrived is called after a CancelRequest, and reports whether nothing of that can still arrive. pgx returns when the server has closed the cancel
+// connection, after it has signalled the backend; or when r.ctx ends, and then the request may still be on its way.
 func (r *request) arrived() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,7 +112,7 @@ func (r *request) arrived() bool {
 	return r.sure
 }
 
-// await waits until no request can arrive any more, and says whether that is sure.
+// await waits until no request can arrive any more, and reports whether that is sure.
 func (r *request) await(atMost time.Duration) bool {
 	t := time.NewTimer(atMost)
 	defer t.Stop()
@@ -120,7 +120,7 @@ func (r *request) await(atMost time.Duration) bool {
 	case <-r.done:
 		return r.sure
 	case <-t.C:
-		r.stop() // its cancel connection is not to be waited for any longer
+		r.stop() // ends the wait for its cancel connection
 		return false
 	}
 }

@@ -15,17 +15,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// gone are the system's words for a server, or a way to it, that is not there.
+// gone are the system's errors for a server, or a way to it, that is not there.
 var gone = []error{
 	syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
 	syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN,
 }
 
-// IsAway reports whether a dial failed with err because of a server that does not answer, or not yet, or is no writer. Of several
-// hosts all must be so: who refuses the password of one of them has something to say. always: there is a server, and it says that
-// it is not ready, or accepts connections and has said nothing so far.
+// IsAway reports whether a dial failed with err because the server does not answer, is not ready yet, or is no writer. Of several hosts this must be
+// so for all: a host that refuses the password, for example, answers. always: there is a server, which says that it is not ready, or which accepts
+// connections and says nothing.
 func IsAway(err error) (away, always bool) {
-	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
+	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has an error
 	case nil, *HookError:
 		return false, false
 	case *SilentServerError:
@@ -57,8 +57,8 @@ func IsAway(err error) (away, always bool) {
 	return IsAway(errors.Unwrap(err))
 }
 
-// IsLost reports whether err is of a connection that ended, or was ended by the server, while it was in use. What we end
-// ourselves, when a ctx ends say, is not lost.
+// IsLost reports whether err is of a connection that ended, or was ended by the server, while it was in use. A connection that we close ourselves, for
+// example when a ctx ends, is not lost.
 func IsLost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -69,7 +69,7 @@ func IsLost(err error) bool {
 
 // stops reports whether the server says that it, or this session, ends, or that it is not ready yet.
 func stops(e *pgconn.PgError) bool {
-	return e.Code == "57P01" || e.Code == "57P02" || e.Code == "57P03"
+	return slices.Contains([]string{"57P01", "57P02", "57P03"}, e.Code)
 }
 
 // poolerLost reports whether a pooler says that the server behind it is gone.
@@ -82,8 +82,7 @@ func poolerLost(e *pgconn.PgError) bool {
 
 var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|shutting down|starting up`)
 
-// Silent is the error of a dial whose server was connected to, and did not answer within its time, which is next for the next
-// dial.
+// Silent returns the error of a dial whose server accepted the connection and did not answer within the time of a dial, which is next for the next.
 func Silent(err error, within, next time.Duration) error {
 	return &SilentServerError{err, within, next}
 }
@@ -102,11 +101,10 @@ func (e *SilentServerError) Error() string {
 }
 func (e *SilentServerError) Unwrap() error { return e.err }
 
-// IsFull reports whether a dial was refused for want of room: max_connections, the reserved slots, the CONNECTION LIMIT of the
-// role or of the database (PostgreSQL says 53300 for each), or a pooler's own limit. PgBouncer says that in words of its own or
-// in those of the server behind it.
+// IsFull reports whether a dial was refused because of a limit: max_connections, the reserved slots, the CONNECTION LIMIT of the role or of the
+// database (PostgreSQL says 53300 for each), or a pooler's own limit. PgBouncer says that with a message of its own or of the server behind it.
 func IsFull(err error) bool {
-	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has its own
+	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has an error
 	case nil:
 		return false
 	case *pgconn.PgError:
@@ -117,10 +115,10 @@ func IsFull(err error) bool {
 	return IsFull(errors.Unwrap(err))
 }
 
-// fullWords are PgBouncer's settings and PostgreSQL's messages, these in English.
+// fullWords are PgBouncer's settings, and PostgreSQL's messages in English.
 var fullWords = regexp.MustCompile(`max_client_conn|max_(db|user)_client_connections|too many (clients|connections)|connection slots are reserved`)
 
-// Full is what the refusal err means to a pool of at most maxConns.
+// Full returns the error of a pool of at most maxConns for the refusal err.
 func Full(err error, maxConns int) error {
 	return fmt.Errorf("%w: %w (environments × MaxConns, here %d, must fit into the server's max_connections and the"+
 		" CONNECTION LIMITs of role and database, or the pooler's limit: raise those, or lower MaxConns)", ErrServerFull, err, maxConns)

@@ -14,33 +14,33 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// EncodeError is pgx's error of an argument that cannot be encoded, with the argument's Go type in place of the argument.
+// EncodeError is pgx's error for an argument that cannot be encoded, with the argument's Go type in place of the argument.
 type EncodeError struct {
 	text string
-	err  error // not to be unwrapped: what is in it quotes the argument too
+	err  error // not for Unwrap: the errors inside quote the argument too
 }
 
-func (e EncodeError) Error() string         { return e.text } // also of a copy, which must not show err
+func (e EncodeError) Error() string         { return e.text } // not of *EncodeError: a printed copy would show err
 func (e *EncodeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *EncodeError) As(target any) bool   { return errors.As(e.err, target) }
 
-// encodes is what pgx says, around the value, which may have any text in it. The server says it too, of a COPY that pgx has failed.
+// encodes matches what pgx says about such an argument, around the value, which may be any text. The server repeats it for a COPY that pgx has ended.
 var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
 	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`)
 
-// Our own words for a value.
+// These stand for a value.
 const (
 	someValue   = "the value"
 	valueOfType = "a value of type "
 )
 
-// Arguments are those of a call, among which is the one that could not be encoded.
+// Arguments are those of a call. One of them could not be encoded.
 type Arguments struct {
 	Args  []any
 	Batch []*pgx.QueuedQuery
 }
 
-// WithoutArgument hides the argument that is in err, if pgx could not encode one of g.
+// WithoutArgument hides the argument that err quotes, if pgx could not encode one of g.
 func (g Arguments) WithoutArgument(err error) error {
 	if e, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // as it came from the server
 		if text, found := g.cut(e.Message); found {
@@ -58,7 +58,7 @@ func (g Arguments) WithoutArgument(err error) error {
 
 func (g Arguments) cut(text string) (string, bool) {
 	m := encodes.FindStringSubmatch(text)
-	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // it is ours
+	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // it was cut before
 		return "", false
 	}
 	what := someValue
@@ -68,7 +68,7 @@ func (g Arguments) cut(text string) (string, bool) {
 	return m[1] + "unable to encode " + what + " " + m[3] + ": " + blank(m[4], m[2]), true
 }
 
-// typeOf is the Go type of the argument that pgx shows so; "" if it is none of them, since a rewriter of the user's has made it.
+// typeOf returns the Go type of the argument that pgx shows so; "" if there is none, because a rewriter of the user's has made it.
 func (g Arguments) typeOf(shown string) string {
 	args := slices.Clip(g.Args)
 	for _, q := range g.Batch {
@@ -90,20 +90,20 @@ func (g Arguments) typeOf(shown string) string {
 	return ""
 }
 
-// inGo is v as pgx shows it.
+// inGo returns v as pgx shows it.
 func inGo(v any) (shown string) {
 	defer func() {
-		if recover() != nil { // a method of v's
+		if recover() != nil { // a method of v's has panicked
 			shown = ""
 		}
 	}()
 	return fmt.Sprintf("%#v", v)
 }
 
-// leastHidden is the length of a word that is hidden inside others, too.
+// leastHidden is from how many letters on a word is also hidden where it is a part of another.
 const leastHidden = 4
 
-// blank is why without the words of value, which it may quote.
+// blank returns why without the words of value, which it may quote.
 func blank(why, value string) string {
 	all := words.FindAllString(value, -1)
 	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // the longest first: others may be in it
@@ -119,17 +119,16 @@ func blank(why, value string) string {
 	return why
 }
 
-// blankAlone is text without word where it stands alone: what is beside it is not of the class of letters.
+// blankAlone returns text without word where it stands alone: no character beside it is of the class letters.
 func blankAlone(text, word, flags, letters string) string {
 	alone := regexp.MustCompile(flags + `(^|[^` + letters + `])` + regexp.QuoteMeta(word) + `($|[^` + letters + `])`)
-	return alone.ReplaceAllString(alone.ReplaceAllString(text, "${1}…$2"), "${1}…$2") // neighbours share what is between them
+	return alone.ReplaceAllString(alone.ReplaceAllString(text, "${1}…$2"), "${1}…$2") // twice: one match takes the character that the next would need
 }
 
 // words are what a value consists of.
 var words = regexp.MustCompile(`[\pL\pN]+`)
 
-// WithoutValues is err, of what sets settings, without the values that it was to set: PostgreSQL quotes what it refuses, whole
-// or word by word.
+// WithoutValues returns err, of a statement that sets settings, without the values: PostgreSQL quotes what it refuses, whole or word by word.
 func WithoutValues(err error, values []string) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
@@ -143,10 +142,9 @@ func WithoutValues(err error, values []string) error {
 	return &c
 }
 
-// leastWord is the length of a word that is hidden wherever it is. Shorter ones say nothing, and are in every text.
+// leastWord is from how many letters on a word of a value is hidden. Shorter ones tell nothing, and occur in every text.
 const leastWord = 3
 
-// blankSettings is text without values.
 func blankSettings(text string, values []string) string {
 	for _, value := range values {
 		if value == "" || text == "" {
@@ -164,7 +162,7 @@ func blankSettings(text string, values []string) string {
 
 var wordsOfName = regexp.MustCompile(`[\pL\pN_]+`)
 
-// cutName is value as the server cuts it, if it takes it for a name.
+// cutName returns value as the server cuts it where it is a name.
 func cutName(value string) string {
 	n := min(len(value), 63)
 	for n < len(value) && n > 0 && !utf8.RuneStart(value[n]) {

@@ -9,74 +9,74 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Conn stands between pgx and the socket of one connection: pgx writes to it and reads from it. It belongs to whom the
-// connection belongs to. Busy, Executed, Sent, Commits, CommitsOutside, RefusedUnbound, Broke and Epoch may be asked by anybody.
+// Conn stands between pgx and the socket of one connection: pgx writes to it and reads from it. Only the connection's owner uses it; but
+// Busy, Executed, Sent, Commits, CommitsOutside, RefusedUnbound, Broke and Epoch may be called from any goroutine.
 type Conn struct {
 	r        io.Reader
 	w        io.Writer
 	queue             // what travels in front of pgx's next flight
 	replies  replies  // the answers to that, which pgx does not get
-	begin    deferral // a BEGIN that does not travel alone
+	begin    deferral // a BEGIN that is held back
 	answers           // what the server has said to pgx
 	recorder          // what pgx has sent, while somebody wants to know
 
-	stuck    atomic.Bool           // something could not be written
-	torn     atomic.Bool           // but a part of it was
-	busy     atomic.Bool           // something of ours was sent, and is not answered
-	executed atomic.Bool           // since the last call began, something was sent that the server executes
-	writes   atomic.Int64          // that pgx has made
+	stuck    atomic.Bool           // a write failed
+	torn     atomic.Bool           // that write sent a part of what it was given
+	busy     atomic.Bool           // a prologue was sent and is not answered yet
+	executed atomic.Bool           // something that the server executes was sent since StartCall
+	writes   atomic.Int64          // how often pgx has written
 	broke    atomic.Pointer[error] // why nothing can be read any more
-	epoch    *atomic.Int64         // nil: nobody counts
-	seen     atomic.Int64          // the epoch when something was last read
+	epoch    *atomic.Int64         // a number that somebody counts up
+	seen     atomic.Int64          // what epoch was when something was last read
 }
 
-// replies are the answers to prologues that were sent. They come in front of what pgx waits for, and are taken out of what it
-// reads, message by message.
+// replies are the answers to prologues that were sent. They come before the answers that pgx waits for, and are removed message by message
+// from what pgx reads.
 type replies struct {
 	sent []Prologue // and not answered yet
 
 	// of the message that is being read
-	head []byte // of what is not passed on: its first five bytes, or fewer
+	head []byte // its first five bytes, or as many as were read
 	left int    // how much of its body is still to come
-	pass bool   // it is pgx's
-	body []byte // of an error that is not passed on
+	pass bool   // pgx gets it
+	body []byte // the body of an error that pgx does not get
 
-	failed *pgconn.PgError // of a simple one, which has ended the session
-	// refused: a simple one failed and the session did not end with it, which it should have: what was behind it ran all the
-	// same. Nothing more is read.
+	failed *pgconn.PgError // the error with which a simple prologue has ended the session
+	// refused is set when a simple prologue failed and the session went on, which it must not: what was behind the prologue ran all the
+	// same. Nothing more is read then.
 	refused error
 }
 
-// deferral is a BEGIN that does not travel alone.
+// deferral is pgx's BEGIN, which travels with the first flight of its transaction.
 type deferral struct {
 	state beginState
 	query []byte // pgx's own Query that begins the transaction, while it is held back
-	local []byte // answers to pgx that the server has no part in
+	local []byte // answers that pgx gets from here and not from the server
 }
 
-// beginState is what became of a BEGIN that does not travel alone. Nothing keeps a simple Query from running if it fails: in front
-// of that it has its own round trip. If nothing was said before COMMIT or ROLLBACK, neither says anything.
+// beginState says how far a deferred BEGIN has come. A simple Query runs even if the BEGIN in front of it fails; so before a simple Query BEGIN
+// is sent alone, and its answer is read first. If the transaction ends before anything was sent in it, the server hears of neither BEGIN nor end.
 type beginState uint8
 
 const (
 	beginNone    beginState = iota
 	beginAsked              // pgx's next Query is the BEGIN that is to be held back
 	beginHeld               // pgx has its answer, the server has not heard of it
-	beginSent               // the server's answer is to come
-	beginFailing            // the server said no, and ReadyForQuery is to come
-	beginFailed             // it has said so: to pgx it is a transaction that has failed, of which the server must not hear
+	beginSent               // it was sent and is not answered yet
+	beginFailing            // the server has refused it, and ReadyForQuery is still to come
+	beginFailed             // ReadyForQuery has come too. pgx believes in a failed transaction, of which the server knows nothing
 )
 
-// New returns the Conn of a connection that is about to log in. epoch is a number that somebody counts up; nil: nobody does.
+// New returns the Conn of a connection that is about to log in. epoch is a number that somebody counts up.
 func New(r io.Reader, w io.Writer, epoch *atomic.Int64) *Conn {
 	c := &Conn{r: r, w: w, epoch: epoch}
 	c.flights.Store(1) // the login
 	return c
 }
 
-// send writes b to the socket, unless something could not be written before: pgx keeps that, and would send it once more with its
-// goodbye, long after its caller was told that it is lost. Then only the goodbye is sent or, behind a part of something, the end
-// of our half.
+// send writes b to the socket, unless an earlier write failed. pgx keeps what it could not write and would send it again together with its
+// Terminate, long after its caller was told that it is lost. So after a failed write only Terminate is sent; and if a part of a message was
+// sent, not even that: then the write side of the socket is closed.
 func (c *Conn) send(b []byte) (int, error) {
 	if !c.stuck.Load() {
 		n, err := c.w.Write(b)
@@ -96,19 +96,19 @@ func (c *Conn) send(b []byte) (int, error) {
 	return 0, net.ErrClosed
 }
 
-// Sent counts what was sent, whether c has seen it or not: another count later means that something was.
+// Sent counts what was sent, through c or past it. If it returns something else later, something was sent meanwhile.
 func (c *Conn) Sent() [2]int64 { return [2]int64{c.writes.Load(), int64(c.strays.Load())} }
 
-// Passed notes that something is about to be sent past c, as that, which the server executes.
+// Passed notes that a flight which the server executes is about to be sent past c.
 func (c *Conn) Passed() {
 	c.executed.Store(true)
 	c.flights.Add(1)
 }
 
-// Busy reports whether something of ours was sent and is not answered yet.
+// Busy reports whether a prologue was sent and is not answered yet.
 func (c *Conn) Busy() bool { return c.busy.Load() }
 
-// Broke is why nothing can be read any more; nil as long as something can.
+// Broke returns why nothing can be read any more, or nil if something can.
 func (c *Conn) Broke() error {
 	if err := c.broke.Load(); err != nil {
 		return *err
@@ -116,11 +116,9 @@ func (c *Conn) Broke() error {
 	return nil
 }
 
-// Epoch is what epoch, of [New], was when something was last read.
+// Epoch returns what epoch, of [New], was when something was last read.
 func (c *Conn) Epoch() int64 { return c.seen.Load() }
 
-// StartCall begins a call, for Executed.
-func (c *Conn) StartCall() { c.executed.Store(false) }
-
-// Executed reports whether, since the last call began, something was sent that the server executes.
+// StartCall begins a call, and Executed reports whether something that the server executes was sent since then.
+func (c *Conn) StartCall()     { c.executed.Store(false) }
 func (c *Conn) Executed() bool { return c.executed.Load() }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -117,7 +118,7 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 	t.Parallel()
 	for range 2000 {
 		s := &server{}
-		w := New(s, s, nil)
+		w := New(s, s, new(atomic.Int64))
 		var want []string
 		for f := range 1 + rand.IntN(4) {
 			broken := false
@@ -162,7 +163,7 @@ func TestAWireShowsPgxItsOwnAnswersOnly(t *testing.T) {
 func TestAWholePrefixThatFailsEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	s := &server{fatal: true}
-	w := New(s, s, nil)
+	w := New(s, s, new(atomic.Int64))
 	w.Queue(whole("fail"))
 	_, err := w.Write(execution("pgx"))
 	require.NoError(t, err)
@@ -170,7 +171,7 @@ func TestAWholePrefixThatFailsEndsTheConnection(t *testing.T) {
 	require.NotNil(t, w.Failure(), "what was behind it has not run")
 
 	s = &server{} // a server that goes on has run what was behind it
-	w = New(s, s, nil)
+	w = New(s, s, new(atomic.Int64))
 	w.Queue(whole("fail"))
 	_, err = w.Write(execution("pgx"))
 	require.NoError(t, err)
@@ -183,7 +184,7 @@ func TestAWholePrefixThatFailsEndsTheConnection(t *testing.T) {
 func TestAWholePrefixCanGoAlone(t *testing.T) {
 	t.Parallel()
 	s := &server{}
-	w := New(s, s, nil)
+	w := New(s, s, new(atomic.Int64))
 	w.Queue(whole("own"))
 	require.NoError(t, w.Flush())
 	assert.Equal(t, []string{"Qown"}, s.got)
@@ -197,7 +198,7 @@ func TestAWholePrefixCanGoAlone(t *testing.T) {
 func TestWhatIsBoundTravelsWithEveryFlight(t *testing.T) {
 	t.Parallel()
 	s := &server{}
-	w := New(s, s, nil)
+	w := New(s, s, new(atomic.Int64))
 	bound := func(name string) *Prologue {
 		p := part(name)
 		p.Messages, p.Name, p.Prepare = p.Messages[len(message('P', name)):], "statement", func() []byte { return message('P', name) }
@@ -241,7 +242,7 @@ func TestABeginThatIsHeldBackTravelsWithWhatIsBound(t *testing.T) {
 		{"begin fail", "own", "begin fail"},
 	} {
 		s := &server{}
-		w := New(s, s, nil)
+		w := New(s, s, new(atomic.Int64))
 		w.DeferBegin()
 		_, err := w.Write(message('Q', of.begin+"\x00"))
 		require.NoError(t, err)

@@ -15,7 +15,7 @@ func Terminate(w io.Writer) error {
 	return err
 }
 
-// Cut cuts the first message off b. whole is false if b ends inside it: then there is no rest.
+// Cut cuts the first message off b. If b ends inside that, whole is false and rest is nil.
 func Cut(b []byte) (kind byte, body, rest []byte, whole bool) {
 	if len(b) < 5 {
 		return 0, nil, nil, false
@@ -27,13 +27,13 @@ func Cut(b []byte) (kind byte, body, rest []byte, whole bool) {
 	return b[0], b[5:n], b[n:], true
 }
 
-// content says what is in something that pgx sends.
+// content says what is in a packet that pgx sends.
 type content struct {
-	prepares, executes, simple bool  // one of the messages is a Parse, an Execute, a simple Query
-	unnamed                    bool  // it executes an unnamed statement that an earlier flight has prepared
+	prepares, executes, simple bool  // one of its messages is a Parse, an Execute, a simple Query
+	unnamed                    bool  // it executes an unnamed statement that an earlier packet has prepared
 	whole                      bool  // it ends where a message ends
-	binds                      int   // how many messages are a Bind
-	flights                    int32 // how many the server answers with ReadyForQuery: Query, Sync and FunctionCall
+	binds                      int   // how many of its messages are Binds
+	flights                    int32 // how many of them the server answers with ReadyForQuery: Query, Sync and FunctionCall
 }
 
 func contentOf(b []byte) (c content) {
@@ -45,7 +45,7 @@ func contentOf(b []byte) (c content) {
 			c.prepares = true
 		case 'B':
 			if c.binds == 0 && !c.prepares {
-				_, statement, _ := bytes.Cut(body, []byte{0}) // behind the portal's name
+				_, statement, _ := bytes.Cut(body, []byte{0}) // it follows the portal's name
 				c.unnamed = len(statement) > 0 && statement[0] == 0
 			}
 			c.binds++
@@ -61,7 +61,7 @@ func contentOf(b []byte) (c content) {
 	return c
 }
 
-// inParts is sql as Parse, Bind and Execute, unnamed and without a Sync.
+// inParts returns sql as Parse, Bind and Execute, unnamed and without a Sync.
 func inParts(sql string) []byte {
 	m := append([]byte{'P', 0, 0, 0, 0, 0}, sql...)
 	m = append(m, 0, 0, 0)

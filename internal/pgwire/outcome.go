@@ -5,43 +5,41 @@ import (
 	"sync/atomic"
 )
 
-// answers is what the server has said to pgx, as far as the pool has to know it and pgx does not tell: whether a statement that
-// failed had begun to run, and whether a transaction has ended. It reads what pgx reads, message by message. Who reads may be a
-// goroutine of pgx's, so what others ask for is atomic.
+// answers is what the pool has to know of the server's answers and pgx does not tell: whether a statement that failed had begun to run, and
+// whether a transaction has ended. It reads what pgx reads, message by message. pgx may read in a goroutine of its own, so the fields that
+// others ask for are atomic.
 type answers struct {
 	head [5]byte // of the message that is being read: its kind and its length
 	n    int     // how much of head is there; 0: no message has begun
 	left int     // how much of the message is still to come
-	tag  []byte  // the beginning of what is in it, if it is a CommandComplete or ReadyForQuery
+	tag  []byte  // the beginning of its body, if it is a CommandComplete or ReadyForQuery
 	last atomic.Uint32
 	tx   atomic.Uint32
 
-	commits atomic.Int32 // how many there were
-	base    atomic.Int32 // of those, how many when there was no transaction last
-	flights atomic.Int32 // that pgx has sent by Conn, and whose ReadyForQuery it has not read
-	strays  atomic.Int32 // ReadyForQueries of what Conn has not seen: see Strayed
+	commits atomic.Int32 // how many transactions have committed
+	base    atomic.Int32 // what commits was when there was last no transaction
+	flights atomic.Int32 // flights that pgx has sent through Conn, and whose ReadyForQuery it has not read
+	strays  atomic.Int32 // ReadyForQueries of flights that did not pass Conn: see Strayed
 	reports atomic.Int32 // ParameterStatuses
-	known   int32        // the strays that Strayed has told of
+	known   int32        // what strays was at the last Strayed
 }
 
 // What became of the statement that pgx has sent last.
 const (
-	// lastOther: it has begun to run, or may have: it was bound, or it is a simple Query, which can have committed half of its
-	// text; or it was prepared in the same flight, so that its error says nothing of an earlier one; or there were several.
-	lastOther uint32 = iota
-	lastSent         // it was prepared before, and there is no answer yet
-	// lastRefused: it was prepared before, or what travelled in front of it was, and the server said no before it was bound. It
-	// did not run.
-	lastRefused
+	// lastOther: it may have begun to run. It was bound; or it is a simple Query, which may have committed half of its text; or it was
+	// prepared in the same flight, so that its error says nothing of an earlier one; or there were several statements.
+	lastOther   uint32 = iota
+	lastSent           // it was prepared before, and there is no answer yet
+	lastRefused        // it or what travelled in front of it was prepared before, and the server refused that before Bind: it did not run
 )
 
-// What has become of the transaction that pgx has begun, and has not ended itself.
+// What has become of the transaction that pgx has begun and not ended.
 const (
-	// ended: something may have been committed, and what followed too. It was committed or prepared by hand, or there was no
+	// ended: something may have been committed, and what followed too. The user's SQL has committed or prepared it, or there was no
 	// transaction for a while.
 	ended uint32 = 1 << iota
-	// rolledBack: it was, by hand, or to a savepoint: the server calls both the same. As long as there is another, by AND CHAIN,
-	// nothing was committed.
+	// rolledBack: the user's SQL has rolled it back, or back to a savepoint: the server's answer to both is the same. If another
+	// transaction followed at once (AND CHAIN), nothing was committed.
 	rolledBack
 )
 
@@ -119,7 +117,7 @@ func (a *answers) heard() {
 			a.commits.Add(1)
 		case "ROLLBACK\x00":
 			a.tx.Or(rolledBack)
-		case "BEGIN\x00", "START TRANSACTION\x00": // between the two anything may have run by itself
+		case "BEGIN\x00", "START TRANSACTION\x00": // since the ROLLBACK, statements may have run outside a transaction
 			if a.tx.Load()&rolledBack != 0 {
 				a.tx.Or(ended)
 			}
@@ -127,7 +125,7 @@ func (a *answers) heard() {
 	}
 }
 
-// Strayed reports whether, since it was asked last, something was sent past Conn, whose answer was read.
+// Strayed reports whether an answer was read, since Strayed was last called, to something that was sent past Conn.
 func (a *answers) Strayed() bool {
 	n := a.strays.Load()
 	more := n != a.known
@@ -141,15 +139,15 @@ func (a *answers) Reports() int32 { return a.reports.Load() }
 // Commits counts the transactions that the server has said to have committed.
 func (a *answers) Commits() int32 { return a.commits.Load() }
 
-// CommitsOutside is what Commits was when there was no transaction last.
+// CommitsOutside returns what Commits was when there was last no transaction.
 func (a *answers) CommitsOutside() int32 { return a.base.Load() }
 
-// RefusedUnbound reports whether what pgx has sent last, or what travelled in front of it, had been prepared before, and the
-// server said no before it was bound. It did not run.
+// RefusedUnbound reports whether what pgx has sent last certainly did not run: it, or what travelled in front of it, had been prepared before,
+// and the server refused that before Bind.
 func (a *answers) RefusedUnbound() bool { return a.last.Load() == lastRefused }
 
 // BeganTx forgets what became of earlier transactions.
 func (a *answers) BeganTx() { a.tx.Store(0) }
 
-// EndedInSQL reports whether the transaction that has begun was ended without pgx, or may have been.
+// EndedInSQL reports whether the transaction may have been ended by the user's SQL, and not by pgx.
 func (a *answers) EndedInSQL() bool { return a.tx.Load()&ended != 0 }

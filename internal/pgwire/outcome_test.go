@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -18,7 +19,7 @@ func TestAMessageThatIsReadInTwoStaysWhole(t *testing.T) {
 	async := message('A', "a notification with \x00\x00\x00\x05 and Z in it")
 	for cut := range len(async) + 1 {
 		s := &server{}
-		w := New(s, s, nil)
+		w := New(s, s, new(atomic.Int64))
 		s.answer.Write(async[:cut])
 		first := make([]byte, 0, len(async))
 		for s.answer.Len() > 0 {

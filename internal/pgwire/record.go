@@ -7,29 +7,28 @@ import (
 	"sync/atomic"
 )
 
-// recorder writes down what pgx sends: as it is, or what is to be understood of it. pgx may send the last of it from a goroutine
-// of its own.
+// recorder keeps what pgx sends, between Record and Recorded, and the texts in it, between Watch and Watched. pgx may send from a goroutine of
+// its own.
 type recorder struct {
-	wanted atomic.Bool // somebody asks for one of these
+	wanted atomic.Bool // all or texts is not nil
 	mu     sync.Mutex
-	all    []byte   // nil: nobody asks for it
-	texts  *Watched // nil: nobody asks for them
+	all    []byte   // nil: nobody wants it
+	texts  *Watched // nil: nobody wants them
 }
 
-// Watched is what somebody with the raw connection has sent, a user or a hook: the pool does not see his statements, and pgx
-// keeps in its caches what he has parsed, under settings that may be his.
+// Watched is what a user or a hook with the raw connection has sent. The pool does not see those statements, and pgx keeps in its caches what
+// was parsed, under whatever settings there were then.
 type Watched struct {
 	Parsed []string // texts; their statements may be in pgx's caches
 	Said   []string // texts of simple Queries
-	Names  []string // of what was prepared
-	Unseen bool     // something was executed of which the text is not known, or it was too much
-	Lost   bool     // more was parsed than Parsed has
+	Names  []string // of prepared statements
+	Unseen bool     // the texts of some that were executed are not here
+	Lost   bool     // more was parsed than is in Parsed
 }
 
-// maxWatched is how many texts are kept.
+// maxWatched is how many texts of a kind are kept.
 const maxWatched = 64
 
-// note takes in what is sent.
 func (r *recorder) note(b []byte) {
 	if !r.wanted.Load() {
 		return
@@ -44,7 +43,7 @@ func (r *recorder) note(b []byte) {
 	}
 }
 
-// swap has all, unless it is nil, written down from now on behind what is in it, and returns what was until now.
+// swap lets what is sent from now on be appended to all, unless all is nil, and returns what was kept until now.
 func (r *recorder) swap(all []byte) (was []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -53,22 +52,20 @@ func (r *recorder) swap(all []byte) (was []byte) {
 	return was
 }
 
-// Record has r write down all that pgx sends from now on.
+// Record lets r keep all that pgx sends from now on. PauseRecord interrupts that until resume is called.
 func (r *recorder) Record() { r.swap([]byte{}) }
-
-// PauseRecord interrupts that until resume.
 func (r *recorder) PauseRecord() (resume func()) {
 	all := r.swap(nil)
 	return func() { r.swap(all) }
 }
 
-// Recorded ends Record, and returns what was sent. It is false if there was no Record.
+// Recorded ends Record, and returns what was sent. It returns false if there was no Record.
 func (r *recorder) Recorded() ([]byte, bool) {
 	all := r.swap(nil)
 	return all, all != nil
 }
 
-// Watch has r note, as of now, what is sent, unless it does so already. names are of what is prepared.
+// Watch lets r keep the texts of what is sent from now on. names are those of statements that are prepared. It does nothing if r does so already.
 func (r *recorder) Watch(names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,7 +75,7 @@ func (r *recorder) Watch(names []string) {
 	}
 }
 
-// Watched ends Watch, and returns what was sent. It is false if there was no Watch.
+// Watched ends Watch, and returns what was sent. ok is false if there was no Watch.
 func (r *recorder) Watched() (w Watched, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

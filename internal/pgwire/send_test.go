@@ -3,6 +3,7 @@ package pgwire
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -25,7 +26,7 @@ func TestAfterAWriteThatFailedNothingIsWritten(t *testing.T) {
 					return written, failure
 				}
 				return len(b), nil
-			}), nil)
+			}), new(atomic.Int64))
 			statement := Query("insert into t values (1)").Messages
 			_, err := w.Write(statement)
 			assert.ErrorIs(t, err, failure)
@@ -47,7 +48,7 @@ func TestOnlyPgxsPartOfAPacketCountsAsWritten(t *testing.T) {
 	t.Parallel()
 	own := Query("reset all")
 	for short, pgxs := range map[int]int{0: 0, len(own.Messages): 0, len(own.Messages) + 3: 3} {
-		w := New(io.LimitReader(nil, 0), writerFunc(func([]byte) (int, error) { return short, syscall.EPIPE }), nil)
+		w := New(io.LimitReader(nil, 0), writerFunc(func([]byte) (int, error) { return short, syscall.EPIPE }), new(atomic.Int64))
 		w.Queue(own)
 		n, err := w.Write(Query("insert into t values (1)").Messages)
 		assert.ErrorIs(t, err, syscall.EPIPE)
@@ -60,7 +61,7 @@ func TestOnlyPgxsPartOfAPacketCountsAsWritten(t *testing.T) {
 func TestASimpleQueryIsNotSentWithWhatIsQueuedBehindBegin(t *testing.T) {
 	t.Parallel()
 	s := &server{}
-	w := New(s, s, nil)
+	w := New(s, s, new(atomic.Int64))
 	w.DeferBegin()
 	_, err := w.Write(Query("begin").Messages)
 	assert.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// Write sends what pgx says, with what is queued for it in front, in one packet.
+// Write sends what pgx sends, with what is queued in front of it, in one packet.
 func (c *Conn) Write(b []byte) (int, error) {
 	is := c.answers.asked(b)
 	c.writes.Add(1)
@@ -40,17 +40,18 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return min(max(0, n-front), len(b)), err
 }
 
-// Flush sends what is queued and can go alone, and does not wait for the answer.
-func (c *Conn) Flush() error {
+// Flush sends what is queued and can be sent without pgx's flight. It does not wait for the answer.
+func (c *Conn) Flush() (err error) {
 	if n := c.queue.simple(); n > 0 {
-		return c.writeAlone(n)
+		_, err = c.send(c.take(n, false, false))
 	}
-	return nil
+	return err
 }
 
-// Read reads what is pgx's.
+// Read returns what the server has sent to pgx.
 func (c *Conn) Read(b []byte) (int, error) {
-	if n := c.begin.read(b); n > 0 {
+	if n := copy(b, c.begin.local); n > 0 {
+		c.begin.local = c.begin.local[n:]
 		return n, nil
 	}
 	for {
@@ -58,10 +59,10 @@ func (c *Conn) Read(b []byte) (int, error) {
 			return 0, refused
 		}
 		n, err := c.r.Read(b)
-		if n > 0 && c.epoch != nil {
+		if n > 0 {
 			c.seen.Store(c.epoch.Load())
 		}
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // after which it can be read on
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // reading can go on after a deadline
 			why := err
 			c.broke.CompareAndSwap(nil, &why)
 		}
@@ -73,30 +74,19 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 }
 
-// errNotBegun is what pgx gets that goes on after BEGIN has failed.
+// errNotBegun is what pgx gets when it goes on after BEGIN has failed.
 var errNotBegun = pgerr.Say[pgerr.TxNotBegunError]("lmipool: BEGIN failed; the transaction can only be rolled back")
 
-// These note that BEGIN was sent, that the server has begun the transaction, that it says no, and has said so up to ReadyForQuery.
-func (d *deferral) sent()   { d.state = beginSent }
-func (d *deferral) done()   { d.state = beginNone }
-func (d *deferral) fails()  { d.state = beginFailing }
-func (d *deferral) failed() { d.state = beginFailed }
+func (d *deferral) to(next beginState) { d.state = next }
 
-// read reads what is local.
-func (d *deferral) read(b []byte) int {
-	n := copy(b, d.local)
-	d.local = d.local[n:]
-	return n
-}
-
-// DeferBegin has pgx's next Query, which must be the BEGIN of a transaction, held back.
+// DeferBegin lets pgx's next Query, which must be the BEGIN of a transaction, be held back.
 func (c *Conn) DeferBegin() {
 	if c.begin.state == beginNone {
 		c.begin.state = beginAsked
 	}
 }
 
-// UndoDefer ends DeferBegin, if pgx has sent none.
+// UndoDefer ends DeferBegin, if pgx has sent no BEGIN.
 func (c *Conn) UndoDefer() {
 	if c.begin.state == beginAsked {
 		c.begin.state = beginNone
@@ -106,7 +96,7 @@ func (c *Conn) UndoDefer() {
 // BeginDeferred reports whether a BEGIN is held back.
 func (c *Conn) BeginDeferred() bool { return c.begin.state == beginHeld }
 
-// holdBack takes what pgx sends while a BEGIN is not settled, and says whether it has dealt with it.
+// holdBack gets what pgx sends while there is a deferred BEGIN. done means that nothing of it is to be sent any more.
 func (c *Conn) holdBack(b []byte) (done bool, err error) {
 	d, q := &c.begin, &c.queue
 	kind, body, _, _ := Cut(b)
@@ -141,10 +131,10 @@ func (c *Conn) holdBack(b []byte) (done bool, err error) {
 	return false, nil
 }
 
-// settle sends what is queued, up to BEGIN, and reads the answer. If the server says no, pgx has that for the answer to what it
-// has not sent yet: done.
+// settle sends what is queued, up to BEGIN, and reads the answer. If the server refuses BEGIN, pgx gets the error as the answer to its own
+// Query, which is then not sent: done.
 func (c *Conn) settle() (done bool, err error) {
-	if err := c.writeAlone(len(c.queued)); err != nil {
+	if _, err := c.send(c.take(len(c.queued), false, false)); err != nil {
 		return false, err
 	}
 	d := &c.begin
@@ -161,7 +151,7 @@ func (c *Conn) settle() (done bool, err error) {
 	return d.state == beginFailed, nil
 }
 
-// answer tells pgx what the server would have said, behind the rest of what pgx has half of.
+// answer lets pgx read what the server would have answered. If pgx has read half a message, the rest of that comes first.
 func (c *Conn) answer(tag string, status byte) error {
 	d := &c.begin
 	for a := &c.answers; a.n > 0; {

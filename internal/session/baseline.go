@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -16,33 +17,31 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Baseline is what a connection's session was like after AfterConnect: what a reset leads back to, and what it cannot. It never
-// changes.
+// Baseline is what a connection's session was like after AfterConnect, and what a reset restores. It never changes.
 type Baseline struct {
 	ReadOnly    string            // default_transaction_read_only
-	Meaning     string            // all that decides what a text means: see AskMeaning
-	Database    string            // which one it is: with Meaning, what decides what a name means
-	Prepared    map[string]string // the texts of statements that AfterConnect has prepared, by name; "": it was done in SQL
-	Lasting     bool              // AfterConnect listens, holds a lock, has something temporary or a cursor, or what it set is not certain: no reset keeps that
-	Draws       bool              // it may have left values of sequences, which go with those of others
+	Meaning     string            // all that decides the meaning of a text: see AskMeaning
+	Database    string            // which one it is; together with Meaning it decides the meaning of a name
+	Prepared    map[string]string // the texts of statements that AfterConnect has prepared, by name; "" if it has used SQL's PREPARE
+	Lasting     bool              // no reset keeps what AfterConnect has left: a LISTEN, a lock, something temporary, a cursor, or nobody knows what
+	Draws       bool              // AfterConnect may have left values of sequences, which a reset discards
 	Deallocates bool              // DO can be used
-	Standby     bool              // the server is one
-	Backend     Backend           // that has told all this
+	Standby     bool              // the server is a standby
+	Backend     Backend           // the process that was asked
 
 	statementTimeout, lockTimeout string
 	set                           []string // which of these, and of default_transaction_read_only, AfterConnect has set
-	restore                       []string // what AfterConnect has set, as SQL; RESET ALL does not know it
+	restore                       []string // SQL that sets again what AfterConnect has set and RESET ALL takes away
 	exits                         string   // exit_on_error, if AfterConnect has set it
 	reported                      [len(reported)]string
 }
 
-// reported are settings that the server reports with every change, some from a later version on.
+// reported are settings of which the server reports every change, some of them only in later versions.
 var reported = [...]string{
 	"application_name", "client_encoding", "DateStyle", pgerr.ReadOnlySetting, "IntervalStyle", "is_superuser",
 	"search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
 }
 
-// snapshot is what the server has reported.
 func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
 	for i, name := range reported {
 		s[i] = pc.ParameterStatus(name)
@@ -50,11 +49,11 @@ func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
 	return s
 }
 
-// witness is a prepared statement whose absence tells that somebody has deallocated all, also those that pgx relies on.
+// witness is the name of a prepared statement. If it is missing, somebody has deallocated all statements, also those that pgx relies on.
 const witness = "lmipool_witness"
 
-// Read reads what the session of c is like. heard is what hooks have sent; nil if there are none: then nothing can have been set
-// that RESET ALL does not know. With own the session is c's alone, and a witness is left in it.
+// Read reads what the session of c is like. heard is what hooks have sent, or nil if there are none: then RESET ALL restores all settings. With
+// own the session is c's alone, and the witness is prepared in it.
 func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, error) {
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `'), pg_catalog.current_setting('statement_timeout'),
@@ -63,7 +62,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		pg_catalog.pg_is_in_recovery(), ` + backendSQL + `,
 		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
 		` + newMeaning
-	// pg_depend: what is in the schema of temporary objects, functions and types too. The schema itself stays.
+	// pg_depend knows all that is in the temporary schema, functions and types too. The empty schema itself stays.
 	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
 			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
 				and name operator(pg_catalog.<>) all ('{role,session_authorization,transaction_isolation,transaction_read_only,transaction_deferrable,exit_on_error}')
@@ -94,7 +93,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		_, err = pl.GetResults()
 	}
 	if err != nil {
-		_ = pl.Close() // has no more to say
+		_ = pl.Close() // it returns no other error
 		return nil, err
 	}
 	var rows [2][][]byte
@@ -105,7 +104,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 			r = *rr.Read()
 		}
 		if len(r.Rows) != 1 || r.Err != nil {
-			return nil, cmp.Or(err, r.Err, pl.Close(), ErrNoAnswer)
+			return nil, cmp.Or(err, r.Err, pl.Close(), errors.New("lmipool: no answer to what the session is like"))
 		}
 		rows[i] = r.Rows[0]
 	}
@@ -119,7 +118,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		Database: string(row[9]),
 	}
 	if meaning := row[10:]; string(meaning[meaningTemp]) == "0" {
-		meaning[meaningTemp] = nil // nothing is in no schema
+		meaning[meaningTemp] = nil // what AskMeaning has there without a temporary schema
 		b.Meaning = meaningOf(meaning)
 	} else if b.Meaning, err = meaningNow(ctx, pc); err != nil {
 		return nil, err
@@ -128,7 +127,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		return b, err
 	}
 	b.Lasting = heard.Unsure != ""
-	if b.Draws = heard.draws; b.Draws && !b.Lasting { // most INSERTs draw from no sequence
+	if b.Draws = heard.draws; b.Draws && !b.Lasting { // it may be false after all: most INSERTs draw from no sequence
 		r := pc.ExecParams(ctx, "select pg_catalog.lastval()", nil, nil, nil, nil).Read()
 		var pg *pgconn.PgError
 		if errors.As(r.Err, &pg) && pg.Code == "55000" { // object_not_in_prerequisite_state: nothing was drawn
@@ -156,13 +155,10 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 	return b, nil
 }
 
-// ErrNoAnswer is for a server that does not say what the session is like.
-var ErrNoAnswer = errors.New("lmipool: no answer to what the session is like")
-
 // Differs reports whether the server has reported settings that are not b's.
 func (b *Baseline) Differs(pc *pgconn.PgConn) bool { return snapshot(pc) != b.reported }
 
-// Same asks the server whether all that decides what a text means is as it was when the session was clean. It is a round trip.
+// Same asks the server, in one round trip, whether all that decides the meaning of a text is as in the clean session.
 func (b *Baseline) Same(ctx context.Context, pc *pgconn.PgConn) (bool, error) {
 	meaning, err := meaningNow(ctx, pc)
 	return meaning == b.Meaning, err
@@ -170,18 +166,16 @@ func (b *Baseline) Same(ctx context.Context, pc *pgconn.PgConn) (bool, error) {
 
 func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// Backend is one server process: its number, and when its server was started, since two servers behind one pooler count from the
-// same number on.
+// Backend is one server process.
 type Backend struct {
 	PID   uint32
-	since int64
+	since int64 // when its server was started: two servers behind one pooler may have processes of the same number
 }
 
 const backendSQL = `pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()`
 
 // WhoAnswers asks which process runs what pc sends.
 func WhoAnswers(ctx context.Context, pc *pgconn.PgConn) (Backend, error) {
-	// binary, which no setting changes
 	r := pc.ExecParams(ctx, "select "+backendSQL, nil, nil, nil, []int16{pgx.BinaryFormatCode}).Read()
 	if r.Err != nil {
 		return Backend{}, r.Err
@@ -189,10 +183,48 @@ func WhoAnswers(ctx context.Context, pc *pgconn.PgConn) (Backend, error) {
 	return backendOf(r.Rows[0])
 }
 
-// backendOf decodes the columns of backendSQL, in binary.
+// backendOf decodes the columns of backendSQL, in binary: that format depends on no setting.
 func backendOf(row [][]byte) (b Backend, err error) {
 	if len(row) != 2 || len(row[0]) != 4 || len(row[1]) != 8 {
 		return b, errors.New("lmipool: no answer to pg_backend_pid()")
 	}
 	return Backend{binary.BigEndian.Uint32(row[0]), int64(binary.BigEndian.Uint64(row[1]))}, nil
 }
+
+func meaningOf(row [][]byte) string { return string(bytes.Join(row, []byte{0})) }
+
+func meaningNow(ctx context.Context, pc *pgconn.PgConn) (string, error) {
+	r := pc.ExecParams(ctx, AskMeaning, nil, nil, nil, nil).Read()
+	if r.Err != nil {
+		return "", r.Err
+	}
+	return meaningOf(r.Rows[0]), nil
+}
+
+// AskMeaning reads all that decides the meaning of a text, or of a constant in it that is computed when it is planned;
+// TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more. The temporary schema counts by what is in it: once created it stays in the
+// session, and an empty one hides nothing.
+const AskMeaning = `select current_user, session_user,
+	pg_catalog.array_remove(pg_catalog.current_schemas(true)::pg_catalog.text[], (select nspname::pg_catalog.text from pg_catalog.pg_namespace where oid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())),
+	(select pg_catalog.string_agg(pg_catalog.concat_ws('.', classid, objid), ',' order by classid, objid) from pg_catalog.pg_depend
+		where refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()
+		and refobjid operator(pg_catalog.<>) 0),
+	` + meaningSettings
+
+// newMeaning is AskMeaning for a session without a temporary schema, such as a new one: to plan the questions about that schema takes a new
+// session as long as to plan all others. Its column meaningTemp is '0' if there is none; otherwise AskMeaning has to be asked.
+const newMeaning = `current_user, session_user, pg_catalog.current_schemas(true)::pg_catalog.text[], pg_catalog.pg_my_temp_schema(),
+	` + meaningSettings
+
+// meaningTemp is the column in which newMeaning and AskMeaning differ; meaningCount is how many columns they have.
+const meaningTemp, meaningCount = 3, 26
+
+const meaningSettings = `pg_catalog.current_setting('search_path'), pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('timezone_abbreviations'),
+	pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('array_nulls'),
+	pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('standard_conforming_strings'),
+	pg_catalog.current_setting('backslash_quote'), pg_catalog.current_setting('client_encoding'), pg_catalog.current_setting('xmloption'),
+	pg_catalog.current_setting('xmlbinary'), pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('lc_numeric'),
+	pg_catalog.current_setting('lc_time'), pg_catalog.current_setting('default_text_search_config'), pg_catalog.current_setting('row_security'),
+	pg_catalog.current_setting('session_replication_role'), pg_catalog.current_setting('restrict_nonsystem_relation_kind', true),
+	pg_catalog.current_setting('extra_float_digits'), pg_catalog.current_setting('quote_all_identifiers'),
+	pg_catalog.current_setting('bytea_output')`

@@ -13,20 +13,20 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Heard is what the hooks of a connection that is being dialed have sent: AfterConnect, and those of pgconn. A reset has to set
-// again what they have set. A setting with a dot in its name that no extension defines is in no list of the server's, in no
-// version: so its name has to be in what was sent, for certain, or else the session is never reset but closed.
+// Heard is what the hooks of a connection that is being dialed have sent: AfterConnect, and those of pgconn. A reset has to set again what they
+// have set. The server lists no setting with a dot in its name unless an extension defines it; so the names of such settings are taken from what
+// was sent. If that may not have them all, the session is never reset but closed.
 type Heard struct {
 	names   []string // of settings, or what may be one
 	Queries []string // whose functions have to be looked at
 	draws   bool     // values of sequences may be left
-	Unsure  string   // why there may be settings of other names; "" if not
+	Unsure  string   // why names may not have all settings; "" if it has
 }
 
-// Hear reads what was sent on pc, message by message. What is prepared counts once it is bound: until then it has not run.
+// Hear reads what was sent on pc, message by message. A prepared statement counts when it is bound, since until then it has not run.
 func Hear(sent []byte, pc *pgconn.PgConn) (s *Heard) {
 	s = new(Heard)
-	// Where a string with a backslash ends hangs on this setting. On at the end, and not spoken of, it was on throughout.
+	// standard_conforming_strings decides where a string with a backslash ends. It was on throughout if it is on now and was not mentioned.
 	plain := pc.ParameterStatus("standard_conforming_strings") == "on" && !bytes.Contains(bytes.ToLower(sent), []byte("standard_conforming"))
 	if pc.ParameterStatus("client_encoding") != "UTF8" && bytes.ContainsFunc(sent, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		s.Doubt("text that is not UTF-8")
@@ -57,7 +57,7 @@ func Hear(sent []byte, pc *pgconn.PgConn) (s *Heard) {
 			decode(&m)
 			s.add(prepared[m.PreparedStatement], plain)
 			for _, p := range m.Parameters {
-				if len(p) < 256 { // a longer one is taken for no name
+				if len(p) < 256 { // no name of a setting is longer
 					s.names = append(s.names, string(p))
 				}
 			}
@@ -72,10 +72,9 @@ func Hear(sent []byte, pc *pgconn.PgConn) (s *Heard) {
 	return s
 }
 
-// customSetting is the name of a setting with a dot in it: simple identifiers, of any letters.
+// customSetting matches the name of a setting with a dot in it: simple identifiers, of any letters.
 var customSetting = regexp.MustCompile(`^[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*(\.[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*)+$`)
 
-// add adds a text that was run.
 func (s *Heard) add(sql string, plain bool) {
 	is := sqltext.SetupOf(sql, plain)
 	s.names, s.Queries = append(s.names, is.Settings...), append(s.Queries, is.Queries...)
@@ -85,7 +84,7 @@ func (s *Heard) add(sql string, plain bool) {
 	}
 }
 
-// Doubt notes why there may be settings of other names.
+// Doubt notes why there may be settings whose names are not known.
 func (s *Heard) Doubt(why string) {
 	s.draws = true
 	if s.Unsure == "" {

@@ -16,27 +16,29 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Settings are what the statements of a tenant run with: transaction-local, so that they end with the statement, or its
-// transaction, whatever comes of it. They never change.
+// Settings are what the statements of a tenant run with. They are transaction-local, so they end with the statement or its transaction, whether
+// that succeeds or not. They never change.
 type Settings struct {
-	params  [][]byte        // name, value, name, value …: names in lower case, sorted
-	args    []any           // the same
+	Values map[string]string // by name, in lower case
+	SQL    string            // the statement that sets as many settings as there are; which ones is in its parameters
+	Params [][]byte          // those parameters: name, value, name, value …, sorted by name
+	Args   []any             // the same
+
 	own     bool            // one of them is PostgreSQL's own, which may change what a text means
 	joined  string          // the names
-	sql     string          // the statement that sets as many
 	part    pgwire.Prologue // what goes in front of a statement
-	unnamed pgwire.Prologue // the same where names do not last
+	unnamed pgwire.Prologue // the same for a session that is not the connection's alone
 }
 
 const (
-	maxSettings = 64 // With takes; so is the number of statements that set them
-	maxShown    = 80 // bytes of a name that is none
+	maxSettings = 64 // that With takes, and therefore how many different statements set them
+	maxShown    = 80 // bytes of a wrong name that an error shows
 )
 
-// NewSettings checks what With was given. Values are in no error. once: names of statements do not last.
+// NewSettings checks what With was given. No error shows a value. With once, the statement that sets s is prepared each time.
 func NewSettings(given map[string]string, once bool) (*Settings, error) {
-	s := &Settings{}
 	values := make(map[string]string, len(given))
+	s := &Settings{Values: values}
 	var errs []error
 	fault := func(format string, a ...any) { errs = append(errs, fmt.Errorf("lmipool: With: "+format, a...)) }
 	for name, value := range given {
@@ -75,22 +77,22 @@ func NewSettings(given map[string]string, once bool) (*Settings, error) {
 	names := slices.Sorted(maps.Keys(values))
 	sets := make([]string, 0, len(names))
 	for i, name := range names {
-		s.params, s.args = append(s.params, []byte(name), []byte(values[name])), append(s.args, name, values[name])
+		s.Params, s.Args = append(s.Params, []byte(name), []byte(values[name])), append(s.Args, name, values[name])
 		sets = append(sets, fmt.Sprintf("pg_catalog.set_config($%d, $%d, true)", 2*i+1, 2*i+2))
 	}
-	s.joined, s.sql = strings.Join(names, ","), "select "+strings.Join(sets, ", ")
+	s.joined, s.SQL = strings.Join(names, ","), "select "+strings.Join(sets, ", ")
 	s.encode(once)
 	return s, nil
 }
 
-// encode makes what sets s in front of a flight. Its statement is prepared once for each connection, and with once each time.
+// encode makes the prologues that set s. Their statement is prepared once for each connection; with once, each time.
 func (s *Settings) encode(once bool) {
-	name := sqltext.StatementName("with", s.sql) // what it means hangs on no setting
-	b, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.params}).Encode(nil)
+	name := sqltext.StatementName("with", s.SQL) // its meaning depends on no setting
+	b, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.Params}).Encode(nil)
 	b, _ = (&pgproto3.Execute{}).Encode(b)
 	s.part = pgwire.Prologue{Messages: b, Replies: 1, Name: name, Refused: s.Without, Prepare: func() []byte {
 		b, _ := (&pgproto3.Close{ObjectType: 'S', Name: name}).Encode(nil) // no error if it is not there
-		b, _ = (&pgproto3.Parse{Name: name, Query: s.sql}).Encode(b)
+		b, _ = (&pgproto3.Parse{Name: name, Query: s.SQL}).Encode(b)
 		return b
 	}}
 	s.unnamed = s.part
@@ -98,8 +100,8 @@ func (s *Settings) encode(once bool) {
 	if once {
 		s.part.Name = ""
 	}
-	b, _ = (&pgproto3.Parse{Query: s.sql}).Encode(nil)
-	b, _ = (&pgproto3.Bind{Parameters: s.params}).Encode(b)
+	b, _ = (&pgproto3.Parse{Query: s.SQL}).Encode(nil)
+	b, _ = (&pgproto3.Bind{Parameters: s.Params}).Encode(b)
 	s.unnamed.Unnamed, _ = (&pgproto3.Execute{}).Encode(b)
 }
 
@@ -119,16 +121,7 @@ var refusedSettings = map[string]string{
 	"exit_on_error":                  "it would end a session that is shared",
 }
 
-// Values are what With was given, by the names in lower case.
-func (s *Settings) Values() map[string]string {
-	values := make(map[string]string, s.Len())
-	for i := 0; i < len(s.params); i += 2 {
-		values[string(s.params[i])] = string(s.params[i+1])
-	}
-	return values
-}
-
-// Prologue is what sets s in front of a flight. own: the session is the connection's alone, so that names last.
+// Prologue returns what sets s in front of a flight. own: the session is the connection's alone, so a prepared statement stays there.
 func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	if own {
 		return &s.part
@@ -136,43 +129,36 @@ func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	return &s.unnamed
 }
 
-// SQL is the statement that sets as many settings as s has, Len. What they are is in its parameters, which are Args too.
-func (s *Settings) SQL() string      { return s.sql }
-func (s *Settings) Len() int         { return len(s.params) / 2 }
-func (s *Settings) Params() [][]byte { return s.params }
-func (s *Settings) Args() []any      { return s.args }
-
-// Lasting is the statement that sets s for as long as the session lasts. Its text has the names, so that it can be seen what it changes; the values are
+// Lasting returns the statement that sets s for as long as the session lasts. Its text has the names, so that it can be seen what it changes; the values are
 // LastingParams.
 func (s *Settings) Lasting() string {
-	sets := make([]string, s.Len())
+	sets := make([]string, len(s.Params)/2)
 	for i := range sets {
-		sets[i] = fmt.Sprintf("pg_catalog.set_config('%s', $%d, false)", s.params[2*i], i+1) // no name has a quote
+		sets[i] = fmt.Sprintf("pg_catalog.set_config('%s', $%d, false)", s.Params[2*i], i+1) // no name has a quote
 	}
 	return "select " + strings.Join(sets, ", ")
 }
 
 func (s *Settings) LastingParams() (values [][]byte) {
-	for i := 1; i < len(s.params); i += 2 {
-		values = append(values, s.params[i])
+	for i := 1; i < len(s.Params); i += 2 {
+		values = append(values, s.Params[i])
 	}
 	return values
 }
 
-// Without is err, of what sets s, without the values of s.
+// Without returns err, of the statement that sets s, without the values of s.
 func (s *Settings) Without(err error) error {
 	var values []string
-	for i := 1; i < len(s.params); i += 2 {
-		values = append(values, string(s.params[i]))
+	for i := 1; i < len(s.Params); i += 2 {
+		values = append(values, string(s.Params[i]))
 	}
 	return pgerr.WithoutValues(err, values)
 }
 
-// Custom reports whether no setting is one of PostgreSQL's own: then what a text means does not hang on them, unless it asks for
-// them.
+// Custom reports whether no setting is one of PostgreSQL's own: then the meaning of a text does not depend on them, unless it reads them.
 func (s *Settings) Custom() bool { return s == nil || !s.own }
 
-// Key is the names for the catalog.
+// Key returns the names, by which the catalog tells statements with settings apart.
 func (s *Settings) Key() string {
 	if s == nil {
 		return ""

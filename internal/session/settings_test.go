@@ -13,10 +13,9 @@ func TestSettingsAreOneStatementAndItsParameters(t *testing.T) {
 	for _, once := range []bool{false, true} {
 		s, err := NewSettings(map[string]string{"app.B": "2", "app.a": "1"}, once)
 		require.NoError(t, err)
-		assert.Equal(t, "select pg_catalog.set_config($1, $2, true), pg_catalog.set_config($3, $4, true)", s.SQL())
-		assert.Equal(t, []any{"app.a", "1", "app.b", "2"}, s.Args())
-		assert.Equal(t, map[string]string{"app.a": "1", "app.b": "2"}, s.Values())
-		assert.Equal(t, 2, s.Len())
+		assert.Equal(t, "select pg_catalog.set_config($1, $2, true), pg_catalog.set_config($3, $4, true)", s.SQL)
+		assert.Equal(t, []any{"app.a", "1", "app.b", "2"}, s.Args)
+		assert.Equal(t, map[string]string{"app.a": "1", "app.b": "2"}, s.Values)
 		assert.Equal(t, "app.a,app.b", s.Key())
 		assert.True(t, s.Custom())
 		own, others := s.Prologue(true), s.Prologue(false)

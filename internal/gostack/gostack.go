@@ -1,0 +1,132 @@
+// Package gostack says where in the code something happened. [Site] records cheaply who called a function that leases a connection. [Label] finds,
+// in a goroutine profile of a [Profiler], what the goroutines of one handler call do. Both are for the log, and nothing is decided by them.
+//
+// A Site leaves out frames of the library and of Go's runtime: whoever reads it looks for his own code. They are known by the path of their
+// package, which a test of package pool holds against the names that Go gives them.
+package gostack
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Site is where something happened. It has program counters only, in place, because it is taken with every Acquire and read only for mistakes.
+// Two that are equal are the same place.
+type Site struct {
+	pcs [Deep]uintptr
+	n   int
+}
+
+// Deep is how many callers a Site has room for. Each costs some 40 ns, the rest of Capture 300.
+const Deep = 10
+
+// Capture records up to most functions: the one that called it and its callers, except the first skip of them.
+func (s *Site) Capture(skip, most int) { s.n = runtime.Callers(skip+2, s.pcs[:most]) }
+
+// Lines are "function (file:line)", innermost first, without the library's own frames and Go's.
+func (s *Site) Lines() (lines []string) {
+	frames := runtime.CallersFrames(s.pcs[:s.n])
+	for {
+		f, more := frames.Next()
+		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") && !Own(f.Function) {
+			lines = append(lines, f.Function+" ("+f.File+":"+strconv.Itoa(f.Line)+")")
+		}
+		if !more {
+			return lines
+		}
+	}
+}
+
+// module is what the paths of the library's packages begin with.
+const module = "github.com/lmipool/lmipool"
+
+// Own reports whether a Site leaves function out: it is of package pool or of one under internal, but not of their tests; or it is the root's
+// InTx. The root's other functions are not left out, since they call a handler.
+func Own(function string) bool {
+	path, _, _ := strings.Cut(function, "[") // dots and slashes of a type argument are not the package's
+	slash := strings.LastIndexByte(path, '/') + 1
+	name, _, _ := strings.Cut(path[slash:], ".")
+	of, ok := strings.CutPrefix(path[:slash+len(name)], module)
+	return ok && (of == "/pool" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")) || function == module+".InTx"
+}
+
+// Sites remembers places in the code, to log each once.
+type Sites struct {
+	mu   sync.Mutex
+	seen map[Site]bool
+}
+
+// mostSites is how many places are told apart, and therefore how many lines are logged.
+const mostSites = 100
+
+// First reports whether s is new.
+func (i *Sites) First(s *Site) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.seen[*s] || len(i.seen) == mostSites {
+		return false
+	}
+	if i.seen == nil {
+		i.seen = make(map[Site]bool)
+	}
+	i.seen[*s] = true
+	return true
+}
+
+// Label marks the goroutine of one handler call, and those that it starts, so that the log of a handler that hangs can say where. It is a profiler
+// label, because that costs next to nothing until another goroutine's stack is needed. It also names lmipool's handlers in goroutine profiles.
+type Label struct {
+	ctx  context.Context
+	line string // as a goroutine profile shows it
+}
+
+const labelKey = "lmipool_run"
+
+// NewLabel returns the label for id, a pointer that no other has at the same time.
+func NewLabel(id any) Label {
+	value := fmt.Sprintf("%p", id)
+	return Label{
+		ctx:  pprof.WithLabels(context.Background(), pprof.Labels(labelKey, value)),
+		line: fmt.Sprintf("%q:%q", labelKey, value),
+	}
+}
+
+// Set marks the calling goroutine.
+func (l Label) Set() { pprof.SetGoroutineLabels(l.ctx) }
+
+// StacksIn returns what the marked goroutines do according to profile, one text for all that do the same.
+func (l Label) StacksIn(profile string) (stacks []string) {
+	for one := range strings.SplitSeq(profile, "\n\n") {
+		if strings.Contains(one, l.line) {
+			stacks = append(stacks, one)
+		}
+	}
+	return stacks
+}
+
+// Profiler takes goroutine profiles, one for all callers that want one at the same time. A profile costs milliseconds; and if 32 handlers overrun
+// together, the replies that are sent in their place must not wait for 32 of them.
+type Profiler struct {
+	mu    sync.Mutex
+	began time.Time
+	text  string
+}
+
+// Since returns a profile that was taken after t.
+func (p *Profiler) Since(t time.Time) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.began.After(t) {
+		p.began = time.Now()
+		var text strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&text, 1) // a strings.Builder never fails
+		p.text = text.String()
+	}
+	return p.text
+}
