@@ -1,6 +1,6 @@
-// Package deadconn makes closed connections, for who asks for the connection of a lease that has ended, or of rows that have none: every use of them
-// fails with "conn closed". nil would be a panic in his goroutine, and so the end of the process; the lease's own connection is somebody else's by
-// now.
+// Package deadconn makes closed connections. A caller gets one when he asks for the connection of a lease that has ended, or of rows that have none:
+// each use of it fails with "conn closed". With nil his goroutine would panic, which ends the process; and the lease's own connection serves somebody
+// else by now.
 package deadconn
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// Maker makes closed connections. Their Config has the pool's own host, port, user, database and runtime parameters, and nothing
-// that could fail or run code of the user's: no password, TLS, other hosts, tracer or hook.
+// Maker makes closed connections. Their Config has the pool's own host, port, user, database and runtime parameters, and nothing that could fail or
+// run code of the user's: no password, TLS, other hosts, tracer or hook.
 type Maker struct {
 	config *pgx.ConnConfig
 	first  *pgx.Conn // see First
 	tx     pgx.Tx    // on first
 }
 
-// New returns a Maker of connections to where pool leads.
+// New returns a Maker of connections with the host, user and database of pool.
 func New(pool *pgx.ConnConfig) (*Maker, error) {
 	m := &Maker{config: bare(pool)}
 	var err error
@@ -31,18 +31,18 @@ func New(pool *pgx.ConnConfig) (*Maker, error) {
 	return m, err
 }
 
-// First is for tracers, which have to share it, and for who can get no other.
+// First returns a closed connection that many callers share: tracers get it, and everybody if no other can be made.
 func (m *Maker) First() *pgx.Conn { return m.first }
 
-// neverDialed is a connection string that no variable of the environment makes a wrong one, but PGSERVICE.
+// neverDialed is a connection string that stays valid whatever variables the environment has, except PGSERVICE.
 const neverDialed = "host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
 	"sslcertmode=disable sslsni=1 sslcert='' sslkey='' sslrootcert='' target_session_attrs=any connect_timeout=0 min_protocol_version=3.0 max_protocol_version=3.0 " +
 	"channel_binding=disable require_auth=''"
 
-// bare returns a configuration that cannot fail, of a connection to where pool leads.
+// bare returns a configuration that cannot fail, with the host, user and database of pool.
 func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
 	c, err := pgx.ParseConfig(neverDialed + " default_query_exec_mode=cache_statement")
-	if err != nil { // PGSERVICE names none, and the pool's own string another: then theirs is its ConnString
+	if err != nil { // PGSERVICE names a service that does not exist; the pool's own string is valid, and shows in ConnString
 		c = pool.Copy()
 	}
 	c.Tracer, c.StatementCacheCapacity, c.DescriptionCacheCapacity = nil, 512, 512
@@ -77,7 +77,7 @@ func (m *Maker) Tx() pgx.Tx {
 	return tx
 }
 
-// ClosedTx returns a transaction that is over: each use of it is pgx.ErrTxClosed.
+// ClosedTx returns a transaction that is over: each use of it fails with pgx.ErrTxClosed.
 func (m *Maker) ClosedTx() pgx.Tx {
 	tx := m.Tx()
 	_ = tx.Rollback(context.Background())
@@ -92,7 +92,7 @@ func (m *Maker) both() (*pgx.Conn, pgx.Tx) {
 	return c, tx
 }
 
-// connect makes a connection to nobody, begins a transaction on it, and closes it.
+// connect makes a connection to greet, begins a transaction on it, and closes it.
 func (m *Maker) connect() (*pgx.Conn, pgx.Tx, error) {
 	ctx := context.Background()
 	config := m.config.Copy()
@@ -115,7 +115,7 @@ func (m *Maker) connect() (*pgx.Conn, pgx.Tx, error) {
 	return c, tx, err
 }
 
-// greet is the server that lets one connection in, has it begin a transaction, and sees it go.
+// greet is a server for one connection: it accepts the login, a BEGIN and a Terminate.
 func greet(nc net.Conn) {
 	defer nc.Close()
 	b := pgproto3.NewBackend(nc, nc)

@@ -1,4 +1,4 @@
-// Package pgxargs says what pgx is told by the arguments of a statement: which of them are options, and what its text is then.
+// Package pgxargs reads the arguments of a statement as pgx does: which of them are options, and which text pgx sends because of them.
 package pgxargs
 
 import (
@@ -37,7 +37,7 @@ func Parse(args []any) (o Options) {
 	return o
 }
 
-// Foreign reports whether there is a rewriter of the user's. It may look at the connection, and make another text each time.
+// Foreign reports whether there is a rewriter of the user's own. It may look at the connection, and return another text each time.
 func (o *Options) Foreign() bool {
 	switch o.Rewriter.(type) {
 	case nil, pgx.NamedArgs, pgx.StrictNamedArgs, Fixed:
@@ -46,13 +46,13 @@ func (o *Options) Foreign() bool {
 	return true
 }
 
-// Few reports whether there is no option but perhaps one rewriter: any other is for a connection to deal with.
+// Few reports whether there is no option except perhaps one rewriter. A statement with any other cannot ride.
 func (o *Options) Few() bool {
 	return len(o.given) == 0 || len(o.given) == 1 && o.Rewriter != nil
 }
 
-// Rewritten applies a rewriter of pgx's own, or Fixed, to sql: they do not look at the connection. ok is false if there is a
-// rewriter of the user's, or if it fails.
+// Rewritten applies a rewriter of pgx's own, or Fixed, to sql: these do not look at the connection. ok is false if the rewriter is the user's own, or
+// if it fails.
 func (o *Options) Rewritten(ctx context.Context, sql string) (text string, args []any, ok bool) {
 	if o.Rewriter == nil {
 		return sql, o.Args, true
@@ -64,7 +64,7 @@ func (o *Options) Rewritten(ctx context.Context, sql string) (text string, args 
 	return text, args, err == nil
 }
 
-// With are arguments with another mode (0: none), the formats that were given, another rewriter (nil: none) and args.
+// With returns arguments with another mode (0: none), the formats that were given, another rewriter (nil: none) and args.
 func (o *Options) With(mode pgx.QueryExecMode, rewriter pgx.QueryRewriter, args []any) []any {
 	all := make([]any, 0, len(o.given)+2+len(args))
 	if mode != 0 {
@@ -82,15 +82,15 @@ func (o *Options) With(mode pgx.QueryExecMode, rewriter pgx.QueryRewriter, args 
 	return append(all, args...)
 }
 
-// Text is sql as the server gets it, if no rewriter of the user's changes it.
+// Text returns sql as the server gets it. It returns false if a rewriter of the user's own changes it.
 func Text(ctx context.Context, sql string, args []any) (string, bool) {
 	o := Parse(args)
 	text, _, ok := o.Rewritten(ctx, sql)
 	return text, ok
 }
 
-// Fixed is a rewriter that has done its work. One of the user's may make another text each time it is asked, so it is asked once, before anybody
-// judges what is sent.
+// Fixed is a rewriter that returns always the same. A user's own may return another text each time, so it is called once, and its result is put in a
+// Fixed before it is decided what the text may do.
 type Fixed struct {
 	SQL  string
 	Args []any
@@ -102,12 +102,12 @@ func (f Fixed) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, 
 	return f.SQL, f.Args, f.Err
 }
 
-// Caches reports whether pgx keeps in this mode what it has of a text.
+// Caches reports whether pgx keeps in this mode what it has prepared or described for a text.
 func Caches(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
 }
 
-// RewriteQueued applies a rewriter as pgx does in a batch, where it is the only option there is. c is for one of the user's.
+// RewriteQueued applies a rewriter as pgx does in a batch, where there are no other options. A rewriter of the user's own gets c.
 func RewriteQueued(ctx context.Context, c *pgx.Conn, sql string, args []any) (string, []any, error) {
 	var rw pgx.QueryRewriter
 	for len(args) > 0 {
@@ -123,7 +123,7 @@ func RewriteQueued(ctx context.Context, c *pgx.Conn, sql string, args []any) (st
 	return rw.RewriteQuery(ctx, c, sql, args)
 }
 
-// CopyBatch returns a copy of b that was not sent yet: pgx writes down in a batch what the connection knows of it.
+// CopyBatch returns a copy of b, which must not have been sent. pgx keeps in a batch that was sent what its connection has prepared for it.
 func CopyBatch(b *pgx.Batch) *pgx.Batch {
 	c := *b
 	queries := make([]pgx.QueuedQuery, len(b.QueuedQueries))
@@ -135,8 +135,8 @@ func CopyBatch(b *pgx.Batch) *pgx.Batch {
 	return &c
 }
 
-// MayChange reports whether an argument is a buffer, which its caller may use for something else as
-// soon as a Query has returned: what is found to be stale later must not be sent again with it.
+// MayChange reports whether an argument is a buffer. The caller may use that for something else as soon as Query has returned, so a statement that is
+// found to be stale later must not be sent again with it.
 func MayChange(args []any) bool { return slices.ContainsFunc(args, mayChange) }
 
 func mayChange(arg any) bool {

@@ -1,12 +1,13 @@
-// Package upstream finds out, where nobody has said it, whether there is a pooler between the pool and PostgreSQL, and
-// says what that means for each connection ([Reach]). A [Recognition] owns what was found. There are two findings, of which the second is the harder.
+// Package upstream finds out, unless the configuration says it, whether there is a pooler between the pool and PostgreSQL, and what that means for
+// each connection ([Reach]). A [Recognition] owns what was found. There are two findings.
 //
-// *Pooled*: the process that the server named at login is not the one that answers. That is found out on each connection, before
-// anything else is said on it. It proves that there is a pooler, and not that the session is shared: in session mode it is this connection's alone.
+// *Pooled*: the process that the server named at login is not the one that answers. This is asked on each connection, before anything else is sent.
+// It proves that there is a pooler, but not that the session is shared: in session mode it is this connection's alone.
 //
-// *Shared*: two transactions of one connection ran in two processes; or one process has answered two connections that were
-// both alive; or a name that pgx derives from a statement's text was there before pgx prepared it. Until then a session counts as shared
-// for whatever is sent to it, and as ours for what is left in it: a reset could meet the session of somebody else, so the connection is closed.
+// *Shared*: two transactions of one connection ran in two processes; or one process has answered two connections that were both open; or a name that
+// pgx derives from a statement's text was prepared before pgx prepared it. Until one of these is seen, nothing is prepared or set in a pooled session,
+// as if it were shared; and what a user leaves in it is taken away, as if it were not. A reset could reach somebody else's session, so the
+// connection is closed instead.
 package upstream
 
 import (
@@ -29,18 +30,18 @@ import (
 type Kind uint8
 
 const (
-	Unknown Kind = iota // nobody has said it, and nobody has asked
+	Unknown Kind = iota // the configuration does not say it, and the connection was not asked
 	Direct              // the session is this connection's alone
-	Pooled              // there is a pooler in between: the session may be anybody's at the next transaction
+	Pooled              // there is a pooler in between: the next transaction may run in another session
 )
 
 // Config is what a pool says once.
 type Config struct {
-	Said       Kind              // of all connections; Unknown: nobody has said it
+	Said       Kind              // what the configuration says; Unknown: nothing
 	Asks       bool              // each new connection is asked
 	PoolerMode pgx.QueryExecMode // pgx's mode for connections that were asked and are Pooled; 0: the same as for others
 	Isolation  bool              // what users leave is taken away
-	Replace    func() bool       // begins to dial another connection for one that is to go; false: there is no room for both
+	Replace    func() bool       // begins to dial a connection in place of one that will be closed; false: there is no room for both
 	Log        *slog.Logger
 }
 
@@ -48,9 +49,9 @@ type Config struct {
 type Recognition struct {
 	cfg Config
 
-	pooled atomic.Bool // of the last connection
-	warned atomic.Bool // somebody was told of the pooler
-	shared atomic.Bool // proved, on any connection, for good
+	pooled atomic.Bool // the last connection is
+	warned atomic.Bool // the pooler was logged
+	shared atomic.Bool // this was seen on any connection; it is never taken back
 
 	mu    sync.Mutex
 	next  chan struct{}              // closed when the next connection has met its process; nil: nobody waits
@@ -58,7 +59,6 @@ type Recognition struct {
 	last  map[session.Backend]*Reach // of the last connection that each process has answered
 }
 
-// New returns a Recognition that has met nobody.
 func New(c Config) *Recognition { return &Recognition{cfg: c, last: make(map[session.Backend]*Reach)} }
 
 // Asks reports whether a new connection is to be asked who answers it.
@@ -67,29 +67,29 @@ func (r *Recognition) Asks() bool { return r.cfg.Asks }
 // MetPooler reports whether a connection has turned out to be pooled, ever.
 func (r *Recognition) MetPooler() bool { return r.warned.Load() }
 
-// Reach is how one connection reaches PostgreSQL. It belongs to whom the connection belongs to.
+// Reach is how one connection reaches PostgreSQL. Only the connection's owner uses it.
 type Reach struct {
 	of        *Recognition
 	kind      Kind
 	mode      pgx.QueryExecMode
-	backend   session.Backend // that has answered it first
+	backend   session.Backend // the process that has answered first
 	forPooler bool            // mode is that for a pooler
-	redialed  bool            // since that was found to be wrong
-	doubled   atomic.Bool     // another connection was answered by its backend
-	askAt     time.Time       // who answers it, again
+	redialed  bool            // forPooler was found to be wrong, and was changed
+	doubled   atomic.Bool     // backend has answered another connection too
+	askAt     time.Time       // when to ask again who answers
 	askEvery  time.Duration
 }
 
 // Dial returns the Reach of a connection that is about to be dialed.
 func (r *Recognition) Dial() *Reach { return &Reach{of: r} }
 
-// ErrOtherMode ends a dial that was prepared for another way than it has found.
+// ErrOtherMode ends a dial whose pgx mode is not that for what it has found: a pooler, or none.
 var ErrOtherMode = errors.New("lmipool: pgx's mode is not that for what is upstream")
 
-// MaxModes is how many tries one dial may need: the third takes whatever it meets.
+// MaxModes is how many tries one dial may need: the third accepts whatever it finds.
 const MaxModes = 3
 
-// Prepare gives cc, which is dialed with, the mode for what the last dial, or q's own last try, has found.
+// Prepare gives cc, with which q is dialed, the mode for what q's last try has found, or else the last dial.
 func (q *Reach) Prepare(cc *pgx.ConnConfig) {
 	if !q.redialed {
 		q.forPooler = q.of.cfg.PoolerMode != 0 && q.of.pooled.Load()
@@ -99,8 +99,8 @@ func (q *Reach) Prepare(cc *pgx.ConnConfig) {
 	}
 }
 
-// Answered takes what a new connection to server was asked as the very first thing: b has answered it, and at login it was told of
-// the process pid. It returns ErrOtherMode if the connection has to be dialed again.
+// Answered notes the answer to the first question on a new connection to server: it came from b, and at login the server named the process pid. It
+// returns ErrOtherMode if the connection has to be dialed again.
 func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 	q.backend, q.kind = b, Direct
 	if b.PID != pid {
@@ -114,7 +114,7 @@ func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 			" Say what it is with Config.Upstream or LMIPOOL_UPSTREAM: \"pgbouncer\" or \"rds-proxy\" if it gives each transaction another session (then Isolation is off),"+
 			" \"direct\" if each connection has a session for itself", "server", server)
 	}
-	if r.cfg.PoolerMode != 0 && q.forPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct one may be described for, if need be
+	if r.cfg.PoolerMode != 0 && q.forPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct one works in the mode for a pooler too
 		q.forPooler, q.redialed = !q.Own(), true
 		return ErrOtherMode
 	}
@@ -124,8 +124,8 @@ func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 	return nil
 }
 
-// met notes that q's process has answered q. If another connection was answered by it, one that
-// is still alive, they share it: that one finds out, see [Reach.AskAgain].
+// met notes that q's process has answered q. If it has answered another connection before, and that is still open, they share it: that one finds
+// out in [Reach.AskAgain].
 func (r *Recognition) met(q *Reach) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,7 +139,7 @@ func (r *Recognition) met(q *Reach) {
 	}
 }
 
-// Dialed notes that the connection is there, in this mode, which BeforeConnect may have chosen.
+// Dialed notes that the dial is over, and the connection's mode, which BeforeConnect may have chosen.
 func (q *Reach) Dialed(mode pgx.QueryExecMode) {
 	if q.mode = mode; !q.of.cfg.Asks {
 		q.kind = q.of.cfg.Said
@@ -155,13 +155,13 @@ func (q *Reach) Left() {
 	}
 }
 
-// Mode is pgx's mode on the connection.
+// Mode returns pgx's mode on the connection.
 func (q *Reach) Mode() pgx.QueryExecMode { return q.mode }
 
-// ForPooler reports whether that was chosen because of a pooler that nobody had announced.
+// ForPooler reports whether Mode was chosen because a pooler was found that the configuration does not name.
 func (q *Reach) ForPooler() bool { return q.forPooler }
 
-// Own reports whether the session is the connection's alone, for certain: only then is anything prepared or set in it.
+// Own reports whether the session is certainly the connection's alone. Only then is anything prepared or set in it.
 func (q *Reach) Own() bool { return q.kind == Direct }
 
 // Pooled reports whether there is a pooler in between.
@@ -170,12 +170,12 @@ func (q *Reach) Pooled() bool { return q.kind == Pooled }
 // Isolates reports whether what the connection's users leave behind is taken away.
 func (q *Reach) Isolates() bool { return q.Resets() && (q.Own() || !q.of.shared.Load()) }
 
-// Resets reports whether the session is reset between its users, unless it is shared. BeforeConnect may have given the connection
-// a mode in which it cannot be.
+// Resets reports whether the session is reset between its users unless it is shared. That is not possible in exec mode, which BeforeConnect may have
+// chosen.
 func (q *Reach) Resets() bool { return q.of.cfg.Isolation && q.mode != pgx.QueryExecModeExec }
 
-// Two connections that are there at once meet one process only if it is shared. So the first few that would be closed wait for the one that takes
-// their place, as long as a dial may take.
+// One process answers two connections that are open at once only if sessions are shared. So the first few connections that would be closed wait, as
+// long as a dial may take, for the one that takes their place.
 const (
 	maxTries = 8
 	tryFor   = 100 * time.Millisecond
@@ -202,7 +202,7 @@ func (q *Reach) AwaitTwin(ctx context.Context) {
 	defer t.Stop()
 	select {
 	case <-twin:
-	case <-t.C: // it may wait for q's connection to go
+	case <-t.C: // the other may be waiting until q's connection is closed
 	case <-ctx.Done():
 	}
 }
@@ -218,8 +218,8 @@ func (q *Reach) Wonders(now time.Time) bool {
 	return q.Pooled() && q.Isolates() && (q.doubled.Load() || !now.Before(q.askAt))
 }
 
-// AskAgain asks on pc, q's connection, who answers it now. Another process than at first: the session is shared. So it is
-// if another connection had heard of that process meanwhile, since this one, which has had it before, is still there.
+// AskAgain asks on pc, q's connection, who answers now. The session is shared if that is another process than at first; or if it is the same and has
+// answered another connection meanwhile.
 func (q *Reach) AskAgain(ctx context.Context, pc *pgconn.PgConn) error {
 	q.askEvery = min(max(2*q.askEvery, firstAsk), lastAsk)
 	q.askAt = time.Now().Add(q.askEvery)
@@ -236,15 +236,15 @@ func (q *Reach) AskAgain(ctx context.Context, pc *pgconn.PgConn) error {
 	return nil
 }
 
-// share notes that sessions are shared, because of why.
+// share notes that sessions are shared; why says how that was seen.
 func (q *Reach) share(why string) {
 	if q.Pooled() && q.Resets() && !q.of.shared.Swap(true) {
 		q.of.cfg.Log.Warn("lmipool: the pooler gives each transaction another session: Isolation is off from now on, as with Config.Upstream or LMIPOOL_UPSTREAM \"pgbouncer\"", "why", why)
 	}
 }
 
-// Conflicts takes from err what it says of the connection's sessions. A name of pgx's that is there before pgx has prepared it was prepared by
-// another client. That one is missing proves nothing (its own user may have dropped all), but is reason to ask again.
+// Conflicts looks at what err says about the connection's sessions. A name of pgx's that exists before pgx has prepared it was prepared by another
+// client. A name that is missing proves nothing, since the user may have dropped all statements, but it is a reason to ask again.
 func (q *Reach) Conflicts(err error) {
 	var e *pgconn.PgError
 	if !q.Pooled() || !errors.As(err, &e) {
@@ -258,5 +258,5 @@ func (q *Reach) Conflicts(err error) {
 	}
 }
 
-// pgxsName is in the message of an error about a statement that pgx has named by its text.
+// pgxsName matches, in an error's message, the name that pgx derives from a statement's text.
 var pgxsName = regexp.MustCompile(`"stmtcache_[0-9a-f]+"`)
