@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool"
 )
 
 // importsOfDocs are the packages that snippets of the documents may use.
@@ -65,6 +69,39 @@ func TestSnippetsOfTheDocumentsCompile(t *testing.T) {
 	require.NoError(t, os.WriteFile(list, replace, 0o600))
 	out, err := exec.CommandContext(t.Context(), "go", slices.Concat([]string{"build", "-overlay", list}, packages)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
+}
+
+// The table of the configuration has each variable once, with its field and a default.
+func TestTheTableOfTheConfigurationHasAllVariables(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(text), "\n## Configuration\n")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n## ")
+	_, variables := lmipool.Settings()
+	rows := map[string]int{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		for field, variable := range variables {
+			if strings.Contains(cells[1], "`"+variable+"`") {
+				rows[variable]++
+				assert.Contains(t, cells[2], "`"+field+"`")
+				assert.NotEmpty(t, strings.TrimSpace(cells[3]), field)
+			}
+		}
+	}
+	for field, variable := range variables {
+		assert.Equal(t, 1, rows[variable], "%s of %s", variable, field)
+	}
+	for variable := range strings.FieldsFuncSeq(table, func(r rune) bool { return r != '_' && (r < 'A' || r > 'Z') }) {
+		if strings.HasPrefix(variable, "LMIPOOL_") && variable != "LMIPOOL_" {
+			assert.Contains(t, slices.Collect(maps.Values(variables)), variable, "there is none of this name")
+		}
+	}
 }
 
 // snippets are the blocks of Go in text.
