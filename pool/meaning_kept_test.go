@@ -305,7 +305,9 @@ func TestCleanSessionsKeepTheirPreparedStatements(t *testing.T) {
 		clean()
 		eventually(t, "all is looked at", func() bool { return p.Stat().IdleConns() == 1 })
 	}
-	parses := func() int { return strings.Count(strings.Join(tp.since(), ""), "P") }
+	parses := func() int { // but for those of the pool's own question whether the catalogs have changed, which it asks by the clock: a guard and the question, without names
+		return strings.Count(strings.ReplaceAll(strings.Join(tp.since(), ""), "PBDEPBDES", ""), "P")
+	}
 	parses()
 	clean()
 	assert.Zero(t, parses(), "everything is prepared")
