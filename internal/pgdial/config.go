@@ -33,7 +33,7 @@ func IsRDSProxy(cc *pgx.ConnConfig) bool {
 	})
 }
 
-// ForPooler has cc do nothing that a pooler in transaction mode cannot take, and warns of what RDS Proxy, if it is one, may not.
+// ForPooler makes cc suitable for a pooler in transaction mode, and warns of settings that RDS Proxy, if it is one, may refuse.
 func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 	cc.DefaultQueryExecMode = PoolerMode(cc)
 	if !rdsProxy {
@@ -47,7 +47,7 @@ func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 	}
 }
 
-// PoolerMode is pgx's mode behind a pooler, unless the user has said which he wants.
+// PoolerMode returns pgx's mode behind a pooler: the user's, if he has set one.
 func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	switch {
 	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
@@ -58,8 +58,8 @@ func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	return pgx.QueryExecModeCacheDescribe
 }
 
-// execModeWord finds out whether the user has said which mode he wants: pgx does not tell its default from a chosen one. Residue:
-// cache_statement in a service file counts as not chosen.
+// execModeWord finds a mode that the user has set: in pgx's configuration its default looks like a chosen one. Residue: cache_statement in a service
+// file counts as not chosen.
 var execModeWord = regexp.MustCompile(`(^|[\s?&'])default_query_exec_mode\s*=`)
 
 // pgx 5.12 fixed two vulnerabilities that certain settings expose:

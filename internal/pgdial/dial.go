@@ -49,10 +49,10 @@ func (d *Dial) Bound(cc *pgx.ConnConfig) {
 	}
 }
 
-// Guard has code of the user's that cc calls return an error where it panics while a connection is opened or cancelled: that happens
-// in goroutines of pgxpool's and pgx's, which do not recover, so it would end the process. What listens to the server is guarded until
-// the dial is over: from then on it runs in the goroutine of a statement's caller, whose panic it is, or in one of the pool's. catch
-// runs f and makes a panic its error. Residue: BuildFrontend and BuildContextWatcherHandler, and what they return; and the Tracer, which is the caller's.
+// Guard makes a panic of the user's code that cc calls an error, while a connection is opened or cancelled: this happens in goroutines of pgxpool's and
+// pgx's, which do not recover, so the process would end. OnNotice and its like are guarded until the dial is over; from then on they run in the
+// goroutine of a statement's caller, who gets the panic, or in one of the pool's. catch runs f and returns its panic as an error. Residue: not
+// guarded are BuildFrontend and BuildContextWatcherHandler, with what they return, and the Tracer.
 func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error) error) {
 	if f := cc.DialFunc; f != nil {
 		cc.DialFunc = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
@@ -110,7 +110,7 @@ func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error)
 	}
 }
 
-// Over ends d, which has ended with err. It is err, or what that says of a server that is silent.
+// Over ends d, whose result is err. It returns err, or an error that says that the server was silent.
 func (d *Dial) Over(err error) error {
 	d.over.Store(true)
 	var login *pgconn.ConnectError
@@ -123,11 +123,11 @@ func (d *Dial) Over(err error) error {
 	return err
 }
 
-// LoginTime says how long a dial may take, in two parts. A machine that lives accepts a TCP connection within a round trip, so that part
-// is short. What comes then, TLS, authentication and the first word, takes as long as the server needs: one that had paused (Aurora
-// Serverless) accepts at once and says nothing for 15 seconds and more. But one that hangs looks the same, and meanwhile another may
-// have its name. So the first try is short, and each that ends in silence gives the next twice its time. Logins that go well but slowly
-// keep it long. Who has said a ConnectTimeout has said what one dial takes, with all that belongs to it.
+// LoginTime says how long a dial may take, in two parts. A machine that runs accepts a TCP connection within a round trip, so that part is short. TLS,
+// authentication and the first answer take as long as the server needs: one that was paused (Aurora Serverless) accepts at once and then says nothing
+// for 15 seconds and more. But a server that hangs looks the same, and its name may lead to another meanwhile. So the first try is short, and each
+// that ends in silence gives the next twice its time. Logins that succeed slowly keep it long. If the user has set ConnectTimeout, that is the time
+// for one whole dial.
 type LoginTime struct {
 	tcp, first, most time.Duration
 	short            func() bool
@@ -135,18 +135,18 @@ type LoginTime struct {
 }
 
 const (
-	// mostLogin is the longest that a login may take, unless the user says more. A server that hangs for longer keeps a dial for so
-	// long, though its name may lead to another by then.
+	// mostLogin is the longest that a login may take, unless the user allows more. A server that hangs keeps a dial for so long, although its name
+	// may lead to another server by then.
 	mostLogin = 30 * time.Second
 
-	// shortConnect bounds the TCP part of a dial that is to be short, since the server was lost or does not answer: a machine that is
-	// gone says nothing, and meanwhile its name may have come to stand for another. A living one answers within a round trip, unless
-	// the way to it is a longer one, through a tunnel say: so not all dials in a row may be short.
+	// shortConnect bounds the TCP part of a dial that is to be short, because the server was lost or does not answer: a machine that is gone says
+	// nothing, and its name may lead to another by now. A machine that runs answers within a round trip; but that may take longer than this, for
+	// example through a tunnel, so not all dials in a row may be short.
 	shortConnect = time.Second
 )
 
-// NewLoginTime is for dials that are to take connect, said by the user or a default. short reports, for each, whether its TCP part
-// is to be short.
+// NewLoginTime returns the LoginTime of dials that may take connect, which the user has set (said) or not. short reports, for each dial, whether its
+// TCP part is to be short.
 func NewLoginTime(connect time.Duration, said bool, short func() bool) *LoginTime {
 	l := &LoginTime{tcp: connect, first: connect, most: mostLogin, short: short}
 	if said {
@@ -155,10 +155,10 @@ func NewLoginTime(connect time.Duration, said bool, short func() bool) *LoginTim
 	return l
 }
 
-// grows reports whether there is more time for a login after one that was silent.
+// grows reports whether a login that was silent gives the next one more time.
 func (l *LoginTime) grows() bool { return l.most > l.first }
 
-// Next is how long the next dial may take.
+// Next returns how long the next dial may take.
 func (l *LoginTime) Next() time.Duration {
 	t := l.first
 	for n := l.doubled.Load(); n > 0 && t < l.most; n-- {
@@ -169,7 +169,7 @@ func (l *LoginTime) Next() time.Duration {
 
 // silent notes that a login was silent for within, which was all its time.
 func (l *LoginTime) silent(within time.Duration) {
-	if n := l.doubled.Load(); within == l.Next() && within < l.most { // else another, at the same time, has said so
+	if n := l.doubled.Load(); within == l.Next() && within < l.most { // otherwise another dial has noted it at the same time
 		l.doubled.CompareAndSwap(n, n+1)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Explain is err, of a dial to one of hosts, with what to do about it, and without the password that pgx keeps
-// in the configuration it hands out with each of its errors. direct: nobody knows of a pooler.
+// Explain returns err, of a dial to one of hosts, with what to do about it, and without the password, which pgx keeps in the configuration inside each
+// of its errors. direct: no pooler is known.
 func Explain(err error, hosts []string, direct bool) error {
 	var ce *pgconn.ConnectError
 	tls, nothing := true, false
@@ -48,7 +48,7 @@ func Explain(err error, hosts []string, direct bool) error {
 // passwordWord finds a refusal that is about a password, rather than the user or where he is.
 var passwordWord = regexp.MustCompile(`28P01|authentication failed`)
 
-// explainPooler says what to do about e, if a pooler is behind it; else "".
+// explainPooler says what to do about e if it comes from a pooler; otherwise it returns "".
 func explainPooler(e *pgconn.PgError, direct bool) string {
 	switch {
 	case unsupportedParameter.MatchString(e.Message):
@@ -59,10 +59,10 @@ func explainPooler(e *pgconn.PgError, direct bool) string {
 	return ""
 }
 
-// unsupportedParameter is PgBouncer's: it has the code 08P01 for everything.
+// unsupportedParameter matches PgBouncer's message, since PgBouncer has the code 08P01 for everything.
 var unsupportedParameter = regexp.MustCompile(`^unsupported startup parameter`)
 
-// explainTLS says what to do about err, a failed dial to one of hosts, if TLS failed; else "".
+// explainTLS says what to do about err, of a dial to one of hosts, if TLS failed; otherwise it returns "".
 func explainTLS(err error, hosts []string) string {
 	var (
 		invalid  x509.CertificateInvalidError
@@ -83,7 +83,7 @@ func explainTLS(err error, hosts []string) string {
 	return ""
 }
 
-// plainText is pgx's error, which has no type. A test holds it against pgx.
+// plainText matches pgx's error, which has no type. A test compares it with pgx's.
 var plainText = regexp.MustCompile(`server refused TLS connection`)
 
 // rootsFor says where the missing roots come from.

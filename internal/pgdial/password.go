@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// password is what one dial remembers of the one that it tried.
+// password is the one that a dial has tried.
 type password struct {
 	tried bool
 	was   string
@@ -20,9 +20,9 @@ type passwordKey struct{}
 // errSamePassword ends the second try: the answer would be the same.
 var errSamePassword = errors.New("lmipool: BeforeConnect has no other password")
 
-// WithPasswords has acquire dial, and once more if the server refuses the password and BeforeConnect, which must end with TryPassword,
-// has another one by then: a token that the server no longer takes, of a role that was changed or by a clock that was wrong, costs no
-// caller an error.
+// WithPasswords calls acquire, which dials, and calls it once more if the server refuses the password and BeforeConnect, which must end with
+// TryPassword, has another one by then. So a token that the server no longer accepts, because a role was changed or a clock was wrong, is no error for
+// any caller.
 func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.Conn, error)) (*pgxpool.Conn, error) {
 	ctx = context.WithValue(ctx, passwordKey{}, &password{})
 	c, err := acquire(ctx)
@@ -49,8 +49,7 @@ func TryPassword(ctx context.Context, cc *pgx.ConnConfig) error {
 	return nil
 }
 
-// refused reports whether the server has refused the password, or the user by any name: RDS answers 28000 for a token, PostgreSQL
-// 28P01 for a password.
+// refused reports whether the server has refused the password or the user: RDS answers 28000 for a token, PostgreSQL 28P01 for a password.
 func refused(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "28P01" || e.Code == "28000")

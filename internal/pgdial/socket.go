@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// What AWS recommends for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). Keepalive probes stop
-// while something is unacknowledged, a statement say; the last one is for that, and counts from then.
+// What AWS recommends for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). There are no keepalive probes while
+// something that was sent, such as a statement, is unacknowledged; awsUnacknowledged is how long that may be so.
 const (
 	AWSConnectTimeout = 2 * time.Second
 	awsKeepAlive      = time.Second
@@ -16,7 +16,7 @@ const (
 	awsUnacknowledged = awsKeepAlive * (awsKeepAliveCount + 1)
 )
 
-// AWSDialer notices within seconds that a machine is gone that says nothing any more.
+// AWSDialer returns a dialer whose connections fail within seconds when the other machine is gone.
 func AWSDialer() *net.Dialer {
 	return &net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: awsKeepAlive, Interval: awsKeepAlive, Count: awsKeepAliveCount},
@@ -24,10 +24,10 @@ func AWSDialer() *net.Dialer {
 	}
 }
 
-// PeekAfter is for how long a connection was idle whose socket is looked at.
+// PeekAfter is how long a connection must have been idle for its socket to be looked at.
 const PeekAfter = time.Millisecond
 
-// Sight is what waits to be read from a socket of which nobody expects anything.
+// Sight is what can be read from a socket on which no answer is due.
 type Sight uint8
 
 const (
@@ -36,16 +36,16 @@ const (
 	End             // its other end is closed
 )
 
-// Peeker looks at a connection's socket (MSG_PEEK), without a round trip. A server that restarts closes its ends, and the first to hear of
-// it would otherwise be who sends the next statement, to nobody: whether that was done he could not know. It is a system call of half a
-// microsecond, so it is left out where somebody else has just had an answer.
+// Peeker looks at a connection's socket (MSG_PEEK), without a round trip. A server that restarts closes its sockets. Without a look, the next statement
+// would be sent to nobody, and its caller could not know whether it was done. The look is a system call of half a microsecond, so it is left out where
+// an answer was just read.
 type Peeker struct {
 	raw  syscall.RawConn
 	peek func(fd uintptr) // allocated once
 	is   Sight
 }
 
-// NewPeeker returns nil for what is no socket of the system's.
+// NewPeeker returns nil if nc has no socket of the system's.
 func NewPeeker(nc net.Conn) *Peeker {
 	sc, ok := Raw(nc).(syscall.Conn)
 	if !ok {
@@ -67,19 +67,19 @@ func NewPeeker(nc net.Conn) *Peeker {
 	return p
 }
 
-// Look is the connection's owner's. A nil Peeker sees Nothing.
+// Look is for the connection's owner only. A nil Peeker sees Nothing.
 func (p *Peeker) Look() Sight {
 	if p == nil {
 		return Nothing
 	}
 	p.is = Nothing
-	if p.raw.Control(p.peek) != nil { // not Read, which would wait for another that is under way
+	if p.raw.Control(p.peek) != nil { // Read would wait for another Read that is under way
 		return End
 	}
 	return p.is
 }
 
-// Raw is the socket below TLS, whose half can be closed without a word.
+// Raw returns the socket below TLS, whose write side can be closed without sending anything.
 func Raw(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		return t.NetConn()

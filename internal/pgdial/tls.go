@@ -11,10 +11,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Secure makes verify-full the default where pgx, as libpq, has prefer, which is no protection against anybody who can answer in the
-// server's place: for the databases of AWS, whose certificates are for the names by which they are reached, and for any host when the
-// caller gives roots, which are PEM. An sslmode of the user's own wins. It changes cc for good, so there is no moment in which a dial
-// could do with less, nor one in which a failed verification falls back to something else.
+// Secure makes verify-full the default for the databases of AWS, whose certificates are for the names by which they are reached, and for any host if
+// the caller gives roots, in PEM. pgx and libpq have prefer as default, which does not protect against somebody who answers in the server's place. An
+// sslmode of the user's own wins. Secure changes cc itself, once, so no dial can use less, and a failed verification cannot fall back to something
+// else.
 func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) {
 	guarded := func(host string) bool { return len(roots) > 0 || isAWS(host) }
 	mode := sslmode.Of(&cc.Config)
@@ -38,18 +38,18 @@ func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logge
 	}
 }
 
-// sslmodeWord finds the sslmode in either form of a connection string, and its alias.
+// sslmodeWord finds sslmode, or its alias, in either form of a connection string.
 var sslmodeWord = regexp.MustCompile(`(^|[\s?&'])(sslmode\s*=|ssl=true)`)
 
-// chosen reports whether the user has said which sslmode he wants. pgx does not tell its default, prefer, from a chosen one, except by
-// their words. Residue: prefer in a service file counts as not chosen.
+// chosen reports whether the user has set an sslmode. In pgx's configuration its default, prefer, looks like a chosen one, so the connection string and
+// the environment are read. Residue: prefer in a service file counts as not chosen.
 func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) bool {
 	defaults := mode == sslmode.Prefer ||
 		mode == sslmode.Require && cc.SSLNegotiation == "direct" // which makes prefer require
 	return !defaults || sslmodeWord.MatchString(connString) || os.Getenv("PGSSLMODE") != ""
 }
 
-// addRoots adds roots, in which there is at least one, to those of sslrootcert, or else to the system's.
+// addRoots adds roots to those of sslrootcert, or else to the system's.
 func addRoots(cc *pgx.ConnConfig, roots []byte) {
 	if len(roots) == 0 {
 		return

@@ -25,15 +25,14 @@ const (
 	ReadsOnly          // its own configuration makes it read-only, for this session too
 )
 
-// askStanding asks for it. It is the configuration's doing only if pg_settings says so: what a role, a database, the connection string
-// or somebody in the session has set says nothing of the server. pg_settings is slow to read, and is not read unless the session is
-// read-only.
+// askStanding asks for it. A server is ReadsOnly only if pg_settings says that its configuration makes it so: what a role, a database, the connection
+// string or a user of the session has set says nothing about the server. pg_settings is slow, and is not read unless the session is read-only.
 const askStanding = `select case when pg_catalog.pg_is_in_recovery() then 1
 	when pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `') operator(pg_catalog.=) 'on' and exists(select from pg_catalog.pg_settings
 		where name operator(pg_catalog.=) '` + pgerr.ReadOnlySetting + `' and source operator(pg_catalog.=) any ('{configuration file,command line}')) then 2
 	else 0 end`
 
-// StandingOf asks the server behind pc how it stands. Not by a simple Query, in front of which settings cannot travel.
+// StandingOf asks the server behind pc for its Standing. It does not use a simple Query, in front of which settings cannot travel.
 func StandingOf(ctx context.Context, pc *pgconn.PgConn) (Standing, error) {
 	r := pc.ExecParams(ctx, askStanding, nil, nil, nil, nil).Read()
 	if r.Err != nil || len(r.Rows) != 1 {
@@ -42,25 +41,25 @@ func StandingOf(ctx context.Context, pc *pgconn.PgConn) (Standing, error) {
 	return map[string]Standing{"1": StandsBy, "2": ReadsOnly}[string(r.Rows[0][0])], nil
 }
 
-// Writer says whether what the pool connects to is to be a writer: it was told so, or has learned it. A pool that only reads takes what
-// it gets. That a primary's configuration makes it read-only proves nothing, since an application may say READ WRITE in each transaction
-// that writes: so it counts once a write was refused where sessions used to begin as writers, and until a session begins as one again.
+// Writer says whether the pool's server must be a writer: it was told so, or has learned it. A pool that only reads accepts any server. If a primary's
+// configuration makes it read-only, that alone proves nothing, since an application may say READ WRITE in each transaction that writes. It counts
+// from when a write is refused, if new sessions could write before; until a new session can write again.
 type Writer struct {
-	never  bool // it was told otherwise, or something in between knows better
+	never  bool // the connection string asks for something else, or an RDS Proxy chooses the server
 	wanted atomic.Bool
-	open   atomic.Bool // the last new session began as one that writes
-	shut   atomic.Bool // since then the server's configuration has had a write refused
+	open   atomic.Bool // the last new session could write
+	shut   atomic.Bool // since then a write was refused because of the server's configuration
 }
 
-// NewWriter is what the connection string says, of which pgx has made cc. rdsProxy: it leads to one.
+// NewWriter returns the Writer for a connection string, which pgx has parsed to cc. rdsProxy: it leads to an RDS Proxy.
 func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 	w := new(Writer)
-	is := func(f pgconn.ValidateConnectFunc) bool { // pgx keeps no more of the word
+	is := func(f pgconn.ValidateConnectFunc) bool { // pgx keeps target_session_attrs only as this function
 		return cc.ValidateConnect != nil && reflect.ValueOf(cc.ValidateConnect).Pointer() == reflect.ValueOf(f).Pointer()
 	}
 	switch {
 	case is(pgconn.ValidateConnectTargetSessionAttrsReadOnly), is(pgconn.ValidateConnectTargetSessionAttrsStandby),
-		is(pgconn.ValidateConnectTargetSessionAttrsPreferStandby), rdsProxy: // that fails over by itself
+		is(pgconn.ValidateConnectTargetSessionAttrsPreferStandby), rdsProxy: // an RDS Proxy fails over by itself
 		w.never = true
 		return w
 	case is(pgconn.ValidateConnectTargetSessionAttrsReadWrite), is(pgconn.ValidateConnectTargetSessionAttrsPrimary):
@@ -81,13 +80,13 @@ func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 // Wanted reports whether a writer is wanted.
 func (w *Writer) Wanted() bool { return w.wanted.Load() }
 
-// Concerns reports whether a write that was refused in the session of pc may be the server's own doing, and matters: to a pool
-// that writes, or would if the server's configuration did not forbid it.
+// Concerns reports whether a write that was refused in the session of pc may be refused by the server itself, and whether that matters: the pool
+// writes, or would if the server's configuration did not forbid it.
 func (w *Writer) Concerns(pc *pgconn.PgConn) bool {
 	return w.Wanted() || !w.never && pc.ParameterStatus(pgerr.ReadOnlySetting) == "on"
 }
 
-// Why is why the pool's server is no writer.
+// Why returns why the pool's server is no writer.
 func (w *Writer) Why() error {
 	if w.shut.Load() {
 		return pgerr.ErrReadOnlyServer
@@ -95,7 +94,7 @@ func (w *Writer) Why() error {
 	return pgerr.ErrStandby
 }
 
-// Misses reports why a server as it stands is not what the pool wants; nil if it is.
+// Misses returns why a server that stands as s is not what the pool wants; nil if it is.
 func (w *Writer) Misses(s Standing) error {
 	switch {
 	case !w.Wanted():
@@ -107,8 +106,7 @@ func (w *Writer) Misses(s Standing) error {
 	return nil
 }
 
-// Refused learns that a server that stands as s has refused a write. It reports false if the connection is of no use to whoever
-// writes.
+// Refused notes that a server that stands as s has refused a write. It reports false if the connection is useless for writes.
 func (w *Writer) Refused(s Standing) bool {
 	if s == ReadsOnly && w.Wanted() && w.open.Load() {
 		w.shut.Store(true)
@@ -116,7 +114,7 @@ func (w *Writer) Refused(s Standing) bool {
 	return s != ReadsOnly && w.Misses(s) == nil
 }
 
-// Wrote learns from what a command has done that the server was no standby.
+// Wrote notes what a command has done: if it wrote, the pool wants a writer from now on.
 func (w *Writer) Wrote(tag pgconn.CommandTag) {
 	if w.never || w.Wanted() {
 		return
@@ -138,8 +136,8 @@ func (w *Writer) Copied(err error) {
 	}
 }
 
-// Validate has pgx go on to the next host, or address, when it has found a standby and a writer is wanted. In front of PostgreSQL the
-// server has just said so, for nothing; a pooler may repeat what was so once, hence the question.
+// Validate makes pgx go on to the next host, or address, when it has found a standby and a writer is wanted. PostgreSQL has just reported this in the
+// login, at no cost; but a pooler may report what is no longer so, so the server is asked.
 func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	next := cc.ValidateConnect
 	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
@@ -156,9 +154,8 @@ func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	}
 }
 
-// Admit is the last look at a new session, which may be behind a pooler that repeats what was so once. The server is asked how it
-// stands if ask says that this may matter. readOnly is what the session has as default_transaction_read_only; "": what the server has
-// reported.
+// Admit checks a new session, which may be behind a pooler that reports what is no longer so. With ask, the server is asked for its Standing if a writer
+// is wanted. readOnly is the session's default_transaction_read_only; "": the value that the server has reported counts.
 func (w *Writer) Admit(ctx context.Context, pc *pgconn.PgConn, ask bool, readOnly string) error {
 	if ask && w.Wanted() {
 		s, err := StandingOf(ctx, pc)
