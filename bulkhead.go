@@ -2,6 +2,7 @@ package lmipool
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -95,19 +96,28 @@ type bulkhead struct {
 	stat     HandlerStat
 }
 
-// HandlerStat counts what Handler did. A snapshot.
+// HandlerStat counts what Handler did. A snapshot. As JSON it has names in snake case, and Lateness in seconds.
 type HandlerStat struct {
-	Overrunning int   // handlers that run on after their reply
-	Overruns    int64 // replies in a handler's place, in all
-	Panics      int64 // panics that became error replies, in all
-	Refused     int64 // invocations refused because the process is to end
-	LateReplies int64 // replies seen to miss the deadline, though the handler, or what stood in for it, had returned before
+	Overrunning int   `json:"overrunning"`  // handlers that run on after their reply
+	Overruns    int64 `json:"overruns"`     // replies in a handler's place, in all
+	Panics      int64 `json:"panics"`       // panics that became error replies, in all
+	Refused     int64 `json:"refused"`      // invocations refused because the process is to end
+	LateReplies int64 `json:"late_replies"` // replies seen to miss the deadline, though the handler, or what stood in for it, had returned before
 
 	// Lateness is the worst of the last 15 to 30 seconds of how late a handler's goroutine
 	// began to run, a timer fired, or a reply was sent after it was returned (one reply at a
 	// time is measured, and each in a handler's place). It grows when the CPU is short. The
 	// margins that Config leaves to Handler grow with it: see [Config.Margin].
-	Lateness time.Duration
+	Lateness time.Duration `json:"-"`
+}
+
+// MarshalJSON has Lateness in seconds.
+func (s HandlerStat) MarshalJSON() ([]byte, error) {
+	type numbers HandlerStat
+	return json.Marshal(struct {
+		numbers
+		Lateness float64 `json:"lateness_seconds"`
+	}{numbers(s), s.Lateness.Seconds()})
 }
 
 // HandlerStat returns what the handlers that were wrapped with p have come to.

@@ -69,7 +69,7 @@ func TestOffManagedInstancesPanicsPassThrough(t *testing.T) {
 		})(bounded(t), 1)
 	})
 	assert.NoError(t, db.Ping(bounded(t)))
-	assert.EqualValues(t, 1, db.Stat().LeakCount(), "the transaction of the one that panicked came back")
+	assert.EqualValues(t, 1, db.Stat().Invocations().Leaks, "the transaction of the one that panicked came back")
 }
 
 func TestHandlersNestInOneScope(t *testing.T) {

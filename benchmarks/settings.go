@@ -62,7 +62,7 @@ func newSettings(o options, now time.Time) Settings {
 		Warmup:      o.timing.warmup.String(),
 		Duration:    o.timing.duration.String(),
 		Lanes:       string(o.lanes),
-		FlightCap:   new(pool.Stat).MaxFlightSize(),
+		FlightCap:   new(pool.Stat).Lanes().MaxFlightSize,
 		LoadAverage: loadAverage(),
 		Commit:      revision,
 		Go:          runtime.Version(),

@@ -84,7 +84,7 @@ func TestAWriteIsNotSentIntoADeadSocket(t *testing.T) {
 			assert.NoError(t, err, what)
 		})
 		assert.Equal(t, 8, b.see.count("select count(*) from t"), what)
-		assert.Zero(t, b.p.Stat().FailoverCount())
+		assert.Zero(t, b.p.Stat().Dials().Failovers)
 	}
 }
 
@@ -232,7 +232,7 @@ func TestWhoWaitsForAServerThatRestartsWaits(t *testing.T) {
 			done <- err
 		}()
 	}
-	eventually(t, "it is dialed again and again", func() bool { return b.p.Stat().FailedDialCount() >= 4 })
+	eventually(t, "it is dialed again and again", func() bool { return b.p.Stat().Dials().Failed >= 4 })
 	assert.EqualValues(t, 16, b.p.Stat().Queued())
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -299,7 +299,7 @@ func TestAWrongPasswordIsNotWaitedOut(t *testing.T) {
 	proxy.Reset()
 	done := make(chan error)
 	go func() { done <- p.Ping(context.Background()) }()
-	eventually(t, "it is away", func() bool { return p.Stat().FailedDialCount() >= 2 })
+	eventually(t, "it is away", func() bool { return p.Stat().Dials().Failed >= 2 })
 	none := "no_such_database"
 	database.Store(&none)
 	require.NoError(t, proxy.Refuse(false))

@@ -27,7 +27,7 @@ func BenchmarkCancel(b *testing.B) {
 				if how == "lmipool" {
 					p := newPoolAt(b, dsn, &pool.Config{MaxConns: int32(n), CancelWait: patience, Lanes: pool.Off})
 					run = poolCancels(p, n)
-					defer func() { require.Zero(b, p.Stat().CancelLostCount()) }()
+					defer func() { require.Zero(b, p.Stat().Cancels().Lost) }()
 				}
 				var took []time.Duration
 				var all time.Duration

@@ -40,7 +40,7 @@ func TestOnASilentNetworkACancelledCallerIsBack(t *testing.T) {
 	err = ends(t, "the caller on a silent network", done)
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.True(t, pool.OutcomeUnknown(err))
-	assert.EqualValues(t, 1, p.Stat().CancelLostCount())
+	assert.EqualValues(t, 1, p.Stat().Cancels().Lost)
 	assert.EqualValues(t, 1, p.Stat().TotalConns(), "its place is not free: the server has it still")
 	proxy.Stall(false)
 	eventually(t, "no orphan", func() bool { return see.running("%pg_sleep(30)") == 0 })
@@ -48,7 +48,7 @@ func TestOnASilentNetworkACancelledCallerIsBack(t *testing.T) {
 	require.NoError(t, p.QueryRow(ctx, "select count(*) from t").Scan(&n))
 	assert.Zero(t, n)
 	assert.EqualValues(t, 1, p.Stat().TotalConns())
-	assert.Zero(t, p.Stat().CancelingConns())
+	assert.Zero(t, p.Stat().Cancels().Conns)
 }
 
 func TestACommitOnASilentNetworkHasAnUnknownOutcome(t *testing.T) {
@@ -67,7 +67,7 @@ func TestACommitOnASilentNetworkHasAnUnknownOutcome(t *testing.T) {
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.True(t, pool.OutcomeUnknown(err), "%v", err)
 	assert.ErrorIs(t, x.Rollback(ctx), pgx.ErrTxClosed)
-	assert.EqualValues(t, 1, p.Stat().CancelLostCount())
+	assert.EqualValues(t, 1, p.Stat().Cancels().Lost)
 	proxy.Stall(false)
 	assert.NoError(t, p.Ping(ctx))
 }
@@ -97,7 +97,7 @@ func TestABackendThatDoesNotAnswerACancelIsGivenUp(t *testing.T) {
 	err = ends(t, "the caller", done)
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.True(t, pool.OutcomeUnknown(err))
-	assert.EqualValues(t, 1, b.p.Stat().CancelLostCount())
+	assert.EqualValues(t, 1, b.p.Stat().Cancels().Lost)
 	require.NoError(t, backend.Signal(syscall.SIGCONT))
 	eventually(t, "no orphan", func() bool { return b.see.running("%pg_sleep(30)") == 0 })
 	assert.NotEqual(t, b.pid, pid(t, b.p))
@@ -145,10 +145,10 @@ func TestACancelConnectionWithoutEndClosesTheConnection(t *testing.T) {
 	closed := func(b *cancelLab) {
 		b.t.Helper()
 		assert.NotEqual(b.t, b.pid, pid(b.t, b.p), "the next has another")
-		assert.EqualValues(b.t, 1, b.p.Stat().CancelLostCount())
+		assert.EqualValues(b.t, 1, b.p.Stat().Cancels().Lost)
 		assert.Equal(b.t, 1, b.see.backends())
 		assert.Zero(b.t, b.see.count("select count(*) from t"))
-		eventually(b.t, "its slot is free", func() bool { return b.p.Stat().CancelingConns() == 0 })
+		eventually(b.t, "its slot is free", func() bool { return b.p.Stat().Cancels().Conns == 0 })
 	}
 	t.Run("statement", func(t *testing.T) {
 		t.Parallel()
@@ -273,7 +273,7 @@ func TestCancelRequestsQueueBehindTheirBound(t *testing.T) {
 	eventually(t, "it waits for a lock", func() bool { return see.running("%pg_advisory_xact_lock(7)") == 1 })
 
 	cancel()
-	bound := int64(p.Stat().MaxCancelingConns())
+	bound := int64(p.Stat().Cancels().MaxConns)
 	require.EqualValues(t, 8, bound)
 	eventually(t, "all slots are taken", func() bool { return open.now.Load() == bound })
 	cancelQuick()
@@ -281,16 +281,16 @@ func TestCancelRequestsQueueBehindTheirBound(t *testing.T) {
 	assert.NoError(t, ends(t, "what ended before its cancel request", finished), "a statement that was in time has no error")
 	require.NoError(t, l.Ping(ctx), "and its connection waits for nothing")
 	l.Release()
-	assert.EqualValues(t, bound, p.Stat().CancelingConns())
+	assert.EqualValues(t, bound, p.Stat().Cancels().Conns)
 	assert.EqualValues(t, bound, open.all.Load())
 	close(gate)
 	for range most - 1 {
 		isCanceled(t, ends(t, "the cancelled statements", done))
 	}
 	assert.LessOrEqual(t, open.most.Load(), bound)
-	eventually(t, "all is settled", func() bool { return p.Stat().TotalConns() == p.Stat().IdleConns() && p.Stat().CancelingConns() == 0 })
+	eventually(t, "all is settled", func() bool { return p.Stat().TotalConns() == p.Stat().IdleConns() && p.Stat().Cancels().Conns == 0 })
 	assert.EqualValues(t, most, p.Stat().NewConnsCount())
-	assert.Zero(t, p.Stat().CancelLostCount())
+	assert.Zero(t, p.Stat().Cancels().Lost)
 }
 
 // A request that arrives too early does nothing, so it is repeated.
@@ -310,7 +310,7 @@ func TestACancelRequestThatGotLostIsRepeated(t *testing.T) {
 	})})
 	isCanceled(t, b.stopped(func(ctx context.Context) error { _, err := b.p.Exec(ctx, "select pg_sleep(30)"); return err }))
 	b.kept()
-	assert.EqualValues(t, 3, b.p.Stat().CancelRequestCount())
+	assert.EqualValues(t, 3, b.p.Stat().Cancels().Requests)
 }
 
 // Shutdown beside cancels ends, and with it all that they started.
@@ -325,6 +325,6 @@ func TestShutdownWaitsForCancelsUnderWay(t *testing.T) {
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	assert.NoError(t, p.Shutdown(ctx))
-	assert.Zero(t, p.Stat().CancelingConns())
+	assert.Zero(t, p.Stat().Cancels().Conns)
 	assert.Zero(t, p.Stat().TotalConns())
 }

@@ -154,15 +154,15 @@ func stormOfCancels(t *testing.T, lanes pool.Switch) {
 	beside.Wait()
 	eventually(t, "everything came back", func() bool {
 		s := p.Stat()
-		return s.AcquiredConns() == 0 && s.CancelingConns() == 0 && s.TotalConns() == s.IdleConns()
+		return s.AcquiredConns() == 0 && s.Cancels().Conns == 0 && s.TotalConns() == s.IdleConns()
 	})
 	s := p.Stat()
-	assert.Zero(t, s.CancelLostCount())
+	assert.Zero(t, s.Cancels().Lost)
 	assert.LessOrEqual(t, s.NewConnsCount(), int64(most), "a connection was lost: %q", log.lines())
 	assert.EqualValues(t, happened.Load(), see.count("select count(*) from t"), "writes that happened")
-	assert.LessOrEqual(t, open.most.Load(), int64(s.MaxCancelingConns()))
+	assert.LessOrEqual(t, open.most.Load(), int64(s.Cancels().MaxConns))
 	t.Logf("%d statements in %s: %d were in time, %d not sent, %d cancel requests, at most %d at once; %d of the others rode",
-		cancelsInStorm(t), round(took), inTime.Load(), unsent.Load(), s.CancelRequestCount(), open.most.Load(), s.RideCount())
+		cancelsInStorm(t), round(took), inTime.Load(), unsent.Load(), s.Cancels().Requests, open.most.Load(), s.Lanes().Rides)
 }
 
 func isPgError(err error) bool {
@@ -287,7 +287,7 @@ func TestMassTimeoutsLeaveNoOrphan(t *testing.T) {
 		last = max(last, d)
 	}
 	t.Logf("the last caller was back after %s, the last statement had ended after %s; %d cancel requests, %d connections given up",
-		round(last), round(gone), s.CancelRequestCount(), s.CancelLostCount())
+		round(last), round(gone), s.Cancels().Requests, s.Cancels().Lost)
 	eventually(t, "the pool is whole", func() bool { return p.Stat().TotalConns() == p.Stat().IdleConns() })
 }
 

@@ -77,7 +77,7 @@ func (b *cancelLab) kept() {
 	assert.Equal(b.t, b.pid, pid(b.t, b.p), "the connection is another one")
 	s := b.p.Stat()
 	assert.EqualValues(b.t, 1, s.NewConnsCount())
-	assert.Zero(b.t, s.CancelLostCount())
+	assert.Zero(b.t, s.Cancels().Lost)
 	assert.Zero(b.t, b.see.running("%pg_sleep(30)%"), "it still runs")
 }
 
@@ -234,7 +234,7 @@ func TestAServersOwnTimeoutIsNoCancel(t *testing.T) {
 	assert.NotErrorIs(t, err, context.Canceled)
 	assert.NotContains(t, err.Error(), "lmipool")
 	l.Release()
-	assert.Zero(t, b.p.Stat().CancelRequestCount())
+	assert.Zero(t, b.p.Stat().Cancels().Requests)
 }
 
 func TestALeaseGoesOnAfterACancel(t *testing.T) {
@@ -343,7 +343,7 @@ func TestACommitThatRunsIsNotCancelled(t *testing.T) {
 	cancel()
 	assert.NoError(t, ends(t, "the commit", done))
 	assert.Equal(t, 1, b.see.count("select count(*) from t"))
-	assert.Zero(t, b.p.Stat().CancelRequestCount())
+	assert.Zero(t, b.p.Stat().Cancels().Requests)
 	b.kept()
 }
 
@@ -412,7 +412,7 @@ func TestTheRawConnectionCancelsAsPgxDoes(t *testing.T) {
 	require.NoError(t, c.Ping(b.ctx))
 	l.Release()
 	b.kept()
-	assert.Zero(t, b.p.Stat().CancelRequestCount())
+	assert.Zero(t, b.p.Stat().Cancels().Requests)
 }
 
 func TestWithoutCancelWaitACancelCostsTheConnectionAsInPgx(t *testing.T) {
@@ -422,7 +422,7 @@ func TestWithoutCancelWaitACancelCostsTheConnectionAsInPgx(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.True(t, pool.OutcomeUnknown(err))
 	assert.NotEqual(t, b.pid, pid(t, b.p))
-	assert.Zero(t, b.p.Stat().CancelLostCount(), "nobody waited")
+	assert.Zero(t, b.p.Stat().Cancels().Lost, "nobody waited")
 }
 
 func TestAHandlerOfTheUsersOwnStays(t *testing.T) {

@@ -33,7 +33,7 @@ func TestCommentsMakeNoNewStatement(t *testing.T) {
 		}
 		b.together(ctx, fs...)
 	}
-	alone := b.p.Stat().AloneCount()
+	alone := b.p.Stat().Lanes().Alone
 	assert.EqualValues(t, 2, alone["new"], "those that were taught: %v", alone)
-	assert.GreaterOrEqual(t, b.p.Stat().RideCount(), int64(150), "%v", alone)
+	assert.GreaterOrEqual(t, b.p.Stat().Lanes().Rides, int64(150), "%v", alone)
 }

@@ -64,7 +64,7 @@ type Config struct {
 
 	// CancelWait is how long a call on a connection of its own, whose ctx ends while its statement runs, waits for the server's answer to the cancel
 	// request. If that comes, as it does within a few round trips, the connection is kept; the call's error has the ctx's error in its chain, or is
-	// nil if the statement was quicker. Otherwise the connection is given up, and [Stat.CancelLostCount] says so. Shorten it if callers have no time
+	// nil if the statement was quicker. Otherwise the connection is given up, and [CancelStat.Lost] says so. Shorten it if callers have no time
 	// to spare, lengthen it if the database is far away. Negative means that the connection is closed at once, as in pgx, which is also what the raw
 	// *pgx.Conn of a lease does. Defaults to 100 milliseconds, and for UpstreamRDSProxy, which takes no cancel requests, to -1.
 	CancelWait time.Duration

@@ -25,7 +25,7 @@ func TestNewDoesNotDial(t *testing.T) {
 	t.Parallel()
 	p := newPoolAt(t, nowhere, &pool.Config{MinConns: 2, HealthCheckPeriod: time.Millisecond, Logger: (&logs{}).logger()})
 	time.Sleep(20 * time.Millisecond) // several rounds of housekeeping
-	assert.Zero(t, p.Stat().FailedDialCount())
+	assert.Zero(t, p.Stat().Dials().Failed)
 	err := p.Ping(bounded(t))
 	assert.ErrorContains(t, err, "connection refused")
 	assert.NotContains(t, err.Error(), "hunter2")

@@ -363,7 +363,7 @@ create function said() returns bool language plpgsql security definer as $$ begi
 	s := ours.Stat()
 	t.Logf("%d changes of %d things; pgxpool: %d calls, errors %v; lmipool: %d calls (%.2f), errors %v; %d rode, %d ran again, alone %v; %d changes of the catalogs seen, %d rides unconfirmed",
 		changes, len(things), books[0].calls, books[0].errs, books[1].calls, float64(books[1].calls)/float64(books[0].calls), books[1].errs,
-		s.RideCount(), s.RerunCount(), s.AloneCount(), s.CatalogChangeCount(), s.UnconfirmedRideCount())
+		s.Lanes().Rides, s.Lanes().Reruns, s.Lanes().Alone, s.Lanes().CatalogChanges, s.Lanes().UnconfirmedRides)
 	assert.Empty(t, books[0].wrong, "pgxpool, so the test is wrong")
 	assert.Empty(t, books[1].wrong)
 	assert.Empty(t, books[1].broken)

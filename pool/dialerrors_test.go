@@ -155,7 +155,7 @@ func TestNamesThatConflictBehindAPoolerAreNotDialedForAThousandTimesASecond(t *t
 	for range 2 {
 		require.ErrorContains(t, ends(t, "the wait", done), "42P05")
 	}
-	assert.LessOrEqual(t, p.Stat().FailedDialCount(), int64(4))
+	assert.LessOrEqual(t, p.Stat().Dials().Failed, int64(4))
 }
 
 // A dial that takes longer than any caller has: each hears of the last one that failed.
@@ -207,7 +207,7 @@ func TestWhoWaitsForAConnectionThatIsLostHearsOfTheDial(t *testing.T) {
 	for range 2 {
 		go func() { _, err := p.Exec(context.Background(), "select 1"); done <- err }()
 	}
-	eventually(t, "dials fail", func() bool { return p.Stat().FailedDialCount() >= 3 })
+	eventually(t, "dials fail", func() bool { return p.Stat().Dials().Failed >= 3 })
 	assert.Empty(t, done)
 	_, err = l.Exec(bounded(t), "select pg_terminate_backend(pg_backend_pid())")
 	require.Error(t, err)

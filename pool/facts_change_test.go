@@ -71,10 +71,10 @@ func TestAChangeOfTheCatalogsEndsWhatWasProven(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "they ride", func() bool { return p.Stat().RideCount() > 1000 })
+			eventually(t, "they ride", func() bool { return p.Stat().Lanes().Rides > 1000 })
 			see.exec(c.change)
 			changed.Store(time.Now().UnixNano())
-			rode := p.Stat().RideCount()
+			rode := p.Stat().Lanes().Rides
 			eventually(t, "enough", func() bool { mu.Lock(); defer mu.Unlock(); return len(late) > 960 })
 			cancel()
 			wg.Wait()
@@ -93,7 +93,7 @@ func TestAChangeOfTheCatalogsEndsWhatWasProven(t *testing.T) {
 					missing++
 				}
 			}
-			t.Logf("%d reads a second after the change, %d did not write; %d rode unconfirmed", len(late), missing, p.Stat().UnconfirmedRideCount())
+			t.Logf("%d reads a second after the change, %d did not write; %d rode unconfirmed", len(late), missing, p.Stat().Lanes().UnconfirmedRides)
 			assert.Zero(t, missing)
 		})
 	}
@@ -129,8 +129,8 @@ func TestWritesDoNotLookLikeAChangeOfTheCatalogs(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
-	assert.Positive(t, p.Stat().RideCount())
-	assert.Zero(t, p.Stat().CatalogChangeCount())
+	assert.Positive(t, p.Stat().Lanes().Rides)
+	assert.Zero(t, p.Stat().Lanes().CatalogChanges)
 }
 
 // A standby's catalogs are watched as a writer's are: what is replayed there is noticed within a second, and writes are
@@ -154,20 +154,20 @@ func TestTheCatalogsOfAStandbyAreWatched(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "they ride", func() bool { return p.Stat().RideCount() > 100 })
+	eventually(t, "they ride", func() bool { return p.Stat().Lanes().Rides > 100 })
 	for i := range 10 {
 		see.exec(fmt.Sprintf("insert into other values (%d)", i))
 		time.Sleep(100 * time.Millisecond)
 	}
-	assert.Zero(t, p.Stat().CatalogChangeCount())
-	rode := p.Stat().RideCount()
-	eventually(t, "they still ride", func() bool { return p.Stat().RideCount() > rode })
+	assert.Zero(t, p.Stat().Lanes().CatalogChanges)
+	rode := p.Stat().Lanes().Rides
+	eventually(t, "they still ride", func() bool { return p.Stat().Lanes().Rides > rode })
 	see.exec("create or replace view v as select f(id) as id from t")
 	require.NoError(t, pair.CatchUp(bounded(t)))
 	time.Sleep(1200 * time.Millisecond)
-	rode = p.Stat().RideCount()
-	eventually(t, "it was seen", func() bool { return p.Stat().CatalogChangeCount() == 1 })
+	rode = p.Stat().Lanes().Rides
+	eventually(t, "it was seen", func() bool { return p.Stat().Lanes().CatalogChanges == 1 })
 	cancel()
 	wg.Wait()
-	assert.Equal(t, rode, p.Stat().RideCount())
+	assert.Equal(t, rode, p.Stat().Lanes().Rides)
 }

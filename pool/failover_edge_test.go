@@ -160,7 +160,7 @@ func TestADialThatIsLostAfterItsLoginIsNobodysError(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // until it can be seen on our side
 		die.Store(true)
 		require.NoError(t, p.Ping(bounded(t)), what)
-		assert.EqualValues(t, 1, p.Stat().FailedDialCount(), what)
+		assert.EqualValues(t, 1, p.Stat().Dials().Failed, what)
 	}
 }
 

@@ -103,7 +103,7 @@ func (c *pair) aStaleNameIsWaitedOut(t *testing.T) {
 			done <- err
 		}()
 	}
-	eventually(t, "it was dialed twice", func() bool { return p.Stat().FailedDialCount() >= 2 })
+	eventually(t, "it was dialed twice", func() bool { return p.Stat().Dials().Failed >= 2 })
 	assert.EqualValues(t, 8, p.Stat().Queued())
 	n.lead(c.Writer)
 	for range 8 {
@@ -141,7 +141,7 @@ func (c *pair) whoHasWrittenKnowsAStandby(t *testing.T) {
 		_, err := p.Exec(bounded(t), "insert into learned values (2)")
 		done <- err
 	}()
-	eventually(t, "the standby was found", func() bool { return p.Stat().FailedDialCount() >= 2 })
+	eventually(t, "the standby was found", func() bool { return p.Stat().Dials().Failed >= 2 })
 	n.lead(c.Writer)
 	require.NoError(t, ends(t, "the wait for the name", done))
 	assert.Equal(t, 2, i.count("select count(*) from learned"))
@@ -161,7 +161,7 @@ func (c *pair) aReaderThatIsWrittenToStaysAReader(t *testing.T) {
 			require.Equal(t, "25006", pg.Code)
 		}
 		assert.Equal(t, before, pid(t, p), more)
-		assert.Zero(t, p.Stat().FailoverCount())
+		assert.Zero(t, p.Stat().Dials().Failovers)
 		_, err := p.Exec(bounded(t), "alter system reset work_mem") // which a standby does
 		require.NoError(t, err)
 		newInspector(t, c.Standby.ConnString()).exec("select pg_terminate_backend(" + strconv.Itoa(before) + ", 5000)")
@@ -191,7 +191,7 @@ func (c *pair) aReadOnlyTransactionIsNobodysFailover(t *testing.T) {
 	_, err = p.Exec(bounded(t), "insert into strict values (3)")
 	require.ErrorContains(t, err, "25006")
 	assert.Equal(t, before, pid(t, p))
-	assert.Zero(t, p.Stat().FailoverCount())
+	assert.Zero(t, p.Stat().Dials().Failovers)
 	assert.Equal(t, 1, i.count("select count(*) from strict"))
 }
 
@@ -271,12 +271,12 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 		move(c.Standby)
 		done := make(chan error)
 		go func() { done <- use(bounded(t)) }()
-		eventually(t, what+": what was the writer is given up", func() bool { return p.Stat().FailoverCount() > before.FailoverCount() })
-		eventually(t, what+": a standby is no way out", func() bool { return p.Stat().FailedDialCount() >= before.FailedDialCount()+2 })
+		eventually(t, what+": what was the writer is given up", func() bool { return p.Stat().Dials().Failovers > before.Dials().Failovers })
+		eventually(t, what+": a standby is no way out", func() bool { return p.Stat().Dials().Failed >= before.Dials().Failed+2 })
 		move(c.Writer)
 		require.NoError(t, ends(t, what, done), what)
 		tried++
-		assert.Equal(t, before.FailoverCount()+1, p.Stat().FailoverCount(), what)
+		assert.Equal(t, before.Dials().Failovers+1, p.Stat().Dials().Failovers, what)
 		assert.Equal(t, id, i.count("select count(*) from moved"), what)
 	}
 	// Whose result is its caller's by then is not sent again, and says that nothing has happened.
@@ -319,7 +319,7 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 		require.Error(t, err, what)
 		assert.True(t, pool.Retryable(err), "%s: %v", what, err)
 		assert.False(t, pool.OutcomeUnknown(err), "%s: %v", what, err)
-		assert.Equal(t, before.FailoverCount()+1, p.Stat().FailoverCount(), what)
+		assert.Equal(t, before.Dials().Failovers+1, p.Stat().Dials().Failovers, what)
 		move(c.Writer)
 		must(insert(bounded(t), p))
 		tried++
@@ -341,9 +341,9 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 	id--
 	assert.False(t, pool.OutcomeUnknown(err))
 	must(tx.Rollback(bounded(t)))
-	assert.Equal(t, before.FailoverCount(), p.Stat().FailoverCount())
+	assert.Equal(t, before.Dials().Failovers, p.Stat().Dials().Failovers)
 	l.Release()
-	eventually(t, "it is found out", func() bool { return p.Stat().FailoverCount() == before.FailoverCount()+1 })
+	eventually(t, "it is found out", func() bool { return p.Stat().Dials().Failovers == before.Dials().Failovers+1 })
 	other.Release()
 	eventually(t, "all are closed", func() bool { return p.Stat().TotalConns() == 0 })
 	tried++
@@ -358,7 +358,7 @@ func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 	assert.False(t, pool.OutcomeUnknown(err))
 	move(c.Writer)
 	must(insert(bounded(t), p))
-	assert.Equal(t, before.FailoverCount()+2, p.Stat().FailoverCount())
+	assert.Equal(t, before.Dials().Failovers+2, p.Stat().Dials().Failovers)
 	tried++
 	fences := 0
 	for _, l := range log.lines() {

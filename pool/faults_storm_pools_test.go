@@ -56,7 +56,7 @@ func (v *victim) close() {
 	// The server may have more, of which it does not know yet that they are dead: so it is sockets that are counted.
 	// After Shutdown each connection that is torn away has a cancel connection of its own.
 	s := v.Stat()
-	most := int64(s.MaxConns() + s.MaxCancelingConns())
+	most := int64(s.MaxConns() + s.Cancels().MaxConns)
 	if after := v.open.most.Load(); before > most || after > most+int64(s.MaxConns()) {
 		v.f.b.violation("too many sockets", "%d, and %d in the end, of a pool of %d", before, after, s.MaxConns())
 	}

@@ -128,7 +128,7 @@ func (f *faults) rage(t *testing.T) {
 	assert.NoError(t, main.Ping(bounded(t)))
 	eventually(t, "the pool is idle and whole", func() bool {
 		s := main.Stat()
-		return s.AcquiredConns() == 0 && s.Queued() == 0 && s.ConstructingConns() == 0 && s.CancelingConns() == 0 && s.TotalConns() == s.IdleConns()
+		return s.AcquiredConns() == 0 && s.Queued() == 0 && s.ConstructingConns() == 0 && s.Cancels().Conns == 0 && s.TotalConns() == s.IdleConns()
 	})
 	f.ends("the pool is closed", main.close)
 	eventually(t, "no backend is left", func() bool { return f.see.backends() == 0 })
@@ -136,7 +136,7 @@ func (f *faults) rage(t *testing.T) {
 	f.b.report(t.Errorf)
 	s := main.Stat()
 	t.Logf("%v; %v; %d visits; rides %d in %d flights, resets %d, connections %d, reruns %d, cancels %d",
-		f.b.counts, f.weather, f.visits.Load(), s.RideCount(), s.FlightCount(), s.ResetCount(), s.NewConnsCount(), s.RerunCount(), s.CancelRequestCount())
+		f.b.counts, f.weather, f.visits.Load(), s.Lanes().Rides, s.Lanes().Flights, s.Invocations().Resets, s.NewConnsCount(), s.Lanes().Reruns, s.Cancels().Requests)
 	assert.True(t, f.raged(main), "it was a storm")
 }
 
@@ -146,7 +146,7 @@ func (f *faults) raged(main *victim) bool {
 	defer f.b.mu.Unlock()
 	s := main.Stat()
 	return f.b.counts[fateAcknowledged] >= 50 && f.b.counts[unknown] > 0 && f.b.counts[retryable] > 0 &&
-		s.NewConnsCount() > int64(f.conns) && (s.RideCount() > 0 || f.mode != "cache_statement")
+		s.NewConnsCount() > int64(f.conns) && (s.Lanes().Rides > 0 || f.mode != "cache_statement")
 }
 
 // ends runs what must come to its end, and says who is in the way if it does not.

@@ -94,13 +94,13 @@ func runEnvironment() {
 		case <-done:
 			running = false
 		}
-		if now, n := time.Now(), p.Stat().RefusedDialCount(); now.Sub(at) > time.Second/2 {
+		if now, n := time.Now(), p.Stat().Dials().Refused; now.Sub(at) > time.Second/2 {
 			r.Peak = max(r.Peak, float64(n-last)/now.Sub(at).Seconds())
 			last, at = n, now
 		}
 	}
 	s := p.Stat()
-	r.Longest, r.Opened, r.Refused = time.Duration(longest.Load()), s.NewConnsCount(), s.RefusedDialCount()
+	r.Longest, r.Opened, r.Refused = time.Duration(longest.Load()), s.NewConnsCount(), s.Dials().Refused
 	r.Seconds = time.Since(began).Seconds()
 	p.Close()
 	if json.NewEncoder(os.Stdout).Encode(&r) != nil {

@@ -259,7 +259,7 @@ func TestNothingPassesFromOneInvocationToTheNext(t *testing.T) {
 			}
 			s := p.Stat()
 			t.Logf("%d programs, %d traces; %d resets, %d connections in all, %d closed because nothing resets what was left",
-				programs/2, traces, s.ResetCount(), s.NewConnsCount(), s.UncleanDestroyCount())
+				programs/2, traces, s.Invocations().Resets, s.NewConnsCount(), s.Invocations().Unclean)
 			assert.Less(t, changed, programs/4, "mostly the same connection, or nothing is shown")
 		})
 	}

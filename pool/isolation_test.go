@@ -96,9 +96,9 @@ func TestAResetCostsNoRoundTripAndNoPreparedStatement(t *testing.T) {
 	ask()
 	ask()
 	eventually(t, "it was looked at", func() bool { return p.Stat().IdleConns() == 1 })
-	resets := p.Stat().ResetCount()
+	resets := p.Stat().Invocations().Resets
 	assert.Equal(t, []string{"QQBES"}, leaving(t, ctx, p, tp, "set work_mem = '9MB'", ask))
-	assert.Equal(t, resets+1, p.Stat().ResetCount())
+	assert.Equal(t, resets+1, p.Stat().Invocations().Resets)
 	begin := func() {
 		assert.NoError(t, pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error { ask := tx.QueryRow(ctx, "show work_mem"); var s string; return ask.Scan(&s) }))
 	}
@@ -154,16 +154,16 @@ func TestCleanLeasesSendNothingOfTheirOwn(t *testing.T) {
 		clean()
 		eventually(t, "all is looked at", func() bool { return p.Stat().IdleConns() == 1 })
 	}
-	resets := p.Stat().ResetCount()
+	resets := p.Stat().Invocations().Resets
 	clean()
-	assert.Equal(t, resets, p.Stat().ResetCount())
+	assert.Equal(t, resets, p.Stat().Invocations().Resets)
 
 	// A serial column leaves lastval behind, which is dropped in front of who would read it.
 	for range 3 {
 		exec("insert into serials (v) values ($1)", "x")
 		eventually(t, "it is idle", func() bool { return p.Stat().IdleConns() == 1 })
 	}
-	assert.LessOrEqual(t, p.Stat().ResetCount(), resets+2, "none once it is known what the insert does")
+	assert.LessOrEqual(t, p.Stat().Invocations().Resets, resets+2, "none once it is known what the insert does")
 	_, err := p.Exec(ctx, "select lastval()")
 	assert.Error(t, err)
 
@@ -247,7 +247,7 @@ func TestIsolationCanBeTurnedOff(t *testing.T) {
 	var s string
 	require.NoError(t, p.QueryRow(ctx, "show work_mem").Scan(&s))
 	assert.Equal(t, "9MB", s)
-	assert.Zero(t, p.Stat().ResetCount())
+	assert.Zero(t, p.Stat().Invocations().Resets)
 }
 
 // Under the name of a statement that AfterConnect has prepared the next user finds no other one, and not none.
@@ -290,11 +290,11 @@ func TestWhatAfterConnectHasPreparedIsKnownByItsText(t *testing.T) {
 	ask := func() { require.NoError(t, p.QueryRow(ctx, "mine", 1).Scan(&n)) }
 	ask()
 	eventually(t, "it was looked at", func() bool { return p.Stat().IdleConns() == 1 })
-	resets := p.Stat().ResetCount()
+	resets := p.Stat().Invocations().Resets
 	for range 5 {
 		ask()
 	}
-	assert.Equal(t, resets, p.Stat().ResetCount())
+	assert.Equal(t, resets, p.Stat().Invocations().Resets)
 	var left string
 	require.NoError(t, p.QueryRow(ctx, "leaves", "left").Scan(&left))
 	require.NoError(t, p.QueryRow(ctx, "select coalesce(current_setting('app.x', true), '')").Scan(&left))
@@ -317,7 +317,7 @@ func TestAnAfterConnectThatListensIsNotReset(t *testing.T) {
 		require.NoError(t, p.QueryRow(ctx, "select count(*) from pg_listening_channels()").Scan(&n))
 		assert.Equal(t, 1, n)
 	}
-	assert.Positive(t, p.Stat().UncleanDestroyCount())
+	assert.Positive(t, p.Stat().Invocations().Unclean)
 	assert.Len(t, slices.DeleteFunc(log.lines(), func(l string) bool { return !strings.Contains(l, "AfterConnect leaves what no reset keeps") }), 1)
 }
 
@@ -345,7 +345,7 @@ func TestInExecModeNothingIsResetAndItIsSaid(t *testing.T) {
 			return err
 		})
 		assert.NoError(t, p.SendBatch(ctx, &q).Close())
-		assert.Zero(t, p.Stat().ResetCount(), name)
+		assert.Zero(t, p.Stat().Invocations().Resets, name)
 		assert.Len(t, log.lines(), 1, name)
 		assert.Contains(t, log.lines()[0], "Isolation is off")
 

@@ -25,10 +25,10 @@ func TestReadsThatWaitRideOnceTheirTextIsKnown(t *testing.T) {
 	release()
 	wg.Wait()
 	s := b.p.Stat()
-	assert.Less(t, s.AloneCount()["new"], int64(n/2), "one is enough to find out; a few more may be served before they are asked")
-	total := s.RideCount()
-	for _, alone := range s.AloneCount() {
+	assert.Less(t, s.Lanes().Alone["new"], int64(n/2), "one is enough to find out; a few more may be served before they are asked")
+	total := s.Lanes().Rides
+	for _, alone := range s.Lanes().Alone {
 		total += alone
 	}
-	assert.EqualValues(t, n, total, "%v", s.AloneCount())
+	assert.EqualValues(t, n, total, "%v", s.Lanes().Alone)
 }

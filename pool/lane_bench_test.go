@@ -55,6 +55,6 @@ func BenchmarkSaturated(b *testing.B) {
 		p := newPoolAt(b, dsn, &pool.Config{MaxConns: 2})
 		crowd(b, p)
 		s := p.Stat()
-		b.ReportMetric(float64(s.RideCount())/float64(b.N), "rides/op")
+		b.ReportMetric(float64(s.Lanes().Rides)/float64(b.N), "rides/op")
 	})
 }

@@ -70,7 +70,7 @@ func TestLanesOutliveACrashOfTheServer(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, ok, 30*time.Second, 5*time.Millisecond, what)
 	}
-	until("they ride", func() bool { return p.Stat().RideCount() > 500 })
+	until("they ride", func() bool { return p.Stat().Lanes().Rides > 500 })
 	for round := range 3 {
 		c, err := pgx.Connect(ctx, server.ConnString())
 		require.NoError(t, err)
@@ -89,12 +89,12 @@ func TestLanesOutliveACrashOfTheServer(t *testing.T) {
 			}
 			return err == nil
 		})
-		rides := p.Stat().RideCount()
-		until("they ride again", func() bool { return p.Stat().RideCount() > rides+500 })
+		rides := p.Stat().Lanes().Rides
+		until("they ride again", func() bool { return p.Stat().Lanes().Rides > rides+500 })
 	}
 	close(stop)
 	wg.Wait()
 	s := p.Stat()
-	t.Logf("%d answers, %d failures, %d rides, %d ran again, %d connections", answers.Load(), failures.Load(), s.RideCount(), s.RerunCount(), s.NewConnsCount())
+	t.Logf("%d answers, %d failures, %d rides, %d ran again, %d connections", answers.Load(), failures.Load(), s.Lanes().Rides, s.Lanes().Reruns, s.NewConnsCount())
 	until("all is given back", func() bool { return p.Stat().AcquiredConns() == 0 && p.Stat().Queued() == 0 })
 }

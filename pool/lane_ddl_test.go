@@ -49,11 +49,11 @@ func (b *laneLab) rideInCompany(ctx context.Context, sql string, args []any, col
 		before := b.p.Stat()
 		b.saturate(ctx, []func(){f, f, f})
 		after := b.p.Stat()
-		if b.t.Failed() || after.RideCount() == before.RideCount()+3 && after.RerunCount() == before.RerunCount() {
+		if b.t.Failed() || after.Lanes().Rides == before.Lanes().Rides+3 && after.Lanes().Reruns == before.Lanes().Reruns {
 			return
 		}
 	}
-	b.t.Errorf("%s does not ride: %v", sql, b.p.Stat().AloneCount())
+	b.t.Errorf("%s does not ride: %v", sql, b.p.Stat().Lanes().Alone)
 }
 
 // What a statement means changes under the lane that has it prepared.
@@ -198,8 +198,8 @@ func TestTwoConnectionsOfDifferentMeaning(t *testing.T) {
 		wg.Wait()
 	}
 	s := p.Stat()
-	t.Log(seen, s.RideCount(), s.RerunCount(), s.AloneCount())
+	t.Log(seen, s.Lanes().Rides, s.Lanes().Reruns, s.Lanes().Alone)
 	assert.NotZero(t, seen[0])
 	assert.NotZero(t, seen[1])
-	assert.NotZero(t, s.RideCount())
+	assert.NotZero(t, s.Lanes().Rides)
 }

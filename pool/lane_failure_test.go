@@ -51,8 +51,8 @@ func TestReadsWhoseConnectionIsLostRunAgain(t *testing.T) {
 		assert.True(t, pool.OutcomeUnknown(err), "%v", err)
 	}, b.company(ctx), b.company(ctx))
 	s := b.p.Stat()
-	assert.EqualValues(t, 5, s.RideCount())
-	assert.EqualValues(t, 3, s.RerunCount(), "who had an answer keeps it")
+	assert.EqualValues(t, 5, s.Lanes().Rides)
+	assert.EqualValues(t, 3, s.Lanes().Reruns, "who had an answer keeps it")
 	assert.Contains(t, strings.Join(log.lines(), "\n"), "was lost")
 }
 
@@ -68,14 +68,14 @@ func TestRerunOffMakesALostConnectionAnError(t *testing.T) {
 		assert.True(t, pool.OutcomeUnknown(err), "%v", err)
 	}
 	go func() {
-		for b.p.Stat().FlightCount() == 0 {
+		for b.p.Stat().Lanes().Flights == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		proxy.Cut()
 		proxy.SetRoundTrip(0)
 	}()
 	b.together(ctx, lost, lost)
-	assert.Zero(t, b.p.Stat().RerunCount())
+	assert.Zero(t, b.p.Stat().Lanes().Reruns)
 }
 
 // A caller who leaves in flight is free at once; the lane reads his answer and drops
@@ -92,12 +92,12 @@ func TestACancelInFlightFreesTheCallerAndNobodyElse(t *testing.T) {
 		return func() {
 			err := b.scan(ctx, new(int), "select 40 + $1::int", 2)
 			assert.ErrorIs(t, err, want)
-			assert.Zero(t, b.p.Stat().Queued()+int32(b.p.Stat().RerunCount()))
+			assert.Zero(t, b.p.Stat().Queued()+int32(b.p.Stat().Lanes().Reruns))
 			assert.EqualValues(t, 1, b.p.Stat().AcquiredConns(), "the flight is still under way")
 		}
 	}
 	go func() {
-		for b.p.Stat().FlightCount() == 0 {
+		for b.p.Stat().Lanes().Flights == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
@@ -105,8 +105,8 @@ func TestACancelInFlightFreesTheCallerAndNobodyElse(t *testing.T) {
 	}()
 	b.together(ctx, b.company(ctx), left(leave, context.Canceled), b.company(ctx), left(invocation, pool.ErrInvocationEnded), b.company(ctx))
 	assert.EqualValues(t, 1, b.p.Stat().NewConnsCount(), "the connection lives")
-	assert.Zero(t, b.p.Stat().CancelRequestCount(), "it would hit a neighbour")
-	assert.EqualValues(t, 5, b.p.Stat().RideCount())
+	assert.Zero(t, b.p.Stat().Cancels().Requests, "it would hit a neighbour")
+	assert.EqualValues(t, 5, b.p.Stat().Lanes().Rides)
 }
 
 // A network that has gone silent does not hold a flight for ever.
@@ -129,7 +129,7 @@ func TestASilentLaneIsGivenUp(t *testing.T) {
 	time.AfterFunc(500*time.Millisecond, func() { proxy.Reset(); proxy.Stall(false) })
 	<-done
 	<-done
-	assert.EqualValues(t, 2, b.p.Stat().RerunCount())
+	assert.EqualValues(t, 2, b.p.Stat().Lanes().Reruns)
 }
 
 // Shutdown does not wait for a flight longer than it may, and its riders hear of it.
@@ -140,7 +140,7 @@ func TestShutdownEndsAFlight(t *testing.T) {
 	b.teach(ctx, "select 40 + $1::int", 2)
 	proxy.SetRoundTrip(2 * time.Second)
 	go func() {
-		for b.p.Stat().FlightCount() == 0 {
+		for b.p.Stat().Lanes().Flights == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)

@@ -63,7 +63,7 @@ func TestLanesFollowTheirConnectionsGoTypes(t *testing.T) {
 			ask(argument, int32(1), pgtype.CompositeFields(arg)), ask(arguments, int32(1), []pgtype.CompositeFields{arg, arg}),
 		} {
 			for range 5 {
-				before := b.p.Stat().RideCount()
+				before := b.p.Stat().Lanes().Rides
 				b.saturate(ctx, []func(){f, f, f})
 				_ = before
 			}
@@ -75,8 +75,8 @@ func TestLanesFollowTheirConnectionsGoTypes(t *testing.T) {
 	before := b.p.Stat()
 	all(map[string]any{"a": int32(1), "b": "x", "c": int32(7)}, int32(1), "x", int32(7))
 	after := b.p.Stat()
-	t.Log(after.RideCount()-before.RideCount(), "rode", after.RerunCount()-before.RerunCount(), "ran again", after.AloneCount())
-	assert.Greater(t, after.RideCount(), before.RideCount()+40)
+	t.Log(after.Lanes().Rides-before.Lanes().Rides, "rode", after.Lanes().Reruns-before.Lanes().Reruns, "ran again", after.Lanes().Alone)
+	assert.Greater(t, after.Lanes().Rides, before.Lanes().Rides+40)
 	var p pair
 	b.saturate(ctx, []func(){
 		func() { assert.NoError(t, b.p.QueryRow(ctx, result).Scan(&p)) },
@@ -114,10 +114,10 @@ func TestTheFirstConnectionDoesNotDecideForOthers(t *testing.T) {
 			assert.NoError(t, r.Err())
 		}
 		b.saturate(ctx, []func(){f, f, f})
-		before := b.p.Stat().RideCount()
+		before := b.p.Stat().Lanes().Rides
 		b.saturate(ctx, []func(){f, f, f})
 		b.saturate(ctx, []func(){f, f, f})
-		assert.Greater(t, b.p.Stat().RideCount(), before, sql)
+		assert.Greater(t, b.p.Stat().Lanes().Rides, before, sql)
 	}
 }
 
@@ -362,8 +362,8 @@ func TestRowsAreReadAsPgxpoolReadsThem(t *testing.T) {
 
 	compare(ctx, t, b, px, 40)
 	s := p.Stat()
-	t.Log(s.RideCount(), "rode", s.RerunCount(), "ran again", s.AloneCount())
-	assert.Greater(t, s.RideCount(), int64(300))
+	t.Log(s.Lanes().Rides, "rode", s.Lanes().Reruns, "ran again", s.Lanes().Alone)
+	assert.Greater(t, s.Lanes().Rides, int64(300))
 }
 
 // compare has both read texts of many types into all destinations. A new connection ends it: the
@@ -440,5 +440,5 @@ func TestTypesRegisteredLaterOnTheRawConnection(t *testing.T) {
 	require.NoError(t, l.QueryRow(ctx, "select '7'::digits").Scan(&m), "at once")
 	l.Release()
 	compare(ctx, t, b, px, 20)
-	assert.Greater(t, b.p.Stat().RideCount(), int64(300))
+	assert.Greater(t, b.p.Stat().Lanes().Rides, int64(300))
 }

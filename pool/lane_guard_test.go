@@ -58,10 +58,10 @@ func TestTheGuardStopsAWriteThatRides(t *testing.T) {
 		}, b.company(ctx))
 	}
 	s := b.p.Stat()
-	assert.EqualValues(t, 1, s.GuardRefusalCount())
-	assert.EqualValues(t, 1, s.RerunCount())
-	assert.EqualValues(t, 1, s.AloneCount()["guard"])
-	assert.EqualValues(t, 5, s.RideCount())
+	assert.EqualValues(t, 1, s.Lanes().GuardRefusals)
+	assert.EqualValues(t, 1, s.Lanes().Reruns)
+	assert.EqualValues(t, 1, s.Lanes().Alone["guard"])
+	assert.EqualValues(t, 5, s.Lanes().Rides)
 	assert.Equal(t, 3, b.see.count("select count(*) from t"), "each exactly once")
 	assert.Equal(t, "off off 0 0", b.settings())
 }
@@ -78,7 +78,7 @@ func TestTheGuardStopsWhatTakesLongAndItRunsAlone(t *testing.T) {
 		assert.NoError(t, b.scan(ctx, &s, sql, 0.3, "slept"))
 		assert.Equal(t, "slept", s)
 	}, b.company(ctx))
-	assert.EqualValues(t, 1, b.p.Stat().GuardRefusalCount())
+	assert.EqualValues(t, 1, b.p.Stat().Lanes().GuardRefusals)
 	assert.Equal(t, "off off 0 0", b.settings())
 }
 
@@ -100,7 +100,7 @@ func TestADeadlineOnALaneIsJudgedByTheClock(t *testing.T) {
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.GreaterOrEqual(t, time.Since(start), 400*time.Millisecond)
 	}, b.company(ctx))
-	assert.EqualValues(t, 1, b.p.Stat().GuardRefusalCount())
+	assert.EqualValues(t, 1, b.p.Stat().Lanes().GuardRefusals)
 }
 
 func TestTheGuardDoesNotWaitForLocks(t *testing.T) {
@@ -114,7 +114,7 @@ func TestTheGuardDoesNotWaitForLocks(t *testing.T) {
 	b.exec("lock table t in access exclusive mode")
 	var unlock sync.WaitGroup
 	unlock.Go(func() {
-		for b.p.Stat().GuardRefusalCount() == 0 && ctx.Err() == nil {
+		for b.p.Stat().Lanes().GuardRefusals == 0 && ctx.Err() == nil {
 			time.Sleep(5 * time.Millisecond)
 		}
 		b.exec("commit")
@@ -125,7 +125,7 @@ func TestTheGuardDoesNotWaitForLocks(t *testing.T) {
 		assert.NoError(t, b.scan(ctx, &n, "select id from t"))
 		assert.Equal(t, 7, n)
 	}, b.company(ctx))
-	assert.EqualValues(t, 1, b.p.Stat().GuardRefusalCount(), "%v", b.p.Stat().AloneCount())
+	assert.EqualValues(t, 1, b.p.Stat().Lanes().GuardRefusals, "%v", b.p.Stat().Lanes().Alone)
 }
 
 // A read that waits for a lock of its own caller's transaction, which nobody can
@@ -153,16 +153,16 @@ func TestALaneDoesNotWaitForItsOwnCallersTransaction(t *testing.T) {
 		defer cancel()
 		assert.ErrorIs(t, b.scan(short, new(int), "select id from t"), context.DeadlineExceeded)
 	}, b.company(ctx))
-	assert.EqualValues(t, 1, p.Stat().GuardRefusalCount(), "%v", p.Stat().AloneCount())
+	assert.EqualValues(t, 1, p.Stat().Lanes().GuardRefusals, "%v", p.Stat().Lanes().Alone)
 
 	// With InTx it does not even get there.
-	refused := p.Stat().AloneCount()["asked"]
+	refused := p.Stat().Lanes().Alone["asked"]
 	require.NoError(t, tx.Rollback(ctx))
 	require.NoError(t, pool.InTx(ctx, p, pool.TxOptions{}, func(inner context.Context, tx pgx.Tx) error {
 		b.together(ctx, b.company(ctx), b.company(inner))
 		return nil
 	}))
-	assert.Equal(t, refused+1, p.Stat().AloneCount()["asked"])
+	assert.Equal(t, refused+1, p.Stat().Lanes().Alone["asked"])
 }
 
 // The session guard comes with the second group, and goes before anybody else gets
@@ -191,8 +191,8 @@ func TestTheSessionGuardLeavesAfterConnectsValues(t *testing.T) {
 			seen = b.settings()
 		}
 		assert.Equal(t, "off off 5s 20ms", seen)
-		assert.EqualValues(t, 100, b.p.Stat().RideCount())
-		assert.EqualValues(t, 4, b.p.Stat().FlightCount())
+		assert.EqualValues(t, 100, b.p.Stat().Lanes().Rides)
+		assert.EqualValues(t, 4, b.p.Stat().Lanes().Flights)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestTheGuardIsNeverLaxerThanTheSession(t *testing.T) {
 		})
 	}
 	b.together(ctx, fs...)
-	assert.EqualValues(t, 70, b.p.Stat().RideCount())
+	assert.EqualValues(t, 70, b.p.Stat().Lanes().Rides)
 }
 
 // Whoever takes the session guard off closes the lane.
@@ -259,14 +259,14 @@ func TestNothingRidesBehindAGuardThatFailed(t *testing.T) {
 		assert.Contains(t, []string{"on100ms", "off0"}, s, "guarded on a lane, or alone")
 	}
 	b.together(ctx, ask, ask, ask)
-	require.EqualValues(t, 3, b.p.Stat().RideCount())
+	require.EqualValues(t, 3, b.p.Stat().Lanes().Rides)
 	l, err := b.p.Acquire(ctx)
 	require.NoError(t, err)
 	_, err = l.Exec(ctx, "discard all")
 	require.NoError(t, err)
 	l.Release()
 	b.together(ctx, ask, ask, ask)
-	assert.EqualValues(t, 3, b.p.Stat().RerunCount(), "all of them: none had an answer under the guard")
+	assert.EqualValues(t, 3, b.p.Stat().Lanes().Reruns, "all of them: none had an answer under the guard")
 	b.together(ctx, ask, ask, ask)
-	assert.EqualValues(t, 3, b.p.Stat().RerunCount(), "healed")
+	assert.EqualValues(t, 3, b.p.Stat().Lanes().Reruns, "healed")
 }

@@ -37,7 +37,7 @@ func TestManyTextsLeaveFewPreparedStatements(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			assert.Greater(t, b.p.Stat().AloneCount()["new"]+b.p.Stat().AloneCount()["function"], int64(n/2))
+			assert.Greater(t, b.p.Stat().Lanes().Alone["new"]+b.p.Stat().Lanes().Alone["function"], int64(n/2))
 			eventually(t, "it was looked at", func() bool { return b.p.Stat().IdleConns() > 0 })
 			var prepared int
 			assert.NoError(t, b.scan(ctx, &prepared, "select count(*) from pg_prepared_statements where name like 'lmipool%'"))
@@ -77,12 +77,12 @@ func TestARideIsNoTryToFindAConnection(t *testing.T) {
 	b.queued(&wg, rides)
 	b.queued(&wg, func() { rides() })
 	wg.Go(func() {
-		eventually(t, "they have been thrown out", func() bool { return b.p.Stat().FlightCount() == 1 })
+		eventually(t, "they have been thrown out", func() bool { return b.p.Stat().Lanes().Flights == 1 })
 		kill.Store(true)
 	})
 	release()
 	wg.Wait()
-	assert.EqualValues(t, 2, b.p.Stat().RerunCount())
+	assert.EqualValues(t, 2, b.p.Stat().Lanes().Reruns)
 }
 
 // A look does not wait for a lock, which would have the connection out, and lost when

@@ -32,11 +32,11 @@ func TestWhatTurnsLanesOff(t *testing.T) {
 			b.teach(ctx, "select 40 + $1::int", 2)
 			b.together(ctx, b.company(ctx), b.company(ctx), b.company(ctx))
 			s := b.p.Stat()
-			assert.Zero(t, s.RideCount())
+			assert.Zero(t, s.Lanes().Rides)
 			if name == "shadow" {
-				assert.EqualValues(t, 3, s.ShadowRideCount())
+				assert.EqualValues(t, 3, s.Lanes().ShadowRides)
 			} else {
-				assert.Zero(t, s.ShadowRideCount())
+				assert.Zero(t, s.Lanes().ShadowRides)
 			}
 		})
 	}
@@ -69,8 +69,8 @@ func TestWhoGoesAlone(t *testing.T) {
 			assert.NoError(t, err, sql)
 		}, b.company(ctx))
 		s := b.p.Stat()
-		assert.EqualValues(t, before.AloneCount()[why]+1, s.AloneCount()[why], "%s: %v", sql, s.AloneCount())
-		assert.Equal(t, before.RideCount()+2, s.RideCount(), sql)
+		assert.EqualValues(t, before.Lanes().Alone[why]+1, s.Lanes().Alone[why], "%s: %v", sql, s.Lanes().Alone)
+		assert.Equal(t, before.Lanes().Rides+2, s.Lanes().Rides, sql)
 		b.exec("truncate t; select pg_advisory_unlock_all()")
 	}
 }
@@ -92,8 +92,8 @@ func TestAloneAndTransactionsDoNotRide(t *testing.T) {
 
 	b.together(ctx, b.company(ctx), b.company(inTx), b.company(pool.Alone(ctx)), b.company(ctx))
 	s := p.Stat()
-	assert.EqualValues(t, 2, s.AloneCount()["asked"], "%v", s.AloneCount())
-	assert.EqualValues(t, 2, s.RideCount())
+	assert.EqualValues(t, 2, s.Lanes().Alone["asked"], "%v", s.Lanes().Alone)
+	assert.EqualValues(t, 2, s.Lanes().Rides)
 }
 
 // calls counts what a QueryTracer is called with.
@@ -128,7 +128,7 @@ func TestATracerSeesEachRideOnce(t *testing.T) {
 	b.teach(ctx, "select 1 / $1::int", 1)
 	before := c.started.Load()
 	b.together(ctx, b.company(ctx), b.company(ctx), func() { assert.Error(t, b.scan(ctx, new(int), "select 1 / $1::int", 0)) })
-	assert.EqualValues(t, 3, b.p.Stat().RideCount())
+	assert.EqualValues(t, 3, b.p.Stat().Lanes().Rides)
 	assert.EqualValues(t, before+3, c.started.Load())
 	assert.Equal(t, c.started.Load(), c.ended.Load())
 	assert.EqualValues(t, 1, c.failed.Load())
@@ -150,5 +150,5 @@ func TestNamedArgsRide(t *testing.T) {
 		}
 	}
 	b.together(ctx, sum(1, 2), sum(30, 4))
-	assert.EqualValues(t, 2, b.p.Stat().RideCount())
+	assert.EqualValues(t, 2, b.p.Stat().Lanes().Rides)
 }

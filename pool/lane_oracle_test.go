@@ -504,11 +504,11 @@ func (o *oracle) agreeOn(ctx context.Context, as []asking, want []answer) {
 			}
 		}
 		rode, alone := since(before, o.p.Stat())
-		again := o.p.Stat().RerunCount() - before.RerunCount()
+		again := o.p.Stat().Lanes().Reruns - before.Lanes().Reruns
 		if rode == riders && maps.Equal(alone, expect) && again <= unread {
 			return
 		}
-		if late := alone["slow"] > 0 || alone["no company"] > 0 || o.p.Stat().GuardRefusalCount() > before.GuardRefusalCount(); !late || try == 30 {
+		if late := alone["slow"] > 0 || alone["no company"] > 0 || o.p.Stat().Lanes().GuardRefusals > before.Lanes().GuardRefusals; !late || try == 30 {
 			o.t.Errorf("%d rode and %v went alone; wanted %d and %v; %d ran again\n%v", rode, alone, riders, expect, again, strings.Join(o.strays(ctx, as), "\n"))
 			return
 		}
@@ -541,13 +541,13 @@ func (o *oracle) company(ctx context.Context) func() {
 
 // since is how many rode, and how many went alone and why.
 func since(before, after *pool.Stat) (rode int64, alone map[string]int64) {
-	alone = after.AloneCount()
-	for why, n := range before.AloneCount() {
+	alone = after.Lanes().Alone
+	for why, n := range before.Lanes().Alone {
 		if alone[why] -= n; alone[why] == 0 {
 			delete(alone, why)
 		}
 	}
-	return after.RideCount() - before.RideCount(), alone
+	return after.Lanes().Rides - before.Lanes().Rides, alone
 }
 
 // strays names those of as that do not go where they should, each with the reason.
@@ -587,7 +587,7 @@ func TestWhoeverRidesGetsPgxsAnswer(t *testing.T) {
 	}
 	o.agree(ctx, as)
 	s := o.p.Stat()
-	t.Logf("%d questions, asked %d times; %d rides on %d flights, %d ran again, alone %v", len(qs), len(as), s.RideCount(), s.FlightCount(), s.RerunCount(), s.AloneCount())
+	t.Logf("%d questions, asked %d times; %d rides on %d flights, %d ran again, alone %v", len(qs), len(as), s.Lanes().Rides, s.Lanes().Flights, s.Lanes().Reruns, s.Lanes().Alone)
 	eventually(t, "all is given back", func() bool { return o.p.Stat().AcquiredConns() == 0 })
 	assert.EqualValues(t, 1, s.NewConnsCount(), "the connection was good all along")
 }
@@ -738,10 +738,10 @@ func TestRidersDecodeEnumsAtOnce(t *testing.T) {
 				}
 				for try := 0; ; try++ { // a busy machine makes it slow for once
 					b.saturate(ctx, fs)
-					if mode == pool.Off || b.p.Stat().RideCount() > 0 {
+					if mode == pool.Off || b.p.Stat().Lanes().Rides > 0 {
 						break
 					}
-					require.Less(t, try, 30, "%v", b.p.Stat().AloneCount())
+					require.Less(t, try, 30, "%v", b.p.Stat().Lanes().Alone)
 				}
 			})
 		}
@@ -760,7 +760,7 @@ func TestLargeAnswersArePgxs(t *testing.T) {
 	}
 	o.agree(ctx, []asking{ask("a", 100<<10), ask("b", 10), ask("世", 30<<10), ask("c", 255<<10), ask("d", 11)})
 	s := o.p.Stat()
-	assert.GreaterOrEqual(t, s.RideCount(), int64(5), "%v", s.AloneCount())
+	assert.GreaterOrEqual(t, s.Lanes().Rides, int64(5), "%v", s.Lanes().Alone)
 
 	// one of a megabyte among small ones: it alone is dropped, and not forgotten
 	var want, got [3]answer
@@ -781,9 +781,9 @@ func TestLargeAnswersArePgxs(t *testing.T) {
 				return
 			}
 		}
-		t.Error(what, o.p.Stat().AloneCount())
+		t.Error(what, o.p.Stat().Lanes().Alone)
 	}
-	until("one runs again", func(_, after *pool.Stat) bool { return after.RerunCount()-after.GuardRefusalCount() == 1 })
+	until("one runs again", func(_, after *pool.Stat) bool { return after.Lanes().Reruns-after.Lanes().GuardRefusals == 1 })
 	until("all are large from then on", func(before, after *pool.Stat) bool {
 		rode, alone := since(before, after)
 		return rode == 0 && alone["large"] == 3
@@ -814,6 +814,6 @@ func TestARidersNoticeIsHeard(t *testing.T) {
 		})
 	}
 	b.saturate(ctx, fs)
-	assert.NotZero(t, b.p.Stat().RideCount(), "%v", b.p.Stat().AloneCount())
+	assert.NotZero(t, b.p.Stat().Lanes().Rides, "%v", b.p.Stat().Lanes().Alone)
 	assert.EqualValues(t, 5, heard.Load()-before)
 }

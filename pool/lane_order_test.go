@@ -28,7 +28,7 @@ func TestLanesAndLeasesShareOneOrderOfArrival(t *testing.T) {
 				l, err := b.p.Acquire(ctx)
 				require.NoError(t, err)
 				mu.Lock()
-				flown = append(flown, b.p.Stat().RideCount())
+				flown = append(flown, b.p.Stat().Lanes().Rides)
 				mu.Unlock()
 				l.Release()
 				return
@@ -45,8 +45,8 @@ func TestLanesAndLeasesShareOneOrderOfArrival(t *testing.T) {
 	// Arrival: one lease, 40 reads, lease, 2 reads, lease, read. So: the lease; 32
 	// reads; the other 8 and the 3 behind the leases; the two leases.
 	s := b.p.Stat()
-	assert.EqualValues(t, 2, s.FlightCount())
-	assert.EqualValues(t, 43, s.RideCount())
+	assert.EqualValues(t, 2, s.Lanes().Flights)
+	assert.EqualValues(t, 43, s.Lanes().Rides)
 	assert.Equal(t, []int64{0, 43, 43}, flown)
 }
 
@@ -104,5 +104,5 @@ func TestReadsOnLanesSeeTheCallersWrites(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	assert.Greater(t, b.p.Stat().RideCount(), int64(50))
+	assert.Greater(t, b.p.Stat().Lanes().Rides, int64(50))
 }

@@ -78,7 +78,7 @@ func TestAPanicOnALaneHurtsNobodyElse(t *testing.T) {
 			l, err := b.p.Acquire(ctx)
 			require.NoError(t, err)
 			what.Store(true)
-			rides := b.p.Stat().RideCount()
+			rides := b.p.Stat().Lanes().Rides
 			got := make(chan any)
 			for range 2 {
 				go func() { got <- panics(b.company(ctx)) }()
@@ -87,7 +87,7 @@ func TestAPanicOnALaneHurtsNobodyElse(t *testing.T) {
 			l.Release()
 			a, b2 = <-got, <-got
 			what.Store(false)
-			if b.p.Stat().RideCount() == rides+2 {
+			if b.p.Stat().Lanes().Rides == rides+2 {
 				break
 			}
 		}

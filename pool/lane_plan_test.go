@@ -27,7 +27,7 @@ func (b *laneLab) goesAlone(ctx context.Context, sql string, args []any, f func(
 		}
 		eventually(b.t, "it was looked at", func() bool { return b.p.Stat().IdleConns() > 0 })
 	}
-	b.t.Errorf("%s: %v", sql, b.p.Stat().AloneCount())
+	b.t.Errorf("%s: %v", sql, b.p.Stat().Lanes().Alone)
 }
 
 // What the arguments of the first run need not run, those of others do: the look is at

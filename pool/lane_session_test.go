@@ -122,9 +122,9 @@ func TestASessionsSettingsHoldOnLanes(t *testing.T) {
 				unchanged()
 			}
 			s := b.p.Stat()
-			t.Log(s.RideCount(), s.FlightCount(), s.AloneCount())
-			assert.Greater(t, s.RideCount(), int64(100), "%v", s.AloneCount())
-			assert.Greater(t, s.FlightCount(), int64(8))
+			t.Log(s.Lanes().Rides, s.Lanes().Flights, s.Lanes().Alone)
+			assert.Greater(t, s.Lanes().Rides, int64(100), "%v", s.Lanes().Alone)
+			assert.Greater(t, s.Lanes().Flights, int64(8))
 			assert.EqualValues(t, 1, s.NewConnsCount())
 		})
 	}
@@ -163,5 +163,5 @@ func TestASessionsTimeoutIsARidersTimeout(t *testing.T) {
 	var v string
 	require.NoError(t, b.p.QueryRow(ctx, "show statement_timeout").Scan(&v))
 	assert.Equal(t, "60ms", v)
-	assert.NotZero(t, b.p.Stat().RideCount())
+	assert.NotZero(t, b.p.Stat().Lanes().Rides)
 }

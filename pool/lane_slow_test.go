@@ -18,11 +18,11 @@ func TestASlowReadDoesNotRide(t *testing.T) {
 	const sql = "select $2::text from pg_sleep($1)"
 	b.teach(ctx, sql, 0.3, "taught")
 	b.teach(ctx, sql, 0.3, "taught")
-	before := b.p.Stat().AloneCount()["slow"]
+	before := b.p.Stat().Lanes().Alone["slow"]
 	b.together(ctx, func() { assert.NoError(t, b.scan(ctx, new(string), sql, 0.3, "")) },
 		func() { assert.NoError(t, b.scan(ctx, new(string), sql, 0.3, "")) })
-	assert.EqualValues(t, before+2, b.p.Stat().AloneCount()["slow"])
-	assert.Zero(t, b.p.Stat().RideCount())
+	assert.EqualValues(t, before+2, b.p.Stat().Lanes().Alone["slow"])
+	assert.Zero(t, b.p.Stat().Lanes().Rides)
 }
 
 // A result that is too large is dropped while it drains; the read runs alone, now
@@ -45,8 +45,8 @@ func TestALargeResultIsDroppedAndRunsAlone(t *testing.T) {
 		assert.Equal(t, 1_000_000, n)
 	}
 	b.together(ctx, b.company(ctx), large, b.company(ctx))
-	assert.EqualValues(t, 1, b.p.Stat().RerunCount())
-	assert.EqualValues(t, 3, b.p.Stat().RideCount())
+	assert.EqualValues(t, 1, b.p.Stat().Lanes().Reruns)
+	assert.EqualValues(t, 3, b.p.Stat().Lanes().Rides)
 	b.together(ctx, b.company(ctx), large, b.company(ctx))
-	assert.EqualValues(t, 1, b.p.Stat().AloneCount()["large"])
+	assert.EqualValues(t, 1, b.p.Stat().Lanes().Alone["large"])
 }

@@ -134,7 +134,7 @@ func TestLanesHealAfterMigrations(t *testing.T) {
 				return v, err
 			}
 			rides := func(sql string, failed *atomic.Int64) {
-				before := b.p.Stat().RideCount()
+				before := b.p.Stat().Lanes().Rides
 				f := func() {
 					if _, err := ask(b.p, sql); err != nil {
 						failed.Add(1)
@@ -144,7 +144,7 @@ func TestLanesHealAfterMigrations(t *testing.T) {
 				for range 10 {
 					b.saturate(ctx, []func(){f, f, f})
 				}
-				t.Log(b.p.Stat().RideCount()-before, "rode", sql)
+				t.Log(b.p.Stat().Lanes().Rides-before, "rode", sql)
 			}
 			for _, sql := range m.reads {
 				var none atomic.Int64
@@ -180,11 +180,11 @@ func TestLanesHealAfterMigrations(t *testing.T) {
 					}
 					b.saturate(ctx, []func(){f, f, f})
 				}
-				if after := b.p.Stat(); after.RideCount() > before.RideCount() {
-					assert.Equal(t, before.RerunCount(), after.RerunCount(), sql)
+				if after := b.p.Stat(); after.Lanes().Rides > before.Lanes().Rides {
+					assert.Equal(t, before.Lanes().Reruns, after.Lanes().Reruns, sql)
 				}
 			}
-			assert.NotZero(t, b.p.Stat().RideCount())
+			assert.NotZero(t, b.p.Stat().Lanes().Rides)
 			assert.EqualValues(t, 1, b.p.Stat().NewConnsCount())
 		})
 	}
@@ -231,7 +231,7 @@ func TestRidersOfOneNewParseAreEachVerified(t *testing.T) {
 		b.saturate(ctx, []func(){f, f})
 		b.renew(ctx)
 		release := b.hold(ctx)
-		rode := b.p.Stat().RideCount()
+		rode := b.p.Stat().Lanes().Rides
 		var wg sync.WaitGroup
 		for range 20 {
 			b.queued(&wg, f)
@@ -240,7 +240,7 @@ func TestRidersOfOneNewParseAreEachVerified(t *testing.T) {
 		release()
 		wg.Wait()
 		assert.EqualValues(t, 24, seen.Load(), change)
-		if b.p.Stat().RideCount() == rode+20 {
+		if b.p.Stat().Lanes().Rides == rode+20 {
 			together++
 		}
 		if t.Failed() {
@@ -320,10 +320,10 @@ func TestAParseThatFailsIsItsOwnRidersOnly(t *testing.T) {
 	release()
 	// They ride, and the guard stops the Parse; or it was seen in time that the table is another, and they wait alone.
 	alone := b.p.Stat().AcquireCount()
-	refused := b.p.Stat().GuardRefusalCount()
+	refused := b.p.Stat().Lanes().GuardRefusals
 	eventually(t, "the guard stopped the Parse, or they went alone", func() bool {
 		s := b.p.Stat()
-		return s.GuardRefusalCount() > refused || s.AcquireCount() > alone || s.AcquiredConns() > 0
+		return s.Lanes().GuardRefusals > refused || s.AcquireCount() > alone || s.AcquiredConns() > 0
 	})
 	require.NoError(t, tx.Rollback(ctx))
 	wg.Wait()
@@ -351,8 +351,8 @@ func TestAnErrorOfAFreshStatementIsItsOwn(t *testing.T) {
 	before := b.p.Stat()
 	b.saturate(ctx, []func(){read, company})
 	after := b.p.Stat()
-	assert.Equal(t, before.RideCount()+2, after.RideCount())
-	assert.Equal(t, before.RerunCount(), after.RerunCount(), "it was Parsed in its own segment")
+	assert.Equal(t, before.Lanes().Rides+2, after.Lanes().Rides)
+	assert.Equal(t, before.Lanes().Reruns, after.Lanes().Reruns, "it was Parsed in its own segment")
 }
 
 // The same name is the same text, whatever a connection has prepared before.
@@ -376,7 +376,7 @@ func TestNamesOfLanesFollowFromTheText(t *testing.T) {
 			for range 4 {
 				b.saturate(ctx, []func(){f, f, f})
 			}
-			require.NotZero(t, p.Stat().RideCount())
+			require.NotZero(t, p.Stat().Lanes().Rides)
 		}
 		_, err := p.With(map[string]string{"a.b": "c"}).Exec(ctx, "select 1")
 		require.NoError(t, err)

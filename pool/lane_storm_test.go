@@ -356,7 +356,7 @@ func (s *storm) summary(st *pool.Stat, took time.Duration) {
 	}
 	n := len(s.b.opened())
 	s.t.Logf("%d statements in %v: %v; rides %d in %d flights, session guards %d, refusals %d, reruns %d, alone %v; connections %d, leaks %d, at most %d backends",
-		n, took.Round(time.Millisecond), fates, st.RideCount(), st.FlightCount(), s.b.guards.Load(), st.GuardRefusalCount(), st.RerunCount(), st.AloneCount(), st.NewConnsCount(), st.LeakCount(), s.most)
+		n, took.Round(time.Millisecond), fates, st.Lanes().Rides, st.Lanes().Flights, s.b.guards.Load(), st.Lanes().GuardRefusals, st.Lanes().Reruns, st.Lanes().Alone, st.NewConnsCount(), st.Invocations().Leaks, s.most)
 	s.t.Logf("after the end of their invocation: %d called; of %d that had not been sent, %d were; %d were sent when their caller had gone", late, waiting, missed, gone)
 	// A statement that is on its way to the socket just then cannot be called back.
 	if gone > 2+n/1000 {
@@ -368,8 +368,8 @@ func (s *storm) summary(st *pool.Stat, took time.Duration) {
 	if st.PanicCount() > 0 {
 		s.b.violation("panics", "%d", st.PanicCount())
 	}
-	if st.RideCount() < int64(n/10) && s.conns > 1 { // where the only connection is cut again and again, little is learned
-		s.b.violation("few rode", "%d of %d", st.RideCount(), n)
+	if st.Lanes().Rides < int64(n/10) && s.conns > 1 { // where the only connection is cut again and again, little is learned
+		s.b.violation("few rode", "%d of %d", st.Lanes().Rides, n)
 	}
 }
 

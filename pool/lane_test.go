@@ -102,9 +102,9 @@ func TestReadsThatQueueTogetherRideTogether(t *testing.T) {
 	for round := range 4 {
 		b.together(ctx, fs...)
 		s := b.p.Stat()
-		assert.EqualValues(t, 10*(round+1), s.RideCount(), "%v", s.AloneCount())
-		assert.EqualValues(t, round+1, s.FlightCount())
-		assert.Zero(t, s.RerunCount())
+		assert.EqualValues(t, 10*(round+1), s.Lanes().Rides, "%v", s.Lanes().Alone)
+		assert.EqualValues(t, round+1, s.Lanes().Flights)
+		assert.Zero(t, s.Lanes().Reruns)
 	}
-	assert.Equal(t, map[string]int64{"new": 1}, b.p.Stat().AloneCount())
+	assert.Equal(t, map[string]int64{"new": 1}, b.p.Stat().Lanes().Alone)
 }

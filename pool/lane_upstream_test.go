@@ -48,7 +48,7 @@ func TestWhoeverRidesThroughPgBouncerGetsPgxsAnswer(t *testing.T) {
 	}
 	o.agree(ctx, as)
 	s := o.p.Stat()
-	t.Logf("%d questions, asked %d times; %d rides on %d flights, %d ran again, alone %v", len(qs), len(as), s.RideCount(), s.FlightCount(), s.RerunCount(), s.AloneCount())
+	t.Logf("%d questions, asked %d times; %d rides on %d flights, %d ran again, alone %v", len(qs), len(as), s.Lanes().Rides, s.Lanes().Flights, s.Lanes().Reruns, s.Lanes().Alone)
 	assert.EqualValues(t, 1, s.NewConnsCount(), "the connection was good all along")
 }
 
@@ -63,8 +63,8 @@ func TestRidesThroughPgBouncerLeaveNothingInItsSessions(t *testing.T) {
 		b.saturate(ctx, slices.Repeat([]func(){b.company(ctx)}, 150))
 	}
 	s := b.p.Stat()
-	assert.EqualValues(t, 450, s.RideCount(), "%v", s.AloneCount())
-	assert.GreaterOrEqual(t, s.FlightCount(), int64(15))
+	assert.EqualValues(t, 450, s.Lanes().Rides, "%v", s.Lanes().Alone)
+	assert.GreaterOrEqual(t, s.Lanes().Flights, int64(15))
 	for range 6 {
 		assert.Equal(t, "off off 0 0", b.settings())
 		var prepared []string
@@ -91,9 +91,9 @@ func TestTheGuardStopsAWriteThatRidesThroughPgBouncer(t *testing.T) {
 		}, b.company(ctx))
 	}
 	s := b.p.Stat()
-	assert.EqualValues(t, 1, s.GuardRefusalCount())
-	assert.EqualValues(t, 1, s.RerunCount())
-	assert.EqualValues(t, 1, s.AloneCount()["guard"])
+	assert.EqualValues(t, 1, s.Lanes().GuardRefusals)
+	assert.EqualValues(t, 1, s.Lanes().Reruns)
+	assert.EqualValues(t, 1, s.Lanes().Alone["guard"])
 	assert.Equal(t, 3, b.see.count("select count(*) from t"), "each exactly once")
 
 	b.together(ctx, b.company(ctx), func() {
@@ -101,7 +101,7 @@ func TestTheGuardStopsAWriteThatRidesThroughPgBouncer(t *testing.T) {
 		assert.NoError(t, b.scan(ctx, &text, "select $2::text from pg_sleep($1)", 0.3, "slept"))
 		assert.Equal(t, "slept", text)
 	}, b.company(ctx))
-	assert.EqualValues(t, 2, b.p.Stat().GuardRefusalCount(), "a slow one is stopped, and runs alone")
+	assert.EqualValues(t, 2, b.p.Stat().Lanes().GuardRefusals, "a slow one is stopped, and runs alone")
 	assert.Equal(t, "off off 0 0", b.settings())
 }
 
@@ -132,7 +132,7 @@ func TestAlteredTablesThroughPgBouncer(t *testing.T) {
 		b.teach(ctx, sql, 1)
 		b.together(ctx, b.company(ctx), ask(change.want), ask(change.want))
 	}
-	assert.NotZero(t, b.p.Stat().RerunCount())
+	assert.NotZero(t, b.p.Stat().Lanes().Reruns)
 }
 
 // The settings of With are transaction-local, and so each statement has its own, whoever
@@ -157,7 +157,7 @@ func TestWithThroughPgBouncer(t *testing.T) {
 		fs = append(fs, ask(string(rune('a'+i%26))+"'"))
 	}
 	b.saturate(ctx, fs)
-	assert.GreaterOrEqual(t, b.p.Stat().RideCount(), int64(60), "%v", b.p.Stat().AloneCount())
+	assert.GreaterOrEqual(t, b.p.Stat().Lanes().Rides, int64(60), "%v", b.p.Stat().Lanes().Alone)
 	for range 6 {
 		var s *string
 		require.NoError(t, b.p.QueryRow(ctx, "select nullif(current_setting('app.tenant', true), '')").Scan(&s))

@@ -159,14 +159,14 @@ func TestAFailedDialIsTheCallersErrorOnlyWithoutAnyConnection(t *testing.T) {
 	down.Store(false)
 	require.NoError(t, p.Ping(ctx))
 	down.Store(true)
-	before := p.Stat().FailedDialCount()
+	before := p.Stat().Dials().Failed
 	together(8, func(int) {
 		assert.NoError(t, p.AcquireFunc(ctx, func(*pool.Lease) error {
-			eventually(t, "more connections are tried", func() bool { return p.Stat().FailedDialCount() > before })
+			eventually(t, "more connections are tried", func() bool { return p.Stat().Dials().Failed > before })
 			return nil
 		}), "while there is a connection, they wait for it")
 	})
-	assert.Less(t, p.Stat().FailedDialCount(), int64(20), "and dials back off")
+	assert.Less(t, p.Stat().Dials().Failed, int64(20), "and dials back off")
 }
 
 func TestAcquireErrorTellsWhoHoldsTheConnections(t *testing.T) {

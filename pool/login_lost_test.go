@@ -23,5 +23,5 @@ func TestALoginThatWasLostIsNotCancelled(t *testing.T) {
 		require.Error(t, p.Ping(bounded(t)))
 	}
 	p.Close()
-	assert.EqualValues(t, p.Stat().FailedDialCount(), proxy.Accepted(), "a connection for each dial")
+	assert.EqualValues(t, p.Stat().Dials().Failed, proxy.Accepted(), "a connection for each dial")
 }

@@ -55,7 +55,7 @@ func TestAServerThatHasPausedIsWaitedFor(t *testing.T) {
 		for range n {
 			go func() { done <- second(p.Exec(bounded(t), "select 1")) }()
 		}
-		require.Eventually(t, func() bool { return p.Stat().FailedDialCount() >= 1 }, 15*time.Second, 5*time.Millisecond, "a try fails")
+		require.Eventually(t, func() bool { return p.Stat().Dials().Failed >= 1 }, 15*time.Second, 5*time.Millisecond, "a try fails")
 		assert.EqualValues(t, n, p.Stat().Queued(), "and nobody is told: later %t", later)
 		proxy.Stall(false)
 		for range n {
@@ -110,14 +110,14 @@ func TestALoginThatTakesLongerThanTheFirstTryHasIsReached(t *testing.T) {
 	})
 	p := newPoolAt(t, at, &pool.Config{MaxConns: 1, BeforeConnect: before, Logger: (&logs{}).logger(), Isolation: pool.Off, Lanes: pool.Off})
 	require.NoError(t, p.Ping(bounded(t)))
-	failed := p.Stat().FailedDialCount()
+	failed := p.Stat().Dials().Failed
 	assert.Positive(t, failed)
 	for range 2 {
 		newInspector(t, dsn).exec("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
 		require.NoError(t, p.Ping(bounded(t)))
 	}
 	t.Logf("%d dials, of which %d failed at first", dials.Load(), failed)
-	assert.Equal(t, failed, p.Stat().FailedDialCount(), "a slow login is not tried in vain again")
+	assert.Equal(t, failed, p.Stat().Dials().Failed, "a slow login is not tried in vain again")
 }
 
 // The TCP part stays short, however long logins may take: a machine that is gone says nothing.

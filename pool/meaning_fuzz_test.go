@@ -253,7 +253,7 @@ func TestProgramsMeanWhatTheyMeanOnANewConnection(t *testing.T) {
 		}
 	}
 	s := p.Stat()
-	t.Logf("%d programs of %d statements; %d connections in all, %d closed because nothing resets what was left, %d rides", programs, steps, s.NewConnsCount(), s.UncleanDestroyCount(), s.RideCount())
+	t.Logf("%d programs of %d statements; %d connections in all, %d closed because nothing resets what was left, %d rides", programs, steps, s.NewConnsCount(), s.Invocations().Unclean, s.Lanes().Rides)
 }
 
 var errAny = errors.New("any")

@@ -110,7 +110,7 @@ func TestAStandstillIsBroken(t *testing.T) {
 			if name == "goroutines of a function" { // each of the three needs one: see above
 				return
 			}
-			assert.EqualValues(t, n, p.Stat().NestedCount())
+			assert.EqualValues(t, n, p.Stat().Invocations().Nested)
 		})
 	}
 }

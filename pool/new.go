@@ -155,13 +155,14 @@ func (p *Pool) Stat() *Stat { return p.engine.stat() }
 
 func (p pooled) stat() *Stat {
 	s := &Stat{s: p.sched.Stats()}
-	s.detached = p.detached.Load()
+	s.invocations.Detached = p.detached.Load()
 	p.stats.stat(s)
 	s.failovers = p.health.failovers.Load()
 	s.panics = p.panics.Load()
-	s.rides, s.flights, s.refusals = p.lanes.Stat()
-	s.catalogChanges, s.unconfirmed = p.lanes.Baselines.Changes.Load(), p.lanes.Baselines.Unconfirmed.Load()
-	s.canceling, s.maxCanceling, s.cancels, s.cancelsLost = p.dialer.cancels.Stat()
+	s.lanes.Rides, s.lanes.Flights, s.lanes.GuardRefusals = p.lanes.Stat()
+	s.lanes.CatalogChanges, s.lanes.UnconfirmedRides = p.lanes.Baselines.Changes.Load(), p.lanes.Baselines.Unconfirmed.Load()
+	open, most, sent, lost := p.dialer.cancels.Stat()
+	s.cancels = CancelStat{Requests: sent, Lost: lost, Conns: int32(open), MaxConns: int32(most)}
 	return s
 }
 

@@ -28,7 +28,7 @@ func TestNewCancelsWhateverTheEnvironmentSays(t *testing.T) {
 	_, err := p.Exec(ctx, "select pg_sleep(60)")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NoError(t, p.Ping(bounded(t)))
-	assert.Positive(t, p.Stat().CancelRequestCount())
+	assert.Positive(t, p.Stat().Cancels().Requests)
 	assert.EqualValues(t, 1, p.Stat().NewConnsCount())
 }
 
@@ -64,5 +64,5 @@ func TestNewWithConfigKeepsTheUsersDialerAndHandler(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.NotEmpty(t, built)
 	assert.NotEmpty(t, connected)
-	assert.Zero(t, p.Stat().CancelRequestCount(), "the user's handler does the work")
+	assert.Zero(t, p.Stat().Cancels().Requests, "the user's handler does the work")
 }

@@ -153,7 +153,7 @@ func TestAPanicAtBeginOrCommitCancelsNobodyElse(t *testing.T) {
 				assert.NoError(t, err, "%s %v", sql, start)
 			}
 			l.Release()
-			assert.Zero(t, p.Stat().CancelRequestCount(), "%s %v", sql, start)
+			assert.Zero(t, p.Stat().Cancels().Requests, "%s %v", sql, start)
 		}
 	}
 }

@@ -65,8 +65,8 @@ func TestAFullServerIsNobodysErrorWhileThereIsAConnection(t *testing.T) {
 		}
 	})
 	s := p.Stat()
-	assert.NotZero(t, s.RefusedDialCount(), "the limit was met")
-	assert.Equal(t, s.FailedDialCount(), s.RefusedDialCount())
+	assert.NotZero(t, s.Dials().Refused, "the limit was met")
+	assert.Equal(t, s.Dials().Failed, s.Dials().Refused)
 	assert.EqualValues(t, 1, s.Limit(), "what the server refuses is no limit")
 	assert.EqualValues(t, 1, s.NewConnsCount())
 	assert.Len(t, log.lines(), 1, "it is said once")
@@ -82,7 +82,7 @@ func TestWithoutAConnectionCallersWaitForRoom(t *testing.T) {
 	for range 8 {
 		go func() { _, err := p.Exec(ctx, "select 1"); done <- err }()
 	}
-	eventually(t, "they were refused twice", func() bool { return p.Stat().RefusedDialCount() >= 2 })
+	eventually(t, "they were refused twice", func() bool { return p.Stat().Dials().Refused >= 2 })
 	assert.EqualValues(t, 8, p.Stat().Queued())
 	leave()
 	for range 8 {

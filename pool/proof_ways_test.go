@@ -278,7 +278,7 @@ func TestWaysToTheUsersCodeLoseNoWrite(t *testing.T) {
 			defer px.Close()
 			byPgx := lostWrites(t, see, func(id int) error { var r *int; return px.QueryRow(t.Context(), c.sql, id).Scan(&r) })
 			byUs := lostWrites(t, see, func(id int) error { var r *int; return p.QueryRow(t.Context(), c.sql, id).Scan(&r) })
-			t.Logf("lost: pgxpool %d, lmipool %d of 960; %d rode", byPgx, byUs, p.Stat().RideCount())
+			t.Logf("lost: pgxpool %d, lmipool %d of 960; %d rode", byPgx, byUs, p.Stat().Lanes().Rides)
 			if byPgx == 0 {
 				assert.Zero(t, byUs)
 			}
@@ -316,12 +316,12 @@ func TestNoAnswerIsOldBecauseOthersWereSlow(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "they ride", func() bool { return p.Stat().RideCount() > 3000 })
+	eventually(t, "they ride", func() bool { return p.Stat().Lanes().Rides > 3000 })
 	cancel()
 	wg.Wait()
 	see.exec("create or replace view shown as select id, name || planted(id) as name from nums")
 	changed := time.Now()
-	rode := p.Stat().RideCount()
+	rode := p.Stat().Lanes().Rides
 	wg.Go(func() { _, _ = p.Exec(pool.Alone(t.Context()), "select pg_sleep(0.1)") })
 	time.Sleep(20 * time.Millisecond)
 	for range 30 {
@@ -334,7 +334,7 @@ func TestNoAnswerIsOldBecauseOthersWereSlow(t *testing.T) {
 	wg.Wait()
 	var written int
 	require.NoError(t, see.c.QueryRow(t.Context(), "select count(*) from ledger where id = 7").Scan(&written))
-	t.Logf("n %d: answered %q %v after the change; wrote %d; %d rode since", n, name, answered, written, p.Stat().RideCount()-rode)
+	t.Logf("n %d: answered %q %v after the change; wrote %d; %d rode since", n, name, answered, written, p.Stat().Lanes().Rides-rode)
 	if answered > time.Second {
 		assert.Equal(t, 1, written, "its write was lost")
 	}
@@ -472,7 +472,7 @@ func TestRowsInFrontOfAnErrorAreAllThere(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("pgxpool %d rows, then %s; lmipool %v; %d rode", n, code, got, p.Stat().RideCount())
+	t.Logf("pgxpool %d rows, then %s; lmipool %v; %d rode", n, code, got, p.Stat().Lanes().Rides)
 	assert.Equal(t, 960, got[n])
 }
 
@@ -494,18 +494,18 @@ func TestAFactThatIsReplacedIsNoticed(t *testing.T) {
 	query := func(id int) error { var d int; return p.QueryRow(t.Context(), a, id).Scan(&d) }
 	lostWrites(t, see, query)
 	lostWrites(t, see, query)
-	rode := p.Stat().RideCount()
+	rode := p.Stat().Lanes().Rides
 	require.Positive(t, rode)
-	changes := p.Stat().CatalogChangeCount()
+	changes := p.Stat().Lanes().CatalogChanges
 	see.exec(`create function levenshtein(a varchar, b varchar) returns int language plpgsql as $$ begin insert into public.ledger values (b::int); return 1; exception when others then return 2; end $$`)
 	var d int
 	require.NoError(t, p.QueryRow(t.Context(), b).Scan(&d)) // is new: it is learned after it
 	time.Sleep(2 * time.Second)
 	for range 3 {
 		byPgx := lostWrites(t, see, func(id int) error { var d int; return px.QueryRow(t.Context(), a, id).Scan(&d) })
-		rode = p.Stat().RideCount()
+		rode = p.Stat().Lanes().Rides
 		byUs := lostWrites(t, see, query)
-		t.Logf("lost: pgxpool %d, lmipool %d of 960; %d rode; %d changes noticed", byPgx, byUs, p.Stat().RideCount()-rode, p.Stat().CatalogChangeCount()-changes)
+		t.Logf("lost: pgxpool %d, lmipool %d of 960; %d rode; %d changes noticed", byPgx, byUs, p.Stat().Lanes().Rides-rode, p.Stat().Lanes().CatalogChanges-changes)
 		assert.Zero(t, byUs)
 		time.Sleep(time.Second)
 	}
@@ -519,7 +519,7 @@ func TestADescriptionThatIsTooNarrowIsMadeAnew(t *testing.T) {
 	see.exec(`create table wide (id int, name text); create index on wide (id)`)
 	const sql = "select count(*)::int from wide where id = $1"
 	ask := func(p *pool.Pool, from int64) int64 {
-		before := p.Stat().RideCount()
+		before := p.Stat().Lanes().Rides
 		var wg sync.WaitGroup
 		for g := range int64(16) {
 			wg.Go(func() {
@@ -530,7 +530,7 @@ func TestADescriptionThatIsTooNarrowIsMadeAnew(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		return p.Stat().RideCount() - before
+		return p.Stat().Lanes().Rides - before
 	}
 	old := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, MaxConnLifetime: 200 * time.Millisecond})
 	old.NeverSlow()

@@ -170,7 +170,7 @@ func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 			wg.Wait()
 			var rides, opened int64
 			for _, p := range pools {
-				rides += p.Stat().RideCount()
+				rides += p.Stat().Lanes().Rides
 				opened += p.Stat().NewConnsCount()
 			}
 			pooler, shared := log.warnings()
@@ -193,7 +193,7 @@ func TestStormThroughAPoolerThatNobodyAnnounced(t *testing.T) {
 				assert.Zero(t, shared, "isolation stays on")
 			default:
 				assert.Zero(t, pooler)
-				assert.NotZero(t, pools[0].Stat().ResetCount())
+				assert.NotZero(t, pools[0].Stat().Invocations().Resets)
 			}
 		})
 	}

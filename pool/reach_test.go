@@ -63,7 +63,7 @@ func TestAPoolerInSessionModeIsRecognisedAndIsolationStaysOn(t *testing.T) {
 	pooler, shared := log.warnings()
 	assert.Equal(t, 1, pooler, "%q", log.lines())
 	assert.Zero(t, shared)
-	assert.Zero(t, p.Stat().ResetCount(), "nothing is reset in a session that may be somebody else's")
+	assert.Zero(t, p.Stat().Invocations().Resets, "nothing is reset in a session that may be somebody else's")
 }
 
 // One server session, which all clients get in turns, and settings that none of them may lose.
@@ -109,7 +109,7 @@ func TestNothingIsDoneToSessionsThatMayBeShared(t *testing.T) {
 	}
 	pooler, _ := log.warnings()
 	assert.Equal(t, 1, pooler)
-	assert.Zero(t, p.Stat().ResetCount())
+	assert.Zero(t, p.Stat().Invocations().Resets)
 }
 
 // Two connections of the pool that one process has answered; and a connection that two have answered.
@@ -195,7 +195,7 @@ func TestAnExplicitUpstreamWins(t *testing.T) {
 	was := workMem(ctx, t, p)
 	touch(ctx, t, p)
 	assert.Equal(t, was, workMem(ctx, t, p))
-	assert.EqualValues(t, 1, p.Stat().ResetCount())
+	assert.EqualValues(t, 1, p.Stat().Invocations().Resets)
 	assert.EqualValues(t, 1, p.Stat().NewConnsCount())
 	assert.Equal(t, pool.UpstreamDirect, p.Upstream())
 	assert.Empty(t, log.lines())

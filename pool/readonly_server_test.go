@@ -74,8 +74,8 @@ func (b *blue) lane(t *testing.T, c *pool.Config) *laneLab {
 		fs[i] = l.company(ctx)
 	}
 	l.together(ctx, fs...)
-	require.EqualValues(t, 100, l.p.Stat().RideCount())
-	require.EqualValues(t, 4, l.p.Stat().FlightCount(), "the session guard comes with the second group")
+	require.EqualValues(t, 100, l.p.Stat().Lanes().Rides)
+	require.EqualValues(t, 4, l.p.Stat().Lanes().Flights, "the session guard comes with the second group")
 	return l
 }
 
@@ -242,18 +242,18 @@ func TestASwitchOverToAnotherServerIsWaitedOut(t *testing.T) {
 	}
 	grows(50)
 	old.sets("default_transaction_read_only", "on")
-	eventually(t, "a dial has found it", func() bool { return p.Stat().FailedDialCount() >= 2 })
+	eventually(t, "a dial has found it", func() bool { return p.Stat().Dials().Failed >= 2 })
 	eventually(t, "pgxpool is refused", func() bool { return pgxRefused.Load() > 100 })
 	shut := old.see.count("select count(*) from t")
 	proxy.Retarget(green.Addr())
 	grows(50)
 	over.Store(true)
 	wg.Wait()
-	t.Logf("acknowledged %d, refused with 25006 %d, other errors %d; pgxpool refused %d; fences %d", done(), refused.Load(), failed.Load(), pgxRefused.Load(), p.Stat().FailoverCount())
+	t.Logf("acknowledged %d, refused with 25006 %d, other errors %d; pgxpool refused %d; fences %d", done(), refused.Load(), failed.Load(), pgxRefused.Load(), p.Stat().Dials().Failovers)
 	assert.Zero(t, refused.Load())
 	assert.Zero(t, failed.Load())
 	assert.Equal(t, shut, old.see.count("select count(*) from t"), "what was written after that would be lost")
-	assert.EqualValues(t, 1, p.Stat().FailoverCount())
+	assert.EqualValues(t, 1, p.Stat().Dials().Failovers)
 	for n := range acknowledged {
 		at := old.see.count(fmt.Sprint("select count(*) from t where id = ", n)) + green.see.count(fmt.Sprint("select count(*) from t where id = ", n))
 		assert.Equal(t, 1, at, n)
@@ -272,7 +272,7 @@ func TestASwitchOverToAnotherServerIsWaitedOut(t *testing.T) {
 	_, err = insertsInto(q, -2, 1)
 	require.NoError(t, err)
 	assert.Equal(t, before+1, green.see.count("select count(*) from t"))
-	assert.Zero(t, q.Stat().FailedDialCount())
+	assert.Zero(t, q.Stat().Dials().Failed)
 }
 
 // A refusal that is not the server's own is told at once, and the connection is kept.
@@ -318,8 +318,8 @@ func TestAReadOnlySessionIsNotAReadOnlyServer(t *testing.T) {
 			require.ErrorContains(t, err, "25006", what)
 		}
 		assert.Equal(t, before, pid(t, p), what)
-		assert.Zero(t, p.Stat().FailoverCount(), what)
-		assert.Zero(t, p.Stat().FailedDialCount(), what)
+		assert.Zero(t, p.Stat().Dials().Failovers, what)
+		assert.Zero(t, p.Stat().Dials().Failed, what)
 		p.Close()
 		if c.by != nil {
 			c.by()
@@ -346,7 +346,7 @@ func TestAReadOnlySessionIsNotAReadOnlyServer(t *testing.T) {
 			require.ErrorContains(t, err, "25006", what)
 		}
 		assert.Equal(t, before, pid(t, p), what)
-		assert.Zero(t, p.Stat().FailoverCount(), what)
+		assert.Zero(t, p.Stat().Dials().Failovers, what)
 		b.sets("default_transaction_read_only", "off")
 	}
 }
@@ -371,7 +371,7 @@ func TestAServerWhoseDefaultIsReadOnlyIsUsed(t *testing.T) {
 			b.endsSessions()
 		}
 		assert.Equal(t, 3, b.see.count("select count(*) from t"))
-		assert.Zero(t, p.Stat().FailoverCount(), what)
+		assert.Zero(t, p.Stat().Dials().Failovers, what)
 	}
 }
 
@@ -396,30 +396,30 @@ func TestAReaderDoesNotMindAServerThatBecomesReadOnly(t *testing.T) {
 			require.NoError(t, l.p.Ping(ctx))
 			read(l.p, 1)
 		}
-		quietResets := quiet.Stat().ResetCount()
+		quietResets := quiet.Stat().Invocations().Resets
 		read(quiet, 50)
-		t.Logf("%s: %d reads, %d resets, %d connections", to, 50, quiet.Stat().ResetCount()-quietResets, quiet.Stat().NewConnsCount())
-		assert.LessOrEqual(t, quiet.Stat().ResetCount(), quietResets+2, to)
+		t.Logf("%s: %d reads, %d resets, %d connections", to, 50, quiet.Stat().Invocations().Resets-quietResets, quiet.Stat().NewConnsCount())
+		assert.LessOrEqual(t, quiet.Stat().Invocations().Resets, quietResets+2, to)
 		assert.EqualValues(t, round+2, quiet.Stat().NewConnsCount(), to)
-		resets := l.p.Stat().ResetCount()
+		resets := l.p.Stat().Invocations().Resets
 		fs := make([]func(), 100)
 		for i := range fs {
 			fs[i] = l.company(ctx)
 		}
 		l.together(ctx, fs...)
 		read(l.p, 5)
-		assert.LessOrEqual(t, l.p.Stat().ResetCount(), resets+1, to)
+		assert.LessOrEqual(t, l.p.Stat().Invocations().Resets, resets+1, to)
 		assert.EqualValues(t, round+2, l.p.Stat().NewConnsCount(), to)
-		assert.EqualValues(t, 0, l.p.Stat().FailoverCount())
+		assert.EqualValues(t, 0, l.p.Stat().Dials().Failovers)
 	}
 	// So it is with each setting that the server reports.
-	quietResets := quiet.Stat().ResetCount()
+	quietResets := quiet.Stat().Invocations().Resets
 	b.sets("timezone", "Asia/Tokyo")
 	read(quiet, 50)
 	var zone string
 	require.NoError(t, quiet.QueryRow(ctx, "show timezone").Scan(&zone))
 	assert.Equal(t, "Asia/Tokyo", zone)
-	assert.LessOrEqual(t, quiet.Stat().ResetCount(), quietResets+2)
+	assert.LessOrEqual(t, quiet.Stat().Invocations().Resets, quietResets+2)
 	assert.EqualValues(t, 4, quiet.Stat().NewConnsCount())
 	t.Log(strings.Join(log.lines(), "\n"))
 }

@@ -45,7 +45,7 @@ func TestARewriterIsAskedOnce(t *testing.T) {
 	}
 	ask(p)
 	eventually(t, "it was looked at", func() bool { return p.Stat().IdleConns() == 1 })
-	resets := p.Stat().ResetCount()
+	resets := p.Stat().Invocations().Resets
 	for range 5 {
 		ask(p)
 		ask(p, pgx.QueryExecModeExec)
@@ -53,7 +53,7 @@ func TestARewriterIsAskedOnce(t *testing.T) {
 		require.NoError(t, pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error { ask(tx); return nil }))
 		ask(p.With(map[string]string{"app.x": "y"}))
 	}
-	assert.Equal(t, resets, p.Stat().ResetCount())
+	assert.Equal(t, resets, p.Stat().Invocations().Resets)
 }
 
 // What a rewriter sends itself leaves nothing.

@@ -101,12 +101,12 @@ func TestTheConnOfRowsHasTheirTypesHoweverTheyCame(t *testing.T) {
 			assert.True(t, got.known && got.same, what)
 		}
 		b.teach(ctx, sql)
-		before := b.p.Stat().RideCount()
+		before := b.p.Stat().Lanes().Rides
 		got := make([]*connReader, 4)
 		b.together(ctx, b.company(ctx),
 			func() { got[0] = query(b.p, sql) }, func() { got[1] = row(b.p, sql) },
 			func() { got[2] = query(b.p, sql) }, func() { got[3] = row(b.p, sql) })
-		rode += int(b.p.Stat().RideCount() - before)
+		rode += int(b.p.Stat().Lanes().Rides - before)
 		for _, got := range got {
 			if sql != "select now()" {
 				assert.Equal(t, want, got, "riding: %s", sql)
@@ -219,14 +219,14 @@ func TestATracerOfWhatRidesSeesWhereItWent(t *testing.T) {
 				t.Setenv(k, v)
 			}
 			scoped, scope := b.p.OpenScope(ctx, "inv", time.Time{})
-			before := b.p.Stat().RideCount()
+			before := b.p.Stat().Lanes().Rides
 			one := func() {
 				var n int
 				assert.NotPanics(t, func() { assert.NoError(t, b.p.QueryRow(ctx, "select 1").Scan(&n)) })
 				assert.Equal(t, 1, n)
 			}
 			b.together(ctx, b.company(ctx), one, one, one)
-			assert.Positive(t, b.p.Stat().RideCount()-before)
+			assert.Positive(t, b.p.Stat().Lanes().Rides-before)
 			held, err := b.p.Acquire(scoped)
 			require.NoError(t, err)
 			tx, err := held.Begin(ctx)

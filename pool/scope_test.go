@@ -80,7 +80,7 @@ func TestWhatAnInvocationForgetsComesBack(t *testing.T) {
 				<-inv.Done() // at once, or when the Rows are closed
 			})
 			eventually(t, "the pool is whole", func() bool { return p.Stat().AcquiredConns() == 0 && p.Stat().TotalConns() == p.Stat().IdleConns() })
-			assert.EqualValues(t, 64, p.Stat().LeakCount())
+			assert.EqualValues(t, 64, p.Stat().Invocations().Leaks)
 			warned := 0
 			for _, line := range log.lines() {
 				if strings.Contains(line, "the invocation ended with "+leak.logged+" still held") {

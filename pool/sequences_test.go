@@ -374,7 +374,7 @@ func TestADefaultThatIsAlteredIsNotSteadyAnyMore(t *testing.T) {
 		inTx(func(pgx.Tx) error { return nil })
 	}
 	see.exec(`alter table odd alter id set default case when random() < 0.5 then nextval('a') else nextval('b') end`)
-	eventually(t, "the change was seen", func() bool { inTx(func(pgx.Tx) error { return nil }); return p.Stat().CatalogChangeCount() > 0 })
+	eventually(t, "the change was seen", func() bool { inTx(func(pgx.Tx) error { return nil }); return p.Stat().Lanes().CatalogChanges > 0 })
 	for range 30 {
 		inTx(func(pgx.Tx) error { return nil })
 		inTx(func(tx pgx.Tx) (err error) {

@@ -285,6 +285,6 @@ func TestNothingStraysUnasked(t *testing.T) {
 			}
 		}
 		assert.EqualValues(t, 1, p.Stat().NewConnsCount(), mode)
-		assert.Zero(t, p.Stat().UncleanDestroyCount(), mode)
+		assert.Zero(t, p.Stat().Invocations().Unclean, mode)
 	}
 }

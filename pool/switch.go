@@ -22,7 +22,7 @@ const (
 	On Switch = "on"
 	// Off turns the part off.
 	Off Switch = "off"
-	// Shadow is for Config.Lanes alone: it tells what lanes would do. Reads that would ride are counted ([Stat.ShadowRideCount]) and run alone.
+	// Shadow is for Config.Lanes alone: it tells what lanes would do. Reads that would ride are counted ([LaneStat.ShadowRides]) and run alone.
 	Shadow Switch = "shadow"
 )
 

@@ -71,7 +71,7 @@ func TestNothingIsPreparedOrSetBehindAPooler(t *testing.T) {
 				assert.Empty(t, prepared)
 				assert.Empty(t, set)
 			}
-			assert.Zero(t, p.Stat().ResetCount())
+			assert.Zero(t, p.Stat().Invocations().Resets)
 		})
 	}
 }
@@ -185,7 +185,7 @@ func TestCancelsThroughPgBouncerHitNoNeighbour(t *testing.T) {
 		}
 	})
 	s := p.Stat()
-	t.Logf("%d cancelled, %d neighbours hit, %d connections lost, %d opened", canceled.Load(), stray.Load(), s.CancelLostCount(), s.NewConnsCount())
+	t.Logf("%d cancelled, %d neighbours hit, %d connections lost, %d opened", canceled.Load(), stray.Load(), s.Cancels().Lost, s.NewConnsCount())
 }
 
 func TestPgBouncersOwnLimitIsAFullServer(t *testing.T) {
@@ -195,7 +195,7 @@ func TestPgBouncersOwnLimitIsAFullServer(t *testing.T) {
 	p := newPoolAt(t, dsn, &pool.Config{Upstream: pool.UpstreamPgBouncer, MaxConns: 2, Logger: (&logs{}).logger()})
 	done := make(chan error)
 	go func() { done <- p.Ping(bounded(t)) }()
-	eventually(t, "it is refused", func() bool { return p.Stat().RefusedDialCount() > 0 })
+	eventually(t, "it is refused", func() bool { return p.Stat().Dials().Refused > 0 })
 	leave()
 	assert.NoError(t, ends(t, "the wait for room", done))
 }
@@ -208,7 +208,7 @@ func TestAFullServerBehindPgBouncerIsFull(t *testing.T) {
 	p := newPoolAt(t, bouncer(t, dsn, "server_login_retry = 1"), &pool.Config{Upstream: pool.UpstreamPgBouncer, MaxConns: 2, Logger: (&logs{}).logger()})
 	done := make(chan error)
 	go func() { done <- p.Ping(bounded(t)) }()
-	eventually(t, "it is refused", func() bool { return p.Stat().RefusedDialCount() > 0 })
+	eventually(t, "it is refused", func() bool { return p.Stat().Dials().Refused > 0 })
 	leave()
 	assert.NoError(t, ends(t, "the wait for room", done))
 }

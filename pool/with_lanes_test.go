@@ -43,10 +43,10 @@ func TestReadsOfManyTenantsRideTogether(t *testing.T) {
 		}
 		lab.together(ctx, fs...)
 		after := b.Stat()
-		assert.EqualValues(t, 20, after.RideCount()-before.RideCount(), "%s: %v", sql, after.AloneCount())
-		assert.EqualValues(t, 1, after.FlightCount()-before.FlightCount())
-		assert.EqualValues(t, 0, after.RerunCount())
-		assert.Equal(t, before.ResetCount(), after.ResetCount())
+		assert.EqualValues(t, 20, after.Lanes().Rides-before.Lanes().Rides, "%s: %v", sql, after.Lanes().Alone)
+		assert.EqualValues(t, 1, after.Lanes().Flights-before.Lanes().Flights)
+		assert.EqualValues(t, 0, after.Lanes().Reruns)
+		assert.Equal(t, before.Invocations().Resets, after.Invocations().Resets)
 	}
 
 	// That it fails without its setting, and that a look at it does, is not held against it.
@@ -62,9 +62,9 @@ func TestReadsOfManyTenantsRideTogether(t *testing.T) {
 		lab.together(ctx, one)
 		b.idle(t)
 	}
-	before := b.Stat().RideCount()
+	before := b.Stat().Lanes().Rides
 	lab.together(ctx, one, one)
-	assert.EqualValues(t, before+2, b.Stat().RideCount(), "%v", b.Stat().AloneCount())
+	assert.EqualValues(t, before+2, b.Stat().Lanes().Rides, "%v", b.Stat().Lanes().Alone)
 
 	// Without the setting: docs has no rows, strict is an error, on a lane as alone.
 	const none = "select count(*)::text || current_setting('app.tenant', true) from docs"
@@ -72,9 +72,9 @@ func TestReadsOfManyTenantsRideTogether(t *testing.T) {
 		lab.together(ctx, func() { value(ctx, b, none) })
 		b.idle(t)
 	}
-	rides := b.Stat().RideCount()
+	rides := b.Stat().Lanes().Rides
 	lab.together(ctx, func() { assert.Equal(t, "0", value(ctx, b, none)) }, func() { assert.Equal(t, "0", value(ctx, b, none)) })
-	assert.EqualValues(t, rides+2, b.Stat().RideCount(), "%v", b.Stat().AloneCount())
+	assert.EqualValues(t, rides+2, b.Stat().Lanes().Rides, "%v", b.Stat().Lanes().Alone)
 }
 
 // A setting that is PostgreSQL's own may change what a text means, or undo the guard.
@@ -103,8 +103,8 @@ func TestSettingsOfPostgreSQLsOwnGoAlone(t *testing.T) {
 			assert.ErrorContains(t, err, "25006")
 		})
 	}
-	assert.Zero(t, b.Stat().RideCount())
-	assert.Positive(t, b.Stat().AloneCount()["settings"])
+	assert.Zero(t, b.Stat().Lanes().Rides)
+	assert.Positive(t, b.Stat().Lanes().Alone["settings"])
 	assert.Equal(t, "off 0 \"$user\", public "+b.role, value(ctx, b,
 		"select concat_ws(' ', current_setting('transaction_read_only'), current_setting('statement_timeout'), current_setting('search_path'), current_user)"))
 }
@@ -122,8 +122,8 @@ func TestWhatRunsAgainAloneHasItsSettings(t *testing.T) {
 	lab.teach(ctx, "select 40 + $1::int", 2)
 	lab.together(ctx, func() { assert.Equal(t, "t1", value(ctx, b.With(tenant("t1")), sql, 1)) }, lab.company(ctx),
 		func() { assert.Equal(t, "t2", value(ctx, b.With(tenant("t2")), sql, 2)) })
-	assert.Positive(t, b.Stat().GuardRefusalCount())
-	assert.Positive(t, b.Stat().RerunCount())
+	assert.Positive(t, b.Stat().Lanes().GuardRefusals)
+	assert.Positive(t, b.Stat().Lanes().Reruns)
 	assert.Equal(t, 3, b.see.count("select count(distinct who) from seen"))
 }
 
@@ -155,8 +155,8 @@ func TestStormOfTenants(t *testing.T) {
 	wg.Wait()
 	assert.Zero(t, foreign.Load(), "rows of somebody else's")
 	s := b.Stat()
-	t.Logf("rides %d in %d flights, alone %v, reruns %d, failed %d, resets %d, connections %d", s.RideCount(), s.FlightCount(), s.AloneCount(), s.RerunCount(), fell.Load(), s.ResetCount(), s.NewConnsCount())
-	assert.Greater(t, s.RideCount(), int64(turns))
+	t.Logf("rides %d in %d flights, alone %v, reruns %d, failed %d, resets %d, connections %d", s.Lanes().Rides, s.Lanes().Flights, s.Lanes().Alone, s.Lanes().Reruns, fell.Load(), s.Invocations().Resets, s.NewConnsCount())
+	assert.Greater(t, s.Lanes().Rides, int64(turns))
 	eventually(t, "all is done", func() bool { return b.Stat().AcquiredConns() == 0 })
 	var leases []*pool.Lease
 	for range b.Stat().TotalConns() {

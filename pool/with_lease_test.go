@@ -147,7 +147,7 @@ func TestStormOfTenantsWithLeases(t *testing.T) {
 	}
 	wg.Wait()
 	b.idle(t)
-	assert.Positive(t, b.Stat().ResetCount())
+	assert.Positive(t, b.Stat().Invocations().Resets)
 	for range 10 {
 		assert.Equal(t, none, value(ctx, b, ownSettings))
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
-// Why a statement that found no idle connection went alone: the keys of pool.Stat.AloneCount.
+// Why a statement that found no idle connection went alone: the keys of pool.LaneStat.Alone.
 const (
 	AloneAsked   = "asked"      // Alone(ctx), or its invocation holds a lease or a transaction, or it is inside InTx
 	AloneArgs    = "arguments"  // a mode, result formats, a rewriter of the user's, or not to be encoded
