@@ -48,7 +48,7 @@ const (
 const (
 	stormCallers = 16
 	// stormPatience is how long callers wait who have time: beyond the end of every fault, and of the test.
-	stormPatience = 30 * time.Second
+	stormPatience = time.Minute
 	// tooLate is how long after its deadline nobody comes back, however busy the machine is.
 	tooLate = 10 * time.Second
 )

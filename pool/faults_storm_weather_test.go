@@ -54,25 +54,41 @@ func (f *faults) server() string {
 	return fmt.Sprintf("%s:%d", c.Host, c.Port)
 }
 
-// rain has one fault follow the other until it was a storm, and ends it. The way to the server gets longer and shorter
-// meanwhile: what is under way when it is cut was executed, or not.
+// faultsAtMost is how long a storm on a starved machine may take to become one, beyond its time.
+const faultsAtMost = 30 * time.Second
+
+// rain has one fault follow the other until it was a storm, and ends it. A fault waits, for a second at most, until something was acknowledged after
+// the one before: on a starved machine faults by the clock would leave nothing to break. The way to the server gets longer and shorter meanwhile: what
+// is under way when it is cut was executed, or not.
 func (f *faults) rain(r *rand.Rand, main *victim) {
 	defer close(f.stop)
 	var all []fault
 	for _, of := range stormFaults {
 		all = append(all, slices.Repeat([]fault{of}, of.often)...)
 	}
+	served := 0
 	for began := time.Now(); ; {
 		f.proxy.SetRoundTrip(time.Duration(r.IntN(3)) * time.Millisecond / 2)
 		f.pause(r, 120*time.Millisecond)
+		for last := time.Now(); f.acknowledged() < served+3 && time.Since(last) < time.Second; {
+			time.Sleep(2 * time.Millisecond)
+		}
+		served = f.acknowledged()
 		of := all[r.IntN(len(all))]
 		of.do(f, r)
 		f.weather[of.name]++
-		if took := time.Since(began); took > f.lasts && (f.raged(main) || took > f.lasts+tooLate) || len(f.b.violations()) > 0 {
+		if took := time.Since(began); took > f.lasts && (f.raged(main) || took > f.lasts+faultsAtMost) || len(f.b.violations()) > 0 {
 			break
 		}
 	}
 	f.proxy.SetRoundTrip(0)
+}
+
+// acknowledged is how many calls were.
+func (f *faults) acknowledged() int {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	return f.b.counts[fateAcknowledged]
 }
 
 func (f *faults) pause(r *rand.Rand, most time.Duration) {
