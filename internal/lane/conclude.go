@@ -11,14 +11,15 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// conclude decides what s's answer, which took so long, means for its rider, and whether it says anything about its statement. A ride had
-// no effect, so whatever cannot be proven to be the rider's own result, or his own error, is dropped, and he runs again, alone.
+// conclude decides what the answer to s means for its rider, and reports whether its time and size say anything about the statement. took is how long
+// the server took. A ride has no effect on the database. So an answer is dropped, and the statement runs again, alone, unless it is proven that its
+// result or its error is the one that the rider would get alone.
 func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	r := rideOf(s.w)
 	r.types = f.ln.Types.Of(f.ln.PG)
 	match := f.verify(s.stmt, a.own, r.st, r.desc, r.types)
 	switch {
-	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // it stood behind slow ones: what says that it may ride may not be so any more
+	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // it stood behind slow ones, and the facts may have changed
 		f.unprepared(s, a, took)
 		r.ends(Again, errors.New("lmipool: the answer came too late for what the statement was judged by"))
 	case match == memrows.Different:
@@ -45,7 +46,7 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	return false
 }
 
-// concludeOwn is conclude for what was sent for the lane itself.
+// concludeOwn takes the answer to s, a segment of the lane's own.
 func (f *Flight) concludeOwn(s *segment, a *answer) {
 	var st *catalog.Statement
 	if s.stmt != nil {
@@ -58,25 +59,25 @@ func (f *Flight) concludeOwn(s *segment, a *answer) {
 		if st != nil && a.failed.Code != "55P03" && a.failed.Code != "57014" {
 			st.Redescribe(s.stmt.as, nil)
 		}
-	case st != nil: // it was Parsed for itself
+	case st != nil: // it was only Parsed and Described, for later rides
 		f.verify(s.stmt, a.own, st, s.stmt.as, f.ln.Types.Of(f.ln.PG))
 	case s.exec:
 		f.ln.guarded = s.stmt.key == any(f.ln.guard.On)
 	}
 }
 
-// verified is what is known of a statement that a connection has Parsed.
+// verified is the server's description of a statement that a connection has Parsed, and the last comparison with it.
 type verified struct {
-	own   *pgconn.StatementDescription // what the server said that it takes and returns; nil: nothing yet
-	desc  *catalog.Description         // what own was last compared with,
-	set   *memrows.Set                 // together with the Go types that the connection had then,
-	match memrows.Sameness             // and what came of it
+	own   *pgconn.StatementDescription // the parameters and columns as the server described them; nil: it has not yet
+	desc  *catalog.Description         // what own was last compared with
+	set   *memrows.Set                 // the connection's Go types at that comparison
+	match memrows.Sameness             // the result of that comparison
 }
 
-// verify says whether what was encoded for d, and is decoded with set, is right for s, which is st's and of which own, unless that is nil, was
-// just heard. If not, it has those who come encode for what s is here.
+// verify returns whether arguments that were encoded for d, and rows that are decoded with set, are right for s, the prepared statement of st. own is
+// the description that the server has just sent of s; nil: none. If d is not right, later rides of st are encoded for what s is on this connection.
 func (f *Flight) verify(s *prepared, own *pgconn.StatementDescription, st *catalog.Statement, d *catalog.Description, set *memrows.Set) memrows.Sameness {
-	if own != nil { // what was compared before was another description
+	if own != nil { // the last comparison was with another description
 		s.verified = verified{own: own}
 	}
 	switch {
@@ -101,7 +102,7 @@ func (f *Flight) verify(s *prepared, own *pgconn.StatementDescription, st *catal
 	return s.match
 }
 
-// unprepared drops what may be missing on the server if s has failed before its statement was executed.
+// unprepared drops the prepared statements that may be missing on the server, if s failed before its statement was executed.
 func (f *Flight) unprepared(s *segment, a *answer, took time.Duration) {
 	if a.failed == nil || a.at == inExec && s.stmt.own != nil {
 		return
@@ -111,19 +112,19 @@ func (f *Flight) unprepared(s *segment, a *answer, took time.Duration) {
 			f.ln.forget(of)
 		}
 	}
-	if r := rideOf(s.w); a.at > inGuard && a.at < inExec && !f.stopped(r, a.failed.Code, took) { // its table is gone, say: others need not try
+	if r := rideOf(s.w); a.at > inGuard && a.at < inExec && !f.stopped(r, a.failed.Code, took) { // its table may be gone: others need not try
 		r.st.Redescribe(r.desc, nil)
 	}
 	f.ln.forget(s.stmt)
 }
 
-// stopped reports whether code is what the guard stops a statement with, and notes that r's was.
+// stopped reports whether code is an error with which the guard stops a statement, and notes that it has stopped r's.
 func (f *Flight) stopped(r *Ride, code string, took time.Duration) bool {
 	switch code {
 	case "25006": // read_only_sql_transaction
 		r.st.Wrote()
 	case "55P03", "57014": // lock_not_available, query_canceled
-		r.st.Took(10 * max(took, session.LockTimeout)) // slow, for now
+		r.st.Took(10 * max(took, session.LockTimeout)) // so it counts as slow for a while
 	default:
 		return false
 	}
@@ -131,9 +132,9 @@ func (f *Flight) stopped(r *Ride, code string, took time.Duration) bool {
 	return true
 }
 
-// ofData reports whether an error is certainly not one of a statement that was Parsed, or planned, before something that it is made of has
-// changed: then it is the caller's own. Those of data may be his own too, but for the values that the server could not read, which may have
-// been encoded for a type that is gone. Parse is cheap, so what is not certain is not in here.
+// ofData reports whether an error is the rider's own for certain, because it cannot come from a table, type or function that has changed since the
+// statement was Parsed or planned. Errors about values that the server could not read do not count: the values may have been encoded for a type that
+// has changed. If ofData returns false the statement runs again, which is cheap, so codes that are not certain are left out.
 func ofData(code string) bool {
 	switch code {
 	case "22P02", "22P03", "22021", "22000", "22018": // text or binary representation, repertoire, data, cast

@@ -1,24 +1,29 @@
-// Package lane has reads of several callers share a connection as one pipeline, each in a transaction of its own: a group commit for reads, without a
-// timer, since pipelining appears only where a pool would have made them wait. It knows no lease and no pool: it gets a connection and a scheduler.
+// Package lane sends reads of several callers through one connection as one pipeline, each read in a transaction of its own. This is a group commit
+// for reads. It needs no timer, because reads are pipelined only where a pool would have made them wait for a connection. The package knows neither
+// leases nor the pool: it is given a connection and a scheduler.
 //
-// A [Ride] is a read on its way, made in its caller's goroutine, where its arguments are encoded and its rows decoded. A [Lane] is what a connection has
-// for them: a guard, and statements under names of its own. A [Flight] carries group after group, as long as package sched has one. A segment is what
-// is sent of one ride, up to its own Sync, so that it has its own snapshot and its own error: its settings, the guard, Parse if need be, Execute.
+// A [Ride] is one read. Its caller's goroutine makes it, encodes its arguments and decodes its rows. A [Lane] is the part of a connection that rides
+// use: a guard, and statements that are prepared under names of their own. A [Flight] carries groups of rides, one after the other, as long as
+// package sched has another group. A segment is what is sent for one ride, up to its own Sync: its settings, the guard, Parse if needed, Execute. The
+// Sync gives each ride its own snapshot and its own error.
 //
-// The next group boards when those who were just answered have gone on: most of them ask again at once, and all that they need for it is a CPU, which
-// runtime.Gosched does not give them for sure. Who comes a moment late waits for the whole of another group.
+// The next group boards after the callers who were just answered have had time to ask again, as most of them do at once. Package sched waits for
+// them, because runtime.Gosched does not make sure that they get a CPU. A caller who asks a moment too late has to wait for the whole next group.
 //
-// The guard is the second line of defence, behind the choice of who rides (package catalog). Until the session guard's own reply was read, each segment
-// brings the local one along: segments do not depend on each other. It is worth its round trip from the second group on, and comes off with the last.
-// What it stops had no effect. A setting of it that changes without us is the end of the connection.
+// The guard is the second line of defence. The first is the choice of the statements that may ride (package catalog). The session guard is set once
+// and holds for all later groups. Until the server's reply to it was read, each segment brings a local guard along, so that no segment depends on
+// another. The session guard saves more than its round trip costs from the second group on. It is taken off after the last group. A statement that
+// the guard stops had no effect. If a setting of the guard changes and the lane has not changed it, the connection is closed.
 //
-// A rider gets the answer that pgx would give him, or runs again, alone: what the statement takes and returns here is compared with what his arguments
-// were encoded for before any row is handed out, the Go types of the connection by their contents. An error is his own only if it cannot come of
-// something that was altered since the statement was Parsed. A result that is too large is dropped, so that no reader holds others up.
+// A rider gets the answer that pgx would give him, or his statement runs again, alone. Before any row is handed out, the statement's parameters and
+// columns on this connection are compared with those that his arguments were encoded for, and the Go types of both connections are compared by their
+// contents. A rider gets an error only if no change since the statement was Parsed can have caused it. A result that is too large is dropped, so that
+// it does not hold up the others.
 //
-// Who leaves before he is sent is not sent: one atomic decides. What was sent is read and dropped; a cancel request would hit a neighbour. If the
-// connection is lost, all without an answer run again, each alone: one of them may be what has killed the backend.
+// If a caller leaves before his ride is sent, it is not sent: one atomic decides which came first. If he leaves later, its answer is read and
+// dropped; a cancel request could stop a neighbour's statement. If the connection is lost, each ride without an answer runs again, alone, since one
+// of them may have killed the backend.
 //
-// Whether what says that they may ride still holds is asked behind the last of a group, or in front of it after a pause. Behind a pooler nothing is
-// prepared or set: each segment is unnamed, and its guard local.
+// When it is due, the last segment of a group asks the server whether the facts still hold that say what may ride. After a pause that is asked in
+// front of the group. Behind a pooler nothing is prepared or set in the session: each segment uses the unnamed statement and a local guard.
 package lane

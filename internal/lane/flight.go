@@ -18,50 +18,52 @@ import (
 )
 
 const (
-	// guardFrom is the group of a flight from which on the session guard is worth its segment, and the round trip that takes it off.
+	// guardFrom is the number of the group with which a flight sets the session guard. Shorter flights do not save the segment that sets it and the
+	// round trip that takes it off.
 	guardFrom = 2
 
-	// maxSilence is how long a lane may say nothing before it counts as lost: the server stops every statement within session.StatementTimeout.
+	// maxSilence is how long a server may send nothing before the connection counts as lost. The guard's statement_timeout stops every statement
+	// within session.StatementTimeout.
 	maxSilence = session.StatementTimeout + 3*time.Second
 )
 
-// Flight is a lane's turn: it carries reads, group after group. The zero value is ready for On.
+// Flight carries reads on a lane, one group after the other. The zero value is ready for On.
 type Flight struct {
 	ln     *Lane
-	turn   sched.Group           // those who have boarded last
-	group  []*sched.Request      // of these, who is to be sent; nil: is dealt with, and may ask for something else by now
-	riders []*sched.Request      // were sent, and have no answer yet
-	served []*sched.Request      // have their answer, and are to be woken
-	coming []segment             // what was sent, in this order
-	seen   []catalog.Observation // how those went who have their answer
+	turn   sched.Group           // the group that has boarded last
+	group  []*sched.Request      // its requests that are still to be sent; nil: it was dealt with, and its caller may use it again
+	riders []*sched.Request      // requests that were sent and have no answer yet
+	served []*sched.Request      // requests that have their answer and are to be woken
+	coming []segment             // what is sent for the group, in this order
+	seen   []catalog.Observation // how the rides went that have their answer
 
-	last         bool          // a lease waits: nobody boards any more
-	guardCleared bool          // the session guard was taken off, or that was tried
-	groups       int           // that have boarded
-	flushed      chan struct{} // closed when the group has been sent
+	last         bool          // no other group boards: a request for a lease waits, or the facts are suspect
+	guardCleared bool          // the statement that takes the session guard off was sent
+	groups       int           // how many groups have boarded
+	flushed      chan struct{} // is closed when the group has been sent
 
 	pl       *pgconn.Pipeline
-	lost     error         // the connection is, for this reason
-	broken   bool          // a statement turned the guard off
+	lost     error         // why the connection is lost; nil: it is not
+	broken   bool          // a setting of the guard was changed, and not by the lane
 	heard    time.Time     // when something was last read, or sent to an idle server
-	overhead time.Duration // of the next answer: its way there and back
+	overhead time.Duration // the network's share in the time of the next answer
 	silence  time.Time     // the connection's deadline
-	proven   time.Time     // when that was right by which the group was sent
+	proven   time.Time     // when the facts by which the group rides were last right
 }
 
-// On has f be on ln, on which there is no other, and returns its group, in which nobody is yet.
+// On puts f on ln, which must have no other flight, and returns f's group, which is still empty.
 func (f *Flight) On(ln *Lane) *sched.Group {
 	f.ln = ln
 	return &f.turn
 }
 
-// Board takes the group that the scheduler has put into f's, and returns what the first of them asks for.
+// Board takes over the requests that the scheduler has put into f's group, and returns the text of the first one.
 func (f *Flight) Board() (sql string) {
 	f.group, f.last = f.turn.Requests, f.turn.Last
 	return rideOf(f.group[0]).SQL
 }
 
-// next has the next group board, if there is one.
+// next waits for the next group and takes it. It reports whether there is one.
 func (f *Flight) next() bool {
 	if f.last || f.broken {
 		return false
@@ -75,8 +77,8 @@ func (f *Flight) next() bool {
 	return true
 }
 
-// Fly carries the group that has boarded, and those that come after it. It hands out each answer when its own transaction has ended, and reports
-// whether the connection is as good as before. Strand follows.
+// Fly carries the group that has boarded, and the groups after it. It hands out each answer when the ride's own transaction has ended. It reports
+// whether the connection can be used again. The caller must call Strand afterwards.
 func (f *Flight) Fly() (whole bool) {
 	ln, pc := f.ln, f.ln.PG.PgConn()
 	f.pl = pc.StartPipeline(context.Background())
@@ -85,7 +87,8 @@ func (f *Flight) Fly() (whole bool) {
 		f.send()
 		for i := range f.coming {
 			if pc.Frontend().ReadBufferLen() == 0 {
-				// Whoever has an answer runs while the server makes more of them: fewer reads, and fuller. Worth a tenth of the throughput on loopback.
+				// Callers who have an answer run while the server makes the next ones. Then fewer reads return more bytes each. On loopback this is
+				// worth a tenth of the throughput.
 				f.wake()
 				runtime.Gosched()
 			}
@@ -99,7 +102,7 @@ func (f *Flight) Fly() (whole bool) {
 			if !ln.guarded || f.guardCleared {
 				break
 			}
-			f.last = true // nobody is on board, but the guard has to come off
+			f.last = true // the group is empty, but the session guard has to be taken off
 		}
 	}
 	_ = f.pl.Close()
@@ -115,14 +118,14 @@ func (f *Flight) Fly() (whole bool) {
 	return !f.broken && !ln.guarded && !pc.IsClosed() && pc.TxStatus() == 'I'
 }
 
-// confirm asks for the sign of the facts before a group is sent, if the last one is too old for that: nobody has ridden
-// for a while. It costs this group a round trip.
+// confirm asks for the sign of the facts before a group is sent, if the last sign is too old because nobody has ridden for a while. This costs the
+// group a round trip.
 func (f *Flight) confirm() {
 	if len(f.group) == 0 || f.ln.Facts.IsFresh(time.Now()) {
 		return
 	}
 	s := f.sign()
-	if s == nil { // somebody else is asking, or it is known that they are not right
+	if s == nil { // another connection is asking, or the facts are suspect
 		return
 	}
 	f.extend(time.Now())
@@ -134,7 +137,7 @@ func (f *Flight) confirm() {
 	}
 }
 
-// sign is the segment that asks for the sign of the facts, if it is time for that.
+// sign returns the segment that asks for the sign of the facts, or nil if that is not due.
 func (f *Flight) sign() *segment {
 	by, now := f.ln.Facts, time.Now()
 	if by.IsSuspect() || !by.Claim(now) {
@@ -170,7 +173,7 @@ func (f *Flight) send() {
 	close(f.flushed)
 }
 
-// extend moves the connection's deadline, now and then.
+// extend moves the connection's deadline to maxSilence from now, if less than half of that is left.
 func (f *Flight) extend(now time.Time) {
 	if f.silence.Sub(now) < maxSilence/2 {
 		f.silence = now.Add(maxSilence)
@@ -178,7 +181,7 @@ func (f *Flight) extend(now time.Time) {
 	}
 }
 
-// plan makes the segments of the group. Riders who have left, or are about to, do not come.
+// plan makes the segments of the group. It leaves out, and answers, requests whose caller has left or that may not ride any more.
 func (f *Flight) plan() {
 	ln := f.ln
 	surplus, stale := ln.upkeep()
@@ -202,7 +205,7 @@ func (f *Flight) plan() {
 	fresh := ln.Facts.IsFresh(time.Now())
 	for i, w := range f.group {
 		r := rideOf(w)
-		// If the facts have changed, what says that it may ride may not be so any more.
+		// If the facts have changed, it may be that the statement must not ride any more.
 		if !fresh || !r.by.Holds(ln.Facts) || ln.of.Gone(w) != nil || !r.boards(f.flushed) {
 			f.group[i] = nil
 			f.answer(w)
@@ -227,7 +230,7 @@ func (f *Flight) plan() {
 	}
 }
 
-// own returns a statement of the pool's own, sent in front of what comes next if it has to be, or executed.
+// own returns sql, a statement of the pool's own. If it has to be Parsed, or exec is set, own adds a segment for it in front of the next one.
 func (f *Flight) own(sql string, exec bool) *prepared {
 	s := f.ln.find(sql)
 	if parse := s.parses() && !f.ln.Unnamed; parse || exec {
@@ -236,7 +239,7 @@ func (f *Flight) own(sql string, exec bool) *prepared {
 	return s
 }
 
-// receive reads the answer to s and gives it to whom it belongs.
+// receive reads the answer to s and gives it to the rider, the facts or the lane.
 func (f *Flight) receive(s *segment) {
 	ln, rows := f.ln, &memrows.Result{}
 	if s.w != nil {
@@ -271,7 +274,7 @@ func (f *Flight) receive(s *segment) {
 	f.served = append(f.served, s.w)
 }
 
-// signed takes the answer to s, which has asked for the sign of the facts.
+// signed takes the answer to s, a segment that asked for the sign of the facts.
 func (f *Flight) signed(s *segment, a *answer, row [][]byte) {
 	defer f.ln.Facts.Release()
 	if a.failed != nil || a.lost != nil {
@@ -280,11 +283,11 @@ func (f *Flight) signed(s *segment, a *answer, row [][]byte) {
 	}
 	s.sign.Take(row, a.lost)
 	if row != nil && f.ln.Facts.IsSuspect() {
-		f.last = true // whoever gets the connection next has the facts derived anew
+		f.last = true // when the connection comes back, the facts are derived anew
 	}
 }
 
-// wake wakes those who have their answer.
+// wake wakes the callers of the rides that have their answer.
 func (f *Flight) wake() {
 	for _, w := range f.served {
 		f.answer(w)
@@ -294,8 +297,8 @@ func (f *Flight) wake() {
 
 func (f *Flight) answer(w *sched.Request) { f.ln.of.Sched.Answer(w) }
 
-// Strand ends the wait of all who have no answer, because f did not fly, or panicked. Those who were not sent ask
-// again; the others have lost their connection.
+// Strand ends the wait of all requests that have no answer because f did not fly, or panicked. Requests that were not sent ask again; for the others
+// the connection counts as lost.
 func (f *Flight) Strand() {
 	f.wake()
 	for _, w := range f.riders {

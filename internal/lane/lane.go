@@ -17,18 +17,18 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// MaxFlight is how many reads ride together at most: what is sent cannot be called back, and waits for what is in front of it.
+// MaxFlight is how many reads ride in one group at most. A read that was sent cannot be called back, and waits for those in front of it.
 const MaxFlight = 32
 
-// Config is what the lanes of a pool are told once.
+// Config is what NewShared needs to know of the pool.
 type Config struct {
 	Sched     *sched.Scheduler
-	Functions []string                      // of the user's, which are harmless
-	Gone      func(*sched.Request) error    // as [sched.Config] has it
-	Lost      func()                        // hears of a connection that was lost
-	Protect   func(what string, run func()) // runs code of the user's, which may panic
-	Tracer    pgx.QueryTracer               // nil: none
-	Closed    *pgx.Conn                     // for the tracer
+	Functions []string                      // functions of the user's that are declared harmless
+	Gone      func(*sched.Request) error    // see [sched.Config]
+	Lost      func()                        // is called when a connection was lost
+	Protect   func(what string, run func()) // runs code of the user's, and recovers if it panics
+	Tracer    pgx.QueryTracer               // nil: there is none
+	Closed    *pgx.Conn                     // a closed connection, which the tracer is shown
 	Log       *slog.Logger
 }
 
@@ -42,7 +42,7 @@ type Shared struct {
 	rides, flights, refusals atomic.Int64
 }
 
-// NewShared makes it for a pool that has no connection yet.
+// NewShared returns the Shared of a pool that has no connection yet.
 func NewShared(c Config) *Shared {
 	s := &Shared{Config: c}
 	s.Baselines = facts.NewBaselines(facts.Config{Allowed: facts.Allowed(c.Functions), Rides: s.rides.Load, Lost: pgerr.IsLost})
@@ -50,32 +50,32 @@ func NewShared(c Config) *Shared {
 	return s
 }
 
-// Stat returns how many have ridden, on how many flights, and how many of them the guard has stopped.
+// Stat returns how many reads have ridden, in how many groups, and how many of the reads the guard has stopped.
 func (s *Shared) Stat() (rides, flights, refusals int64) {
 	return s.rides.Load(), s.flights.Load(), s.refusals.Load()
 }
 
-// Conn is what a lane is told of its connection, once.
+// Conn is what New needs to know of the lane's connection.
 type Conn struct {
 	PG       *pgx.Conn
 	Facts    *facts.Facts
 	Types    *memrows.Maps
 	Baseline *session.Baseline
-	Expired  func() bool // it is not to be used any more
-	Unnamed  bool        // behind a pooler each segment prepares for itself, without a name
+	Expired  func() bool // reports whether the connection is not to be used any more
+	Unnamed  bool        // there is a pooler: each segment prepares its statement anew, without a name
 }
 
-// Lane is the part of a connection that only flights use. It belongs to whom the connection belongs to.
+// Lane is the part of a connection that only flights use. Whoever has the connection has its lane too; there is no lock.
 type Lane struct {
 	Conn
 	of      *Shared
 	guard   *session.Guard
 	guarded bool // the session guard is on
 
-	prepared map[any]*prepared // by *catalog.Statement, or by a text of the pool's own
-	order    []*prepared       // the same, the oldest first
+	prepared map[any]*prepared // the key is a *catalog.Statement, or the text of a statement of the pool's own
+	order    []*prepared       // the same statements, the oldest first
 	surplus  []string          // names to deallocate with the next flight
-	stale    []*prepared       // became useless, and are to be described anew before the next group boards
+	stale    []*prepared       // forgotten, and to be described anew before the next group boards
 }
 
 // New makes the lane of a connection.
@@ -86,7 +86,7 @@ func New(s *Shared, c Conn) *Lane {
 // Intact reports whether nobody else has changed what the guard sets.
 func (ln *Lane) Intact() bool { return ln.guard.Intact(ln.PG.PgConn(), ln.guarded) }
 
-// Kept is where the questions of facts are prepared; nil: nowhere.
+// Kept returns the lane, on which package facts has its questions prepared, or nil if nothing may be prepared.
 func (ln *Lane) Kept() facts.Kept {
 	if ln.Unnamed {
 		return nil
@@ -94,12 +94,13 @@ func (ln *Lane) Kept() facts.Kept {
 	return ln
 }
 
-// Question and Asked are [facts.Kept].
+// Question implements [facts.Kept].
 func (ln *Lane) Question(sql string) (sd *pgconn.StatementDescription, there bool) {
 	s := ln.find(sql)
 	return s.sd, s.sent
 }
 
+// Asked implements [facts.Kept].
 func (ln *Lane) Asked(sql string, there bool) {
 	s := ln.find(sql)
 	if s.sent = there; !there {
@@ -110,19 +111,19 @@ func (ln *Lane) Asked(sql string, there bool) {
 // maxPrepared is how many statements a connection keeps prepared for lanes.
 const maxPrepared = 256
 
-// prepared is a statement that this connection has Parsed and Described for itself, under a name that is the lanes' alone: another connection's
-// description can be wrong here without any error, and pgx's names are pgx's. On an unnamed lane it is Parsed and Described each time.
+// prepared is a statement that this connection has Parsed and Described itself, because another connection's description can be wrong here without
+// any error. Only lanes use its name; pgx has names of its own. On an unnamed lane the statement is Parsed and Described each time.
 type prepared struct {
-	key  any // in Lane.prepared
+	key  any // its key in Lane.prepared
 	sql  string
 	name string
 	sent bool                 // its Parse was sent, and did not fail
-	as   *catalog.Description // what its riders' arguments are encoded for; nil: it is the pool's own
+	as   *catalog.Description // what its riders' arguments are encoded for; nil: it is a statement of the pool's own
 	sd   *pgconn.StatementDescription
 	verified
 }
 
-// find returns the statement of a text of the pool's own, which may still have to be sent.
+// find returns the statement of sql, a text of the pool's own. Its Parse may not have been sent yet.
 func (ln *Lane) find(sql string) *prepared {
 	if s, ok := ln.prepared[sql]; ok {
 		return s
@@ -130,19 +131,19 @@ func (ln *Lane) find(sql string) *prepared {
 	return ln.add(sql, sql, sqltext.StatementName("own", sql, ln.Baseline.Meaning), untold)
 }
 
-// untold are columns of which nobody wants to know what they are: without any, pgx would ask the server.
+// untold stands for the columns of the pool's own statements, whose descriptions are not needed. If it were empty, pgx would ask the server.
 var untold = make([]pgconn.FieldDescription, 1)
 
-// findFor returns the statement that r is executed by.
+// findFor returns the statement to execute for r.
 func (ln *Lane) findFor(r *Ride) *prepared {
 	if r.text == r.st.SQL {
 		return ln.findAs(r.st, r.desc)
 	}
-	// Its comments may never come again, so it gets no name.
+	// The text has comments, which may never come again. So it is not prepared under a name.
 	return &prepared{sql: r.text, as: r.desc, sd: &pgconn.StatementDescription{Fields: r.desc.Fields}}
 }
 
-// findAs returns st's statement as it is described by d, which may still have to be sent. One that was described in another way is dropped.
+// findAs returns st's statement as d describes it. Its Parse may not have been sent yet. A statement of st that has another description is dropped.
 func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared {
 	if s, ok := ln.prepared[st]; ok {
 		if s.as == d || s.as != nil && d.IsLike(s.as.StatementDescription) {
@@ -155,8 +156,8 @@ func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared 
 	return s
 }
 
-// add makes the statement of key. A name is used for what is prepared now: whoever had it before, such as the same text before the catalog had
-// forgotten it, has no use for it.
+// add makes the statement of key. If another statement has its name, that one is forgotten, since nobody uses it any more: for example, the catalog
+// has forgotten a text and then made a new statement of it.
 func (ln *Lane) add(key any, sql, name string, fields []pgconn.FieldDescription) *prepared {
 	s := &prepared{key: key, sql: sql}
 	if !ln.Unnamed {
@@ -164,7 +165,7 @@ func (ln *Lane) add(key any, sql, name string, fields []pgconn.FieldDescription)
 		if i := slices.IndexFunc(ln.order, func(o *prepared) bool { return o.name == name }); i >= 0 {
 			ln.forget(ln.order[i])
 		}
-		ln.surplus = slices.DeleteFunc(ln.surplus, func(n string) bool { return n == name }) // its Parse closes it
+		ln.surplus = slices.DeleteFunc(ln.surplus, func(n string) bool { return n == name }) // the Parse closes the old one
 	}
 	s.sd = &pgconn.StatementDescription{Name: s.name, Fields: fields}
 	ln.prepared[key] = s
@@ -183,25 +184,25 @@ func (ln *Lane) forget(s *prepared) {
 	delete(ln.prepared, s.key)
 	ln.order = slices.DeleteFunc(ln.order, func(o *prepared) bool { return o == s })
 	if !ln.Unnamed {
-		ln.surplus = append(ln.surplus, s.name) // no error if the server has lost it
+		ln.surplus = append(ln.surplus, s.name) // deallocating a name that the server has lost is no error
 	}
 }
 
-// forgetStale forgets s and has it described anew.
+// forgetStale forgets s and notes that it is to be described anew.
 func (ln *Lane) forgetStale(s *prepared) {
 	if ln.forget(s); s.name != "" && !slices.ContainsFunc(ln.stale, func(o *prepared) bool { return o.key == s.key }) {
 		ln.stale = append(ln.stale, s)
 	}
 }
 
-// upkeep returns what is to be done beside what rides: names to deallocate, and statements to describe anew.
+// upkeep returns what the next group has to send besides its rides: names to deallocate, and statements to describe anew.
 func (ln *Lane) upkeep() (surplus []string, stale []*prepared) {
 	surplus, stale = ln.surplus, ln.stale
 	ln.surplus, ln.stale = nil, nil
 	return surplus, stale
 }
 
-// parses reports whether s has to be Parsed in front of its execution, and notes that it was.
+// parses reports whether s has to be Parsed before it is executed, and notes that it was.
 func (s *prepared) parses() bool {
 	parse := !s.sent
 	s.sent = s.name != ""

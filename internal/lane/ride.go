@@ -15,68 +15,69 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Ride is a read on its way through a lane: made in its caller's goroutine, queued, taken by a lane, and handed back with its result by the
-// scheduler's answer.
+// Ride is one read that shares a lane. Its caller's goroutine makes it and queues it; a lane takes it; the scheduler's answer hands it back to the
+// caller with its result.
 type Ride struct {
 	Call
 	of      *Shared
 	st      *catalog.Statement
 	desc    *catalog.Description     // what eqb is encoded for
-	by      facts.Proven             // what says that it may ride
+	by      facts.Proven             // the facts that say that it may ride
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
-	expect  time.Duration            // on the server
-	text    string                   // what the server gets: st's, but for comments
-	traced  context.Context          // what TraceQueryStart returned when it was sent; nil: no tracer
-	flushed chan struct{}            // closed when what was sent has left us; set before state says so
-	state   atomic.Uint32            // waiting, sent or given up
+	expect  time.Duration            // how long it will probably take on the server
+	text    string                   // what the server gets: st's text, perhaps with comments
+	traced  context.Context          // what TraceQueryStart returned; nil: no tracer was called
+	flushed chan struct{}            // is closed when the group is in the socket; set before state becomes sent
+	state   atomic.Uint32            // waiting, sent or givenUp
 
-	// the lane's until the grant, then the caller's
+	// Only the lane uses these until the scheduler's answer, and only the caller afterwards.
 	result  memrows.Result
-	types   *memrows.Set // of the connection that carried it
+	types   *memrows.Set // the types of the connection that carried it
 	outcome Outcome
 }
 
 // Call is what a caller asks for.
 type Call struct {
-	Ctx  context.Context // for the tracer
-	SQL  string          // as he wrote it
+	Ctx  context.Context // only the tracer gets it
+	SQL  string          // as the caller wrote it
 	Args []any
-	With *session.Settings // what it runs with; nil: nothing
+	With *session.Settings // the settings that it runs with; nil: none
 }
 
-// Who was first, the lane that sends a statement or the caller who gives it up? What is given up is not sent; what was sent is read, and dropped.
+// The states of a ride say who came first: the lane that sends it, or the caller who gives it up. A ride that was given up is not sent. If it was
+// sent before, the lane reads its answer and drops it.
 const (
 	waiting uint32 = iota
 	sent
 	givenUp
 )
 
-// Outcome says what a ride came to.
+// Outcome says how a ride ended.
 type Outcome uint8
 
 const (
 	Unsent Outcome = iota
-	Own            // it has its own result, or its own error
-	Again          // it did nothing, or its result was dropped: it runs again, alone
-	Lost           // its connection was lost, for the reason in Err
+	Own            // the caller gets its result, or its error
+	Again          // it had no effect, or its result was dropped: the statement has to run again, alone
+	Lost           // its connection was lost; End returns why
 )
 
-// spare are rides that are over, with nothing in them but the space that their arguments took. At tens of thousands a second
-// they would be a large part of the garbage, and its collector would run beside the statements of the moment.
+// spare has rides that are over. All that is left in them is the memory for encoded arguments. At tens of thousands of rides a second they would be a
+// large part of the garbage, and the garbage collector takes CPU from the statements that run.
 var spare = sync.Pool{New: func() any { return &Ride{} }}
 
-// Encode makes a ride of call, whose text and arguments are what the server is to get, or says why it goes alone. timed: it is
-// of use to know how long it takes then.
+// Encode returns a ride for call, or why call goes alone. The server gets text and args, which may differ from call's: a rewriter can have changed
+// them. timed reports whether the catalog can use the time that call takes if it goes alone.
 func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []any) (r *Ride, timed bool, why string) {
 	desc, by, expect, why := st.Shareable()
 	switch why {
-	case "", catalog.AloneNew, catalog.AloneSlow, catalog.AloneLarge: // it rides, or may yet
+	case "", catalog.AloneNew, catalog.AloneSlow, catalog.AloneLarge: // it rides, or may ride later
 		timed = true
 	}
 	switch {
 	case why != "":
 		return nil, timed, why
-	case len(args) != len(desc.ParamOIDs): // what cannot be encoded is pgx's to judge, and to word
+	case len(args) != len(desc.ParamOIDs): // pgx decides whether that is an error, and words it
 		return nil, timed, catalog.AloneArgs
 	}
 	r = spare.Get().(*Ride)
@@ -95,17 +96,17 @@ func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []an
 	return r, timed, ""
 }
 
-// rideOf is what has been asked for with w, which has boarded.
+// rideOf returns the ride of w, a request that has boarded.
 func rideOf(w *sched.Request) *Ride { return w.Share.(*Ride) }
 
 // graceToSend bounds the wait in Withdraw.
 const graceToSend = 20 * time.Millisecond
 
-// Cost is for the scheduler.
+// Cost tells the scheduler how long r will probably take on the server.
 func (r *Ride) Cost() time.Duration { return r.expect }
 
-// Withdraw is for the scheduler: r's caller has left, because of err. What was sent is read, and dropped, by the lane; until it has left us he
-// waits, so that nothing is sent after he has gone: a moment, unless the network takes nothing any more.
+// Withdraw is called by the scheduler when r's caller leaves because of err. A ride that waits is not sent any more. If r is being sent, Withdraw
+// waits until it is in the socket, at most graceToSend, so that nothing is sent after the caller has gone; the lane reads the answer and drops it.
 func (r *Ride) Withdraw(err error) {
 	if r.state.CompareAndSwap(waiting, givenUp) {
 		return
@@ -117,8 +118,8 @@ func (r *Ride) Withdraw(err error) {
 	r.traceEnd(err)
 }
 
-// boards makes r ready to be sent with the group that flushed is of, unless it may not ride any more, or its caller has gone. The
-// tracer hears of it, on the lane's goroutine.
+// boards makes r ready to be sent, and reports whether it is: not if its caller has gone. flushed is closed when r's group has been sent. It calls
+// the tracer, on the lane's goroutine.
 func (r *Ride) boards(flushed chan struct{}) bool {
 	if t := r.of.Tracer; t != nil {
 		r.of.Protect("TraceQueryStart", func() {
@@ -130,7 +131,7 @@ func (r *Ride) boards(flushed chan struct{}) bool {
 		r.traceEnd(context.Canceled)
 		return false
 	}
-	// Ask for what the statement returns by now, if it was described anew meanwhile and takes what the arguments are encoded for.
+	// If the statement was described anew meanwhile, and has the same parameters, ask for the columns that it has now.
 	if d := r.st.Description(); d != nil && d != r.desc && r.desc.TakesTheSame(d, &r.of.types) {
 		r.desc, r.eqb.ResultFormats = d, d.Formats
 	}
@@ -149,7 +150,7 @@ func (r *Ride) traceEnd(err error) {
 	r.of.Tracer.TraceQueryEnd(r.traced, r.of.Closed, end)
 }
 
-// ends says what r came to. If that is not its own, what was read is dropped, and there is err instead.
+// ends notes how r ended. Unless the outcome is Own, the rows are dropped, and r's error is err.
 func (r *Ride) ends(o Outcome, err error) {
 	if r.outcome = o; o == Own {
 		r.result.End(r.desc.Shown, err)
@@ -158,18 +159,18 @@ func (r *Ride) ends(o Outcome, err error) {
 	}
 }
 
-// End says what r came to, and with which error, when its caller has the scheduler's answer.
+// End returns how r ended, and its error. The caller calls it after the scheduler's answer.
 func (r *Ride) End() (Outcome, error) {
 	r.traceEnd(r.result.Err())
 	return r.outcome, r.result.Err()
 }
 
-// Take returns the result of r, whose outcome is its own, and the types that decode it, and is the end of r.
+// Take returns the result of r, whose outcome is Own, and the types that decode it. r must not be used afterwards: another call may get it.
 func (r *Ride) Take() (result memrows.Result, types *memrows.Set) {
 	result, types = r.result, r.types
 	*r = Ride{eqb: r.eqb}
-	// pgconn keeps those of a statement that the server has skipped, and looks at them when it reads the answer to a later one. (It also keeps
-	// its fields, with which that is read: so a ride's rows are decoded by its own, never by pgconn's.)
+	// A new slice next time: when the server has skipped a statement, pgconn keeps that statement's result formats and looks at them while it reads
+	// the answer to a later one. It keeps the fields too, so a ride's rows are decoded with the ride's own description and never with pgconn's.
 	r.eqb.ResultFormats = nil
 	spare.Put(r)
 	return result, types

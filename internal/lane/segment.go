@@ -10,20 +10,20 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// segment is what one Sync ends: a transaction of its own. All of its steps are optional.
+// segment is what is sent up to one Sync, and so one transaction. Each of its steps is optional.
 type segment struct {
-	set    *prepared      // the rider's settings
-	before *prepared      // the local guard
-	drop   string         // a name is deallocated
-	stmt   *prepared      //
-	parse  bool           // it is Parsed and Described
-	exec   bool           // and executed
-	params [][]byte       // of the settings, or of a statement of the pool's own
-	w      *sched.Request // whose it is; nil: the lane's own
-	sign   *facts.Sign    // that it asks for; nil: none
+	set    *prepared      // sets the rider's settings
+	before *prepared      // sets the local guard
+	drop   string         // the name to deallocate
+	stmt   *prepared      // the statement; parse and exec say what is done with it
+	parse  bool           // stmt is Parsed and Described
+	exec   bool           // stmt is executed
+	params [][]byte       // the parameters of set, or of stmt if that is the pool's own
+	w      *sched.Request // the rider; nil: the segment is the lane's own
+	sign   *facts.Sign    // the sign that stmt asks for; nil: it asks for none
 }
 
-// run sends a statement of the pool's own.
+// run sends s, a statement of the pool's own.
 func (s *prepared) run(pl *pgconn.Pipeline, params [][]byte) {
 	if s.name == "" {
 		pl.SendQueryParams(s.sql, params, nil, nil, nil)
@@ -43,7 +43,7 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 		pl.SendDeallocate(s.drop)
 	}
 	if s.parse {
-		if s.stmt.name != "" { // no error if it is not there
+		if s.stmt.name != "" { // no error if the server has no such name
 			pl.SendDeallocate(s.stmt.name)
 		}
 		pl.SendPrepare(s.stmt.name, s.stmt.sql, nil)
@@ -57,27 +57,27 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 	pl.SendPipelineSync()
 }
 
-// step is one of a segment's, in their order.
+// step is one step of a segment. The values are in the order in which the steps are sent.
 type step uint8
 
 const (
 	inSettings step = iota
 	inGuard
 	inDrop
-	inClose // of what had the name
+	inClose // closes the statement that had the name
 	inParse
 	inExec
 )
 
-// answer is what came of a segment.
+// answer is the server's answer to a segment.
 type answer struct {
-	at     step                         // the last of which there is an answer
-	own    *pgconn.StatementDescription // of its Parse
-	failed *pgconn.PgError              // at that step, on the server
-	lost   error                        // the connection is
+	at     step                         // the last step that has an answer
+	own    *pgconn.StatementDescription // the answer to the Parse and Describe
+	failed *pgconn.PgError              // the server's error at that step
+	lost   error                        // why the connection is lost; nil: it is not
 }
 
-// read reads a segment's answers up to its ReadyForQuery, and the rows into b, unless the connection is lost already.
+// read reads the answers to all steps of s, up to ReadyForQuery, and its rows into b. It reads nothing if lost is not nil.
 func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result, lost error) (a answer) {
 	a.lost = lost
 	for i, is := range [...]bool{s.set != nil, s.before != nil, s.drop != "", s.parse && s.stmt.name != "", s.parse, s.exec} {
@@ -97,7 +97,7 @@ func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result
 	return a
 }
 
-// next reads one of them.
+// next reads the answer to one step, or to the Sync.
 func (a *answer) next(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result) any {
 	v, err := pl.GetResults()
 	switch r := v.(type) {
@@ -107,7 +107,7 @@ func (a *answer) next(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result)
 		if a.at == inExec {
 			err = b.Read(r)
 		} else {
-			_, err = r.Close() // nobody reads its rows
+			_, err = r.Close() // the rows of a setting or a guard are not needed
 		}
 	}
 	if err == nil && v == nil {
