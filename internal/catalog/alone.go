@@ -11,35 +11,35 @@ import (
 // Why a statement that found no idle connection went alone: the keys of pool.LaneStat.Alone.
 const (
 	AloneAsked   = "asked"      // Alone(ctx), or its invocation holds a lease or a transaction, or it is inside InTx
-	AloneArgs    = "arguments"  // a mode, result formats, a rewriter of the user's, or not to be encoded
-	AloneText    = "text"       // not a read, by its text
-	AloneCalls   = "function"   // calls what is not known to be harmless
-	AloneNew     = "new"        // not known yet
-	AloneSlow    = "slow"       // usually takes longer than Slow
-	AloneLarge   = "large"      // usually has a result of more than Large
-	AloneGuarded = "guard"      // the guard stopped it once: it writes
-	AloneWith    = "settings"   // of With's settings one is PostgreSQL's own
+	AloneArgs    = "arguments"  // it has a mode, result formats or a rewriter, or its arguments cannot be encoded
+	AloneText    = "text"       // its text is not a read
+	AloneCalls   = "function"   // it calls something that is not known to be harmless
+	AloneNew     = "new"        // it is not known yet
+	AloneSlow    = "slow"       // it usually takes longer than Slow
+	AloneLarge   = "large"      // its result usually has more than Large bytes
+	AloneGuarded = "guard"      // the guard once stopped it from writing
+	AloneWith    = "settings"   // one of the settings of With is PostgreSQL's own
 	AloneOnly    = "no company" // nobody else was waiting to ride
 )
 
 const (
-	// Slow is how long a statement may take on the server, on average, to ride: those behind it wait that long.
+	// Slow is the time that a statement that rides may take on the server, on average. Rides behind it wait that long.
 	Slow = 10 * time.Millisecond
-	// Large is how many bytes a result may have, on average, and the arguments, to ride. A result that is bigger than
-	// memrows.MaxResult is dropped, and its statement runs alone from then on.
+	// Large is how many bytes the results of a statement that rides may have on average, and its arguments each time. A result of more than
+	// memrows.MaxResult bytes is dropped, and its statement runs alone from then on.
 	Large = 64 << 10
 )
 
-// pace is how a statement usually goes.
+// pace is how long a statement usually takes, and how large its results usually are.
 type pace struct {
-	took  time.Duration // on the server: each run counts for an eighth
-	known bool
-	size  int // of its results in bytes, a moving average
+	took  time.Duration // on the server: a moving average, in which a run counts for an eighth
+	known bool          // took is known
+	size  int           // bytes of its results: the same kind of average
 }
 
 func (p *pace) observe(took time.Duration, size int) {
 	took = max(0, took)
-	if !p.known { // a hiccup of the first is not the last word
+	if !p.known { // the first run counts for half, because it may be slow by chance
 		p.took, p.known = took/2, true
 	} else {
 		p.took += (took - p.took) / 8
@@ -52,7 +52,7 @@ func (p *pace) observe(took time.Duration, size int) {
 	}
 }
 
-// Reasons counts them. The zero value is ready.
+// Reasons counts the reasons why statements went alone. The zero value is ready. Its methods may be called by several goroutines at once.
 type Reasons struct {
 	mu sync.Mutex
 	n  map[string]int64
@@ -68,7 +68,7 @@ func (r *Reasons) Count(why string) {
 	r.n[why]++
 }
 
-// All returns how many there were of each.
+// All returns how many statements went alone for each reason.
 func (r *Reasons) All() map[string]int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,17 +12,17 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Description is a statement's parameters and columns as one connection had them described, with the Go side of their types.
-// It never changes: when the statement means something else, it gets another one.
+// Description is a statement's parameters and columns as the server described them to one connection, with the Go side of their types. It never
+// changes: when the statement means something else, it gets another one.
 type Description struct {
 	*pgconn.StatementDescription
-	Shown   []pgconn.FieldDescription // its columns in the formats that are asked for
-	Formats []int16                   // the same, of each column
-	set     *memrows.Set              // the connection's
-	user    []uint32                  // those of its types that are not built-in
+	Shown   []pgconn.FieldDescription // its columns, in the formats that are asked for
+	Formats []int16                   // these formats, one for each column
+	set     *memrows.Set              // the connection's types
+	user    []uint32                  // the OIDs of its types that are not built-in
 }
 
-// Describe returns the description of a statement as the server gave it to a connection. set has the types of that connection.
+// Describe returns the Description of a statement. d is what the server told a connection, and set has the types of that connection.
 func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
 	desc := &Description{StatementDescription: d, set: set, Shown: slices.Clone(d.Fields), Formats: make([]int16, len(d.Fields))}
 	note := func(oid uint32) {
@@ -42,8 +42,8 @@ func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
 	return desc
 }
 
-// Unfit says why what is described like that goes alone: "" if it may ride. How to encode what is of a type that is not known
-// depends on the value.
+// Unfit returns why a statement with this description goes alone: "" if it may ride. It goes alone if a parameter's type is not known, because then
+// the way to encode an argument depends on its value.
 func (d *Description) Unfit() string {
 	if len(d.Fields) == 0 {
 		return AloneText
@@ -56,12 +56,12 @@ func (d *Description) Unfit() string {
 	return ""
 }
 
-// Encode encodes args, if they can be.
+// Encode encodes args into eqb, and reports whether that was possible.
 func (d *Description) Encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
 	return d.set.Encode(eqb, d.StatementDescription, args) == nil
 }
 
-// TakesTheSame reports whether arguments that are encoded for d are what other takes.
+// TakesTheSame reports whether arguments that were encoded for d are right for other too.
 func (d *Description) TakesTheSame(other *Description, p *memrows.Pairs) bool {
 	if !slices.Equal(d.ParamOIDs, other.ParamOIDs) {
 		return false
@@ -74,7 +74,7 @@ func (d *Description) TakesTheSame(other *Description, p *memrows.Pairs) bool {
 	return true
 }
 
-// Alike says how alike d's Go types are to those of the same OIDs in s.
+// Alike returns how alike the Go types of d are to those that s has for the same OIDs.
 func (d *Description) Alike(s *memrows.Set, p *memrows.Pairs) memrows.Sameness {
 	if d.set == s {
 		return memrows.Equal
@@ -89,15 +89,16 @@ func (d *Description) Alike(s *memrows.Set, p *memrows.Pairs) memrows.Sameness {
 	return all
 }
 
-// IsLike reports whether a connection's own description is what arguments were encoded for and rows will be decoded with.
+// IsLike reports whether own, what the server told another connection, has the same parameters and columns as d.
 func (d *Description) IsLike(own *pgconn.StatementDescription) bool {
 	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
 }
 
-// Key is a text, and the names of the settings of pool.Pool.With that it runs with: a policy that asks for them has no plan without.
+// Key is a text, and the names of the settings of pool.Pool.With that it runs with. They are part of the key because a row security policy that reads
+// a setting cannot be planned without it.
 type Key struct{ SQL, Settings string }
 
-// Name is the name under which a connection of this baseline prepares what d is of.
+// Name returns the name under which a connection with this baseline prepares the statement of d.
 func (d *Description) Name(of Key, baseline string) string {
 	return sqltext.StatementName("lane", of.SQL, baseline, of.Settings, fmt.Sprintf("%v %#v", d.ParamOIDs, d.Fields))
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 )
 
-// Subject is a connection on which statements are looked at. It is nobody's just now, and its session is clean.
+// Subject is a connection on which statements are looked at. No caller uses it meanwhile, and its session is clean.
 type Subject struct {
 	facts.Asker
-	Facts *facts.Facts        // nil: nothing is judged by it
-	Types func() *memrows.Set // nil: it carries no lane
+	Facts *facts.Facts        // nil: statements are not judged by its facts
+	Types func() *memrows.Set // returns its Go types; nil: it has no lane
 }
 
-// Learn finds out what is not known yet of s: what it mentions and, if it may ride, its description. An error is to be told: meanwhile
-// statements go alone.
+// Learn asks the server for what is not known yet about s: facts about what it mentions and, if it may ride, its description. It takes 5 s at most.
+// The caller should log an error: for a while nothing is asked then, and statements that are not known go alone.
 func (g *Store) Learn(s *Statement, on *Subject) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // for all that is asked about one statement
 	defer cancel()
@@ -33,10 +33,10 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	}
 	var d *Description
 	why := ""
-	defer func() { s.Record(d, why) }() // also when a hook of pgx's panics
+	defer func() { s.Record(d, why) }() // deferred because the user's hooks may panic
 	sd, err := on.Describe(ctx, s.SQL)
 	if err != nil {
-		return nil // it is tried again
+		return nil // a later look tries again
 	}
 	found := Describe(sd, on.Types())
 	if why = found.Unfit(); why != "" {
@@ -49,7 +49,7 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	return err
 }
 
-// know asks the server about the names that s mentions, and about types, as far as they are not known yet.
+// know asks the server for the missing facts about the names that s mentions and about types. It reports whether all are known then.
 func (g *Store) know(ctx context.Context, on *Subject, s *Statement, types []uint32) (bool, error) {
 	if on.PG.ParameterStatus("standard_conforming_strings") != "on" || on.PG.ParameterStatus("client_encoding") != "UTF8" {
 		return false, nil // the scanner would read other strings than the server
@@ -57,8 +57,8 @@ func (g *Store) know(ctx context.Context, on *Subject, s *Statement, types []uin
 	return on.Facts.Know(ctx, on.Answers, s.Mentions, types, g.unproven)
 }
 
-// IsSteady reports whether s draws from the same sequences each time, and whether that is known, by the facts of its connection.
-// If it is not, FindSteady finds out.
+// IsSteady reports whether s draws from the same sequences each time, by the facts of its connection. If that is not known, FindSteady asks the
+// server.
 func (s *Statement) IsSteady(by *facts.Facts) (steady, known bool) {
 	if s.Sequences.Table == "" {
 		return true, true
@@ -71,7 +71,7 @@ func (s *Statement) IsSteady(by *facts.Facts) (steady, known bool) {
 	return s.isSteady, true
 }
 
-// steadyTable asks whether all defaults of a table that draw are nextval of one sequence, without a condition.
+// steadyTable asks whether each default of a table that draws from a sequence is just a nextval of one sequence, without a condition.
 const steadyTable = `select c.relkind operator(pg_catalog.=) any ('{r,p}') and not c.relhasrules
 	and not exists(select from pg_catalog.pg_attrdef d where d.adrelid operator(pg_catalog.=) c.oid
 		and pg_catalog.pg_get_expr(d.adbin, d.adrelid) operator(pg_catalog.~) '(nextval|setval)'
@@ -80,7 +80,7 @@ const steadyTable = `select c.relkind operator(pg_catalog.=) any ('{r,p}') and n
 		where a.attrelid operator(pg_catalog.=) c.oid and not a.attisdropped and t.typdefault operator(pg_catalog.~) '(nextval|setval)')
 	from pg_catalog.pg_class c where c.oid operator(pg_catalog.=) pg_catalog.to_regclass($1)`
 
-// FindSteady asks for s, in a clean session. What the server refuses to say is taken for not steady.
+// FindSteady asks the server what IsSteady returns. The session of pc must be clean. If the server answers with an error, s counts as not steady.
 func (s *Statement) FindSteady(ctx context.Context, pc *pgconn.PgConn, by *facts.Facts) {
 	now := by.Now()
 	r := pc.ExecParams(ctx, steadyTable, [][]byte{[]byte(s.Sequences.Table)}, nil, nil, nil).Read()

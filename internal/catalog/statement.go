@@ -11,26 +11,26 @@ import (
 )
 
 const (
-	MaxText  = 16 << 10 // how long a statement's text may be to be known
-	maxLooks = 5        // how often a statement may fail to be described
+	MaxText  = 16 << 10 // bytes of the longest text that a store keeps; callers check it
+	maxLooks = 5        // after so many looks that fail a statement goes alone for good
 )
 
-// Text is what is known of a statement by its text. It never changes.
+// Text is what a statement's text says about it. It never changes.
 type Text struct {
 	Key
-	Functions []sqltext.Function // named in it
-	Mentions  *sqltext.Mentions  // nil: it is not to be judged
-	Sequences sqltext.Sequences  // what it does with their values
+	Functions []sqltext.Function // the functions that it names
+	Mentions  *sqltext.Mentions  // nil: the text cannot be cut into tokens for certain, so it is never judged
+	Sequences sqltext.Sequences  // what it does with the values of sequences
 	Trace     sqltext.Trace      // what it leaves in its session
-	Asks      bool               // that is for the functions to say that it leads to
-	IsPlain   bool               // it does not say that by itself: it is a query or a change of data
+	Asks      bool               // Trace is not all: the functions that it calls decide
+	IsPlain   bool               // it is a query or a change of data
 	Aside     bool               // it takes no snapshot, and reads no values of sequences
-	Meaning   sqltext.Meaning    // what it does to what later texts mean
-	Commits   bool               // it may commit on its way
-	IsRead    bool               // it may ride
+	Meaning   sqltext.Meaning    // what it does to the meaning of later texts
+	Commits   bool               // it may commit before it ends
+	IsRead    bool               // its text is that of a read that may ride
 }
 
-// textOf looks at a text.
+// textOf scans the text of k.
 func textOf(k Key) Text {
 	t := Text{Key: k, Sequences: sqltext.SequencesOf(k.SQL), Aside: sqltext.Aside(k.SQL), Meaning: sqltext.AfterMeaning(k.SQL), Commits: sqltext.CommitsOnItsWay(k.SQL)}
 	t.Trace, t.Asks, t.Functions = sqltext.Session(k.SQL)
@@ -44,38 +44,39 @@ func textOf(k Key) Text {
 	return t
 }
 
-// Statement is what is known about one SQL text. Its methods may be called by anybody.
+// Statement is what is known about one SQL text. Its methods may be called by several goroutines at once.
 type Statement struct {
 	Text
 	*rules
 
 	// guarded by rules.mu
 	again bool   // it was wanted more than once
-	alone string // why it goes alone, for good; "": it may yet ride
-	wrote bool   // the guard has stopped it: nobody knows what it does
+	alone string // why it goes alone, for good; "": it may still ride
+	wrote bool   // the guard has stopped it from writing: what it does is not known
 	proof facts.Proof
 	pace
 
 	desc      atomic.Pointer[Description] // nil until it is needed; stored under rules.mu
-	looking   bool                        // it is being described
-	looks     int                         // that could not describe it
+	looking   bool                        // a look is under way
+	looks     int                         // how many looks have failed
 	doubted   bool                        // desc may be out of date, and is to be made anew
-	doubtedBy facts.Proven                // what was known then: it is doubted once for each
+	doubtedBy facts.Proven                // the facts when it was last doubted: these facts allow one doubt
 
-	isSteady bool         // an INSERT draws from the same sequences each time
-	steadyBy facts.Proven // as long as these facts hold; zero: nobody has asked
+	isSteady bool         // it is an INSERT that draws from the same sequences each time
+	steadyBy facts.Proven // isSteady is right as long as these facts hold; zero: it was not asked yet
 }
 
-// rules are what the statements of a store have in common: by what they are judged, and their mutex.
+// rules is what the statements of a store have in common: the means to judge them, and their mutex.
 type rules struct {
-	Slow  time.Duration       // a statement that usually takes longer goes alone; not changed after the first use
-	facts func() *facts.Facts // that statements are judged by; nil: of no connection yet
+	Slow  time.Duration       // a statement that usually takes longer goes alone; must not be changed after the first use
+	facts func() *facts.Facts // returns the facts that statements are judged by; nil: there was no connection yet
 
 	mu   sync.Mutex
-	full bool // there are more texts than the store has room for
+	full bool // the store has no room for another text
 }
 
-// newStatement returns the statement of a new text. If that differs from same's in comments only, it begins with what is known of same.
+// newStatement returns the statement of a new text. same is the statement of the text without its comments, and the new one begins with what is known
+// of it; nil: there is none.
 func newStatement(t Text, c *rules, same *Statement) *Statement {
 	s := &Statement{Text: t, rules: c}
 	if !t.IsRead {
@@ -88,7 +89,7 @@ func newStatement(t Text, c *rules, same *Statement) *Statement {
 	return s
 }
 
-// judgeLocked is what f says of s now.
+// judgeLocked returns what f says of s now.
 func (s *Statement) judgeLocked(f *facts.Facts) *facts.Proof {
 	if f == nil || s.Mentions == nil {
 		return &unjudged
@@ -103,10 +104,10 @@ func (s *Statement) judgeLocked(f *facts.Facts) *facts.Proof {
 	return &s.proof
 }
 
-// unjudged is the proof of a statement of which nothing is known.
+// unjudged is the proof of a statement that cannot be judged: it may leave anything.
 var unjudged = facts.Proof{Trace: sqltext.AnyTrace}
 
-// Why returns why the statement that p proves has to go alone: "" if it may ride.
+// Why returns why the statement that p is about has to go alone: "" if it may ride.
 func Why(p *facts.Proof) string {
 	switch {
 	case !p.Known:
@@ -117,8 +118,8 @@ func Why(p *facts.Proof) string {
 	return ""
 }
 
-// Shareable returns what s's arguments have to be encoded for, what says that it may ride, and how long it is
-// expected to take, or why it goes alone.
+// Shareable returns why s goes alone, or "" if it may ride. Then d is what its arguments have to be encoded for, by are the facts that say that it
+// may ride, and expect is how long it will probably take on the server.
 func (s *Statement) Shareable() (d *Description, by facts.Proven, expect time.Duration, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,16 +142,16 @@ func (s *Statement) Shareable() (d *Description, by facts.Proven, expect time.Du
 	return nil, by, 0, why
 }
 
-// IsHarmless reports whether s could ride, were it short.
+// IsHarmless reports whether s may ride, or could if it took less time and had smaller results.
 func (s *Statement) IsHarmless() bool {
 	_, _, _, why := s.Shareable()
 	return why == "" || why == AloneSlow || why == AloneLarge
 }
 
-// Description is how s is described by now; nil: it is not.
+// Description returns the present description of s; nil: it has none.
 func (s *Statement) Description() *Description { return s.desc.Load() }
 
-// Wants reports whether s could ride if it was described.
+// Wants reports whether a look is missing before it is known whether s may ride.
 func (s *Statement) Wants() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,8 +167,8 @@ func (s *Statement) wantsLocked() bool {
 	return !p.Known || Why(p) == "" && (d == nil || s.doubted)
 }
 
-// Claim claims the one look that s gets to be described for lanes. When there are more texts than the store has room for, most
-// of them may never come again, and a look costs more than a run: then it is for those that have.
+// Claim begins a look, and reports whether the caller is to do it; Record ends it. Claim refuses if a look is under way or is not needed. When the
+// store is full, most texts may never come again, and a look costs more than a run: then it also refuses for a text that has come only once.
 func (s *Statement) Claim() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,12 +179,12 @@ func (s *Statement) Claim() bool {
 	return true
 }
 
-// Record ends what Claim began: with a description, with the reason why s goes alone, or with neither: it could not be described. That
-// may be otherwise next time, up to a bound.
+// Record ends the look that Claim began. d is the description that was found, or why is the reason for which s goes alone for good. If both are
+// missing, the look has failed; the fifth one in a row that fails is the last.
 func (s *Statement) Record(d *Description, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looking, s.proof.Known = false, false // the types in d count too
+	s.looking, s.proof.Known = false, false // the proof has to take the types of d into account
 	switch {
 	case why != "":
 		s.alone = why
@@ -197,18 +198,18 @@ func (s *Statement) Record(d *Description, why string) {
 	}
 }
 
-// Redescribe has those who ride s from now on encode for d, unless somebody has given it another description since old. nil: it is
-// to be described again.
+// Redescribe replaces the description old of s by d, for which later rides are encoded. It does nothing if s does not have old any more. If d is nil,
+// s has to be described again.
 func (s *Statement) Redescribe(old, d *Description) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.desc.CompareAndSwap(old, d) {
-		s.proof.Known = false // the types in d count too
+		s.proof.Known = false // the proof has to take the types of d into account
 	}
 }
 
-// Doubt has s described again, once for what is known by now: an argument could not be encoded for d, so a parameter may
-// have another type since.
+// Doubt has s described again, because an argument could not be encoded for d: a parameter may have another type since. It does that once for each
+// generation of facts.
 func (s *Statement) Doubt(d *Description) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +218,7 @@ func (s *Statement) Doubt(d *Description) {
 	}
 }
 
-// Wrote has s go alone from now on: the guard has stopped it from writing.
+// Wrote notes that the guard has stopped s from writing. From now on s goes alone.
 func (s *Statement) Wrote() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,17 +226,17 @@ func (s *Statement) Wrote() {
 	s.desc.Store(nil)
 }
 
-// Leaves says what a statement leaves in its session, as far as is known.
+// Leaves is what a statement leaves in its session, as far as is known.
 type Leaves struct {
 	Trace sqltext.Trace
-	Ask   bool // the server could be asked for more
-	Tells bool // it may tell values of sequences
-	Draws bool // it may change them
-	Other bool // by code of the user's own
-	Plans bool // functions may plan while what decides the meaning of a text is set
+	Ask   bool // not all facts about the functions that it leads to are known; the server can be asked
+	Tells bool // it may return values of sequences that were drawn before in the session
+	Draws bool // it may draw from sequences, or set them
+	Other bool // it may run code of the user's own
+	Plans bool // functions may plan while a setting is changed on which the meaning of texts depends
 }
 
-// Leaves says what s leaves in a session, by the facts of its connection; nil: it has none.
+// Leaves returns what s leaves in a session. by are the facts of its connection; nil: it has none.
 func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -251,14 +252,14 @@ func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	return l
 }
 
-// Observation is how a statement went: how long it took on the server and, unless it is negative, how big its result was.
+// Observation is one run of a statement.
 type Observation struct {
 	Statement *Statement
-	Took      time.Duration
-	Size      int
+	Took      time.Duration // on the server
+	Size      int           // bytes of its result; negative: not known
 }
 
-// Observe notes how statements went.
+// Observe notes how long runs of statements took, and how large their results were.
 func (r *rules) Observe(seen []Observation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,31 +9,31 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// storeSize is how many statements a store knows, storeBytes how long their texts are together; the least recently wanted
-// leave. A statement takes about 1 KB beside its text.
+// A store keeps at most storeSize statements, whose texts have at most storeBytes bytes together. The least recently wanted ones are forgotten. A
+// statement takes about 1 KB besides its text.
 const (
 	storeSize  = 4096
 	storeBytes = 4 << 20
 )
 
-// Store is what is known about statements, by their text.
+// Store keeps what is known about statements, by their text. Its methods may be called by several goroutines at once.
 type Store struct {
 	rules
 	bySQL map[Key]*list.Element // of *Statement
 	used  list.List             // the most recently wanted first
-	bytes int                   // how long their texts are together
+	bytes int                   // the length of their texts together
 	once  [1024]uint64          // hashes of texts with comments that were wanted once
 
-	postponed []*Statement // what could not be looked at where it ran
+	postponed []*Statement // statements that could not be looked at where they ran
 }
 
-// NewStore returns a Store without statements. What newest returns is what they are judged by.
+// NewStore returns a Store without statements. They are judged by the facts that newest returns.
 func NewStore(newest func() *facts.Facts) *Store {
 	return &Store{rules: rules{Slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
 }
 
-// Find returns what is known about sql with these settings, looking at its text if it is new. A text with comments that comes for
-// the first time is the one without: a comment may be another each time (a trace's id).
+// Find returns the statement of sql with these settings, and scans the text if it is new. For a text with comments that comes for the first time it
+// returns the statement of the text without them, because the comments may be new each time (a trace's id).
 func (g *Store) Find(sql, settings string) *Statement {
 	key := Key{sql, settings}
 	g.mu.Lock()
@@ -42,7 +42,7 @@ func (g *Store) Find(sql, settings string) *Statement {
 	if s != nil {
 		return s
 	}
-	var same *Statement // but for comments
+	var same *Statement // the statement of the text without comments
 	if plain := sqltext.WithoutComments(sql); plain != sql {
 		if same = g.Find(plain, settings); !g.wantedBefore(sql) {
 			return same
@@ -52,7 +52,7 @@ func (g *Store) Find(sql, settings string) *Statement {
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s := g.foundLocked(key); s != nil { // somebody else was quicker
+	if s := g.foundLocked(key); s != nil { // another goroutine was quicker
 		return s
 	}
 	s = newStatement(t, &g.rules, same)
@@ -66,7 +66,7 @@ func (g *Store) Find(sql, settings string) *Statement {
 	return s
 }
 
-// foundLocked returns the statement of key, which is wanted again; nil: there is none.
+// foundLocked returns the statement of key, and notes that it is wanted again; nil: there is none.
 func (g *Store) foundLocked(key Key) *Statement {
 	e, ok := g.bySQL[key]
 	if !ok {
@@ -80,7 +80,7 @@ func (g *Store) foundLocked(key Key) *Statement {
 
 var hashSeed = maphash.MakeSeed()
 
-// wantedBefore reports whether sql was wanted before, not long ago, and notes that it was.
+// wantedBefore reports whether sql was wanted before, and notes that it is wanted now. It forgets a text when another one has the same place in once.
 func (g *Store) wantedBefore(sql string) bool {
 	h := maphash.String(hashSeed, sql)
 	g.mu.Lock()
@@ -91,7 +91,7 @@ func (g *Store) wantedBefore(sql string) bool {
 	return before
 }
 
-// unproven are the mentions of the statements that were wanted last and are not judged yet.
+// unproven returns what the unjudged ones mention of the 64 statements that were wanted last.
 func (g *Store) unproven() (ms []*sqltext.Mentions) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -104,13 +104,13 @@ func (g *Store) unproven() (ms []*sqltext.Mentions) {
 	return ms
 }
 
-// maxPostponed is how many statements wait for a connection on which they can be looked at, atOnce how many one of them gets.
+// maxPostponed is how many statements may wait for a connection on which they can be looked at. atOnce is how many of them one connection gets.
 const (
 	maxPostponed = 64
 	atOnce       = 4
 )
 
-// Postpone keeps statements that could not be looked at where they ran, for the next connection that is new.
+// Postpone keeps statements that could not be looked at where they ran, until a new connection takes them. It drops those beyond maxPostponed.
 func (g *Store) Postpone(statements []*Statement) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -121,7 +121,7 @@ func (g *Store) Postpone(statements []*Statement) {
 	}
 }
 
-// TakePostponed returns some of them.
+// TakePostponed removes and returns up to atOnce of the postponed statements.
 func (g *Store) TakePostponed() []*Statement {
 	g.mu.Lock()
 	defer g.mu.Unlock()
