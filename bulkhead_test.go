@@ -2,6 +2,7 @@ package lmipool_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -70,6 +71,21 @@ func (s *stormed) not(what string, n int, r *lmitest.Reply) {
 	s.wrong = append(s.wrong, fmt.Sprintf("%s %d: %+v %s", what, n, r.Error, r.Payload))
 }
 
+// ask is ask, but an invocation that finds no process, since it has ended, is a wrong reply: the caller decides whether it had a reason to end.
+func (s *stormed) ask(ctx context.Context, t *testing.T, f *lmitest.Function, in task) (*lmitest.Reply, outcome) {
+	payload, err := json.Marshal(in)
+	require.NoError(t, err)
+	var o outcome
+	r, err := f.Invoke(ctx, payload)
+	if err != nil {
+		return &lmitest.Reply{Error: &lmitest.FunctionError{Type: "not invoked", Message: err.Error()}}, o
+	}
+	if r.Error == nil {
+		assert.NoError(t, json.Unmarshal(r.Payload, &o), "%s", r.Payload)
+	}
+	return r, o
+}
+
 // storm has 32 handlers overrun by one to two seconds, while 32 neighbours ask and ask.
 func storm(ctx context.Context, t *testing.T, f *lmitest.Function, timeout time.Duration) *stormed {
 	t.Helper()
@@ -77,7 +93,7 @@ func storm(ctx context.Context, t *testing.T, f *lmitest.Function, timeout time.
 	var overrunning, neighbours sync.WaitGroup
 	for i := range 32 {
 		overrunning.Go(func() {
-			r, _ := ask[outcome](ctx, t, f, task{Do: "overrun", Hold: holds[i%16], For: timeout + time.Second + time.Duration(i)*30*time.Millisecond})
+			r, _ := s.ask(ctx, t, f, task{Do: "overrun", Hold: holds[i%16], For: timeout + time.Second + time.Duration(i)*30*time.Millisecond})
 			if r.Error == nil || r.Error.Type != "OverrunError" {
 				s.not("overrun", i, r)
 				return
@@ -91,7 +107,7 @@ func storm(ctx context.Context, t *testing.T, f *lmitest.Function, timeout time.
 	for i := range 32 {
 		neighbours.Go(func() {
 			for n := i; ; n += 32 {
-				r, o := ask[outcome](ctx, t, f, task{Do: "answer", N: n, For: 200 * time.Millisecond})
+				r, o := s.ask(ctx, t, f, task{Do: "answer", N: n, For: 200 * time.Millisecond})
 				if r.Error == nil && o.N == 2*n {
 					s.right.Add(1)
 				} else {
