@@ -53,19 +53,19 @@ Holder: hold Scope=lease Stack=lease
 internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=use
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
-internal/sched.actions: core first=actions last=actions
+internal/sched.actions: decide first=actions last=actions
 internal/sched.answer: actions
-internal/sched.Conn: stock Shares=pool/dial leaving=core waiting=scheduler waits=core
-internal/sched.core: core
-internal/sched.Group: queue Owner=pool/flight conn=core
-internal/sched.growth: growth busySince=core debt=core floor=core washing=scheduler
+internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
+internal/sched.core: decide
+internal/sched.Group: queue Owner=pool/flight conn=decide
+internal/sched.growth: growth busySince=decide debt=decide floor=decide washing=scheduler
 internal/sched.marks: outage bounded=queue told=scheduler
-internal/sched.outage: outage patience=core random=core
-internal/sched.queue: queue group=core
+internal/sched.outage: outage patience=decide random=decide
+internal/sched.queue: queue group=decide
 internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
-Lane: lane guarded=conclude
+Lane: lane guarded=answer
 Lease: acquire
 led: reach
 Limiter: limiter
@@ -80,10 +80,10 @@ recordPlan: codecs
 pool.Pool: new
 replies: prologue
 request: request
-prepared: lane verified=conclude
+prepared: lane verified=answer
 residue: residue
 Result: result
-Ride: ride types=conclude
+Ride: ride types=answer
 rows: rows
 rules: store
 Scope: scope
@@ -97,7 +97,7 @@ stmt: ride lentOnce=acquire
 Store: store
 Text: statement
 tx: run_on_lease lost=tx
-verified: conclude
+verified: answer
 recorder: record
 way: release
 workers: new

@@ -24,7 +24,7 @@ func (ask Ask) of(ctx context.Context, sql string, args ...[]byte) (rows [][][]b
 const byIndex = `select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),` +
 	` pg_catalog.set_config('enable_mergejoin', 'off', true)`
 
-// Asker asks questions on a connection, each in one flight with the guard in front.
+// Asker asks questions on a connection, each in one exchange with the guard in front.
 type Asker struct {
 	PG    *pgconn.PgConn
 	Guard string // a query that makes the transaction read-only and short
@@ -48,7 +48,7 @@ func (a *Asker) Answers(ctx context.Context, first, sql string, args [][]byte) (
 	if a.Kept != nil {
 		sd, there = a.Kept.Question(sql)
 	}
-	rows, _, err = a.flight(ctx, func(pl *pgconn.Pipeline) {
+	rows, _, err = a.exchange(ctx, func(pl *pgconn.Pipeline) {
 		if first != "" {
 			pl.SendQueryParams(first, nil, nil, nil, nil)
 		}
@@ -70,7 +70,7 @@ func (a *Asker) Answers(ctx context.Context, first, sql string, args [][]byte) (
 
 // Describe asks the server for sql's parameters and columns. Parsing waits for locks, as running does.
 func (a *Asker) Describe(ctx context.Context, sql string) (*pgconn.StatementDescription, error) {
-	_, sd, err := a.flight(ctx, func(pl *pgconn.Pipeline) { pl.SendPrepare("", sql, nil) })
+	_, sd, err := a.exchange(ctx, func(pl *pgconn.Pipeline) { pl.SendPrepare("", sql, nil) })
 	if sd == nil {
 		return nil, cmp.Or(err, errNoAnswer)
 	}
@@ -78,8 +78,8 @@ func (a *Asker) Describe(ctx context.Context, sql string) (*pgconn.StatementDesc
 	return sd, err
 }
 
-// flight sends the guard and then what send sends. It returns the last rows and the last description of the answer.
-func (a *Asker) flight(ctx context.Context, send func(*pgconn.Pipeline)) (rows [][][]byte, sd *pgconn.StatementDescription, err error) {
+// exchange sends the guard and then what send sends. It returns the last rows and the last description of the answer.
+func (a *Asker) exchange(ctx context.Context, send func(*pgconn.Pipeline)) (rows [][][]byte, sd *pgconn.StatementDescription, err error) {
 	pl := a.PG.StartPipeline(ctx)
 	pl.SendQueryParams(a.Guard, nil, nil, nil, nil)
 	send(pl)

@@ -12,7 +12,7 @@
 // settings of a session differ from what AfterConnect has left, pgx's caches are neither read nor filled: each text is parsed, described and executed
 // without a name.
 //
-// Behind a pooler the next transaction may run in another session. So there an unnamed statement must not be parsed in one flight and executed in the
+// Behind a pooler the next transaction may run in another session. So there an unnamed statement must not be parsed in one exchange and executed in the
 // next, where the unnamed statement may be somebody else's. Outside a transaction pgx's mode cache_describe is used instead, which sends the text
 // again with its arguments. What pgx has in its cache for that text is dropped before and after, because it was described under other settings.
 //

@@ -89,7 +89,7 @@ func (u *Use) leavePlans() {
 	}
 }
 
-// dropPlans queues that the server drops the plans of functions in front of the next flight, since they were made under other settings. The reset
+// dropPlans queues that the server drops the plans of functions in front of the next exchange, since they were made under other settings. The reset
 // drops plans again. A session that may be somebody else's keeps them.
 func (u *Use) dropPlans() {
 	if !u.planned && u.s.Reach.Resets() && u.s.Reach.Own() && u.s.PG.PgConn().TxStatus() != 'E' {

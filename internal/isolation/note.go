@@ -111,7 +111,7 @@ func (u *Use) steady(st *catalog.Statement) bool {
 	return steady
 }
 
-// hideForeign has foreign values dropped in front of the next flight, and returns them. It does nothing if the session is not ours, or in a
+// hideForeign has foreign values dropped in front of the next exchange, and returns them. It does nothing if the session is not ours, or in a
 // transaction that has failed, where nothing can return them.
 func (s *Session) hideForeign() (hidden foreign) {
 	hidden = s.foreign

@@ -28,7 +28,7 @@ func (s *Session) NeedsReset() bool {
 	return s.left.trace > sqltext.SequenceTrace && s.Reach.Isolates()
 }
 
-// QueueReset queues the reset in front of the next flight. It reports false if there is none that takes everything away.
+// QueueReset queues the reset in front of the next exchange. It reports false if there is none that takes everything away.
 func (s *Session) QueueReset() bool {
 	if !s.queue(s.left.due(s.Baseline), s.left.plans) {
 		if s.Baseline.Lasting {
@@ -106,7 +106,7 @@ func (s *Session) doubts() (doubts []*catalog.Statement) {
 	return doubts
 }
 
-// ResetIfDoubted is called when s was just lent. It has s reset in front of its user's first flight if an earlier user may have left something after
+// ResetIfDoubted is called when s was just lent. It has s reset in front of its user's first exchange if an earlier user may have left something after
 // all: see [facts.Belief]. It reports false if that is not possible.
 func (s *Session) ResetIfDoubted() bool {
 	if !s.Reach.Isolates() || !s.belief.MayBeWrong(s.Facts) {
@@ -119,7 +119,7 @@ func (s *Session) ResetIfDoubted() bool {
 	return s.queue(sqltext.AnyTrace, true)
 }
 
-// queue queues a reset in front of the next flight. It reports false if no reset takes all of trace away.
+// queue queues a reset in front of the next exchange. It reports false if no reset takes all of trace away.
 func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	reset, err := s.Baseline.Reset(trace, plans, s.PG.PgConn())
 	if err != nil {

@@ -140,8 +140,8 @@ func (s *Session) Bind(w *session.Settings) {
 	}
 }
 
-// flush sends what is queued for the next flight, because the wire may not see that flight. It does not wait for the answer. If nothing can be
-// written now, the next flight fails too, so the error is dropped.
+// flush sends what is queued for the next exchange, because the wire may not see that exchange. It does not wait for the answer. If nothing can be
+// written now, the next exchange fails too, so the error is dropped.
 func (s *Session) flush() {
 	if pc := s.PG.PgConn(); !pc.IsClosed() && !pc.IsBusy() {
 		_ = s.Wire.Flush()

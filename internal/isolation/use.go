@@ -96,7 +96,7 @@ func (u *Use) meant(ctx context.Context, sql string, args []any, simple bool) ([
 	switch {
 	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, s.Reach.Mode())):
 		return args, nil
-	case !s.Reach.Own() && s.PG.PgConn().TxStatus() == 'I': // the next flight may run in another session than the last
+	case !s.Reach.Own() && s.PG.PgConn().TxStatus() == 'I': // the next exchange may run in another session than the last
 		return s.describedAnew(ctx, sql, &o)
 	}
 	return o.With(pgx.QueryExecModeDescribeExec, o.Rewriter, o.Args), nil // its results are those of the default mode, without the caches

@@ -14,7 +14,7 @@ import (
 type Conn struct {
 	r        io.Reader
 	w        io.Writer
-	queue             // what travels in front of pgx's next flight
+	queue             // what travels in front of pgx's next exchange
 	replies  replies  // the answers to that, which pgx does not get
 	begin    deferral // a BEGIN that is held back
 	answers           // what the server has said to pgx
@@ -47,7 +47,7 @@ type replies struct {
 	refused error
 }
 
-// deferral is pgx's BEGIN, which travels with the first flight of its transaction.
+// deferral is pgx's BEGIN, which travels with the first exchange of its transaction.
 type deferral struct {
 	state beginState
 	query []byte // pgx's own Query that begins the transaction, while it is held back
@@ -70,7 +70,7 @@ const (
 // New returns the Conn of a connection that is about to log in. epoch is a number that somebody counts up.
 func New(r io.Reader, w io.Writer, epoch *atomic.Int64) *Conn {
 	c := &Conn{r: r, w: w, epoch: epoch}
-	c.flights.Store(1) // the login
+	c.exchanges.Store(1) // the login
 	return c
 }
 
@@ -99,10 +99,10 @@ func (c *Conn) send(b []byte) (int, error) {
 // Sent counts what was sent, through c or past it. If it returns something else later, something was sent meanwhile.
 func (c *Conn) Sent() [2]int64 { return [2]int64{c.writes.Load(), int64(c.strays.Load())} }
 
-// Passed notes that a flight which the server executes is about to be sent past c.
+// Passed notes that an exchange which the server executes is about to be sent past c.
 func (c *Conn) Passed() {
 	c.executed.Store(true)
-	c.flights.Add(1)
+	c.exchanges.Add(1)
 }
 
 // Busy reports whether a prologue was sent and is not answered yet.

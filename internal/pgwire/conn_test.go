@@ -193,7 +193,7 @@ func TestAWholePrefixCanGoAlone(t *testing.T) {
 	assert.Equal(t, []string{"Sstatus of own", "2", "Tpgx", "Sstatus of pgx", "Dpgx", "Cpgx", "ZI"}, readAll(t, w))
 }
 
-// What goes in front of each flight does so until it is taken off, and is prepared once,
+// What goes in front of each exchange does so until it is taken off, and is prepared once,
 // unless it fails.
 func TestWhatIsBoundTravelsWithEveryFlight(t *testing.T) {
 	t.Parallel()

@@ -3,11 +3,11 @@
 //
 // # Words
 //
-//   - A flight is what pgx sends up to one Sync, or as one simple Query, and whose answer it waits for.
+//   - An exchange is what pgx sends up to one Sync, or as one simple Query, and whose answer it waits for.
 //   - A prologue is something that the pool sends to the server: a reset, a BEGIN, a tenant's settings. It travels in front of pgx's next
-//     flight, in the same packet, so it costs no round trip. Its replies are removed from what pgx reads.
-//   - A simple prologue is a Query of its own, answered with a ReadyForQuery. Any other prologue is a part of the flight that it precedes: if
-//     it fails, the server skips the rest up to the Sync, and pgx gets the error for its flight.
+//     exchange, in the same packet, so it costs no round trip. Its replies are removed from what pgx reads.
+//   - A simple prologue is a Query of its own, answered with a ReadyForQuery. Any other prologue is a part of the exchange that it precedes: if
+//     it fails, the server skips the rest up to the Sync, and pgx gets the error for its exchange.
 //
 // # Invariants
 //
@@ -19,7 +19,7 @@
 //
 // # Non-obvious
 //
-//   - pgx's BEGIN can be held back ([Conn.DeferBegin]): pgx gets its answer from here, and BEGIN travels with the first flight, in the same
+//   - pgx's BEGIN can be held back ([Conn.DeferBegin]): pgx gets its answer from here, and BEGIN travels with the first exchange, in the same
 //     segment, which the server skips if BEGIN fails. The server is then in no transaction, and would commit by itself what pgx sends next.
 //     So pgx is told that the transaction has failed, and can only roll it back.
 //   - pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, to the socket and not to its frontend. So nothing can travel in front

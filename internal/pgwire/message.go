@@ -33,7 +33,7 @@ type content struct {
 	unnamed                    bool  // it executes an unnamed statement that an earlier packet has prepared
 	whole                      bool  // it ends where a message ends
 	binds                      int   // how many of its messages are Binds
-	flights                    int32 // how many of them the server answers with ReadyForQuery: Query, Sync and FunctionCall
+	exchanges                  int32 // how many of them the server answers with ReadyForQuery: Query, Sync and FunctionCall
 }
 
 func contentOf(b []byte) (c content) {
@@ -53,9 +53,9 @@ func contentOf(b []byte) (c content) {
 			c.executes = true
 		case 'Q':
 			c.simple = true
-			c.flights++
+			c.exchanges++
 		case 'S', 'F':
-			c.flights++
+			c.exchanges++
 		}
 	}
 	return c

@@ -21,11 +21,11 @@ func TestWhatIsInAFlight(t *testing.T) {
 		{nil, content{}},
 		{[]byte{'Q', 0, 0}, content{}},
 		{[]byte{'B', 0, 0, 0, 0}, content{binds: 1, whole: true}},
-		{message('Q', "x"), content{simple: true, flights: 1, whole: true}},
-		{join(parse, sync), content{prepares: true, flights: 1, whole: true}},
-		{join(parse, unnamed, sync), content{prepares: true, binds: 1, flights: 1, whole: true}},
-		{join(unnamed, message('E', ""), sync), content{executes: true, unnamed: true, binds: 1, flights: 1, whole: true}},
-		{join(named, unnamed, message('F', "")), content{binds: 2, flights: 1, whole: true}},
+		{message('Q', "x"), content{simple: true, exchanges: 1, whole: true}},
+		{join(parse, sync), content{prepares: true, exchanges: 1, whole: true}},
+		{join(parse, unnamed, sync), content{prepares: true, binds: 1, exchanges: 1, whole: true}},
+		{join(unnamed, message('E', ""), sync), content{executes: true, unnamed: true, binds: 1, exchanges: 1, whole: true}},
+		{join(named, unnamed, message('F', "")), content{binds: 2, exchanges: 1, whole: true}},
 		{message('B', "portal\x00\x00\x00\x00")[:14], content{unnamed: true, binds: 1}},
 	} {
 		assert.Equal(t, c.want, contentOf(c.sent), "%q", c.sent)

@@ -16,18 +16,18 @@ type answers struct {
 	last atomic.Uint32
 	tx   atomic.Uint32
 
-	commits atomic.Int32 // how many transactions have committed
-	base    atomic.Int32 // what commits was when there was last no transaction
-	flights atomic.Int32 // flights that pgx has sent through Conn, and whose ReadyForQuery it has not read
-	strays  atomic.Int32 // ReadyForQueries of flights that did not pass Conn: see Strayed
-	reports atomic.Int32 // ParameterStatuses
-	known   int32        // what strays was at the last Strayed
+	commits   atomic.Int32 // how many transactions have committed
+	base      atomic.Int32 // what commits was when there was last no transaction
+	exchanges atomic.Int32 // exchanges that pgx has sent through Conn, and whose ReadyForQuery it has not read
+	strays    atomic.Int32 // ReadyForQueries of exchanges that did not pass Conn: see Strayed
+	reports   atomic.Int32 // ParameterStatuses
+	known     int32        // what strays was at the last Strayed
 }
 
 // What became of the statement that pgx has sent last.
 const (
 	// lastOther: it may have begun to run. It was bound; or it is a simple Query, which may have committed half of its text; or it was
-	// prepared in the same flight, so that its error says nothing of an earlier one; or there were several statements.
+	// prepared in the same exchange, so that its error says nothing of an earlier one; or there were several statements.
 	lastOther   uint32 = iota
 	lastSent           // it was prepared before, and there is no answer yet
 	lastRefused        // it or what travelled in front of it was prepared before, and the server refused that before Bind: it did not run
@@ -54,7 +54,7 @@ func (a *answers) asked(b []byte) (is content) {
 		last = lastSent
 	}
 	a.last.Store(last)
-	a.flights.Add(is.flights)
+	a.exchanges.Add(is.exchanges)
 	return is
 }
 
@@ -99,10 +99,10 @@ func (a *answers) heard() {
 	case 'S':
 		a.reports.Add(1)
 	case 'Z':
-		if a.flights.Load() == 0 {
+		if a.exchanges.Load() == 0 {
 			a.strays.Add(1)
 		} else {
-			a.flights.Add(-1)
+			a.exchanges.Add(-1)
 		}
 		if string(a.tag) == "I" {
 			a.tx.Or(ended)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A message that pgx has half of when something goes in front of its next flight stays whole,
+// A message that pgx has half of when something goes in front of its next exchange stays whole,
 // and its second half is not taken for another message.
 func TestAMessageThatIsReadInTwoStaysWhole(t *testing.T) {
 	t.Parallel()
@@ -49,13 +49,13 @@ func TestAnswersAreUnderstoodInAnyPieces(t *testing.T) {
 	t.Parallel()
 	sync, bind, execute := message('S', ""), message('B', "x"), message('E', "x")
 	noise := [][]byte{message('N', "COMMIT\x00"), message('S', "2E"), message('D', "COMMIT\x00"), message('D', ""), message('A', strings.Repeat("C", 70))}
-	type flight struct {
+	type exchange struct {
 		asked   []byte
 		answer  []byte
 		refused bool
 	}
 	join := func(b ...[]byte) []byte { return bytes.Join(b, nil) }
-	flights := map[string]flight{
+	exchanges := map[string]exchange{
 		"refused":              {join(bind, execute, sync), join(message('E', "no"), message('Z', "I")), true},
 		"failed":               {join(bind, execute, sync), join(message('2', ""), message('E', "no"), message('Z', "I")), false},
 		"prepared with it":     {join(message('P', "x"), bind, execute, sync), join(message('E', "no"), message('Z', "I")), false},
@@ -90,7 +90,7 @@ func TestAnswersAreUnderstoodInAnyPieces(t *testing.T) {
 				b = b[n:]
 			}
 		}
-		for what, f := range flights {
+		for what, f := range exchanges {
 			a.asked(f.asked)
 			say(join(noise[rand.IntN(len(noise))], f.answer))
 			assert.Equal(t, f.refused, a.last.Load() == lastRefused, what)

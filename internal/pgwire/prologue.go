@@ -11,11 +11,11 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// Prologue is what travels in front of a flight of pgx's.
+// Prologue is what travels in front of an exchange of pgx's.
 type Prologue struct {
 	Messages []byte
-	// Simple means that Messages is a simple Query: a flight of its own, which ends with ReadyForQuery, and behind a pooler a transaction
-	// of its own, so that the flight behind it may reach another session. Any other prologue is a part of the flight that it precedes.
+	// Simple means that Messages is a simple Query: an exchange of its own, which ends with ReadyForQuery, and behind a pooler a transaction
+	// of its own, so that the exchange behind it may reach another session. Any other prologue is a part of the exchange that it precedes.
 	Simple       bool
 	Replies      int  // how many CommandCompletes answer Messages, if it is not Simple
 	IgnoreErrors bool // an error does not matter, unless it ends the session
@@ -44,15 +44,15 @@ func Try(sql string) Prologue {
 // ErrSimple is what pgx gets when it sends a simple Query that a part was to precede: the Query would run even if the part failed.
 var ErrSimple = pgerr.Say[pgerr.ExecModeError]("lmipool: the simple protocol cannot be used here")
 
-// queue is what goes in front of pgx's next flight, and which prologues the server has prepared.
+// queue is what goes in front of pgx's next exchange, and which prologues the server has prepared.
 type queue struct {
 	queued   []Prologue        // simple ones, and a BEGIN that is held back
-	every    *Prologue         // a part that goes in front of every flight that prepares or executes; nil: none
+	every    *Prologue         // a part that goes in front of every exchange that prepares or executes; nil: none
 	prepared map[string]bool   // the names of prologues that the server has prepared
 	declined func(error) error // Refused of a prologue that the server has refused; nil: it has refused none
 }
 
-// Queue lets p, a simple prologue, travel in front of the next flight, behind what is queued already. pgx must not be waiting for an answer,
+// Queue lets p, a simple prologue, travel in front of the next exchange, behind what is queued already. pgx must not be waiting for an answer,
 // since p's answers come first.
 func (q *queue) Queue(p Prologue) { q.queued = append(q.queued, p) }
 
@@ -61,14 +61,14 @@ func (q *queue) QueueFirst(p Prologue) {
 	q.queued = slices.Insert(slices.Clip(q.queued), q.simple(), p)
 }
 
-// Queued reports whether something is to go in front of the next flight.
+// Queued reports whether something is to go in front of the next exchange.
 func (q *queue) Queued() bool { return len(q.queued) > 0 }
 
 // Save returns what is queued, and Restore queues that and nothing else. Nothing may be sent in between.
 func (q *queue) Save() []Prologue          { return slices.Clone(q.queued) }
 func (q *queue) Restore(queued []Prologue) { q.queued = queued }
 
-// Bind puts p, a part, in front of every flight from now on; nil: nothing.
+// Bind puts p, a part, in front of every exchange from now on; nil: nothing.
 func (q *queue) Bind(p *Prologue) { q.every, q.declined = p, nil }
 
 // Declined returns Refused of a prologue that the server has refused since Declined was last called; nil: it has refused none.
@@ -77,7 +77,7 @@ func (q *queue) Declined() (told func(error) error) {
 	return told
 }
 
-// simple counts the queued prologues that can be sent without pgx's flight. Behind them is a BEGIN that is held back, and what belongs to its
+// simple counts the queued prologues that can be sent without pgx's exchange. Behind them is a BEGIN that is held back, and what belongs to its
 // transaction.
 func (q *queue) simple() (n int) {
 	for n < len(q.queued) && !q.queued[n].begin {
@@ -90,7 +90,7 @@ func (q *queue) simple() (n int) {
 func (q *queue) cut(at int)                  { q.queued = q.queued[:at] }
 func (q *queue) replace(at int, msgs []byte) { q.queued[at].Messages, q.queued[at].Simple = msgs, true }
 
-// words returns what is to be sent for p. unnamed: the flight behind it executes the unnamed statement that is there, so p must not replace it.
+// words returns what is to be sent for p. unnamed: the exchange behind it executes the unnamed statement that is there, so p must not replace it.
 func (q *queue) words(p *Prologue, unnamed bool) []byte {
 	switch {
 	case p.Unnamed != nil && !unnamed:
@@ -210,7 +210,7 @@ func (c *Conn) beginMessage(kind byte) {
 		r.pass = true
 	case 'A': // notifications that come before a reset is over are for the user before it
 		r.pass = !p.Simple
-	case 'E': // after that of a part, the flight fails and there are no more answers to prologues
+	case 'E': // after that of a part, the exchange fails and there are no more answers to prologues
 		r.pass = !p.Simple || p.begin
 		if r.pass {
 			if p.begin {

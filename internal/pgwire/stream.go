@@ -40,7 +40,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return min(max(0, n-front), len(b)), err
 }
 
-// Flush sends what is queued and can be sent without pgx's flight. It does not wait for the answer.
+// Flush sends what is queued and can be sent without pgx's exchange. It does not wait for the answer.
 func (c *Conn) Flush() (err error) {
 	if n := c.queue.simple(); n > 0 {
 		_, err = c.send(c.take(n, false, false))
