@@ -18,8 +18,9 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Acquire gets a connection for the caller alone. It waits, first come first served, until one is free, or ctx or its scope ends; then the error is
-// an [*AcquireError]. [Lease.Release] gives the connection back. For single statements the pool's own methods hold a connection for a shorter time.
+// Acquire gets a connection for the caller alone. It waits, first come first served, until one is free. If ctx or its scope ends before, the error is
+// an [*AcquireError]. [Lease.Release] gives the connection back. For a single statement use the pool's own methods, which hold a connection for a
+// shorter time.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	if c, err := p.engine.own(ctx); err != nil {
 		return nil, err
@@ -27,16 +28,16 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 		return leaseOf(c), nil
 	}
 	l := &Lease{p: p, what: kindLease}
-	l.stack.Capture(0, 5) // less than Deep, since each costs time
+	l.stack.Capture(0, 5) // fewer frames than Deep, since each frame costs time
 	return p.obtain(ctx, l, -1)
 }
 
-// leaseOf is a plain lease.
+// leaseOf returns a lease with Config.Plain.
 func leaseOf(c lent) *Lease { return &Lease{lent: c} }
 
 func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 
-// AcquireFunc runs f with a lease, and releases it after f, even if f panics. It returns f's error, or Acquire's. ctx bounds only the acquiring.
+// AcquireFunc acquires a lease, runs f with it, and releases it, even if f panics. It returns Acquire's error, or f's. ctx bounds only the acquiring.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	if f == nil {
 		return errNoFunc
@@ -49,15 +50,16 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return f(l)
 }
 
-// acquire gets a connection for ctx's scope, to run statements on with settings, if any. The stack leaves out frames callers; negative: no stack.
+// acquire gets a connection for ctx's scope. Its statements run with the settings with, unless that is nil. The lease's stack leaves out the
+// innermost frames callers; if frames is negative, the lease has no stack.
 func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, sql string, frames int) (*Lease, error) {
 	l := &Lease{p: p, with: with, what: what}
 	l.wants(sql)
 	return p.obtain(ctx, l, frames)
 }
 
-// statement is acquire for one statement outside a transaction. It may ride, unless it is tried again: then the lease has its result and no
-// connection.
+// statement is acquire for one statement outside a transaction. The statement may ride, unless it runs again; if it rides, the lease has its result
+// and no connection.
 func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := spareLeases.Get().(*Lease)
 	l.p, l.with, l.what, l.args = p, with, what, args
@@ -94,14 +96,14 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 	}
 	if err = p.connFor(ctx, l); err == nil {
 		return l, nil
-	} else if l.ride == nil { // else it is the statement's own: it rode
+	} else if l.ride == nil { // otherwise it rode, and err is the statement's own
 		err = p.acquireError(l, err)
 	}
 	return nil, err
 }
 
-// connFor gives l a connection that is fit, or has it ride. Of its tries one is for a ride; the others are as many as pgxpool makes: in the worst
-// case each connection of the pool turns out to be dead, and the next is new.
+// connFor gives l a connection that is fit, or lets its statement ride. It makes MaxConns + 2 tries: one may be a ride that has to run again, and the
+// other MaxConns + 1 are as in pgxpool, since every connection may turn out to be dead before a new one is dialed.
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	for try := range int(p.cfg.MaxConns) + 2 {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
@@ -136,10 +138,10 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	return pgerr.ErrUnfit
 }
 
-// fit makes sure that c can be handed to l, or to a flight if l is nil, as pgxpool's Acquire does. If it returns false, it has given c up or sent it
-// home.
+// fit checks whether c can be handed to l, or to a flight if l is nil: its age, its socket, a ping, PrepareConn. If it returns false, it has closed c
+// or given it back.
 func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
-	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // it was lent just now, so Since is the time
+	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // Since is when c was lent, which is now
 	switch {
 	case aged && !c.place.Fenced():
 		c.p.stats.endedByAge()
@@ -156,7 +158,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	c.p.protect("ShouldPing", func() {
 		ping = c.p.cfg.ShouldPing(ctx, pgxpool.ShouldPingParams{Conn: c.pg, IdleDuration: c.place.IdleFor()})
 	})
-	ping = ping || c.suspected() || seen == pgdial.Something && !c.wire.Busy() // what came unasked may be the server's last message
+	ping = ping || c.suspected() || seen == pgdial.Something && !c.wire.Busy() // a message that came unasked may be the server's last
 	if l != nil && (ping || c.p.cfg.PrepareConn != nil) {                      // a flight's ctx ends with the pool anyway
 		var cancel context.CancelFunc
 		ctx, cancel = l.checking(ctx) // Shutdown ends these checks
@@ -193,7 +195,8 @@ func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	return ok, err
 }
 
-// acquireError adds to err what the pool looked like, unless err says that no use of the pool can succeed any more.
+// acquireError returns err in an AcquireError that says how busy the pool is. It returns err itself if the pool or the invocation has ended, when
+// that does not matter.
 func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
@@ -214,10 +217,10 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	return pgerr.NoConnection(e, inPgerr)
 }
 
-// runsWith gives l its settings after it was acquired, since BEGIN runs without them.
+// runsWith gives l its settings after it was acquired: the BEGIN before runs without them.
 func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
-// start makes l the owner of c. It fails if l's scope or the pool has ended meanwhile.
+// start makes l the owner of c. It fails if l's scope or the pool has ended in the meantime.
 func (l *Lease) start(c *conn) error {
 	l.lend(c)
 	l.use.Begin(&c.session, l.with, l.lasts())
@@ -232,16 +235,17 @@ func (l *Lease) start(c *conn) error {
 	return nil
 }
 
-// nested is the error of a caller who waited inside a function of InTx that holds the lease held. It has the stack of the caller's goroutine.
+// nested returns the error of a caller who waits inside a function of InTx that holds the lease held. The error has the stack of the caller's
+// goroutine.
 func nested(held *Lease) error {
 	var s gostack.Site
 	s.Capture(3, gostack.Deep)
 	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }
 
-// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually that is a mistake for tx: l is
-// no part of the transaction (lost updates), and waits for a second connection while the first is held (a deadlock). It may be on purpose, so it is
-// no error.
+// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually the code should have used tx:
+// what runs on l is not part of the transaction (lost updates), and l waits for a second connection while the first is held (a deadlock). It may be
+// on purpose, so it is no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {
@@ -257,7 +261,7 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }
 
-// heldBy returns the lease of p that c, or the innermost callback around it that has one, holds; or nil.
+// heldBy returns the lease of p that c holds, or that the innermost callback around c with such a lease holds, or nil.
 func (p *Pool) heldBy(c *callback) *Lease {
 	for ; c != nil; c = c.outer {
 		if c.within.Holds == nil || c.starting {

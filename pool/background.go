@@ -10,19 +10,19 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// workers are a pool's goroutines. A panic in one is recovered and logged: otherwise it would end the process, with all its invocations.
+// workers runs a pool's goroutines. It recovers and logs their panics, which would otherwise end the process with all its invocations.
 type workers struct {
 	log    *slog.Logger
 	wg     sync.WaitGroup // every goroutine of the pool; Shutdown waits for them
-	panics atomic.Int64   // that were caught
+	panics atomic.Int64   // how many were caught
 }
 
-// background runs f in a goroutine of its own. What has to happen even after a panic f does in its own defers.
+// background runs f in a goroutine of its own. f has to defer what must happen even if it panics.
 func (w *workers) background(what string, f func()) { w.wg.Go(func() { w.protect(what, f) }) }
 
 // protect runs f, and recovers and logs a panic.
 func (w *workers) protect(what string, f func()) {
-	_ = w.catchPanic(what, func() error { f(); return nil }) // it has been logged
+	_ = w.catchPanic(what, func() error { f(); return nil }) // the error has been logged
 }
 
 // catchPanic runs f and turns a panic into an error, after logging it with its stack.

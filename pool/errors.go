@@ -12,34 +12,36 @@ import (
 )
 
 var (
-	// ErrClosed is returned by every use of a pool after Close or Shutdown.
+	// ErrClosed is the error of every use of a pool after Close or Shutdown.
 	ErrClosed = pgerr.ErrClosed
 
-	// ErrInvocationEnded is returned by every use of a pool, lease, transaction or result whose invocation has ended: its
-	// scope took back what it held. Work that is to outlive its invocation needs a ctx without a scope.
+	// ErrInvocationEnded is the error of every use of a pool with the ctx of an invocation that has ended, and of every use of a lease, transaction
+	// or result that such an invocation had: its scope took them back. Work that is to go on after its invocation needs a ctx without a scope.
 	ErrInvocationEnded = pgerr.ErrInvocationEnded
 
-	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server takes no more. As long as there is
-	// time, and as long as the pool has a connection, no caller hears of it: who waits uses what there is, or what another environment leaves. The
-	// error that wraps it names the server's own, and what to change.
+	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server accepts no more. Until its ctx ends,
+	// or for [Config.ConnectTimeout] if ctx has no deadline, a caller waits and gets no such error: it gets a connection that comes free, or one of
+	// the pool's next dials succeeds because another environment has closed a connection. The error that wraps ErrServerFull has the server's own
+	// error, and says what to change.
 	ErrServerFull = pgerr.ErrServerFull
 
-	// ErrServerAway is in the error of a caller who got no connection because no server answers, or only a standby where the pool writes: it
-	// restarts, or another takes over. As long as there is time no caller hears of it: who waits goes on waiting, and the pool dials again, several
-	// times a second and with what the name stands for by then. A pool that has never had a connection says at once that its server does not answer,
-	// since it may be the wrong one. The error that wraps it has the last dial's.
+	// ErrServerAway is in the error of a caller who got no connection because no server answers, or because a standby answers where the pool needs a
+	// writer, as in a restart or failover. Until its ctx ends, or for three times [Config.ConnectTimeout] if ctx has no deadline, a caller waits and
+	// gets no such error: the pool dials several times a second, and resolves the host name each time. If a pool that never had a connection gets no
+	// answer, its caller gets an error at once, without ErrServerAway, since the host may be the wrong one. The error that wraps ErrServerAway has
+	// the last dial's error.
 	ErrServerAway = pgerr.ErrServerAway
 
-	// ErrNestedAcquire is what the youngest waiter gets when nobody can ever be served, because every connection is held by a function of InTx
-	// that waits for another one. The error is a [*NestedAcquireError], inside an [*AcquireError].
+	// ErrNestedAcquire is the error of the caller who began to wait last, when no caller can ever be served because every connection is held by a
+	// function of InTx that waits for another connection. The error is a [*NestedAcquireError], inside an [*AcquireError].
 	ErrNestedAcquire = pgerr.ErrNestedAcquire
 
 	errReleased  = pgerr.Say[pgerr.LeaseReleasedError]("lmipool: the lease was released")
-	errBusy      = pgerr.Say[pgerr.LeaseBusyError]("lmipool: conn busy: another goroutine is using this lease") // in place of the data race that pgx would have
+	errBusy      = pgerr.Say[pgerr.LeaseBusyError]("lmipool: conn busy: another goroutine is using this lease") // pgx would have a data race here
 	errStuck     = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
 	errUnsettled = pgerr.Unsent("the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up"))
 
-	// What callers get who hand over nothing. A ctx that is nil is a panic, as in package context.
+	// These are the errors for nil arguments. A nil ctx is a panic, as in package context.
 	errNoBatch  = pgerr.Say[pgerr.NilArgumentError]("lmipool: SendBatch: the batch is nil")
 	errNoSource = pgerr.Say[pgerr.NilArgumentError]("lmipool: CopyFrom: the source is nil")
 	errNoFunc   = pgerr.Say[pgerr.NilArgumentError]("lmipool: the function is nil")
@@ -49,8 +51,8 @@ var (
 var errSimpleMode = pgerr.Say[pgerr.ExecModeError]("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
 	"use QueryExecModeCacheDescribe, which needs no prepared statements either")
 
-// errExecMode is for all of a pool with this mode, and for batches on a connection to which BeforeConnect has given it. Only its outermost type
-// says that the mode is why: Misconfigured is inside.
+// errExecMode is With's error for every use of a pool in QueryExecModeExec, and for batches on a connection whose BeforeConnect has chosen that mode.
+// Its type, ExecModeError, gives the reason; the error inside makes Misconfigured true.
 var errExecMode = pgerr.Wrap[pgerr.ExecModeError](pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
 	"set default_query_exec_mode to cache_describe, which needs no prepared statements either")))
 
@@ -60,11 +62,11 @@ func mustHave(ctx context.Context) {
 	}
 }
 
-// Holder describes a lease that is out: who has it, since when, doing what.
+// Holder describes a lease that was not given back yet: which invocation has it, for how long, and what it does with it.
 type Holder struct {
 	Scope string        // the invocation's request id, or "" outside a scope
-	Held  time.Duration // how long it has been out
-	Doing string        // the statement it runs, or ran last, cut to 200 bytes; never its arguments
+	Held  time.Duration // how long the lease has lasted
+	Doing string        // the statement that it runs, or ran last, cut to 200 bytes, without its arguments
 	Stack []string      // where it was acquired, innermost first; empty for Exec and QueryRow
 }
 
@@ -83,7 +85,7 @@ func (h Holder) String() string {
 	return b.String()
 }
 
-// attrs is the holder for the log.
+// attrs returns the attributes of h for the log.
 func (h Holder) attrs() []any {
 	return []any{
 		slog.String("request_id", h.Scope), slog.Duration("held", h.Held),
@@ -91,16 +93,16 @@ func (h Holder) attrs() []any {
 	}
 }
 
-// AcquireError says why a connection could not be had, and what somebody who is woken by it at night wants to know. Ask for it with errors.As: it is
-// inside a type whose name says the reason, which Lambda shows as the errorType (AcquireTimeoutError, ServerFullError). Unwrap gives the reason: the
-// ctx's error, [ErrClosed], [ErrInvocationEnded], or what the dial or a hook returned. If the ctx ended while the pool had no connection, the last
-// dial's error is in it too.
+// AcquireError says why a caller got no connection, and how busy the pool was. Use errors.As to get it: another error wraps it, whose type says the
+// reason, and Lambda shows that type as errorType (AcquireTimeoutError, ServerFullError). Unwrap returns the reason: the ctx's error, [ErrClosed],
+// [ErrInvocationEnded], or the error of a dial or hook. If the ctx ended while the pool had no connection, the reason wraps the last dial's error,
+// too.
 type AcquireError struct {
 	Waited  time.Duration // how long the caller waited
 	Limit   int           // how many connections the pool may have now
-	InUse   int           // how many were out
-	Queued  int           // how many callers were waiting, this one included
-	Longest *Holder       // who has held a connection longest; nil if none is out
+	InUse   int           // how many connections were in use
+	Queued  int           // how many callers waited, this one included
+	Longest *Holder       // the lease that had lasted longest; nil if there was none
 	Err     error
 }
 
@@ -114,22 +116,22 @@ func (e *AcquireError) Error() string {
 		}
 		b.WriteString("): ")
 	}
-	// Our own sentinels start with the prefix that is already there.
+	// lmipool's own errors begin with "lmipool: ", which is there already.
 	b.WriteString(strings.TrimPrefix(e.Err.Error(), "lmipool: "))
 	return b.String()
 }
 
 func (e *AcquireError) Unwrap() error { return e.Err }
 
-// As has pgconn.Timeout be true if a deadline is over.
+// As makes pgconn.Timeout true for e if a deadline had passed.
 func (e *AcquireError) As(target any) bool {
 	return errors.Is(e.Err, context.DeadlineExceeded) && pgerr.AsTimeout(target)
 }
 
-// NestedAcquireError is ErrNestedAcquire with the two places in the code that together make
-// a standstill. Do the one before or after the other, or use one connection for both.
+// NestedAcquireError is ErrNestedAcquire with the two places in the code that cause the deadlock: the transaction, and the use of the pool inside it.
+// Move that use before or after the transaction, or run it on the transaction's tx.
 type NestedAcquireError struct {
-	Holder  Holder   // what the function of InTx holds in which the caller waited
+	Holder  Holder   // the lease of the transaction inside which the caller waited
 	Waiting []string // where the caller waited, innermost first
 }
 
@@ -144,9 +146,9 @@ func (e *NestedAcquireError) Error() string {
 // Is reports whether target is ErrNestedAcquire.
 func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedAcquire }
 
-// ShutdownError is what Shutdown returns when its ctx ended before everything came back. The connections are closed all the same.
+// ShutdownError is Shutdown's error if its ctx ended before every lease was given back. The connections are closed all the same.
 type ShutdownError struct {
-	Out []Holder // what was still out
+	Out []Holder // the leases that were not given back
 	Err error    // the ctx's error
 }
 
@@ -160,7 +162,7 @@ func (e *ShutdownError) Error() string {
 
 func (e *ShutdownError) Unwrap() error { return e.Err }
 
-// round makes a duration readable: three digits or so.
+// round rounds a duration to about three digits.
 func round(d time.Duration) time.Duration {
 	switch {
 	case d > time.Second:
@@ -171,51 +173,52 @@ func round(d time.Duration) time.Duration {
 	return d
 }
 
-// Misconfigured reports whether err means that somebody has to change configuration or rights before the same call can work: tell a human, do not try
+// Misconfigured reports whether err means that configuration or rights must be changed before the same call can work: tell somebody, and do not try
 // again. [Retryable] has the table of all classes.
 //
-// An error of a hook says so for itself if it, or one that it wraps, has a method Misconfigured() bool. Package iam's do.
+// It is true for an error of a hook if that error, or one that it wraps, has a method Misconfigured() bool that returns true. Errors of package iam
+// have one.
 func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Misconfigured }
 
-// Retryable reports whether nothing has happened, for certain, and the same call may work later. It is the whole transaction that is to be called
-// again, if there was one, with a ctx that has time left. By what the caller does next an error has at most one class:
+// Retryable reports whether it is certain that nothing has happened, and the same call may work later. If there was a transaction, call all of it
+// again, with a ctx that has time left. An error has at most one of three classes, which say what the caller does next:
 //
 //	Misconfigured   Change configuration or rights: a connection string, Config or variable that New
 //	                or Open refuses; a wrong password, role, database or startup parameter; an unknown
-//	                host; a server without TLS, or for which nobody vouches; no credentials for an IAM
+//	                host; a server without TLS, or with an untrusted certificate; no credentials for an IAM
 //	                token; a missing privilege (42501, but not for a row that a row policy refuses).
 //	Retryable       Try again, after a pause: a lost race (40001, 40P01, also as the answer to COMMIT);
 //	                a lock not had in time (55P03); a server that is away, starting (57P03), full (53…) or
 //	                a standby now ([ErrServerAway], [ErrServerFull]); no connection in time ([*AcquireError]); a statement that was stopped
-//	                in time because its ctx had ended; a stale prepared statement; what was not sent
-//	                (pgconn.SafeToRetry); what InTx has rolled back since its connection was lost or ctx ended.
-//	OutcomeUnknown  Look whether it has happened; see there.
-//	none of them    Give up, and correct the statement, its arguments or the code: all else that the
-//	                server says no to (22…, 23…, 42…, 25006, 57014 by a statement_timeout); [ErrClosed],
-//	                [ErrInvocationEnded], [ErrNestedAcquire]; a panic; what the pool does not know,
-//	                such as an error of the caller's own.
+//	                in time because its ctx had ended; a stale prepared statement; a statement that was not sent
+//	                (pgconn.SafeToRetry); an InTx that was rolled back because its connection was lost or ctx ended.
+//	OutcomeUnknown  Look whether it has happened: see [OutcomeUnknown].
+//	none of them    Give up, and correct the statement, its arguments or the code: every other error of
+//	                the server (22…, 23…, 42…, 25006, 57014 by a statement_timeout); [ErrClosed],
+//	                [ErrInvocationEnded], [ErrNestedAcquire]; a panic; an error that the pool does not
+//	                know, such as one of the caller's own.
 //
-// Among errors that are wrapped together (errors.Join, several %w) the most serious counts: OutcomeUnknown, then giving up, then Misconfigured; what
-// the pool does not know counts for nothing. What a procedure, a text of several statements or a batch has committed before it failed stays, so the
-// error of what has, or may have, committed something is not Retryable (but with [Config.Plain], where nobody sees that).
+// If an error wraps several (errors.Join, several %w), the most serious class counts: OutcomeUnknown, then giving up, then Misconfigured. Errors that
+// the pool does not know are left out then. A procedure, a text of several statements or a batch may commit something before it fails, and that
+// stays: if it has, or may have, the error is not Retryable. With [Config.Plain] the pool cannot see such commits.
 func Retryable(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Retryable }
 
-// OutcomeUnknown reports whether err, from a statement or a Commit, leaves open whether it has happened: it was sent, or may have been, and the
-// server's answer was lost, because the connection broke or ctx ended. A write with such an error must not simply be sent again; look whether it is
+// OutcomeUnknown reports whether err, from a statement or a Commit, leaves open whether the statement or COMMIT has taken effect: it was sent, or may
+// have been, and the server's answer was lost, because the connection broke or ctx ended. Do not just send such a write again: look whether it is
 // there, or make it idempotent.
 //
-// It is true for an error that ended the session (FATAL, such as 57P01), which may have come after a commit. It is false when the server said no in
-// any other way (nothing has happened; what a procedure, or a text of several statements, has committed on its way stays). It is false for a
-// statement that was cancelled in time because its ctx had ended: the server's 57014 is in the error's chain beside the ctx's. It is false, too, when
-// nothing was sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded] before the call, pgconn.SafeToRetry. A bare ctx error counts as unknown, since
-// a statement may have been under way when the ctx ended. lmipool itself never sends a write twice.
+// It is true for an error that ended the session (FATAL, such as 57P01), since that may have come after a commit. It is false for every other error
+// of the server: then nothing has happened, except for what a procedure, or a text of several statements, had committed before. It is false for a
+// statement that the server cancelled in time because ctx had ended: the error's chain has the server's 57014 and the ctx's error. It is false, too,
+// when nothing was sent: [*AcquireError], [ErrClosed], [ErrInvocationEnded] before the call, pgconn.SafeToRetry. A bare ctx error counts as unknown,
+// since a statement may have been under way when the ctx ended. lmipool itself never sends a write twice.
 //
 // [Retryable] has the table of all classes.
 func OutcomeUnknown(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Unknown }
 
-// inPgerr says in words of package pgerr what an error means that is a type of this package's.
+// inPgerr translates an error type of this package into what package pgerr knows; it returns nil for any other error.
 func inPgerr(err error) error {
-	switch x := err.(type) { //nolint:errorlint // it is asked for each error of a tree
+	switch x := err.(type) { //nolint:errorlint // it is called for each error of a tree
 	case *AcquireError: // there was no connection
 		return pgerr.RolledBack(x.Err)
 	case *NestedAcquireError:

@@ -13,10 +13,10 @@ import (
 
 // health is what the pool has learnt of its server from its connections and dials.
 type health struct {
-	losses    atomic.Int64 // connections that ended, and not by us
-	shortDial atomic.Bool  // since the last successful dial a connection was lost or the server was away: dials have less time
-	met       atomic.Bool  // a dial has succeeded, ever
-	failovers atomic.Int64 // how often the server turned out to be no writer any more
+	losses    atomic.Int64 // connections that ended, but not because the pool closed them
+	shortDial atomic.Bool  // a connection was lost, or the server was away, since the last successful dial: dials get less time
+	met       atomic.Bool  // a dial has succeeded since New
+	failovers atomic.Int64 // how often the pool noticed that its server was no writer any more
 }
 
 // lost notes that a connection was lost.
@@ -37,7 +37,7 @@ func (h *health) answers() {
 	h.shortDial.Store(false)
 }
 
-// dialFailed notes that a dial has failed with err, and returns what the pool lacks for that. conns is MaxConns.
+// dialFailed notes that a dial has failed with err, and tells the scheduler whether the server is full or away. conns is MaxConns.
 func (h *health) dialFailed(err error, conns int) sched.Lack {
 	switch away, always := pgerr.IsAway(err); {
 	case pgerr.IsFull(err):
@@ -50,7 +50,7 @@ func (h *health) dialFailed(err error, conns int) sched.Lack {
 }
 
 // afterLoss is how long a read waits before it runs once more because its connection was lost. A server that stops ends all its sessions within
-// moments, and the read is tried twice only: on another connection that is about to end it would fail for good.
+// moments. Without the wait the second and last try could get another connection that is about to end.
 const afterLoss = 50 * time.Millisecond
 
 // pause waits before the try after this one: 5 ms, doubling up to 1 s, half of it at random. It returns false, at once, if ctx would end before that.

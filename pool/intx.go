@@ -14,37 +14,37 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Beginner begins transactions, as a pool of lmipool, pgxpool or pgxmock, a lease, and a *pgx.Conn do; or savepoints, as a pgx.Tx does.
+// Beginner begins transactions (a pool of lmipool, pgxpool or pgxmock, a lease, a *pgx.Conn) or savepoints (a pgx.Tx).
 type Beginner interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 }
 
-// TxOptions are pgx's, and whether fn may run again. The zero value is the server's default transaction, once.
+// TxOptions are pgx's TxOptions, and how often fn may run again. The zero value means the server's default transaction, tried once.
 type TxOptions struct {
 	pgx.TxOptions
 
 	// MaxRetries is how often fn may run again, in a new transaction. It runs again after a serialization failure (40001) or a deadlock (40P01), or
-	// if, before COMMIT was sent, its server has become a standby or its connection was lost (the latter once): then nothing has happened, and the
-	// next try may succeed. Set it only if all that fn does outside its transaction may be done twice. Between two tries InTx waits 5 ms, doubling to
-	// 1 s, half of it at random, but never beyond ctx's deadline. For a savepoint it has no effect: only the whole transaction can be tried again.
-	// Defaults to 0.
+	// if its server became a standby or its connection was lost (the latter once) before COMMIT was sent: in all these cases nothing has happened,
+	// and the next try may succeed. Set it only if all that fn does outside its transaction may be done twice. Between two tries InTx waits 5 ms,
+	// doubling to 1 s, half of it at random, but never beyond ctx's deadline. For a savepoint it has no effect: only the whole transaction can be
+	// tried again. Defaults to 0.
 	MaxRetries int
 }
 
 // InTx runs fn in a transaction, which it commits if fn returns nil, and rolls back if fn returns an error or panics; the panic goes on. db is
-// anything that begins transactions; of a pgx.Tx it is a savepoint, which takes no pgx.TxOptions.
+// anything that begins transactions. If it is a pgx.Tx, fn runs in a savepoint, which takes no pgx.TxOptions.
 //
-// On a pool or lease of lmipool's, BEGIN travels with fn's first statement, unless opts has a query of its own. That saves a round trip from the
-// statement's second use of a connection on. An error of BEGIN is the first statement's error, and now() is the time of the first statement. tx.Conn
-// sends BEGIN at once, since the pool does not see what is sent by the raw connection; if that fails, it returns a closed one.
+// On a pool or lease of lmipool's, BEGIN is sent with fn's first statement, unless opts has a BeginQuery or CommitQuery. That saves a round trip,
+// except the first time that a connection runs the statement. An error of BEGIN is the first statement's error, and now() is the time of the first
+// statement. tx.Conn sends BEGIN at once, since the pool does not see what is sent by the raw connection; if that fails, it returns a closed one.
 //
 // fn uses tx and its own ctx. What it runs with that ctx on the pool itself runs outside the transaction, does not see its writes, and needs a second
 // connection while the first is held. The pool logs this, once for each place in the code. If no connection can come free because all callers wait
-// like this, the youngest of them gets [ErrNestedAcquire]. If you want that, as for a log entry that has to stay, use the ctx that InTx was called
-// with.
+// like this, the one that began to wait last gets [ErrNestedAcquire]. To run something outside the transaction on purpose, such as a log entry that
+// has to stay, use the ctx that InTx was called with.
 //
-// The error is fn's own, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. It is false for
-// every error of fn's, since then nothing was committed. InTx calls no Rollback after a Commit.
+// InTx returns fn's error, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. It is false
+// for every error of fn's, since then nothing was committed. InTx calls no Rollback after a Commit.
 //
 // ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction is rolled back even after ctx has ended. InTx may be called from any
 // number of goroutines; fn runs in its caller's.
@@ -59,7 +59,7 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 	lost := false
 	for try := 0; ; try++ {
 		again, err := inTx(ctx, begin, opts, fn)
-		if !again || opts.MaxRetries == 0 || pgerr.IsLost(err) && lost { // fn itself may be what ends its connection
+		if !again || opts.MaxRetries == 0 || pgerr.IsLost(err) && lost { // a second loss is not tried again: fn itself may end its connection
 			return err
 		}
 		lost = lost || pgerr.IsLost(err)
@@ -89,13 +89,13 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 	return func(ctx context.Context) (pgx.Tx, error) { return b.BeginTx(ctx, opts.TxOptions) }, nil
 }
 
-// inTx is one try. again: nothing has happened, for certain, and the next try may succeed.
+// inTx makes one try. again means that it is certain that nothing has happened, and that the next try may succeed.
 func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts TxOptions, fn func(context.Context, pgx.Tx) error) (again bool, err error) {
 	c := &callbackContext{Context: ctx}
 	c.begin(ctx)
 	began, err := begin(c)
 	c.begun()
-	if err != nil { // a BeginQuery or CommitQuery of the user's may have committed something
+	if err != nil { // a BeginQuery may have committed something
 		return pgerr.Transient(err) && opts.BeginQuery == "", err
 	}
 	tx, ok := began.(innerTx)
@@ -154,9 +154,9 @@ func rollBack(ctx context.Context, t pgx.Tx) error {
 // innerTx is what InTx gives to its function: a tx, or a foreignTx.
 type innerTx interface {
 	pgx.Tx
-	endedInSQL() bool          // a COMMIT or ROLLBACK in SQL has ended it, which pgx does not notice
-	mayHaveEnded() bool        // the last statement can have ended it, and its answer was lost, or is not read to its end
-	failedOver(err error) bool // err means that its connection was lost, or that its server has become a standby
+	endedInSQL() bool          // reports whether a COMMIT or ROLLBACK in SQL has ended it, which pgx does not notice
+	mayHaveEnded() bool        // reports whether the last statement can have ended it, and its answer was lost, or is not read to its end
+	failedOver(err error) bool // reports whether err means that its connection was lost, or that its server has become a standby
 }
 
 // foreignTx is a transaction that is not on a lease: pgxpool's, of a pool with Config.Plain, or a mock's. The pool sees only the texts of its
@@ -175,7 +175,7 @@ func (t *foreignTx) endedInSQL() bool {
 func (*foreignTx) mayHaveEnded() bool    { return false }
 func (*foreignTx) failedOver(error) bool { return false }
 
-// conn is its connection, or nil: Conn of a mock panics.
+// conn returns its connection, or nil if Conn panics, as a mock's does.
 func (t *foreignTx) conn() (c *pgx.Conn) {
 	defer func() {
 		if recover() != nil {
@@ -228,7 +228,7 @@ func (t *foreignTx) Prepare(ctx context.Context, name, sql string) (*pgconn.Stat
 	return t.Tx.Prepare(ctx, name, sql)
 }
 
-// Conn gives the connection itself away: what is sent by it is not seen.
+// Conn hands out the raw connection: the pool does not see what is sent on it.
 func (t *foreignTx) Conn() *pgx.Conn {
 	*t.mayEnd = true
 	return t.Tx.Conn()

@@ -11,20 +11,21 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Stat is a snapshot of a pool. Method names that pgxpool.Stat has mean the same. As JSON it has all its numbers, by names in snake case, the times in
-// seconds.
+// Stat is a snapshot of a pool's counters. Methods that pgxpool.Stat has too mean the same. Counts are totals since New. Its JSON has all its
+// numbers, with names in snake case and times in seconds.
 //
 // # Fields to watch
 //
-//   - EmptyAcquireWaitTime, by EmptyAcquireCount: how long callers wait for a connection. If it grows while Limit is MaxConns, raise MaxConns, if
-//     the database has room, or make transactions shorter.
+//   - EmptyAcquireWaitTime divided by EmptyAcquireCount: how long a caller waits for a connection. If it grows while Limit is MaxConns, raise
+//     MaxConns if the database has room, or make transactions shorter.
 //   - Queued: callers that wait now. If it stays above 0 while AcquiredConns is Limit, connections are held for long; AcquireError names the holder.
 //   - Dials().Refused: the server had no room. Lower MaxConns or the number of environments, or raise max_connections.
-//   - Invocations().Leaks: what invocations forgot to give back. The log has the stack that acquired it: mend the code.
-//   - Invocations().Resets and Unclean: what invocations left in sessions. An Unclean costs a new connection: find the statement.
-//   - Lanes().Rides, by Lanes().Alone: which reads share connections and why others do not. If "function" is large, see Config.LaneFunctions.
-//   - Lanes().GuardRefusals: reads that ran twice. If it grows use [Alone] for the statements that are slow or wait for locks.
-//   - Cancels().Lost: cancelled statements that cost a connection. If it grows raise Config.CancelWait.
+//   - Invocations().Leaks: leases that invocations forgot to give back. The log has the stack that acquired each: correct the code.
+//   - Invocations().Resets and Unclean: sessions in which invocations left something. Each Unclean costs a new connection: find the statement.
+//   - Lanes().Rides and Lanes().Alone: how many reads share connections, and why other statements do not. If "function" is large, see
+//     Config.LaneFunctions.
+//   - Lanes().GuardRefusals: reads that ran twice. If it grows, use [Alone] for the statements that are slow or wait for locks.
+//   - Cancels().Lost: connections that a cancelled statement cost. If it grows, raise Config.CancelWait.
 //   - PanicCount: a hook, a tracer or lmipool itself is broken. The log has the stack.
 type Stat struct {
 	s           sched.Stats
@@ -37,33 +38,34 @@ type Stat struct {
 	failovers   int64
 }
 
-// LaneStat is about reads that found no idle connection.
+// LaneStat has the counters of reads that found no idle connection.
 type LaneStat struct {
-	// Rides is how many reads rode: were sent together with others of other callers, on one connection.
+	// Rides is how many reads rode: they were sent together with reads of other callers, on one connection.
 	Rides int64 `json:"rides"`
-	// Flights is how often a connection was sent a pipeline of such reads.
+	// Flights is how many pipelines of such reads were sent.
 	Flights int64 `json:"flights"`
-	// MaxFlightSize is how many reads ride together at most.
+	// MaxFlightSize is how many reads one pipeline has at most.
 	MaxFlightSize int `json:"max_flight_size"`
-	// Alone is how many statements found no idle connection and had one to themselves all the same, by the reason: "text", "function", "new", "slow",
+	// Alone is how many statements found no idle connection, waited for one, and did not ride, by the reason: "text", "function", "new", "slow",
 	// "large", "arguments", "asked", "guard", "settings" or "no company".
 	Alone map[string]int64 `json:"alone"`
-	// ShadowRides is how many would have ridden but for [Shadow].
+	// ShadowRides is how many reads would have ridden if Config.Lanes were not [Shadow].
 	ShadowRides int64 `json:"shadow_rides"`
-	// GuardRefusals is how many rides the guard stopped: they would have written, waited for a lock or taken too long. They ran again, alone.
+	// GuardRefusals is how many rides the guard stopped, because they tried to write, waited too long for a lock or took too long. They ran again,
+	// alone.
 	GuardRefusals int64 `json:"guard_refusals"`
-	// Reruns is how many rides ended without an answer of their own and ran again, alone: stopped by the guard, too large, described anew, or their
-	// connection lost.
+	// Reruns is how many rides got no answer and ran again, alone, because the guard stopped them, their result was too large, they had to be
+	// described anew, or their connection was lost.
 	Reruns int64 `json:"reruns"`
-	// CatalogChanges is how often it was noticed that the catalogs had changed in a way that concerns statements, so that what they may run had to be
-	// found out anew.
+	// CatalogChanges is how often the pool noticed that the catalogs had changed in a way that concerns its statements. After each change it finds
+	// out anew which statements may ride.
 	CatalogChanges int64 `json:"catalog_changes"`
-	// UnconfirmedRides is how many reads rode between the last time that the catalogs were known to be unchanged and such a change's being noticed: what
-	// they read from may have been changed, in the last second, to run code of the user's own.
+	// UnconfirmedRides is how many reads rode after the last look at the catalogs that found them unchanged, and before the look that found such a
+	// change. In that time, about a second, a table or view that they read may have been changed so that it calls a function of the user's own.
 	UnconfirmedRides int64 `json:"unconfirmed_rides"`
 }
 
-// MeanFlightSize is how many rode together on average; 0 before the first flight.
+// MeanFlightSize returns Rides divided by Flights, or 0 before the first flight.
 func (s LaneStat) MeanFlightSize() float64 {
 	if s.Flights == 0 {
 		return 0
@@ -71,48 +73,49 @@ func (s LaneStat) MeanFlightSize() float64 {
 	return float64(s.Rides) / float64(s.Flights)
 }
 
-// CancelStat is about statements whose ctx ended while they ran.
+// CancelStat has the counters of statements whose ctx ended while they ran.
 type CancelStat struct {
-	// Requests is how many cancel requests were sent, those for connections that are being closed included.
+	// Requests is how many cancel requests were sent, including those for connections that are being closed.
 	Requests int64 `json:"requests"`
-	// Lost is how many connections were given up because the server did not answer a cancelled statement within Config.CancelWait, or the cancel
-	// request at all.
+	// Lost is how many connections were given up because the server did not answer a cancelled statement within Config.CancelWait, or did not answer
+	// the cancel request.
 	Lost int64 `json:"lost"`
-	// Conns is how many cancel connections are open now, beside TotalConns. Each lives for a few round trips.
+	// Conns is how many connections for cancel requests are open now, in addition to TotalConns. Each lasts a few round trips.
 	Conns int32 `json:"conns"`
-	// MaxConns is how many there are at once at most, before Shutdown.
+	// MaxConns is the most that Conns can be before Shutdown.
 	MaxConns int32 `json:"max_conns"`
 }
 
-// InvocationStat is about what invocations leave behind.
+// InvocationStat has the counters of what invocations leave behind.
 type InvocationStat struct {
-	// Leaks is how many leases were taken back from invocations that had ended.
+	// Leaks is how many leases the pool took back because their invocation had ended.
 	Leaks int64 `json:"leaks"`
-	// Nested is how many waiters got [ErrNestedAcquire].
+	// Nested is how many callers got [ErrNestedAcquire].
 	Nested int64 `json:"nested"`
-	// Detached is how many ctxs from Detach live, by the pool that opened the invocation's scope.
+	// Detached is how many ctxs from Detach have not ended yet. They count for the pool that opened the scope of their invocation.
 	Detached int64 `json:"detached"`
 	// Resets is how many sessions were reset, because a user had left something in them or may have; see [Config.Isolation].
 	Resets int64 `json:"resets"`
-	// Unclean is how many connections were closed because no reset takes away what was left in their session, or because the reset failed.
+	// Unclean is how many connections were closed because no reset could take away what was left in their session, or because the reset failed.
 	Unclean int64 `json:"unclean"`
 }
 
-// DialStat is about opening connections.
+// DialStat has the counters of opening connections.
 type DialStat struct {
 	// Failed is how many dials failed.
 	Failed int64 `json:"failed"`
-	// Refused is how many of them the server refused because it, the role or the database had no more room; see [ErrServerFull]. If it grows, the fleet
-	// wants more connections than there are.
+	// Refused is how many of the failed dials the server refused because it, the role or the database may have no more connections; see
+	// [ErrServerFull]. If it grows, all environments together want more connections than the server allows.
 	Refused int64 `json:"refused"`
-	// Failovers is how often the server turned out to have become a standby, and all its connections were given up.
+	// Failovers is how often the pool noticed that its server had become a standby, and gave up all connections to it.
 	Failovers int64 `json:"failovers"`
-	// Time is the moving average of a dial, HoldTime that of how long a connection is out: the two measurements of the growth rule.
+	// Time is the moving average of how long a dial takes, and HoldTime of how long a caller keeps a connection. From these two the pool decides
+	// whether to dial.
 	Time     time.Duration `json:"-"`
 	HoldTime time.Duration `json:"-"`
 }
 
-// MarshalJSON has the times in seconds.
+// MarshalJSON returns the numbers of s as JSON, with times in seconds.
 func (s DialStat) MarshalJSON() ([]byte, error) {
 	type numbers DialStat
 	return json.Marshal(struct {
@@ -122,7 +125,7 @@ func (s DialStat) MarshalJSON() ([]byte, error) {
 	}{numbers(s), s.Time.Seconds(), s.HoldTime.Seconds()})
 }
 
-// MarshalJSON has all numbers of s, the times in seconds.
+// MarshalJSON returns all numbers of s as JSON, with times in seconds.
 func (s *Stat) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		AcquireCount            int64          `json:"acquire_count"`
@@ -152,83 +155,84 @@ func (s *Stat) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// AcquireCount is how often a connection was handed out.
+// AcquireCount returns how many acquires got a connection.
 func (s *Stat) AcquireCount() int64 { return s.s.Acquires }
 
-// AcquireDuration is the sum of the time that successful acquires waited. One
-// that finds an idle connection does not wait, so it equals EmptyAcquireWaitTime.
+// AcquireDuration returns how long the successful acquires waited, in sum. An acquire that finds an idle connection does not wait, so this equals
+// EmptyAcquireWaitTime.
 func (s *Stat) AcquireDuration() time.Duration { return s.s.Waited }
 
-// AcquiredConns is how many connections are out now.
+// AcquiredConns returns how many connections are in use now.
 func (s *Stat) AcquiredConns() int32 { return int32(s.s.Held) }
 
-// CanceledAcquireCount is how many acquires were given up by their ctx or scope.
+// CanceledAcquireCount returns how many acquires failed because their ctx or scope ended while they waited.
 func (s *Stat) CanceledAcquireCount() int64 { return s.s.Canceled }
 
-// ConstructingConns is how many dials are under way.
+// ConstructingConns returns how many dials are under way now.
 func (s *Stat) ConstructingConns() int32 { return int32(s.s.Dialing) }
 
-// EmptyAcquireCount is how many acquires had to queue.
+// EmptyAcquireCount returns how many acquires found no idle connection and had to wait.
 func (s *Stat) EmptyAcquireCount() int64 { return s.s.Waits }
 
-// EmptyAcquireWaitTime is the sum of the time that they queued.
+// EmptyAcquireWaitTime returns how long the acquires that had to wait and then succeeded waited, in sum.
 func (s *Stat) EmptyAcquireWaitTime() time.Duration { return s.s.Waited }
 
-// IdleConns is how many connections are free.
+// IdleConns returns how many connections are idle now.
 func (s *Stat) IdleConns() int32 { return int32(s.s.Idle) }
 
-// MaxConns is the ceiling.
+// MaxConns returns Config.MaxConns.
 func (s *Stat) MaxConns() int32 { return int32(s.s.Max) }
 
-// TotalConns is how many connections the server may count as this pool's, dials under way and connections that are still being closed included.
+// TotalConns returns how many connections the server may have of this pool now, including dials under way and connections that are still being
+// closed.
 func (s *Stat) TotalConns() int32 { return int32(s.s.Total) }
 
-// NewConnsCount is how many connections were opened.
+// NewConnsCount returns how many connections were opened.
 func (s *Stat) NewConnsCount() int64 { return s.s.Opened }
 
-// MaxLifetimeDestroyCount is how many were closed for their age.
+// MaxLifetimeDestroyCount returns how many connections were closed because of Config.MaxConnLifetime.
 func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.aged }
 
-// MaxIdleDestroyCount is how many were closed for want of work.
+// MaxIdleDestroyCount returns how many connections were closed because of Config.MaxConnIdleTime.
 func (s *Stat) MaxIdleDestroyCount() int64 { return s.unused }
 
-// Limit is how many connections the pool may have now, at most MaxConns.
+// Limit returns how many connections the pool may have now, at most MaxConns.
 func (s *Stat) Limit() int32 { return int32(s.s.Limit) }
 
-// Queued is how many acquires wait now.
+// Queued returns how many acquires wait now.
 func (s *Stat) Queued() int32 { return int32(s.s.Queued) }
 
-// PanicCount is how many panics of hooks and of the pool's own goroutines were caught.
+// PanicCount returns how many panics of hooks, and of the pool's own goroutines, were caught.
 func (s *Stat) PanicCount() int64 { return s.panics }
 
-// Dials is about opening connections.
+// Dials returns the counters of opening connections.
 func (s *Stat) Dials() DialStat {
 	return DialStat{Failed: s.s.FailedDials, Refused: s.s.RefusedDials, Failovers: s.failovers, Time: s.s.DialTime, HoldTime: s.s.HoldTime}
 }
 
-// Lanes is about reads that found no idle connection.
+// Lanes returns the counters of reads that found no idle connection.
 func (s *Stat) Lanes() LaneStat {
 	l := s.lanes
 	l.MaxFlightSize, l.Alone = lane.MaxFlight, maps.Clone(l.Alone)
 	return l
 }
 
-// Cancels is about statements whose ctx ended while they ran.
+// Cancels returns the counters of statements whose ctx ended while they ran.
 func (s *Stat) Cancels() CancelStat { return s.cancels }
 
-// Invocations is about what invocations leave behind.
+// Invocations returns the counters of what invocations leave behind.
 func (s *Stat) Invocations() InvocationStat {
 	i := s.invocations
 	i.Nested = s.s.Nested
 	return i
 }
 
-// stats are totals since New of what is not the scheduler's to count.
+// stats has the totals since New that the scheduler does not count.
 type stats struct {
-	aged, unused, unclean atomic.Int64 // connections that were closed for their age, for want of work, because their session could not be cleaned
+	aged, unused, unclean atomic.Int64 // connections closed because of their age, of their idle time, or of a session that no reset cleans
 	resets, leaks         atomic.Int64
-	reruns, shadow        atomic.Int64    // reads that run again, alone; that would ride
-	alone                 catalog.Reasons // of those that find no idle connection and do not ride
+	reruns, shadow        atomic.Int64    // reads that ran again, alone; reads that would have ridden
+	alone                 catalog.Reasons // of statements that found no idle connection and did not ride
 }
 
 func (n *stats) endedByAge()   { n.aged.Add(1) }

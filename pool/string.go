@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// fmt shows each of these as one line, whatever the verb. By itself it would read fields while others write them (a data race), and show secrets.
+// The Format methods below show a value as one line, whatever the verb. Without them fmt would read its fields while other goroutines write them (a
+// data race), and show secrets.
 
 // String describes p in one line.
 func (p *Pool) String() string {
@@ -46,7 +47,7 @@ func (s *Scope) Format(f fmt.State, _ rune) {
 	write(f, "Scope", inside)
 }
 
-// What is in these is results, which may be secrets.
+// These show nothing of what they hold: results may be secrets.
 func (*rows) Format(f fmt.State, _ rune)  { write(f, "Rows", "") }
 func (*batch) Format(f fmt.State, _ rune) { write(f, "BatchResults", "") }
 func (*tx) Format(f fmt.State, _ rune)    { write(f, "Tx", "") }

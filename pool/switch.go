@@ -9,20 +9,19 @@ import (
 	"github.com/lmipool/lmipool/internal/pgdial"
 )
 
-// Switch turns a part of the pool on or off: a field of Config, whose documentation says what Auto means there and what On adds. The zero value is
-// Auto.
+// Switch turns a part of the pool on or off. It is the type of fields of Config, whose documentation says what Auto means. The zero value means Auto.
 type Switch string
 
 // The values of a Switch.
 const (
-	// Auto, or "", leaves it to the pool, which has the part on wherever it is of use.
+	// Auto, or "", lets the pool decide: the part is on where it is of use and possible.
 	Auto Switch = "auto"
-	// On is for who relies on the part. Where another setting makes it impossible [New] returns an error that names both, and where that is found out on
-	// a connection it is logged; Auto would turn the part off.
+	// On is for code that relies on the part. If another setting makes the part impossible, [New] returns an error that names both settings, where
+	// Auto would turn the part off. If only a connection shows that the part is impossible, that is logged.
 	On Switch = "on"
 	// Off turns the part off.
 	Off Switch = "off"
-	// Shadow is for Config.Lanes alone: it tells what lanes would do. Reads that would ride are counted ([LaneStat.ShadowRides]) and run alone.
+	// Shadow is for Config.Lanes only, to find out what lanes would do: reads that would ride are counted ([LaneStat.ShadowRides]) and run alone.
 	Shadow Switch = "shadow"
 )
 
@@ -30,10 +29,10 @@ const (
 type switchField struct {
 	name   string
 	value  *Switch
-	values []Switch // that are right
+	values []Switch // the values that are allowed
 }
 
-// switches are c's, each with what is right for it.
+// switches returns the Switch fields of c, each with the values that it may have.
 func (c *Config) switches() []switchField {
 	return []switchField{
 		{"Lanes", &c.Lanes, []Switch{Auto, On, Off, Shadow}},
@@ -43,8 +42,8 @@ func (c *Config) switches() []switchField {
 	}
 }
 
-// settle turns off what the other settings make impossible, as far as that is known before a connection is there, and makes of cc what is upstream can
-// take. It returns an error for each part that is on and cannot be.
+// settle turns off the parts that other settings make impossible, as far as that is known before the first connection, and adapts cc to a pooler
+// upstream. It returns an error for each such part that is On or Shadow.
 func (c *Config) settle(cc *pgx.ConnConfig) error {
 	if c.Upstream.shares() {
 		pgdial.ForPooler(cc, c.Upstream == UpstreamRDSProxy, c.Logger)
@@ -62,9 +61,9 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 	}
 	switch mode := cc.DefaultQueryExecMode; {
 	case c.PrepareConn != nil:
-		because("Lanes", &c.Lanes, "PrepareConn is set, which is to have a say in each statement")
+		because("Lanes", &c.Lanes, "PrepareConn is set, which must run before each statement, and rides share a connection")
 	case !c.ridesWith(mode, false):
-		because("Lanes", &c.Lanes, "default_query_exec_mode is %s, which is to have a say in each statement", mode)
+		because("Lanes", &c.Lanes, "default_query_exec_mode is %s, in which a ride's answer may differ from pgx's", mode)
 	case c.Upstream == UpstreamRDSProxy && c.Lanes == Auto:
 		c.Lanes = Off
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// begin starts a transaction on the lease, with the lease's settings, if any. With own, its end releases the lease.
+// begin starts a transaction on the lease, with the lease's settings, if any. If own is true, the end of the transaction releases the lease.
 func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx, error) {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -45,7 +45,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	var t pgx.Tx
 	err = l.c.cancel.Uncancelable(ctx, func(ctx context.Context) (err error) {
 		if t, err = c.BeginTx(ctx, opts); err == nil && l.with != nil {
-			l.c.session.Bind(l.with) // so they travel in front of an empty statement, behind a BEGIN that is held back
+			l.c.session.Bind(l.with) // the settings are sent behind the deferred BEGIN, in front of an empty statement
 			err = c.PgConn().ExecParams(ctx, "", nil, nil, nil, nil).Read().Err
 		}
 		return err
@@ -160,12 +160,12 @@ func (x *tx) mayHaveEnded() bool {
 	return (pc.IsClosed() || pc.IsBusy()) && (x.l.raw || x.l.mayEndTx(x.l.sql))
 }
 
-// failedOver: see innerTx.
+// failedOver reports whether err means that x's connection was lost, or that its server has become a standby.
 func (x *tx) failedOver(err error) bool {
 	return x.releasesLease && x.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
 }
 
-// mayEndTx is sqltext.MayEndTx of a text, or of the text of the prepared statement that has sql as its name.
+// mayEndTx reports whether sql, a text or the name of a prepared statement, may end its transaction.
 func (l *Lease) mayEndTx(sql string) bool {
 	text, ok := l.c.session.TextOf(sql)
 	return !ok || sqltext.MayEndTx(text)
@@ -211,7 +211,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 	return sd, x.l.c.wrapError(err)
 }
 
-// LargeObjects talk to the connection directly: see Lease.Conn.
+// LargeObjects sends on the raw connection, which the pool does not see: see Lease.Conn.
 func (x *tx) LargeObjects() pgx.LargeObjects {
 	if !x.l.tookRaw() {
 		return x.l.p.ended.Tx().LargeObjects()
@@ -219,5 +219,5 @@ func (x *tx) LargeObjects() pgx.LargeObjects {
 	return x.t.LargeObjects()
 }
 
-// Conn gives the connection itself away: see Lease.Conn.
+// Conn hands out the raw connection: see Lease.Conn.
 func (x *tx) Conn() *pgx.Conn { return x.l.Conn() }

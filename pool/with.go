@@ -20,11 +20,12 @@ import (
 )
 
 // Bound is a pool whose statements and transactions run with settings, such as the tenant that row policies ask for. [Pool.With] makes one. It holds
-// nothing, needs no closing, and is safe for concurrent use. No ctx carries its settings: what runs on the pool itself runs without them.
+// no connection, needs no closing, and is safe for concurrent use. The ctx does not carry its settings: what runs on the pool itself runs without
+// them.
 type Bound struct {
 	p   *Pool
-	s   *session.Settings // a pointer, which fmt does not follow: values are secrets
-	err error             // that every use returns
+	s   *session.Settings // a pointer, since fmt does not follow it: the values are secrets
+	err error             // what every use returns
 }
 
 // With returns the pool bound to settings, by name:
@@ -32,25 +33,25 @@ type Bound struct {
 //	db := p.With(map[string]string{"app.tenant": tenant})
 //	err := db.QueryRow(ctx, "select …", id).Scan(&v) // policies see current_setting('app.tenant')
 //
-// Each statement, batch, CopyFrom and transaction runs with them, as by SET LOCAL: they end with it, and no other statement sees them. They travel in
-// the packet of a query, INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN, which does not run if they fail. Short reads ride lanes as on the pool
-// itself if all names have a dot. If one is PostgreSQL's own (role, search_path, statement_timeout …) statements go alone, and each is followed by a
-// reset. A wrong name or value is the error of every use.
+// Each statement, batch, CopyFrom and transaction runs with the settings, as by SET LOCAL: they end with it, and no other statement sees them. They
+// are sent in the same packet as a query, INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN, which does not run if setting them fails. If all names
+// have a dot, short reads ride as on the pool itself. If a setting is PostgreSQL's own (role, search_path, statement_timeout …), statements go alone,
+// and each is followed by a reset. If a name or value is wrong, every use returns an error.
 //
-// What is different from the pool itself:
-//   - Any other command (CREATE, CALL, SET …) and CopyFrom run in an explicit transaction, which costs two round trips more. What cannot run in one
-//     (VACUUM), or ends one (a procedure that commits), fails with PostgreSQL's own error.
-//   - Nothing uses the simple protocol: Exec takes one statement, even without arguments, and [pgx.QueryExecModeSimpleProtocol] is an error. So is a
-//     pool whose default_query_exec_mode is exec, in which pgx sends batches past the pool: [Misconfigured] is true for it.
+// A Bound differs from the pool itself:
+//   - Any other command (CREATE, CALL, SET …) and CopyFrom run in an explicit transaction, which costs two more round trips. A command that cannot
+//     run in a transaction (VACUUM), or that ends it (a procedure that commits), fails with PostgreSQL's own error.
+//   - Nothing uses the simple protocol: Exec takes one statement, even without arguments, and [pgx.QueryExecModeSimpleProtocol] is an error. If
+//     default_query_exec_mode is exec, in which pgx sends batches past the pool, every use is an error for which [Misconfigured] is true.
 //   - A batch can have queries, INSERT, UPDATE, DELETE, MERGE, SET, LOCK, NOTIFY and TRUNCATE only.
 //
-// A statement can change the settings for itself: they protect from mistakes, not from someone who chooses the SQL. After a custom setting was set
-// once on a connection it is an empty string there, not NULL: PostgreSQL keeps its name. Setting them takes the transaction's snapshot, so that SET
-// TRANSACTION comes too late (use BeginTx), and in REPEATABLE READ a LOCK does not see what was committed while it waited. Do not declare a function
-// IMMUTABLE that reads a setting: PostgreSQL would keep one tenant's result in the plan of a prepared statement. PostgreSQL refuses COPY FROM for
-// tables with row policies.
+// A statement can change the settings for itself: they protect from mistakes, not from somebody who chooses the SQL. Once a custom setting was set on
+// a connection, PostgreSQL keeps its name: without With, current_setting returns an empty string there, not NULL. Setting them takes the
+// transaction's snapshot, so SET TRANSACTION comes too late (use BeginTx), and in REPEATABLE READ a transaction that waits for a LOCK does not see
+// what was committed meanwhile. Do not declare a function IMMUTABLE that reads a setting: PostgreSQL would keep one tenant's result in the plan of a
+// prepared statement. PostgreSQL refuses COPY FROM for tables with row policies.
 //
-// With [Config.Plain] everything runs in explicit transactions, which costs three round trips more for each statement.
+// With [Config.Plain] everything runs in explicit transactions, which costs three more round trips for each statement.
 func (p *Pool) With(settings map[string]string) *Bound {
 	b := &Bound{p: p}
 	switch p.mode {
@@ -67,7 +68,7 @@ func (p *Pool) With(settings map[string]string) *Bound {
 	return b
 }
 
-// With returns the pool bound to b's settings and to these, which win over b's of the same name.
+// With returns the pool bound to b's settings and to settings, which win over b's of the same name.
 func (b *Bound) With(settings map[string]string) *Bound {
 	if b.err != nil {
 		return b
@@ -86,7 +87,7 @@ func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) 
 	return b.p.OpenScope(ctx, name, deadline)
 }
 
-// check refuses a statement that would run without the settings.
+// check returns b's error, or an error for a statement whose query mode would run it without the settings.
 func (b *Bound) check(args []any) error {
 	if b.err == nil && pgxargs.Parse(args).Mode == pgx.QueryExecModeSimpleProtocol {
 		return errSimpleMode
@@ -168,7 +169,7 @@ func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
 	return b.p.engine.beginTx(ctx, b.s, opts)
 }
 
-// Ping is [Pool.Ping]. It also returns the error of settings that are wrong, but does not send them.
+// Ping is [Pool.Ping]. It returns an error if a setting's name or value is wrong, but does not send the settings.
 func (b *Bound) Ping(ctx context.Context) error {
 	if b.err != nil {
 		return b.err
@@ -176,8 +177,8 @@ func (b *Bound) Ping(ctx context.Context) error {
 	return b.p.engine.ping(ctx)
 }
 
-// apart reports whether a statement needs an explicit transaction for settings, if any: all but the plainest can end the implicit one, and the
-// settings.
+// apart reports whether a statement needs an explicit transaction for settings. All but the plainest statements can end the implicit transaction, and
+// the settings with it. It returns false if settings is nil.
 func apart(settings *session.Settings, sql string, args []any) bool {
 	if settings == nil {
 		return false
@@ -217,7 +218,7 @@ type txEnd struct {
 	err error
 }
 
-// end commits, or rolls back if there is an err. It returns err, or the commit's.
+// end commits if err is nil, and rolls back otherwise. It returns err, or the commit's error. A second call does nothing and returns the same.
 func (e *txEnd) end(err error) error {
 	if e.t == nil {
 		return e.err
@@ -235,7 +236,8 @@ func (e *txEnd) end(err error) error {
 	return err
 }
 
-// abandonUnless is deferred by a call whose result will end the transaction. It rolls back if the call fails, or a Valuer or rewriter panics in it.
+// abandonUnless rolls back unless *kept is true. It is deferred by calls that return a result which ends the transaction: if the call fails, or a
+// Valuer or rewriter panics in it, there is no such result.
 func (e *txEnd) abandonUnless(kept *bool) {
 	if !*kept {
 		_ = e.end(errAbandonedTx)

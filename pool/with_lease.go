@@ -12,12 +12,13 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Acquire is [Pool.Acquire] for a lease whose session has b's settings, as by SET, until its Release, or the end of its scope. All that runs on it
-// sees them: text of several statements, a transaction, and what is sent by its Conn. To set them is one round trip. The reset in front of the next
-// user's first statement takes them away, with all else that is left.
+// Acquire is [Pool.Acquire], and then sets b's settings in the lease's session, as by SET, which costs one round trip. They hold until Release, or
+// the end of the scope, for all that runs on the lease: a text of several statements, a transaction, and what is sent by its Conn. The reset in front
+// of the next user's first statement takes them away.
 //
-// It needs a session of its own, and the reset: behind a pooler, and with [Config.Isolation] off, it is an error. Use Begin or [InTx] there, whose settings are
-// the transaction's. So is a setting of one transaction, such as transaction_read_only. With [Config.Plain], Release closes the connection.
+// Acquire is an error behind a pooler, where the session may be another client's at the next transaction, and with [Config.Isolation] off, when
+// nothing would take the settings away: use Begin or [InTx] there, whose settings end with the transaction. A setting that ends with a transaction by
+// itself, such as transaction_read_only, is an error, too. With [Config.Plain], Release closes the connection.
 func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	if b.err != nil {
 		return nil, b.err
@@ -49,7 +50,7 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	return l, nil
 }
 
-// AcquireFunc is [Pool.AcquireFunc] with such a lease.
+// AcquireFunc is [Pool.AcquireFunc] with a lease of b's Acquire.
 func (b *Bound) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	if f == nil {
 		return errNoFunc
@@ -62,7 +63,7 @@ func (b *Bound) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return f(l)
 }
 
-// errSharedSession is for a session that may be somebody else's, or that nobody resets.
+// errSharedSession is Bound.Acquire's error for a session that other clients may use, or that is not reset.
 var errSharedSession = pgerr.Say[pgerr.SettingsError]("lmipool: With: a lease cannot have settings here, since nothing would take them away: behind a pooler the session is " +
 	"somebody else's at the next transaction, and with Isolation off nobody resets it: use Begin, BeginTx or InTx")
 
@@ -89,15 +90,15 @@ func setIn(ctx context.Context, pc *pgconn.PgConn, s *session.Settings) error {
 	return pc.ExecParams(ctx, s.Lasting(), s.LastingParams(), nil, nil, nil).Read().Err
 }
 
-// withSettings is err, of what sets s, as With tells it.
+// withSettings returns err, from the statement that sets s, as a SettingsError without the values of s.
 func withSettings(s *session.Settings, err error) error {
-	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // others say what has become of the connection
+	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // a wrapped one says what happened to the connection: it stays as it is
 		return pgerr.Wrap[pgerr.SettingsError](fmt.Errorf("lmipool: With: %w", s.Without(pg)))
 	}
 	return err
 }
 
-// withLease is a plain lease whose session has settings. Nothing of pgxpool's takes them away.
+// withLease is a lease with Config.Plain whose session has settings. pgxpool would not take them away, so Release closes the connection.
 type withLease struct {
 	lent     // c
 	c        *pgxpool.Conn
