@@ -2,7 +2,7 @@ package sqltext
 
 import "strings"
 
-// TextArray is names as text[] in text format.
+// TextArray returns names as a text[] in text format.
 func TextArray(names []string) []byte {
 	var b strings.Builder
 	b.WriteByte('{')

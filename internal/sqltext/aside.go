@@ -2,8 +2,8 @@ package sqltext
 
 import "slices"
 
-// Aside reports whether sql takes no snapshot and runs no code of the user's own, but for triggers that were deferred: each of its
-// statements may come before SET TRANSACTION, or before a LOCK whose transaction is to see what was committed until it has it.
+// Aside reports whether sql takes no snapshot and runs no code of the user's own, except deferred triggers. Such a statement may come in front of SET
+// TRANSACTION, or of a LOCK behind which the transaction must see all that was committed before it got the lock.
 func Aside(sql string) bool {
 	tokens, refused := lex(sql)
 	if refused != "" {

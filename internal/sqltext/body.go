@@ -1,19 +1,18 @@
 package sqltext
 
-// Body is what the body of a function mentions and calls, and what it leaves by other words.
+// Body is what the body of a function mentions and calls, and what it leaves in its session besides what the functions that it calls leave.
 type Body struct {
 	Mentions  Mentions
 	Functions []Function
-	Trace     Trace // NoTrace: what it calls says all; AnyTrace, LastingTrace: it does more
-	Dynamic   bool  // what it mentions is not all that it runs
+	Trace     Trace // NoTrace: it leaves only what the functions that it calls leave; AnyTrace, LastingTrace: it may leave more
+	Dynamic   bool  // it may run code that it does not mention
 }
 
-// maxBody is how long a body may be, in bytes, to be read.
+// maxBody is the length in bytes of the longest body that BodyOf reads.
 const maxBody = 8 << 10
 
-// BodyOf reads the body of a function in SQL, or in PL/pgSQL if procedural. The body leaves AnyTrace if it may do more than
-// query and change data and call functions: SET, CREATE and the like, dynamic EXECUTE, an event of which nobody knows what it
-// runs (TRUNCATE and its triggers). The text has to be read as it is with standard_conforming_strings on.
+// BodyOf reads the body of a function in SQL, or in PL/pgSQL if procedural, as with standard_conforming_strings on. The body leaves AnyTrace if it
+// may do more than query and change data and call functions: SET, CREATE and the like, dynamic EXECUTE, or TRUNCATE, whose triggers are not known.
 func BodyOf(src string, procedural bool) (b Body) {
 	tokens, refused := lex(src)
 	if refused != "" || len(src) > maxBody {
@@ -26,10 +25,10 @@ func BodyOf(src string, procedural bool) (b Body) {
 		}
 		return tokens[i]
 	}
-	updates := false // the statement that is being read has the word UPDATE, so SET may be a part of it
+	updates := false // the present statement has the word UPDATE, so SET may be a part of it
 	for i, t := range tokens {
 		switch {
-		case t.is(";"), t.is(">") && at(i-1).is(">"), t.word("begin", "then", "else", "loop"): // here a statement may begin
+		case t.is(";"), t.is(">") && at(i-1).is(">"), t.word("begin", "then", "else", "loop"): // a statement may begin behind it
 			updates = false
 		case t.word("update"):
 			updates = true

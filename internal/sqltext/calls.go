@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// calls finds what is called: every name before a parenthesis, unless it is sure that the parenthesis is another's.
+// calls finds the functions that a text calls: every name in front of a parenthesis, unless that parenthesis certainly has another purpose. The
+// slices have one element for each token.
 type calls struct {
 	Statement
 	tokens  []token
-	partner []int  // of a bracket: the index of its other half
-	call    []bool // of an opening parenthesis: it holds arguments of a function, or belongs to its FILTER or WITHIN GROUP
-	cte     []bool // of a name: WITH defines it here
+	partner []int  // for a bracket: the index of its other half
+	call    []bool // for an opening parenthesis: it holds arguments of a function, or belongs to its FILTER or WITHIN GROUP
+	cte     []bool // for a name: WITH defines it here
 }
 
-// find adds the functions of one text to those there are, unless one was refused before.
+// find adds the functions of one text. It does nothing if a text was refused before.
 func (c *calls) find(tokens []token) {
 	if c.Refused != "" {
 		return
@@ -32,7 +33,7 @@ func (c *calls) find(tokens []token) {
 		case c.at(i).is("("):
 			c.parenthesis(i)
 		case c.at(i).word("current_schema") && !c.at(i+1).is("("):
-			c.add(Function{Name: "current_schema"}) // may create the schema of temporary tables
+			c.add(Function{Name: "current_schema"}) // a function without parentheses; it may create the schema of temporary tables
 		}
 	}
 }
@@ -49,7 +50,7 @@ func (c *calls) refuse(why string) {
 	}
 }
 
-// at returns the token at i, or one that is nothing.
+// at returns the token at i, or an empty symbol if there is none.
 func (c *calls) at(i int) token {
 	if i < 0 || i >= len(c.tokens) {
 		return token{kind: symbol}
@@ -57,7 +58,7 @@ func (c *calls) at(i int) token {
 	return c.tokens[i]
 }
 
-// pair finds the partners of all brackets, and reports whether they have one.
+// pair finds the partners of all brackets, and reports whether each has one.
 func (c *calls) pair() bool {
 	c.partner = make([]int, len(c.tokens))
 	var open []int
@@ -81,7 +82,7 @@ func (c *calls) pair() bool {
 }
 
 // findCTEs marks the names that a WITH defines: WITH [RECURSIVE] name [(columns)] AS [[NOT] MATERIALIZED] (…), …
-// A clause that goes on in another way (SEARCH, CYCLE) is left there: names after it count as calls.
+// It stops where a clause goes on in another way (SEARCH, CYCLE): later names of that WITH count as calls.
 func (c *calls) findCTEs() {
 	for i, t := range c.tokens {
 		if !t.word("with") || i > 0 && !c.at(i-1).is("(") {
@@ -120,7 +121,7 @@ func (c *calls) findCTEs() {
 	}
 }
 
-// parenthesis judges the opening parenthesis at i.
+// parenthesis adds the function that the opening parenthesis at i calls, if it calls one.
 func (c *calls) parenthesis(i int) {
 	last := i - 1
 	if !c.at(last).name() {
@@ -134,18 +135,18 @@ func (c *calls) parenthesis(i int) {
 	if first == last && !dotted && (c.at(last).kind == word && c.syntax(i, last) || c.cte[last]) {
 		return
 	}
-	// What follows AS is an alias, a CTE or a type; what follows :: is a type, with what modifies it.
+	// The name behind AS is an alias, a CTE or a type; the name behind :: is a type with a modifier.
 	if before := c.at(first - 1); before.is("::") || before.word("as") && !c.at(first-2).is(".") {
 		return
 	}
-	if c.at(first-1).word("into") && c.at(first-2).word("insert") { // a table, and its columns
+	if c.at(first-1).word("into") && c.at(first-2).word("insert") { // a table and its columns
 		return
 	}
 	c.call[i] = true
 	f := Function{Name: c.at(last).text}
 	if end := c.partner[i]; f.Name == "set_config" {
 		f.Local = c.at(end-1).word("true") && c.at(end-2).is(",")
-		// Of some settings transaction-local is not all there is to it.
+		// For some settings it is not enough that they end with the transaction.
 		name := c.at(i + 1)
 		known := name.kind == literal && name.text != "" && (c.at(i+2).is(",") || c.at(i+2).is("::"))
 		switch {
@@ -167,7 +168,7 @@ func (c *calls) parenthesis(i int) {
 	}
 }
 
-// customSetting reports whether the argument at i is, for sure, the name of a setting with a dot in it.
+// customSetting reports whether the argument at i is certainly the name of a setting with a dot in it.
 func (c *calls) customSetting(i int) bool {
 	if t := c.at(i); t.kind != literal || !custom.MatchString(t.text) {
 		return false
@@ -180,8 +181,8 @@ func (c *calls) customSetting(i int) bool {
 
 var custom = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)+$`)
 
-// syntax reports whether the unquoted word at w, before the parenthesis at i, is part of the grammar there and cannot
-// be a function, although most of these words could be one elsewhere.
+// syntax reports whether the unquoted word at w, in front of the parenthesis at i, is a part of the grammar there and cannot be a function. Most of
+// these words can be a function elsewhere.
 func (c *calls) syntax(i, w int) bool {
 	before, after := c.at(w-1), c.at(i+1)
 	switch text := c.at(w).text; text {
@@ -191,7 +192,7 @@ func (c *calls) syntax(i, w int) bool {
 	case "group": // WITHIN GROUP (…)
 		c.call[i] = before.word("within")
 		return true
-	case "over": // a window, if it follows a call. DISTINCT ON (x) over (y) calls one.
+	case "over": // a window, if a call precedes it; in DISTINCT ON (x) over (y) it is a function
 		return before.is(")") && c.call[c.partner[w-1]]
 	case "by":
 		return before.word("order", "group", "partition")
@@ -210,7 +211,7 @@ func (c *calls) syntax(i, w int) bool {
 	case "join":
 		return before.word("left", "right", "full", "inner", "outer", "cross", "natural") ||
 			after.word("select", "with") || after.word("values") && c.at(i+2).is("(")
-	case "conflict": // ON CONFLICT (…) DO. A join ON conflict (…) is not followed by that.
+	case "conflict": // ON CONFLICT (…) DO; a join ON conflict (…) has no DO behind it
 		return before.word("on") && c.at(c.partner[i]+1).word("do")
 	case "operator":
 		if !c.builtinOperator(i) {

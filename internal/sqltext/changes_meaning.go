@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// Meaning is what a statement does to the meaning of the texts that its session is sent after it. A text's meaning is
-// decided when it is parsed: which table a name stands for, which instant '2024-01-01' is. It stays in a prepared
-// statement. The values are in order, from the least to the most.
+// Meaning is what a statement does to the meaning of the texts that its session gets after it. A text's meaning is decided when it is parsed: which
+// table a name stands for, which instant '2024-01-01' is. A prepared statement keeps its meaning. The values are in order, from the least change to
+// the most.
 type Meaning uint8
 
 const (
 	// KeepsMeaning: later texts mean what they meant before.
 	KeepsMeaning Meaning = iota
-	// RestoresMeaning: a transaction or a part of one ends, and with it what was set in it, or since a savepoint.
+	// RestoresMeaning: a transaction, or its part since a savepoint, ends, and the settings that were made in it may end too.
 	RestoresMeaning
-	// MayChangeMeaning: it does something that its text does not show. The server can tell what came of it.
+	// MayChangeMeaning: it may change settings, but its text does not show which. The server can be asked afterwards.
 	MayChangeMeaning
 	// ChangesMeaning: later texts may mean something else.
 	ChangesMeaning
 )
 
-// AfterMeaning says what sql does to the meaning of later texts, as far as its text says. Functions that a query calls and triggers
-// that it fires may do more: the text does not say that. Only set_config is known by its name.
+// AfterMeaning returns what sql does to the meaning of later texts, judged by its text alone. Functions that it calls and triggers that it fires may
+// do more; of those AfterMeaning knows only set_config.
 func AfterMeaning(sql string) (m Meaning) {
 	tokens, refused := lex(sql)
 	if refused != "" {
@@ -32,7 +32,7 @@ func AfterMeaning(sql string) (m Meaning) {
 	if one, refused := oneStatement(tokens); refused == "" {
 		return afterMeaning(one)
 	}
-	m = MayChangeMeaning // some of them ran after others
+	m = MayChangeMeaning // the first ones may have changed the meaning of the later ones
 	for len(tokens) > 0 {
 		end := slices.IndexFunc(tokens, func(t token) bool { return t.is(";") })
 		if end < 0 {
@@ -44,7 +44,7 @@ func AfterMeaning(sql string) (m Meaning) {
 	return m
 }
 
-// afterMeaning is AfterMeaning for one statement.
+// afterMeaning returns what one statement does to the meaning of later texts.
 func afterMeaning(tokens []token) (m Meaning) {
 	for i, t := range tokens {
 		if i == 0 || !t.is("(") || !tokens[i-1].name() || tokens[i-1].text != "set_config" {
@@ -70,7 +70,7 @@ func afterMeaning(tokens []token) (m Meaning) {
 	return commandMeaning(tokens)
 }
 
-// commandMeaning is AfterMeaning for what is neither a query nor a change of data.
+// commandMeaning returns what a statement that is neither a query nor a change of data does to the meaning of later texts.
 func commandMeaning(tokens []token) Meaning {
 	at := func(i int) token {
 		if i < len(tokens) {
@@ -89,7 +89,7 @@ func commandMeaning(tokens []token) Meaning {
 	case tokens[0].word("discard") && at(1).word("plans", "sequences"):
 		return KeepsMeaning
 	case tokens[0].word("create") && slices.ContainsFunc(tokens[1:min(5, len(tokens))], func(t token) bool { return t.word("temp", "temporary") }):
-		return ChangesMeaning // it may hide a table
+		return ChangesMeaning // a temporary table may hide another of its name
 	case !tokens[0].word("set", "reset"):
 		return MayChangeMeaning
 	}
@@ -101,24 +101,23 @@ func commandMeaning(tokens []token) Meaning {
 	case name.word("transaction", "characteristics"):
 		return KeepsMeaning
 	case name.word("constraints"):
-		return MayChangeMeaning // triggers that were deferred run
+		return MayChangeMeaning // deferred triggers run now
 	case at(setting+1).is(".") || name.name() && keepsMeaning(name.text):
 		return KeepsMeaning
 	case tokens[0].word("reset"):
-		return MayChangeMeaning // it may be what it was
+		return MayChangeMeaning // the setting may already have had its default
 	}
 	return ChangesMeaning
 }
 
-// keepsMeaning reports whether a setting has no influence on what texts mean. A name with a dot is not one of PostgreSQL's
-// own settings, so its parser does not read it. Others only say how statements are planned, run, bounded, logged or answered.
+// keepsMeaning reports whether a setting has no influence on what texts mean. A setting with a dot in its name is not PostgreSQL's own, so its parser
+// does not read it. The settings that runs matches only say how statements are planned, run, limited, logged or answered.
 func keepsMeaning(setting string) bool {
 	return strings.Contains(setting, ".") || runs.MatchString(setting)
 }
 
-// runs matches the names of PostgreSQL's own settings that do not change what a text means. It is a list of what is known to
-// be harmless: search_path, role, TimeZone, DateStyle, IntervalStyle, array_nulls, xmloption, lc_monetary change the meaning, and any
-// name that is not listed here counts as if it did.
+// runs matches the names of PostgreSQL's own settings that are known not to change what a text means. Any other name counts as if it changed the
+// meaning, as search_path, role, TimeZone, DateStyle, IntervalStyle, array_nulls, xmloption and lc_monetary do.
 var runs = regexp.MustCompile(`(?i)^(?:(?:enable|log|debug|jit|geqo|tcp|vacuum|autovacuum|track|max_parallel|default_transaction|transaction|gin|seq|trace)_.*|` +
 	`.*_(?:timeout|cost|mem|buffers|limit|collapse_limit|fraction|multiplier|io_concurrency|tablespaces?)|` +
 	`application_name|check_function_bodies|client_min_messages|commit_delay|commit_siblings|constraint_exclusion|effective_cache_size|` +

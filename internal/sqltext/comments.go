@@ -2,8 +2,8 @@ package sqltext
 
 import "strings"
 
-// WithoutComments is sql with a space in the place of each comment, so that texts which differ only in these are one. A text that
-// cannot be cut into tokens for sure stays as it is.
+// WithoutComments returns sql with a space in the place of each comment. So texts that differ only in their comments become the same text. It returns
+// a text that lex refuses as it is.
 func WithoutComments(sql string) string {
 	if !strings.Contains(sql, "--") && !strings.Contains(sql, "/*") {
 		return sql

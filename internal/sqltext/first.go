@@ -1,6 +1,6 @@
 package sqltext
 
-// First returns the first word of a text, in lower case: "" if there is none in front of anything but parentheses.
+// First returns the first word of a text, in lower case. It skips comments and opening parentheses, and returns "" if something else comes first.
 func First(sql string) string {
 	l := lexer{text: sql}
 	for l.space() && l.refused == "" {

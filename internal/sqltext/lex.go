@@ -18,7 +18,7 @@ const (
 
 type token struct {
 	kind kind
-	text string // of a word, quoted or symbol, and of a string as plain as they come
+	text string // of a word, quoted or symbol, and of a string in plain quotes that has no backslash, doubled quote or part on another line
 }
 
 func (t token) is(text string) bool { return t.kind == symbol && t.text == text }
@@ -32,15 +32,13 @@ func (t token) word(words ...string) bool {
 // maxName is the longest identifier that PostgreSQL does not truncate, in bytes.
 const maxName = 63
 
-// symbols are the characters that stand for themselves, those of operators included. An operator is not put together
-// from its characters: nothing here depends on which operator it is, and character by character the rule that an
-// operator ends where a comment begins comes for free.
+// symbols are the characters that are a token each, those of operators included. The lexer does not join the characters of an operator: nothing here
+// depends on which operator it is, and so it needs no rule for an operator that ends where a comment begins.
 const symbols = "()[],;.:" + operatorChars
 
 const operatorChars = "+-*/<>=~!@#%^&|`?"
 
-// lex cuts text into tokens by the rules of PostgreSQL's scan.l, and leaves out comments and white space. It returns
-// why the text is refused, if it is.
+// lex cuts text into tokens by the rules of PostgreSQL's scan.l, and leaves out comments and white space. refused says why it cannot; "": it can.
 func lex(text string) (tokens []token, refused string) {
 	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
 		return nil, "encoding"
@@ -58,7 +56,7 @@ func lex(text string) (tokens []token, refused string) {
 
 type lexer struct {
 	text    string
-	plain   bool // a backslash in a plain string is no escape, for sure
+	plain   bool // standard_conforming_strings is known to be on: a backslash in a string without E is no escape
 	at      int
 	refused string
 }
@@ -70,7 +68,7 @@ func (l *lexer) refuse(why string) {
 	}
 }
 
-// peek returns the byte n ahead, or 0 beyond the end: the text has no NUL.
+// peek returns the byte n ahead, or 0 beyond the end. 0 is never a byte of the text.
 func (l *lexer) peek(n int) byte {
 	if l.at+n < len(l.text) {
 		return l.text[l.at+n]
@@ -167,7 +165,7 @@ func (l *lexer) word() token {
 		}
 	case 'u', 'U':
 		if next == '&' && (l.peek(2) == '\'' || l.peek(2) == '"') {
-			l.refuse("unicode escape") // where it ends is easy, which name it makes is not
+			l.refuse("unicode escape") // its end is easy to find, but not the name that its escapes make
 			return token{}
 		}
 	}
@@ -176,7 +174,7 @@ func (l *lexer) word() token {
 	return token{word, fold(w)}
 }
 
-// checkLength refuses a name that PostgreSQL truncates: it means another than the one it spells.
+// checkLength refuses a name that PostgreSQL truncates, because it means another name than the text has.
 func (l *lexer) checkLength(name string) {
 	if len(name) > maxName {
 		l.refuse("long name")
@@ -206,8 +204,8 @@ func (l *lexer) quoted() token {
 	return token{}
 }
 
-// string reads a string that begins at its quote, and the parts that continue it on later lines, which follow the
-// rules of its first. In a string with escapes a backslash keeps the next character from ending it.
+// string reads a string, from its opening quote, and the parts that continue it on later lines, which follow the rules of the first part. If
+// backslash, the string may have a backslash in it. If escapes, a backslash escapes the next character, which then does not end the string.
 func (l *lexer) string(backslash, escapes bool) token {
 	from, plain := l.at+1, !backslash || !escapes
 	for {
@@ -220,13 +218,13 @@ func (l *lexer) string(backslash, escapes bool) token {
 			}
 			if l.peek(0) == '\\' {
 				if !backslash {
-					l.refuse("backslash") // the end of the string hangs on standard_conforming_strings
+					l.refuse("backslash") // where the string ends depends on standard_conforming_strings
 					return token{}
 				}
 				l.at++
 				plain = false
 				if escapes && l.at < len(l.text) {
-					l.at++ // the rest of a multi-byte character is no quote
+					l.at++ // one byte is enough: the other bytes of a multi-byte character are never a quote
 				}
 				continue
 			}
@@ -249,8 +247,8 @@ func (l *lexer) string(backslash, escapes bool) token {
 	}
 }
 
-// continued goes to the quote that continues a string after white space with a newline in it, if there is one. Only
-// -- comments may stand between.
+// continued reports whether the string that has just ended goes on: with a quote after white space that has a newline in it. Only -- comments may
+// stand between. If so, it moves to that quote.
 func (l *lexer) continued() bool {
 	from, newline := l.at, false
 	for {
@@ -269,8 +267,8 @@ func (l *lexer) continued() bool {
 	return false
 }
 
-// bits reads the string of B” or X”. Anything in it but digits is refused; so it does not matter that its quotes
-// double by other rules.
+// bits reads the quoted part of a bit string, from its quote. Anything in it but digits is refused, so the rules for doubled quotes in it do not
+// matter.
 func (l *lexer) bits() token {
 	l.at++
 	l.run(func(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' })
@@ -285,9 +283,9 @@ func (l *lexer) bits() token {
 	return token{kind: literal}
 }
 
-// number reads a number. One that runs into a name or a dollar is refused: before version 15 that was a number and a
-// name, which ends elsewhere (1_$$), and since then it is an error. 0x1F and 1_000 became numbers in 16; before that
-// their second half is an alias, or an error, and either way no call.
+// number reads a number. It refuses one that a name or a dollar follows directly: before version 15 that was a number and then a name, which may end
+// elsewhere (1_$$), and since 15 it is an error. 0x1F and 1_000 are numbers since 16. Before that their second half is an alias or an error, but
+// never a call.
 func (l *lexer) number() token {
 	if l.peek(0) == '0' && strings.IndexByte("xXoObB", l.peek(1)) >= 0 {
 		l.at += 2
@@ -323,7 +321,7 @@ func (l *lexer) dollar() token {
 	if isDigit(l.peek(0)) {
 		l.run(isDigit)
 		if isName(l.peek(0)) {
-			l.refuse("parameter") // an error since 15, a parameter and a name before
+			l.refuse("parameter") // an error since version 15; before, a parameter and then a name
 		}
 		return token{kind: param}
 	}
@@ -345,7 +343,7 @@ func (l *lexer) dollar() token {
 	return token{kind: literal}
 }
 
-// isSpace is the white space of all versions. The vertical tab, white space since 16, is refused.
+// isSpace reports whether c is white space in all versions. The vertical tab is white space only since 16, so the lexer refuses it.
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' }
 
 func notNewline(c byte) bool { return c != '\n' && c != '\r' }

@@ -5,36 +5,36 @@ import (
 	"strings"
 )
 
-// Mentions is what a text names that may be code of the user's own, or lead to some. It does not say what each name
-// means: whoever has the text asks the catalogs about all that it may mean. So nothing in it hangs on a parser.
+// Mentions is what a text names that may be code of the user's own, or lead to some. It does not say what each name means, since that would need a
+// parser: whoever uses it has to ask the catalogs about everything that a name may mean.
 type Mentions struct {
-	// Called is every name in front of a parenthesis, whatever the parenthesis is for.
+	// Called has every name in front of a parenthesis, whatever the parenthesis is for.
 	Called []string
-	// Dotted is every name behind a dot and not in front of a parenthesis: t.f may mean f(t), and so may (row).f, t.arr[1].f and $1.f.
+	// Dotted has every name that stands behind a dot and not in front of a parenthesis. t.f may mean f(t); so may (row).f, t.arr[1].f and $1.f.
 	Dotted []string
-	// Names is what may be a relation or a type: every name, and each a.b.
+	// Names has what may be a relation or a type: every name, and each a.b.
 	Names []Name
-	// Written is what an INSERT or MERGE writes to, or an UPDATE with DEFAULT; Changed what other UPDATEs and DELETEs do, also
+	// Written has the tables of INSERT, MERGE and UPDATE with DEFAULT. Changed has those of other UPDATEs and of DELETEs. Both include statements
 	// inside WITH.
 	Written, Changed []Name
-	// Operators is every run of operator characters, and the operators that keywords stand for. White space between
-	// the characters is left out, so an operator is in the text only if it is a part of one of these.
+	// Operators has every run of operator characters, and the operators that keywords stand for. White space between the characters is left out. So
+	// each operator of the text is a part of one of these.
 	Operators []string
 }
 
-// Name is the name of a relation or type, folded where it was not quoted. Schema is "" if there is none: then it is the
-// first one of that name in search_path.
+// Name is the name of a relation or type, folded where it was not quoted. If the text gives no schema, Schema is "", and PostgreSQL takes the first
+// one of that name in search_path.
 type Name struct{ Schema, Name string }
 
-// operatorsOf are the operators that a keyword may stand for. PostgreSQL looks them up in search_path, like those that
-// are written out: an operator = for varchar in a schema of the user's runs in each of these.
+// operatorsOf has the operators that a keyword may stand for. PostgreSQL looks them up in search_path, like operators that are written out. So a
+// user's own operator = for varchar runs in IN, USING, CASE and so on.
 var operatorsOf = map[string][]string{
 	"in": {"=", "<>"}, "using": {"="}, "natural": {"="}, "nullif": {"="}, "case": {"="}, "distinct": {"=", "<>"},
 	"between": {"<", ">", "<=", ">="}, "like": {"~~", "!~~"}, "ilike": {"~~*", "!~~*"}, "similar": {"~", "!~"},
 	"cycle": {"=", "<>"}, "merge": {"="},
 }
 
-// Mention returns what sql mentions. It returns false if the text cannot be cut into tokens for sure.
+// Mention returns what sql mentions. It returns false if lex refuses the text.
 func Mention(sql string) (Mentions, bool) {
 	tokens, refused := lex(sql)
 	if refused != "" {
@@ -43,7 +43,7 @@ func Mention(sql string) (Mentions, bool) {
 	return mention(tokens), true
 }
 
-// mention is Mention of what was cut already.
+// mention returns what the text of tokens mentions.
 func mention(tokens []token) (m Mentions) {
 	at := func(i int) token {
 		if i < 0 || i >= len(tokens) {
@@ -51,8 +51,7 @@ func mention(tokens []token) (m Mentions) {
 		}
 		return tokens[i]
 	}
-	// chain is the name that begins at i, with its schema if it has one: of a.b.c it is b.c, for what is in front of
-	// that can only be the database.
+	// chain returns the name that begins at i, with its schema if it has one. Of a.b.c it returns b.c, since a can only be the database.
 	chain := func(i int) (n Name, ok bool) {
 		for at(i).word("only") || at(i).is("(") {
 			i++
@@ -91,7 +90,7 @@ func mention(tokens []token) (m Mentions) {
 		case at(i - 1).is("."):
 			if !at(i + 1).is("(") { // a.f(…) calls f of the schema a
 				m.Dotted = append(m.Dotted, t.text)
-				m.Names = append(m.Names, Name{Name: t.text}) // (1).f may also convert to the type f
+				m.Names = append(m.Names, Name{Name: t.text}) // (1).f may also be a conversion to the type f
 			}
 			if at(i - 2).name() {
 				m.Names = append(m.Names, Name{at(i - 2).text, t.text})
@@ -104,7 +103,7 @@ func mention(tokens []token) (m Mentions) {
 			if n, ok := chain(i + 1); ok {
 				m.Written = append(m.Written, n)
 			}
-		case t.word("for") && (at(i+1).word("update", "share") || at(i+1).word("no", "key")): // its policies are those of UPDATE
+		case t.word("for") && (at(i+1).word("update", "share") || at(i+1).word("no", "key")): // the policies for UPDATE apply
 			locks = true
 		case t.word("update") && (!at(i+1).word("set") || at(i+2).word("set")) && (!at(i-1).word("for", "key") || !endsLock(at(i+1))),
 			t.word("from") && at(i-1).word("delete"):
@@ -140,7 +139,7 @@ func endsLock(t token) bool {
 	return t.kind == symbol || t.word("of", "nowait", "skip", "for", "limit", "offset", "loop", "union", "intersect", "except", "into")
 }
 
-// And is what m and o mention.
+// And returns what m or o mentions.
 func (m Mentions) And(o *Mentions) Mentions {
 	return Mentions{
 		Called: slices.Concat(m.Called, o.Called), Dotted: slices.Concat(m.Dotted, o.Dotted), Operators: slices.Concat(m.Operators, o.Operators),
@@ -148,7 +147,7 @@ func (m Mentions) And(o *Mentions) Mentions {
 	}
 }
 
-// In is m with each name without a schema in each of schemas too.
+// In returns m, in which each name without a schema is also there with each of schemas.
 func (m Mentions) In(schemas []string) Mentions {
 	for _, names := range []*[]Name{&m.Names, &m.Written, &m.Changed} {
 		all := slices.Clip(*names)
@@ -169,7 +168,7 @@ func (m *Mentions) HasOperator(op string) bool {
 	return slices.ContainsFunc(m.Operators, func(run string) bool { return strings.Contains(run, op) })
 }
 
-// reserved are the keywords that no relation or type can be called without quotes, in any version from 14 to 18.
+// reserved has the keywords that are no relation's or type's name, unless quoted, in any version from 14 to 18.
 var reserved = set(`
 	all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create
 	current_catalog current_date current_role current_time current_timestamp current_user default deferrable desc

@@ -6,16 +6,16 @@ import (
 	"encoding/binary"
 )
 
-// namePrefix is how the name of every prepared statement of the pool's own begins:
-// what cleans a session, and what reads what is in it, leaves those out.
+// namePrefix begins the name of every statement that the pool prepares for itself. A reset, and the query that reads what a session has, leave out
+// names that begin with it.
 const namePrefix = "lmipool_"
 
 var nameEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// StatementName is the name under which a text is prepared. It follows from the text and from all that changes what the text
-// means, which are the parts: its connection's baseline, the settings that it runs with, what it takes and returns. A counter
-// would not do: behind a pooler that nobody has announced a connection meets other sessions, where another connection has given
-// the same number to another text. It is 60 bytes long; PostgreSQL keeps 63.
+// StatementName returns the name under which a text is prepared. parts are the text and all that decides what it means: its connection's baseline,
+// the settings that it runs with, its parameters and columns. The name is a hash of them and not a counter, because behind a pooler that was not
+// declared a connection meets other sessions, in which another connection has given the same number to another text. The name has 60 bytes;
+// PostgreSQL keeps 63.
 func StatementName(parts ...string) string {
 	h := sha256.New()
 	for _, s := range parts {

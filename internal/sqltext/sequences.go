@@ -2,18 +2,18 @@ package sqltext
 
 import "strings"
 
-// Sequences is what a statement does with the values of sequences that its session has, as far as its text says.
+// Sequences is what a statement does with the values of sequences that its session has, judged by its text alone.
 type Sequences struct {
-	// Reads: it names currval or lastval, which tell what nextval returned before in the session.
+	// Reads: it names currval or lastval, which return what nextval returned before in the session.
 	Reads bool
-	// Draws: it may call nextval or setval: it names one of them, or changes data, which a column's default may do.
-	// It is false for what cannot, if all functions in it are known.
+	// Draws: it may call nextval or setval, because it names one of them, or changes data, and a column's default may call them. Other functions
+	// that it calls may draw too; Draws does not say that.
 	Draws bool
-	// Steady: whenever it succeeds it has drawn from the same sequences, if Table is "" or the defaults of that table's
-	// columns are steady too. Then what somebody else left by the same text is overwritten.
+	// Steady: it draws from the same sequences each time that it succeeds, if Table is "" or the defaults of that table are steady too. Then it
+	// overwrites all values that another invocation has left by the same text.
 	Steady bool
-	Table  string // the table that is inserted into, as written
-	// Moves: it sets something, so that the same names may mean other sequences afterwards.
+	Table  string // the table of an INSERT, with its names quoted; "": it has none
+	// Moves: it sets something, so the same names may mean other sequences afterwards.
 	Moves  bool
 	Begins bool // it is BEGIN
 }
@@ -50,7 +50,7 @@ func SequencesOf(sql string) Sequences {
 	return s
 }
 
-// onlyNextval reports whether tokens are SELECT nextval('…'), with a cast to regclass at most.
+// onlyNextval reports whether tokens are SELECT nextval('…'), with or without a cast to regclass.
 func onlyNextval(tokens []token) bool {
 	texts := make([]string, 0, len(tokens))
 	for _, t := range tokens {
@@ -72,8 +72,9 @@ func onlyNextval(tokens []token) bool {
 	return false
 }
 
-// insertsValues returns the table of INSERT INTO table … VALUES … [ON CONFLICT …] [RETURNING …] or DEFAULT VALUES, without
-// anything in it that draws for some rows only. The defaults of a row are drawn before it is known whether it conflicts.
+// insertsValues returns the table of INSERT INTO table … VALUES … [ON CONFLICT …] [RETURNING …] or DEFAULT VALUES, or "" if tokens are something
+// else, or may draw from a sequence for some rows only. ON CONFLICT does no harm: the defaults of a row are computed before PostgreSQL looks for a
+// conflict.
 func insertsValues(tokens []token) (table string) {
 	at := 1
 	if at >= len(tokens) || !tokens[at].word("into") {

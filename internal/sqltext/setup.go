@@ -6,17 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// Setup is what a text does to the settings of its session, for who has to know each by its name.
+// Setup is what a text does to the settings of its session. It is for callers that need the name of each setting.
 type Setup struct {
-	Settings []string // names with a dot in them that it sets, or may
-	Queries  []string // its statements of which only their functions tell more, each by itself
+	Settings []string // settings with a dot in their name that it sets, or may set
+	Queries  []string // its queries and changes of data, one text each: the functions that they call may set more
 	Draws    bool     // it may leave values of sequences
-	// Unsure is why there may be more settings than those: the kind of statement, or what is not understood. "" if not.
+	// Unsure says why it may set others than Settings: the kind of statement, or the part that the scan does not understand. "": it does not.
 	Unsure string
 }
 
-// SetupOf scans a text of one statement or several. If plain, a plain string may have a backslash in it, which is no
-// escape: standard_conforming_strings is on.
+// SetupOf scans a text of one statement or several. If plain, standard_conforming_strings is on, so a backslash in a string without E is allowed, and
+// is no escape.
 func SetupOf(sql string, plain bool) (s Setup) {
 	statements, refused := split(sql, plain)
 	if refused != "" {
@@ -34,7 +34,7 @@ type piece struct {
 	text   string
 }
 
-// split cuts a text into its statements. plain is that of SetupOf.
+// split cuts a text into its statements. plain is the same as in SetupOf.
 func split(sql string, plain bool) (pieces []piece, refused string) {
 	if !utf8.ValidString(sql) || strings.Contains(sql, "\x00") {
 		return nil, "encoding"
@@ -67,7 +67,7 @@ func (s *Setup) add(p piece) {
 	case asks:
 		s.Queries = append(s.Queries, p.text)
 		s.query(p.tokens)
-	case first.word("load"), first.word("discard", "deallocate"): // a library stays; of the others readSession sees what is left
+	case first.word("load"), first.word("discard", "deallocate"): // a library stays loaded; package session finds out what the others leave
 	case trace >= AnyTrace && trace != PreparedTrace:
 		s.Unsure, s.Draws = first.text, true
 		if s.Unsure == "" {
@@ -109,7 +109,7 @@ func (s *Setup) query(tokens []token) {
 	}
 }
 
-// dotted is the name, with a dot in it, that SET sets.
+// dotted returns the name of the setting that SET sets. tokens are those behind SET.
 func dotted(tokens []token) (name string) {
 	if len(tokens) > 1 && tokens[0].word("session", "local") && tokens[1].name() {
 		tokens = tokens[1:]

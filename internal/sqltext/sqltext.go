@@ -1,16 +1,16 @@
-// Package sqltext says of a statement what can be said without a parser: whether anything in its text forbids that it shares
-// a connection with other invocations' reads, which functions it names, and all that it mentions.
+// Package sqltext finds out what a statement's text says without a parser: whether anything in it forbids that the statement shares a connection with
+// other invocations' reads, which functions it names, and all that it mentions.
 //
 // A statement may ride if
 //
 //   - [Scan] of its text refuses nothing: it is one statement, begins with SELECT, VALUES, TABLE or WITH, and has no
 //     locking clause, no INTO and no data-modifying word;
-//   - every function that it calls is [Function.Harmless], or the user's word for it was given;
-//   - nothing that it mentions ([Mention]) may be code of the user's own, or lead to some. That is for the catalogs to
-//     say: a name may be a function, a type, a relation; t.f may mean f(t); IN may be the user's operator.
+//   - every function that it calls is [Function.Harmless], or the user has declared it harmless;
+//   - nothing that it mentions ([Mention]) is code of the user's own, or leads to some. Only the catalogs can say that, because a
+//     name may be a function, a type or a relation; t.f may mean f(t); IN may be the user's operator.
 //
-// The scan is strict: what it does not understand it refuses. A false refusal costs a statement its company, a false
-// acceptance may cost an invocation its isolation.
+// The scan is strict: it refuses what it does not understand. A statement that is refused without need goes alone, which is slower. A statement that
+// is accepted by mistake may break the isolation of another invocation.
 package sqltext
 
 import (
@@ -20,12 +20,11 @@ import (
 
 // Statement is what a scan of one SQL text found.
 type Statement struct {
-	// Refused says in a few words why the statement may not share a connection ("insert", "for update", "two
-	// statements" …). It is "" if nothing found forbids it; then Functions decides.
+	// Refused says in a few words why the statement may not share a connection ("insert", "for update", "two statements" …). If nothing in the
+	// text forbids it, Refused is "", and whether the statement may share depends on Functions.
 	Refused string
 
-	// Functions is every name that is called, or may be, each once, in the order of their first appearance. It is
-	// incomplete if Refused is not "".
+	// Functions has each name that is called, or may be, once, in the order of their first appearance. It is incomplete if Refused is not "".
 	Functions []Function
 }
 
@@ -33,11 +32,11 @@ type Statement struct {
 type Function struct {
 	Schema string // "" if the name was not qualified
 	Name   string
-	Local  bool // it is set_config, for the transaction only: its last argument is the word true
+	Local  bool // it is set_config with the word true as its last argument: the setting ends with the transaction
 	Custom bool // it is current_setting, and its first argument is the name of a setting with a dot in it
 }
 
-// String returns the name without quotes, for messages and for comparing with a user's list: not for SQL.
+// String returns the name without quotes, for messages and for comparing with a user's list. It must not be used in SQL.
 func (f Function) String() string {
 	if f.Schema == "" {
 		return f.Name
@@ -45,14 +44,14 @@ func (f Function) String() string {
 	return f.Schema + "." + f.Name
 }
 
-// Harmless reports whether f, as far as its name says, is a function of pg_catalog that is [Harmless], or reads a
-// setting with a dot in its name: none of PostgreSQL's own, so none that a lane's guard changes.
+// Harmless reports whether f, judged by its name alone, is a function of pg_catalog that is [Harmless], or reads a setting with a dot in its name.
+// Such a setting is not one of PostgreSQL's own, so a lane's guard does not change it.
 func (f Function) Harmless() bool {
 	return (f.Schema == "" || f.Schema == "pg_catalog") && (Harmless(f.Name) || f.Custom)
 }
 
-// Scan scans the text of a statement as PostgreSQL 14 to 18 would read it with standard_conforming_strings on and
-// client_encoding UTF8. Where these, the version or the setting, make a difference, it refuses.
+// Scan scans the text of a statement as PostgreSQL 14 to 18 read it with standard_conforming_strings on and client_encoding UTF8. It refuses a text
+// that another of these versions, or another standard_conforming_strings, would read differently.
 func Scan(sql string) Statement {
 	tokens, refused := lex(sql)
 	if refused == "" {
@@ -82,8 +81,8 @@ func oneStatement(tokens []token) ([]token, string) {
 	return tokens, ""
 }
 
-// forbidden returns what a list of words can forbid. The words are looked for everywhere, also where they only name a
-// column: whoever calls a column "lock" has it alone.
+// forbidden returns why tokens may not ride, judged by a list of words; "": it found nothing. It looks for the words everywhere, also where they only
+// name a column: a statement with a column called "lock" goes alone.
 func forbidden(tokens []token) string {
 	first := 0
 	for first < len(tokens) && tokens[first].is("(") {
@@ -102,11 +101,11 @@ func forbidden(tokens []token) string {
 		switch t.text {
 		case "insert", "update", "delete", "merge", // after WITH, or as a CTE
 			"into", // SELECT INTO creates a table
-			// These can only begin a statement, and what begins another than a read is refused already. Should we and
-			// PostgreSQL ever disagree on where a string or a comment ends, they are the second line.
+			// These words can only begin a statement, and a text that does not begin with a read is refused already. They are a second line of
+			// defence, in case this scanner and PostgreSQL disagree on where a string or a comment ends.
 			"truncate", "copy", "call", "do", "lock", "execute", "create", "alter", "drop", "grant", "revoke", "listen",
 			"vacuum",
-			// TREAT (x AS f) calls pg_catalog.f(x), whatever f is: a function's name where a type's should be.
+			// TREAT (x AS f) calls pg_catalog.f(x), for any f: it has a function's name where a type's name should be.
 			"treat":
 			return t.text
 		case "for":
@@ -118,8 +117,8 @@ func forbidden(tokens []token) string {
 	return ""
 }
 
-// fold is PostgreSQL's folding of a name that is not quoted: ASCII only. In a database with a single-byte encoding it
-// also folds letters beyond; no name that is compared with has any.
+// fold returns s in lower case, as PostgreSQL folds a name that is not quoted: ASCII letters only. In a database with a single-byte encoding
+// PostgreSQL folds other letters too, but no name with which s is compared has such letters.
 func fold(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Trace is what a statement may leave behind in its session, from the least to the most.
+// Trace is what a statement may leave behind in its session. The values are in order, from the least to the most.
 type Trace uint8
 
 const (
@@ -15,16 +15,16 @@ const (
 	SequenceTrace
 	// SessionTrace: settings, the seed of random, cursors, advisory locks, channels listened to, temporary tables.
 	SessionTrace
-	// AnyTrace: these, statements prepared in SQL, and what nobody can tell.
+	// AnyTrace: all of these, statements prepared in SQL, and whatever else the text does not show.
 	AnyTrace
-	// PreparedTrace: these, and certainly statements prepared in SQL, or no longer prepared.
+	// PreparedTrace: like AnyTrace, and it certainly prepares statements in SQL or deallocates them.
 	PreparedTrace
-	// LastingTrace: what lasts as long as the session: loaded libraries, connections of dblink.
+	// LastingTrace: what lasts as long as the session, such as loaded libraries and connections of dblink. No reset takes it away.
 	LastingTrace
 )
 
-// Session says what a statement leaves behind in its session, as far as its text says. If asks is true, that is what the functions
-// leave, as far as their names say: those that it names. Others may be reached by it.
+// Session returns what a statement leaves behind in its session, judged by its text alone. If asks is true, it is a query or a change of data: then
+// trace is what the functions leave that it names, judged by their names, and other functions that it leads to may leave more.
 func Session(sql string) (trace Trace, asks bool, functions []Function) {
 	tokens, refused := lex(sql)
 	if refused != "" {
@@ -46,7 +46,7 @@ func Session(sql string) (trace Trace, asks bool, functions []Function) {
 	return trace, false, nil
 }
 
-// session is Session for one statement.
+// session returns what one statement leaves behind in its session, like Session.
 func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 	if len(tokens) == 0 {
 		return NoTrace, false, nil
@@ -80,8 +80,8 @@ func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 	return trace, true, c.Functions
 }
 
-// compiles reports whether a setting is set that decides how PL/pgSQL's functions are compiled: what is compiled meanwhile keeps
-// that as long as the session lasts.
+// compiles reports whether tokens set a setting that decides how PL/pgSQL functions are compiled. Functions that are compiled while it is set keep
+// its effect until the session ends.
 func compiles(tokens []token) bool {
 	decides := func(setting string) bool {
 		setting = strings.ToLower(setting)
@@ -99,7 +99,7 @@ func compiles(tokens []token) bool {
 	return false
 }
 
-// lasts reports whether what is called by its name in a statement, wherever, leaves what lasts.
+// lasts reports whether tokens call a function, anywhere, whose name says that it leaves a LastingTrace.
 func lasts(tokens []token) bool {
 	for i := 1; i < len(tokens); i++ {
 		if tokens[i].is("(") && tokens[i-1].name() && (Function{Name: tokens[i-1].text}).Trace() == LastingTrace {
@@ -109,7 +109,7 @@ func lasts(tokens []token) bool {
 	return false
 }
 
-// command is Session for what is neither a query nor a change of data.
+// command returns what a statement that is neither a query nor a change of data leaves behind in its session.
 func command(tokens []token) Trace {
 	at := func(i int) token {
 		if i < len(tokens) {
@@ -117,24 +117,24 @@ func command(tokens []token) Trace {
 		}
 		return token{kind: symbol}
 	}
-	setting := at(1) // if tokens set one
+	setting := at(1) // the name of the setting, if this is SET
 	if setting.word("local", "session") {
 		setting = at(2)
 	}
 	switch {
 	case tokens[0].word("set") && at(1).word("local") && setting.name() && strings.EqualFold(setting.text, "seed"):
-		return SessionTrace // it outlives the transaction
+		return SessionTrace // the seed of random outlives the transaction
 	case tokens[0].word("set") && at(1).word("local") && setting.name() && (strings.EqualFold(setting.text, "search_path") || setting.word("schema")):
-		return AnyTrace // what follows may mean other tables than those that were looked at
+		return AnyTrace // later names may mean other tables than those that the catalogs were asked about
 	case tokens[0].word("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "show", "lock",
 		"notify"):
 		return NoTrace
 	case tokens[0].word("set") && (at(1).word("local", "constraints") || at(1).word("transaction")):
-		return NoTrace // a transaction's own
+		return NoTrace // they end with the transaction
 	case tokens[0].word("load"):
 		return LastingTrace
 	case tokens[0].word("discard") && at(1).word("all"), tokens[0].word("deallocate") && (at(1).word("all") || at(1).word("prepare") && at(2).word("all")):
-		return LastingTrace // pgx goes on believing in the statements that it had prepared
+		return LastingTrace // pgx does not notice that its prepared statements are gone
 	case tokens[0].word("prepare", "deallocate"):
 		return PreparedTrace
 	case tokens[0].word("set", "reset", "listen", "unlisten", "close", "discard"):
@@ -143,7 +143,7 @@ func command(tokens []token) Trace {
 	return AnyTrace
 }
 
-// Trace is what a call of f leaves behind, as far as its name says.
+// Trace returns what a call of f leaves behind in its session, judged by its name alone.
 func (f Function) Trace() Trace {
 	switch {
 	case f.Schema != "" && f.Schema != "pg_catalog", strings.HasPrefix(f.Name, "dblink"):
@@ -165,23 +165,23 @@ func (f Function) Trace() Trace {
 	return AnyTrace
 }
 
-// TellsSequence reports whether f tells what nextval returned before in the session.
+// TellsSequence reports whether f returns what nextval returned before in the session.
 func (f Function) TellsSequence() bool { return f.Name == "currval" || f.Name == "lastval" }
 
-// lasting are the functions of pg_catalog that leave what nothing takes away.
+// lasting has the functions of pg_catalog whose effect on the session no reset takes away.
 var lasting = set(`
 	pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
 	isn_weak pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_replication_origin_session_setup
 `)
 
-// inSession are the functions of pg_catalog that are known to leave what SessionTrace says, and no more.
+// inSession has the functions of pg_catalog that are known to leave a SessionTrace and no more.
 var inSession = set(`
 	set_config setseed pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared
 	pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all
 `)
 
-// quiet are functions of pg_catalog that are not Harmless, since they are volatile, write, wait or tell of the session
-// that they run in, but leave nothing behind in it: what they do is in the database, or ends with the transaction.
+// quiet has functions of pg_catalog that leave nothing behind in their session, although they are not Harmless: they are volatile, write, wait, or
+// return something about the session. What they do is in the database, or ends with the transaction.
 var quiet = set(`
 	clock_timestamp currval lastval current_setting gen_random_uuid inet_client_addr inet_client_port
 	has_column_privilege has_database_privilege has_function_privilege has_language_privilege has_schema_privilege

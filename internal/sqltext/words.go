@@ -2,17 +2,17 @@ package sqltext
 
 import "strings"
 
-// notCalled are the keywords that cannot be a function's name without quotes in any version from 14 to 18: the reserved
-// ones and those of col_name_keyword. What follows them in parentheses is syntax, such as IN (…), or a call of a
-// function of pg_catalog without effect, such as EXTRACT (…).
+// notCalled has the keywords that cannot be a function's name, unless quoted, in any version from 14 to 18: the reserved ones and those of
+// col_name_keyword. A parenthesis behind them is syntax, as in IN (…), or calls a function of pg_catalog without effect, as in EXTRACT (…).
 //
-// Not here, though reserved for columns:
+// These keywords are left out, although they are of those kinds:
 //
-//   - substring and overlay: substring(a, b) is looked up like any other name;
+//   - substring and overlay, because substring(a, b) is looked up like any other name;
 //   - treat, which is refused;
-//   - system_user, merge_action and all of json…: these came with 16 and 17, and before that are anybody's.
+//   - system_user, merge_action and all of json…: they became keywords in 16 and 17, and in older versions a user's function may have the name.
 //
-// Keywords that may be functions (type_func_name_keyword: left, join, like …) are treated as such, but for [calls.syntax].
+// Keywords that may be functions (type_func_name_keyword: left, join, like …) count as functions, except where [calls.syntax] knows that they are
+// not.
 var notCalled = set(`
 	all analyse analyze and any array as asc asymmetric between bigint bit boolean both case cast char character check
 	coalesce collate column constraint create current_catalog current_date current_role current_time current_timestamp
