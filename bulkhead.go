@@ -11,7 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 )
 
-// What invocations get that arrive while the process is to end.
+// These are the replies to invocations that come after the process has begun to end.
 var (
 	errStandingDown error = RefusedError("lmipool: this environment is standing down and takes no new work")
 	errShuttingDown error = RefusedError("lmipool: this environment is shutting down and takes no new work")
@@ -20,7 +20,7 @@ var (
 // OverrunError is the reply for a handler that did not return before its deadline.
 // Lambda shows its type as "OverrunError".
 type OverrunError struct {
-	After time.Duration // how long the handler had
+	After time.Duration // how long the handler ran until the reply in its place
 }
 
 func (e *OverrunError) Error() string {
@@ -30,8 +30,8 @@ func (e *OverrunError) Error() string {
 // Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
 func (e *OverrunError) Unwrap() error { return context.DeadlineExceeded }
 
-// GoexitError is the reply for a handler that ended its goroutine without a reply:
-// runtime.Goexit, which testing's FailNow calls. Lambda's own loop would hang.
+// GoexitError is the reply for a handler that ended its goroutine without a reply, by runtime.Goexit, which testing's FailNow calls. Without Handler,
+// aws-lambda-go would never reply.
 type GoexitError struct{}
 
 func (*GoexitError) Error() string {
@@ -45,41 +45,42 @@ func (*GoexitError) Error() string {
 //	0                                     D − Margin          D − ReplyMargin        D
 //	|---- fn, in a goroutine of its own ----|-- fn's ctx ended --|-- stand-in reply ----|  late: 410, the process exits
 //
-// Margin is a sixth of what is left until D, from 100 ms to 1 s, and ReplyMargin is half of Margin. Both are more while things are late in
-// this process (lateness.go), which is measured: how long a handler's goroutine waits to run, how late a timer fires, and how long a reply takes from its return until
-// aws-lambda-go cancels the invocation's ctx, which it does when the reply is sent. The worst of the last 15 to 30 s is
-// HandlerStat.Lateness. ReplyMargin is four times that if it is more, since a timer and a reply are late, and a burst of replies takes longer
-// than the single ones that were measured; at most a third of what is left, and 3 s. Margin is that much earlier. Both are decided when
-// the invocation comes, and again every 50 ms near its end.
+// Margin is a sixth of what is left until D, from 100 ms to 1 s, and ReplyMargin is half of Margin. Both grow with the measured lateness of this
+// process (lateness.go): how long a handler's goroutine waits to run, how late a timer fires, and how long it takes from a reply's return until
+// aws-lambda-go has sent it and cancels the invocation's ctx. The worst of the last 15 to 30 s is HandlerStat.Lateness. If four times that is more
+// than half of Margin, it is ReplyMargin, up to 3 s and a third of what is left: the timer and the reply are both late, and a burst of replies takes
+// longer than the single ones that were measured. Margin grows by as much. Both are decided when the invocation comes, and again every 50 ms near its
+// end.
 //
 // At D − ReplyMargin the scope ends (statements are cancelled, leases taken back) and the reply is an *OverrunError or what OnOverrun makes. The
-// handler runs on; its stack is logged, found by a profiler label, which costs nothing before. It is forgotten when it returns,
-// and a stream that it returns is closed.
+// handler runs on. Its stack is found by a profiler label, which costs nothing until then, and logged. When it returns, its result is dropped, and
+// closed if it is a stream.
 //
 // A panic becomes the JSON that aws-lambda-go would have sent, with the frames from gopanic to the handler and ShouldExit false.
 //
-// Lambda's self-healing stays. More than MaxOverruns handlers at once that overran, or MaxPanics panics in 10 s: one loud line, refusals
-// from then on, and ShouldExit in the error replies, by which aws-lambda-go finishes what runs and exits. Off managed instances
-// both protections are off: the platform resets an on-demand environment by itself, and a reply in the handler's place would freeze it in the
-// middle of its work. Whatever is around the handler may swallow the error that asks for the exit: an invocation that began 5 s after the first such
-// reply shows that nobody has heard (standdown.go), and the process closes its pool and exits with 1 when nothing runs any more. When
-// it began is told by its deadline, since what is around the handler may call it late. Never in lmitest.Call.
+// Lambda can still replace a broken environment: after more than MaxOverruns handlers that overran run at once, or more than MaxPanics panics came in
+// 10 s, one error is logged, new invocations are refused, and the error replies have ShouldExit, at which aws-lambda-go finishes what runs and exits.
+// Off managed instances both protections are off: the platform resets an on-demand environment by itself, and a reply in the handler's place would
+// freeze it in the middle of its work. Code around the handler may replace the error that asks for the exit. An invocation that began more than 5 s
+// after the first such reply shows that this has happened (standdown.go): then the process closes its pool and exits with status 1 as soon as no
+// invocation runs. When an invocation began is computed from its deadline, since the code around the handler may call it late. In lmitest.Call the
+// process is never ended.
 //
-// What is protected (door.go) is a pool that Handler finds: With's Bound, what has Unwrap, what embeds one in an exported field. What it
-// does not find is warned of once.
+// Handler protects a pool that it finds in its db (door.go): the pool itself, a Bound, a type with Unwrap, a type that embeds a pool in an exported
+// field. If it finds none, it warns once for each type.
 //
-// A result that is an io.Reader keeps its scope until it is read, closed or cut. It is read by a goroutine into a pipe, so that a hanging source
-// can be cut at D − Margin; aws-lambda-go then ends the response with its error trailer. In a response of package events the Body is
-// replaced; a reader type of the user's own keeps its value, is neither cut nor kept from panicking, and is named once.
+// A result that is an io.Reader keeps its scope until it is read, closed or cut. It is read by a goroutine into a pipe, so that a hanging source can
+// be cut at D − Margin; aws-lambda-go then ends the response with its error trailer. In a response of package events the Body is replaced. A reader
+// type of the user's own cannot be replaced: it is not cut, its panics are not caught, and a warning names the type once.
 //
-// SIGTERM (Start): no new work; callbacks of the user's, 150 ms at most; leases get 100 ms; then what still runs gets Terminate, the end of our half
-// of the socket and a cancel request. Lambda's SIGKILL follows after 500 to 600 ms.
+// After SIGTERM (Start) new invocations are refused, the user's callbacks have 150 ms, and leases 100 ms to come back. Then connections that are
+// still in use get Terminate, the end of our half of the socket and a cancel request. Lambda sends SIGKILL 500 to 600 ms after SIGTERM.
 
-// bulkhead is what the invocations of one process have in common: who overruns, how
-// often they panic, and whether it is time to let Lambda replace the environment.
+// bulkhead has the state that all invocations of a process share: how many handlers overrun, how often they panic, and whether the process is to end,
+// so that Lambda replaces the environment.
 type bulkhead struct {
 	standIn, catchPanics bool
-	margin, replyMargin  time.Duration // 0: by the time that the invocation has
+	margin, replyMargin  time.Duration // 0: computed from the time that the invocation has
 	maxOverruns          int
 	maxPanics            int
 	onOverrun            func(ctx context.Context, in any) (any, error)
@@ -96,22 +97,21 @@ type bulkhead struct {
 	stat     HandlerStat
 }
 
-// HandlerStat counts what Handler did. A snapshot. As JSON it has names in snake case, and Lateness in seconds.
+// HandlerStat is a snapshot of what Handler did. Its JSON has names in snake case, and Lateness in seconds.
 type HandlerStat struct {
 	Overrunning int   `json:"overrunning"`  // handlers that run on after their reply
-	Overruns    int64 `json:"overruns"`     // replies in a handler's place, in all
-	Panics      int64 `json:"panics"`       // panics that became error replies, in all
-	Refused     int64 `json:"refused"`      // invocations refused because the process is to end
-	LateReplies int64 `json:"late_replies"` // replies seen to miss the deadline, though the handler, or what stood in for it, had returned before
+	Overruns    int64 `json:"overruns"`     // replies in a handler's place, since Open
+	Panics      int64 `json:"panics"`       // panics that were caught, since Open
+	Refused     int64 `json:"refused"`      // invocations that were refused because the process is to end
+	LateReplies int64 `json:"late_replies"` // replies that were returned before the deadline and, as far as measured, sent after it
 
-	// Lateness is the worst of the last 15 to 30 seconds of how late a handler's goroutine
-	// began to run, a timer fired, or a reply was sent after it was returned (one reply at a
-	// time is measured, and each in a handler's place). It grows when the CPU is short. The
-	// margins that Config leaves to Handler grow with it: see [Config.Margin].
+	// Lateness is the longest delay in the last 15 to 30 seconds: of a handler's goroutine that waited to run, of a timer, or of a reply from its
+	// return until it was sent (one ordinary reply at a time is measured, and every reply in a handler's place). It grows when the CPU is short.
+	// Margins that are not set in Config grow with it: see [Config.Margin].
 	Lateness time.Duration `json:"-"`
 }
 
-// MarshalJSON has Lateness in seconds.
+// MarshalJSON returns s as JSON, with Lateness in seconds.
 func (s HandlerStat) MarshalJSON() ([]byte, error) {
 	type numbers HandlerStat
 	return json.Marshal(struct {
@@ -120,7 +120,7 @@ func (s HandlerStat) MarshalJSON() ([]byte, error) {
 	}{numbers(s), s.Lateness.Seconds()})
 }
 
-// HandlerStat returns what the handlers that were wrapped with p have come to.
+// HandlerStat returns the counters of all handlers that were wrapped with p.
 func (p *Pool) HandlerStat() HandlerStat {
 	b := p.bulkhead
 	b.mu.Lock()
@@ -130,7 +130,7 @@ func (p *Pool) HandlerStat() HandlerStat {
 	return s
 }
 
-// newBulkhead is for a c that is settled.
+// newBulkhead returns the bulkhead for c, which must be settled.
 func newBulkhead(c *Config) *bulkhead {
 	return &bulkhead{
 		standIn:     c.StandIn == On,
@@ -145,8 +145,8 @@ func newBulkhead(c *Config) *bulkhead {
 	}
 }
 
-// DeadlinePassedError is the reply to an invocation that came when its deadline was over:
-// its handler was not begun. Lambda shows its type as "DeadlinePassedError".
+// DeadlinePassedError is the reply to an invocation whose deadline had passed when it came. Its handler was not called. Lambda shows its type as
+// "DeadlinePassedError".
 type DeadlinePassedError struct {
 	Ago time.Duration // since the deadline
 }
@@ -158,26 +158,26 @@ func (e *DeadlinePassedError) Error() string {
 // Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
 func (*DeadlinePassedError) Unwrap() error { return context.DeadlineExceeded }
 
-// SafeToRetry makes Retryable(err) true.
+// SafeToRetry returns true, which makes Retryable true for the error.
 func (*DeadlinePassedError) SafeToRetry() bool { return true }
 
-// plan is how much time an invocation has, and what is done about it.
+// plan has the times of one invocation, and says how Handler protects it.
 type plan struct {
 	protect  bool  // fn runs in a goroutine of its own
-	standIn  bool  // and is answered for at replyBy
-	late     error // not nil: the time is over
-	absurd   bool  // the deadline is none
-	undated  bool  // and has passed: fn gets a ctx without it
+	standIn  bool  // Handler replies in fn's place at replyBy
+	late     error // not nil: the deadline had passed, and this is the reply
+	absurd   bool  // the deadline counts as none
+	undated  bool  // such a deadline has passed: fn gets a ctx without it
 	began    time.Time
 	deadline time.Time
 	lookAt   time.Time     // when the margins are decided again
-	fnUntil  time.Time     // when fn's ctx ends; zero: with the invocation's
+	fnUntil  time.Time     // when fn's ctx ends; zero: when the invocation's does
 	replyBy  time.Time     // when the stand-in replies
-	spare    time.Duration // what OnOverrun may take beyond that
+	spare    time.Duration // how long OnOverrun may run after replyBy
 }
 
-// absurd is more than any function's timeout (90 minutes). Emulators have been seen to send
-// deadlines years away, of 0 and in the past; such a one is none.
+// absurd is the distance from which on a deadline counts as none. No function's timeout is longer than 90 minutes, but emulators send deadlines of 0,
+// in the past and years away.
 const absurd = 24 * time.Hour
 
 func (b *bulkhead) plan(ctx context.Context) plan {
@@ -211,8 +211,8 @@ func (b *bulkhead) decide(p *plan, late time.Duration) (margin time.Duration) {
 	return margin
 }
 
-// look decides again, near the deadline: things may be later by now than when the invocation
-// came. It reports whether fn's ctx is to end now, which is earlier than it would by itself.
+// look decides the margins again, near the deadline, since lateness may have grown since the invocation came. It reports whether fn's ctx is to end
+// now, before it would end by itself.
 func (b *bulkhead) look(p *plan) bool {
 	now := time.Now()
 	margin := b.decide(p, b.late.at(now))
@@ -223,7 +223,7 @@ func (b *bulkhead) look(p *plan) bool {
 // lookEvery is how often the margins of an invocation are decided again.
 const lookEvery = 50 * time.Millisecond
 
-// sayAbsurd says once that ctx's deadline is none.
+// sayAbsurd logs, once, that ctx's deadline counts as none.
 func (b *bulkhead) sayAbsurd(ctx context.Context) {
 	b.absurd.Do(func() {
 		deadline, _ := ctx.Deadline()
@@ -232,7 +232,7 @@ func (b *bulkhead) sayAbsurd(ctx context.Context) {
 	})
 }
 
-// giveUp begins the end of the process without a word: the panic says enough.
+// giveUp begins the end of the process. It logs nothing, since the panic was logged.
 func (b *bulkhead) giveUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -248,8 +248,7 @@ func (b *bulkhead) shutDown() {
 	}
 }
 
-// overran counts a handler that was answered for, and reports whether that is one
-// too many.
+// overran counts a handler that overran, and reports whether the process is to end.
 func (b *bulkhead) overran() (exit bool) {
 	b.mu.Lock()
 	b.stat.Overruns++
@@ -271,10 +270,10 @@ func (b *bulkhead) cameBack() {
 	b.mu.Unlock()
 }
 
-// panicWindow is the time in which MaxPanics panics are still taken for bad luck.
+// panicWindow is the time within which more than MaxPanics panics make the process stand down.
 const panicWindow = 10 * time.Second
 
-// panics counts a panic, and reports whether that is one too many.
+// panics counts a panic, and reports whether the process is to end.
 func (b *bulkhead) panics() (exit bool) {
 	now := time.Now()
 	b.mu.Lock()

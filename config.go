@@ -13,8 +13,8 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// Config has the fields of [pool.Config], and those of [Handler]. Its zero value, and a nil *Config, are right on Lambda.
-// [Open] says who wins when a setting has several sources. It is read once: changing it later has no effect.
+// Config has the fields of [pool.Config], and settings of [Handler]. The zero value, or a nil *Config, is right on Lambda. The documentation of
+// [Open] says which source of a setting wins. Open reads Config once: changing it later has no effect.
 type Config struct {
 	// MaxConns is the ceiling: the pool never has more connections than this on the server, connections that are still being closed included. Raise
 	// it when [pool.Stat.EmptyAcquireWaitTime] grows while the database has room. Defaults to the connection string's pool_max_conns, else to the
@@ -152,54 +152,44 @@ type Config struct {
 	// hooks, without scopes and without lmipool's queue. Auto means Off.
 	Plain Switch
 
-	// StandIn says whether Handler answers for a handler that does not return
-	// before its deadline. Auto is On on managed instances and Off elsewhere: an
-	// on-demand environment resets itself, and a reply in the handler's place would
-	// freeze it in the middle of its work. On answers there, too.
+	// StandIn says whether Handler replies in place of a handler that does not return before its deadline. Auto means On on managed instances and Off
+	// elsewhere: Lambda resets an on-demand environment by itself, and after a reply in the handler's place would freeze it in the middle of the
+	// handler's work. On turns StandIn on there, too.
 	StandIn Switch
 
-	// CatchPanics says whether a handler's panic is an error reply and the process
-	// lives. Auto is On on managed instances, where others are in flight, and Off
-	// elsewhere, where a panic ends the process, as without lmipool.
+	// CatchPanics says whether a handler's panic becomes an error reply, and the process goes on. Auto means On on managed instances, where the
+	// process has other invocations, and Off elsewhere: there a panic ends the process, as without lmipool.
 	CatchPanics Switch
 
-	// Margin is how long before the invocation's deadline the handler's ctx ends,
-	// at most half the time there is. Raise it if handlers need longer to give up.
-	// Defaults to a sixth of the time there is, from 100 ms to 1 s, and to more while
-	// the CPU is so short that ReplyMargin grows. If that is found out only after the
-	// ctx was made, it is cancelled (context.Canceled) before its deadline.
+	// Margin is how long before the invocation's deadline the handler's ctx ends. It is at most half of the time that the invocation has. Raise it if
+	// handlers need longer to stop. Defaults to a sixth of that time, from 100 ms to 1 s, and to more while ReplyMargin grows because the CPU is
+	// short. If Margin grows while the handler runs, its ctx is cancelled (context.Canceled) before the deadline that ctx shows.
 	Margin time.Duration
 
-	// ReplyMargin is how long before the deadline a handler is answered for, at
-	// most Margin. A late reply ends the process, so this must cover the way to the
-	// Runtime API on a loaded machine. Defaults to half of Margin, and to four times
-	// [HandlerStat.Lateness] if that is more, at most a third of the time there is
-	// and 3 s.
+	// ReplyMargin is how long before the deadline Handler replies in the handler's place, at most Margin. A late reply ends the process, so a reply
+	// must reach the Runtime API within this time even on a loaded machine. Defaults to half of Margin, or to four times [HandlerStat.Lateness] if
+	// that is more, but then to at most 3 s and a third of the time that the invocation has.
 	ReplyMargin time.Duration
 
-	// MaxOverruns is how many handlers may run on after their deadline at once
-	// before the process stands down. Defaults to a quarter of the environment's
-	// concurrency, at least 1.
+	// MaxOverruns is how many handlers may run on after their deadline at the same time. With one more the process stands down: it takes no new
+	// invocations, and ends. Defaults to a quarter of the environment's concurrency, at least 1.
 	MaxOverruns int32
 
-	// MaxPanics is how many panics within 10 seconds are survived before the
-	// process stands down. Defaults to half of the environment's concurrency, at
-	// least 10.
+	// MaxPanics is how many panics the process survives within 10 seconds. With one more it stands down: it takes no new invocations, and ends.
+	// Defaults to half of the environment's concurrency, at least 10.
 	MaxPanics int32
 
-	// OnOverrun makes the reply for a handler that is answered for; an API answers
-	// 504 here. It must return quickly (in half of ReplyMargin), out must be of the
-	// handler's result type (under [Wrap] of any, which is encoded), and in is still
-	// the handler's. Defaults to an *OverrunError.
+	// OnOverrun makes the reply in place of a handler that overran; an API returns status 504 here. It must return within half of ReplyMargin. out
+	// must have the handler's result type; with [Wrap] it may have any type, and is encoded. The handler may still use in, so OnOverrun must not
+	// change it. Defaults to the error *OverrunError.
 	OnOverrun func(ctx context.Context, in any) (out any, err error)
 
-	// OnPanic makes the reply for a handler that panicked with recovered; out is as
-	// OnOverrun's. The panic is logged also if it does. Defaults to Lambda's error
-	// JSON with type, message and stack.
+	// OnPanic makes the reply for a handler that panicked; recovered is the panic's value. out is as in OnOverrun. The panic is logged in any case.
+	// Defaults to Lambda's error JSON with type, message and stack.
 	OnPanic func(ctx context.Context, in, recovered any) (out any, err error)
 }
 
-// settle decides what the field's documentation leaves to the environment.
+// settle gives the fields whose default depends on the environment their values.
 func (c *Config) settle(env lambdaenv.Env) {
 	managed := On
 	if c.Plain == On || env.Kind != lambdaenv.ManagedInstances {
@@ -218,20 +208,20 @@ func (c *Config) settle(env lambdaenv.Env) {
 	}
 }
 
-// forPool is the part of c that package pool reads.
+// forPool returns the fields of c that package pool has.
 func (c *Config) forPool() *pool.Config {
 	var p pool.Config
 	each(&p, c, func(pools, own reflect.Value) { pools.Set(own) })
 	return &p
 }
 
-// fromPool is c with p's fields.
+// fromPool returns c with the values of p's fields.
 func (c Config) fromPool(p *pool.Config) *Config {
 	each(p, &c, func(pools, own reflect.Value) { own.Set(pools) })
 	return &c
 }
 
-// each calls f for each field of p, and that of c's of the same name.
+// each calls f with each field of p and the field of c that has the same name.
 func each(p *pool.Config, c *Config, f func(pools, own reflect.Value)) {
 	pools, own := reflect.ValueOf(p).Elem(), reflect.ValueOf(c).Elem()
 	for i := range pools.NumField() {

@@ -14,18 +14,18 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// database is what is known of the database before Config and the variables.
+// database is what the connection string, or pgxpool's Config, says; Config and the variables come later.
 type database struct {
-	from  string                                                  // who says what is dialed, for errors and the log
-	dsn   *pgx.ConnConfig                                         // what is dialed
-	given func(setting) (value, by string)                        // by is empty if s is not set
+	from  string                                                  // where the connection string is from, for errors and the log
+	dsn   *pgx.ConnConfig                                         // the host, user and so on that are dialed
+	given func(setting) (value, by string)                        // the value of a setting and who set it; both are empty if it is not set
 	pool  func(context.Context, *pool.Config) (*pool.Pool, error) // makes the pool
 }
 
-// origin makes a database. If it mustName one, a connection to libpq's last resort is an error.
+// origin makes a database. With mustName it returns an error if nothing names a host, since libpq's default, a local socket, would be dialed then.
 type origin func(lookup func(string) (string, bool), mustName bool) (*database, error)
 
-// fromString is what a connection string says, or what the environment does if that is empty.
+// fromString returns the origin for a connection string. If that is empty, DATABASE_URL or the PG* variables name the database.
 func fromString(connString string) origin {
 	return func(lookup func(string) (string, bool), mustName bool) (*database, error) {
 		connString, source := findConnString(connString, lookup)
@@ -49,7 +49,7 @@ func fromString(connString string) origin {
 	}
 }
 
-// fromPgxpool is what pgxpool's Config says.
+// fromPgxpool returns the origin for pgxpool's Config.
 func fromPgxpool(px *pgxpool.Config) origin {
 	const source = "pgxpool.Config"
 	return func(lookup func(string) (string, bool), mustName bool) (*database, error) {
@@ -60,7 +60,7 @@ func fromPgxpool(px *pgxpool.Config) origin {
 			return nil, errors.New("lmipool: OpenConfig: the pgxpool.Config is not from pgxpool.ParseConfig")
 		}
 		connString := px.ConnString()
-		parsed, err := pgxpool.ParseConfig(connString) // as it was before the user has changed it
+		parsed, err := pgxpool.ParseConfig(connString) // px before the user changed it
 		if err != nil {
 			return nil, fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))
 		}
@@ -89,10 +89,10 @@ func fromPgxpool(px *pgxpool.Config) origin {
 
 func sameFunc(a, b any) bool { return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() }
 
-// inConnString is what the connection string says of s.
+// inConnString returns the value that the connection string gives to s, if any.
 func (s setting) inConnString(dsn *pgx.ConnConfig) (value, by string) {
 	const source = "connection string"
-	if s.dsn == "connect_timeout" { // pgx has taken it out of RuntimeParams
+	if s.dsn == "connect_timeout" { // pgx takes it out of RuntimeParams
 		if dsn.ConnectTimeout > 0 {
 			return dsn.ConnectTimeout.String(), source
 		}
@@ -104,7 +104,7 @@ func (s setting) inConnString(dsn *pgx.ConnConfig) (value, by string) {
 	return "", ""
 }
 
-// inPgxpool is what px has of s; empty if it has no such field.
+// inPgxpool returns the value of s in px, or "" if px has no such field.
 func (s setting) inPgxpool(px *pgxpool.Config) string {
 	v := reflect.ValueOf(px).Elem().FieldByName(s.field)
 	if !v.IsValid() {
@@ -127,14 +127,14 @@ func findConnString(s string, lookup func(string) (string, bool)) (connString, s
 	return "", "PG* variables"
 }
 
-// onLambda reports whether this is a Lambda of any kind, or looks like one: libpq's last resort is a local socket, which
-// none has, and the error would be about a path nobody wrote.
+// onLambda reports whether this is, or looks like, a Lambda of any kind. There a host must be named: libpq's default is a local socket, which no
+// Lambda has, and the error of its dial would name a path that the user never wrote.
 func onLambda(env lambdaenv.Env, lookup func(string) (string, bool)) bool {
 	name, _ := lookup("AWS_LAMBDA_FUNCTION_NAME")
 	return env.Kind != lambdaenv.NotLambda || name != ""
 }
 
-// namesHost reports whether somebody has said which host to dial, or a service file may.
+// namesHost reports whether the connection string or a variable names the host to dial, or a service file that may.
 func namesHost(connString string, lookup func(string) (string, bool)) bool {
 	host, _ := lookup("PGHOST")
 	service, _ := lookup("PGSERVICE")

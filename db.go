@@ -10,8 +10,7 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// Querier is what runs statements: a pool, a lease, a transaction, a *pgx.Conn, a
-// mock. It is a superset of sqlc's DBTX.
+// Querier runs statements: a pool, a lease, a transaction, a *pgx.Conn and a mock are one. It has all methods of sqlc's DBTX.
 type Querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -20,9 +19,8 @@ type Querier interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-// DB is what a handler needs of a pool. lmipool's pool, *pgxpool.Pool and
-// pgxmock's pool all are one, so a handler that takes a DB runs with each of them,
-// and leaving lmipool is one line.
+// DB has the methods that a handler needs of a pool. lmipool's pool, *pgxpool.Pool and pgxmock's pool have them all, so a handler that takes a DB
+// runs with each of them, and replacing lmipool by pgxpool changes one line.
 type DB interface {
 	Querier
 	Begin(ctx context.Context) (pgx.Tx, error)

@@ -15,15 +15,12 @@
 //		}))
 //	}
 //
-// [Open] detects what runs the process, and makes one pool with a ceiling that fits
-// its concurrency. [Handler] gives each invocation a scope: what it forgets to give
-// back is taken back when it ends. [DB] is the interface that the pool, a plain
-// *pgxpool.Pool and pgxmock's pool have in common, for handlers that are tested.
+// [Open] detects what runs the process, and makes one pool whose MaxConns fits its concurrency. [Handler] gives each invocation a scope: when the
+// invocation ends, the scope takes back what it forgot to give back. [DB] is the interface that the pool, a plain *pgxpool.Pool and pgxmock's pool
+// have in common, for handlers that are tested.
 //
-// The pool itself, with pgxpool's method set, is package pool; it can be used
-// without Lambda. Package lmitest runs a handler at the concurrency of a managed
-// instance, in a test or, with its command lmirun, by hand. Package lambdaenv says
-// what runs the process.
+// Package pool has the pool itself, with pgxpool's method set; it can be used without Lambda. Package lmitest runs a handler at the concurrency of a
+// managed instance, in a test or, with its command lmirun, by hand. Package lambdaenv detects what runs the process.
 //
-// The file DESIGN.md tells how it works and why.
+// The file DESIGN.md says how lmipool works, and why.
 package lmipool

@@ -13,32 +13,31 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// Bound is a [pool.Bound] that knows its [Pool], so that [Handler] does.
+// Bound is a [pool.Bound] that knows its [Pool], so that [Handler] finds it.
 type Bound struct {
 	*pool.Bound
 	of *Pool
 }
 
-// With returns the pool bound to settings: [pool.Pool.With], which says more.
+// With returns the pool bound to settings: see [pool.Pool.With].
 func (p *Pool) With(settings map[string]string) *Bound {
 	return &Bound{p.Pool.With(settings), p}
 }
 
-// With returns b bound to settings too. They win over b's of the same name.
+// With returns the pool bound to b's settings and to settings, which win over b's of the same name.
 func (b *Bound) With(settings map[string]string) *Bound {
 	return &Bound{b.Bound.With(settings), b.of}
 }
 
-// Unwrap returns the pool that b is bound to settings of.
+// Unwrap returns b's pool.
 func (b *Bound) Unwrap() DB { return b.of }
 
-// mostLayers bounds the way from a DB to the pool inside it: an Unwrap may return itself.
+// mostLayers bounds how many wrappers inside looks through: an Unwrap may return its own receiver.
 const mostLayers = 100
 
-// inside returns what of db is lmipool's: db itself, or what it wraps. Of a pool.Pool that
-// nobody opened with Open there is no bulkhead, of somebody else's neither. It panics if
-// there is no pool at all: whoever starts with that is not helped by an error for each
-// invocation.
+// inside returns the scopes and the bulkhead of the pool of lmipool's that db is, or wraps. A pool.Pool that is not from Open has scopes and no
+// bulkhead; any other pool has neither. inside panics if the pool is nil: that is a mistake in main, and an error for each invocation would show it
+// later.
 func inside(who string, db DB) (scopes scoper, b *bulkhead) {
 	of := db
 	for range mostLayers {
@@ -64,7 +63,7 @@ func inside(who string, db DB) (scopes scoper, b *bulkhead) {
 	return scopes, nil
 }
 
-// unwrapped is the DB that db wraps and shows: by Unwrap, or as an embedded field.
+// unwrapped returns the DB that db wraps, if its Unwrap returns it or it is an embedded field.
 func unwrapped(db DB) (inner DB, found bool) {
 	switch w := db.(type) {
 	case interface{ Unwrap() DB }:
@@ -77,7 +76,7 @@ func unwrapped(db DB) (inner DB, found bool) {
 	return embedded(reflect.ValueOf(db))
 }
 
-// embedded is the DB that v embeds, if v is a struct and the field can be read.
+// embedded returns the DB that v embeds, if v is a struct, or points to one, and the field can be read.
 func embedded(v reflect.Value) (inner DB, found bool) {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
@@ -92,7 +91,7 @@ func embedded(v reflect.Value) (inner DB, found bool) {
 		case value.CanInterface():
 			inner, _ = reflect.TypeAssert[DB](value)
 			return inner, true
-		default: // the type's name is private, and so is the field: only what it embeds can be read
+		default: // the field is unexported, since its type's name is: only what that type embeds can be read
 			if inner, found = embedded(value); found {
 				return inner, true
 			}
@@ -101,8 +100,8 @@ func embedded(v reflect.Value) (inner DB, found bool) {
 	return nil, false
 }
 
-// isNil reports whether db is nil, or a nil pointer to something that is lmipool's or
-// pgxpool's, embeds it, or unwraps to it. Any other nil pointer may be a mock that works.
+// isNil reports whether db is nil, or a nil pointer to a pool of lmipool's or pgxpool's, or to a type that embeds one or unwraps to one. A nil
+// pointer of any other type may be a mock that works.
 func isNil(db any) bool {
 	if db == nil {
 		return true
@@ -125,19 +124,18 @@ func typeName(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// mustBe panics if fn, which was given to who, is nil.
+// mustBe panics if fn, an argument of the function who, is nil.
 func mustBe(who string, fn any) {
 	if v := reflect.ValueOf(fn); !v.IsValid() || v.Kind() == reflect.Func && v.IsNil() {
 		panic(fmt.Sprintf("lmipool: %s: the handler is nil (%s)", who, typeName(fn)))
 	}
 }
 
-// warned has the types for which warnUnprotected has warned: Handler may be called in one
-// invocation after the other.
+// warned has the types that warnUnprotected has warned of. Without it a program that calls Handler in each invocation would log a warning each time.
 var warned sync.Map
 
-// warnUnprotected says, once for each type, what Handler does not do with a DB that is not
-// from Open. On managed instances all invocations of the process pay for that.
+// warnUnprotected logs, once for each type of db, what Handler does not do with a DB that is not from Open. It does so on managed instances only,
+// where one bad invocation can end all others of its process.
 func warnUnprotected(db DB, scopes scoper, log *slog.Logger) {
 	env, _ := lambdaenv.Detect()
 	if env.Kind != lambdaenv.ManagedInstances {

@@ -2,39 +2,37 @@ package lmipool
 
 import "github.com/lmipool/lmipool/pool"
 
-// The errors of a pool, for errors.Is. Each is documented in package pool.
+// These are a pool's errors for errors.Is. Package pool documents each.
 var (
 	ErrClosed          = pool.ErrClosed          // the pool was closed
 	ErrInvocationEnded = pool.ErrInvocationEnded // the invocation to which a lease, transaction or result belonged has ended
 	ErrNestedAcquire   = pool.ErrNestedAcquire   // every connection is held by a function of InTx that waits for another one
-	ErrServerAway      = pool.ErrServerAway      // no server answers that the pool can use
+	ErrServerAway      = pool.ErrServerAway      // no server answers, or only a standby where the pool needs a writer
 	ErrServerFull      = pool.ErrServerFull      // the server takes no more connections, and the pool has none
 )
 
-// The errors of a pool that have fields, for errors.As.
+// These are a pool's errors for errors.As, and Holder, which they have as a field.
 type (
-	AcquireError       = pool.AcquireError       // why a connection could not be had, and who holds the others
-	NestedAcquireError = pool.NestedAcquireError // ErrNestedAcquire, with the two places in the code
-	ShutdownError      = pool.ShutdownError      // what was still out when Shutdown's ctx ended
-	Holder             = pool.Holder             // who holds a connection, since when, doing what
+	AcquireError       = pool.AcquireError       // why a caller got no connection, and who holds one longest
+	NestedAcquireError = pool.NestedAcquireError // ErrNestedAcquire, with the two places in the code that cause it
+	ShutdownError      = pool.ShutdownError      // the leases that were not given back when Shutdown's ctx ended
+	Holder             = pool.Holder             // which invocation holds a connection, for how long, and what it does
 )
 
-// OutcomeUnknown reports whether err leaves open whether what was sent has happened:
-// [pool.OutcomeUnknown].
+// OutcomeUnknown reports whether err leaves open whether a statement or COMMIT has taken effect: see [pool.OutcomeUnknown].
 func OutcomeUnknown(err error) bool { return pool.OutcomeUnknown(err) }
 
-// Retryable reports whether nothing has happened, and the same call may work later:
-// [pool.Retryable], which has the table of all errors by what to do next.
+// Retryable reports whether it is certain that nothing has happened, and the same call may work later: see [pool.Retryable], which has a table of all
+// errors and what to do about them.
 func Retryable(err error) bool { return pool.Retryable(err) }
 
-// Misconfigured reports whether somebody has to change configuration or rights before the
-// same call can work: [pool.Misconfigured].
+// Misconfigured reports whether configuration or rights must be changed before the same call can work: see [pool.Misconfigured].
 func Misconfigured(err error) bool { return pool.Misconfigured(err) }
 
-// RefusedError is the reply to an invocation that was not begun, because the process is about to end. Retryable is true for it.
+// RefusedError is the reply to an invocation whose handler was not called, because the process is about to end. Retryable is true for it.
 type RefusedError string
 
 func (r RefusedError) Error() string { return string(r) }
 
-// SafeToRetry makes Retryable(err) true.
+// SafeToRetry returns true, which makes Retryable true for the error.
 func (RefusedError) SafeToRetry() bool { return true }

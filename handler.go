@@ -18,55 +18,39 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// Handler wraps fn for lambda.Start, so that each invocation has a scope of its
-// own: whatever fn acquired under its ctx, from db or any other pool of lmipool's,
-// and did not give back, is taken back when fn returns or panics, and logged with
-// the stack that acquired it. What is left running then gets
-// [pool.ErrInvocationEnded] from every further use, rather than somebody else's
-// connection. The scope's name is the invocation's AwsRequestID. Work that is to
-// outlive its invocation takes a ctx from [Detach].
+// Handler wraps fn for lambda.Start, so that each invocation has its own scope. When fn returns or panics, the scope takes back whatever fn acquired
+// with its ctx, from db or any other pool of lmipool's, and did not give back, and logs it with the stack that acquired it. Goroutines of fn's that
+// still run get [pool.ErrInvocationEnded] from then on, and never another invocation's connection. The scope's name is the invocation's AwsRequestID.
+// Work that is to go on after its invocation needs a ctx from [Detach].
 //
-// On managed instances, where Lambda neither stops a handler at its deadline nor
-// forgives a late reply (it ends the process with everything in flight), Handler
-// also keeps one bad invocation from its neighbours:
+// On managed instances Lambda does not stop a handler at its deadline, and after a late reply it ends the process with all its invocations. So there
+// Handler also protects the other invocations from a bad one:
 //
-//   - fn's ctx ends [Config.Margin] before the deadline. If fn has not returned by
-//     [Config.ReplyMargin] before it, Handler answers in its place with an
-//     [*OverrunError], or what [Config.OnOverrun] returns, and ends the scope. fn
-//     runs on, in vain, and is forgotten when it returns. Until then in is fn's.
-//   - A panic of fn, and runtime.Goexit, is an error reply as aws-lambda-go makes
-//     it, logged with request id and stack, and the process lives. Panics in
-//     goroutines that fn starts cannot be caught, nor those in a MarshalJSON of its
-//     result, which aws-lambda-go calls when Handler has returned.
-//   - Beyond [Config.MaxOverruns] or [Config.MaxPanics] it stands down: new
-//     invocations are refused, what runs is finished, and the process ends, so that
-//     Lambda replaces the environment. The type of the replies' error asks
-//     aws-lambda-go for that. If something around the handler swallows it, so that
-//     an invocation begins 5 s later all the same, Handler ends the process itself
-//     (exit status 1) when nothing runs any more.
-//   - An invocation whose deadline is over when it comes gets a
-//     [*DeadlinePassedError]. A deadline more than 24 hours away, or past, is none:
-//     emulators send such.
+//   - fn's ctx ends [Config.Margin] before the deadline. If fn has not returned by [Config.ReplyMargin] before the deadline, Handler ends the scope
+//     and replies in fn's place with an [*OverrunError], or with what [Config.OnOverrun] returns. fn runs on, and its result is dropped. Until fn
+//     returns, nothing else may change in.
+//   - A panic of fn, or runtime.Goexit, becomes an error reply as aws-lambda-go makes it, is logged with request id and stack, and the process goes
+//     on. Handler cannot catch panics in goroutines that fn starts, nor in a MarshalJSON of its result, which aws-lambda-go calls after Handler has
+//     returned.
+//   - Beyond [Config.MaxOverruns] or [Config.MaxPanics] the process stands down: Handler refuses new invocations, those that run are finished, and
+//     the process ends, so that Lambda replaces the environment. The type of the error replies asks aws-lambda-go to end the process. If something
+//     around the handler replaces that error, and an invocation still begins 5 s later, Handler ends the process itself (exit status 1) as soon as no
+//     invocation runs.
+//   - An invocation whose deadline has passed when it comes gets a [*DeadlinePassedError]. A deadline more than 24 hours in the future or past counts
+//     as no deadline, since emulators send such ones.
 //
-// If fn returns an io.Reader, its scope stays until that is read or closed, and the
-// stream is cut with an error at the end of fn's ctx. For that the reader is
-// replaced if Out is an interface, such as io.Reader, and the Body of a response of
-// package events if Out is one, or embeds one. An Out of another reader type
-// keeps its value, its stream is cut only in so far as it uses the scope, and a
-// warning says so.
+// If fn returns an io.Reader, its scope lasts until the reader is read to its end or closed, and the stream is cut with an error when fn's ctx ends.
+// To do that, Handler replaces the reader if Out is an interface, such as io.Reader, or the Body if Out is, or embeds, a streaming response of
+// package events. A reader of any other type is not replaced: it is cut only where it uses the scope, and a warning says so.
 //
-// db is the interface, so the same wrapped handler runs in a unit test with a mock
-// or a plain *pgxpool.Pool; with those, and with LMIPOOL_PLAIN=on, Handler just
-// returns fn. What [Pool.With] returns counts as its pool, and so does a type that
-// embeds one, or has the method Unwrap() DB. With a [pool.Pool] of one's own there
-// are scopes and no more. On managed instances one warning for each type says what
-// is not protected. A nil db or fn is a panic.
+// db may also be a mock or a plain *pgxpool.Pool, as in a unit test: then, and with LMIPOOL_PLAIN=on, Handler does nothing but call fn. A Bound from
+// [Pool.With] counts as its pool, and so does a type that embeds a pool, or has the method Unwrap() DB. With a [pool.Pool] that is not from [Open],
+// Handler makes scopes and nothing else. On managed instances one warning for each type says what is not protected. A nil db or fn is a panic.
 func Handler[In, Out any](db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return handlerFor("Handler", db, fn, nil)
 }
 
-// handlerFor is Handler, for the function that panics name. encode, if not nil, makes an
-// Out of what OnOverrun and OnPanic return.
+// handlerFor is Handler for the function who, which its panics name. encode, if not nil, makes an Out of what OnOverrun and OnPanic return.
 func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Out, error), encode func(any) (Out, error)) func(context.Context, In) (Out, error) {
 	mustBe(who, fn)
 	scopes, b := inside(who, db)
@@ -80,12 +64,12 @@ func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Ou
 	return h.invoke
 }
 
-// scoper is what of a DB makes it lmipool's.
+// scoper is the method that pools of lmipool have, and other DBs do not.
 type scoper interface {
 	OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *pool.Scope)
 }
 
-// bulkheaded is what makes it this package's.
+// bulkheaded is the method that a Pool from Open has, and package pool's do not.
 type bulkheaded interface{ opened() *Pool }
 
 func (p *Pool) opened() *Pool { return p }
@@ -96,11 +80,11 @@ type handler[In, Out any] struct {
 	fn        func(context.Context, In) (Out, error)
 	encode    func(any) (Out, error) // nil: what OnOverrun and OnPanic return is an Out
 	streams   bool                   // a result of fn may be an io.Reader
-	uncut     sync.Once              // one of a type that nothing can stand in for was named
+	uncut     sync.Once              // logs once that a stream is of a type that cannot be cut
 	runs      sync.Pool
 }
 
-// reply is what fn returned, or what stands for it.
+// reply is what fn returned, or the reply in its place.
 type reply[Out any] struct {
 	out Out
 	err error
@@ -119,7 +103,7 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		within = context.WithoutCancel(ctx)
 	}
 	scoped, scope := h.OpenScope(within, requestID(ctx), p.fnUntil)
-	if scope == nil { // plain, or inside another Handler, which does the rest
+	if scope == nil { // Config.Plain is On, or another Handler is around this one and does the rest
 		return h.fn(ctx, in)
 	}
 	if h.bulkhead != nil {
@@ -154,8 +138,7 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 	return h.overrun(ctx, in, p, run)
 }
 
-// await waits for fn's reply, and ends its ctx when the margin begins. It returns false when
-// it is time to answer in its place.
+// await waits for fn's reply, and ends fn's ctx when Margin begins. It returns false when it is time to reply in fn's place.
 func (h *handler[In, Out]) await(ctx, scoped context.Context, p *plan, run *run[Out]) (r reply[Out], ok bool) {
 	t := time.NewTimer(time.Until(p.lookAt))
 	defer t.Stop()
@@ -192,7 +175,7 @@ type run[Out any] struct {
 	ending
 	label gostack.Label
 	asked time.Time       // when the invocation came, if it has a deadline
-	done  chan reply[Out] // gets exactly one, and that is fn's goroutine's last touch
+	done  chan reply[Out] // gets exactly one reply, after which fn's goroutine uses the run no more
 }
 
 func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] {
@@ -205,7 +188,7 @@ func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] 
 	return r
 }
 
-// finish ends the scope of a run that has returned, and makes room for the next.
+// finish ends the scope of a run that has returned, and keeps the run for reuse.
 func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Out]) (Out, error) {
 	out := h.keepStream(ctx, &run.ending, r.out, r.err)
 	run.end()
@@ -220,7 +203,7 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	if !run.asked.IsZero() {
 		h.late.saw(time.Since(run.asked))
 	}
-	r := reply[Out]{err: &GoexitError{}} // until fn, or OnPanic, has returned
+	r := reply[Out]{err: &GoexitError{}} // stays if fn calls runtime.Goexit
 	returned := false
 	defer func() { run.done <- r }()
 	defer func() {
@@ -237,10 +220,10 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	returned = true
 }
 
-// panicked is the reply for a panic of fn with v.
+// panicked returns the reply for a panic of fn with v.
 func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply error) (out Out, err error) {
 	exit := h.panics()
-	if !h.catchPanics { // as without lmipool, but for the goroutine
+	if !h.catchPanics { // as without lmipool, except that fn ran in a goroutine of its own
 		if _, own := v.(messages.InvokeResponse_Error); own {
 			return out, reply
 		}
@@ -258,7 +241,7 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 	return out, err
 }
 
-// overrun answers for fn, which did not return in time.
+// overrun replies in the place of fn, which did not return in time.
 func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[Out]) (out Out, err error) {
 	exit := h.overran()
 	go h.forget(ctx, p, run, exit)
@@ -269,8 +252,7 @@ func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[
 	return out, err
 }
 
-// standInReply is OnOverrun's, if there is one and it returns in time,
-// else an OverrunError.
+// standInReply returns OnOverrun's reply, if there is one and it returns in time, else an OverrunError.
 func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out Out, err error) {
 	overrun := &OverrunError{After: p.replyBy.Sub(p.began)}
 	if h.onOverrun == nil {
@@ -293,7 +275,7 @@ func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out
 	}
 }
 
-// custom runs a function of the user's that makes a reply, and gives it its type.
+// custom runs f, which is OnOverrun or OnPanic, and converts its reply to Out.
 func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (any, error)) (out Out, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -317,10 +299,9 @@ func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (an
 	return out, nil
 }
 
-// forget waits for a handler that was answered for, so that somebody knows what
-// becomes of it: its stack is logged soon, its return later. Not at once, unless the
-// process is to end: many may overrun together, and a goroutine profile and a long
-// log line for each would delay the replies in their place beyond the deadline.
+// forget waits for a handler that overran, logs its stack at the deadline, and logs when it returns. It logs the stack at once only if the process is
+// to end: many handlers may overrun together, and a goroutine profile and a long log line for each would delay the replies in their place beyond the
+// deadline.
 func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], exit bool) {
 	request := requestID(ctx)
 	var r reply[Out]
@@ -345,11 +326,11 @@ func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], ex
 		slog.String("request_id", request), slog.Duration("late", time.Since(p.replyBy)), slog.Any("error", r.err))
 }
 
-// closeLate closes a result that nobody reads. Unclosed, its writer (lambdaurl's,
-// say) waits for ever.
+// closeLate closes the result of a handler that overran. Nobody reads it, so its writer (lambdaurl's, for example) would wait for ever if it were not
+// closed.
 func (h *handler[In, Out]) closeLate(ctx context.Context, out Out) {
 	defer func() {
-		if v := recover(); v != nil { // the Close of a nil *events.LambdaFunctionURLStreamingResponse does
+		if v := recover(); v != nil { // Close of a nil *events.LambdaFunctionURLStreamingResponse panics
 			sayPanic(ctx, h.log, "closing a late result", v)
 		}
 	}()
@@ -358,7 +339,7 @@ func (h *handler[In, Out]) closeLate(ctx context.Context, out Out) {
 	}
 }
 
-// requestID names the invocation; outside Lambda, in a test say, it has no name.
+// requestID returns the invocation's request id, or "" outside Lambda, as in a test.
 func requestID(ctx context.Context) string {
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		return lc.AwsRequestID

@@ -15,11 +15,9 @@ import (
 	"github.com/lmipool/lmipool/internal/safelog"
 )
 
-// HTTPHandler is [Handler] for an http.Handler behind a function URL with response
-// streaming, by aws-lambda-go's package lambdaurl, which runs it in a goroutine of
-// its own that does not recover. Here a panic in it is a response with status 500,
-// or, once the header is out, a stream that ends with an error; http.ErrAbortHandler
-// is not logged, as in net/http.
+// HTTPHandler is [Handler] for an http.Handler behind a function URL with response streaming. It uses aws-lambda-go's package lambdaurl, which runs h
+// in a goroutine that does not recover panics. HTTPHandler does: a panic of h becomes a response with status 500, or, if the header was sent, ends
+// the stream with an error. http.ErrAbortHandler is not logged, as in net/http.
 //
 //	lambda.Start(lmipool.HTTPHandler(db, mux))
 //
@@ -38,7 +36,7 @@ func HTTPHandler(db DB, h http.Handler) func(context.Context, *events.LambdaFunc
 	})
 }
 
-// recovering serves one request, and keeps a panic for the reader of the body.
+// recovering serves one request, and notes a panic for the reader of the body.
 type recovering struct {
 	h        http.Handler
 	b        *bulkhead
@@ -73,7 +71,7 @@ func (s *recovering) report(ctx context.Context, v any) {
 	sayPanic(ctx, log, "an http.Handler", v)
 }
 
-// headerWatcher knows whether the header is out.
+// headerWatcher notes whether the header was sent.
 type headerWatcher struct {
 	http.ResponseWriter
 	sent bool
@@ -94,8 +92,7 @@ func (w *headerWatcher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 var errPanicked = pgerr.Say[pgerr.CallbackPanicError]("lmipool: the http.Handler panicked in the middle of its response")
 
-// recoveredBody ends with an error if the handler panicked: lambdaurl just closes
-// the pipe, and half a response would look whole.
+// recoveredBody ends with an error if the handler panicked. lambdaurl only closes the pipe, so half a response would look complete.
 type recoveredBody struct {
 	io.Reader
 	panicked *atomic.Bool

@@ -9,24 +9,22 @@ import (
 	"time"
 )
 
-// lateness measures how late things happen in this process: how long a goroutine waits
-// before it runs, how late a timer fires, and how long a reply takes from the handler's
-// return until it is sent. All three grow when the CPU is short. It keeps the worst of
-// the last 15 to 30 seconds.
+// lateness measures how late things happen in this process: how long a goroutine waits before it runs, how late a timer fires, and how long a reply
+// takes from the handler's return until it is sent. All three grow when the CPU is short. It keeps the longest delay of the last 15 to 30 seconds.
 type lateness struct {
-	worst  atomic.Int64 // nanoseconds, in this window
+	worst  atomic.Int64 // the longest delay in this window, in nanoseconds
 	missed atomic.Int64 // replies that were not sent when the deadline came
 	timing atomic.Bool  // an ordinary reply is being timed
-	warned sync.Once    // of a reply that missed its deadline
+	warned sync.Once    // logs once that a reply missed its deadline
 
 	mu     sync.Mutex
-	before time.Duration // the worst of the window before
+	before time.Duration // the longest delay in the window before
 	since  time.Time     // when this window began
 }
 
 const latenessWindow = 15 * time.Second
 
-// saw takes one measurement. It is called often; most calls cost one load.
+// saw records a measured delay. It is called often; most calls cost one atomic load.
 func (l *lateness) saw(late time.Duration) {
 	for old := l.worst.Load(); int64(late) > old; old = l.worst.Load() {
 		if l.worst.CompareAndSwap(old, int64(late)) {
@@ -35,7 +33,7 @@ func (l *lateness) saw(late time.Duration) {
 	}
 }
 
-// at returns the worst that was seen in the 15 to 30 seconds before now.
+// at returns the longest delay that was recorded in the 15 to 30 seconds before now.
 func (l *lateness) at(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,8 +47,8 @@ func (l *lateness) at(now time.Time) time.Duration {
 	return max(l.before, time.Duration(l.worst.Load()))
 }
 
-// returned times the way of a reply that is returned now: aws-lambda-go cancels ctx once it
-// is sent. Of ordinary replies one at a time is timed, of those in a handler's place each.
+// returned measures how long a reply that is returned now takes until it is sent: then aws-lambda-go cancels ctx. It measures one ordinary reply at a
+// time, and every reply in a handler's place.
 func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
 	l := &b.late
 	if ctx.Err() != nil || requestID(ctx) == "" || ordinary && !l.timing.CompareAndSwap(false, true) {
@@ -74,11 +72,10 @@ func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
 	})
 }
 
-// margins says how long before the deadline fn's ctx ends, and the stand-in replies, for
-// an invocation that has left, when things were late lately. A reply after the deadline
-// ends the process. So there is time for a timer that is late and a reply that is late,
-// and twice that: many may have to be answered for at once, which takes longer than the
-// replies that were measured. The bounds are a third of what is left, and 3 s.
+// margins returns how long before the deadline fn's ctx ends (margin) and the stand-in replies (reply). left is the time until the deadline, late the
+// recent lateness. A reply after the deadline ends the process, so reply is at least 4*late: the timer and the reply may both be late by that, and if
+// many handlers overrun at once their replies take up to twice as long as those that were measured. Lateness makes reply no longer than 3 s and a
+// third of left.
 func (b *bulkhead) margins(left, late time.Duration) (margin, reply time.Duration) {
 	margin = b.margin
 	if margin == 0 {
@@ -97,5 +94,5 @@ func (b *bulkhead) margins(left, late time.Duration) (margin, reply time.Duratio
 	return margin, min(reply, margin)
 }
 
-// maxReplyMargin is the most that lateness makes of ReplyMargin.
+// maxReplyMargin is the longest ReplyMargin that comes from lateness.
 const maxReplyMargin = 3 * time.Second

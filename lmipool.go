@@ -30,53 +30,49 @@ type Pool struct {
 // Env returns what Open detected.
 func (p *Pool) Env() lambdaenv.Env { return p.env }
 
-// Config returns a copy of what Open has chosen: variables, config, connection string and defaults in one. No field has a secret. What [Handler] decides
-// by the time that an invocation has is 0 in it, unless it was set.
+// Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. Margin
+// and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
 func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 
-// Open makes the pool that all invocations of this process share. Call it once,
-// before lambda.Start. It does not dial: a wrong configuration is an error here,
-// a server that is away is one of the first use; call Warm to connect during
-// Lambda's init phase.
+// Open makes the pool that all invocations of this process share. Call it once, before lambda.Start. It does not dial. It returns an error if the
+// configuration is wrong; if the server is away, the first use of the pool returns an error. Call Warm to connect during Lambda's init phase.
 //
 // connString is what [pgx.ParseConfig] takes, and may have pgxpool's pool_*
 // settings. Empty means DATABASE_URL, else the PG* variables.
 //
-// Each setting comes from the first of: its LMIPOOL_* variable, config, the
-// connection string, the default; so an operator can override code. The default of
-// MaxConns is by formula:
+// Each setting comes from the first of these that sets it: its LMIPOOL_* variable, config, the connection string, the default. So an operator can
+// override code. The default of MaxConns comes from a formula:
 //
 //	managed instance      a quarter of AWS_LAMBDA_MAX_CONCURRENCY, from 2 to 64
 //	any other Lambda      2: one invocation at a time, which may nest two uses
 //	not on Lambda         pgxpool's: the greater of 4 and the number of CPUs
 //
-// A quarter, because an invocation that uses the database for a quarter of its
-// time is a busy one; it is a ceiling, and the pool opens fewer while the queue
-// stays short. LMIPOOL_PLAIN=on turns everything off but pgxpool and the ceiling.
+// It is a quarter because few invocations use the database for more than a quarter of their time. MaxConns is a ceiling: the pool opens fewer
+// connections while its queue stays short. LMIPOOL_PLAIN=on turns off everything but pgxpool and MaxConns.
 //
-// A host of AWS is verified (sslmode=verify-full) unless the connection string or
-// PGSSLMODE says otherwise; see [Config.RootCAs] for the certificates it takes.
-// Package iam logs in with the function's role in place of a password.
+// The certificate of an AWS host is verified (sslmode=verify-full) unless the connection string or PGSSLMODE says otherwise; [Config.RootCAs] has the
+// certificates that this needs. Package iam logs in with the function's role in place of a password.
 //
 // Unless the connection string or PGAPPNAME names one, application_name is
 // "lmipool/<8 random hex digits>/<function>": one name per environment.
 //
-// One line at level Info says what was detected, what was chosen, and by whom.
-// config is read once; ctx gives dials its values, not its end.
+// One log line at level Info says what was detected, and which settings were chosen from which source. config is read once. Dials get ctx's values,
+// but do not end when ctx ends.
 func Open(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	return ends(open(ctx, "Open", config, os.LookupEnv, os.Environ(), fromString(connString)))
 }
 
-// OpenConfig is [Open] for those who have pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Both configs are copied.
+// OpenConfig is [Open] with pgxpool's own Config, which must come from [pgxpool.ParseConfig], in place of a connection string. It copies both
+// configs.
 //
-// Each setting comes from the first of: its LMIPOOL_* variable, config, cfg, the formula of MaxConns, the default. What cfg has of pgxpool's is taken,
-// all but BeforeAcquire where there is a PrepareConn, and its ConnConfig. A number or time of cfg that is what ParseConfig makes of its connection string
-// counts as set only if that string names it: ParseConfig gives MaxConns a value whether somebody wants it or not.
+// Each setting comes from the first of these that sets it: its LMIPOOL_* variable, config, cfg, the formula of MaxConns, the default. All fields of
+// cfg are used, its ConnConfig included, except BeforeAcquire if there is a PrepareConn. If a number or time of cfg is the one that ParseConfig made
+// of the connection string, it counts as set only if that string names it, since ParseConfig gives MaxConns a value in any case.
 func OpenConfig(ctx context.Context, cfg *pgxpool.Config, config *Config) (*Pool, error) {
 	return ends(open(ctx, "OpenConfig", config, os.LookupEnv, os.Environ(), fromPgxpool(cfg)))
 }
 
-// ends gives p the end of the process, unless it is not there.
+// ends lets p end the process when it stands down on managed instances. It does nothing if err is not nil.
 func ends(p *Pool, err error) (*Pool, error) {
 	if err == nil && p.env.Kind == lambdaenv.ManagedInstances {
 		p.bulkhead.down.exit = p.endProcess
@@ -98,7 +94,7 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 	c.Logger = safelog.Guard(c.Logger)
 	env, envErr := lambdaenv.DetectFunc(lookup)
 	if envErr != nil {
-		// The platform's variables are not the user's to mend: say it and go on.
+		// The user cannot correct the platform's variables, so this is only logged.
 		c.Logger.Warn("lmipool: the Lambda environment is not as expected", "error", envErr)
 	}
 	warnOfUnknown(environ, c.Logger)
@@ -122,7 +118,7 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 	return &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c)}, nil
 }
 
-// ceiling is the formula of Open's comment; 0 leaves MaxConns to pgxpool.
+// ceiling returns MaxConns by the formula in Open's documentation, or 0 for pgxpool's default.
 func ceiling(env lambdaenv.Env) int32 {
 	switch env.Kind {
 	case lambdaenv.NotLambda:
@@ -133,8 +129,7 @@ func ceiling(env lambdaenv.Env) int32 {
 	return 2
 }
 
-// applicationName is one per process, so that pg_stat_activity can tell the
-// environments of a function apart.
+// applicationName returns a name with random digits: each process has its own, so that pg_stat_activity shows the environments of a function apart.
 func applicationName(function string) string {
 	id := make([]byte, 4)
 	rand.Read(id) // never fails
@@ -145,7 +140,7 @@ func applicationName(function string) string {
 	return name[:min(len(name), 63)] // function names are ASCII; PostgreSQL keeps 63 bytes
 }
 
-// logOpen writes the one line. No field of it can hold a secret.
+// logOpen logs what Open has detected and chosen, in one line. No field of it can hold a secret.
 func logOpen(log *slog.Logger, env lambdaenv.Env, db *database, appName string, chosen []chosen, p *pool.Pool) {
 	dsn := db.dsn
 	if named := dsn.RuntimeParams["application_name"]; named != "" {

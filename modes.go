@@ -5,18 +5,18 @@ import "github.com/lmipool/lmipool/pool"
 // Switch is [pool.Switch]: a field of Config that turns a part of lmipool on or off.
 type Switch = pool.Switch
 
-// The values of a Switch. What Auto means, and what On adds, says the field's documentation.
+// These are the values of a Switch. The documentation of each field says what Auto means there.
 const (
-	Auto   = pool.Auto   // "auto" or "": on where it is of use
-	On     = pool.On     // "on": an error of Open where another setting makes it impossible
+	Auto   = pool.Auto   // "auto" or "": on where it is of use and possible
+	On     = pool.On     // "on": Open returns an error if another setting makes the part impossible
 	Off    = pool.Off    // "off"
-	Shadow = pool.Shadow // "shadow", for Config.Lanes alone: what would ride is counted, and runs alone
+	Shadow = pool.Shadow // "shadow", for Config.Lanes only: reads that would ride are counted, and run alone
 )
 
 // Upstream is [pool.Upstream]: what is at the other end of the pool's connections.
 type Upstream = pool.Upstream
 
-// The kinds; see [pool.Upstream].
+// These are the values of Upstream; see [pool.Upstream].
 const (
 	UpstreamAuto      = pool.UpstreamAuto
 	UpstreamDirect    = pool.UpstreamDirect

@@ -12,10 +12,9 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 )
 
-// panicReply is the error that Lambda shows for a panic with v: type, message and
-// stack as aws-lambda-go makes them, but that the process lives. It must be called
-// by the deferred function that recovered v. A panic with an InvokeResponse_Error is
-// the user's own reply, and stays as it is.
+// panicReply returns the error that Lambda shows for a panic with v: type, message and stack are as aws-lambda-go makes them, but the error does not
+// end the process. It must be called by the deferred function that recovered v. If v is an InvokeResponse_Error, it is the user's own reply, and
+// returned as it is.
 func panicReply(v any) messages.InvokeResponse_Error {
 	if r, ok := v.(messages.InvokeResponse_Error); ok {
 		return r
@@ -27,14 +26,14 @@ func panicReply(v any) messages.InvokeResponse_Error {
 	}
 }
 
-// sayPanic logs a panic with v that was caught: no reply shows it if Config.OnPanic makes
-// the reply, and none has the request's id. The deferred function that recovered v calls it.
+// sayPanic logs a panic with v that was caught: a reply never shows the request id, and shows nothing of the panic if Config.OnPanic makes it. The
+// deferred function that recovered v calls it.
 func sayPanic(ctx context.Context, log *slog.Logger, what string, v any) {
 	log.Error("lmipool: "+what+" panicked", slog.String("request_id", requestID(ctx)),
 		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.String("stack", string(debug.Stack())))
 }
 
-// errorType is aws-lambda-go's name for the type of an error or panic.
+// errorType returns aws-lambda-go's name for the type of an error or panic.
 func errorType(v any) string {
 	t := reflect.TypeOf(v)
 	if t.Kind() == reflect.Pointer {
@@ -43,7 +42,7 @@ func errorType(v any) string {
 	return t.Name()
 }
 
-// panicStack is the stack from runtime.gopanic on, 32 frames at most.
+// panicStack returns the stack from runtime.gopanic on, 32 frames at most.
 func panicStack() []*messages.InvokeResponse_Error_StackFrame {
 	pcs := make([]uintptr, 32)
 	pcs = pcs[:runtime.Callers(4, pcs)] // Callers, panicStack, panicReply, the deferred function
@@ -58,8 +57,8 @@ func panicStack() []*messages.InvokeResponse_Error_StackFrame {
 	}
 }
 
-// stackFrame shortens a frame as aws-lambda-go does: the path from the package's
-// first element on, the function without its package.
+// stackFrame shortens a frame as aws-lambda-go does: it cuts the path in front of the package's first element, and the package from the function's
+// name.
 func stackFrame(f runtime.Frame) *messages.InvokeResponse_Error_StackFrame {
 	path := f.File
 	at := len(path)

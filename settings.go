@@ -15,19 +15,18 @@ import (
 	"github.com/lmipool/lmipool/internal/connstring"
 )
 
-// setting is one field of Config that an operator can override, by the variable LMIPOOL_ and the field's name in upper snake case.
+// setting is a field of Config that an operator can override by an environment variable: LMIPOOL_ and the field's name in upper snake case.
 type setting struct {
 	field string
 	dsn   string // the connection string's key, if it has one
-	// notZero: 0 in the variable is a mistake. Otherwise it turns the setting off,
-	// which Config writes as a negative number because its own 0 is "not set".
+	// notZero means that 0 in the variable is an error. Otherwise 0 turns the setting off; in Config a negative number does that, since 0 means "not
+	// set" there.
 	notZero bool
 	floor   bool // must not be above MaxConns, which comes first in the list
 }
 
-// settings is all that LMIPOOL_* variables set. A variable wins over Config, so
-// that an operator can always override code; Config wins over the connection
-// string, and that over the formula and the defaults.
+// settings has every setting that an LMIPOOL_* variable sets. A variable wins over Config, so that an operator can override code; Config wins over
+// the connection string, and that over the formula and the defaults.
 var settings = []setting{
 	{field: "MaxConns", dsn: "pool_max_conns", notZero: true},
 	{field: "MinConns", dsn: "pool_min_conns", floor: true},
@@ -54,7 +53,7 @@ var settings = []setting{
 	{field: "Plain"},
 }
 
-// name is what the log calls s.
+// name returns the name of s in the log: the field's, in snake case.
 func (s setting) name() string {
 	var b strings.Builder
 	for i, r := range s.field {
@@ -66,35 +65,35 @@ func (s setting) name() string {
 	return b.String()
 }
 
-// variable is what overrides everything.
+// variable returns the name of the variable that overrides s.
 func (s setting) variable() string { return "LMIPOOL_" + strings.ToUpper(s.name()) }
 
-// of is a pointer to the field of c: an *int32, *time.Duration, *Switch or *Upstream.
+// of returns a pointer to the field s of c: an *int32, *time.Duration, *Switch or *Upstream.
 func (s setting) of(c *Config) any {
 	return reflect.ValueOf(c).Elem().FieldByName(s.field).Addr().Interface()
 }
 
-// earlier are variables that are not read any more, each with what to write instead.
+// earlier has variables of earlier versions, which are not read any more, each with what to write instead.
 var earlier = map[string]string{
 	"LMIPOOL_STANDIN": `LMIPOOL_STAND_IN, "on" or "off"`,
 	"LMIPOOL_PANIC":   `LMIPOOL_CATCH_PANICS, "on" for "reply" or "off" for "exit"`,
 }
 
-// forTests are variables of our test suite, which are no mistake either.
+// forTests has the variables of lmipool's own tests, which warnOfUnknown must not warn about.
 var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_PRESSURE", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_TEST_POOLER", "LMIPOOL_PG_BIN"}
 
-// chosen is one setting's value and who set it.
+// chosen is the value of a setting and the source that set it.
 type chosen struct {
 	setting
 	value, by string
 }
 
-// resolve overrides c with the environment, gives MaxConns the formula's value if
-// nobody set it, and says who set each value. All faults are reported at once.
+// resolve overrides c with the variables, gives MaxConns the formula's value if nothing sets it, and returns each setting's value and source. Its
+// error has all faults.
 func (c *Config) resolve(lookup func(string) (string, bool), given func(setting) (value, by string), formula int32) ([]chosen, error) {
 	var log []chosen
 	var errs []error
-	codes := false // MaxConns is the code's own
+	codes := false // Config sets MaxConns
 	for _, name := range slices.Sorted(maps.Keys(earlier)) {
 		if value, _ := lookup(name); value != "" {
 			errs = append(errs, fmt.Errorf("lmipool: %s is %q, and is not read any more: set %s", name, value, earlier[name]))
@@ -134,9 +133,8 @@ func (c *Config) resolve(lookup func(string) (string, bool), given func(setting)
 	return log, errors.Join(errs...)
 }
 
-// cutFloor lowers MinConns or MinIdleConns to a MaxConns that code did not choose:
-// an operator's lower ceiling, or the formula's, must not become an outage. A Config
-// that contradicts itself stays a fault.
+// cutFloor lowers MinConns or MinIdleConns to MaxConns. It is called if the code has not set MaxConns: a lower MaxConns of an operator's, or of the
+// formula, must not make Open fail. If Config sets both and contradicts itself, Open does fail.
 func (c *Config) cutFloor(field any, value string) bool {
 	n, err := strconv.Atoi(value)
 	if err != nil || c.MaxConns < 1 || n <= int(c.MaxConns) {
@@ -146,7 +144,7 @@ func (c *Config) cutFloor(field any, value string) bool {
 	return true
 }
 
-// validate reports every fault of what is Handler's; pool.New does the rest.
+// validate returns every fault of Handler's fields in one error; pool.New checks the other fields.
 func (c *Config) validate() error {
 	var errs []error
 	fault := func(field string, value any, want string) {
@@ -178,7 +176,7 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// parse sets field to value. Its error says what would be right.
+// parse sets field to value. Its error says what value would be right.
 func (s setting) parse(field any, value string) error {
 	switch f := field.(type) {
 	case *int32:
@@ -205,7 +203,7 @@ func (s setting) parse(field any, value string) error {
 			d = -1
 		}
 		*f = d
-	case *Switch: // validate, or pool.New, says what would be right
+	case *Switch: // validate or pool.New checks it
 		*f = Switch(value)
 	case *Upstream: // likewise
 		*f = Upstream(value)
@@ -228,8 +226,8 @@ func (s setting) show(field any) string {
 	return reflect.ValueOf(field).Elem().String() // a Switch or an Upstream
 }
 
-// warnOfUnknown logs every LMIPOOL_ variable that nothing reads, with the name
-// that was probably meant: a switch that does nothing is found out too late.
+// warnOfUnknown logs every LMIPOOL_ variable that nothing reads, with the name that was probably meant: otherwise a misspelled variable would have no
+// effect, unseen.
 func warnOfUnknown(environ []string, log *slog.Logger) {
 	known := append([]string(nil), forTests...)
 	for _, s := range settings {

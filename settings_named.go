@@ -2,7 +2,7 @@ package lmipool
 
 import "strings"
 
-// named is err, in which a field is called by the variable that has set it.
+// named returns err with each field that a variable has set called by that variable's name, since the operator knows only that.
 func named(err error, log []chosen) error {
 	if err == nil {
 		return nil

@@ -12,33 +12,31 @@ import (
 	"github.com/lmipool/lmipool/internal/inprocess"
 )
 
-// standDown is the end of the process, when invocations have shown that it is time. The
-// replies ask aws-lambda-go for it, by the type of their error. Whatever is around the
-// handler may swallow that (a reply with status 500, a list of records that failed, an
-// error that wraps it); then invocations go on to arrive, and each would be refused, for
-// ever. So one that began 5 s after the first such reply shows that nobody has heard, and
-// the process ends itself. bulkhead.mu guards all fields.
+// standDown ends the process after too many overruns or panics. First the error replies ask aws-lambda-go to exit, by their type. Code around the
+// handler may replace that error (by a reply with status 500, a list of failed records, an error that wraps it); then the process would go on and
+// refuse every invocation. So if an invocation begins more than 5 s after the first such reply, the process ends itself. bulkhead.mu guards all
+// fields.
 type standDown struct {
-	exit    func() // ends the process; nil where that is not ours to do
-	begun   bool   // replies ask for the end
+	exit    func() // ends the process; nil if Handler must not do that
+	begun   bool   // error replies ask aws-lambda-go to exit
 	asked   time.Time
 	unheard bool
-	ends    bool // exit is on its way
+	ends    bool // exit will be called
 
-	running int           // invocations that were let in, and whose reply is not out yet
-	longest time.Duration // the most time that one has had: at most the function's timeout
-	latest  time.Time     // the latest deadline of one that was let in
+	running int           // invocations that were not refused and have not returned their reply
+	longest time.Duration // the longest time that an invocation had left when it came; at most the function's timeout
+	latest  time.Time     // the latest deadline of an invocation that was not refused
 }
 
 const (
-	// hearWithin is how long aws-lambda-go may take from such a reply to the end of its polls.
+	// hearWithin is how long aws-lambda-go may take from a reply that asks it to exit until it polls no more.
 	hearWithin = 5 * time.Second
-	// graceToReply is for the refusals that are on their way when the process ends itself.
+	// graceToReply is the time that replies have to be sent before the process ends itself.
 	graceToReply = 100 * time.Millisecond
 )
 
-// beganAt is when an invocation began, as far as its deadline tells: what is around the
-// handler may take its time before it calls it.
+// beganAt returns when an invocation began. It computes that from the deadline, since code around the handler may run for some time before it calls
+// the handler.
 func (s *standDown) beganAt(ctx context.Context, now time.Time) time.Time {
 	deadline, ok := ctx.Deadline()
 	left := deadline.Sub(now)
@@ -49,7 +47,7 @@ func (s *standDown) beganAt(ctx context.Context, now time.Time) time.Time {
 	return deadline.Add(-s.longest)
 }
 
-// enter lets an invocation in, whose end is leave, or refuses it while the process is to end.
+// enter counts an invocation, until leave, or returns an error that refuses it because the process is to end.
 func (b *bulkhead) enter(ctx context.Context) error {
 	now := time.Now()
 	b.mu.Lock()
@@ -72,14 +70,14 @@ func (b *bulkhead) enter(ctx context.Context) error {
 	return b.askLocked(b.refusing)
 }
 
-// stay keeps an invocation that has returned a stream, until another leave.
+// stay counts an invocation that has returned a stream once more, until another leave.
 func (b *bulkhead) stay() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.down.running++
 }
 
-// leave is the end of an invocation that was let in.
+// leave ends the count of an invocation by enter or stay.
 func (b *bulkhead) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,8 +85,7 @@ func (b *bulkhead) leave() {
 	b.endLocked()
 }
 
-// unheardLocked ends the process when nothing runs any more, or when what runs has no time
-// left: without a stand-in a handler may hang for ever.
+// unheardLocked ends the process as soon as no invocation runs, or 5 s after the last deadline: with StandIn off a handler may hang for ever.
 func (b *bulkhead) unheardLocked(now time.Time) {
 	if b.down.unheard {
 		return
@@ -112,8 +109,7 @@ func (b *bulkhead) endLocked() {
 	}
 }
 
-// ask makes err one that ends aws-lambda-go's loop once it is sent: the other invocations
-// in flight are finished, and the process exits.
+// ask turns err into an error that makes aws-lambda-go exit once it has sent it and has finished the other invocations in flight.
 func (b *bulkhead) ask(err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,20 +128,20 @@ func (b *bulkhead) askLocked(err error) error {
 	return r
 }
 
-// beginLocked begins the end of the process: new invocations are refused. It reports whether it
-// had not begun; then the caller says why, with sayWhy, once mu is free.
+// beginLocked begins the end of the process: new invocations are refused. It returns true on the first call; then the caller logs the reason with
+// sayWhy after it has unlocked mu.
 func (b *bulkhead) beginLocked() (first bool) {
 	first = !b.down.begun
 	b.refusing, b.down.begun = errStandingDown, true
 	return first
 }
 
-// sayWhy is the one loud line of standing down.
+// sayWhy logs, as an error, why the process stands down.
 func (b *bulkhead) sayWhy(why string, args ...any) {
 	b.log.Error("lmipool: standing down: "+why+"; what runs is finished, then the process ends and Lambda replaces the environment", args...)
 }
 
-// endProcess ends a process that should have ended.
+// endProcess closes the pool and exits, if aws-lambda-go was asked to exit and has not.
 func (p *Pool) endProcess() {
 	b := p.bulkhead
 	b.mu.Lock()

@@ -10,25 +10,23 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// Lambda kills the process 500 to 600 ms after SIGTERM. Callbacks of the user's own get
-// graceToCall, what is out then gets graceToEnd to come back; closing it, and a cancelled
-// statement's last words, take the rest.
+// Lambda kills the process 500 to 600 ms after SIGTERM. The user's callbacks have graceToCall. Then leases have graceToEnd to come back. The rest,
+// until terminateBy after the closing began, is for closing connections and cancelling statements.
 const (
 	graceToCall = 150 * time.Millisecond
 	graceToEnd  = 100 * time.Millisecond
 	terminateBy = 400 * time.Millisecond
 )
 
-// Start is lambda.StartWithOptions with fn wrapped by [Handler], and an orderly end:
-// on SIGTERM the environment takes no new work, leases get 100 ms to come back, and
-// every connection is closed with Terminate, in parallel, so that PostgreSQL does not
-// have to find out. One log line says how that went. Start does not return.
+// Start calls lambda.StartWithOptions with fn wrapped by [Handler], and closes db on SIGTERM: the environment refuses new invocations, leases get 100
+// ms to come back, and all connections are closed with Terminate, in parallel, so that PostgreSQL ends their sessions at once. One log line says how
+// long that took and whether it succeeded. Start does not return.
 //
-// Callbacks in options (lambda.WithEnableSIGTERM) run first, and may use db. After 150 ms
-// db is closed also if they have not returned: Lambda leaves 500 ms for all of it.
+// Callbacks in options (lambda.WithEnableSIGTERM) run first, and may use db. After 150 ms db is closed even if they have not returned, since Lambda
+// leaves 500 ms in all.
 //
-// Lambda sends SIGTERM only to environments that have an extension; Start registers
-// the internal one that aws-lambda-go has for that. For other shapes of handler:
+// Lambda sends SIGTERM only to environments that have an extension; Start registers aws-lambda-go's internal extension for that. For other shapes of
+// handler:
 //
 //	lambda.StartWithOptions(lmipool.Wrap(db, handler), lmipool.WithSIGTERM(db))
 func Start[In, Out any](db *Pool, fn func(context.Context, In) (Out, error), options ...lambda.Option) {
@@ -37,14 +35,14 @@ func Start[In, Out any](db *Pool, fn func(context.Context, In) (Out, error), opt
 	lambda.StartWithOptions(h, append(append([]lambda.Option{first}, options...), WithSIGTERM(db))...)
 }
 
-// WithSIGTERM is the orderly end of [Start] as an option. aws-lambda-go runs callbacks one
-// after the other, in the order of the options, so it belongs behind those of one's own.
+// WithSIGTERM returns an option that closes db on SIGTERM, as [Start] does. aws-lambda-go runs callbacks one after the other, in the order of the
+// options, so put it behind options with callbacks of your own.
 func WithSIGTERM(db *Pool) lambda.Option {
 	inside("WithSIGTERM", db)
 	return lambda.WithEnableSIGTERM(db.terminate)
 }
 
-// terminateSoon takes no new work from now on, and closes db when callbacks have had their time.
+// terminateSoon refuses new invocations from now on, and closes db after graceToCall.
 func (p *Pool) terminateSoon() {
 	p.bulkhead.shutDown()
 	time.AfterFunc(graceToCall, p.terminate)
@@ -58,7 +56,7 @@ func (p *Pool) terminate() {
 	})
 }
 
-// closeWithin closes db within terminateBy, and says how that went.
+// closeWithin closes db within terminateBy, and logs whether that succeeded.
 func (p *Pool) closeWithin(why string) {
 	began := time.Now()
 	open := p.Stat().TotalConns()
@@ -79,14 +77,11 @@ func (p *Pool) closeWithin(why string) {
 	}
 }
 
-// Detach returns a ctx for work that may outlive its invocation: it has ctx's values,
-// does not end with ctx, is outside the invocation's scope, and ends after timeout (0
-// means 30 seconds) or with cancel, which must be called when the work is done. See
-// [pool.Detach].
+// Detach returns a ctx for work that may go on after its invocation. It has ctx's values, does not end when ctx ends, is outside the invocation's
+// scope, and ends after timeout (0 means 30 seconds) or when cancel is called. Call cancel when the work is done. See [pool.Detach].
 //
-// Without it a goroutine that goes on after the reply finds its ctx ended and the pool
-// closed to it; and a leader that works for several invocations (singleflight) would
-// fail them all when its own ends.
+// Without Detach a goroutine that goes on after the reply gets [pool.ErrInvocationEnded] from the pool. And if one invocation works for several
+// (singleflight), its end would make all of them fail.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	return pool.Detach(ctx, timeout)
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// StreamCutError ends a stream whose time is over. aws-lambda-go ends the response with
-// an error trailer that has this type, so the client knows that it is not whole.
+// StreamCutError ends a stream that was not read to its end when the handler's ctx ended. aws-lambda-go ends the response with an error trailer that
+// has this type, so the client knows that the response is not complete.
 type StreamCutError struct{}
 
 func (*StreamCutError) Error() string {
@@ -28,12 +28,12 @@ func (*StreamCutError) Error() string {
 // Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
 func (*StreamCutError) Unwrap() error { return context.DeadlineExceeded }
 
-// ending ends a scope, unless a stream has taken that over.
+// ending ends a scope, unless a stream was given that task by take.
 type ending struct{ scope *pool.Scope }
 
 func (e *ending) end() { e.scope.End() }
 
-// take leaves the end of the scope to the caller.
+// take returns the scope, which the caller must end from now on.
 func (e *ending) take() *pool.Scope {
 	s := e.scope
 	e.scope = nil
@@ -45,8 +45,7 @@ func mayBeStream(t reflect.Type) bool {
 	return t.Kind() == reflect.Interface || t.Implements(reflect.TypeFor[io.Reader]())
 }
 
-// bodyOf is where src keeps the body that is read later, if src is a response of
-// aws-lambda-go's, or embeds one.
+// bodyOf returns the address of the body of src, if src is a streaming response of aws-lambda-go's, or embeds one.
 func bodyOf(src any) (body *io.Reader, found bool) {
 	switch r := src.(type) {
 	case *events.LambdaFunctionURLStreamingResponse:
@@ -82,7 +81,7 @@ func bodyOf(src any) (body *io.Reader, found bool) {
 	return nil, false
 }
 
-// keepStream lets the scope live until out has been read, if out is a stream.
+// keepStream keeps the scope until out has been read, if out is a stream, and returns what replaces out.
 func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, err error) Out {
 	if !h.streams || err != nil {
 		return out
@@ -104,8 +103,8 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 		s = (*typedStream)(nil)
 	}
 	if _, ok := s.(Out); !ok {
-		// A reader type of the user's own, which nothing can stand in for. ctx ends
-		// when aws-lambda-go has sent the response, or at the margin.
+		// Out is a reader type of the user's own, so nothing can replace the value. ctx ends when aws-lambda-go has sent the response, or at the
+		// margin.
 		h.sayUncut(src)
 		end := h.staying(e.take())
 		context.AfterFunc(ctx, end)
@@ -119,8 +118,7 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 	return s.(Out)
 }
 
-// sayUncut says once that a stream of this type is neither cut nor kept from panicking,
-// unless it is in memory.
+// sayUncut warns once that a stream of src's type is not cut, and that its panics are not caught, unless it is in memory.
 func (h *handler[In, Out]) sayUncut(src io.Reader) {
 	switch src.(type) {
 	case *bytes.Buffer, *bytes.Reader, *strings.Reader:
@@ -135,8 +133,7 @@ func (h *handler[In, Out]) sayUncut(src io.Reader) {
 	})
 }
 
-// isJSON reports whether aws-lambda-go sends v as JSON although it is a reader: it
-// does unless v encodes to nothing.
+// isJSON reports whether aws-lambda-go sends v as JSON although it is a reader, which it does unless v's JSON is {}.
 func isJSON(v any) bool {
 	encoded, err := json.Marshal(v)
 	return err == nil && !bytes.HasPrefix(encoded, []byte("{}"))
@@ -144,14 +141,13 @@ func isJSON(v any) bool {
 
 type contentTyper interface{ ContentType() string }
 
-// stream is a reader that can be cut: what fn returned is read by a goroutine, which
-// may hang in a Read without holding the response up. It has no exported field, or
-// aws-lambda-go would send it as JSON.
+// stream is a reader that can be cut: a goroutine reads what fn returned, and if it hangs in a Read, the response can end all the same. It has no
+// exported field, since aws-lambda-go would then send it as JSON.
 type stream struct{ r *io.PipeReader }
 
 func (s *stream) Read(p []byte) (int, error) { return s.r.Read(p) }
 
-// Close tells the writer that nobody reads on.
+// Close tells the writer that the stream is not read any further.
 func (s *stream) Close() error { return s.r.Close() }
 
 type typedStream struct {
@@ -161,8 +157,7 @@ type typedStream struct {
 
 func (s *typedStream) ContentType() string { return s.contentType }
 
-// staying keeps the invocation, whose handler has returned, until the func that it returns
-// is called, once or more.
+// staying keeps an invocation whose handler has returned, and its scope, until end is called. end may be called more than once.
 func (h *handler[In, Out]) staying(scope *pool.Scope) (end func()) {
 	if h.bulkhead != nil {
 		h.stay()
@@ -175,7 +170,7 @@ func (h *handler[In, Out]) staying(scope *pool.Scope) (end func()) {
 	})
 }
 
-// newStream starts to read src. The scope ends when that is done, or ctx is.
+// newStream starts to read src. The scope ends when src is read or ctx ends.
 func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *pool.Scope) *stream {
 	r, w := io.Pipe()
 	end := h.staying(scope)
@@ -185,7 +180,7 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 		end()
 		if h.bulkhead != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			h.overran()
-			<-over // as long as the source hangs
+			<-over // waits while the source hangs
 			h.cameBack()
 		}
 	})
@@ -193,7 +188,7 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 		defer close(over)
 		err := h.copyStream(ctx, w, src)
 		if !stop() && err != nil {
-			err = &StreamCutError{} // that src noticed ctx's end first makes no difference
+			err = &StreamCutError{} // ctx has ended: src's own error for that is replaced
 		}
 		end()
 		w.CloseWithError(err)
@@ -201,8 +196,7 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 	return &stream{r}
 }
 
-// copyStream copies src to w and closes it. Its panic is its error: here it would
-// end the process.
+// copyStream copies src to w and closes src. It turns a panic of src into an error, since a panic in this goroutine would end the process.
 func (h *handler[In, Out]) copyStream(ctx context.Context, w io.Writer, src io.Reader) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -15,24 +15,21 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// Wrap is [Handler] for every other shape of handler: whatever lambda.NewHandler
-// takes (func(), func(ctx, E) error, ...), and a lambda.Handler of one's own. options
-// are those about JSON, such as lambda.WithUseNumber; the others belong to
-// lambda.StartWithOptions, which takes what Wrap returns.
+// Wrap is [Handler] for every other shape of handler: all that lambda.NewHandler takes (func(), func(ctx, E) error, ...), and your own
+// lambda.Handler. options are the options about JSON, such as lambda.WithUseNumber; give the others to lambda.StartWithOptions, together with Wrap's
+// result.
 //
 //	lambda.Start(lmipool.Wrap(db, func(ctx context.Context, e events.SQSEvent) error { ... }))
 //
-// A func(context.Context, []byte) ([]byte, error) is given the payload and its bytes are
-// the reply, as with the Invoke of a lambda.Handler: durable.Wrap returns one. To
-// aws-lambda-go alone its argument and result would be base64 in JSON.
+// A func(context.Context, []byte) ([]byte, error), such as durable.Wrap returns, gets the payload itself, and its bytes are the reply, as with the
+// Invoke of a lambda.Handler. aws-lambda-go by itself would make its argument and result base64 in JSON.
 //
 // What Config.OnOverrun and OnPanic return is encoded as the handler's own results are,
 // unless it is a []byte.
 //
-// A handler that returns a stream is refused, since its content type would be lost: give
-// it to Handler, and an http.Handler to HTTPHandler. So is what
-// lambda.NewHandlerWithOptions returns, because its Invoke cannot be used by several
-// invocations at once: give Wrap what it was made from. Both get an error for each invocation.
+// Wrap cannot wrap a handler that returns a stream, since its content type would be lost: use Handler, or HTTPHandler for an http.Handler. It cannot
+// wrap the result of lambda.NewHandlerWithOptions either, whose Invoke cannot run several times at once: give Wrap the function that it was made
+// from. In both cases each invocation returns an error.
 func Wrap(db DB, handler any, options ...lambda.Option) func(context.Context, json.RawMessage) (io.Reader, error) {
 	w := wrapped{options}
 	invoke := handlerFor("Wrap", db, w.shape(handler), w.encode)
@@ -47,17 +44,17 @@ func Wrap(db DB, handler any, options ...lambda.Option) func(context.Context, js
 
 const (
 	contentJSON  = "application/json"
-	contentBytes = "application/octet-stream" // aws-lambda-go's for a lambda.Handler
+	contentBytes = "application/octet-stream" // as aws-lambda-go sends the reply of a lambda.Handler
 )
 
-// encoded is a reply. It is no reader, and so no stream to Handler.
+// encoded is an encoded reply. It is not a reader, so Handler does not take it for a stream.
 type encoded struct {
 	bytes       []byte
 	contentType string
 }
 
-// encodedReader is a reply as aws-lambda-go sends it with its content type. It has no
-// exported field, or it would be sent as JSON.
+// encodedReader is the reply as a reader, which aws-lambda-go sends with its content type. It has no exported field, since aws-lambda-go would then
+// send it as JSON.
 type encodedReader struct {
 	r           *bytes.Reader
 	contentType string
@@ -66,10 +63,10 @@ type encodedReader struct {
 func (e *encodedReader) Read(p []byte) (int, error) { return e.r.Read(p) }
 func (e *encodedReader) ContentType() string        { return e.contentType }
 
-// wrapped is what decides how JSON is read and written.
+// wrapped has the options that say how JSON is read and written.
 type wrapped struct{ options []lambda.Option }
 
-// shape is handler as a function from bytes to bytes.
+// shape turns handler into a function from bytes to bytes.
 func (w wrapped) shape(handler any) func(context.Context, []byte) (encoded, error) {
 	refuse := func(err error) func(context.Context, []byte) (encoded, error) {
 		return func(context.Context, []byte) (encoded, error) { return encoded{}, err }
@@ -99,9 +96,8 @@ func (w wrapped) shape(handler any) func(context.Context, []byte) (encoded, erro
 		}
 		handler = refusingStreams(v)
 	}
-	// Invoke puts the buffer with its reply back before it returns it, and the next
-	// invocation of the same handler writes into it (aws-lambda-go 1.54). So each
-	// has one to itself until the reply is copied.
+	// In aws-lambda-go 1.54 Invoke returns a buffer that the next Invoke of the same handler writes into. So each invocation has its own handler
+	// until its reply is copied.
 	var inners sync.Pool
 	return func(ctx context.Context, payload []byte) (encoded, error) {
 		inner, ok := inners.Get().(lambda.Handler)
@@ -115,7 +111,7 @@ func (w wrapped) shape(handler any) func(context.Context, []byte) (encoded, erro
 	}
 }
 
-// encode makes a reply of v as aws-lambda-go would of a handler's result.
+// encode encodes v as aws-lambda-go encodes a handler's result.
 func (w wrapped) encode(v any) (encoded, error) {
 	if b, ok := v.([]byte); ok {
 		return encoded{b, contentJSON}, nil
@@ -127,7 +123,7 @@ func (w wrapped) encode(v any) (encoded, error) {
 	return encoded{bytes.Clone(out), contentJSON}, err
 }
 
-// streams are aws-lambda-go's responses with a body that is read later.
+// streams has aws-lambda-go's responses whose body is read after the handler has returned.
 var streams = map[reflect.Type]bool{
 	reflect.TypeFor[*events.LambdaFunctionURLStreamingResponse](): true,
 	reflect.TypeFor[*events.APIGatewayProxyStreamingResponse]():   true,
@@ -139,7 +135,7 @@ func isStream(v any) bool {
 	return reads && !isJSON(v)
 }
 
-// refusingStreams is handler, with an error in the place of a result that is a stream.
+// refusingStreams returns handler with an error in place of a result that is a stream.
 func refusingStreams(handler reflect.Value) any {
 	t := handler.Type()
 	if !mayBeStream(t.Out(0)) || t.Out(1) != reflect.TypeFor[error]() {
