@@ -6,11 +6,11 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// books are what an Env knows by itself of what the scheduler has done.
+// books is an Env's own record of what the scheduler has done. The rules compare the two.
 type books struct {
 	e               *Env
-	alone, together line // who waits, in order
-	dials           int  // under way
+	alone, together line // callers who wait for a connection of their own, and callers who share
+	dials           int  // how many dials are under way
 	limit           int
 	lent, opened    int64
 	failed          int64
@@ -65,7 +65,7 @@ func (b *books) removed(c *caller) {
 	c.prev, c.next = nil, nil
 }
 
-// lend is when c is u's.
+// lend notes that u gets c.
 func (b *books) lend(c *conn, u *caller) {
 	b.must(c.is == idle, "a connection is lent to one at a time, and only if it is fit")
 	b.must(!b.e.closed, "nothing is lent after Close")
@@ -73,7 +73,7 @@ func (b *books) lend(c *conn, u *caller) {
 	c.is, c.user = lent, u
 }
 
-// told is what c hears.
+// told notes the scheduler's answer to c.
 func (b *books) told(c *caller, got *sched.Conn, err error) {
 	switch c.is {
 	case waiting:
@@ -96,17 +96,17 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	}
 }
 
-// leaves is when c, which was in this state, gives up its wait.
+// leaves notes that c, whose state was was, gives up its wait.
 func (b *books) leaves(c *caller, was state) {
 	switch {
 	case was == waiting:
 		b.removed(c)
-	case was == hasAnswer && c.conn != nil: // it goes to the next
+	case was == hasAnswer && c.conn != nil: // the scheduler gives the connection to another caller
 		c.conn.is, c.conn.user = idle, nil
 	}
 }
 
-// fly is when a group gets c.
+// fly notes that a group gets c.
 func (b *books) fly(c *conn) {
 	b.must(c.is == idle, "a group gets what is fit and nobody's")
 	b.must(!b.e.closed, "nobody travels after Close")
@@ -114,7 +114,7 @@ func (b *books) fly(c *conn) {
 	c.is = flying
 }
 
-// board is when these leave the queue for a group.
+// board notes that rs leave the queue as one group.
 func (b *books) board(rs []*sched.Request) {
 	b.must(len(rs) > 0 && len(rs) <= b.e.cfg.Group, "a group is of one to MaxGroup")
 	for _, r := range rs {
@@ -150,7 +150,7 @@ func (b *books) fence(idle int, first bool) {
 	}
 }
 
-// hold checks what holds after each event.
+// hold checks the rules that hold after each event.
 func (b *books) hold() {
 	e := b.e
 	var is [gone + 1]int
@@ -165,11 +165,11 @@ func (b *books) hold() {
 	b.must(s.Idle == is[idle] && s.Held == held && s.Dialing == b.dials && s.Total == total, "each connection is in one place")
 	b.must(s.Limit == b.limit, "the limit is what dials, surplus and fences make it")
 	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed, "the counters are what happened")
-	// Else the timer says when to look again whether to dial.
+	// If there is room and no dial, a timer must be set that decides again whether to dial.
 	b.must(queued == 0 || total == e.cfg.Max || b.dials > 0 || e.alarms > 0, "somebody waits, there is room, and nobody looks whether to dial")
 }
 
-// over checks what holds when all is over.
+// over checks the rules that hold after all callers have ended.
 func (b *books) over() {
 	b.must(b.alone.len+b.together.len == 0, "all have an answer in the end")
 	for _, c := range b.e.conns {

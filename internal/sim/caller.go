@@ -8,7 +8,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// caller is who asks for a connection, and the ctx that it asks with.
+// caller asks for a connection. It is also the ctx that it asks with.
 type caller struct {
 	e       *Env
 	id      int
@@ -19,17 +19,17 @@ type caller struct {
 	tries   int
 	is      state
 	gen     uint32
-	cut     bool // its connection does not settle
-	minding bool // its deadline is an event to come
+	cut     bool // its connection does not settle in time, and is cut off
+	minding bool // there is an event for its deadline
 	told    func(*sched.Conn, error)
 
-	conn       *conn   // what it was told of, or holds
-	err        error   // what it was told
-	flight     *flight // what it travels with
-	inner      *caller // who asks within what it does; nil: nobody
-	outer      *caller
+	conn       *conn   // the connection that it was given
+	err        error   // the error that it was given
+	flight     *flight // the flight that carries it; nil: none
+	inner      *caller // the caller that it has made while it holds conn; nil: none
+	outer      *caller // the caller whose inner it is; nil: none
 	in         sched.Within
-	prev, next *caller // who waits before it and after it
+	prev, next *caller // the callers before and after it in its line
 }
 
 // state is how far a caller is.
@@ -39,9 +39,9 @@ const (
 	asking    state = iota
 	waiting         // it is queued
 	aboard          // its group has the connection
-	hasAnswer       // it has not gone on with it yet
-	holds
-	left // it is told of its deadline, and its statement still runs
+	hasAnswer       // it has its answer, and has not gone on with it yet
+	holds           // it holds a connection
+	left            // its deadline has come, and its statement still runs
 	over
 )
 
@@ -58,11 +58,11 @@ func (c *caller) Err() error {
 	return nil
 }
 
-// Cost and Withdraw are of a sched.Share.
+// Cost and Withdraw implement sched.Share.
 func (c *caller) Cost() time.Duration { return c.work }
 func (c *caller) Withdraw(error)      {}
 
-// arrive has a caller come who wants what k is.
+// arrive makes a caller of kind k, which asks at once.
 func (e *Env) arrive(k *Kind) { e.caller(k, k.work(e.w), 0).ask(false) }
 
 func (e *Env) caller(k *Kind, work time.Duration, tries int) *caller {
@@ -86,7 +86,7 @@ func (e *Env) caller(k *Kind, work time.Duration, tries int) *caller {
 	return c
 }
 
-// ask asks for a connection; first: what it got was no good.
+// ask asks for a connection; first: in front of the queue, because the connection that it got was dead.
 func (c *caller) ask(first bool) {
 	c.is = asking
 	got, err := c.e.s.Ask(c, &c.r, first, c.told)
@@ -103,7 +103,7 @@ func (c *caller) ask(first bool) {
 	}
 }
 
-// minds has c look at its deadline.
+// minds adds an event at c's deadline, unless there is one.
 func (c *caller) minds() {
 	if c.due > 0 && !c.minding {
 		c.minding = true
@@ -111,7 +111,7 @@ func (c *caller) minds() {
 	}
 }
 
-// hears is what the scheduler tells c.
+// hears takes the scheduler's answer. c goes on with it within cfg.Wakes.
 func (c *caller) hears(got *sched.Conn, err error) {
 	c.e.books.told(c, got, err)
 	c.is, c.err = hasAnswer, err
@@ -133,7 +133,7 @@ func (c *caller) happens(what kind, gen uint32) {
 	case what == release: // its pause is over
 		c.ask(false)
 	case what == grant && c.is == hasAnswer:
-		if c.Err() != nil && c.e.w.chance(0.5) { // of two that are there at once a select takes either
+		if c.Err() != nil && c.e.w.chance(0.5) { // when the answer and the deadline are both there, a select takes either
 			c.leaves()
 		} else {
 			c.goesOn()
@@ -148,7 +148,7 @@ func (c *caller) happens(what kind, gen uint32) {
 	}
 }
 
-// leaves gives up the wait.
+// leaves ends c's wait, because of its deadline.
 func (c *caller) leaves() {
 	c.e.w.say("leaves", c.id)
 	was, f := c.is, c.flight
@@ -165,7 +165,7 @@ func (c *caller) leaves() {
 	c.count(err)
 	if was == hasAnswer {
 		c.forget()
-	} // else the flight still knows it
+	} // otherwise the flight still needs c
 }
 
 // goesOn goes on with the answer that c has.
@@ -188,7 +188,7 @@ func (c *caller) goesOn() {
 	}
 }
 
-// begin is c with a connection.
+// begin begins c's work on a connection, or asks again if that turns out to be dead.
 func (c *caller) begin(got *sched.Conn) {
 	c.conn = got.Owner.(*conn)
 	w := c.e.w
@@ -209,12 +209,12 @@ func (c *caller) begin(got *sched.Conn) {
 		c.inner, in.outer = in, c
 		in.in = sched.Within{Holds: &c.r}
 		in.r.Within = &in.in
-		c.conn.gen++ // it is over when in is
+		c.conn.gen++ // c's work ends after in's, so the event for its end is void
 		in.ask(false)
 	}
 }
 
-// answered is c, whose statement is over and whose connection is back.
+// answered ends c, whose statement has ended and whose connection is back.
 func (c *caller) answered() {
 	if c.is == left {
 		c.ends(errLate)
@@ -224,13 +224,13 @@ func (c *caller) answered() {
 	c.ends(nil)
 }
 
-// ends is what c hears in the end.
+// ends ends c with err.
 func (c *caller) ends(err error) {
 	c.count(err)
 	c.forget()
 }
 
-// count notes how it went, and has c come back if it went wrong.
+// count counts how c ended. After an error a new caller asks again for it, if it has a retry left.
 func (c *caller) count(err error) {
 	t := &c.e.Total
 	switch {
@@ -246,7 +246,7 @@ func (c *caller) count(err error) {
 	default:
 		t.Failed++
 	}
-	if o := c.outer; o != nil { // what it does goes on
+	if o := c.outer; o != nil { // the outer caller goes on
 		o.inner = nil
 		o.conn.in(o.conn.e.server.RoundTrip)
 	} else if err != nil && c.tries < c.kind.Retries && c.e.w.now < c.e.source.stop {
@@ -255,7 +255,7 @@ func (c *caller) count(err error) {
 	}
 }
 
-// forget makes c another's. Nobody knows it any more.
+// forget makes c available as a new caller. Nothing may refer to it any more.
 func (c *caller) forget() {
 	c.is = over
 	c.gen++

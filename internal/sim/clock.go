@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// epoch is when every world begins.
+// epoch is the time at which every world begins.
 var epoch = time.Unix(1e9, 0)
 
-// actor is whoever an event happens to. gen is what it was told when the event was made: an actor ignores what is out of date.
+// actor is something to which events happen. gen is the number that World.in was given: an actor that has another one by now ignores the event.
 type actor interface{ happens(what kind, gen uint32) }
 
-// kind is what happens.
+// kind is the kind of an event.
 type kind uint8
 
 const (
 	arrival kind = iota
 	grant        // a caller goes on with its answer
 	deadline
-	release // a statement ends, or what follows it
+	release // a connection's state ends: a statement, a reset or a close; or a caller's pause
 	timer
 	dialEnds
 	upkeep
@@ -32,7 +32,7 @@ var kindNames = [...]string{"arrival", "grant", "deadline", "release", "timer", 
 
 type event struct {
 	at   time.Duration // since epoch
-	seq  uint64        // of two at the same time the one that was made first is first
+	seq  uint64        // the order in which events were made: it decides between two at the same time
 	who  actor
 	gen  uint32
 	what kind
@@ -40,21 +40,21 @@ type event struct {
 
 func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
 
-// World is a clock, the events to come, and chance.
+// World is a clock, the events to come, and a source of random numbers.
 type World struct {
 	Rand   *rand.Rand
-	Events int // that have happened
+	Events int // how many events have happened
 
 	now  time.Duration
-	each []func() // are called after each event
+	each []func() // called after each event
 	seq  uint64
-	heap []event // the first is the next; each has four below it
+	heap []event // a heap in which each event has up to four below it; the first one is next
 
 	trace []byte // lines that were not yet written; nil: there is no trace
 	write func([]byte)
 }
 
-// NewWorld is one whose chance is seed's. trace, if not nil, is called with what has happened, in parts.
+// NewWorld returns a World whose random numbers come from seed. trace is called with the trace, in parts, and must not keep them; nil: no trace.
 func NewWorld(seed uint64, trace func([]byte)) *World {
 	w := &World{Rand: rand.New(rand.NewPCG(seed, 7)), write: trace}
 	if trace != nil {
@@ -63,10 +63,10 @@ func NewWorld(seed uint64, trace func([]byte)) *World {
 	return w
 }
 
-// Now is the time, as the scheduler sees it.
+// Now returns the time that the scheduler sees.
 func (w *World) Now() time.Time { return epoch.Add(w.now) }
 
-// in has what happen to who after d.
+// in adds an event that happens to who after d.
 func (w *World) in(d time.Duration, who actor, what kind, gen uint32) {
 	w.seq++
 	w.heap = append(w.heap, event{w.now + max(d, 0), w.seq, who, gen, what})
@@ -115,7 +115,7 @@ func (w *World) next() event {
 	return first
 }
 
-// step has the next event happen.
+// step makes the next event happen.
 func (w *World) step() {
 	e := w.next()
 	w.now = e.at
@@ -126,7 +126,7 @@ func (w *World) step() {
 	}
 }
 
-// Run has happen what is to come until then, since the beginning. What it returns is a *Broken.
+// Run makes all events up to until happen, which counts from the world's beginning. Its error is a *Broken.
 func (w *World) Run(until time.Duration) (err error) {
 	defer w.flush()
 	defer recoverBroken(&err)
@@ -137,7 +137,7 @@ func (w *World) Run(until time.Duration) (err error) {
 	return nil
 }
 
-// Broken is a rule that did not hold.
+// Broken is the error that a rule did not hold.
 type Broken struct {
 	Rule  string
 	At    time.Duration
@@ -148,7 +148,7 @@ func (b *Broken) Error() string {
 	return fmt.Sprintf("event %d, at %v: broken: %s", b.Event, b.At, b.Rule)
 }
 
-// must panics with a Broken, which Run returns, unless ok.
+// must panics with a Broken unless ok. Run returns it as its error.
 func (w *World) must(ok bool, rule string) {
 	if !ok {
 		panic(&Broken{rule, w.now, w.Events})
@@ -165,26 +165,26 @@ func recoverBroken(err *error) {
 	}
 }
 
-// random is less than d, and at least 0.
+// random returns a random time of at least 0 and less than d.
 func (w *World) random(d time.Duration) time.Duration { return time.Duration(w.Rand.Int64N(int64(d))) }
 
-// exponential is a time whose average is mean.
+// exponential returns a random time with an exponential distribution whose average is mean.
 func (w *World) exponential(mean time.Duration) time.Duration {
 	return time.Duration(w.Rand.ExpFloat64() * float64(mean))
 }
 
-// chance is true in so many of all cases.
+// chance returns true with probability p.
 func (w *World) chance(p float64) bool { return p > 0 && w.Rand.Float64() < p }
 
-// perSecond is how long it is between two that come at random, so many a second.
+// perSecond returns a random time between two arrivals, of which there are rate a second on average.
 func (w *World) perSecond(rate float64) time.Duration {
 	return time.Duration(min(w.Rand.ExpFloat64()/rate*1e9, math.MaxInt64/2))
 }
 
-// traceSize is how many bytes of a trace are written at once, or so.
+// traceSize is about how many bytes of a trace are written at once.
 const traceSize = 64 << 10
 
-// say adds a line to the trace: when, what, and to or with what.
+// say adds a line to the trace: the time, what has happened, and the numbers of the callers or connections.
 func (w *World) say(what string, ids ...int) {
 	if w.trace == nil {
 		return

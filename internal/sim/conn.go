@@ -14,21 +14,21 @@ type conn struct {
 	e     *Env
 	id    int
 	is    where
-	began time.Duration // its dial
-	user  *caller       // who holds it; nil: nobody, or a flight
-	ends  time.Duration // when the server is done with the statement
+	began time.Duration // when its dial began
+	user  *caller       // the caller that holds it; nil: none, or a flight has it
+	ends  time.Duration // when the server has done its statement
 	gen   uint32
 }
 
-// where a connection is.
+// where is the place where a connection is.
 type where uint8
 
 const (
 	dialing where = iota
 	idle
-	lent
-	flying
-	washing
+	lent    // a caller holds it
+	flying  // a flight has it
+	washing // it is being cleaned
 	closing
 	gone
 )
@@ -75,7 +75,7 @@ func (c *conn) dialed() {
 	e.s.Dialed(&c.place, e.w.now-c.began)
 }
 
-// begin has the server work for u, which holds c.
+// begin begins u's statement on c.
 func (c *conn) begin(u *caller) {
 	c.user = u
 	c.ends = c.e.server.ends(c.e.w.now, u.work)
@@ -83,13 +83,13 @@ func (c *conn) begin(u *caller) {
 	c.in(c.ends - c.e.w.now)
 }
 
-// in has c's turn be over after d, instead of what was to be.
+// in ends c's present state after d. It replaces an earlier call.
 func (c *conn) in(d time.Duration) {
 	c.gen++
 	c.e.w.in(d, c, release, c.gen)
 }
 
-// cancel is when c's user has left while its statement runs.
+// cancel cancels c's statement, because its caller has left.
 func (c *conn) cancel() {
 	e := c.e
 	settled := min(c.ends, e.server.still(e.w.now, e.w.now+e.server.RoundTrip+e.cfg.Cancel))
@@ -104,7 +104,7 @@ func (c *conn) cancel() {
 	c.in(settled - e.w.now)
 }
 
-// done ends c's hold.
+// done ends the hold of c's caller.
 func (c *conn) done() {
 	u := c.user
 	c.user = nil
@@ -113,7 +113,7 @@ func (c *conn) done() {
 	u.answered()
 }
 
-// home is c's way back to the pool.
+// home gives c back to the pool: it is closed, cleaned or released.
 func (c *conn) home(k *Kind, cut bool) {
 	w := c.e.w
 	switch {
@@ -132,11 +132,11 @@ func (c *conn) home(k *Kind, cut bool) {
 
 func (c *conn) release(waits bool) {
 	c.e.w.say("release", c.id)
-	c.is = idle // unless somebody gets it within the call
+	c.is = idle // before the call, in which a caller may get it
 	c.e.s.Release(&c.place, waits, c.e.w.Now())
 }
 
-// sendsAlone is what becomes of a connection that has something to send, and no company.
+// sendsAlone sends what c has to send, because no statement has come with which it could travel.
 func (c *conn) sendsAlone() {
 	c.e.w.say("sends alone", c.id)
 	c.e.books.must(c.is == idle, "what sends alone is idle")
@@ -161,11 +161,11 @@ func (c *conn) dropped() {
 	e.s.Drop(&c.place)
 }
 
-// flight is what a connection carries while several share it.
+// flight carries the callers that share a connection.
 type flight struct {
 	g      sched.Group
 	c      *conn
-	coming int // who has its answer and has not gone on
+	coming int // how many callers have their answer and have not gone on with it yet
 }
 
 func (e *Env) newFlight(c *sched.Conn) *sched.Group {
@@ -179,7 +179,7 @@ func (f *flight) takesOff() {
 	f.flies()
 }
 
-// flies has those who have boarded travel.
+// flies carries the group that has boarded.
 func (f *flight) flies() {
 	e := f.c.e
 	e.books.board(f.g.Requests)
@@ -211,7 +211,7 @@ func (f *flight) happens(kind, uint32) {
 	f.goesOn()
 }
 
-// goesOn is when one of those it has brought has gone on. After the last the next may board.
+// goesOn notes that one of the callers has gone on with its answer. After the last one the next group may board.
 func (f *flight) goesOn() {
 	f.coming--
 	if f.coming > 0 {

@@ -7,19 +7,19 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Config is of an Env.
+// Config is what NewEnv needs to know of an Env.
 type Config struct {
-	Max, Min int           // connections
-	Group    int           // how many travel together at most; 0: nobody does
-	Patience time.Duration // for a full server, without a deadline
-	Idle     time.Duration // after which a connection is closed that nobody used; 0: never
-	Cancel   time.Duration // beside a round trip: how long a connection is held on after its caller has left, if its statement still runs
-	Wakes    time.Duration // within which a caller goes on that has its answer
-	Unfit    float64       // of all connections that are lent, those that turn out to be dead
-	Fences   []time.Duration
+	Max, Min int             // the number of connections
+	Group    int             // the largest group that shares a connection; 0: no caller shares
+	Patience time.Duration   // how long a caller without a deadline waits while the server is full
+	Idle     time.Duration   // a connection that is idle for so long is closed; 0: none is
+	Cancel   time.Duration   // if a caller leaves while its statement runs, its connection is held for so long and a round trip
+	Wakes    time.Duration   // a caller goes on within so long after its answer, at random
+	Unfit    float64         // the probability that a connection that is lent turns out to be dead
+	Fences   []time.Duration // when the connections are fenced
 	Load     Load
-	Check    bool          // hold the rules against what there is after each event
-	Every    time.Duration // a sample is taken; 0: never
+	Check    bool          // check the rules after each event
+	Every    time.Duration // how often a sample is taken; 0: never
 }
 
 // Env is a pool with its callers.
@@ -32,24 +32,24 @@ type Env struct {
 	cfg    Config
 	s      *sched.Scheduler
 	source source
-	alarms int     // that are set
-	conns  []*conn // that there are, dials not included
-	made   int     // connections, ever
-	asks   int     // callers, ever
-	spare  []*caller
-	fences int // of cfg.Fences, those that were
+	alarms int       // how many timers are set
+	conns  []*conn   // the connections that there are, without dials
+	made   int       // how many connections were ever dialed
+	asks   int       // how many callers there ever were
+	spare  []*caller // callers that are over, to be used again
+	fences int       // how many of cfg.Fences have been
 	closed bool
 	books  books
-	last   Counts // at the last sample
+	last   Counts // Total at the last sample
 }
 
-// upkeepEach is how often the pool looks for connections that nobody needs.
+// upkeepEach is how often the pool looks for connections that were idle for too long.
 const upkeepEach = 500 * time.Millisecond
 
-// maxGroupTime is what package pool has.
+// maxGroupTime is the value that package pool uses.
 const maxGroupTime = 20 * time.Millisecond
 
-// NewEnv adds a pool to w, which uses server.
+// NewEnv adds a pool to w. The pool dials server.
 func NewEnv(w *World, server *Server, cfg Config) *Env {
 	e := &Env{w: w, server: server, cfg: cfg}
 	e.source = source{w: w, arrive: e.arrive, load: cfg.Load, at: -1, kinds: cfg.Load.Kinds, stop: 1<<63 - 1}
@@ -85,7 +85,7 @@ func (e *Env) after(d time.Duration, f func()) sched.Timer {
 	return a
 }
 
-// close closes the pool, whose load is over, with all its connections.
+// close closes the pool and all its connections. The load must be over.
 func (e *Env) close() {
 	e.closed = true
 	for _, c := range e.s.Close() {
@@ -138,10 +138,11 @@ func (e *Env) dial() {
 	e.w.in(e.server.still(e.w.now, e.w.now+half+e.w.exponential(half))-e.w.now, c, dialEnds, 0)
 }
 
-// mostRest is how long after its load is over nothing is left of a run: the longest rest between two dials, and what a standstill takes.
+// mostRest is how long a run goes on after its load: enough for the longest pause between two dials, and for a standstill of the server.
 const mostRest = 30 * time.Second
 
-// Finish ends the load of envs, which are all in w, lets all come back, and closes the pools: then nothing is left. What it returns is a *Broken.
+// Finish ends the load of envs, which must be all envs of w. It waits until all connections are back, closes the pools, and checks that nothing is
+// left. Its error is a *Broken.
 func Finish(w *World, envs ...*Env) (err error) {
 	for _, e := range envs {
 		e.source.stop = w.now
@@ -167,7 +168,7 @@ func Finish(w *World, envs ...*Env) (err error) {
 	return nil
 }
 
-// alarm is a sched.Timer.
+// alarm implements sched.Timer in virtual time.
 type alarm struct {
 	e   *Env
 	f   func()
@@ -195,22 +196,22 @@ func (a *alarm) happens(_ kind, gen uint32) {
 	}
 }
 
-// Counts are of callers: how many there were and how they ended.
+// Counts is how many callers there were, and how they ended.
 type Counts struct {
-	Offered  int           // tries
-	Done     int           // in time
-	Late     int           // with an answer after their deadline
-	Canceled int           // by their deadline, while their statement ran
-	Expired  int           // by their deadline, in the queue
-	Failed   int           // refused, for whatever reason
-	Work     time.Duration // of those who were done in time, on the server
+	Offered  int           // all callers; one that asks again counts again
+	Done     int           // had an answer in time
+	Late     int           // had an answer after their deadline
+	Canceled int           // their deadline came while their statement ran
+	Expired  int           // their deadline came while they waited
+	Failed   int           // had another error
+	Work     time.Duration // the time on the server of those that are Done
 }
 
 func (c Counts) sub(o Counts) Counts {
 	return Counts{c.Offered - o.Offered, c.Done - o.Done, c.Late - o.Late, c.Canceled - o.Canceled, c.Expired - o.Expired, c.Failed - o.Failed, c.Work - o.Work}
 }
 
-// Sample is what was in a part of a run, and what there is at its end.
+// Sample has the Counts since the sample before, and the connections and the queue at At.
 type Sample struct {
 	At time.Duration
 	Counts

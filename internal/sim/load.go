@@ -5,46 +5,45 @@ import (
 	"time"
 )
 
-// Load is who asks, and for what.
+// Load says how many callers arrive, and what they want.
 type Load struct {
 	Kinds []Kind
 	Steps []Step
 }
 
-// Step is how many ask a second from then on; a ramp goes there until the next step begins.
+// Step is the load from a moment on, until the next step begins.
 type Step struct {
 	From  time.Duration
-	Rate  float64 // on average, at random
-	Ramp  bool    // from here to the next step's rate, evenly
-	Burst int     // callers who come at once, at From
-	Kinds []Kind  // instead of Load.Kinds from then on; nil: as before
+	Rate  float64 // callers a second, on average; they arrive at random
+	Ramp  bool    // the rate changes evenly to that of the next step
+	Burst int     // callers who arrive at once, at From
+	Kinds []Kind  // replaces Load.Kinds from then on; nil: the kinds stay
 }
 
 // Kind is what a caller wants.
 type Kind struct {
 	Name     string
-	Weight   float64
-	Work     time.Duration // on the server, on average
+	Weight   float64       // its share in the callers, relative to the other kinds
+	Work     time.Duration // time on the server, on average
 	Spread   Spread
 	Within   time.Duration // its deadline, after it asks; 0: none
-	Retries  int           // how often it comes back after a failure
-	Pause    time.Duration // before that; 0: at once
-	Shares   bool          // it can travel with others
-	Nests    bool          // who holds a connection asks for another, and waits for that
-	Dirty    float64       // of all, those after which a connection is cleaned
-	Breaks   float64       // those after which it is closed
-	Reset    float64       // those that leave something to send with the next
-	CutAfter time.Duration // a connection that does not settle so long after its caller has left is cut off; 0: a second
+	Retries  int           // how often it asks again after a failure
+	Pause    time.Duration // the pause before it asks again; 0: at once
+	Shares   bool          // it can share a connection
+	Nests    bool          // it asks for a second connection while it holds the first, and waits for it
+	Dirty    float64       // the probability that its connection has to be cleaned afterwards
+	Breaks   float64       // the probability that its connection is closed afterwards
+	Reset    float64       // the probability that its connection has something to send with the next statement
+	CutAfter time.Duration // a connection that has not settled so long after its caller left is cut off; 0: 1 s
 }
 
-// Spread is how the work of callers of a kind differs.
+// Spread is how the work of the callers of a kind is distributed. Each Spread has the average Kind.Work.
 type Spread uint8
 
-// All have the average named.
 const (
 	Alike       Spread = iota
 	Exponential        // a few take several times as long
-	Evenly             // from half to one and a half
+	Evenly             // from half of the average to one and a half
 )
 
 func (k *Kind) work(w *World) time.Duration {
@@ -57,17 +56,17 @@ func (k *Kind) work(w *World) time.Duration {
 	return k.Work
 }
 
-// source has callers arrive.
+// source makes callers arrive.
 type source struct {
 	w      *World
 	arrive func(*Kind)
 	load   Load
-	at     int // of load.Steps
-	kinds  []Kind
-	stop   time.Duration
+	at     int           // the present step's index in load.Steps; -1: none has begun
+	kinds  []Kind        // the present kinds
+	stop   time.Duration // when the load ends
 }
 
-// mostPause is after how long the rate is looked at again, while few arrive.
+// mostPause is how long a source uses the same rate while few callers arrive.
 const mostPause = 10 * time.Millisecond
 
 func (s *source) rate() float64 {
@@ -111,7 +110,7 @@ func (s *source) happens(what kind, _ uint32) {
 	}
 	if gap <= pause {
 		w.in(gap, s, arrival, 0)
-	} else { // what comes at random does not know how long one has waited
+	} else { // arrivals at random have no memory: a gap may be drawn anew at any moment
 		w.in(pause, s, sample, 0)
 	}
 }

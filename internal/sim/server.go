@@ -7,23 +7,23 @@ import (
 
 // Server is a model of a database.
 type Server struct {
-	RoundTrip time.Duration // to it and back
-	DialTime  time.Duration // on average; half of it is sure
-	Slots     int           // connections that it takes; 0: as many as come
-	Refuses   float64       // of all dials, those that fail for no reason that lasts
-	Knee      int           // statements that run at once at full speed; 0: any number
-	Contends  float64       // how much longer each one beyond that has every one take, of its time at the knee
-	Phases    []Phase       // when it is not as usual, in order; they do not overlap
+	RoundTrip time.Duration // the time to it and back
+	DialTime  time.Duration // the average time of a dial: one half is fixed, the other is random
+	Slots     int           // the connections that it accepts; 0: any number
+	Refuses   float64       // the probability that a dial fails by chance
+	Knee      int           // the statements that run at full speed at the same time; 0: any number
+	Contends  float64       // the part by which each statement beyond Knee makes all statements slower
+	Phases    []Phase       // the times at which it is not as usual, in order; they must not overlap
 
 	open, running int
 }
 
-// Phase is a time when a server is not as usual.
+// Phase is a time at which a server is not as usual.
 type Phase struct {
 	From, To time.Duration
-	Slow     float64 // how many times longer statements take that begin now
-	Still    bool    // it does nothing
-	Away     bool    // it refuses dials
+	Slow     float64 // statements that begin in it take so many times as long; 0: as usual
+	Still    bool    // the server does nothing
+	Away     bool    // the server refuses dials
 }
 
 var (
@@ -41,18 +41,18 @@ func (s *Server) phase(at time.Duration) (p Phase) {
 	return p
 }
 
-// ends is when it is done with what begins now and is work for d, and its answer is here.
+// ends returns when the answer to a statement arrives that begins now and needs d on a server without other work.
 func (s *Server) ends(now, d time.Duration) time.Duration {
 	if f := s.phase(now).Slow; f > 0 {
 		d = time.Duration(float64(d) * f)
 	}
-	if over := s.running - s.Knee; s.Knee > 0 && over > 0 { // they take turns
+	if over := s.running - s.Knee; s.Knee > 0 && over > 0 { // the statements take turns
 		d = time.Duration(float64(d) * float64(s.running) / float64(s.Knee) * (1 + s.Contends*float64(over)))
 	}
 	return s.still(now, now+s.RoundTrip+d)
 }
 
-// still moves an end by as long as the server stands still meanwhile.
+// still returns end, later by the time that the server stands still between from and end.
 func (s *Server) still(from, end time.Duration) time.Duration {
 	for _, p := range s.Phases {
 		if p.Still && from < p.To && end > p.From {
@@ -62,7 +62,7 @@ func (s *Server) still(from, end time.Duration) time.Duration {
 	return end
 }
 
-// dial is what becomes of a dial that ends now.
+// dial returns the error of a dial that ends now; nil: it succeeds.
 func (s *Server) dial(w *World) error {
 	switch {
 	case s.phase(w.now).Away:
