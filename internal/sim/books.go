@@ -67,8 +67,8 @@ func (b *books) removed(c *caller) {
 
 // lend notes that u gets c.
 func (b *books) lend(c *conn, u *caller) {
-	b.must(c.is == idle, "a connection is lent to one at a time, and only if it is fit")
-	b.must(!b.e.closed, "nothing is lent after Close")
+	b.must(c.is == idle, "a connection that is lent was idle before")
+	b.must(!b.e.closed, "no connection is lent after Close")
 	b.lent++
 	c.is, c.user = lent, u
 }
@@ -78,18 +78,18 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	switch c.is {
 	case waiting:
 		if got != nil {
-			b.must(b.lineOf(c).head == c, "who waits is served in order")
+			b.must(b.lineOf(c).head == c, "callers who wait are served in order of arrival")
 		}
 		b.removed(c)
 	case aboard:
-		b.must(got == nil && err == nil, "who travels gets no connection")
+		b.must(got == nil && err == nil, "a caller in a group gets neither a connection nor an error")
 		return
 	default:
-		b.must(c.is == asking && err != nil, "one answer for each who waits")
+		b.must(c.is == asking && err != nil, "each request gets one answer")
 	}
 	b.must((got == nil) != (err == nil), "an answer is a connection or an error")
 	if n := (*sched.NestedError)(nil); errors.As(err, &n) {
-		b.must(c.outer != nil && n.Held == &c.outer.r, "what is broken is a callback that holds a connection")
+		b.must(c.outer != nil && n.Held == &c.outer.r, "a NestedError names the request that the caller's callback holds")
 	}
 	if got != nil {
 		b.lend(got.Owner.(*conn), c)
@@ -108,18 +108,18 @@ func (b *books) leaves(c *caller, was state) {
 
 // fly notes that a group gets c.
 func (b *books) fly(c *conn) {
-	b.must(c.is == idle, "a group gets what is fit and nobody's")
-	b.must(!b.e.closed, "nobody travels after Close")
+	b.must(c.is == idle, "a connection that a group gets was idle before")
+	b.must(!b.e.closed, "no group gets a connection after Close")
 	b.lent++
 	c.is = flying
 }
 
 // board notes that rs leave the queue as one group.
 func (b *books) board(rs []*sched.Request) {
-	b.must(len(rs) > 0 && len(rs) <= b.e.cfg.Group, "a group is of one to MaxGroup")
+	b.must(len(rs) > 0 && len(rs) <= b.e.cfg.Group, "a group has from 1 to MaxGroup requests")
 	for _, r := range rs {
 		c := r.Owner.(*caller)
-		b.must(c.is == waiting && b.together.head == c, "who shares boards in order")
+		b.must(c.is == waiting && b.together.head == c, "requests that share board in order of arrival")
 		b.removed(c)
 	}
 }
@@ -159,22 +159,22 @@ func (b *books) hold() {
 	}
 	s := e.s.Stats()
 	queued, held, total := b.alone.len+b.together.len, is[lent]+is[flying], len(e.conns)+b.dials
-	b.must(s.Queued == queued, "who waits is queued, and nobody else")
-	b.must(queued == 0 || is[idle] == 0, "nobody waits beside an idle connection")
+	b.must(s.Queued == queued, "Stats.Queued is the number of callers who wait")
+	b.must(queued == 0 || is[idle] == 0, "no caller waits while a connection is idle")
 	b.must(total <= e.cfg.Max, "connections and dials are no more than Max")
 	b.must(s.Idle == is[idle] && s.Held == held && s.Dialing == b.dials && s.Total == total, "each connection is in one place")
-	b.must(s.Limit == b.limit, "the limit is what dials, surplus and fences make it")
-	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed, "the counters are what happened")
+	b.must(s.Limit == b.limit, "the limit follows from dials, surplus and fences")
+	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed, "the counters agree with what happened")
 	// If there is room and no dial, a timer must be set that decides again whether to dial.
-	b.must(queued == 0 || total == e.cfg.Max || b.dials > 0 || e.alarms > 0, "somebody waits, there is room, and nobody looks whether to dial")
+	b.must(queued == 0 || total == e.cfg.Max || b.dials > 0 || e.alarms > 0, "while a caller waits and there is room, a dial or a timer is under way")
 }
 
 // over checks the rules that hold after all callers have ended.
 func (b *books) over() {
-	b.must(b.alone.len+b.together.len == 0, "all have an answer in the end")
+	b.must(b.alone.len+b.together.len == 0, "in the end all requests have an answer")
 	for _, c := range b.e.conns {
-		b.must(c.is == idle, "all comes back in the end")
+		b.must(c.is == idle, "in the end all connections are idle")
 	}
-	b.must(b.dials == 0, "all dials are over in the end")
+	b.must(b.dials == 0, "in the end no dial is under way")
 	b.hold()
 }

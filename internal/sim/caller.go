@@ -176,7 +176,7 @@ func (c *caller) goesOn() {
 		id = got.Owner.(*conn).id
 	}
 	c.e.w.say("grant", c.id, id)
-	c.e.books.must((got == nil || got.Owner == any(c.conn)) && (err == nil) == (c.err == nil), "what one gets is what one was told")
+	c.e.books.must((got == nil || got.Owner == any(c.conn)) && (err == nil) == (c.err == nil), "Take returns the answer that the callback was given")
 	switch f := c.flight; {
 	case f != nil:
 		c.ends(err)

@@ -139,7 +139,7 @@ func (c *conn) release(waits bool) {
 // sendsAlone sends what c has to send, because no statement has come with which it could travel.
 func (c *conn) sendsAlone() {
 	c.e.w.say("sends alone", c.id)
-	c.e.books.must(c.is == idle, "what sends alone is idle")
+	c.e.books.must(c.is == idle, "a connection is idle before it sends alone")
 	c.is = washing
 	c.e.s.Washing(1)
 	c.in(c.e.server.RoundTrip)

@@ -162,7 +162,7 @@ func Finish(w *World, envs ...*Env) (err error) {
 		select {
 		case <-e.s.Empty():
 		default:
-			w.must(false, "after Close nothing is left")
+			w.must(false, "after Close no connection is left")
 		}
 	}
 	return nil
