@@ -16,7 +16,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// InAWS reports whether a host of cc's has the name of a database in AWS, IsRDSProxy whether one has that of an RDS Proxy.
+// InAWS reports whether a host of cc has the name of a database in AWS.
 func InAWS(cc *pgx.ConnConfig) bool {
 	return slices.ContainsFunc(sslmode.Hosts(&cc.Config), func(h *pgconn.FallbackConfig) bool { return isAWS(h.Host) })
 }
@@ -26,6 +26,7 @@ func isAWS(host string) bool {
 	return ok
 }
 
+// IsRDSProxy reports whether a host of cc has the name of an RDS Proxy.
 func IsRDSProxy(cc *pgx.ConnConfig) bool {
 	return slices.ContainsFunc(sslmode.Hosts(&cc.Config), func(h *pgconn.FallbackConfig) bool {
 		a, ok := awshost.Parse(h.Host)
@@ -47,7 +48,8 @@ func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 	}
 }
 
-// PoolerMode returns pgx's mode behind a pooler: the user's, if he has set one.
+// PoolerMode returns the QueryExecMode for a pooler in transaction mode: the user's, if he has set one; otherwise cache_describe, or exec if there is
+// no description cache.
 func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	switch {
 	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
@@ -58,8 +60,8 @@ func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	return pgx.QueryExecModeCacheDescribe
 }
 
-// execModeWord finds a mode that the user has set: in pgx's configuration its default looks like a chosen one. Residue: cache_statement in a service
-// file counts as not chosen.
+// execModeWord matches a connection string that sets a mode. It is needed because pgx's configuration does not tell its default from a mode that was
+// set. It does not see a service file, so cache_statement there counts as not set.
 var execModeWord = regexp.MustCompile(`(^|[\s?&'])default_query_exec_mode\s*=`)
 
 // pgx 5.12 fixed two vulnerabilities that certain settings expose:
@@ -87,7 +89,7 @@ func RefuseUnsafe(cc *pgx.ConnConfig) error {
 	if cc.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
 		refuse("default_query_exec_mode=simple_protocol", "GHSA-j38q-h3ph-jjpq", "default_query_exec_mode=exec")
 	}
-	// verify-full is what leaves ServerName to check and nothing skipped.
+	// Only verify-full has TLS without InsecureSkipVerify.
 	if t := cc.TLSConfig; t == nil || t.InsecureSkipVerify {
 		const instead = "sslmode=verify-full"
 		if len(cc.RequireAuth) > 0 {

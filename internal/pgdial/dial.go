@@ -18,13 +18,13 @@ type Dial struct {
 	login    *LoginTime
 	within   time.Duration             // how long it may take, for each host
 	accepted atomic.Pointer[time.Time] // when the server accepted the connection; nil: it has not yet
-	over     atomic.Bool               // what is dialed now are cancel connections
+	over     atomic.Bool               // the dial has ended: what the configuration dials now are cancel connections
 }
 
-// NewDial is a dial that has the time which l says.
+// NewDial returns a Dial that may take as long as l says.
 func NewDial(l *LoginTime) *Dial { return &Dial{login: l} }
 
-// Bound bounds the TCP part of what cc dials, and has d hear of how far it comes. cc's ValidateConnect must not be nil.
+// Bound bounds the TCP part of the dials with cc, and makes d note whether a server accepts and logs in. cc's ValidateConnect must not be nil.
 func (d *Dial) Bound(cc *pgx.ConnConfig) {
 	d.within = cc.ConnectTimeout
 	dial, validate := cc.DialFunc, cc.ValidateConnect
@@ -43,16 +43,16 @@ func (d *Dial) Bound(cc *pgx.ConnConfig) {
 	}
 	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
 		if at := d.accepted.Load(); at != nil {
-			d.login.took(time.Since(*at)) // it has just logged in
+			d.login.took(time.Since(*at)) // the login has just succeeded
 		}
 		return validate(ctx, pc)
 	}
 }
 
-// Guard makes a panic of the user's code that cc calls an error, while a connection is opened or cancelled: this happens in goroutines of pgxpool's and
-// pgx's, which do not recover, so the process would end. OnNotice and its like are guarded until the dial is over; from then on they run in the
-// goroutine of a statement's caller, who gets the panic, or in one of the pool's. catch runs f and returns its panic as an error. Residue: not
-// guarded are BuildFrontend and BuildContextWatcherHandler, with what they return, and the Tracer.
+// Guard turns a panic of the user's code that cc calls into an error, while a connection is opened or cancelled. That code runs in goroutines of
+// pgxpool's and pgx's, which do not recover, so a panic would end the process. OnNotice, OnNotification and OnPgError are guarded until the dial is
+// over. From then on they run in the goroutine of a statement's caller, who gets the panic, or in one of the pool's, which recovers. catch runs f and
+// returns its panic as an error. Not guarded are BuildFrontend and BuildContextWatcherHandler, what they return, and the Tracer.
 func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error) error) {
 	if f := cc.DialFunc; f != nil {
 		cc.DialFunc = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
@@ -68,7 +68,7 @@ func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error)
 	}
 	if f := cc.AfterNetConnect; f != nil {
 		cc.AfterNetConnect = func(ctx context.Context, config *pgconn.Config, nc net.Conn) (net.Conn, error) {
-			own := nc // if f panics: pgx closes what is returned
+			own := nc // returned if f panics, since pgx closes it
 			err := catch("AfterNetConnect", func() (err error) { own, err = f(ctx, config, nc); return err })
 			return own, err
 		}
@@ -110,7 +110,7 @@ func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error)
 	}
 }
 
-// Over ends d, whose result is err. It returns err, or an error that says that the server was silent.
+// Over ends d. err is the dial's error, or nil. Over returns err, or an error around it that says that the server was silent.
 func (d *Dial) Over(err error) error {
 	d.over.Store(true)
 	var login *pgconn.ConnectError
@@ -123,11 +123,11 @@ func (d *Dial) Over(err error) error {
 	return err
 }
 
-// LoginTime says how long a dial may take, in two parts. A machine that runs accepts a TCP connection within a round trip, so that part is short. TLS,
-// authentication and the first answer take as long as the server needs: one that was paused (Aurora Serverless) accepts at once and then says nothing
-// for 15 seconds and more. But a server that hangs looks the same, and its name may lead to another meanwhile. So the first try is short, and each
-// that ends in silence gives the next twice its time. Logins that succeed slowly keep it long. If the user has set ConnectTimeout, that is the time
-// for one whole dial.
+// LoginTime says how long a dial may take, in two parts. A machine that runs accepts a TCP connection within a round trip, so that part is short.
+// TLS, authentication and the first answer take as long as the server needs: one that was paused (Aurora Serverless) accepts at once and then sends
+// nothing for 15 seconds and more. But a server that hangs looks the same, and its name may lead to another server meanwhile. So the first login has
+// a short time, and each login that gets no answer gives the next one twice its time. Logins that succeed slowly keep the time long. If the user has
+// set ConnectTimeout, that is the time for one whole dial.
 type LoginTime struct {
 	tcp, first, most time.Duration
 	short            func() bool
@@ -139,14 +139,14 @@ const (
 	// may lead to another server by then.
 	mostLogin = 30 * time.Second
 
-	// shortConnect bounds the TCP part of a dial that is to be short, because the server was lost or does not answer: a machine that is gone says
-	// nothing, and its name may lead to another by now. A machine that runs answers within a round trip; but that may take longer than this, for
-	// example through a tunnel, so not all dials in a row may be short.
+	// shortConnect bounds the TCP part of a dial that is to be short, because the server was lost or does not answer: a machine that is gone sends
+	// no answer, and its name may lead to another machine by now. A machine that runs answers within a round trip. Through a tunnel, for example, a
+	// round trip may take longer than shortConnect, so not all dials in a row may be short.
 	shortConnect = time.Second
 )
 
-// NewLoginTime returns the LoginTime of dials that may take connect, which the user has set (said) or not. short reports, for each dial, whether its
-// TCP part is to be short.
+// NewLoginTime returns a LoginTime for dials that may take connect. said: the user has set connect, so it never grows. short reports, for each dial,
+// whether its TCP part is to be short.
 func NewLoginTime(connect time.Duration, said bool, short func() bool) *LoginTime {
 	l := &LoginTime{tcp: connect, first: connect, most: mostLogin, short: short}
 	if said {

@@ -13,15 +13,15 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Explain returns err, of a dial to one of hosts, with what to do about it, and without the password, which pgx keeps in the configuration inside each
-// of its errors. direct: no pooler is known.
+// Explain returns err, the error of a dial to one of hosts, and adds what to do about it. It removes the password, which pgx keeps in the
+// configuration inside each of its errors. direct: no pooler is known.
 func Explain(err error, hosts []string, direct bool) error {
 	var ce *pgconn.ConnectError
 	tls, nothing := true, false
 	if errors.As(err, &ce) && ce.Config != nil {
-		nothing, ce.Config.Password = ce.Config.Password == "", "" // of this dial alone
+		nothing, ce.Config.Password = ce.Config.Password == "", "" // the configuration belongs to this dial alone
 		switch sslmode.Of(ce.Config) {
-		case sslmode.Disable, sslmode.Allow, sslmode.Prefer: // it was tried in plain text, too
+		case sslmode.Disable, sslmode.Allow, sslmode.Prefer: // it was tried in plain text too
 			tls = false
 		}
 	}
@@ -45,21 +45,21 @@ func Explain(err error, hosts []string, direct bool) error {
 	return fmt.Errorf("%w (%s)", err, advice)
 }
 
-// passwordWord finds a refusal that is about a password, rather than the user or where he is.
+// passwordWord matches an error that is about a password and not about the user or his address.
 var passwordWord = regexp.MustCompile(`28P01|authentication failed`)
 
 // explainPooler says what to do about e if it comes from a pooler; otherwise it returns "".
 func explainPooler(e *pgconn.PgError, direct bool) string {
 	switch {
 	case unsupportedParameter.MatchString(e.Message):
-		return "PgBouncer takes this setting of the connection string only if its ignore_startup_parameters names it; ALTER ROLE ... SET does without"
+		return "PgBouncer takes this setting of the connection string only if its ignore_startup_parameters names it; ALTER ROLE ... SET works without that"
 	case direct && (e.Code == "42P05" || e.Code == "26000"):
 		return `another client's prepared statements are in this session, so there is a pooler in transaction mode in between: say so with Config.Upstream, "pgbouncer" or "rds-proxy"`
 	}
 	return ""
 }
 
-// unsupportedParameter matches PgBouncer's message, since PgBouncer has the code 08P01 for everything.
+// unsupportedParameter matches PgBouncer's message. PgBouncer uses the code 08P01 for all errors.
 var unsupportedParameter = regexp.MustCompile(`^unsupported startup parameter`)
 
 // explainTLS says what to do about err, of a dial to one of hosts, if TLS failed; otherwise it returns "".
@@ -72,13 +72,13 @@ func explainTLS(err error, hosts []string) string {
 	)
 	switch {
 	case errors.As(err, &wrong):
-		return "the server's certificate is for another name: connect by the endpoint's own name, which no CNAME and no IP address stands for"
+		return "the server's certificate is for another name: connect by the endpoint's own name, not by a CNAME or an IP address"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate is not valid now: renew it, unless this machine's clock is wrong"
 	case errors.As(err, &unknown), errors.As(err, &noSystem):
-		return "no root certificate here vouches for the server's: " + rootsFor(hosts)
+		return "no root certificate here belongs to the authority that signed the server's: " + rootsFor(hosts)
 	case err != nil && plainText.MatchString(err.Error()):
-		return "the server does not speak TLS, so it is not the one that is meant, or has ssl = off; nothing was sent to it"
+		return "the server does not speak TLS: it is the wrong server, or has ssl = off; nothing was sent to it"
 	}
 	return ""
 }
@@ -86,22 +86,22 @@ func explainTLS(err error, hosts []string) string {
 // plainText matches pgx's error, which has no type. A test compares it with pgx's.
 var plainText = regexp.MustCompile(`server refused TLS connection`)
 
-// rootsFor says where the missing roots come from.
+// rootsFor returns where to get the roots that are missing, and where to put them.
 func rootsFor(hosts []string) string {
 	for _, host := range hosts {
 		h, ok := awshost.Parse(host)
 		switch {
 		case !ok:
 		case h.Public:
-			return "AWS signs this one with public roots; the machine's are missing (package ca-certificates), or give Amazon's as Config.RootCAs"
+			return "AWS signs this one with public roots, which are missing on this machine: install the package ca-certificates, or give Amazon's roots as Config.RootCAs"
 		case h.Bundle == "":
 			return "AWS publishes the roots of RDS for this partition; give them as Config.RootCAs"
 		default:
-			return "AWS publishes those of RDS. Download " + h.Bundle + " and add\n" +
+			return "AWS publishes the roots of RDS. Download " + h.Bundle + " and add\n" +
 				"\t//go:embed global-bundle.pem\n" +
 				"\tvar rdsRoots []byte\n" +
 				"and RootCAs: rdsRoots to the Config"
 		}
 	}
-	return "give that of its authority as Config.RootCAs, or as sslrootcert in the connection string"
+	return "give the root certificate of that authority as Config.RootCAs, or as sslrootcert in the connection string"
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// password is the one that a dial has tried.
+// password is the password that a dial has tried.
 type password struct {
 	tried bool
 	was   string
@@ -17,12 +17,12 @@ type password struct {
 
 type passwordKey struct{}
 
-// errSamePassword ends the second try: the answer would be the same.
+// errSamePassword ends the second try, since the server would refuse the same password again.
 var errSamePassword = errors.New("lmipool: BeforeConnect has no other password")
 
-// WithPasswords calls acquire, which dials, and calls it once more if the server refuses the password and BeforeConnect, which must end with
-// TryPassword, has another one by then. So a token that the server no longer accepts, because a role was changed or a clock was wrong, is no error for
-// any caller.
+// WithPasswords calls acquire, which dials. If the server refuses the password, it calls acquire once more, which succeeds only if BeforeConnect has
+// another password by then. BeforeConnect must end with TryPassword. So no caller gets an error because of a token that the server no longer accepts,
+// for example because a role was changed or a clock was wrong.
 func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.Conn, error)) (*pgxpool.Conn, error) {
 	ctx = context.WithValue(ctx, passwordKey{}, &password{})
 	c, err := acquire(ctx)
@@ -36,7 +36,8 @@ func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.
 	return again, errAgain
 }
 
-// TryPassword is called for each connect with the password that BeforeConnect chose.
+// TryPassword notes the password that BeforeConnect has chosen. It returns an error if WithPasswords dials for the second time with the same
+// password.
 func TryPassword(ctx context.Context, cc *pgx.ConnConfig) error {
 	p, _ := ctx.Value(passwordKey{}).(*password)
 	if p == nil {

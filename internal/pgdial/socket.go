@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// What AWS recommends for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). There are no keepalive probes while
-// something that was sent, such as a statement, is unacknowledged; awsUnacknowledged is how long that may be so.
+// AWS recommends these values for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). While something that was sent,
+// such as a statement, is unacknowledged, TCP sends no keepalive probes. awsUnacknowledged bounds that time.
 const (
 	AWSConnectTimeout = 2 * time.Second
 	awsKeepAlive      = time.Second
@@ -24,7 +24,8 @@ func AWSDialer() *net.Dialer {
 	}
 }
 
-// PeekAfter is how long a connection must have been idle for its socket to be looked at.
+// PeekAfter is how long a connection must have been idle before its owner looks at its socket. A look right after an answer is not worth its system
+// call.
 const PeekAfter = time.Millisecond
 
 // Sight is what can be read from a socket on which no answer is due.
@@ -36,16 +37,15 @@ const (
 	End             // its other end is closed
 )
 
-// Peeker looks at a connection's socket (MSG_PEEK), without a round trip. A server that restarts closes its sockets. Without a look, the next statement
-// would be sent to nobody, and its caller could not know whether it was done. The look is a system call of half a microsecond, so it is left out where
-// an answer was just read.
+// Peeker looks at a connection's socket (MSG_PEEK), without a round trip. A server that restarts closes its sockets. Without the look, the next
+// statement would go to a closed socket, and its caller could not know whether it was done. The look is a system call of half a microsecond.
 type Peeker struct {
 	raw  syscall.RawConn
 	peek func(fd uintptr) // allocated once
 	is   Sight
 }
 
-// NewPeeker returns nil if nc has no socket of the system's.
+// NewPeeker returns a Peeker for nc, or nil if nc has no socket of the operating system.
 func NewPeeker(nc net.Conn) *Peeker {
 	sc, ok := Raw(nc).(syscall.Conn)
 	if !ok {
@@ -67,19 +67,19 @@ func NewPeeker(nc net.Conn) *Peeker {
 	return p
 }
 
-// Look is for the connection's owner only. A nil Peeker sees Nothing.
+// Look returns what can be read from the socket. Only the connection's owner may call it. A nil Peeker returns Nothing.
 func (p *Peeker) Look() Sight {
 	if p == nil {
 		return Nothing
 	}
 	p.is = Nothing
-	if p.raw.Control(p.peek) != nil { // Read would wait for another Read that is under way
+	if p.raw.Control(p.peek) != nil { // raw.Read would wait for another Read that is under way
 		return End
 	}
 	return p.is
 }
 
-// Raw returns the socket below TLS, whose write side can be closed without sending anything.
+// Raw returns the socket below TLS. Its write side can be closed without sending anything; TLS would send an alert.
 func Raw(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		return t.NetConn()

@@ -11,10 +11,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Secure makes verify-full the default for the databases of AWS, whose certificates are for the names by which they are reached, and for any host if
-// the caller gives roots, in PEM. pgx and libpq have prefer as default, which does not protect against somebody who answers in the server's place. An
-// sslmode of the user's own wins. Secure changes cc itself, once, so no dial can use less, and a failed verification cannot fall back to something
-// else.
+// Secure makes verify-full the default for the databases of AWS, since their certificates are for the names by which they are reached, and for any
+// host if the caller gives roots, in PEM. The default of pgx and libpq is prefer, which does not protect against an impostor who answers in the
+// server's place. An sslmode that the user has set wins. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall
+// back.
 func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) {
 	guarded := func(host string) bool { return len(roots) > 0 || isAWS(host) }
 	mode := sslmode.Of(&cc.Config)
@@ -31,25 +31,25 @@ func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logge
 	}
 	for _, h := range sslmode.Hosts(&cc.Config) {
 		if !sslmode.Socket(h.Host) && guarded(h.Host) {
-			log.Warn("lmipool: the connection string's sslmode does not make sure who the server is;"+
-				" without one lmipool takes verify-full here", "sslmode", string(mode), "host", h.Host)
+			log.Warn("lmipool: the connection string's sslmode does not verify the server;"+
+				" if it has no sslmode, lmipool uses verify-full here", "sslmode", string(mode), "host", h.Host)
 			return
 		}
 	}
 }
 
-// sslmodeWord finds sslmode, or its alias, in either form of a connection string.
+// sslmodeWord matches sslmode, or its alias ssl=true, in either form of a connection string.
 var sslmodeWord = regexp.MustCompile(`(^|[\s?&'])(sslmode\s*=|ssl=true)`)
 
-// chosen reports whether the user has set an sslmode. In pgx's configuration its default, prefer, looks like a chosen one, so the connection string and
-// the environment are read. Residue: prefer in a service file counts as not chosen.
+// chosen reports whether the user has set an sslmode. pgx's configuration does not tell its default, prefer, from a prefer that was set, so chosen
+// reads the connection string and the environment. It does not read a service file: prefer there counts as not set.
 func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) bool {
 	defaults := mode == sslmode.Prefer ||
-		mode == sslmode.Require && cc.SSLNegotiation == "direct" // which makes prefer require
+		mode == sslmode.Require && cc.SSLNegotiation == "direct" // direct negotiation turns prefer into require
 	return !defaults || sslmodeWord.MatchString(connString) || os.Getenv("PGSSLMODE") != ""
 }
 
-// addRoots adds roots to those of sslrootcert, or else to the system's.
+// addRoots adds roots to those of sslrootcert, or to the system's if there is no sslrootcert.
 func addRoots(cc *pgx.ConnConfig, roots []byte) {
 	if len(roots) == 0 {
 		return
@@ -66,6 +66,6 @@ func addRoots(cc *pgx.ConnConfig, roots []byte) {
 			all = system
 		}
 		all.AppendCertsFromPEM(roots)
-		t.RootCAs = all // in place: pgx's check of verify-ca looks here
+		t.RootCAs = all // t itself is changed, because pgx's check for verify-ca reads t.RootCAs
 	}
 }

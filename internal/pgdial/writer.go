@@ -16,7 +16,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Standing says whether a server writes.
+// Standing says whether a server accepts writes.
 type Standing uint8
 
 const (
@@ -25,8 +25,8 @@ const (
 	ReadsOnly          // its own configuration makes it read-only, for this session too
 )
 
-// askStanding asks for it. A server is ReadsOnly only if pg_settings says that its configuration makes it so: what a role, a database, the connection
-// string or a user of the session has set says nothing about the server. pg_settings is slow, and is not read unless the session is read-only.
+// askStanding asks a server for its Standing. A server is ReadsOnly only if pg_settings says that its configuration makes it so: a setting of a role,
+// a database, the connection string or the session says nothing about the server. pg_settings is slow, and is read only if the session is read-only.
 const askStanding = `select case when pg_catalog.pg_is_in_recovery() then 1
 	when pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `') operator(pg_catalog.=) 'on' and exists(select from pg_catalog.pg_settings
 		where name operator(pg_catalog.=) '` + pgerr.ReadOnlySetting + `' and source operator(pg_catalog.=) any ('{configuration file,command line}')) then 2
@@ -41,9 +41,9 @@ func StandingOf(ctx context.Context, pc *pgconn.PgConn) (Standing, error) {
 	return map[string]Standing{"1": StandsBy, "2": ReadsOnly}[string(r.Rows[0][0])], nil
 }
 
-// Writer says whether the pool's server must be a writer: it was told so, or has learned it. A pool that only reads accepts any server. If a primary's
-// configuration makes it read-only, that alone proves nothing, since an application may say READ WRITE in each transaction that writes. It counts
-// from when a write is refused, if new sessions could write before; until a new session can write again.
+// Writer says whether the pool's server must be a writer: the connection string says so, or a write has succeeded. A pool that only reads accepts any
+// server. A primary that its configuration makes read-only is not refused for that alone, since an application may begin each transaction that writes
+// with READ WRITE. It is refused from the first write that it refuses, if new sessions could write before, until a new session can write again.
 type Writer struct {
 	never  bool // the connection string asks for something else, or an RDS Proxy chooses the server
 	wanted atomic.Bool
@@ -114,13 +114,13 @@ func (w *Writer) Refused(s Standing) bool {
 	return s != ReadsOnly && w.Misses(s) == nil
 }
 
-// Wrote notes what a command has done: if it wrote, the pool wants a writer from now on.
+// Wrote notes that a command has succeeded. If its tag is that of a write, the pool wants a writer from now on.
 func (w *Writer) Wrote(tag pgconn.CommandTag) {
 	if w.never || w.Wanted() {
 		return
 	}
 	word, of, _ := strings.Cut(tag.String(), " ")
-	if of == "SYSTEM" { // ALTER SYSTEM, which writes a file of the server's own, a standby's as well
+	if of == "SYSTEM" { // ALTER SYSTEM writes the server's own file, which a standby does too
 		return
 	}
 	switch word {
@@ -129,15 +129,15 @@ func (w *Writer) Wrote(tag pgconn.CommandTag) {
 	}
 }
 
-// Copied is Wrote for a CopyFrom, whose tag pgx keeps.
+// Copied notes the end of a CopyFrom, as Wrote does for other commands. It has no tag, because pgx's CopyFrom does not return one.
 func (w *Writer) Copied(err error) {
 	if err == nil && !w.never {
 		w.wanted.Store(true)
 	}
 }
 
-// Validate makes pgx go on to the next host, or address, when it has found a standby and a writer is wanted. PostgreSQL has just reported this in the
-// login, at no cost; but a pooler may report what is no longer so, so the server is asked.
+// Validate makes pgx go on to the next host, or address, if a writer is wanted and it has found a standby. PostgreSQL reports during the login,
+// without a round trip, whether it is one. If it says so, the server is asked once more, because a pooler may report an old value.
 func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	next := cc.ValidateConnect
 	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
@@ -154,8 +154,8 @@ func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	}
 }
 
-// Admit checks a new session, which may be behind a pooler that reports what is no longer so. With ask, the server is asked for its Standing if a writer
-// is wanted. readOnly is the session's default_transaction_read_only; "": the value that the server has reported counts.
+// Admit checks a new session. If ask is set and a writer is wanted, it asks the server for its Standing, and returns an error if that is wrong; a
+// pooler may have reported an old value. readOnly is the session's default_transaction_read_only; "": the value that the server has reported counts.
 func (w *Writer) Admit(ctx context.Context, pc *pgconn.PgConn, ask bool, readOnly string) error {
 	if ask && w.Wanted() {
 		s, err := StandingOf(ctx, pc)
@@ -166,7 +166,7 @@ func (w *Writer) Admit(ctx context.Context, pc *pgconn.PgConn, ask bool, readOnl
 			return fmt.Errorf("lmipool: %s: %w", pc.Conn().RemoteAddr(), err)
 		}
 	}
-	if cmp.Or(readOnly, pc.ParameterStatus(pgerr.ReadOnlySetting)) == "off" { // writing is its default
+	if cmp.Or(readOnly, pc.ParameterStatus(pgerr.ReadOnlySetting)) == "off" { // new transactions can write
 		w.open.Store(true)
 		w.shut.Store(false)
 	}
