@@ -9,10 +9,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Check is what is wrong with connString, which a parser of pgx's has made c of, though that takes it: a part of the
-// password may be in another place. In a URL the first @ ends the password, as in libpq, and a / in it begins the
-// database; then that part would be shown wherever the host or the database is, and looked up in DNS. Check quotes
-// nothing.
+// Check returns an error if a part of the password seems to be in another place of connString, from which pgx has parsed c without an error. In a URL
+// the first @ ends the password, as in libpq, and a / in it begins the database. The rest of the password would then be shown wherever the host or
+// the database is shown, and be looked up in DNS. The error quotes nothing of connString.
 func Check(connString string, c *pgconn.Config) error {
 	u := urlOf(connString)
 	switch {
@@ -23,8 +22,8 @@ func Check(connString string, c *pgconn.Config) error {
 	case slices.ContainsFunc(u.query, mayBePassword):
 		return misplaced("an @ behind its ?")
 	case isURL.MatchString(c.Database):
-		return errors.New("the name of the database is a connection string: give that itself to Open, or as DATABASE_URL")
-	case strings.Contains(u.host, "%"): // it was escaped, so it is meant
+		return errors.New("the name of the database is a connection string: give that string itself to Open, or set it as DATABASE_URL")
+	case strings.Contains(u.host, "%"): // the host is escaped, so an @ in it is intended
 		return nil
 	}
 	hosts := []string{c.Host}
@@ -32,7 +31,7 @@ func Check(connString string, c *pgconn.Config) error {
 		hosts = append(hosts, f.Host)
 	}
 	if slices.ContainsFunc(hosts, func(h string) bool { return strings.Contains(h, "@") && !strings.HasPrefix(h, "/") }) {
-		return errors.New("the host has an @ in it, which no name of a host has: it may be a part of a password")
+		return errors.New("the host has an @ in it, which no host name has: a part of the password may be in the wrong place")
 	}
 	return nil
 }
@@ -41,18 +40,18 @@ func misplaced(what string) error {
 	return errors.New("the connection string has " + what + ", so a part of its password may be in the wrong place: " + Escape)
 }
 
-// Escape says how what is special in a URL is written in one.
+// Escape is the advice on how to write the special characters of a URL.
 const Escape = "in the user, password and database of a URL write % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 (url.UserPassword of net/url does)"
 
 var isURL = regexp.MustCompile(`^postgres(ql)?://`)
 
-// parts are those of a URL that pgx takes for what they are called, as they are written.
+// parts are the parts of a URL as pgx divides it, still escaped.
 type parts struct {
 	host, database string
 	query          []string
 }
 
-// urlOf is empty if connString is no URL.
+// urlOf returns the parts of connString. They are empty if it is not a URL.
 func urlOf(connString string) (u parts) {
 	rest, query, _ := strings.Cut(behindUser(connString), "?")
 	if query != "" {
@@ -62,7 +61,7 @@ func urlOf(connString string) (u parts) {
 	return u
 }
 
-// behindUser is what follows the user and the password in a URL, as libpq reads it; empty if connString is none.
+// behindUser returns what follows the user and the password in a URL, as libpq reads it; "" if connString is not a URL.
 func behindUser(connString string) string {
 	prefix := isURL.FindString(connString)
 	if prefix == "" {
@@ -81,5 +80,5 @@ func mayBePassword(pair string) bool {
 	return strings.Contains(key, "@") || strings.Contains(value, "@") && !slices.Contains(mayHaveAt, key)
 }
 
-// mayHaveAt are keys whose values often have an @.
+// mayHaveAt has the keys whose values often have an @.
 var mayHaveAt = []string{"user", "password", "sslpassword", "application_name", "options", "passfile", "sslcert", "sslkey", "sslrootcert", "servicefile", "host", "dbname", "database"}

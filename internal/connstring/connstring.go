@@ -1,5 +1,4 @@
-// Package connstring says what is wrong with a connection string, without saying what is
-// in it.
+// Package connstring finds what is wrong with a connection string. Its errors do not show the password.
 package connstring
 
 import (
@@ -11,11 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Fault is what is wrong with the connection string that a parser of pgx's has refused with
-// err. pgx's own error quotes the string, masks what it takes for the password, and
-// has the whole of it in a field: what has just been found to be malformed does not
-// tell where its password ends. So only pgx's diagnosis is left, and of what that
-// quotes, keys, and values that clearly belong to another key than the password.
+// Fault returns err, with which pgx's parser has refused a connection string, without anything that may be a part of the password. pgx's error quotes
+// the string, masks what it takes for the password, and has the whole string in a field. But in a malformed string it is not certain where the
+// password ends. So Fault keeps only pgx's diagnosis, and of the words that it quotes only keys, and values that clearly belong to a key other than
+// the password. It adds what would be right, if that is known. It returns an error that is not pgx's as it is.
 func Fault(err error) error {
 	var e *pgconn.ParseConfigError
 	if !errors.As(err, &e) {
@@ -38,26 +36,26 @@ func Fault(err error) error {
 	if want := wanted(text); want != "" {
 		text += ": want " + want
 	}
-	if strings.Contains(behindUser(e.ConnString), "@") { // it may end the password, and is not where pgx looks for it
+	if strings.Contains(behindUser(e.ConnString), "@") { // this @ may belong to the password, which pgx ends at the first @
 		text += "; " + Escape
 	}
 	return fault(text)
 }
 
-// fault is what is wrong, and to errors.As a [pgconn.ParseConfigError], as with pgx, in which there is nothing else.
+// fault is the text of an error. For errors.As it is a [pgconn.ParseConfigError], as pgx's error is, but one that has only this text.
 type fault string
 
 func (f fault) Error() string { return string(f) }
 func (f fault) Unwrap() error { return pgconn.NewParseConfigError("", string(f), nil) }
 
-// quoted is what strconv.Quote makes, or a hand.
+// quoted matches a word in double quotes.
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
-// ours are pgx's own words.
+// ours matches words that pgx quotes and that are its own, not the string's.
 var ours = regexp.MustCompile(`^(sslcert|sslkey|[]=:/])$`)
 
-// harmless reports whether word is no part of a password: it is not in the string at
-// all, or is the value of a key that is none.
+// harmless reports whether word is not a part of a password: it is not in the string at all, or is there once, as the value of a key that is not a
+// password's.
 func harmless(word, connString string) bool {
 	if ours.MatchString(word) || !strings.Contains(connString, word) {
 		return true

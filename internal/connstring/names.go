@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// settings are the names that are no settings of the server's and are long enough to be recognised when they are
-// misspelt. Those of pgxpool have a prefix of their own.
+// The settings that the server does not know, and whose names are long enough to be recognised when they are misspelt: pools has pgxpool's, clients
+// has pgx's and libpq's.
 var (
 	pools = []string{
 		"pool_max_conns", "pool_min_conns", "pool_min_idle_conns", "pool_max_conn_lifetime", "pool_max_conn_lifetime_jitter", "pool_max_conn_idle_time",
@@ -23,11 +23,11 @@ var (
 	}
 )
 
-// nearly is how far a misspelt name is from what was meant, at most.
+// nearly is by how many letters a misspelt name may differ from the right one.
 const nearly = 2
 
-// CheckNames is what is wrong with the names of params, which are left for the server when pgxpool has taken its own: one
-// that begins with pool_, or is nearly one of libpq's, the server would refuse at the first use. It quotes none of them.
+// CheckNames returns an error if params, the settings that pgx and pgxpool have left for the server, have a name that begins with pool_ or is nearly
+// one of clients. The server would refuse such a setting at the first use. The error quotes no name of params.
 func CheckNames(params map[string]string) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(params)) {
@@ -43,7 +43,7 @@ func CheckNames(params map[string]string) error {
 	return errors.Join(errs...)
 }
 
-// Nearest is the one of names that is most like name, and by how many letters it differs.
+// Nearest returns the one of names that is most like name, and by how many letters it differs.
 func Nearest(name string, names []string) (nearest string, far int) {
 	far = len(name) + 100
 	for _, n := range names {
@@ -54,7 +54,7 @@ func Nearest(name string, names []string) (nearest string, far int) {
 	return nearest, far
 }
 
-// distance is Levenshtein's.
+// distance returns the Levenshtein distance of a and b, in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -75,7 +75,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// values are what pgx's refusals are about, and what it takes.
+// values has the values that pgx accepts (want), for errors of pgx that contain says.
 var values = []struct{ says, want string }{
 	{"sslmode is invalid", "disable, allow, prefer, require, verify-ca or verify-full"},
 	{"unknown target_session_attrs", "any, read-write, read-only, primary, standby or prefer-standby"},
@@ -90,7 +90,7 @@ var values = []struct{ says, want string }{
 	{"pool_", `a duration with its unit, such as "30s"`},
 }
 
-// wanted is what pgx takes where it has said no with text; "" if that is not known.
+// wanted returns which values pgx accepts, if text is pgx's error about a value; "" if that is not known.
 func wanted(text string) string {
 	for _, v := range values {
 		if strings.Contains(text, v.says) {
@@ -100,10 +100,10 @@ func wanted(text string) string {
 	return ""
 }
 
-// namesHost finds a host or a service in a string of keywords and values.
+// namesHost matches a string of keywords and values that has a host or a service.
 var namesHost = regexp.MustCompile(`(^|\s)(host|service)\s*=\s*('[^']|[^'\s])`)
 
-// NamesHost reports whether connString says which host it is for, or which service has it.
+// NamesHost reports whether connString has a host, or a service, from which pgx takes the host.
 func NamesHost(connString string) bool {
 	if isURL.MatchString(connString) {
 		u := urlOf(connString)

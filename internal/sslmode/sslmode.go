@@ -1,6 +1,5 @@
-// Package sslmode reads and raises what a connection string's sslmode became. pgx
-// keeps no word of it, only a TLS configuration per host and fallbacks to others, so
-// this package asks those, also after a hook has changed them.
+// Package sslmode finds out which sslmode a configuration of pgx's has, and can raise it to verify-full. pgx does not keep the word sslmode. It keeps
+// a TLS configuration for each host, and fallbacks. This package reads those, so it also sees what a hook has changed.
 package sslmode
 
 import (
@@ -10,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Mode is a value of sslmode. The empty Mode is that of a socket in the file system.
+// Mode is a value of sslmode. A configuration that has only sockets in the file system has the Mode "".
 type Mode string
 
 const (
@@ -22,19 +21,19 @@ const (
 	VerifyFull Mode = "verify-full"
 )
 
-// Hosts are the candidates of c in the order in which pgx tries them. A mode that falls
-// back to another has a host twice.
+// Hosts returns the candidates of c in the order in which pgx tries them. With the modes allow and prefer a host is there twice, with TLS and
+// without.
 func Hosts(c *pgconn.Config) []*pgconn.FallbackConfig {
 	return append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig}}, c.Fallbacks...)
 }
 
-// SetHosts gives c its candidates, of which there must be one.
+// SetHosts sets the candidates of c. hosts must not be empty.
 func SetHosts(c *pgconn.Config, hosts []*pgconn.FallbackConfig) {
 	c.Host, c.Port, c.TLSConfig = hosts[0].Host, hosts[0].Port, hosts[0].TLSConfig
 	c.Fallbacks = hosts[1:]
 }
 
-// Of is the weakest that c allows: pgx has one sslmode for all hosts, a hook may not.
+// Of returns the weakest mode that c allows. pgx uses one sslmode for all hosts, but a hook may have changed some of them.
 func Of(c *pgconn.Config) Mode {
 	mode := Mode("")
 	plain, plainFirst := false, false
@@ -64,9 +63,8 @@ func Of(c *pgconn.Config) Mode {
 	return Prefer
 }
 
-// Verify makes c verify-full for each host that which names: what falls back to plain
-// text is gone. c must not be [Disable]. Nil roots leave those of sslrootcert, or else
-// the system's.
+// Verify makes c verify-full for each host for which which returns true, and removes the host's candidates without TLS. The mode of c must not be
+// [Disable]. If roots is nil, the roots stay as they are: those of sslrootcert, or the system's.
 func Verify(c *pgconn.Config, roots *x509.CertPool, which func(host string) bool) {
 	var hosts []*pgconn.FallbackConfig
 	for _, h := range Hosts(c) {
@@ -88,7 +86,7 @@ func Verify(c *pgconn.Config, roots *x509.CertPool, which func(host string) bool
 	SetHosts(c, hosts)
 }
 
-// Socket reports whether host is a directory with a socket in it, as pgx sees it.
+// Socket reports whether pgx takes host for the path of a socket in the file system.
 func Socket(host string) bool {
 	return strings.HasPrefix(host, "/") || len(host) > 2 && host[1] == ':' && host[2] == '\\'
 }
