@@ -1,5 +1,4 @@
-// Package awshost reads what the host name of a database in AWS says: what is behind
-// it, and in which region. It knows names, and nothing else of AWS.
+// Package awshost reads the host name of a database in AWS: what kind of endpoint it is, and in which region. It only looks at the name.
 package awshost
 
 import (
@@ -7,29 +6,29 @@ import (
 	"strings"
 )
 
-// Kind is what is behind a name.
+// Kind is the kind of endpoint that a name belongs to.
 type Kind string
 
 const (
 	Instance  Kind = "instance"  // one database server
-	Writer    Kind = "writer"    // an Aurora cluster's endpoint: its writer
-	Reader    Kind = "reader"    // an Aurora cluster's reader endpoint
-	Custom    Kind = "custom"    // some of an Aurora cluster's instances
+	Writer    Kind = "writer"    // the endpoint of an Aurora cluster, which leads to its writer
+	Reader    Kind = "reader"    // the reader endpoint of an Aurora cluster
+	Custom    Kind = "custom"    // a custom endpoint, which leads to some of an Aurora cluster's instances
 	Limitless Kind = "limitless" // a shard group of Aurora Limitless
-	Global    Kind = "global"    // the writer of an Aurora global database, in whatever region
-	Proxy     Kind = "proxy"     // RDS Proxy, any of its endpoints
-	DSQL      Kind = "dsql"      // Aurora DSQL, which has tokens of its own kind
+	Global    Kind = "global"    // the writer of an Aurora global database, whose region may change
+	Proxy     Kind = "proxy"     // an endpoint of RDS Proxy
+	DSQL      Kind = "dsql"      // Aurora DSQL, which has another kind of tokens
 )
 
-// Host is what a name says.
+// Host is what a name says about a database.
 type Host struct {
 	Kind   Kind
-	Region string // "" for Global, whose region changes
-	Public bool   // its certificate has a public root, as websites have, and none of RDS's own
-	Bundle string // where AWS publishes RDS's own roots, "" if that is not known
+	Region string // "" for Global
+	Public bool   // its certificate is signed by a public root, as those of websites are, and not by one of RDS's own
+	Bundle string // the URL at which AWS publishes RDS's own roots; "" if Public, or if it is not known
 }
 
-// partitions are the domains of AWS. Each has roots of its own.
+// partitions has the domains of AWS. Each has roots of its own.
 var partitions = []struct{ domain, bundle string }{
 	{".amazonaws.com.cn", "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/global/global-bundle.pem"},
 	{".amazonaws.com", "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"},
@@ -40,8 +39,8 @@ var partitions = []struct{ domain, bundle string }{
 
 const govBundle = "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem"
 
-// Parse returns what host says, if it is the name of a database in AWS. A CNAME of the
-// user's own is not, whatever is behind it.
+// Parse returns what host says, and whether it is the name of a database in AWS. It does not resolve names, so for a CNAME of the user's it returns
+// false.
 func Parse(host string) (Host, bool) {
 	host = Normal(host)
 	if name, ok := strings.CutSuffix(host, ".on.aws"); ok {
@@ -84,14 +83,14 @@ func Parse(host string) (Host, bool) {
 	return Host{}, false
 }
 
-// Normal is host as it is compared and signed: in lower case, without a final dot.
+// Normal returns host in the form in which it is compared and signed: in lower case, without a final dot.
 func Normal(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 func isRDS(label string) bool { return label == "rds" || label == "rds-fips" }
 
-// kindOf reads the label that has the account's hash.
+// kindOf returns the Kind that label says. label is the part of the name that ends with the account's hash.
 func kindOf(label string) Kind {
 	for _, k := range []struct {
 		prefix string

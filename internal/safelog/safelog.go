@@ -1,4 +1,4 @@
-// Package safelog makes a logger of the user's safe to log with from anywhere.
+// Package safelog makes it safe to use the user's Logger from any goroutine: a panic in its Handler does not reach the caller.
 package safelog
 
 import (
@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// Guard returns l with a Handler that recovers from panics of l's own. What recovers from a panic in the
-// background logs it, and a second panic there would end the process, with every invocation in it. The record of a
-// Handler that panics is lost; the first panic is written to standard error.
+// Guard returns a Logger that logs to l's Handler and recovers if that panics. The pool recovers from panics in its background goroutines and logs
+// them; a second panic there would end the process, and all its invocations with it. When the Handler panics, the record is lost. The first panic is
+// written to standard error. Guard returns l itself if it is guarded already.
 func Guard(l *slog.Logger) *slog.Logger {
 	if _, guarded := l.Handler().(*handler); guarded {
 		return l
@@ -48,7 +48,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return h.derived("WithGroup", func() slog.Handler { return h.theirs.WithGroup(name) })
 }
 
-// derived is h with what f returns; h as it is, if f panics.
+// derived returns a handler around the one that f returns, or around h's present one if f panics.
 func (h *handler) derived(what string, f func() slog.Handler) slog.Handler {
 	theirs := h.theirs
 	func() {
