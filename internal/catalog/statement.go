@@ -12,7 +12,7 @@ import (
 
 const (
 	MaxText  = 16 << 10 // bytes of the longest text that a store keeps; callers check it
-	maxLooks = 5        // after so many looks that fail a statement goes alone for good
+	maxLooks = 5        // a statement that so many looks could not describe goes alone for good
 )
 
 // Text is what a statement's text says about it. It never changes.
@@ -22,7 +22,7 @@ type Text struct {
 	Mentions  *sqltext.Mentions  // nil: the text cannot be cut into tokens for certain, so it is never judged
 	Sequences sqltext.Sequences  // what it does with the values of sequences
 	Trace     sqltext.Trace      // what it leaves in its session
-	Asks      bool               // Trace is not all: the functions that it calls decide
+	Asks      bool               // it may leave more than Trace says: that depends on the functions that it leads to
 	IsPlain   bool               // it is a query or a change of data
 	Aside     bool               // it takes no snapshot, and reads no values of sequences
 	Meaning   sqltext.Meaning    // what it does to the meaning of later texts
@@ -57,8 +57,8 @@ type Statement struct {
 	pace
 
 	desc      atomic.Pointer[Description] // nil until it is needed; stored under rules.mu
-	looking   bool                        // a look is under way
-	looks     int                         // how many looks have failed
+	looking   bool                        // a look is asking for its description
+	looks     int                         // how many looks in a row could not describe it
 	doubted   bool                        // desc may be out of date, and is to be made anew
 	doubtedBy facts.Proven                // the facts when it was last doubted: these facts allow one doubt
 
@@ -151,7 +151,7 @@ func (s *Statement) IsHarmless() bool {
 // Description returns the present description of s; nil: it has none.
 func (s *Statement) Description() *Description { return s.desc.Load() }
 
-// Wants reports whether a look is missing before it is known whether s may ride.
+// Wants reports whether s needs a look: without one it is not known whether s may ride, or how.
 func (s *Statement) Wants() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,8 +167,9 @@ func (s *Statement) wantsLocked() bool {
 	return !p.Known || Why(p) == "" && (d == nil || s.doubted)
 }
 
-// Claim begins a look, and reports whether the caller is to do it; Record ends it. Claim refuses if a look is under way or is not needed. When the
-// store is full, most texts may never come again, and a look costs more than a run: then it also refuses for a text that has come only once.
+// Claim reports whether the caller is to ask for the description of s; if so, the caller must call Record afterwards. Claim refuses if another look
+// is asking or no description is needed. When the store is full, most texts may never come again, and a look costs more than a run: then Claim also
+// refuses for a text that has come only once.
 func (s *Statement) Claim() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,8 +180,8 @@ func (s *Statement) Claim() bool {
 	return true
 }
 
-// Record ends the look that Claim began. d is the description that was found, or why is the reason for which s goes alone for good. If both are
-// missing, the look has failed; the fifth one in a row that fails is the last.
+// Record ends what Claim began. d is the description that was found, or why is the reason for which s goes alone for good. If both are missing, s
+// could not be described; after five times in a row it goes alone for good.
 func (s *Statement) Record(d *Description, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

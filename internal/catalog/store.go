@@ -91,7 +91,7 @@ func (g *Store) wantedBefore(sql string) bool {
 	return before
 }
 
-// unproven returns what the unjudged ones mention of the 64 statements that were wanted last.
+// unproven goes through the 64 statements that were wanted last, and returns what those mention that are not judged yet.
 func (g *Store) unproven() (ms []*sqltext.Mentions) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

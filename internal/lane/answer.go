@@ -88,7 +88,7 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	switch {
 	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // it stood behind slow ones, and the facts may have changed
 		f.unprepared(s, a, took)
-		r.ends(Again, errors.New("lmipool: the answer came too late for what the statement was judged by"))
+		r.ends(Again, errors.New("lmipool: the answer came too late: the catalogs may have changed since the statement was judged"))
 	case match == memrows.Different:
 		f.unprepared(s, a, took)
 		r.ends(Again, errors.New("lmipool: the statement's description has changed"))

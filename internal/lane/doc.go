@@ -24,6 +24,7 @@
 // dropped; a cancel request could stop a neighbour's statement. If the connection is lost, each ride without an answer runs again, alone, since one
 // of them may have killed the backend.
 //
-// When it is due, the last segment of a group asks the server whether the facts still hold that say what may ride. After a pause that is asked in
-// front of the group. Behind a pooler nothing is prepared or set in the session: each segment uses the unnamed statement and a local guard.
+// Facts of the catalogs say what may ride. When the question is due, the last segment of a group asks the server whether these facts still hold.
+// After a pause a segment in front of the group asks. Behind a pooler nothing is prepared or set in the session: each segment uses the unnamed
+// statement and a local guard.
 package lane

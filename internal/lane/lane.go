@@ -83,7 +83,7 @@ func New(s *Shared, c Conn) *Lane {
 	return &Lane{Conn: c, of: s, guard: c.Baseline.Guard(), prepared: make(map[any]*prepared)}
 }
 
-// Intact reports whether nobody else has changed what the guard sets.
+// Intact reports whether the guard's settings are as the lane has set them.
 func (ln *Lane) Intact() bool { return ln.guard.Intact(ln.PG.PgConn(), ln.guarded) }
 
 // Kept returns the lane, on which package facts has its questions prepared, or nil if nothing may be prepared.
