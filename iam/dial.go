@@ -15,16 +15,15 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// dial is what one dial has: a token for each of the hosts that pgx may try.
+// dial has the tokens of one dial: one for each host that pgx may try.
 type dial struct {
 	s       *Source
 	tokens  []*token
-	current atomic.Pointer[token] // the one of the host that is being tried
+	current atomic.Pointer[token] // the token of the host that is being tried
 }
 
-// perHost has each host get its own token. pgx has one password for all, and tells
-// nobody which host it is at. But each host has its own TLS configuration, which is
-// asked once the server is known to be that host, and before anything is said to it.
+// perHost sends each host its own token. pgx has one password for all hosts, and does not say which host it tries. But each host has its own TLS
+// configuration, whose VerifyConnection runs after the server has proven to be that host, and before anything is sent to it.
 func (d *dial) perHost(cc *pgx.ConnConfig) {
 	hosts := sslmode.Hosts(&cc.Config)
 	for i, h := range hosts {
@@ -52,7 +51,7 @@ func (d *dial) perHost(cc *pgx.ConnConfig) {
 		if err := c.HandshakeContext(ctx); err != nil {
 			return nc, err
 		}
-		config.Password = d.current.Load().value() // of this connection alone: pgx has copied it
+		config.Password = d.current.Load().value() // config is this connection's own copy
 		if after == nil {
 			return nc, nil
 		}
@@ -60,17 +59,17 @@ func (d *dial) perHost(cc *pgx.ConnConfig) {
 	}
 }
 
-// listen learns of a refusal. A BeforeConnect is not told how its dial ends, but pgx
-// tells OnPgError of each error of the server.
+// listen makes OnPgError notice that the server refuses a token. BeforeConnect does not learn how its dial ends, but pgx calls OnPgError for each
+// error of the server.
 func (d *dial) listen(cc *pgx.ConnConfig) {
 	onError := cc.OnPgError
 	cc.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
-		// RDS answers 28000 for a token, RDS Proxy and PostgreSQL 28P01. A login is
-		// refused with FATAL; what a function raises is not.
+		// RDS answers 28000 for a token, RDS Proxy and PostgreSQL 28P01. A refused login is FATAL; an error with the same code that a function raises
+		// is not.
 		if (e.Code == "28000" || e.Code == "28P01") && strings.EqualFold(e.Severity, "FATAL") {
 			t := d.current.Load()
 			again := d.s.refused(t)
-			if e.Hint == "" { // PostgreSQL's own field for what to do next
+			if e.Hint == "" { // the hint is PostgreSQL's field for advice
 				e.Hint = t.advice(again)
 			}
 			d.s.cfg.Logger.Warn("lmipool: iam: the server refused a token", "error", e, "host", t.id.host, "user", t.id.user,
@@ -80,9 +79,8 @@ func (d *dial) listen(cc *pgx.ConnConfig) {
 	}
 }
 
-// refused takes note that the server refused t, and reports whether the next dial gets
-// another. It does not if t itself replaced one that was refused a moment ago: then it
-// is not the token that is wrong.
+// refused notes that the server refused t, and reports whether the next dial gets another token. It does not if t itself replaced a refused token
+// less than 30 s ago: then the fault is not in the token.
 func (s *Source) refused(t *token) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +91,7 @@ func (s *Source) refused(t *token) bool {
 	return true
 }
 
-// advice is what to look at. It has everything that went into t, and nothing of it.
+// advice returns what the user should check. It names everything that t was signed with, and shows nothing of t's value.
 func (t *token) advice(again bool) string {
 	other := "this token was signed because another had been refused"
 	if again {

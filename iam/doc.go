@@ -10,17 +10,13 @@
 //
 // or pgxpool.Config.BeforeConnect, without lmipool.
 //
-// A token is good for 15 minutes, and only for logging in; established connections
-// live on. RDS limits logins with new tokens per second, not those with the same one,
-// so all dials to an endpoint share one: it is signed in memory, without a request to
-// AWS but what the credentials need, and signed anew after 10 minutes while the old one
-// is still good, so no dial waits for it. One that the server refuses is signed anew
-// at once, with credentials that are fetched anew if the provider is an
-// [aws.CredentialsCache].
+// A token is valid for 15 minutes, and only for logging in: established connections stay open. RDS limits how many new tokens per second are used to
+// log in, so all dials to an endpoint share one token. It is signed in memory; only the credentials may need a request to AWS. After 10 minutes,
+// while the old token is still valid, a new one is signed in the background, so no dial waits for it. If the server refuses a token, a new one is
+// signed at once, with newly fetched credentials if the provider is an [aws.CredentialsCache].
 //
-// Besides, the role must have been granted rds_iam, the function's IAM policy must
-// allow rds-db:connect, and the clock must be right within 5 minutes.
+// The database role must have been granted rds_iam, the function's IAM policy must allow rds-db:connect, and the clock must be right within 5
+// minutes.
 //
-// This is the only package of lmipool that links the AWS SDK, and it does not link the
-// SDK's config.
+// Only this package of lmipool links the AWS SDK. It does not link the SDK's package config.
 package iam

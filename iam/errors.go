@@ -11,8 +11,8 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// temporary marks what may go well later, as pgerr.Config does what waits for somebody to change configuration or
-// rights: lmipool's Retryable looks for the method.
+// temporary marks an error after which a later try may succeed: lmipool's Retryable looks for its method SafeToRetry. The opposite is pgerr.Config,
+// for errors that last until somebody changes configuration or rights.
 type temporary struct{ error }
 
 func (e *temporary) Unwrap() error     { return e.error }
@@ -23,14 +23,13 @@ func misconfiguredf(format string, args ...any) error {
 	return pgerr.Config(fmt.Errorf(format, args...))
 }
 
-// temporaryf is fmt.Errorf, marked.
+// temporaryf is fmt.Errorf, marked by temporary.
 func temporaryf(format string, args ...any) error {
 	return &temporary{fmt.Errorf(format, args...)}
 }
 
-// ofProvider marks err, whose text says that it is about credentials, by their provider's
-// error cause. The SDK has tried again by then, so what is not clearly AWS's or the
-// network's is that there are none, or that the role is not to be had.
+// ofProvider marks err, which wraps the credentials provider's error cause, as temporary or as a misconfiguration. The SDK has made its own retries
+// before. So an error that is not clearly AWS's or the network's means that there are no credentials, or that the role cannot be assumed.
 func ofProvider(err, cause error) error {
 	var netErr net.Error
 	var status interface{ HTTPStatusCode() int }

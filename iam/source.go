@@ -21,49 +21,43 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Config is read once, by [New]. The zero value of a field is its default.
+// Config has the options of a [Source]. New reads it once. The zero value of a field means its default.
 type Config struct {
-	// Region is the database's region. Set it for a name that does not tell, such as
-	// that of a global database. Defaults to the one in the endpoint's name, else to
-	// AWS_REGION, else to AWS_DEFAULT_REGION.
+	// Region is the database's region. Set it if the endpoint's name has no region, as that of a global database. Defaults to the region in the
+	// endpoint's name, else to AWS_REGION, else to AWS_DEFAULT_REGION.
 	Region string
 
-	// Endpoint is the "host" or "host:port" that tokens are signed for, if it is not
-	// what is dialed: RDS takes tokens for its own endpoint only, so whoever dials a
-	// CNAME or a tunnel says here what is behind it. TLS knows that name only, too, so
-	// with a CNAME verify-full cannot succeed: dial the endpoint if you can. Defaults to
-	// the host that is dialed.
+	// Endpoint is the "host" or "host:port" that tokens are signed for, if another host is dialed. RDS accepts only tokens for its own endpoint, so
+	// if you dial a CNAME or a tunnel, set the endpoint behind it. RDS's certificate has only that name, too, so through a CNAME verify-full cannot
+	// succeed: dial the endpoint if you can. Defaults to the host that is dialed.
 	Endpoint string
 
-	// Timeout bounds the making of one token, in which a provider may ask AWS for
-	// credentials. Defaults to 5 seconds.
+	// Timeout bounds the signing of one token, for which the provider may ask AWS for credentials. Defaults to 5 seconds.
 	Timeout time.Duration
 
-	// Logger gets what a dial's error cannot say. Defaults to [slog.Default].
+	// Logger gets refused tokens, failures to replace one in time, and warnings about the settings. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
 const defaultTimeout = 5 * time.Second
 
-// Source makes tokens, and keeps one for each endpoint and user. Make it with [New],
-// once per role; it is safe for concurrent use, and holds nothing that must be closed.
+// Source makes tokens, and keeps one for each endpoint and user. Make one with [New] for each IAM role. It is safe for concurrent use, and needs no
+// closing.
 type Source struct {
-	// What is secret lies behind funcs and pointers, so that no verb of fmt shows it.
+	// Secrets are behind funcs and pointers, so that no verb of fmt shows them.
 	sign func(context.Context, identity) (*token, error)
-	drop func() // has the provider fetch its credentials anew; nil if it cannot
+	drop func() // makes the provider fetch its credentials anew; nil if it cannot
 
 	cfg   Config
-	fault error // what is wrong with the arguments of New
+	fault error // the fault in New's arguments; every use returns it
 
 	mu     sync.Mutex
 	tokens map[identity]*entry
 	warned map[string]bool
 }
 
-// New returns a source of tokens that are signed with what credentials returns at that
-// time: a role whose credentials rotate is followed. Of its result, BeforeConnect goes
-// into the pool's Config. A nil config is all defaults. What is wrong with the arguments
-// is the error of the first use, so that New fits into one line.
+// New returns a Source. It asks credentials anew for each token, so credentials may rotate. Set the pool's Config.BeforeConnect to the Source's
+// method of that name. A nil config has all defaults. If an argument is wrong, every use of the Source returns an error.
 func New(credentials aws.CredentialsProvider, config *Config) *Source {
 	s := &Source{tokens: make(map[identity]*entry), warned: make(map[string]bool)}
 	if config != nil {
@@ -87,7 +81,7 @@ func New(credentials aws.CredentialsProvider, config *Config) *Source {
 	return s
 }
 
-// Format writes what s is, whatever the verb: what is inside changes meanwhile.
+// Format writes the type of s, whatever the verb: its fields change meanwhile, and fmt would not lock them.
 func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprint(f, "iam.Source()") }
 
 func (c *Config) validate() error {
@@ -109,7 +103,7 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// shown is s in quotes, unless it looks as if there were a password in it.
+// shown returns s in quotes, or no part of s if a password may be in it.
 func shown(s string) string {
 	if strings.ContainsAny(s, "@=") {
 		return "what looks like a connection string"
@@ -136,9 +130,8 @@ func splitEndpoint(s string) (host string, port uint16, err error) {
 	return host, uint16(n), err
 }
 
-// Token returns a token for user at the endpoint host:port, for whoever needs one
-// outside of pgx: a migration tool, say. It is a password; ctx bounds the wait for it.
-// BeforeConnect uses the same ones.
+// Token returns a token for user at the endpoint host:port, for use outside of pgx, as in a migration tool. The token is a password. It is the one
+// that BeforeConnect uses. ctx bounds the wait for it, and so does Config.Timeout.
 func (s *Source) Token(ctx context.Context, host string, port uint16, user string) (string, error) {
 	id, err := s.identity(host, port, user)
 	if err != nil {
@@ -151,13 +144,11 @@ func (s *Source) Token(ctx context.Context, host string, port uint16, user strin
 	return t.value(), nil
 }
 
-// BeforeConnect makes the token the password of cc, which must be a copy for one dial,
-// as that of pgxpool and lmipool is; each host of cc gets its own. A token leaves over
-// TLS only: the plain-text half of sslmode prefer (pgx's default) and allow is taken
-// away and the server verified (verify-full); disable is an error. An sslmode of
-// require or verify-ca stays, with a warning.
+// BeforeConnect sets the password of cc to the token. cc must be a copy for one dial, as pgxpool and lmipool give it. If cc has several hosts, each
+// gets its own token. Tokens are sent over TLS only: sslmode prefer (pgx's default) and allow become verify-full, disable is an error, and require
+// and verify-ca stay, with a warning.
 //
-// ctx bounds the wait for a token, which is Config.Timeout at most.
+// ctx bounds the wait for a token, and so does Config.Timeout.
 func (s *Source) BeforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 	if err := s.secure(cc); err != nil {
 		return err
@@ -186,7 +177,7 @@ func (s *Source) BeforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 	return nil
 }
 
-// secure sees to it that no candidate of cc is in plain text.
+// secure makes sure that no host of cc is tried without TLS.
 func (s *Source) secure(cc *pgx.ConnConfig) error {
 	switch mode := sslmode.Of(&cc.Config); mode {
 	case "", sslmode.Disable:
@@ -205,7 +196,7 @@ func (s *Source) secure(cc *pgx.ConnConfig) error {
 	return nil
 }
 
-// identity is what a token is for.
+// identity is the user, endpoint and region that a token is signed for.
 type identity struct {
 	host   string
 	port   uint16
@@ -217,7 +208,7 @@ func (id identity) String() string {
 	return id.user + " at " + net.JoinHostPort(id.host, strconv.Itoa(int(id.port))) + " in " + id.region
 }
 
-// identity finds out what a token for a dial to host must be signed for.
+// identity returns what a token for a dial to host must be signed for.
 func (s *Source) identity(host string, port uint16, user string) (identity, error) {
 	if s.fault != nil {
 		return identity{}, pgerr.Config(s.fault)
@@ -254,7 +245,7 @@ func (s *Source) identity(host string, port uint16, user string) (identity, erro
 	return id, nil
 }
 
-// warnOnce logs one line per key: dials are many.
+// warnOnce logs a warning once for each key, and not for each dial.
 func (s *Source) warnOnce(key, message string, attrs ...any) {
 	s.mu.Lock()
 	before := s.warned[key]

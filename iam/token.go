@@ -14,33 +14,33 @@ import (
 )
 
 const (
-	lifetime     = 15 * time.Minute // what the SDK signs for, and RDS allows at most
-	refreshAfter = 10 * time.Minute // leaves five to get new credentials in
-	slack        = 30 * time.Second // no token is handed out that ends while a dial may be under way
-	retryAfter   = 10 * time.Second // between tries to replace a token that is still good
-	renewEvery   = 30 * time.Second // a refused token that is younger was itself signed for a refusal
+	lifetime     = 15 * time.Minute // how long a token is valid: the SDK's value, and the most that RDS allows
+	refreshAfter = 10 * time.Minute // leaves 5 minutes to get new credentials
+	slack        = 30 * time.Second // the time that a token must still be valid when a dial begins
+	retryAfter   = 10 * time.Second // between tries to replace a token that is still valid
+	renewEvery   = 30 * time.Second // if a token that replaced a refused one is refused within this time, it is not replaced
 )
 
 // token is one signed token. Only the flags change, under Source.mu.
 type token struct {
 	id     identity
-	value  func() string // a func, because fmt, loggers and debuggers print its address
+	value  func() string // a func, of which fmt, loggers and debuggers print the address only
 	signed time.Time
 	ends   time.Time // when its 15 minutes or its credentials end, whichever is first
 	source string    // where the credentials came from, in the SDK's words
 
-	refused bool // by the server: never handed out again
-	renewed bool // signed because another was refused
+	refused bool // by the server: it is not handed out again
+	renewed bool // it was signed because another token was refused
 }
 
-// entry is what the Source has for one identity. Guarded by Source.mu.
+// entry has the tokens of one identity. Source.mu guards it.
 type entry struct {
 	token  *token    // the newest; nil: none yet
 	flight *flight   // the signing under way; nil: none
 	next   time.Time // no refresh before this
 }
 
-// flight is one signing, for all who wait for it.
+// flight is the signing of one token. All callers that need it wait for the same one.
 type flight struct {
 	ctx   context.Context // ends after Config.Timeout
 	done  chan struct{}
@@ -48,8 +48,8 @@ type flight struct {
 	err   error
 }
 
-// good reports whether t may be handed out. Of a token that ends soon, because its
-// credentials do, at least half the time is used: there may be no better one before.
+// good reports whether t may be handed out. If t's credentials end soon, t is used for at least half of its time, since another token would not be
+// valid for longer.
 func (t *token) good(now time.Time) bool {
 	if t == nil || t.refused {
 		return false
@@ -58,12 +58,11 @@ func (t *token) good(now time.Time) bool {
 	return age >= 0 && age < life-min(slack, life/2)
 }
 
-// stale reports whether a good t should be replaced: soon enough that its successor is
-// there when it ends.
+// stale reports whether a good t should be replaced, so early that the next token is there when t ends.
 func (t *token) stale(now time.Time) bool { return age(t.signed, now) >= refreshAfter }
 
-// age is the greater of what the two clocks say: the monotonic one may stand still
-// while a process is frozen, the other may be set. Negative if it was set back.
+// age returns the time from since to now, as the greater of two clocks: the monotonic clock may stand still while a process is frozen, and the wall
+// clock may be set. It is negative if the wall clock was set back.
 func age(since, now time.Time) time.Duration {
 	wall := now.Round(0).Sub(since.Round(0))
 	if wall < 0 {
@@ -92,7 +91,7 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 	if f == nil {
 		f = &flight{done: make(chan struct{})}
 		var cancel context.CancelFunc
-		// Not the caller's end: others may wait for the same.
+		// The caller's ctx must not end it, since others may wait for the same token.
 		f.ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
 		e.flight = f
 		renewed := t != nil && t.refused
@@ -112,8 +111,8 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 		return nil, temporaryf("lmipool: iam: waiting for a token for %s: %w", id, context.Cause(ctx))
 	case <-f.ctx.Done():
 	}
-	// A provider that heeds its ctx returns now, and knows more than we do. One that
-	// does not keeps its goroutine, one per identity, but holds nobody up.
+	// A provider that watches its ctx returns now, with a better error. One that does not keeps its goroutine, at most one for each identity, and no
+	// caller waits for it any more.
 	select {
 	case <-f.done:
 		return f.token, f.err
@@ -122,7 +121,7 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 	}
 }
 
-// fly signs for all who wait for f. It ends when the provider does, which Timeout bounds.
+// fly signs the token that f's callers wait for. It ends when the provider returns, whose ctx ends after Timeout.
 func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
 	var t *token
 	var err error
@@ -143,7 +142,7 @@ func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
 		s.mu.Unlock()
 		f.token, f.err = t, err
 		close(f.done)
-		if err != nil && stillGood { // nobody else hears of it
+		if err != nil && stillGood { // no caller gets this error
 			s.cfg.Logger.Warn("lmipool: iam: no new token; the old one is good until it ends", "error", err, "ends", old.ends)
 		}
 	}()
@@ -153,7 +152,7 @@ func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
 	t, err = s.sign(f.ctx, id)
 }
 
-// sign makes a token with what credentials has now.
+// sign signs a token with the credentials that the provider returns now.
 func sign(ctx context.Context, credentials aws.CredentialsProvider, id identity) (*token, error) {
 	c, err := credentials.Retrieve(ctx)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package lambdaenv tells what kind of Lambda execution environment, if any, a process runs in, and how many invocations
-// it will be sent at once. It reads environment variables and nothing else.
+// Package lambdaenv detects which kind of Lambda execution environment, if any, a process runs in, and how many invocations it may be sent at once.
+// It reads environment variables and nothing else.
 package lambdaenv
 
 import (
@@ -7,26 +7,25 @@ import (
 	"os"
 )
 
-// Env is what the environment variables say. A value from [Detect] is complete and usable also if Detect returned an
-// error.
+// Env has what the environment variables say. A value from [Detect] is complete and usable even if Detect returned an error.
 type Env struct {
 	// Kind is what runs this process.
 	Kind Kind
 
-	// MaxConcurrency is how many invocations this process may be sent at the same time: AWS_LAMBDA_MAX_CONCURRENCY,
-	// and 1 without it. Never less than 1. Managed instances have it for the function's process, not for extensions.
+	// MaxConcurrency is how many invocations this process may be sent at the same time: AWS_LAMBDA_MAX_CONCURRENCY, and 1 without it. It is never
+	// less than 1. On managed instances the function's process has that variable, and extensions do not.
 	MaxConcurrency int
 
 	// MemoryMB is the memory of the environment in MB, AWS_LAMBDA_FUNCTION_MEMORY_SIZE, or 0 if it is not known.
 	MemoryMB int
 
-	// FunctionName, FunctionVersion and Region are empty if they are not known. Region is AWS_REGION, or
-	// AWS_DEFAULT_REGION where that is missing or empty.
+	// FunctionName, FunctionVersion and Region are empty if they are not known. Region is AWS_REGION, or AWS_DEFAULT_REGION if AWS_REGION is missing
+	// or empty.
 	FunctionName, FunctionVersion, Region string
 }
 
-// CanFreeze reports whether Lambda may stop this process between two invocations, for milliseconds or for hours: timers
-// then come late, and connections may be dead when it goes on. That is so on Lambda except on managed instances.
+// CanFreeze reports whether Lambda may stop this process between two invocations, for milliseconds or for hours: then timers fire late, and
+// connections may be dead when the process goes on. Lambda does that on all kinds but managed instances.
 func (e Env) CanFreeze() bool {
 	switch e.Kind {
 	case OnDemand, ProvisionedConcurrency, SnapStart:
@@ -39,7 +38,7 @@ func (e Env) CanFreeze() bool {
 // Detect is [DetectFunc] with the variables of this process.
 func Detect() (Env, error) { return DetectFunc(os.LookupEnv) }
 
-// DetectFunc tells from environment variables what runs a process. Lookup is [os.LookupEnv] or works like it.
+// DetectFunc detects from environment variables what runs a process. lookup is [os.LookupEnv] or works like it.
 //
 // The Kind is found in this order:
 //
@@ -49,11 +48,10 @@ func Detect() (Env, error) { return DetectFunc(os.LookupEnv) }
 //     nothing about the kind.
 //  4. Otherwise it is OnDemand. AWS's local emulator sets no type in its classic mode.
 //
-// AWS_EXECUTION_ENV is not asked: Go functions from a zip file do not have it.
+// AWS_EXECUTION_ENV is not read, since Go functions from a zip file do not have it.
 //
-// The error joins a [*VariableError] for each variable whose value is not as AWS documents it, an unknown
-// initialization type included. The Env is then the best there is: a bad number counts as a missing one, and an unknown
-// type leaves the decision to rules 3 and 4.
+// The error joins a [*VariableError] for each variable whose value is not as AWS documents it, an unknown initialization type included. The Env is
+// usable all the same: a wrong number counts as missing, and with an unknown type rules 3 and 4 decide.
 func DetectFunc(lookup func(string) (string, bool)) (Env, error) {
 	get := func(name string) string {
 		value, _ := lookup(name)

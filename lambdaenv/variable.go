@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// VariableError is an environment variable whose value is not as AWS documents it.
+// VariableError reports an environment variable whose value is not as AWS documents it.
 type VariableError struct {
-	Name  string // of the variable
-	Value string // what it is
+	Name  string // the variable's name
+	Value string // its value
 	Want  string // what would be right, in words
 }
 
@@ -17,8 +17,8 @@ func (e *VariableError) Error() string {
 	return fmt.Sprintf("lambdaenv: %s=%q: want %s", e.Name, e.Value, e.Want)
 }
 
-// limit bounds the numbers. AWS's own limits are far below it (a concurrency of 1,600, 32,768 MB) and may rise; what is
-// above it is a mistake, and would be a costly one to follow.
+// limit is the largest number that a variable may have. AWS's own limits are far lower (a concurrency of 1,600, 32,768 MB) and may rise. A larger
+// number is a mistake, and a pool of that size would be an expensive one.
 const limit = 1_000_000
 
 // number returns the number in a variable, 0 if there is none, and whether the variable is set at all.
@@ -27,7 +27,7 @@ func number(lookup func(string) (string, bool), name string) (n int, set bool, e
 	if !set {
 		return 0, false, nil
 	}
-	// As aws-lambda-go reads it, so that both mean the same number: no trimming.
+	// aws-lambda-go does not trim spaces either, so both read the same number.
 	if n, err = strconv.Atoi(value); err == nil && n >= 1 && n <= limit {
 		return n, true, nil
 	}
