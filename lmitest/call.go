@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/inprocess"
 )
 
-// CallOptions say how Call calls a handler. The zero value is 64 at once with a timeout of 3 s.
+// CallOptions says how Call calls a handler. The zero value means 64 calls at once with a timeout of 3 s.
 type CallOptions struct {
 	// Concurrency is the number of calls at once. Defaults to 64.
 	Concurrency int
@@ -28,8 +28,8 @@ type Result[Out any] struct {
 	// Out and Err are what the handler returned. After a panic Err is a *PanicError.
 	Out Out
 	Err error
-	// Late reports that the handler returned after its deadline. On Lambda its caller has an error by then
-	// and, on managed instances, the refused answer ends the process.
+	// Late reports that the handler returned after its deadline. On Lambda its caller has got an error by then. On managed instances Lambda refuses
+	// the late answer, which ends the process.
 	Late bool
 	// Duration is the time that the handler took.
 	Duration time.Duration
@@ -43,19 +43,18 @@ type PanicError struct {
 	Stack []byte
 }
 
-// Error tells the value and the stack.
+// Error returns the value and the stack as text.
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("lmitest: the handler panicked: %v\n%s", e.Value, e.Stack)
 }
 
-// Call calls a handler once for each event, in this process and at Lambda's concurrency, with the context
-// that aws-lambda-go would give it: a deadline, the request's id and ARN (lambdacontext.FromContext) and the
-// trace id. It is the light form of Start: no child process, so the race detector and the debugger see the
-// handler, but no Runtime API either, and the handler finds none of Lambda's variables.
+// Call calls a handler once for each event, in this process, up to Concurrency at once, with the context that aws-lambda-go would give it: a
+// deadline, the request's id and ARN (lambdacontext.FromContext) and the trace id. Unlike Start it has no child process, so the race detector and the
+// debugger see the handler. But it has no Runtime API, and sets none of Lambda's variables.
 //
-// Results have the order of the events. Call returns when the last handler has, however late: as on managed
-// instances nothing stops one that ignores its context. If ctx ends, the handlers' contexts do, and events
-// that have not begun get ctx's error.
+// Results have the order of the events. Call returns when the last handler has returned, however late: as on managed instances, nothing stops a
+// handler that ignores its context. If ctx ends, the handlers' contexts end, and events whose handler was not called yet get ctx's error. A nil
+// handler is a panic.
 func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.Context, In) (Out, error), events []In) []Result[Out] {
 	setDefault(&o.Concurrency, 64)
 	setDefault(&o.Timeout, 3*time.Second)

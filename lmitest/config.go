@@ -12,33 +12,30 @@ import (
 	"github.com/lmipool/lmipool/lambdaenv"
 )
 
-// Config says which handler to run and what surrounds it. Only Command is required.
+// Config says which handler to run, and in what environment. Only Command is required.
 type Config struct {
 	// Command is the handler's binary and its arguments. A name without a slash is looked up in PATH;
 	// a relative path starts at the caller's working directory, not at Dir.
 	Command []string
 
-	// Env holds "KEY=value" pairs: the function's own variables. As on Lambda, names that begin with an
-	// underscore and names that Lambda itself sets are dropped; LANG, TZ, PATH, LD_LIBRARY_PATH,
-	// AWS_LAMBDA_LOG_FORMAT, AWS_LAMBDA_LOG_LEVEL and the X-Ray settings may be replaced. The credentials
-	// (AWS_ACCESS_KEY_ID and its kin) may be given too: they stand for the function's role.
-	// Nothing else of the caller's environment reaches the handler but PATH and HOME.
-	// Values may be secrets: printed, logged and as JSON they are left out.
+	// Env holds "KEY=value" pairs: the function's own variables. As on Lambda, names that begin with an underscore and names that Lambda itself sets
+	// are dropped; LANG, TZ, PATH, LD_LIBRARY_PATH, AWS_LAMBDA_LOG_FORMAT, AWS_LAMBDA_LOG_LEVEL and the X-Ray settings may be replaced. The
+	// credentials (AWS_ACCESS_KEY_ID and so on) may be given too: they stand for the function's role. Of the caller's own environment the handler
+	// gets PATH and HOME only. Values may be secrets, so text, logs and JSON of a Config leave them out.
 	Env Environ
 
 	// Dir is the handler's working directory and its LAMBDA_TASK_ROOT. Defaults to the caller's.
 	Dir string
 
-	// Kind is what the function runs on. Defaults to ManagedInstances. On the others an environment runs one
-	// invocation at a time, starts when a request finds none idle, and is killed when one times out.
+	// Kind is what the function runs on. Defaults to ManagedInstances. On the other kinds an environment runs one invocation at a time, starts when a
+	// request finds none idle, and is killed when one times out.
 	Kind lambdaenv.Kind
 
 	// Concurrency is the number of invocations that one environment runs at once, 1 to 1600.
 	// Defaults to 64 on managed instances. Elsewhere it is 1.
 	Concurrency int
 
-	// Environments is the number of environments (processes) at most. Defaults to 1. Managed instances start
-	// all of them in Start.
+	// Environments is the greatest number of environments (processes). Defaults to 1. On managed instances Start starts all of them.
 	Environments int
 
 	// Timeout is the function's timeout. The handler sees it as its context's deadline. Defaults to 3 s,
@@ -48,8 +45,7 @@ type Config struct {
 	// InitTimeout bounds the time from a process's start to its first poll. Defaults to 10 s.
 	InitTimeout time.Duration
 
-	// MemoryMB is what AWS_LAMBDA_FUNCTION_MEMORY_SIZE says; nothing enforces it. Defaults to 2048 on
-	// managed instances, to 128 elsewhere.
+	// MemoryMB is the value of AWS_LAMBDA_FUNCTION_MEMORY_SIZE; the memory is not limited. Defaults to 2048 on managed instances, to 128 elsewhere.
 	MemoryMB int
 
 	// FunctionName defaults to the base name of the command.
@@ -58,19 +54,19 @@ type Config struct {
 	// FunctionVersion defaults to $LATEST.PUBLISHED on managed instances, to $LATEST elsewhere.
 	FunctionVersion string
 
-	// Region is what AWS_REGION says. Defaults to us-east-1.
+	// Region is the value of AWS_REGION. Defaults to us-east-1.
 	Region string
 
-	// Stdout and Stderr take the output of the handlers' processes; writes never overlap, also when both
-	// are the same writer. Each defaults to os.Stderr.
+	// Stdout and Stderr take the output of the handlers' processes; writes never overlap, even if both are the same writer. Each defaults to
+	// os.Stderr.
 	Stdout, Stderr io.Writer
 
-	// NoReplace leaves a managed environment whose process has ended alone. Otherwise it is replaced, at once
-	// the first time, with growing pauses (up to 5 s) while its successors end early.
+	// NoReplace means that a managed environment whose process has ended is not replaced. By default it is replaced, at once the first time, and
+	// after growing pauses (up to 5 s) while its successors end within 10 s.
 	NoReplace bool
 }
 
-// withDefaults returns a copy of c with its gaps filled, or says what is wrong with it.
+// withDefaults returns a copy of c with defaults for its unset fields, or an error if a field is wrong.
 func (c Config) withDefaults() (Config, error) {
 	if len(c.Command) == 0 || c.Command[0] == "" {
 		return c, errors.New("lmitest: Config.Command is empty: give the handler's binary")

@@ -7,15 +7,13 @@ import (
 
 // returnGrace is how long an invocation waits for a runtime that has answered and is about to poll again.
 //
-// Lambda throttles when no runtime is idle, and a runtime is idle only while it polls. Taken literally, a
-// caller that sends its next event the moment it has the answer to its last would often be throttled: the
-// answer reaches it before the runtime's next poll, some 100 µs later, reaches us. A real request takes
-// longer than that on its way. So an invocation may wait for a poll that is expected, one invocation for
-// one poll; the rest are throttled at once.
+// Lambda throttles when no runtime is idle, and a runtime is idle only while it polls. Without this grace a caller that sends its next event right
+// after an answer would often be throttled: the answer reaches the caller some 100 µs before the runtime's next poll reaches this emulator. A real
+// request takes longer than that on its way. So for each poll that is expected one invocation may wait; the rest are throttled at once.
 const returnGrace = time.Second
 
-// submit queues an invocation and dispatches. Unless it can be handed over or a poll is expected, the
-// invocation has its outcome, ErrThrottled, when submit returns.
+// submit queues an invocation and dispatches. If it cannot be handed over and no poll is expected for it, its outcome is ErrThrottled when submit
+// returns.
 func (f *Function) submit(inv *invocation) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,8 +49,8 @@ func (f *Function) stopHoping() {
 	f.dispatchLocked()
 }
 
-// dispatchLocked hands waiting invocations to idle runtimes, oldest first, starts environments for others
-// where that is the rule, and throttles those for which no poll is expected, newest first.
+// dispatchLocked hands waiting invocations to idle runtimes, oldest first. If the kind is not managed instances, it starts environments for the
+// others, up to Config.Environments. It throttles those for which no poll is expected, newest first.
 func (f *Function) dispatchLocked() {
 	for len(f.waiting) > 0 {
 		e := f.freestLocked()
@@ -79,9 +77,9 @@ func (f *Function) dispatchLocked() {
 	}
 }
 
-// expectedLocked is the number of polls that an invocation may wait for. A managed environment counts for
-// nothing before its first poll; the others are started for an invocation, which waits for them. Those that end
-// make room for another one, and there are never more processes than Config.Environments.
+// expectedLocked returns the number of polls of e that invocations may wait for. A managed environment has none before its first poll. An environment
+// of another kind is started for an invocation, which waits for its first poll; if it is ending, the invocation waits for the environment that takes
+// its place, since there are never more processes than Config.Environments.
 func (e *environment) expectedLocked() int {
 	if e.state == up {
 		return e.returning
@@ -125,14 +123,14 @@ func (f *Function) handOverLocked(inv *invocation, e *environment) {
 	}
 	e.invocations++
 	e.inFlight[inv.id] = inv
-	p.invocation <- inv // has room: a poller gets one invocation
+	p.invocation <- inv // does not block: a poller gets one invocation
 
 	f.stats.Invocations++
 	f.stats.PeakInFlight = max(f.stats.PeakInFlight, f.statsLocked().InFlight)
 	f.changedLocked()
 }
 
-// finishLocked gives the caller its reply. It reports false if there was one already.
+// finishLocked gives the caller its reply. It returns false if the caller has one already.
 func (f *Function) finishLocked(inv *invocation, r *Reply) bool {
 	e := inv.environment
 	if e.inFlight[inv.id] != inv {
@@ -156,8 +154,8 @@ func (f *Function) finish(inv *invocation, r *Reply) {
 	f.finishLocked(inv, r)
 }
 
-// timeOut answers for a handler that has not. On managed instances that is all: the handler runs on, its
-// runtime stays busy, and its own answer, when it comes, is refused. Elsewhere the environment is killed.
+// timeOut replies to the caller of a handler that has not answered by its deadline. On managed instances the handler runs on, its runtime stays busy,
+// and its own answer is refused when it comes. On other kinds the environment is killed.
 func (f *Function) timeOut(inv *invocation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

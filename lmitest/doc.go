@@ -1,6 +1,5 @@
-// Package lmitest runs a Lambda handler under the rules of AWS Lambda Managed Instances, on one's own machine:
-// many invocations at once in one process, deadlines that nobody enforces, late replies that are refused, and
-// environments that go away with requests in flight.
+// Package lmitest runs a Lambda handler under the rules of AWS Lambda Managed Instances, on your own machine: one process has many invocations at
+// once, nothing stops a handler at its deadline, late replies are refused, and environments end with requests in flight.
 //
 // [Start] runs the handler's binary, unchanged, as a child process beside an emulation of the Runtime API.
 // It is a child because aws-lambda-go reads its environment when the process starts. A test needs no build
@@ -25,28 +24,25 @@
 //
 // # The rules
 //
-// They are those of AWS's own Runtime Interface Emulator in its mode for managed instances, and of
-// aws-lambda-go 1.54. On managed instances:
+// The rules are those of AWS's own Runtime Interface Emulator in its mode for managed instances, and of aws-lambda-go 1.54. On managed instances:
 //
-//   - An environment runs as many invocations at once as it has polls for work, Config.Concurrency at most.
-//     What finds none is throttled at once ([ErrThrottled]), never queued. Only a poll that is expected in a
-//     moment, because the runtime has just answered, is waited for.
-//   - At the deadline the caller gets an error ([TypeTimedOut]). The handler runs on, and keeps its place.
-//     When it answers after all, it gets 410 Gone, which aws-lambda-go takes as fatal: the process lets the
-//     others finish, takes no new work and exits.
-//   - A handler's panic is answered with an error; then the process ends in the same way. A panic anywhere
-//     else, or os.Exit, ends it at once, and all that is in flight is answered with [TypeExit].
+//   - An environment runs as many invocations at once as it has polls for work, Config.Concurrency at most. An invocation that finds no poll is
+//     throttled at once ([ErrThrottled]) and never queued. There is one exception: if a runtime has just answered, an invocation waits up to 1 s for
+//     its next poll.
+//   - At the deadline the caller gets an error ([TypeTimedOut]). The handler runs on, and still counts in Config.Concurrency. When it answers, it
+//     gets 410 Gone, which aws-lambda-go takes as fatal: the process polls no more, finishes its other invocations and exits.
+//   - A handler's panic is answered with an error; then the process ends in the same way. A panic anywhere else, or os.Exit, ends it at once, and
+//     every invocation in flight is answered with [TypeExit].
 //   - A process that ended is replaced. While no environment is up, requests are throttled.
-//   - A shutdown answers what is in flight ([TypeShutDown]), then sends SIGTERM, but only if an extension is
-//     registered (lambda.WithEnableSIGTERM), and SIGKILL 600 ms later.
+//   - A shutdown answers the invocations in flight with [TypeShutDown], then sends SIGTERM, but only if an extension is registered
+//     (lambda.WithEnableSIGTERM), and SIGKILL 600 ms later.
 //
-// On the other kinds an environment runs one invocation at a time, starts when a request finds none idle (up
-// to Config.Environments, beyond is throttled), and is killed when one times out.
+// On the other kinds an environment runs one invocation at a time, starts when a request finds none idle (with Config.Environments of them the
+// request is throttled), and is killed when its invocation times out.
 //
 // # What is not there
 //
-// Limits of CPU, memory and files; a freeze between invocations; snapshots; external extensions and events
-// for internal ones; tracing; Lambda's directories (LAMBDA_TASK_ROOT is the working directory). Where AWS's
-// emulator hands work to a process that is about to exit, which fails it with Runtime.Unknown, this one
-// throttles. What Lambda itself does there is not documented.
+// lmitest has no limits of CPU, memory and files, no freeze between invocations, no snapshots, no external extensions, no events for internal ones,
+// no tracing, and none of Lambda's directories (LAMBDA_TASK_ROOT is the working directory). AWS's emulator hands invocations to a process that is
+// about to exit, and they fail with Runtime.Unknown; lmitest throttles them. AWS does not document what Lambda itself does then.
 package lmitest

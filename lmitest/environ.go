@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Environ holds "KEY=value" pairs; any []string is assignable to it. Whatever shows it, a
-// Config in a failing test's log for one, shows the keys only.
+// Environ holds "KEY=value" pairs; any []string is assignable to it. Its text and JSON have the keys only, for example when a failing test logs a
+// Config.
 type Environ []string
 
 // Format shows c without the values of its Env.

@@ -12,12 +12,12 @@ import (
 
 const (
 	termGrace = 600 * time.Millisecond // SIGTERM to SIGKILL, as in AWS's emulator
-	// After its process, an environment's connections end by themselves; this only bounds the wait for it.
+	// serverGrace bounds the wait for an environment's connections, which end by themselves when its process has ended.
 	serverGrace = 2 * time.Second
 
 	firstPause = 100 * time.Millisecond // before the second replacement in a row
 	maxPause   = 5 * time.Second
-	longLife   = 10 * time.Second // an environment that lived so long breaks the row
+	longLife   = 10 * time.Second // the pauses start anew after an environment that lasted so long
 )
 
 type state int
@@ -28,21 +28,20 @@ const (
 	stopping       // told to end, or has ended
 )
 
-// environment is one process and the Runtime API it talks to. One goroutine, run, owns both from start to
-// end. A replacement is a new environment with the same slot, and has its own listener: nothing that an old
-// process still sends can reach it.
+// environment is one process and the Runtime API it talks to. Its goroutine, run, owns both from start to end. A replacement is a new environment
+// with the same slot and its own listener, so nothing that the old process still sends can reach it.
 type environment struct {
 	f    *Function
 	slot int
-	// early counts the environments of this slot before it, in a row, that ended early.
+	// early is how many environments of this slot, right before this one, ended within longLife.
 	early int
 
 	stop    chan struct{} // closed: end the process
 	polled  chan struct{} // closed: init is done
 	failed  chan struct{} // closed: the runtime reported that its init failed
 	over    chan struct{} // closed: the process is gone, all handlers of the server return
-	gone    chan struct{} // closed: so is the server
-	kill    chan struct{} // closed: without waiting for termGrace
+	gone    chan struct{} // closed: the server has ended, too
+	kill    chan struct{} // closed: end the process without waiting for termGrace
 	killOne sync.Once
 
 	// Guarded by Function.mu.
@@ -86,7 +85,7 @@ func (f *Function) addLocked(slot, early int) {
 	f.wg.Go(e.run)
 }
 
-// stopLocked tells an environment to end: no more work for it, and an answer for those who wait for one.
+// stopLocked tells an environment to end. It gets no more invocations, and those in flight are answered with TypeShutDown.
 func (f *Function) stopLocked(e *environment) {
 	if e.state == stopping {
 		return
@@ -105,7 +104,7 @@ func (e *environment) killNow() {
 	e.killOne.Do(func() { close(e.kill) })
 }
 
-// run is an environment's whole life.
+// run starts an environment, waits until it ends, and removes it.
 func (e *environment) run() {
 	f := e.f
 	if !e.pause() {
@@ -143,8 +142,7 @@ func (e *environment) run() {
 	f.remove(e)
 }
 
-// pause waits before a process is started whose predecessors ended early. It reports false if the
-// environment is to end.
+// pause waits before the start of a process whose predecessors ended early. It returns false if the environment is to end.
 func (e *environment) pause() bool {
 	if e.early > 1 {
 		t := time.NewTimer(min(maxPause, firstPause<<min(e.early-2, 6)))
@@ -173,7 +171,7 @@ func (e *environment) boot(runtimeAPI string) (*process, error) {
 	cmd.Env = c.variables(runtimeAPI, logStream)
 	cmd.Stdout = serialWriter{&e.f.output, tee{c.Stdout, output}}
 	cmd.Stderr = serialWriter{&e.f.output, tee{c.Stderr, output}}
-	// Before, not after: the process may poll before we are scheduled again.
+	// started is set before the start, since the process may poll before this goroutine runs again.
 	e.f.mu.Lock()
 	e.started = time.Now()
 	e.f.stats.Starts++
@@ -188,8 +186,7 @@ func (e *environment) boot(runtimeAPI string) (*process, error) {
 	return p, nil
 }
 
-// endProcess ends the process as the platform does: no SIGTERM unless an extension asked for it by its
-// presence.
+// endProcess ends the process as the platform does: it sends SIGTERM only if an extension is registered.
 func (e *environment) endProcess(p *process) {
 	e.f.mu.Lock()
 	polite := len(e.extensions) > 0
@@ -209,13 +206,13 @@ func (e *environment) endProcess(p *process) {
 	<-p.exited
 }
 
-// exited records a process's end and answers for it.
+// exited records the end of a process, and answers its invocations in flight.
 func (f *Function) exited(e *environment, p *process) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	exit := Exit{Environment: e.slot, PID: p.pid(), Code: p.state.ExitCode(), State: p.state.String()}
 	switch {
-	case e.initFailed: // counted there
+	case e.initFailed: // initFailed has counted it
 	case e.state == stopping:
 		exit.After = time.Since(e.stopped)
 		f.stats.Stops++
@@ -238,7 +235,7 @@ func (f *Function) exited(e *environment, p *process) {
 	f.changedLocked()
 }
 
-// remove forgets an environment that is gone, and sees to its successor.
+// remove forgets an environment that has ended, and adds its successor.
 func (f *Function) remove(e *environment) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,8 +11,8 @@ const (
 	headerExtensionID   = "Lambda-Extension-Identifier"
 )
 
-// register takes an internal extension, which must not ask for events. Its presence is what makes the
-// platform send SIGTERM; lambda.WithEnableSIGTERM registers one for no other reason.
+// register registers an internal extension, which must not ask for events. The platform sends SIGTERM only if there is an extension;
+// lambda.WithEnableSIGTERM registers one just for that.
 func (e *environment) register(w http.ResponseWriter, r *http.Request) {
 	name := r.Header.Get(headerExtensionName)
 	var body struct{ Events []string }
@@ -47,7 +47,7 @@ func (e *environment) register(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// nextEvent blocks: an internal extension has no events.
+// nextEvent blocks until the environment has ended, since an internal extension has no events.
 func (e *environment) nextEvent(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get(headerExtensionID)
 	e.f.mu.Lock()

@@ -10,8 +10,8 @@ import (
 )
 
 var (
-	// ErrThrottled is returned at once for an invocation that no environment has room for; Lambda's callers
-	// see status 429. Nothing is queued: try again later, as they do.
+	// ErrThrottled is returned at once for an invocation that no environment has room for; Lambda's callers see status 429. Nothing is queued: try
+	// again later, as Lambda's callers do.
 	ErrThrottled = errors.New("lmitest: throttled: no environment has an idle runtime")
 	// ErrClosed is returned by a Function that was shut down.
 	ErrClosed = errors.New("lmitest: the function is shut down")
@@ -27,19 +27,19 @@ type Function struct {
 	wg     sync.WaitGroup // one goroutine per environment
 
 	mu           sync.Mutex
-	environments []*environment // all that have not ended yet
-	waiting      []*invocation  // handed to nobody yet; oldest first; see dispatchLocked
+	environments []*environment // those that have not ended yet
+	waiting      []*invocation  // not handed to a runtime yet; oldest first; see dispatchLocked
 	initError    error          // the first; only Start reads it
 	closing      bool
 	stats        Stats
 	change       chan struct{} // closed at the next change; nil while nobody waits for one
 }
 
-// Start starts the environments of managed instances and returns when each one polls for work. It fails if
-// one of them does not, with an *InitError that holds the process's last output. The other kinds start no
-// environment before the first request; one that fails then is that request's Reply.Error.
+// Start starts the environments of managed instances and returns when each one polls for work. If one of them does not, the error is an *InitError
+// with the process's last output. Environments of the other kinds start with the first request; if such a start fails, the request's Reply.Error says
+// so.
 //
-// ctx bounds the start only: the Function lives until Shutdown.
+// ctx bounds the start only: the Function runs until Shutdown.
 func Start(ctx context.Context, c Config) (*Function, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -62,16 +62,15 @@ func Start(ctx context.Context, c Config) (*Function, error) {
 	}
 	f.mu.Unlock()
 	if err != nil {
-		_ = f.Shutdown(context.WithoutCancel(ctx)) // nothing is in flight; err says more
+		_ = f.Shutdown(context.WithoutCancel(ctx)) // nothing is in flight, and err is the reason
 		return nil, err
 	}
 	return f, nil
 }
 
-// Invoke hands payload to an idle runtime and returns its answer; nil is sent as {}. What happens to the
-// handler is in the Reply, including a timeout or the end of its process: an error means that the invocation
-// had no reply, because it was throttled (ErrThrottled), the Function is shut down (ErrClosed) or ctx ended.
-// As on Lambda, a caller that goes away does not stop the handler.
+// Invoke hands payload to an idle runtime and returns its answer; nil is sent as {}. Errors of the handler, a timeout and the end of its process are
+// in Reply.Error. Invoke returns an error only if the invocation had no reply, because it was throttled (ErrThrottled), the Function is shut down
+// (ErrClosed) or ctx ended. As on Lambda, the end of ctx does not stop the handler.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
 	if len(payload) > maxEventSize {
 		return nil, fmt.Errorf("lmitest: the event has %d bytes: Lambda takes %d at most", len(payload), maxEventSize)
@@ -99,20 +98,18 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
 	}
 }
 
-// Terminate ends environments as the platform does when it scales in or replaces an instance, requests or no
-// requests: what is in flight is answered with TypeShutDown, then the process gets SIGTERM, and SIGKILL
-// 600 ms later, or SIGKILL at once if no extension is registered (lambda.WithEnableSIGTERM registers one).
-// Without numbers it ends all. It returns when the processes are gone. If ctx ends first they are
-// killed at once, and its error is returned.
+// Terminate ends environments, by their numbers, as the platform does when it scales in or replaces an instance, even if they have requests. Those
+// are answered with TypeShutDown, then the process gets SIGTERM, and SIGKILL 600 ms later, or SIGKILL at once if no extension is registered
+// (lambda.WithEnableSIGTERM registers one). Without numbers Terminate ends all environments. It returns when the processes have ended. If ctx ends
+// first, the processes are killed at once, and Terminate returns ctx's error.
 func (f *Function) Terminate(ctx context.Context, environments ...int) error {
 	return f.end(ctx, func(e *environment) bool {
 		return len(environments) == 0 || slices.Contains(environments, e.slot)
 	})
 }
 
-// Shutdown terminates all environments, for good. When it returns, no process and no goroutine of the
-// Function is left, also if ctx ended first: then the processes were killed without their 600 ms, and ctx's
-// error is returned. Further calls do the same nothing.
+// Shutdown terminates all environments and starts no new ones. When it returns, no process and no goroutine of the Function is left. If ctx ends
+// first, the processes are killed without their 600 ms, and Shutdown returns ctx's error. A second call does nothing.
 func (f *Function) Shutdown(ctx context.Context) error {
 	f.mu.Lock()
 	f.closing = true

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// InitError says that an environment did not get as far as polling for work.
+// InitError says why an environment never polled for work.
 type InitError struct {
 	// Environment is the environment's number.
 	Environment int
-	// Type is one of the Type constants, or what the runtime itself reported.
+	// Type is one of the Type constants, or the type that the runtime reported.
 	Type string
-	// Reason is what happened: the process could not be started, ended, said so itself or took too long.
+	// Reason says what happened: the process could not be started, ended, reported that its init failed, or took too long.
 	Reason string
 	// Output is the end of what the process wrote, at most 4 KiB.
 	Output string
 }
 
-// Error tells the reason and the output.
+// Error returns the reason and the output as text.
 func (e *InitError) Error() string {
 	if e.Output == "" {
 		return fmt.Sprintf("lmitest: init of environment %d: %s (the process wrote nothing)", e.Environment, e.Reason)
@@ -27,7 +27,7 @@ func (e *InitError) Error() string {
 	return fmt.Sprintf("lmitest: init of environment %d: %s; the process wrote:\n%s", e.Environment, e.Reason, e.Output)
 }
 
-// awaitInit returns when the runtime polls or the environment is to end, or says why it will not poll.
+// awaitInit returns nil when the runtime polls or the environment is to end, and an error if the runtime will not poll.
 func (e *environment) awaitInit(p *process) *InitError {
 	timeout := e.f.config.InitTimeout
 	t := time.NewTimer(timeout)
@@ -42,7 +42,7 @@ func (e *environment) awaitInit(p *process) *InitError {
 	case <-t.C:
 		err = &InitError{Type: TypeTimedOut, Reason: fmt.Sprintf("no poll for work within %v", timeout)}
 	}
-	// Several may have happened: what the runtime did counts for more than its end.
+	// Several of these may have happened. A poll or a report of the runtime's counts for more than the process's end.
 	e.f.mu.Lock()
 	defer e.f.mu.Unlock()
 	switch {
@@ -54,7 +54,7 @@ func (e *environment) awaitInit(p *process) *InitError {
 	return err
 }
 
-// initError takes a runtime's word that its init failed. (aws-lambda-go never says so, it just exits.)
+// initError handles a runtime's report that its init failed. (aws-lambda-go sends none, it exits.)
 func (e *environment) initError(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBufferedReply))
 	if err != nil {
@@ -75,8 +75,8 @@ func (e *environment) initError(w http.ResponseWriter, r *http.Request) {
 	accept(w)
 }
 
-// initFailed records why an environment never took work. The caller ends it. If the environment was started
-// for an invocation, the oldest that waits gets the error for an answer.
+// initFailed records why an environment never polled. The caller ends its process. If the environment was started for an invocation, the invocation
+// that has waited longest gets the error as its reply.
 func (f *Function) initFailed(e *environment, err *InitError) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// invocation is one request on its way. Its fields but the first three are guarded by Function.mu.
+// invocation is one request. Function.mu guards its fields, except for the first three.
 type invocation struct {
 	id      string
 	payload []byte
-	outcome chan outcome // has room for the only one, so sending never blocks
+	outcome chan outcome // buffered: the one send never blocks
 
-	environment *environment // that has it; nil while it waits
+	environment *environment // the one that it was handed to; nil while it waits
 	handedOver  time.Time
 	deadline    *time.Timer
 	answering   bool          // the runtime is sending its answer

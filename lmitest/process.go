@@ -11,7 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/child"
 )
 
-// process is one handler process and whatever it starts: they share a process group.
+// process is a handler process. It and all processes that it starts share a process group.
 type process struct {
 	cmd    *exec.Cmd
 	output *child.Tail
@@ -20,7 +20,7 @@ type process struct {
 	state *os.ProcessState
 
 	mu   sync.Mutex
-	over bool // the process is (about to be) reaped: its id may belong to another, never signal it again
+	over bool // the process was or is being reaped: its id may belong to another one, so it is not signalled any more
 }
 
 // startProcess starts cmd and a goroutine that owns it until its end.
@@ -30,7 +30,7 @@ type process struct {
 func startProcess(cmd *exec.Cmd, output *child.Tail) (*process, error) {
 	p := &process{cmd: cmd, output: output, exited: make(chan struct{})}
 	isolate(cmd)
-	cmd.WaitDelay = time.Second // for output held open by something that outlived the process
+	cmd.WaitDelay = time.Second // a process that outlived this one may hold the output open
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -52,12 +52,12 @@ func (p *process) reap() {
 	if awaitExit(p.cmd.Process.Pid) {
 		p.mu.Lock()
 		p.over = true
-		killGroup(p.cmd) // what the process left behind; the zombie still reserves the group's id
+		killGroup(p.cmd) // processes that this one left behind; the zombie still reserves the group's id
 		p.mu.Unlock()
 	}
-	_ = p.cmd.Wait() // a non-zero exit is no error here: state tells
+	_ = p.cmd.Wait() // a non-zero exit is in state
 	p.mu.Lock()
-	p.over = true // elsewhere than on Linux a signal could fall between these two lines: a gap of microseconds
+	p.over = true // on systems other than Linux a signal may be sent between Wait and this line: a gap of microseconds
 	p.mu.Unlock()
 	p.state = p.cmd.ProcessState
 	close(p.exited)

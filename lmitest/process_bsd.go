@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// isolate gives the child its own process group, so that a signal reaches all of it and Ctrl-C at the
-// terminal none of it. There is no Pdeathsig here: kill -9 of the caller leaves the child running.
+// isolate gives the child its own process group, so that a signal reaches all of it and Ctrl-C at the terminal none of it. These systems have no
+// Pdeathsig: if the caller is killed with SIGKILL, the child runs on.
 func isolate(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
 
-// awaitExit: waiting without reaping needs unsafe here, so what the process leaves behind is not killed.
+// awaitExit returns false at once: to wait without reaping would need unsafe here. So processes that the child leaves behind are not killed.
 func awaitExit(int) bool { return false }

@@ -5,14 +5,13 @@ import (
 	"syscall"
 )
 
-// isolate gives the child its own process group, so that a signal reaches all of it and Ctrl-C at the
-// terminal none of it, and has the kernel kill it if the starting thread dies.
+// isolate gives the child its own process group, so that a signal reaches all of it and Ctrl-C at the terminal none of it, and makes the kernel kill
+// the child if the thread that started it ends.
 func isolate(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitExit returns true when the process has ended, without reaping it: until that is done its id cannot be
-// given to another process.
+// awaitExit returns true when the process has ended, without reaping it: until it is reaped, no other process can get its id.
 func awaitExit(pid int) bool {
 	const (
 		pPID    = 1

@@ -4,7 +4,7 @@ package lmitest
 
 import "os/exec"
 
-// Systems without process groups: the child alone is killed, and never asked first.
+// These systems have no process groups: only the child is killed, without a signal before.
 
 func isolate(*exec.Cmd) {}
 

@@ -1,6 +1,6 @@
 package lmitest
 
-// recentIDs remembers the ids of the invocations that timed out last. The emulator of AWS keeps 1000, too.
+// recentIDs remembers the ids of the last 1000 invocations that timed out, as many as AWS's emulator.
 type recentIDs struct {
 	known map[string]bool
 	order []string // a ring, once full

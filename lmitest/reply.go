@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 )
 
-// Error types that the platform itself answers with, not the handler.
+// These are the types of errors that come from the platform and not from the handler.
 const (
 	// TypeTimedOut: the handler had not answered at its deadline.
 	TypeTimedOut = "Sandbox.Timedout"
@@ -20,9 +20,9 @@ const (
 	TypeShutDown = "Client.ExecutionEnvironmentShutDown"
 	// TypeUnknown: the runtime dropped its poll just as the invocation was handed to it.
 	TypeUnknown = "Runtime.Unknown"
-	// TypeTruncated: the runtime broke its reply off, and lives.
+	// TypeTruncated: the runtime did not send its reply to the end, and still runs.
 	TypeTruncated = "Runtime.TruncatedResponse"
-	// TypeTooLarge: the reply was larger than Lambda takes.
+	// TypeTooLarge: the reply was larger than Lambda allows.
 	TypeTooLarge = "Function.ResponseSizeTooLarge"
 )
 
@@ -30,12 +30,12 @@ const (
 type Reply struct {
 	// RequestID is the invocation's id, the handler's lambdacontext AwsRequestID.
 	RequestID string
-	// Payload is the handler's reply. With an Error it is the error's JSON, as Lambda's own callers see it,
-	// or, for a streamed reply that failed on its way, what came before the error.
+	// Payload is the handler's reply. With an Error it is the error's JSON, as Lambda's own callers see it, or, if a streamed reply failed, what was
+	// sent before the error.
 	Payload []byte
 	// Error is set if the handler failed, or the platform in its place (see the Type constants).
 	Error *FunctionError
-	// ContentType is what the handler gave, application/json for a value that was encoded.
+	// ContentType is the handler's content type; it is application/json for a value that was encoded.
 	ContentType string
 	// Streamed reports a reply that was not one buffered JSON value: the runtime asked for streaming, or
 	// sent a body of unknown length and another content type, as aws-lambda-go does for an io.Reader.
@@ -73,8 +73,7 @@ type errorBody struct {
 	StackTrace []*messages.InvokeResponse_Error_StackFrame `json:"stackTrace,omitempty"`
 }
 
-// functionError reads an error as a runtime sent it. headerType is what stood beside it, for a body that
-// says nothing.
+// functionError parses the error that a runtime sent. headerType is the type in the request's header, which is used if the body has none.
 func functionError(raw []byte, headerType string) *FunctionError {
 	var b errorBody
 	if err := json.Unmarshal(raw, &b); err != nil {
@@ -86,7 +85,7 @@ func functionError(raw []byte, headerType string) *FunctionError {
 	return &FunctionError{Type: b.Type, Message: b.Message, StackTrace: b.StackTrace, Raw: raw}
 }
 
-// platformReply is the answer that Lambda gives in a handler's place. Its callers see the same JSON.
+// platformReply returns the reply that Lambda gives in a handler's place, with the JSON that Lambda's callers get.
 func platformReply(requestID, errorType, format string, args ...any) *Reply {
 	message := fmt.Sprintf("RequestId: %s Error: %s", requestID, fmt.Sprintf(format, args...))
 	raw, err := json.Marshal(errorBody{Message: message, Type: errorType})

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The Runtime API, as aws-lambda-go and AWS's Runtime Interface Emulator have it:
+// These are the headers and limits of the Runtime API, as in aws-lambda-go and AWS's Runtime Interface Emulator:
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 const (
 	headerRequestID    = "Lambda-Runtime-Aws-Request-Id"
@@ -37,7 +37,7 @@ func (e *environment) routes() http.Handler {
 	return mux
 }
 
-// next is the poll of an idle runtime: it returns with an invocation, or when the environment is over.
+// next handles the poll of an idle runtime. It answers with an invocation, or returns when the environment has ended.
 func (e *environment) next(w http.ResponseWriter, r *http.Request) {
 	p := e.f.poll(e)
 	if p == nil {
@@ -68,10 +68,10 @@ func (e *environment) send(w http.ResponseWriter, inv *invocation) {
 	}
 }
 
-// response takes a handler's answer.
+// response handles a handler's answer.
 func (e *environment) response(w http.ResponseWriter, r *http.Request) { e.take(w, r, false) }
 
-// failure takes a handler's error.
+// failure handles a handler's error.
 func (e *environment) failure(w http.ResponseWriter, r *http.Request) { e.take(w, r, true) }
 
 func (e *environment) take(w http.ResponseWriter, r *http.Request, failed bool) {
@@ -122,8 +122,8 @@ func (e *environment) take(w http.ResponseWriter, r *http.Request, failed bool) 
 	accept(w)
 }
 
-// truncated gives an answer that broke off its outcome. Most often the process has died, which its exit will
-// tell in a moment.
+// truncated finishes an invocation whose answer broke off. Usually the process is ending: then exited finishes the invocation. If the process still
+// runs after 1 s, truncated does.
 func (e *environment) truncated(inv *invocation) {
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
@@ -174,7 +174,7 @@ func (f *Function) poll(e *environment) *poller {
 	case starting:
 		e.state = up
 		e.initDuration = time.Since(e.started)
-		e.returning = f.config.Concurrency // the others follow
+		e.returning = f.config.Concurrency // its other loops poll next
 		e.answered = time.Now()
 		close(e.polled)
 	}
@@ -189,8 +189,8 @@ func (f *Function) poll(e *environment) *poller {
 	return p
 }
 
-// unpoll takes back a poll that its client dropped: the runtime is about to end, for aws-lambda-go does so
-// only when one of its loops has failed. So no other poll is expected either.
+// unpoll removes a poll that its client dropped. aws-lambda-go drops a poll only when one of its loops has failed and the process is about to end, so
+// no further poll is expected.
 func (f *Function) unpoll(e *environment, p *poller) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -230,7 +230,7 @@ func (f *Function) claim(e *environment, id string) (*invocation, *refusal) {
 	return nil, refuseUnknown
 }
 
-// answer gives the caller the runtime's answer, unless it came too late.
+// answer gives the caller the runtime's answer, or returns a refusal if the answer came too late.
 func (f *Function) answer(inv *invocation, r *Reply) *refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()

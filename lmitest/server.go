@@ -27,12 +27,12 @@ func (e *environment) listen() (*server, error) {
 	}
 	go func() {
 		defer close(s.served)
-		_ = s.http.Serve(l) // always http.ErrServerClosed: nobody else has the listener
+		_ = s.http.Serve(l) // the error is always http.ErrServerClosed
 	}()
 	return s, nil
 }
 
-// close returns when no handler runs any more. The process is gone by now, and with it all connections.
+// close returns when no handler runs any more. The process has ended before, and with it all its connections.
 func (s *server) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), serverGrace)
 	defer cancel()

@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// Stats is a snapshot of a Function's counters. All but Ready, Idle and InFlight count from Start.
+// Stats is a snapshot of a Function's counters. Ready, Idle and InFlight are the numbers now; the others count from Start.
 type Stats struct {
-	// Ready is the number of environments that have polled for work and are not on their way out.
+	// Ready is the number of environments that have polled for work and are not about to end.
 	Ready int
 	// Idle is the number of runtimes that poll for work now; a handler that runs on after its timeout is not idle.
 	Idle int
-	// InFlight is the number of invocations that a runtime has and whose caller still waits.
+	// InFlight is the number of invocations that were handed to a runtime and have no reply yet.
 	InFlight int
 	// PeakInFlight is the highest InFlight so far.
 	PeakInFlight int
-	// Invocations counts what was handed to a runtime.
+	// Invocations counts the invocations that were handed to a runtime.
 	Invocations int
-	// Throttled counts what was turned away.
+	// Throttled counts the invocations that were throttled.
 	Throttled int
 	// FunctionErrors counts the errors that the handler answered with.
 	FunctionErrors int
 	// Timeouts counts invocations without an answer at their deadline.
 	Timeouts int
-	// LateReplies counts answers that came after that, and got 410 Gone. aws-lambda-go takes that as fatal.
+	// LateReplies counts answers that came after the deadline, and got 410 Gone, which aws-lambda-go takes as fatal.
 	LateReplies int
-	// Starts counts processes started, InitFailures those that never polled.
+	// Starts counts the processes that were started, InitFailures those that never polled.
 	Starts, InitFailures int
 	// Exits counts processes that polled and then ended without being told to, Stops those that were told to:
 	// by Terminate or Shutdown, or to be reset after a timeout.
@@ -42,9 +42,9 @@ type Exit struct {
 	PID int
 	// Code is the exit code, -1 if a signal ended the process.
 	Code int
-	// State is what the system says: "exit status 1", "signal: killed".
+	// State is the system's text, such as "exit status 1" or "signal: killed".
 	State string
-	// After is the time from its being told to end to its end; 0 if nothing told it.
+	// After is the time between the order to end and the end; 0 if there was no order.
 	After time.Duration
 }
 
@@ -67,8 +67,8 @@ func (f *Function) statsLocked() Stats {
 	return s
 }
 
-// Wait returns when ok holds, or with ctx's error. It looks again after each change, so ok must ask for
-// something that lasts ("one exit counted", "64 in flight and blocked"), not for a moment.
+// Wait returns nil when ok returns true, or ctx's error. It calls ok after each change and may miss short states, so ok must look for a state that
+// lasts, such as "one exit counted" or "64 in flight and blocked".
 func (f *Function) Wait(ctx context.Context, ok func(Stats) bool) error {
 	for {
 		f.mu.Lock()
@@ -89,7 +89,7 @@ func (f *Function) Wait(ctx context.Context, ok func(Stats) bool) error {
 	}
 }
 
-// changedLocked wakes whoever waits for a change.
+// changedLocked wakes all calls of Wait.
 func (f *Function) changedLocked() {
 	if f.change != nil {
 		close(f.change)

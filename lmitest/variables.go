@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// reserved are the names that Lambda sets itself: a function's own value for one is dropped without a word.
-// The list is the one in AWS's Runtime Interface Emulator, less the names that it lets a function override
-// and less the credentials, which a role provides there and only the caller can provide here.
+// reserved has the variables that Lambda sets itself; a value in Config.Env is dropped without an error. The list is the one in AWS's Runtime
+// Interface Emulator, without the names that a function may override, and without the credentials: on Lambda they come from a role, here only the
+// caller can give them.
 var reserved = map[string]bool{
 	"AWS_DEFAULT_REGION":              true,
 	"AWS_EXECUTION_ENV":               true,
@@ -28,9 +28,9 @@ var reserved = map[string]bool{
 	"LAMBDA_TASK_ROOT":                true,
 }
 
-// variables returns the environment of one handler process, sorted. LD_LIBRARY_PATH stays unset, PATH and
-// HOME are the caller's and LAMBDA_TASK_ROOT is the working directory, because the directories that Lambda
-// names do not exist here. _X_AMZN_TRACE_ID is never set: with concurrent invocations it could not be right.
+// variables returns the environment of one handler process, sorted. LD_LIBRARY_PATH stays unset, PATH and HOME are the caller's and LAMBDA_TASK_ROOT
+// is the working directory, because the directories that Lambda names do not exist here. _X_AMZN_TRACE_ID is never set, since concurrent invocations
+// have different trace ids.
 func (c *Config) variables(runtimeAPI, logStream string) []string {
 	v := map[string]string{
 		"PATH": os.Getenv("PATH"),
