@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// The drawing of one system's curves, in units of its viewBox. The text in it has the size of the page's text at about
-// 360 pixels, which is what the page's grid gives a panel on a phone and on a desk.
+// These are the measures of the drawing of one system's curves, in units of its viewBox. At a width of about 360 pixels, which a panel has on a phone
+// and on a desktop, the drawing's text is as large as the page's.
 const (
 	panelWidth, panelHeight                  = 360, 210
 	plotLeft, plotRight, plotTop, plotBottom = 34, 350, 12, 178
 	plotWidth, plotHeight                    = plotRight - plotLeft, plotBottom - plotTop
-	columns                                  = plotWidth / 2 // finer than this no one can see
+	columns                                  = plotWidth / 2 // more columns could not be seen
 )
 
-// scale is what all panels share, so that they can be compared by eye. Both axes start at zero.
+// scale has the axes' scales. All panels share them, so that they can be compared by eye. Both axes start at zero.
 type scale struct {
 	seconds float64
 	level   int

@@ -11,8 +11,8 @@ type Curves struct {
 
 func (c Curves) duration() time.Duration { return time.Duration(len(c.InFlight)) * c.Step }
 
-// newCurves brings the samples to a grid that begins with the load and lasts as long as it. Each point is the highest
-// value in its step, a peak is never averaged away; a step without a sample repeats the level before it.
+// newCurves returns the samples as one value for each step of the load. The value is the highest in its step, so that no peak is averaged away; a
+// step without a sample repeats the value before it.
 func newCurves(step, length time.Duration, samples []sample) Curves {
 	n := int(length/step) + 1
 	c := Curves{Step: step, InFlight: make([]int, n), Connections: make([]int, n)}

@@ -19,7 +19,7 @@ type options struct {
 	link        time.Duration
 	systems     []system
 	out         string
-	command     string // what reproduces the run, without -out
+	command     string // the command line that repeats the run, without -out
 }
 
 // parseFlags reads the command line. Its errors name the flag, the value and what would be right.

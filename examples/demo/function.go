@@ -21,7 +21,7 @@ type function struct {
 	log  *child.Tail
 }
 
-// startFunction runs this program again as the handler, in as many environments as the system wants.
+// startFunction runs this program again as the handler, in as many environments as the system needs.
 func startFunction(ctx context.Context, sys system, o options, addr string) (*function, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -76,7 +76,7 @@ func (fn *function) inFlight() int     { return fn.f.Stats().InFlight }
 func (fn *function) peakInFlight() int { return fn.f.Stats().PeakInFlight }
 func (fn *function) started() int      { return fn.f.Stats().Starts }
 
-// wrote is the end of what the handlers wrote, ready to be appended to an error.
+// wrote returns the end of the handlers' output, to append to an error.
 func (fn *function) wrote() string {
 	lines := strings.Split(strings.TrimSpace(fn.log.String()), "\n")
 	if end := strings.Join(lines[max(0, len(lines)-3):], "; "); end != "" {
@@ -89,5 +89,5 @@ func (fn *function) wrote() string {
 func (fn *function) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = fn.f.Shutdown(ctx) // if the time is over they are killed, which does as well here
+	_ = fn.f.Shutdown(ctx) // if ctx ends, the processes are killed, which is good enough here
 }

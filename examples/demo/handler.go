@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// The demo starts itself again as the Lambda function. These variables tell the child what to be.
+// The demo starts itself again as the Lambda function. These variables tell the child which system to serve.
 const (
 	envSystem   = "DEMO_SYSTEM"
 	envDatabase = "DEMO_DATABASE_URL"
@@ -25,7 +25,7 @@ type reply struct {
 	After  time.Time `json:"after"`
 }
 
-// querier is what the handler needs of a connection or a pool.
+// querier has the methods that the handler needs of a connection or a pool.
 type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
@@ -44,7 +44,7 @@ func work(ctx context.Context, db querier, hold time.Duration) (r reply, err err
 	return r, nil
 }
 
-// serve is the whole life of the child: it returns only when it cannot start.
+// serve runs the child. It returns only if the child cannot start.
 func serve(name string) error {
 	hold, err := time.ParseDuration(os.Getenv(envHold))
 	if err != nil {
@@ -68,8 +68,7 @@ func serveGlobalConn(ctx context.Context, connString string, hold time.Duration)
 	return nil
 }
 
-// serveConnPerInvocation is what a function does that was written without a thought of connections.
-// With PgBouncer beside it, it is the original's handler.
+// serveConnPerInvocation opens a connection in each invocation and closes it. With PgBouncer it is the handler of the original experiment.
 func serveConnPerInvocation(_ context.Context, connString string, hold time.Duration) error {
 	config, err := pgx.ParseConfig(connString)
 	if err != nil {
@@ -86,7 +85,7 @@ func serveConnPerInvocation(_ context.Context, connString string, hold time.Dura
 	return nil
 }
 
-// servePgxpool is pgxpool with a connection for each invocation that may come.
+// servePgxpool uses pgxpool with a connection for each invocation that may run at once.
 func servePgxpool(ctx context.Context, connString string, hold time.Duration) error {
 	config, err := pgxpool.ParseConfig(connString)
 	if err != nil {

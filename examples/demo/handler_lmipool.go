@@ -9,7 +9,7 @@ import (
 	"github.com/lmipool/lmipool"
 )
 
-// serveLmipool is lmipool as it comes: no Config, so its ceiling follows from the environment's concurrency.
+// serveLmipool uses lmipool without a Config, so MaxConns follows from the environment's concurrency.
 func serveLmipool(ctx context.Context, connString string, hold time.Duration) error {
 	db, err := lmipool.Open(ctx, connString, nil)
 	if err != nil {

@@ -15,8 +15,7 @@ var errThrottled = errors.New("throttled")
 // invoker sends one request and waits for its reply. It must be safe for concurrent use.
 type invoker func(ctx context.Context) error
 
-// load is a closed loop: so many clients, each with one request at a time,
-// until all requests are done.
+// load is a closed loop: each client sends one request at a time, until all requests are done.
 type load struct {
 	requests int
 	clients  int
@@ -37,7 +36,7 @@ type outcome struct {
 	firstFailure      error
 }
 
-// run sends the requests. It ends early when ctx does; the rest then counts neither as done nor as failed.
+// run sends the requests. It ends early when ctx ends; requests that were not sent count neither as done nor as failed.
 func (l *load) run(ctx context.Context) outcome {
 	var (
 		next, done atomic.Int64
@@ -107,8 +106,8 @@ func (o *outcome) add(p outcome) {
 	}
 }
 
-// retryPause is short beside the hold, so that a free place does not stay free for long,
-// and long enough that refused clients do not eat the CPU that the systems need.
+// retryPause is short compared with the hold, so that a free environment soon gets a request, and long enough that throttled clients do not use the
+// CPU that the systems need.
 func retryPause(hold time.Duration) time.Duration {
 	return min(max(hold/10, 5*time.Millisecond), time.Second)
 }

@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	if name := os.Getenv(envSystem); name != "" { // we are the Lambda function
+	if name := os.Getenv(envSystem); name != "" { // this process is the Lambda function
 		if err := serve(name); err != nil {
 			fmt.Fprintln(os.Stderr, "demo:", name+":", err)
 			os.Exit(1)
@@ -44,7 +44,7 @@ func demo(args []string) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second ^C ends us at once; the kernel then ends our children
+	context.AfterFunc(ctx, stop) // a second ^C ends this process at once; the kernel then kills its children
 
 	r, err := run(ctx, o, newProgress(os.Stderr))
 	if ctx.Err() != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/lmipool/lmipool/internal/child"
 )
 
-// pgbouncerExecMode is how pgx talks through PgBouncer. In transaction mode, before PgBouncer 1.21, a statement that
-// was prepared on one server connection is unknown on the next, so nothing may be prepared by name.
+// pgbouncerExecMode is pgx's query mode with PgBouncer. In transaction mode, before PgBouncer 1.21, a statement that was prepared on one server
+// connection is unknown on the next, so nothing may be prepared by name.
 const pgbouncerExecMode = pgx.QueryExecModeExec
 
 // pgbouncerOptions are those of the original experiment. The pool size is PgBouncer's own default, 20.
@@ -35,7 +35,7 @@ type pgbouncer struct {
 	log  *child.Tail
 }
 
-// findPgbouncer returns the program. Debian puts it where only root's PATH leads.
+// findPgbouncer returns the path of the program. On Debian it is in a directory that only root's PATH has.
 func findPgbouncer() (string, error) {
 	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -45,7 +45,7 @@ func findPgbouncer() (string, error) {
 	return "", errNoPgbouncer
 }
 
-// pgbouncerVersion is what --version says, or why it says nothing.
+// pgbouncerVersion returns the output of --version, or its error.
 func pgbouncerVersion(ctx context.Context) string {
 	path, err := findPgbouncer()
 	if err != nil {
@@ -65,7 +65,7 @@ func startPgbouncer(ctx context.Context, target string, clients int) (b *pgbounc
 	if err != nil {
 		return nil, err
 	}
-	const tries = 3 // between our finding a port free and PgBouncer's taking it, another process may
+	const tries = 3 // another process may take the port after freeAddr has found it free and before PgBouncer listens
 	for range tries {
 		if b, err = tryPgbouncer(ctx, path, target, clients); err == nil || ctx.Err() != nil {
 			break
@@ -79,7 +79,7 @@ func tryPgbouncer(ctx context.Context, path, target string, clients int) (*pgbou
 	if err != nil {
 		return nil, err
 	}
-	// Not os.TempDir: where we are root PgBouncer runs as nobody, and must be able to enter.
+	// os.TempDir may be a directory that others cannot enter. If we are root, PgBouncer runs as the user nobody.
 	dir, err := os.MkdirTemp("/tmp", "lmipool-demo-")
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func tryPgbouncer(ctx context.Context, path, target string, clients int) (*pgbou
 	return b, nil
 }
 
-// pgbouncerConfig is the whole configuration. auth_type any: the database's own user is named in the first section.
+// pgbouncerConfig returns PgBouncer's configuration. With auth_type any PgBouncer logs in as the user that the first section names.
 func pgbouncerConfig(addr, target string, clients int) []byte {
 	_, port, _ := net.SplitHostPort(addr)
 	host, serverPort, _ := net.SplitHostPort(target)

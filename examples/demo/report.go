@@ -12,7 +12,7 @@ import (
 //go:embed report.html.tmpl
 var reportTemplate string
 
-// page is what the template shows, in its order.
+// page has the values of the template, in the template's order.
 type page struct {
 	Headline string
 	Lead     string
@@ -31,7 +31,7 @@ type page struct {
 	Hold     string
 }
 
-// bar is one system's peaks as parts of the longest bar.
+// bar has one system's peaks as shares of the longest bar.
 type bar struct {
 	Name                  string
 	InFlight, Connections int
@@ -141,7 +141,7 @@ func newPanel(i int, s *System, sc scale) panel {
 // ours is the system that the report is about.
 const ours = "lmipool"
 
-// headline says the result in one line, from the figures alone.
+// headline returns the result in one line, made from the figures.
 func headline(r *Result) string {
 	for _, s := range r.Systems {
 		if s.Name == ours && s.Ran() {
@@ -167,7 +167,7 @@ func headline(r *Result) string {
 	}
 }
 
-// lead puts the other systems beside the headline.
+// lead returns the text below the headline, about the other systems.
 func lead(r *Result) string {
 	var others []string
 	for _, s := range r.Systems {
@@ -193,7 +193,7 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// spaced is a Go duration as a person writes it: 500 ms. Those of two units stay as they are.
+// spaced returns a Go duration with a space in front of its unit, such as 500 ms. A duration of two units stays as it is.
 func spaced(duration string) string {
 	if i := strings.IndexFunc(duration, unicode.IsLetter); i >= 0 && strings.IndexFunc(duration[i:], unicode.IsDigit) < 0 {
 		return duration[:i] + " " + duration[i:]
@@ -201,5 +201,5 @@ func spaced(duration string) string {
 	return duration
 }
 
-// unbroken is spaced for running text: no line ends between the number and its unit.
+// unbroken is spaced with a no-break space, so that no line ends between the number and its unit.
 func unbroken(duration string) string { return strings.ReplaceAll(spaced(duration), " ", "\u00a0") }

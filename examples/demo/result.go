@@ -18,7 +18,7 @@ type Result struct {
 	Published []Published `json:"published_not_measured_here"`
 }
 
-// Settings is everything a reader needs to judge or repeat the run.
+// Settings has everything that a reader needs to judge or repeat the run.
 type Settings struct {
 	Started          string `json:"started"`
 	Requests         int    `json:"requests"`
@@ -42,8 +42,7 @@ type Settings struct {
 	Command          string `json:"command"`
 }
 
-// System is what one system did. The figures of a system that failed are those
-// up to its failure; Error says what went wrong.
+// System has the figures of one system. If it failed, they are those up to its failure, and Error says what went wrong.
 type System struct {
 	Name string `json:"name"`
 	How  string `json:"how"`
@@ -74,7 +73,7 @@ type System struct {
 // Ran reports whether s has figures to show.
 func (s *System) Ran() bool { return s.Completed > 0 }
 
-// fill puts in what the load and the sampler saw.
+// fill sets the figures from the load's outcome and the samples.
 func (s *System) fill(o outcome, samples []sample, gap time.Duration) {
 	s.Completed, s.Failed = len(o.latency), o.failed
 	s.Throttled, s.ThrottleResponses = o.throttled, o.throttleResponses
@@ -92,7 +91,7 @@ func (s *System) fill(o outcome, samples []sample, gap time.Duration) {
 	s.curves = newCurves(sampleEvery, o.wall, samples)
 }
 
-// Published is a figure somebody else measured.
+// Published has figures that somebody else measured.
 type Published struct {
 	Name            string `json:"name"`
 	InFlight        int    `json:"peak_in_flight"`
@@ -183,7 +182,7 @@ func percentile(values []time.Duration, p float64) float64 {
 	return round(float64(sorted[rank-1]) / float64(time.Millisecond))
 }
 
-// round keeps two decimals: more would claim what such a run cannot know.
+// round keeps two decimals, since such a run is not more precise.
 func round(x float64) float64 {
 	r, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'f', 2, 64), 64)
 	return r

@@ -16,8 +16,8 @@ import (
 // demoDatabase is where the handlers work. The sampler is connected to another.
 const demoDatabase = "demo"
 
-// run starts the server, runs the systems one after the other and stops the server. Its error is of the server; a system
-// that fails is an entry in the result.
+// run starts the server, runs the systems one after the other and stops the server. It returns an error if the server fails; if a system fails, its
+// entry in the result says so.
 func run(ctx context.Context, o options, p progress) (*Result, error) {
 	b, err := newBench(ctx, o)
 	if err != nil {
@@ -42,7 +42,7 @@ func run(ctx context.Context, o options, p progress) (*Result, error) {
 	return r, nil
 }
 
-// bench is what all systems share: the server, the link in front of it and the sampler.
+// bench has what all systems share: the server, the link in front of it and the sampler.
 type bench struct {
 	options  options
 	settings Settings
@@ -62,7 +62,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 
 func (b *bench) open(ctx context.Context) (err error) {
 	o := b.options
-	// As many as any system may want, and some for the sampler and the superuser.
+	// This is as many connections as any system may open, and some for the sampler and the superuser.
 	b.settings.MaxConnections = max(200, max(o.clients, o.concurrency)+50)
 	b.server, err = pgtest.Start(ctx, pgtest.Options{
 		Settings: map[string]string{"max_connections": strconv.Itoa(b.settings.MaxConnections)},
@@ -90,7 +90,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// close stops what newBench started, as far as it came.
+// close stops all that newBench has started, even if newBench failed.
 func (b *bench) close() {
 	if b.sampler != nil {
 		b.sampler.close()
@@ -103,7 +103,7 @@ func (b *bench) close() {
 	}
 }
 
-// run takes one system through the load. It leaves nothing of it behind, neither a process nor a connection.
+// run measures one system under the load. When it returns, no process and no connection of the system is left.
 func (b *bench) run(ctx context.Context, sys system, p progress) System {
 	s := System{Name: sys.name, How: sys.how, Opened: -1}
 	ctx, cancel := context.WithTimeoutCause(ctx, b.patience(), fmt.Errorf("not done after %v", b.patience()))
@@ -114,7 +114,7 @@ func (b *bench) run(ctx context.Context, sys system, p progress) System {
 	return s
 }
 
-// patience is how long a system may take: four times what the load takes if all goes well, and a minute.
+// patience returns how long a system may take: four times the shortest time that the load can take, and a minute.
 func (b *bench) patience() time.Duration {
 	o := b.options
 	rounds := o.requests/min(o.clients, o.concurrency) + 1
@@ -129,7 +129,7 @@ func (b *bench) measure(ctx context.Context, sys system, s *System, p progress) 
 	}
 	err = b.serve(ctx, sys, s, p)
 
-	// Backends report their sessions at their exit at the latest. Under a time of its own: the system's may be over.
+	// Backends report their sessions at their exit at the latest. This wait has its own time limit, since ctx may have ended.
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 10*time.Second,
 		errors.New("its connections are still open 10s after its end"))
 	defer cancel()

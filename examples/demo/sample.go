@@ -7,18 +7,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// sampleEvery is how often the sampler looks. What lives shorter is missed by the samples, but not by opened.
+// sampleEvery is how often the sampler looks. The samples may miss a connection that lasts less; System.Opened counts it.
 const sampleEvery = 10 * time.Millisecond
 
-// sample is what was at one moment, which is relative to the start of the load.
+// sample has the numbers of one moment. The moment is relative to the start of the load.
 type sample struct {
 	at          time.Duration
 	inFlight    int
 	connections int
 }
 
-// sampler watches the demo's database from another database, so that it is in none of the figures,
-// neither in pg_stat_activity nor in pg_stat_database.sessions.
+// sampler watches the demo's database from another database, so that its own connection is not counted in pg_stat_activity or
+// pg_stat_database.sessions.
 type sampler struct {
 	conn *pgx.Conn
 }
@@ -37,16 +37,15 @@ func (s *sampler) close() {
 	_ = s.conn.Close(ctx) // the server is stopped next
 }
 
-// connections is the number of client backends of the demo's database now. Like sessions it is not cut off by ctx:
-// pgx gives a connection up with the query that was cancelled on it, and there is one for all systems.
+// connections returns the number of client backends of the demo's database now. Its query, like that of sessions, does not end with ctx: pgx closes a
+// connection whose query was cancelled, and the sampler has one connection for all systems.
 func (s *sampler) connections(ctx context.Context) (n int, err error) {
 	err = s.conn.QueryRow(context.WithoutCancel(ctx), `select count(*) from pg_stat_activity
 		where datname = $1 and backend_type = 'client backend'`, demoDatabase).Scan(&n)
 	return n, err
 }
 
-// sessions is the number of connections ever opened to the demo's database.
-// A backend reports to the statistics late, but no later than its exit.
+// sessions returns the number of connections ever opened to the demo's database. A backend is in that statistic at its exit at the latest.
 func (s *sampler) sessions(ctx context.Context) (n int64, err error) {
 	err = s.conn.QueryRow(context.WithoutCancel(ctx), `select sessions from pg_stat_database where datname = $1`, demoDatabase).Scan(&n)
 	return n, err

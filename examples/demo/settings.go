@@ -34,7 +34,7 @@ func newSettings(o options, now time.Time) Settings {
 	}
 }
 
-// list is the settings, and how well the sampler kept to its own, in the order in which people ask for them.
+// list returns the settings, and the longest gap between two samples, in the order in which they are shown.
 func (r *Result) list() []setting {
 	s := r.Settings
 	gap := 0.0

@@ -12,13 +12,13 @@ type system struct {
 	name string
 	how  string // one sentence for the table and the report
 
-	onDemand  bool // environments of concurrency 1, as many as it takes, instead of one with many invocations
-	pgbouncer bool // the handler connects to a PgBouncer beside it
+	onDemand  bool // as many environments of concurrency 1 as needed, instead of one with many invocations
+	pgbouncer bool // the handler connects through a PgBouncer on the same machine
 
 	serve func(ctx context.Context, connString string, hold time.Duration) error
 }
 
-// systems are all that the demo knows, in the order in which they run.
+// systems has all systems of the demo, in the order in which they run.
 func systems() []system {
 	return []system{
 		{

@@ -55,7 +55,7 @@ func (s *System) row() []string {
 	}
 }
 
-// OpenedText is the number of opened connections, or that the server does not tell.
+// OpenedText returns the number of opened connections, or a text if the server does not count them.
 func (s *System) OpenedText() string {
 	if s.Opened < 0 {
 		return "n/a"

@@ -1,6 +1,5 @@
-// Command sqs is a function behind an SQS queue. Each record has a transaction of
-// its own, all records of a batch are worked on at once, and only those that failed
-// come again (the event source mapping needs ReportBatchItemFailures).
+// Command sqs is a function behind an SQS queue. Each record has its own transaction, all records of a batch are processed at once, and SQS delivers
+// only the failed ones again (the event source mapping needs ReportBatchItemFailures).
 package main
 
 import (

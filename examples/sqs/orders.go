@@ -19,15 +19,14 @@ type order struct {
 	Count int
 }
 
-// Orders is the handler. It always returns before its ctx is long over: lmipool ends
-// ctx a margin before the deadline, so records that wait for the database by then
-// fail, one by one, and those that are done are reported as done.
+// Orders is the handler. It returns soon after its ctx has ended: lmipool ends ctx a margin before the deadline, so records that still wait for the
+// database fail then, and the others are reported as done.
 func Orders(db lmipool.DB) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
 	return func(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
 		errs := make([]error, len(e.Records))
 		var wg sync.WaitGroup
 		for i, m := range e.Records {
-			// As many goroutines as records: the pool's queue is the limit.
+			// There is one goroutine for each record; the pool's queue limits how many use the database at once.
 			wg.Go(func() { errs[i] = place(ctx, db, m) })
 		}
 		wg.Wait()
@@ -43,12 +42,11 @@ func Orders(db lmipool.DB) func(context.Context, events.SQSEvent) (events.SQSEve
 	}
 }
 
-// place works on one record. SQS delivers at least once, and a batch that overran
-// comes again as a whole, so the transaction that does the work also notes that it
-// is done.
+// place works on one record. SQS may deliver a record twice, and delivers a batch that overran again as a whole, so the transaction that does the
+// work also notes that the record is done.
 func place(ctx context.Context, db lmipool.DB, m events.SQSMessage) (err error) {
-	// lmipool catches the handler's panics. It cannot catch those of goroutines that
-	// the handler starts, and one of them ends the process with all that is in flight.
+	// lmipool catches the handler's panics. It cannot catch panics of goroutines that the handler starts: such a panic ends the process with all
+	// invocations in flight.
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())

@@ -12,8 +12,7 @@ import (
 
 const (
 	sampleEvery = 10 * time.Millisecond
-	// PostgreSQL adds a session to its statistics up to a second late, and a process that was killed is
-	// noticed by its server processes only in time.
+	// PostgreSQL adds a session to its statistics up to a second late, and its server processes notice only after some time that a client was killed.
 	settleFor   = 5 * time.Second
 	settleEvery = 100 * time.Millisecond
 )
@@ -22,8 +21,8 @@ const (
 type database struct {
 	conn     *pgx.Conn
 	name     string
-	before   []int32 // server processes that do not count: ours, and those of others
-	sessions int64   // opened before; -1 where PostgreSQL does not count them
+	before   []int32 // server processes that were there before: ours, and those of other clients; they are not counted
+	sessions int64   // sessions opened before; -1 if PostgreSQL does not count them
 
 	cancel  context.CancelFunc
 	stopped chan struct{} // closed: the sampler has ended, and the following are its result
@@ -81,8 +80,7 @@ func (d *database) sample(ctx context.Context) {
 	}
 }
 
-// pids returns the server processes that came since the start. Without the right to see other roles' sessions
-// their backend_type is null.
+// pids returns the server processes that started since the sampling began. If we may not see other roles' sessions, their backend_type is null.
 func (d *database) pids(ctx context.Context) (pids []int32, err error) {
 	err = d.conn.QueryRow(ctx, `select coalesce(array_agg(pid), '{}') from pg_stat_activity
 		where datname = current_database() and pid <> all ($1) and coalesce(backend_type, 'client backend') = 'client backend'`,
@@ -151,7 +149,7 @@ func (d *database) result(ctx context.Context) (string, error) {
 	}
 	opened := fmt.Sprintf("at least %d opened in all (before version 14 PostgreSQL does not count them)", len(d.seen))
 	if sessions >= 0 {
-		// Statistics can lag, and another tool may reset them.
+		// The statistics may be late, and another client may reset them.
 		opened = fmt.Sprintf("%d opened in all", max(sessions-d.sessions, int64(len(d.seen))))
 	}
 	text := fmt.Sprintf("connections  at most %d at once, %s; database %s", d.peak, opened, d.name)

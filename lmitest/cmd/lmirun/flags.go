@@ -19,7 +19,7 @@ const usage = `lmirun runs a Go Lambda binary, unchanged, on this machine, under
 Lambda Managed Instances: many invocations at once in one process.
 
   lmirun [flags] ./bootstrap [arguments]            one event, prints the reply
-  lmirun -n 1000 [flags] ./bootstrap [arguments]    a load, prints what came of it
+  lmirun -n 1000 [flags] ./bootstrap [arguments]    a load, prints a summary
 
 The load:
   -n N          send N requests and print a summary
@@ -51,7 +51,7 @@ failed for good, 2 for a mistake in the flags.
 
 type options struct {
 	config   lmitest.Config
-	requests int // 0: one event, and its reply is printed
+	requests int // 0: send one event and print its reply
 	clients  int
 	event    []byte
 	dsn      string

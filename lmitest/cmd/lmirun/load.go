@@ -13,10 +13,10 @@ import (
 const (
 	firstPause   = 5 * time.Millisecond // before a throttled request is tried again; doubles
 	maxPause     = 200 * time.Millisecond
-	throttledFor = 30 * time.Second // then it has failed
+	throttledFor = 30 * time.Second // how long a request may be throttled before it fails
 )
 
-// load sends the requests from all clients and collects the outcomes. It ends early with ctx.
+// load sends the requests from all clients and collects the outcomes. It ends early if ctx ends.
 func load(ctx context.Context, f *lmitest.Function, o *options, p *progress) result {
 	var (
 		mu      sync.Mutex
@@ -56,7 +56,7 @@ func insist(ctx context.Context, f *lmitest.Function, event []byte) (*lmitest.Re
 		if !errors.Is(err, lmitest.ErrThrottled) || time.Since(began) > throttledFor {
 			return reply, err
 		}
-		t := time.NewTimer(pause/2 + rand.N(pause/2)) // apart, or all clients come back together
+		t := time.NewTimer(pause/2 + rand.N(pause/2)) // at random, since otherwise all clients would try again at the same time
 		select {
 		case <-t.C:
 		case <-ctx.Done():

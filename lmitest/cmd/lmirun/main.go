@@ -1,5 +1,4 @@
-// Lmirun runs any Go Lambda binary, unchanged, on one's own machine, at the concurrency of Lambda Managed
-// Instances. See lmirun -h.
+// Lmirun runs any Go Lambda binary, unchanged, on your own machine, at the concurrency of Lambda Managed Instances. See lmirun -h.
 package main
 
 import (
@@ -16,7 +15,7 @@ import (
 	"github.com/lmipool/lmipool/lmitest"
 )
 
-// Exit codes.
+// These are the exit codes.
 const (
 	exitOK          = 0
 	exitFailed      = 1 // a request failed for good, or nothing could be run
@@ -25,7 +24,7 @@ const (
 )
 
 func main() {
-	// The first Ctrl-C ends the run in order; a second one ends this process, and the kernel (on Linux) its children.
+	// The first Ctrl-C ends the run with a summary and a shutdown. A second one ends this process; on Linux the kernel then kills its children.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -55,8 +54,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, 
 	return exitOK
 }
 
-// drive starts the function, sends the events and prints what came of them. It reports whether all requests
-// succeeded.
+// drive starts the function, sends the events and prints the result. It reports whether all requests succeeded.
 func drive(ctx context.Context, o *options, stdout io.Writer, stderr *os.File) (ok bool, err error) {
 	var db *database
 	if o.dsn != "" {
@@ -77,7 +75,7 @@ func drive(ctx context.Context, o *options, stdout io.Writer, stderr *os.File) (
 	if err != nil {
 		return false, err
 	}
-	// Not bounded by ctx: an interrupted run, too, gives the handler its 600 ms to close its connections.
+	// Shutdown does not end with ctx: after an interrupt, too, the handler has its 600 ms to close its connections.
 	defer func() { err = errors.Join(err, f.Shutdown(context.WithoutCancel(ctx))) }()
 
 	if o.requests == 0 {
@@ -96,7 +94,7 @@ func drive(ctx context.Context, o *options, stdout io.Writer, stderr *os.File) (
 	if err != nil || db == nil {
 		return ok, err
 	}
-	// Connections are counted for good when they end.
+	// PostgreSQL has counted all connections only when they have ended.
 	if err := f.Shutdown(context.WithoutCancel(ctx)); err != nil {
 		return ok, err
 	}
@@ -106,7 +104,7 @@ func drive(ctx context.Context, o *options, stdout io.Writer, stderr *os.File) (
 	}
 	out := stdout
 	if o.requests == 0 {
-		out = stderr // stdout is the reply's
+		out = stderr // stdout has the reply only
 	}
 	fmt.Fprintln(out, use)
 	return ok, nil

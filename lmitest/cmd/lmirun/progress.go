@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// progress writes a counter to a terminal, and nothing to anything else.
+// progress writes a counter if w is a terminal, and nothing otherwise.
 type progress struct {
 	w     *os.File // nil: silent
 	total int

@@ -14,12 +14,12 @@ import (
 	"github.com/lmipool/lmipool/lmitest"
 )
 
-// result is what came of a load.
+// result is the result of a load.
 type result struct {
 	ok, functionErrors, timeouts, platformErrors, throttled int
 
-	latencies []time.Duration // of those with a reply
-	errors    map[string]int  // how often each text came
+	latencies []time.Duration // of the requests with a reply
+	errors    map[string]int  // how often each error text occurred
 	took      time.Duration
 	stats     lmitest.Stats
 }
@@ -117,10 +117,10 @@ func round(d time.Duration) time.Duration {
 
 var requestID = regexp.MustCompile(`RequestId: [0-9a-f-]{36} Error: `)
 
-// withoutID makes errors that differ in the request's id alone the same.
+// withoutID removes the request's id from an error text, so that errors that differ only in it count as the same.
 func withoutID(text string) string { return requestID.ReplaceAllString(text, "") }
 
-// lastLines keeps the end of what a silenced handler writes.
+// lastLines keeps the end of a handler's output that is not shown.
 type lastLines struct {
 	mu sync.Mutex
 	b  []byte
