@@ -16,10 +16,10 @@ type Comparison struct {
 	New    Settings  `json:"new"`
 	Old    Settings  `json:"old"`
 	Ratios []Against `json:"ratios"`
-	Errors []string  `json:"errors,omitempty"` // one of each measurement in which statements failed
+	Errors []string  `json:"errors,omitempty"` // one error of each measurement in which statements failed
 }
 
-// Against is new to old in one property of one cell: the median of the rounds' ratios, and the least and most of them.
+// Against is the ratio of new to old in one property of one cell: the median of the rounds' ratios, the least and the greatest.
 type Against struct {
 	Cell   string `json:"cell"`
 	Metric string `json:"metric"`
@@ -31,8 +31,7 @@ type Against struct {
 	Old    figure `json:"old"`
 }
 
-// measured are the properties that are compared, and what is wanted of them: no more than what 21 rounds of one and the
-// same build may differ by.
+// measured has the properties that are compared, and the bounds of their ratios: as much as 21 rounds of the same build may differ by.
 var measured = []struct {
 	name string
 	of   func(report) figure
@@ -43,7 +42,7 @@ var measured = []struct {
 	{"client CPU", func(r report) figure { return r.Client }, want{}},
 }
 
-// pair is one round of a cell: the same measurement of both builds, one right after the other.
+// pair has one round of a cell: the same measurement of both builds, one right after the other.
 type pair struct{ new, old report }
 
 // compare measures this build and that of o.against, in turn, on one server.
@@ -104,7 +103,7 @@ func compare(ctx context.Context, o options, p *progress) (*Comparison, error) {
 	return c, nil
 }
 
-// against are the ratios of one cell; wanted tells whether the wants are.
+// against returns the ratios of one cell, with their bounds if wanted is true.
 func against(cell string, pairs []pair, wanted bool) (all []Against) {
 	for _, m := range measured {
 		var news, olds, ratios []float64
@@ -122,7 +121,7 @@ func against(cell string, pairs []pair, wanted bool) (all []Against) {
 	return all
 }
 
-// ask makes o's measurement in a process of program.
+// ask measures o in a new process of program.
 func (l *lab) ask(ctx context.Context, program string, o order) (report, error) {
 	s, addr, _, err := l.ready(ctx, o)
 	if err != nil {

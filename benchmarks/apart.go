@@ -13,21 +13,21 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// envApart makes this program measure once, as it says, and print what came of it: so two builds of it can take turns on
-// one server. It holds a task, stdout gets a report, both as JSON.
+// envApart is a variable that holds a task as JSON. It makes this program measure that task once, and print a report as JSON. So two builds can take
+// turns on one server.
 const envApart = "LMIPOOL_BENCH_APART"
 
-// task is an order for a process of its own.
+// task is an order for another process of this program.
 type task struct {
 	Cell             string
-	Addr             string // where the server is, or the link to it
+	Addr             string // the address of the server, or of the link to it
 	Postmaster       int
 	Lanes            pool.Switch
 	Seed             uint64
 	Warmup, Duration time.Duration
 }
 
-// report is its answer.
+// report is the answer to a task.
 type report struct {
 	Settings   Settings
 	Throughput figure
@@ -37,7 +37,7 @@ type report struct {
 	FirstError string `json:",omitempty"`
 }
 
-// ask has the program do t.
+// ask runs t in a new process of program.
 func ask(ctx context.Context, program string, t task) (r report, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.Warmup+t.Duration+grace, errStuck)
 	defer cancel()
@@ -59,7 +59,7 @@ func ask(ctx context.Context, program string, t task) (r report, err error) {
 	return r, err
 }
 
-// serveTask is that process. It returns its exit code.
+// serveTask measures a task, writes its report to stdout, and returns the exit code.
 func serveTask(text string) int {
 	var t task
 	err := json.Unmarshal([]byte(text), &t)
@@ -88,7 +88,7 @@ func (t task) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.link = loopback // its process's CPU time is not ours to ask for
+	o.link = loopback // the link belongs to the other process, which reads its CPU time
 	x := newReading(o, l, 0)
 	r := report{
 		Settings:   newSettings(options{timing: o.timing, lanes: t.Lanes}, time.Now()),
@@ -114,7 +114,7 @@ func cellNamed(name string) (cell, bool) {
 // UnmarshalJSON reads what MarshalJSON writes.
 func (f *figure) UnmarshalJSON(text []byte) error {
 	x := math.NaN()
-	err := json.Unmarshal(text, &x) // null leaves it
+	err := json.Unmarshal(text, &x) // null leaves x as it is
 	*f = figure(x)
 	return err
 }

@@ -12,13 +12,13 @@ const (
 
 const (
 	closed = "closed" // goroutines that send a statement when they have the answer to their last
-	open   = "open"   // arrivals on a schedule, whatever becomes of those before
+	open   = "open"   // arrivals on a schedule, which do not wait for earlier answers
 )
 
 // crowd is how many invocations a managed instance runs at once, by default.
 const crowd = 64
 
-// cell is one figure to measure.
+// cell is one line of the table: a workload on a system, with its load.
 type cell struct {
 	workload   workload
 	link, loop string
@@ -35,7 +35,7 @@ func (c cell) name() string {
 	return fmt.Sprintf("%s/%s/%s/%s-%d", c.workload.name, c.link, loop, c.system.name, c.system.maxConns)
 }
 
-// group is cells that are compared with each other, and so measured one right after the other.
+// group has cells that are compared with each other, and so are measured one right after the other.
 type group struct {
 	durable bool // on the server that waits for its disk
 	cells   []cell
@@ -44,7 +44,7 @@ type group struct {
 	share    float64 // of its throughput, for cells without a rate
 }
 
-// groups is everything there is to measure.
+// groups returns everything that can be measured.
 func groups() []group {
 	var all []group
 	closedLoop := func(w workload, link string, goroutines int, systems ...system) {
@@ -92,7 +92,7 @@ func groups() []group {
 	return all
 }
 
-// selected is the groups, less the cells whose names do not match.
+// selected returns the groups without the cells whose names do not match.
 func selected(only *regexp.Regexp) []group {
 	var some []group
 	for _, g := range groups() {
@@ -112,7 +112,7 @@ func selected(only *regexp.Regexp) []group {
 	return some
 }
 
-// all is the group's cells in the order of the table.
+// all returns the group's cells in the order of the table.
 func (g group) all() []cell {
 	if g.capacity == nil {
 		return g.cells
@@ -120,7 +120,7 @@ func (g group) all() []cell {
 	return append([]cell{*g.capacity}, g.cells...)
 }
 
-// turn is the order in which a round measures the cells: each is first, second, last equally often.
+// turn returns the order in which a round measures the cells: over the rounds each cell has each place equally often.
 func (g group) turn(round int) []cell {
 	n := round % len(g.cells)
 	return append(append([]cell(nil), g.cells[n:]...), g.cells[:n]...)

@@ -12,7 +12,7 @@ type cpu struct{ client, server, link time.Duration }
 
 func (c cpu) minus(o cpu) cpu { return cpu{c.client - o.client, c.server - o.server, c.link - o.link} }
 
-// meter reads the CPU time of all who take part in a measurement.
+// meter reads the CPU time of all processes that take part in a measurement.
 type meter struct {
 	postmaster int   // process id
 	link       *link // nil: none in between
@@ -33,7 +33,7 @@ func (m *meter) read() (c cpu, err error) {
 	return c, nil
 }
 
-// ownCPU is this process's, all threads.
+// ownCPU returns the CPU time of this process, of all its threads.
 func ownCPU() (time.Duration, error) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

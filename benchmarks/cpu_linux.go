@@ -12,13 +12,13 @@ import (
 
 const serverCPUKnown = true
 
-// serverCPU is the CPU time of a PostgreSQL server so far: that of the postmaster, of its children that live (found by
-// their parent, in /proc), and of those that it has waited for, which are in the postmaster's cutime and cstime. The
-// living are read first, so a process that ends just then may count twice; in a window none should, as the pools keep
-// their connections and autovacuum is off. The sampler's backend is one of them, for every system alike.
+// serverCPU returns the CPU time of a PostgreSQL server so far: of the postmaster, of its running children (found by their parent, in /proc), and of
+// its ended children, which is in the postmaster's cutime and cstime. The running ones are read first, so a process that ends at that moment may
+// count twice. In a window none should end, since the pools keep their connections and autovacuum is off. The sampler's backend counts, too, for
+// every system alike.
 //
-// The clock of /proc/<pid>/stat has ticks of 10 ms, which is too coarse for one client and two seconds. Where the
-// kernel has schedstat, the living are read from there, in nanoseconds (of the main thread: PostgreSQL has no other).
+// The clock of /proc/<pid>/stat has ticks of 10 ms, which is too coarse for one client and two seconds. If the kernel has schedstat, the running
+// children are read from there, in nanoseconds (of the main thread: PostgreSQL has no other).
 func serverCPU(postmaster int) (total time.Duration, err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -55,11 +55,11 @@ func readStat(pid int) (procStat, error) {
 	return parseStat(string(text))
 }
 
-// ownTime is the time of a process itself.
+// ownTime returns the CPU time of a process without its children.
 func ownTime(pid int, s procStat) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.own, nil // a kernel without it, or the process has just ended
+		return s.own, nil // the kernel has no schedstat, or the process has just ended
 	}
 	if err != nil {
 		return 0, err
@@ -67,5 +67,5 @@ func ownTime(pid int, s procStat) (time.Duration, error) {
 	return parseSchedstat(string(text))
 }
 
-// gone tells that a process ended while it was looked at.
+// gone reports whether err means that a process ended while it was read.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }

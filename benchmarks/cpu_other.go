@@ -9,5 +9,5 @@ import (
 
 const serverCPUKnown = false
 
-// serverCPU needs /proc. Without it the column is empty.
+// serverCPU returns no time, since it needs /proc. The column is empty then.
 func serverCPU(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

@@ -7,12 +7,12 @@ import (
 	"strconv"
 )
 
-// figure is a number that was measured, or NaN where none could be: null in JSON, - in the table.
+// figure is a measured number, or NaN if it could not be measured: null in JSON, - in the table.
 type figure float64
 
 func (f figure) known() bool { return !math.IsNaN(float64(f)) && !math.IsInf(float64(f), 0) }
 
-// MarshalJSON keeps three digits behind the point: more would claim what such a run cannot know.
+// MarshalJSON keeps three digits behind the point, since such a run is not more precise.
 func (f figure) MarshalJSON() ([]byte, error) {
 	if !f.known() {
 		return []byte("null"), nil
@@ -35,7 +35,7 @@ func (f figure) String() string {
 	}
 }
 
-// spread is the least and the most of the rounds.
+// spread returns the least and the greatest value of the rounds.
 type spread [2]figure
 
 func (s spread) String() string {
@@ -57,7 +57,7 @@ func known(values []float64) []float64 {
 	return some
 }
 
-// median is the one in the middle, or the mean of the two there.
+// median returns the value in the middle, or the mean of the two in the middle.
 func median(values []float64) figure {
 	s := known(values)
 	if len(s) == 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// lab is what the measurements need: servers and the link.
+// lab has what the measurements need: the servers and the link.
 type lab struct {
 	fast    *server
 	durable *server // nil: no cell needs it
@@ -65,12 +65,12 @@ type order struct {
 	timing  timing
 }
 
-// grace is what a measurement may take beyond its time: connecting, tidying, the queue of an open loop.
+// grace is how much longer than its time a measurement may take: for connecting, tidying and the queue of an open loop.
 const grace = 30 * time.Second
 
 var errStuck = errors.New("the measurement did not end in its time")
 
-// measure makes one measurement. Statements that fail are in the reading; an error is one of the benchmark itself.
+// measure makes one measurement. The reading counts statements that fail; the error is one of the benchmark itself.
 func (l *lab) measure(ctx context.Context, o order) (reading, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timing.warmup+o.timing.duration+grace, errStuck)
 	defer cancel()
@@ -87,7 +87,7 @@ func (l *lab) measure(ctx context.Context, o order) (reading, error) {
 	select {
 	case out = <-done:
 	case <-ctx.Done():
-		select { // a pool that does not come back though its ctx has ended must not hang us
+		select { // a pool that does not return although its ctx has ended must not make the program hang
 		case out = <-done:
 		case <-time.After(grace):
 			out.err = errStuck
@@ -104,7 +104,7 @@ func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
 	if err != nil {
 		return r, err
 	}
-	runtime.GC() // the garbage of the one before is not this one's CPU time
+	runtime.GC() // otherwise collecting the garbage of the measurement before would count as CPU time of this one
 
 	watching := startSampler(ctx, s)
 	d, err := o.system.open(ctx, connString(addr), o.lanes)
@@ -113,15 +113,15 @@ func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
 		loaded, err = o.load(ctx, d, m)
 		defer d.Close()
 	}
-	peak, watchErr := watching.finish() // while the pool has what it has
+	peak, watchErr := watching.finish() // before the pool closes its connections
 	if err := errors.Join(err, watchErr); err != nil {
 		return r, err
 	}
 	return newReading(o, loaded, peak), nil
 }
 
-// ready waits until nothing of the measurement before is left. It returns the server that o measures, the address to reach
-// it by, and what reads the CPU time.
+// ready waits until nothing of the measurement before is left. It returns the server that o measures, the address to reach it, and the meter of the
+// CPU time.
 func (l *lab) ready(ctx context.Context, o order) (s *server, addr string, m *meter, err error) {
 	s = l.fast
 	if o.durable {

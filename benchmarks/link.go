@@ -20,9 +20,8 @@ const envLink = "LMIPOOL_BENCH_LINK"
 
 const roundTrip = time.Millisecond
 
-// link is a TCP proxy that delays, in a process of its own, so that neither its CPU time nor its garbage is ours.
-// It speaks lines: first its address, then, for each line it reads, its CPU time. It ends when its input does, so it
-// does not outlive us.
+// link is a TCP proxy that delays. It is a process of its own, so that its CPU time and garbage do not count as the client's. It writes its address
+// in one line, and then its CPU time for each line that it reads. It ends at the end of its input, so it ends with its parent.
 type link struct {
 	addr string
 	cmd  *exec.Cmd
@@ -61,7 +60,7 @@ func (l *link) line() (string, error) {
 	return strings.TrimSpace(s), err
 }
 
-// cpu is the time that the link's process has used so far. Not for concurrent use.
+// cpu returns the CPU time that the link's process has used so far. Not for concurrent use.
 func (l *link) cpu() (time.Duration, error) {
 	if _, err := io.WriteString(l.in, "\n"); err != nil {
 		return 0, err
@@ -76,12 +75,12 @@ func (l *link) cpu() (time.Duration, error) {
 
 func (l *link) stop() {
 	l.in.Close()
-	_ = l.cmd.Wait() // it said on stderr what went wrong
+	_ = l.cmd.Wait() // the process has written its error to stderr
 }
 
 // serveLink is the link's process. It returns its exit code.
 func serveLink(target string) int {
-	signal.Ignore(os.Interrupt, syscall.SIGTERM) // a terminal sends ^C to us too; who started us still has connections
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // a terminal sends ^C to this process, too, and the parent still has connections through it
 	p, err := netfault.Listen(target)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: link:", err)

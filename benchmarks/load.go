@@ -9,7 +9,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// load is what one measurement's statements did.
+// load has the results of one measurement's statements.
 type load struct {
 	took      time.Duration // of the window
 	used      cpu           // in the window
@@ -19,7 +19,7 @@ type load struct {
 	faults    *faults
 }
 
-// longest is the most that a histogram counts. Nothing takes longer: options.validate.
+// longest is the longest time that a histogram counts. options.validate makes sure that no measurement takes longer.
 const longest = time.Hour
 
 // newHistogram counts nanoseconds, to three digits.
@@ -45,8 +45,8 @@ const (
 func (w *window) counting() bool { return w.phase.Load() == counting }
 func (w *window) over() bool     { return w.phase.Load() == over }
 
-// pass opens and closes the window in its time, and tells how long it was open and what CPU was used meanwhile. If it
-// fails, it is over too.
+// pass opens and closes the window at the right times, and returns how long it was open and the CPU time used meanwhile. The window is closed even if
+// pass fails.
 func (w *window) pass(ctx context.Context, t timing, m *meter) (took time.Duration, used cpu, err error) {
 	defer w.phase.Store(over)
 	if err := sleep(ctx, t.warmup); err != nil {

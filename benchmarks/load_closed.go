@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// closedLoop keeps a number of statements under way. All goroutines run through the warm-up into the window, so there
-// is no second start. One that meets an error ends: the measurement is void anyway.
+// closedLoop keeps a number of statements under way. All goroutines run from the warm-up into the window without a stop, so there is no second start.
+// A goroutine whose statement fails ends, since the measurement is void then.
 func closedLoop(ctx context.Context, d db, w workload, goroutines int, seed uint64, t timing, m *meter) (load, error) {
 	l := load{latency: newHistogram(), faults: &faults{}}
 	var win window
-	var mu sync.Mutex // of l, when a goroutine hands in what it has
+	var mu sync.Mutex // guards l, to which each goroutine adds its results at its end
 	var running sync.WaitGroup
 	for i := range goroutines {
 		running.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
-			completed, latency := 0, []time.Duration(nil) // a histogram for each goroutine would be megabytes
+			completed, latency := 0, []time.Duration(nil) // a slice, since a histogram for each goroutine would take megabytes
 			for !win.over() {
 				p := newPick(rng)
 				began := time.Now()

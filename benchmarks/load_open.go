@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// openLoop sends statements when they are due, each in a goroutine of its own, whatever became of those before: a
-// system that falls behind gets a queue and not less work. Latency counts from the moment at which a statement was due,
-// for all that were due in the window, also those that end after it; throughput and CPU are of the window.
+// openLoop sends each statement when it is due, in a goroutine of its own, without waiting for earlier ones: a system that falls behind gets a queue
+// and not less work. Latency is measured from the moment when a statement was due, for all statements that were due in the window, even if they end
+// after it. Throughput and CPU are those of the window.
 func openLoop(ctx context.Context, d db, w workload, perSecond float64, seed uint64, t timing, m *meter) (load, error) {
 	l := load{latency: newHistogram(), late: newHistogram(), faults: &faults{}}
 	arrivals := schedule(seed, perSecond, t.warmup+t.duration)
-	took := make([]time.Duration, len(arrivals)) // 0: not ended well
+	took := make([]time.Duration, len(arrivals)) // 0: failed, or not ended
 	var win window
 	var completed atomic.Int64
 	var running sync.WaitGroup

@@ -5,14 +5,13 @@
 //	make bench ARGS='-only ^point/1ms'    # some of it; -h lists the flags
 //	make bench-against REV=v0.1.0         # lmipool with itself at another revision
 //
-// Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared
-// take turns within each round, so that what else the machine does meets them alike; what is reported is the median
-// of the rounds, with the range beside it. Client CPU is this process's, so it includes the load generator, which is
-// the same for all; the server's and the link's are those of their processes (see cpu_linux.go, link.go).
+// Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared take turns within each round, so
+// that other work of the machine disturbs them alike. The table has the median of the rounds, and their range. Client CPU is the time of this
+// process, which includes the load generator, the same for all systems. Server and link CPU are the times of those processes (see cpu_linux.go,
+// link.go).
 //
-// It prints a table and writes result.json to the directory that -out names. The exit code is 1 if a statement or
-// anything else failed, 2 for a wrong command line, 130 after an interrupt. A ratio that is not what it should be
-// is printed and fails nothing.
+// It prints a table and writes result.json to the directory that -out names. The exit code is 1 if a statement or anything else failed, 2 for a wrong
+// command line, 130 after an interrupt. A ratio that is out of its bound is printed and changes no exit code.
 package main
 
 import (
@@ -28,10 +27,10 @@ import (
 )
 
 func main() {
-	if target := os.Getenv(envLink); target != "" { // we are the link
+	if target := os.Getenv(envLink); target != "" { // this process is the link
 		os.Exit(serveLink(target))
 	}
-	if task := os.Getenv(envApart); task != "" { // another build compares itself with us
+	if task := os.Getenv(envApart); task != "" { // another build of this program asks for a measurement
 		os.Exit(serveTask(task))
 	}
 	os.Exit(bench(os.Args[1:]))
@@ -48,7 +47,7 @@ func bench(args []string) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second ^C ends us at once; the kernel then ends our children
+	context.AfterFunc(ctx, stop) // a second ^C ends this process at once; the kernel then kills its children
 
 	var r interface {
 		write(dir string) error

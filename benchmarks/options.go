@@ -22,13 +22,13 @@ type options struct {
 	only    *regexp.Regexp
 	against string // another build of this program; "": none
 	out     string
-	command string // what reproduces the run, without -out
+	command string // the command line that repeats the run, without -out
 }
 
 // timing is how long one measurement takes.
 type timing struct {
-	// warmup is also the time in which the pools grow. lmipool takes its time: a queue counts as load, and no longer
-	// as a burst, when it has been there for a second.
+	// warmup is also the time in which the pools grow. lmipool needs more than a second to grow: it takes a queue for a burst until the queue has
+	// lasted a second.
 	warmup   time.Duration
 	duration time.Duration
 }
@@ -98,7 +98,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	return o, err
 }
 
-// selected is what is measured: of two builds, what lmipool does in a closed loop.
+// selected returns what is measured. If two builds are compared, that is only lmipool in closed loops.
 func (o *options) selected() []group {
 	groups := selected(o.only)
 	if o.against == "" {
@@ -111,7 +111,7 @@ func (o *options) selected() []group {
 	return slices.DeleteFunc(groups, func(g group) bool { return len(g.cells) == 0 })
 }
 
-// shorten makes everything quick that was not given.
+// shorten sets the options that were not given to values of a quick run.
 func (o *options) shorten(given map[string]bool) {
 	if !given["rounds"] {
 		o.rounds = 1

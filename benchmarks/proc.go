@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// procStat is what /proc/<pid>/stat says, as far as it matters here.
+// procStat has the fields of /proc/<pid>/stat that are used here.
 type procStat struct {
 	parent    int
 	own       time.Duration // utime + stime
-	waitedFor time.Duration // cutime + cstime: of children that have ended and were waited for, and theirs
+	waitedFor time.Duration // cutime + cstime: of children that have ended and were waited for, and of those children's children
 }
 
 // tick is the unit of times in /proc/<pid>/stat: USER_HZ is 100 on everything that Go and PostgreSQL both run on.
@@ -23,7 +23,7 @@ func parseStat(line string) (s procStat, err error) {
 	// The 2nd is the program's name, in parentheses, and may hold spaces and parentheses: "(postgres: bench [local])".
 	end := strings.LastIndexByte(line, ')')
 	fields := strings.Fields(line[end+1:])
-	const third = 3 // what fields[0] is
+	const third = 3 // fields[0] is the 3rd field
 	if end < 0 || len(fields) <= 17-third {
 		return s, fmt.Errorf("not a line of /proc/<pid>/stat: %q", line)
 	}

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// progress tells a person how far the run is: one line that changes on a terminal, a line per round elsewhere.
+// progress shows how far the run is: one line that changes if w is a terminal, a line for each round otherwise.
 type progress struct {
 	f        *os.File
 	terminal bool
 	rounds   int
 	total    int // measurements
 	done     int
-	round    int // the last that was told
+	round    int // the last round that was shown
 	began    time.Time
 }
 
@@ -33,7 +33,7 @@ func (p *progress) begin(o options, groups []group) {
 		p.total, o.timing.duration, o.timing.warmup, (time.Duration(p.total) * each).Round(time.Second))
 }
 
-// next tells that a measurement begins.
+// next shows that a measurement begins.
 func (p *progress) next(round int, c cell) {
 	since := time.Since(p.began).Round(time.Second)
 	switch {

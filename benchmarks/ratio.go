@@ -19,7 +19,7 @@ var (
 	serverCPUTime = metric{"server CPU", func(r reading) float64 { return r.server }}
 )
 
-// claim is a ratio that is of interest, and what is wanted of it, if anything.
+// claim is a ratio that the table shows, and its bound, if it has one.
 type claim struct {
 	workload   workload
 	link, loop string
@@ -29,7 +29,7 @@ type claim struct {
 	than       *workload // of what to is measured; nil: the same
 }
 
-// want is a bound of a ratio. The zero value wants nothing.
+// want is a bound of a ratio. The zero value is no bound.
 type want struct {
 	op    string
 	bound float64
@@ -49,7 +49,7 @@ func (w want) met(x figure) bool {
 	return w.op == ">=" && float64(x) >= w.bound || w.op == "<=" && float64(x) <= w.bound
 }
 
-// claims are the acceptance ratios. What is wanted of them is for two quiet cores, and medians of five rounds or more.
+// claims returns the ratios by which the library is accepted. Their bounds hold for two quiet cores, and medians of five rounds or more.
 func claims() []claim {
 	var all []claim
 	compare := func(w workload, link, loop string, of, to system, wants map[string]want, metrics ...metric) {
@@ -97,7 +97,7 @@ func claims() []claim {
 	return all
 }
 
-// Ratio is one comparison: of the medians, and the least and most of the rounds, each with itself.
+// Ratio is one comparison: the ratio of the medians, and the least and the greatest ratio within one round.
 type Ratio struct {
 	Name  string `json:"name"`
 	Value figure `json:"value"`
@@ -108,7 +108,7 @@ type Ratio struct {
 	where, systems, metric string // the parts of Name
 }
 
-// ratios compares rows. A claim whose rows were not measured is left out; wanted tells whether the wants are.
+// ratios compares rows. A claim whose rows were not measured is left out. The ratios have their bounds if wanted is true.
 func ratios(rows []Row, wanted bool) []Ratio {
 	all := []Ratio{}
 	for _, c := range claims() {

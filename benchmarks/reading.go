@@ -6,7 +6,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// reading is what one measurement showed. What could not be measured is NaN.
+// reading has the figures of one measurement. A figure that could not be measured is NaN.
 type reading struct {
 	throughput           float64 // per second
 	p50, p99             float64 // milliseconds

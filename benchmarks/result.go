@@ -15,7 +15,7 @@ type Result struct {
 	Ratios   []Ratio  `json:"ratios"`
 }
 
-// Row is one cell: medians of the rounds, and their least and most.
+// Row has the figures of one cell: medians of the rounds, their least and greatest values.
 type Row struct {
 	Workload   string `json:"workload"`
 	Link       string `json:"link"`
@@ -40,8 +40,8 @@ type Row struct {
 	Proxy       figure `json:"link_cpu_us"`
 	ProxyRange  spread `json:"link_cpu_range"`
 
-	PeakConnections int    `json:"peak_connections"` // the most of all rounds
-	Statements      int    `json:"statements"`       // that were measured, in all rounds
+	PeakConnections int    `json:"peak_connections"` // the greatest of all rounds
+	Statements      int    `json:"statements"`       // statements that were measured, in all rounds
 	LateP99         figure `json:"arrivals_late_p99_ms"`
 	Errors          int    `json:"errors"`
 	FirstError      string `json:"first_error,omitempty"`
@@ -74,7 +74,7 @@ func newRow(c cell, readings []reading) Row {
 	return r
 }
 
-// values is one property of all rounds.
+// values returns one property of all rounds.
 func (r *Row) values(of func(reading) float64) []float64 {
 	values := make([]float64, len(r.readings))
 	for i, x := range r.readings {
@@ -88,7 +88,7 @@ func (r *Row) summary(of func(reading) float64) (figure, spread) {
 	return median(values), spreadOf(values)
 }
 
-// failed tells whether a statement did.
+// failed reports whether a statement failed.
 func (r *Result) failed() bool {
 	for i := range r.Rows {
 		if r.Rows[i].Errors > 0 {

@@ -7,8 +7,8 @@ import (
 
 const sampleEvery = 50 * time.Millisecond
 
-// sampler counts the backends of the measured database from the moment before a pool is made until its load has ended:
-// what a burst opens at the start is part of what a server must have room for.
+// sampler counts the backends of the measured database from the moment before a pool is made until its load has ended: the server must have room for
+// the connections that a burst opens at the start, too.
 type sampler struct {
 	stop context.CancelFunc
 	done chan struct{}
@@ -22,7 +22,7 @@ func startSampler(ctx context.Context, s *server) *sampler {
 	go func() {
 		defer close(x.done)
 		for last := false; ; {
-			// Under ctx, not running: pgx gives up a connection with the query that is cancelled on it.
+			// The query uses ctx, which does not end with the sampling: pgx closes a connection whose query is cancelled.
 			n, err := s.backends(ctx)
 			if err != nil {
 				x.err = err

@@ -11,7 +11,7 @@ type arrival struct {
 	pick
 }
 
-// schedule is a Poisson process: the arrivals of many independent clients. The same seed gives the same one.
+// schedule returns the arrivals of many independent clients, a Poisson process. The same seed gives the same arrivals.
 func schedule(seed uint64, perSecond float64, total time.Duration) []arrival {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	var all []arrival

@@ -17,18 +17,17 @@ const (
 	nameLength = 32 // an MD5 in hexadecimal
 )
 
-// server is a PostgreSQL that is measured, with the one table in it, and a connection beside all that is measured: to
-// another database, and never through the link.
+// server is a PostgreSQL that is measured, with the one table in it. Its connection watch goes to another database, and never through the link, so
+// that it is not measured.
 type server struct {
 	pg    *pgtest.Server
 	watch *pgx.Conn
 }
 
-// quiet keeps what PostgreSQL does by itself out of the windows: each measurement that writes is preceded by a vacuum
-// and a checkpoint instead.
+// quiet keeps PostgreSQL's own background work out of the windows. Instead a vacuum and a checkpoint run before each measurement that writes.
 var quiet = map[string]string{"autovacuum": "off", "checkpoint_timeout": "30min", "max_wal_size": "4GB"}
 
-// waitsForDisk are PostgreSQL's own defaults, which pgtest turns off.
+// waitsForDisk has PostgreSQL's defaults for durable writes, which pgtest turns off.
 var waitsForDisk = map[string]string{"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 func startServer(ctx context.Context, settings ...map[string]string) (*server, error) {
@@ -83,7 +82,7 @@ func connString(addr string) string {
 	return "postgres://postgres@" + addr + "/" + database + "?sslmode=disable"
 }
 
-// tidy removes what writes have left behind.
+// tidy removes the dead rows and dirty pages of writes.
 func (s *server) tidy(ctx context.Context) error {
 	return s.within(ctx, func(conn *pgx.Conn) error {
 		for _, sql := range []string{"vacuum (analyze) t, touched", "checkpoint"} {
@@ -95,14 +94,14 @@ func (s *server) tidy(ctx context.Context) error {
 	})
 }
 
-// backends is how many connections the measured database has.
+// backends returns how many connections the measured database has.
 func (s *server) backends(ctx context.Context) (n int, err error) {
 	err = s.watch.QueryRow(ctx, `select count(*) from pg_stat_activity
 		where datname = $1 and backend_type = 'client backend'`, database).Scan(&n)
 	return n, err
 }
 
-// settled returns when the server has ended all that was connected to the measured database.
+// settled returns when the measured database has no connections any more.
 func (s *server) settled(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("connections to the server remain after their pool was closed"))
 	defer cancel()
@@ -117,7 +116,7 @@ func (s *server) settled(ctx context.Context) error {
 	}
 }
 
-// writeTime is what one small write takes, alone: the median of some.
+// writeTime returns how long one small write takes, alone: the median of some writes.
 func (s *server) writeTime(ctx context.Context) (ms figure, err error) {
 	err = s.within(ctx, func(conn *pgx.Conn) error {
 		var took []float64
@@ -134,7 +133,7 @@ func (s *server) writeTime(ctx context.Context) (ms figure, err error) {
 	return ms, err
 }
 
-// version is the server's, settings what it was started with, without its places on this machine.
+// version returns the server's version, and the settings that it was started with, without paths of this machine.
 func (s *server) version(ctx context.Context) (version string, settings map[string]string, err error) {
 	if err := s.watch.QueryRow(ctx, "show server_version").Scan(&version); err != nil {
 		return "", nil, err

@@ -14,10 +14,10 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// revision is what this program was built from. The Makefile sets it; Go's own stamp is often turned off.
+// revision is the revision that this program was built from. The Makefile sets it, since Go's own stamp is often turned off.
 var revision = "unknown"
 
-// Settings is what a reader needs to judge or repeat the run.
+// Settings has what a reader needs to judge or repeat the run.
 type Settings struct {
 	Started     string   `json:"started"`
 	Command     string   `json:"command"`
@@ -38,7 +38,7 @@ type Settings struct {
 	PostgreSQL  string   `json:"postgresql"`
 	Server      settings `json:"postgresql_settings"`
 	Durable     settings `json:"postgresql_durable_settings,omitempty"`
-	WriteTime   figure   `json:"durable_write_ms"` // one small durable write, alone: what the disk is like
+	WriteTime   figure   `json:"durable_write_ms"` // one small durable write, alone: it shows how fast the disk is
 }
 
 // settings are PostgreSQL's.
@@ -75,7 +75,7 @@ func newSettings(o options, now time.Time) Settings {
 	}
 }
 
-// ofServers adds what the servers say.
+// ofServers adds the servers' versions and settings.
 func (s *Settings) ofServers(ctx context.Context, l *lab) (err error) {
 	if s.PostgreSQL, s.Server, err = l.fast.version(ctx); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (s *Settings) ofServers(ctx context.Context, l *lab) (err error) {
 	return err
 }
 
-// lines is the settings for people, in the order in which they ask for them.
+// lines returns the settings for the table, in the order in which they are shown.
 func (s *Settings) lines() [][2]string {
 	lines := [][2]string{
 		{"started", s.Started + ", load average before: " + s.LoadAverage},
@@ -109,7 +109,7 @@ func (s *Settings) lines() [][2]string {
 	return lines
 }
 
-// loadAverage is what else the machine did: of 1, 5 and 15 minutes.
+// loadAverage returns the machine's load averages of 1, 5 and 15 minutes, which show what else it did.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	fields := strings.Fields(string(text))

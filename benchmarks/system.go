@@ -11,7 +11,7 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// db is what the systems have in common, as far as it is measured.
+// db has the methods of the systems that are measured.
 type db interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

@@ -46,7 +46,7 @@ func (r *Result) print(w io.Writer) error {
 	return err
 }
 
-// verdict is what was wanted of a ratio, and whether it was met; nil: nothing was.
+// verdict says which bound a ratio has, and whether it is met; nil: it has none.
 func verdict(want string, met *bool) string {
 	switch {
 	case met == nil:
@@ -58,7 +58,7 @@ func verdict(want string, met *bool) string {
 	}
 }
 
-// loop is the row's kind of load, as text.
+// loop returns the row's kind of load as text.
 func (r *Row) loop() string {
 	if r.Loop == open {
 		return fmt.Sprintf("open %v/s", r.Offered)

@@ -14,7 +14,7 @@ const rowsInTable = 10_000
 // rowsRead is what the larger of the two selects returns.
 const rowsRead = 20
 
-// pick is what is left to chance in a statement. It is drawn before the statement's time starts.
+// pick has the random parts of a statement. They are drawn before the statement's time starts.
 type pick struct {
 	id   int     // a row of t, with rowsRead-1 rows after it
 	draw float64 // in [0, 1)
@@ -24,21 +24,20 @@ func newPick(rng *rand.Rand) pick {
 	return pick{id: 1 + rng.IntN(rowsInTable-rowsRead+1), draw: rng.Float64()}
 }
 
-// workload is one kind of load. Its statements check what comes back: fast and wrong is an error.
+// workload is one kind of load. Its statements check their results, so that a fast and wrong answer is an error.
 type workload struct {
 	name string
 	run  func(context.Context, db, pick) error
-	// slow tells the statements whose latency is not to be in the percentiles. Nil: none.
+	// slow reports whether a statement's latency is left out of the percentiles. Nil: none is left out.
 	slow   func(pick) bool
 	writes bool
-	cold   bool                            // nothing is run before the time counts: it is about the first statements
-	first  func(context.Context, db) error // is run before; nil: nothing
+	cold   bool                            // there is no warm-up: the first statements are measured
+	first  func(context.Context, db) error // runs before the load; nil: nothing runs
 }
 
 var (
 	point = workload{name: "point", run: selectPoint}
-	// oneClient is point for one goroutine. It has a name of its own because it answers another question: what does a
-	// pool cost when there is nothing to share?
+	// oneClient is point for one goroutine. It has its own name because it shows what a pool costs when there is nothing to share.
 	oneClient = workload{name: "one-client", run: selectPoint}
 	rows20    = workload{name: "rows20", run: selectRows}
 	mixed     = workload{name: "mixed", writes: true, run: func(ctx context.Context, d db, p pick) error {
@@ -60,7 +59,7 @@ var (
 	comments = workload{name: "comments", run: func(ctx context.Context, d db, p pick) error {
 		return selectAs(ctx, d, p, fmt.Sprintf("select id, name from t where id = $1 /*traceparent='00-%016x-01'*/", rand.Uint64()))
 	}}
-	// trigger and forUpdate and function run what only analysis shows to leave nothing.
+	// trigger, forUpdate and function run statements of which only the catalogs show that they leave nothing in the session.
 	trigger   = workload{name: "trigger", writes: true, run: func(ctx context.Context, d db, p pick) error { return updateOf(ctx, d, p, "touched") }}
 	forUpdate = workload{name: "for-update", writes: true, run: func(ctx context.Context, d db, p pick) error {
 		return selectAs(ctx, d, p, "select id, name from t where id = $1 for update")
@@ -78,7 +77,7 @@ var (
 	anyReset500 = workload{name: "any-reset-500", run: leave("leaves_anything"), first: prepare500}
 )
 
-// schema is what these need beside t.
+// schema creates what the workloads need in addition to t.
 const schema = `
 create table touched (id int primary key, n int not null default 0, updated_at timestamptz) with (fillfactor = 70);
 create function touch() returns trigger language plpgsql as $$ begin new.updated_at := now(); return new; end $$;

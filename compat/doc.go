@@ -1,3 +1,3 @@
-// Package compat has pgxpool's own tests judge lmipool: those of the version of pgx that go.mod names, taken from the module cache when the
-// test runs. Package pgxpool below it has the names that they use.
+// Package compat runs pgxpool's own tests against lmipool: the tests of the pgx version in go.mod, which it reads from the module cache. Package
+// pgxpool in its subdirectory has the names that those tests use.
 package compat

@@ -1,5 +1,5 @@
-// Package pgxpool gives lmipool the names of pgx's package of that name, so that the tests of that package can judge it. Nothing else is
-// meant to use it. What lmipool has not panics, and the test that asks for it is in the list of differences.
+// Package pgxpool gives lmipool the names of pgx's package pgxpool, so that the tests of that package run against lmipool. It is for those tests
+// only. Methods that lmipool does not have end the process; the tests that use them are in the list of differences.
 package pgxpool
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// What lmipool takes from pgxpool as it is.
+// These are types of pgxpool that lmipool uses as they are.
 type (
 	Config                = pgxpool.Config
 	ShouldPingParams      = pgxpool.ShouldPingParams
@@ -46,7 +46,7 @@ func New(ctx context.Context, connString string) (*Pool, error) {
 func NewWithConfig(ctx context.Context, config *Config) (*Pool, error) {
 	p := &Pool{config: config}
 	c := &pool.Config{}
-	if config.MaxConnLifetimeJitter == 0 { // which is none in pgxpool, and a tenth of MaxConnLifetime in lmipool
+	if config.MaxConnLifetimeJitter == 0 { // 0 means none in pgxpool, and a tenth of MaxConnLifetime in lmipool
 		c.MaxConnLifetimeJitter = -1
 	}
 	if config.ConnConfig != nil {
@@ -57,7 +57,7 @@ func NewWithConfig(ctx context.Context, config *Config) (*Pool, error) {
 	return p, err
 }
 
-// Config is a copy of what NewWithConfig got.
+// Config returns a copy of NewWithConfig's config.
 func (p *Pool) Config() *Config { return p.config.Copy() }
 
 // Acquire is pool.Pool.Acquire.
@@ -74,16 +74,16 @@ func (p *Pool) AcquireFunc(ctx context.Context, f func(*Conn) error) error {
 	return p.Pool.AcquireFunc(ctx, func(l *pool.Lease) error { return f(&Conn{l}) })
 }
 
-// AcquireAllIdle is not there.
+// AcquireAllIdle ends the process, since lmipool does not have it.
 func (p *Pool) AcquireAllIdle(context.Context) []*Conn { return missing[[]*Conn]("AcquireAllIdle") }
 
 // Conn is a pool.Lease.
 type Conn struct{ *pool.Lease }
 
-// Hijack is not there.
+// Hijack ends the process, since lmipool does not have it.
 func (c *Conn) Hijack() *pgx.Conn { return missing[*pgx.Conn]("Hijack") }
 
-// missing ends the process, since a panic would wait in the test's deferred calls.
+// missing ends the process. A panic instead would run the test's deferred calls, which may wait for ever.
 func missing[T any](name string) (none T) {
 	fmt.Println("lmipool has no " + name)
 	os.Exit(1)

@@ -18,7 +18,7 @@ type ReleaseTracer interface {
 	TraceRelease(*Pool, TraceReleaseData)
 }
 
-// tracer is t as lmipool takes it.
+// tracer returns t with the method signatures that lmipool expects.
 func (p *Pool) tracer(t pgx.QueryTracer) pgx.QueryTracer {
 	a, acquires := t.(AcquireTracer)
 	r, releases := t.(ReleaseTracer)
