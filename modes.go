@@ -13,6 +13,12 @@ const (
 	Shadow = pool.Shadow // "shadow", for Config.Lanes only: reads that would ride are counted, and run alone
 )
 
+// Lease is [pool.Lease]: a connection that Acquire has lent, as pgxpool's Conn is.
+type Lease = pool.Lease
+
+// Stat is [pool.Stat]: the pool's numbers.
+type Stat = pool.Stat
+
 // Upstream is [pool.Upstream]: what is at the other end of the pool's connections.
 type Upstream = pool.Upstream
 

@@ -276,7 +276,7 @@ const DetachTimeout = 30 * time.Second
 // Detach returns a ctx for work that may outlive its invocation: it has ctx's values but not its scope, does not end with ctx, and ends after timeout
 // (0 means [DetachTimeout]) or with cancel, which must be called when the work is done. No scope takes back what is acquired under it: release it.
 //
-// While it lives it is counted in [Stat.DetachedCount] of the pool that opened the scope. In an environment that freezes after its reply, detached
+// While it lives it is counted in [InvocationStat.Detached] of the pool that opened the scope. In an environment that freezes after its reply, detached
 // work stands still until the next invocation.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if timeout <= 0 {

@@ -27,6 +27,10 @@ import (
 //   - Lanes().GuardRefusals: reads that ran twice. If it grows, use [Alone] for the statements that are slow or wait for locks.
 //   - Cancels().Lost: connections that a cancelled statement cost. If it grows, raise Config.CancelWait.
 //   - PanicCount: a hook, a tracer or lmipool itself is broken. The log has the stack.
+//
+// A read that rides counts in EmptyAcquireCount, EmptyAcquireWaitTime and AcquireDuration, but not in AcquireCount, which counts the connections that
+// were handed out. So the mean wait is EmptyAcquireWaitTime / EmptyAcquireCount. Invocations().Resets counts the first use of each statement, too: watch
+// what grows after the warm-up.
 type Stat struct {
 	s           sched.Stats
 	panics      int64
@@ -126,7 +130,7 @@ func (s DialStat) MarshalJSON() ([]byte, error) {
 }
 
 // MarshalJSON returns all numbers of s as JSON, with times in seconds.
-func (s *Stat) MarshalJSON() ([]byte, error) {
+func (s Stat) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		AcquireCount            int64          `json:"acquire_count"`
 		AcquireDuration         float64        `json:"acquire_duration_seconds"`

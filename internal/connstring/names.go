@@ -34,8 +34,14 @@ func CheckNames(params map[string]string) error {
 		nearest, far := Nearest(name, clients)
 		switch {
 		case strings.HasPrefix(name, "pool_") && !strings.Contains(name, "."):
-			nearest, _ = Nearest(name, pools)
-			errs = append(errs, fmt.Errorf("the connection string has a setting that begins with pool_ and does not exist; the nearest is %q, of %s", nearest, strings.Join(pools, ", ")))
+			if nearest, far = Nearest(strings.TrimPrefix(name, "pool_"), clients); far > 0 {
+				nearest, far = Nearest(name, pools)
+			}
+			hint := "there are"
+			if far <= len(name)/3 {
+				hint = fmt.Sprintf("the nearest is %q, of", nearest)
+			}
+			errs = append(errs, fmt.Errorf("the connection string has a setting that begins with pool_ and does not exist; %s %s", hint, strings.Join(pools, ", ")))
 		case far <= nearly:
 			errs = append(errs, fmt.Errorf("the connection string has a setting that does not exist; the nearest is %q", nearest))
 		}
