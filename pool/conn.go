@@ -36,7 +36,7 @@ type conn struct {
 	// Only the owner uses these.
 	session      isolation.Session
 	maybeStandby bool           // its server has refused to write, and may be no writer any more
-	lost         bool           // it ended, and not by us; the pool's health knows
+	lost         bool           // it ended, but not because the pool closed it; the pool's health has noted that
 	peek         *pgdial.Peeker // nil: its socket cannot be looked at
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
-// dialer has pgxpool dial, and configures each dial.
+// dialer dials through pgxpool, and configures each dial.
 type dialer struct {
 	cfg         *Config
 	told        told
@@ -46,7 +46,7 @@ type dialingKey struct{}
 
 func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil }
 
-// told is which settings of dials the user has made, and not left to their defaults.
+// told says which settings of dials the user has made, and not left to their defaults.
 type told struct {
 	timeout  bool // ConnectTimeout
 	upstream bool // Upstream
@@ -81,7 +81,7 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	return d
 }
 
-// dial has px dial. Its ctx has no timeout, since pgxpool would go on dialing after it, and nobody would have the connection. Each hook and each part
+// dial dials with px. Its ctx has no timeout: pgxpool would go on dialing after it, and the connection would have no owner. Each hook and each part
 // of a dial has a timeout of its own.
 func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error) {
 	g = &dialing{Dial: pgdial.NewDial(d.login), reach: d.recognition.Dial()}

@@ -15,11 +15,11 @@ import (
 
 // All connections of a pool lead to one server, so what one of them finds out counts for all.
 //
-// A fence follows from a certainty: the server is no writer any more, and this pool writes. No connection that was dialed before is used again: idle
-// ones are closed at once, the others when they come back.
+// A fence is made when it is certain that the server is no writer any more, and this pool needs one. No connection that was dialed before is used
+// again: idle ones are closed at once, the others when they come back.
 //
-// A loss is a suspicion: a connection ended, and it was not us. A single terminated backend says nothing about the others, so each of them is checked
-// once, with one round trip, before it is handed out. Otherwise a write could be sent into a dead socket, with an unknown outcome.
+// A loss is a suspicion: a connection ended that the pool did not close. A single terminated backend says nothing about the others, so each of them
+// is checked once, with one round trip, before it is handed out. Otherwise a write could be sent into a dead socket, with an unknown outcome.
 
 // fence gives up every connection that was dialed before now. why is what c has found out of its server.
 func (p *Pool) fence(c *conn, why error) {

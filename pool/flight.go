@@ -21,7 +21,7 @@ func newFlight(c *conn) *sched.Group {
 	return g
 }
 
-// fly has f's connection carry rides for as long as the head of the queue is one, and then gives it back.
+// fly carries rides on f's connection as long as a ride is at the head of the queue, and then gives the connection back.
 func (f *flight) fly() {
 	c, sql := f.on, f.Board()
 	defer f.Strand() // whatever happens below, no caller waits for ever

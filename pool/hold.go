@@ -23,7 +23,7 @@ type hold struct {
 	inTx     bool   // after the last call there was a transaction
 	raw      bool   // the user has, or may have, the *pgx.Conn itself
 	reported bool   // the open result was logged
-	calls    uint32 // how many calls there were
+	calls    uint32 // the number of calls so far
 	rest     rest
 	left     chan struct{} // closed when the call that runs is over; made by end
 	result   result        // Rows or BatchResults that are still open
@@ -47,7 +47,8 @@ const (
 // result is what keeps a connection busy between calls.
 type result interface{ closeResult() }
 
-// rest is what housekeeping knows of a lease that does nothing. Housekeeping compares the number of calls, so that no call has to read the clock.
+// rest has what housekeeping remembers of a lease between two rounds, to notice that it does nothing. Housekeeping compares the number of calls, so
+// that no call has to read the clock.
 type rest struct {
 	calls    uint32    // the number last seen
 	since    time.Time // when it was first seen, and no call was running
@@ -122,7 +123,7 @@ func (h *hold) resume() error {
 	return nil
 }
 
-// call is what enter and resume have in common.
+// call is the common part of enter and resume.
 func (h *hold) call(sql string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -249,7 +250,7 @@ func (h *hold) take() result {
 	return r
 }
 
-// held is how long h has had its connection.
+// held returns how long h has had its connection.
 func (h *hold) held(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -259,7 +260,7 @@ func (h *hold) held(now time.Time) time.Duration {
 	return now.Sub(h.since)
 }
 
-// holder describes h as it is now, but for its scope and its stack.
+// holder returns a Holder of h without scope and stack.
 func (h *hold) holder(now time.Time) Holder {
 	held := h.held(now)
 	h.mu.Lock()
@@ -267,7 +268,8 @@ func (h *hold) holder(now time.Time) Holder {
 	return Holder{Held: held, Doing: sqltext.Cut(h.sql, 200)}
 }
 
-// idleTx is how long, at least, h has had a transaction and run nothing, once that is bound or more; else 0. It reports each such rest once.
+// idleTx returns how long h has at least had a transaction and run nothing, if that is bound or more, and 0 otherwise. It returns a value above 0
+// once, and again only after h was used.
 func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -282,7 +284,7 @@ func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
 	return idle
 }
 
-// isLeftOpen reports, once, that a result has been open for bound or more.
+// isLeftOpen returns true, once, if a result has been open for bound or more.
 func (h *hold) isLeftOpen(now time.Time, bound time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -22,7 +22,8 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// configure has px dial as d says. Without Config.Plain pgxpool does nothing else but close connections, and count them against MaxConns once more.
+// configure sets px so that it dials as d says. Without Config.Plain pgxpool only dials and closes connections, and counts them against MaxConns a
+// second time.
 func (d *dialer) configure(px *pgxpool.Config) {
 	c := d.cfg
 	px.MaxConns = c.MaxConns
@@ -137,7 +138,7 @@ func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error 
 	return g.reach.Answered(s.Backend, pg.PgConn().PID(), pg.PgConn().Conn().RemoteAddr())
 }
 
-// hook returns f, nil if there is none, so that its ctx ends after within, and that a panic is its error. pgxpool gives it a ctx without an end.
+// hook returns f with a ctx that ends after within, since pgxpool's ctx does not end, and turns f's panic into an error. It returns nil if f is nil.
 func hook[T any](w *workers, name string, within time.Duration, f func(context.Context, T) error) func(context.Context, T) error {
 	if f == nil {
 		return nil
@@ -160,7 +161,7 @@ func awaitCleanup(ctx context.Context, c *pgx.Conn) {
 	}
 }
 
-// tracer is the user's, on a connection. It is not called for the pool's own statements. A panic of it while a connection is opened is logged.
+// tracer calls the user's Tracer on a connection, but not for the pool's own statements. A panic of it while a connection is opened is logged.
 type tracer struct {
 	*multitracer.Tracer
 	w *workers

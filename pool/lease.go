@@ -30,7 +30,7 @@ type Lease struct {
 	stmt
 }
 
-// lent is what a Lease runs on: pgxpool's connection with Config.Plain, else what the pool has lent.
+// lent is the connection that a Lease runs on: pgxpool's with Config.Plain, otherwise the one that the pool has lent.
 type lent interface {
 	Conn() *pgx.Conn
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
@@ -43,7 +43,7 @@ type lent interface {
 	Release()
 }
 
-// leased runs what a Lease is asked for on the connection that the pool has lent it.
+// leased runs the methods of a Lease on the connection that the pool has lent it.
 type leased struct{ l *Lease }
 
 // stmt is what only a lease for one statement of the pool's has. Its caller's goroutine uses it.
@@ -79,7 +79,7 @@ func (l *Lease) lasts() bool { return l.what == kindTransaction || l.what == kin
 // asks makes r the request of owner, a *Lease or a *flight.
 func asks(r *sched.Request, owner any) { r.Owner = owner }
 
-// occupant is what holds a connection: a lease or a flight.
+// occupant is a lease or a flight, which holds a connection.
 type occupant interface {
 	word() string // what log lines call it
 	held(now time.Time) time.Duration

@@ -22,8 +22,8 @@ import (
 // New makes a pool. It does not dial: a wrong connection string or Config is an error here, but an absent server is an error of the first use, or of
 // [Pool.Ping] or [Pool.Warm]. The dials see ctx's values, but do not end with it.
 //
-// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the connection string; a nil config is all defaults. The error names all
-// faults at once, and nothing that may be part of a password; [Misconfigured] is true for it.
+// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the connection string; a nil config has all defaults. The error names
+// all faults, and shows nothing that may be part of a password; [Misconfigured] is true for it.
 func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	px, err := pgxpool.ParseConfig(connString)
 	if err != nil {

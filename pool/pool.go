@@ -43,7 +43,7 @@ type Pool struct {
 	inside   gostack.Sites // where the pool was used inside a transaction's function
 }
 
-// engine runs what a Pool is asked for, and what a Bound is, with its settings. There are two: pooled, and plain with Config.Plain.
+// engine runs the methods of a Pool, and those of a Bound with its settings. There are two engines: pooled, and plain with Config.Plain.
 type engine interface {
 	own(ctx context.Context) (*pgxpool.Conn, error) // pgxpool's connection for a lease; nil: the scheduler gives one
 	exec(ctx context.Context, with *session.Settings, sql string, args []any) (pgconn.CommandTag, error)

@@ -28,7 +28,7 @@ const (
 	tidy     // something is to be sent, asked or forgotten before the next user comes
 )
 
-// state is all that next looks at.
+// state has all that next depends on.
 type state struct {
 	ended        bool // it is closed, busy, or past its lifetime
 	unsettled    bool // it was closed while a cancel request could still arrive
@@ -43,7 +43,7 @@ type state struct {
 	untidy       bool // there is something for tidy to do
 }
 
-// next is the step that is due.
+// next returns the step that is due.
 func (s state) next() step {
 	switch {
 	case s.ended && s.unsettled:
@@ -72,7 +72,7 @@ func (s state) next() step {
 	return lend
 }
 
-// failed is what is due after s has failed, or panicked.
+// failed returns the step that is due after s has failed, or panicked.
 func (s step) failed() step {
 	switch s {
 	case settle:
@@ -129,7 +129,7 @@ func (c *conn) goHome(w way) {
 	c.arrive(due, w, now)
 }
 
-// sendReset sends a reset that is queued, since no user has come with whose statement it would travel.
+// sendReset sends a queued reset by itself, since no user has come whose statement it could be sent with.
 func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
 
 // cleanInBackground runs the step due and those after it. A step that panics has failed.

@@ -11,7 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// tries is what is known of the tries of one call outside a transaction.
+// tries counts the failed tries of one call outside a transaction.
 type tries struct {
 	began time.Time // when the first began; zero until it has failed
 	n     int       // how many have failed

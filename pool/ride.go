@@ -16,10 +16,10 @@ import (
 
 type aloneKey struct{}
 
-// Alone returns a ctx whose statements never share a connection with those of another invocation.
+// Alone returns a ctx whose statements never ride: each has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// spareLeases are the zeroed leases of statements that have ridden, for the next statements. A lease that was lent a connection is not among them:
+// spareLeases has zeroed leases of statements that rode, which later statements reuse. A lease that was lent a connection is not among them:
 // housekeeping may still look at it.
 var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 
@@ -37,7 +37,7 @@ func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	return l.ride
 }
 
-// wouldRide stands for the reason why a statement goes alone that rides but for Shadow.
+// wouldRide is the reason of statements that go alone only because Lanes is Shadow.
 const wouldRide = "shadow"
 
 // goesAlone counts l, whose statement found no idle connection and was lent one for itself.
@@ -57,7 +57,7 @@ func (l *Lease) goesAlone() {
 // gaveUp notes that the caller has stopped waiting.
 func (s *stmt) gaveUp() { s.ride = nil }
 
-// encode returns l's statement as a ride, or why it goes alone.
+// encode returns l's statement as a ride, or the reason why it goes alone.
 func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	o := pgxargs.Parse(l.args)
 	switch {
@@ -114,7 +114,7 @@ func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bo
 	return result, types, true
 }
 
-// goesForItself has l want a connection of its own from now on.
+// goesForItself makes l wait for a connection of its own from now on.
 func (l *Lease) goesForItself() {
 	l.ride = nil
 	l.wish.Alone()

@@ -30,7 +30,7 @@ type rows struct {
 	fields []pgconn.FieldDescription
 }
 
-// asked is what a Query was called with.
+// asked has the arguments of a Query.
 type asked struct {
 	ctx  context.Context
 	sql  string
@@ -191,5 +191,5 @@ func (r *rows) Err() error {
 	return r.l.c.wrapError(r.r.Err())
 }
 
-// Conn gives the connection itself away: see Lease.Conn.
+// Conn hands out the raw connection: see Lease.Conn.
 func (r *rows) Conn() *pgx.Conn { return r.l.Conn() }

@@ -20,13 +20,13 @@ import (
 type tx struct {
 	l             *Lease
 	t             pgx.Tx
-	releasesLease bool // its end does
+	releasesLease bool // its end releases the lease
 	lost          bool // when it ended its connection was lost, or its server was a standby
 }
 
 func newTx(l *Lease, t pgx.Tx, own bool) *tx { return &tx{l: l, t: t, releasesLease: own} }
 
-// runner is what of pgx runs a statement: the connection, or a transaction on it, which knows whether it has ended.
+// runner has the methods of pgx that run a statement: on the connection, or in a transaction, which knows whether it has ended.
 type runner interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

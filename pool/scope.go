@@ -9,7 +9,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Scope is all that one invocation holds, in every pool that it uses with the scope's ctx. End takes it back. The methods of a nil Scope do nothing.
+// Scope knows all leases that one invocation holds, in every pool that it uses with the scope's ctx. End takes them back. The methods of a nil Scope
+// do nothing.
 type Scope struct {
 	name   string
 	ctx    scopeContext
@@ -29,7 +30,7 @@ type held struct {
 	next *held
 }
 
-// belonging is what a scope knows of a lease of its invocation.
+// belonging has the methods of a lease that its scope calls.
 type belonging interface {
 	lasts() bool // more than one call can run on it
 	hasResult() bool
@@ -53,7 +54,7 @@ func (c *scopeContext) Value(key any) any {
 }
 
 // OpenScope begins a scope named name, usually the invocation's request id. The returned ctx carries it, and ends with it, or at deadline unless that
-// is zero. Who calls OpenScope must call End.
+// is zero. The caller must call End.
 //
 // The scope belongs to the invocation, not to this pool: any pool that is used with the ctx registers with it. If ctx has a scope already, or with
 // Config.Plain, OpenScope returns ctx as it is and a nil Scope.
@@ -214,7 +215,7 @@ func (s *Scope) remove(h *held) {
 	*h = held{}
 }
 
-// id is the scope's name, or "" for no scope.
+// id returns the scope's name, or "" for no scope.
 func (s *Scope) id() string {
 	if s == nil {
 		return ""
@@ -231,7 +232,8 @@ type callback struct {
 	starting bool         // BEGIN is under way: this is no use of the pool inside the function
 }
 
-// callbackContext is context.WithValue(ctx, scopeKey{}, callback): one look-up in a ctx finds the scope or the callback, whichever is innermost.
+// callbackContext works as context.WithValue(ctx, scopeKey{}, callback). It has the scope's key, so one look-up in a ctx finds the innermost scope or
+// callback.
 type callbackContext struct {
 	context.Context
 	callback
@@ -270,14 +272,15 @@ func (c *callback) begun() { c.starting = false }
 // holding notes that c holds the connection that r asked for; nil: that it holds none any more.
 func (c *callback) holding(r *sched.Request) { c.within.Holds = r }
 
-// DetachTimeout is how long a ctx from [Detach] lives if its timeout is 0.
+// DetachTimeout is the time after which a ctx from [Detach] ends if its timeout is 0.
 const DetachTimeout = 30 * time.Second
 
-// Detach returns a ctx for work that may outlive its invocation: it has ctx's values but not its scope, does not end with ctx, and ends after timeout
-// (0 means [DetachTimeout]) or with cancel, which must be called when the work is done. No scope takes back what is acquired under it: release it.
+// Detach returns a ctx for work that may go on after its invocation. It has ctx's values but not its scope, does not end when ctx ends, and ends
+// after timeout (0 means [DetachTimeout]) or when cancel is called. Call cancel when the work is done. No scope takes back what is acquired with it,
+// so release it.
 //
-// While it lives it is counted in [InvocationStat.Detached] of the pool that opened the scope. In an environment that freezes after its reply, detached
-// work stands still until the next invocation.
+// Until it ends, [InvocationStat.Detached] of the pool that opened the scope counts it. In an environment that freezes after its reply, detached work
+// stands still until the next invocation.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if timeout <= 0 {
 		timeout = DetachTimeout

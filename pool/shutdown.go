@@ -9,9 +9,9 @@ import (
 // Close closes the pool and waits, without bound, until every connection has come back and is closed, as pgxpool's does. [Pool.Shutdown] has a bound.
 func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 
-// Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits for those that are out. If ctx ends first, it takes
-// them back all the same, cancels what they run, and returns a [*ShutdownError] that lists them. When it returns, all goroutines of the pool have
-// ended. It is idempotent.
+// Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits until those in use come back. If ctx ends first, it
+// takes them back, cancels what they run, and returns a [*ShutdownError] that lists them. When it returns, all goroutines of the pool have ended. It
+// is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
 	return p.engine.shutdown(ctx)
@@ -35,8 +35,8 @@ func (p pooled) shutdown(ctx context.Context) error {
 	return nil
 }
 
-// takeBack ends every lease that is out, in parallel, and logs them after that: the process may have a few hundred milliseconds to live, and the
-// write of Terminate to a connection whose user is stuck takes up to graceToAbort.
+// takeBack ends every lease that was not given back, in parallel, and logs them after that: the process may have a few hundred milliseconds to live,
+// and the write of Terminate to a connection whose user is stuck takes up to graceToAbort.
 func (p *Pool) takeBack(err error) *ShutdownError {
 	now := time.Now()
 	e := &ShutdownError{Err: err}
