@@ -17,8 +17,9 @@ import (
 // [Open] says which source of a setting wins. Open reads Config once: changing it later has no effect.
 type Config struct {
 	// MaxConns is the ceiling: the pool never has more connections than this on the server, connections that are still being closed included. Raise
-	// it when [pool.Stat.EmptyAcquireWaitTime] grows while the database has room. Defaults to the connection string's pool_max_conns, else to the
-	// greater of 4 and the number of CPUs, as in pgxpool.
+	// it when [pool.Stat.EmptyAcquireWaitTime] grows while the database has room. Defaults to the connection string's pool_max_conns.
+	// Without that, lmipool.Open takes a quarter of the concurrency of a managed instance, from 2 to 64, and 2 on any other Lambda. Else the default is
+	// the greater of 4 and the number of CPUs, as in pgxpool.
 	//
 	// It is a ceiling, not a size: the pool starts with one connection and dials another only when waiting in the queue would cost more than dialing
 	// (package internal/sched has the rule).
