@@ -62,7 +62,7 @@ internal/sched.growth: growth busySince=decide debt=decide floor=decide washing=
 internal/sched.marks: outage bounded=queue told=scheduler
 internal/sched.outage: outage patience=decide random=decide
 internal/sched.queue: queue group=decide
-internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire asked=scheduler
+internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire alone=scheduler asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
 Lane: lane guarded=answer

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -112,8 +113,17 @@ func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
+		alone := &Request{Asked: time.Now(), MayShare: true}
+		alone.Alone() // it rode, and runs again
+		ended := errors.New("it ends")
+		ctx, end := context.WithCancelCause(t.Context())
+		go s.Acquire(ctx, alone, false)
+		synctest.Wait()
 		known = true
 		s.AskAgain()
+		synctest.Wait()
+		assert.Nil(t, alone.Share, "who may have run is not asked again")
+		end(ended)
 		synctest.Wait()
 		s.Release(c, false, time.Now())
 		assert.Len(t, carried.Requests, 2, "they share though they did not when they came")

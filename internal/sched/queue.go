@@ -13,6 +13,7 @@ type Request struct {
 	Share    Share     // nil: it wants a connection of its own
 	MayShare bool      // Prepare is asked whether it can share
 	asked    bool      // Prepare was asked
+	alone    bool      // Alone was called: it is not asked again
 	queued   bool
 	marks
 

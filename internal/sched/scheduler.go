@@ -176,8 +176,8 @@ func (s *Scheduler) Next(g *Group, alone bool) bool {
 	return s.core.nextGroup(g, alone, s.now())
 }
 
-// Alone has r ask for a connection of its own from now on.
-func (r *Request) Alone() { r.Share = nil }
+// Alone has r ask for a connection of its own from now on. It does not share any more, whatever becomes known meanwhile: it may have run already.
+func (r *Request) Alone() { r.Share, r.alone = nil, true }
 
 // Answer ends the wait of a request that was in a group. Further calls do nothing.
 func (*Scheduler) Answer(r *Request) {
@@ -323,7 +323,7 @@ func (s *Scheduler) AskAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r := s.core.queue.head; r != nil; r = r.next {
-		if r.MayShare && r.Share == nil {
+		if r.MayShare && !r.alone && r.Share == nil {
 			select {
 			case r.answer.again <- struct{}{}:
 			default: // it is asked already
