@@ -252,7 +252,7 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Con
 		case <-a.ready:
 			return s.Take(r)
 		case <-a.again:
-			s.share(r, s.cfg.Prepare(ctx, r))
+			s.shareNow(ctx, r)
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-done:
@@ -330,6 +330,19 @@ func (s *Scheduler) AskAgain() {
 			}
 		}
 	}
+}
+
+// shareNow asks Prepare whether r, which waits, can share by now. If Prepare panics, r stops waiting: nobody would take the connection that it gets.
+func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
+	returned := false
+	defer func() {
+		if !returned {
+			_ = s.Leave(ctx, r, ErrClosed)
+		}
+	}()
+	with := s.cfg.Prepare(ctx, r)
+	returned = true
+	s.share(r, with)
 }
 
 // share has r, if it is still queued, share from now on; nil: it does not.
