@@ -82,12 +82,12 @@ func (w world) while(f func(sql string) error, then func()) error {
 // proxied is a pool behind a proxy.
 func (w world) proxied(c lmipool.Config) (*lmipool.Pool, *netfault.Proxy) {
 	var host string
-	dsn := w.at(func(u *url.URL) { host = u.Host })
+	w.at(func(u *url.URL) { host = u.Host })
 	proxy, err := netfault.Listen(host)
 	if err != nil {
 		panic(err)
 	}
-	dsn = w.at(func(u *url.URL) { u.Host = proxy.Addr() })
+	dsn := w.at(func(u *url.URL) { u.Host = proxy.Addr() })
 	return w.openAt(dsn, c), proxy
 }
 

@@ -46,7 +46,7 @@ func TestTheMostUsedHaveAnExample(t *testing.T) {
 			funcs("", typ.Funcs)
 			funcs(typ.Name+".", typ.Methods)
 		}
-		for _, name := range strings.Fields(names) {
+		for name := range strings.FieldsSeq(names) {
 			n, exists := has[name]
 			assert.True(t, exists, "%s: there is no %s", dir, name)
 			assert.NotZero(t, n, "%s: %s has no example", dir, name)

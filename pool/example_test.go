@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -25,8 +26,8 @@ func (*example) Errorf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
 func (e *example) Cleanup(f func())           { e.cleanups = append(e.cleanups, f) }
 
 func (e *example) end() {
-	for i := len(e.cleanups) - 1; i >= 0; i-- {
-		e.cleanups[i]()
+	for _, f := range slices.Backward(e.cleanups) {
+		f()
 	}
 }
 

@@ -97,7 +97,7 @@ func Named(err error, outer Outer) error {
 			return err
 		}
 	}
-	switch safe, ok := err.(interface{ SafeToRetry() bool }); Classify(err, outer) { //nolint:errorlint // as above
+	switch safe, ok := err.(interface{ SafeToRetry() bool }); Classify(err, outer) {
 	case Unknown:
 		return SentUnanswered(err)
 	case Retryable:

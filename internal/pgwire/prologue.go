@@ -87,7 +87,8 @@ func (q *queue) simple() (n int) {
 }
 
 // cut drops what is queued from at on. replace lets the prologue at at be msgs instead, a simple Query.
-func (q *queue) cut(at int)                  { q.queued = q.queued[:at] }
+func (q *queue) cut(at int) { q.queued = q.queued[:at] }
+
 func (q *queue) replace(at int, msgs []byte) { q.queued[at].Messages, q.queued[at].Simple = msgs, true }
 
 // words returns what is to be sent for p. unnamed: the exchange behind it executes the unnamed statement that is there, so p must not replace it.

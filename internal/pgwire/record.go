@@ -54,6 +54,7 @@ func (r *recorder) swap(all []byte) (was []byte) {
 
 // Record lets r keep all that pgx sends from now on. PauseRecord interrupts that until resume is called.
 func (r *recorder) Record() { r.swap([]byte{}) }
+
 func (r *recorder) PauseRecord() (resume func()) {
 	all := r.swap(nil)
 	return func() { r.swap(all) }

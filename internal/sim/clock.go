@@ -28,8 +28,6 @@ const (
 	sample
 )
 
-var kindNames = [...]string{"arrival", "grant", "deadline", "release", "timer", "dial", "upkeep", "sample"}
-
 type event struct {
 	at   time.Duration // since epoch
 	seq  uint64        // the order in which events were made: it decides between two at the same time
