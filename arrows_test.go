@@ -20,7 +20,7 @@ func TestArrowsPointDown(t *testing.T) {
 	lambda := []string{"github.com/aws/aws-lambda-go"}
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
-		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/gostack", "internal/inprocess", "internal/pgerr", "internal/safelog")),
+		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/gostack", "internal/inprocess", "internal/pgdial", "internal/pgerr", "internal/safelog")),
 		"/pool": join(pgx, own("internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/gostack", "internal/isolation", "internal/lane", "internal/memrows", "internal/pgcancel",
 			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode", "internal/upstream")),
 		"/iam":                 join(pgx, aws, own("internal/awshost", "internal/pgerr", "internal/safelog", "internal/sslmode")),

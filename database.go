@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/connstring"
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
@@ -68,7 +69,7 @@ func fromPgxpool(px *pgxpool.Config) origin {
 		if err != nil {
 			return nil, fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))
 		}
-		named := px.BeforeConnect != nil || px.ConnConfig.Host != parsed.ConnConfig.Host || !sameFunc(px.ConnConfig.DialFunc, parsed.ConnConfig.DialFunc)
+		named := px.BeforeConnect != nil || px.ConnConfig.Host != parsed.ConnConfig.Host || !pgdial.SameFunc(px.ConnConfig.DialFunc, parsed.ConnConfig.DialFunc)
 		if mustName && !named && !namesHost(connString, lookup) {
 			return nil, noHost(connString, source)
 		}
@@ -86,8 +87,6 @@ func fromPgxpool(px *pgxpool.Config) origin {
 		}, nil
 	}
 }
-
-func sameFunc(a, b any) bool { return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() }
 
 // inConnString returns the value that the connection string gives to s, if any.
 func (s setting) inConnString(dsn *pgx.ConnConfig) (value, by string) {

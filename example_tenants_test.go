@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"testing"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,22 +13,10 @@ import (
 	"github.com/lmipool/lmipool/internal/pgtest"
 )
 
-// example is what an Example needs of a test: its cleanups run when it ends.
-type example struct {
-	testing.TB
-	cleanups []func()
-}
-
-func (*example) Helper()                      {}
-func (*example) Fatal(args ...any)            { panic(fmt.Sprint(args...)) }
-func (*example) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
-func (*example) Errorf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
-func (e *example) Cleanup(f func())           { e.cleanups = append(e.cleanups, f) }
-
 // tenantOrders is a database in which each tenant sees his own orders only, and a
 // pool that logs in as a role to which that applies.
 func tenantOrders() (db *lmipool.Pool, end func()) {
-	ctx, e := context.Background(), &example{}
+	ctx, e := context.Background(), &pgtest.Example{}
 	dsn := pgtest.Database(e)
 	super, err := pgx.Connect(ctx, dsn)
 	do := func(sql string) {
@@ -54,9 +41,7 @@ func tenantOrders() (db *lmipool.Pool, end func()) {
 		db.Close()
 		do("drop owned by " + role + "; drop role " + role)
 		_ = super.Close(ctx)
-		for _, f := range e.cleanups {
-			f()
-		}
+		e.End()
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"testing"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,27 +11,9 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// example is what an Example needs of a test: its cleanups run when it ends.
-type example struct {
-	testing.TB
-	cleanups []func()
-}
-
-func (*example) Helper()                      {}
-func (*example) Fatal(args ...any)            { panic(fmt.Sprint(args...)) }
-func (*example) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
-func (*example) Errorf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
-func (e *example) Cleanup(f func())           { e.cleanups = append(e.cleanups, f) }
-
-func (e *example) end() {
-	for _, f := range slices.Backward(e.cleanups) {
-		f()
-	}
-}
-
 // orders is a pool whose database has a table of three orders.
 func orders() (ctx context.Context, db *pool.Pool, end func()) {
-	e := &example{}
+	e := &pgtest.Example{}
 	ctx = context.Background()
 	db, err := pool.New(ctx, pgtest.Database(e), nil)
 	if err == nil {
@@ -43,7 +23,7 @@ func orders() (ctx context.Context, db *pool.Pool, end func()) {
 	if err != nil {
 		panic(err)
 	}
-	return ctx, db, func() { db.Close(); e.end() }
+	return ctx, db, func() { db.Close(); e.End() }
 }
 
 func ExamplePool_QueryRow() {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,14 +65,9 @@ func (d *dialer) configure(px *pgxpool.Config) {
 				return pgerr.OfHook(err)
 			}
 		}
-		d.wrap(cc, g, d.told.handler || !sameCode(cc.BuildContextWatcherHandler, handler))
+		d.wrap(cc, g, d.told.handler || !pgdial.SameFunc(cc.BuildContextWatcherHandler, handler))
 		return pgdial.TryPassword(ctx, cc)
 	}
-}
-
-// sameCode reports whether two functions have the same code: Go does not compare functions.
-func sameCode[F any](a, b F) bool {
-	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
 // wrap adds to cc, after BeforeConnect, what lmipool does on the connection. ownHandler: what the end of a ctx does is the user's own.

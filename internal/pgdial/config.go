@@ -101,3 +101,8 @@ func RefuseUnsafe(cc *pgx.ConnConfig) error {
 	}
 	return errors.Join(errs...)
 }
+
+// SameFunc reports whether two functions of a configuration have the same code: Go does not compare functions. Method values of two receivers have.
+func SameFunc[F any](a, b F) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}

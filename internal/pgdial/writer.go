@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync/atomic"
 
@@ -55,7 +54,7 @@ type Writer struct {
 func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 	w := new(Writer)
 	is := func(f pgconn.ValidateConnectFunc) bool { // pgx keeps target_session_attrs only as this function
-		return cc.ValidateConnect != nil && reflect.ValueOf(cc.ValidateConnect).Pointer() == reflect.ValueOf(f).Pointer()
+		return SameFunc(cc.ValidateConnect, f)
 	}
 	switch {
 	case is(pgconn.ValidateConnectTargetSessionAttrsReadOnly), is(pgconn.ValidateConnectTargetSessionAttrsStandby),
