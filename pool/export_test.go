@@ -39,7 +39,7 @@ func (p *Pool) Findings(ctx context.Context, sql string) (why string, err error)
 	if err != nil {
 		return "", err
 	}
-	switch _, _, _, why := st.Shareable(); why {
+	switch _, _, why := st.Shareable(); why {
 	case catalog.AloneText, catalog.AloneArgs, catalog.AloneGuarded: // for good
 		return why, nil
 	}

@@ -12,8 +12,69 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/lmipool/lmipool/internal/pgtest"
 	"github.com/lmipool/lmipool/pool"
 )
+
+// Of many first callers of one text far from the server a few go alone, although the first run, which prepares it, takes twice as long as others.
+func TestColdCallersRide(t *testing.T) {
+	t.Parallel()
+	const callers, tries = 1024, 5 // a machine that stands still for long has the text look slow to all
+	ctx := bounded(t)
+	dsn := pgtest.Database(t)
+	proxy := newProxy(t, dsn)
+	proxy.SetRoundTrip(10 * time.Millisecond)
+	for try := range tries {
+		p, err := pool.New(ctx, dsn, &pool.Config{MaxConns: 2, BeforeConnect: through(proxy)})
+		require.NoError(t, err)
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				var got int
+				assert.NoError(t, p.QueryRow(ctx, "select $1::int8 + 1", i).Scan(&got))
+				assert.Equal(t, i+1, got)
+			})
+		}
+		wg.Wait()
+		s := p.Stat().Lanes()
+		t.Logf("%d callers were answered in %v: %d rode in %d flights, the others went alone: %v", callers, time.Since(began), s.Rides, s.Flights, s.Alone)
+		p.Close()
+		if s.Rides > callers*7/8 && s.Flights < callers/8 {
+			return
+		}
+		if try == tries-1 {
+			t.Error("want most to ride, 8 and more in a flight")
+		}
+	}
+}
+
+// Reads whose text looked slow when it became known ride once its runs are fast, and more of them at once with each that was.
+func TestReadsRideOnceTheirTextIsFast(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	b := newLaneLab(t, &pool.Config{LaneFunctions: []string{"pg_sleep"}})
+	b.p.SlowAbove(100e6)
+	release := b.hold(ctx)
+	var wg sync.WaitGroup
+	const n = 64
+	for i := range n {
+		b.queued(&wg, func() {
+			takes := 0.0
+			if i == 0 {
+				takes = 0.4
+			}
+			var got int
+			assert.NoError(t, b.scan(ctx, &got, "select $2::int from pg_sleep($1)", takes, i))
+			assert.Equal(t, i, got)
+		})
+	}
+	release()
+	wg.Wait()
+	s := b.p.Stat().Lanes()
+	assert.Greater(t, s.Rides, int64(n/2), "%v", s.Alone)
+	assert.Less(t, s.Flights, s.Rides/3)
+}
 
 // Reads that came before anything was known of their text ride once it is known. Each is counted once.
 func TestReadsThatWaitRideOnceTheirTextIsKnown(t *testing.T) {

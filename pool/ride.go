@@ -127,13 +127,18 @@ func (l *Lease) answered(err error) {
 	}
 }
 
-// observed is called when l ends. If its statement went alone while others waited, it notes in the catalog how long that took, and asks for what the
-// catalog does not know of it yet.
+// observed is called when l ends. If its statement went alone while others waited, it notes in the catalog how long that took, asks for what the
+// catalog does not know of it yet, and has the others asked again if the statement is not slow any more.
 func (l *Lease) observed() {
 	if l.took <= 0 {
 		return
 	}
+	slow := l.p.lanes.Catalog.Slow
+	was := l.st.Expected()
 	l.st.Took(l.took - l.p.sched.Stats().LeastHold)
+	if was > slow && l.st.Expected() <= slow {
+		l.p.sched.AskAgain()
+	}
 	if l.c.lane != nil && l.st.Wants() {
 		l.use.Ask(l.st)
 	}

@@ -64,7 +64,7 @@ func TestTheCatalogLooksAFewTimes(t *testing.T) {
 		s.Record(nil, "")
 	}
 	assert.False(t, s.Claim())
-	_, _, _, why := s.Shareable()
+	_, _, why := s.Shareable()
 	assert.Equal(t, AloneCalls, why)
 }
 
@@ -74,7 +74,7 @@ func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	s := g.Find("select 1", "")
 	s.Record(&Description{}, "")
 	g.Observe([]Observation{{s, 15 * time.Millisecond, 10}})
-	_, _, _, why := s.Shareable()
+	_, _, why := s.Shareable()
 	assert.Empty(t, why)
 	for range 3 {
 		g.Observe([]Observation{{s, 15 * time.Millisecond, 10}})
@@ -82,12 +82,12 @@ func TestOneHiccupMakesNoStatementSlow(t *testing.T) {
 	for range 20 {
 		g.Observe([]Observation{{s, 15 * time.Millisecond, 10}})
 	}
-	_, _, _, why = s.Shareable()
+	_, _, why = s.Shareable()
 	assert.Equal(t, AloneSlow, why)
 	for range 20 {
 		g.Observe([]Observation{{s, time.Millisecond, 10}})
 	}
-	_, _, _, why = s.Shareable()
+	_, _, why = s.Shareable()
 	assert.Empty(t, why, "it has become fast")
 }
 
@@ -99,10 +99,10 @@ func TestALargeResultIsRemembered(t *testing.T) {
 	for range 50 {
 		g.Observe([]Observation{{s, 0, 1000}})
 	}
-	_, _, _, why := s.Shareable()
+	_, _, why := s.Shareable()
 	assert.Empty(t, why)
 	g.Observe([]Observation{{s, 0, memrows.MaxResult + 1}})
 	g.Observe([]Observation{{s, 0, 1}})
-	_, _, _, why = s.Shareable()
+	_, _, why = s.Shareable()
 	assert.Equal(t, AloneLarge, why)
 }

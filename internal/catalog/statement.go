@@ -62,6 +62,8 @@ type Statement struct {
 	doubted   bool                        // desc may be out of date, and is to be made anew
 	doubtedBy facts.Proven                // the facts when it was last doubted: these facts allow one doubt
 
+	expected atomic.Int64 // see Expected; stored under rules.mu
+
 	isSteady bool         // it is an INSERT that draws from the same sequences each time
 	steadyBy facts.Proven // isSteady is right as long as these facts hold; zero: it was not asked yet
 }
@@ -84,6 +86,7 @@ func newStatement(t Text, c *rules, same *Statement) *Statement {
 	}
 	if same != nil {
 		s.alone, s.pace = same.alone, same.pace
+		s.expected.Store(int64(s.took))
 		s.desc.Store(same.desc.Load())
 	}
 	return s
@@ -118,13 +121,13 @@ func Why(p *facts.Proof) string {
 	return ""
 }
 
-// Shareable returns why s goes alone, or "" if it may ride. Then d is what its arguments have to be encoded for, by are the facts that say that it
-// may ride, and expect is how long it will probably take on the server.
-func (s *Statement) Shareable() (d *Description, by facts.Proven, expect time.Duration, why string) {
+// Shareable returns why s goes alone, or "" if it may ride. Then d is what its arguments have to be encoded for, and by are the facts that say that
+// it may ride.
+func (s *Statement) Shareable() (d *Description, by facts.Proven, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.alone != "" {
-		return nil, by, 0, s.alone
+		return nil, by, s.alone
 	}
 	p := s.judgeLocked(s.facts())
 	d = s.desc.Load()
@@ -137,14 +140,14 @@ func (s *Statement) Shareable() (d *Description, by facts.Proven, expect time.Du
 	case s.size > Large:
 		why = AloneLarge
 	default:
-		return d, p.By, s.took, ""
+		return d, p.By, ""
 	}
-	return nil, by, 0, why
+	return nil, by, why
 }
 
 // IsHarmless reports whether s may ride, or could if it took less time and had smaller results.
 func (s *Statement) IsHarmless() bool {
-	_, _, _, why := s.Shareable()
+	_, _, why := s.Shareable()
 	return why == "" || why == AloneSlow || why == AloneLarge
 }
 
@@ -253,6 +256,9 @@ func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	return l
 }
 
+// Expected returns how long s will probably take on the server, by its runs so far; 0: that is not known.
+func (s *Statement) Expected() time.Duration { return time.Duration(s.expected.Load()) }
+
 // Observation is one run of a statement.
 type Observation struct {
 	Statement *Statement
@@ -266,6 +272,7 @@ func (r *rules) Observe(seen []Observation) {
 	defer r.mu.Unlock()
 	for _, o := range seen {
 		o.Statement.observe(o.Took, o.Size)
+		o.Statement.expected.Store(int64(o.Statement.took))
 	}
 }
 

@@ -24,7 +24,6 @@ type Ride struct {
 	desc    *catalog.Description     // what eqb is encoded for
 	by      facts.Proven             // the facts that say that it may ride
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
-	expect  time.Duration            // how long it will probably take on the server
 	text    string                   // what the server gets: st's text, perhaps with comments
 	traced  context.Context          // what TraceQueryStart returned; nil: no tracer was called
 	flushed chan struct{}            // is closed when the group is in the socket; set before state becomes sent
@@ -69,7 +68,7 @@ var spare = sync.Pool{New: func() any { return &Ride{} }}
 // Encode returns a ride for call, or why call goes alone. The server gets text and args, which may differ from call's: a rewriter can have changed
 // them. timed reports whether the catalog can use the time that call takes if it goes alone.
 func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []any) (r *Ride, timed bool, why string) {
-	desc, by, expect, why := st.Shareable()
+	desc, by, why := st.Shareable()
 	switch why {
 	case "", catalog.AloneNew, catalog.AloneSlow, catalog.AloneLarge: // it rides, or may ride later
 		timed = true
@@ -92,7 +91,7 @@ func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []an
 	if size > catalog.Large {
 		return nil, timed, catalog.AloneLarge
 	}
-	r.Call, r.of, r.st, r.desc, r.by, r.expect, r.text = call, s, st, desc, by, expect, text
+	r.Call, r.of, r.st, r.desc, r.by, r.text = call, s, st, desc, by, text
 	return r, timed, ""
 }
 
@@ -103,7 +102,7 @@ func rideOf(w *sched.Request) *Ride { return w.Share.(*Ride) }
 const graceToSend = 20 * time.Millisecond
 
 // Cost tells the scheduler how long r will probably take on the server.
-func (r *Ride) Cost() time.Duration { return r.expect }
+func (r *Ride) Cost() time.Duration { return r.st.Expected() }
 
 // Withdraw is called by the scheduler when r's caller leaves because of err. A ride that waits is not sent any more. If r is being sent, Withdraw
 // waits until it is in the socket, at most graceToSend, so that nothing is sent after the caller has gone; the lane reads the answer and drops it.
