@@ -144,7 +144,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // Since is when c was lent, which is now
 	switch {
 	case aged && !c.place.Fenced():
-		c.p.stats.endedByAge()
+		c.p.stats.aged.Add(1)
 	case !aged && c.place.IdleFor() >= pgdial.PeekAfter:
 		if seen = c.peek.Look(); seen == pgdial.End {
 			c.p.health.lost()

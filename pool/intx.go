@@ -91,7 +91,7 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 
 // inTx makes one try. again means that it is certain that nothing has happened, and that the next try may succeed.
 func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts TxOptions, fn func(context.Context, pgx.Tx) error) (again bool, err error) {
-	c := &callbackContext{Context: ctx}
+	c := &callback{}
 	c.begin(ctx)
 	began, err := begin(c)
 	c.begun()

@@ -85,20 +85,17 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 // wait waits for the call that is running, and reports whether it has returned. After graceToLeave it asks the server to cancel the call's statement:
 // the ctx of the call need not end with its invocation.
 func (l *Lease) wait(left <-chan struct{}) bool {
-	t := time.NewTimer(graceToLeave)
-	defer t.Stop()
 	select {
 	case <-left:
 		return true
-	case <-t.C:
+	case <-time.After(graceToLeave):
 	}
 	l.c.cancel.Cancel(ErrInvocationEnded)
-	t.Reset(max(0, l.p.cfg.CancelWait) + graceToCancel)
 	select {
 	case <-left:
 		l.c.cancel.Answered()
 		return true
-	case <-t.C:
+	case <-time.After(max(0, l.p.cfg.CancelWait) + graceToCancel):
 		return false
 	}
 }
@@ -108,7 +105,7 @@ func (l *Lease) takeBack(now time.Time) (report func()) {
 	if !l.end(leaseEnded) {
 		return nil
 	}
-	l.p.stats.leaseLeaked()
+	l.p.stats.leaks.Add(1)
 	return func() {
 		l.p.log.Warn("lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
 	}

@@ -40,11 +40,11 @@ func (p *Pool) closeSurplus() {
 		c := place.Owner.(*conn)
 		switch {
 		case c.expired(now):
-			p.stats.endedByAge()
+			p.stats.aged.Add(1)
 			return true
 		case p.cfg.MaxConnIdleTime > 0 && now.Sub(place.Since()) > p.cfg.MaxConnIdleTime &&
 			open > int(p.cfg.MinConns) && idle > int(p.cfg.MinIdleConns):
-			p.stats.endedUnused()
+			p.stats.unused.Add(1)
 			return true
 		}
 		return false

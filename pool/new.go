@@ -89,7 +89,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 			Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
 			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
 		})
-		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.stats.sessionReset, OnLearned: p.sched.AskAgain, Log: p.log}
+		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: func() { p.stats.resets.Add(1) }, OnLearned: p.sched.AskAgain, Log: p.log}
 		p.px, err = newPgxpool(p.ctx, px)
 	}
 	if err != nil {
@@ -154,16 +154,27 @@ func (p *Pool) Warm(ctx context.Context) error {
 func (p *Pool) Stat() *Stat { return p.engine.stat() }
 
 func (p pooled) stat() *Stat {
-	s := &Stat{s: p.sched.Stats()}
-	s.invocations.Detached = p.detached.Load()
-	p.stats.stat(s)
-	s.failovers = p.health.failovers.Load()
-	s.panics = p.panics.Load()
-	s.lanes.Rides, s.lanes.Flights, s.lanes.GuardRefusals = p.lanes.Stat()
-	s.lanes.CatalogChanges, s.lanes.UnconfirmedRides = p.lanes.Baselines.Changes.Load(), p.lanes.Baselines.Unconfirmed.Load()
+	s, own := p.sched.Stats(), &p.stats
+	n := numbers{
+		AcquireCount: s.Acquires, AcquireDuration: seconds(s.Waited), AcquiredConns: int32(s.Held), CanceledAcquireCount: s.Canceled,
+		EmptyAcquireCount: s.Waits, EmptyAcquireWaitTime: seconds(s.Waited), Queued: int32(s.Queued),
+		ConstructingConns: int32(s.Dialing), IdleConns: int32(s.Idle), TotalConns: int32(s.Total), MaxConns: int32(s.Max), Limit: int32(s.Limit),
+		NewConnsCount: s.Opened, MaxLifetimeDestroyCount: own.aged.Load(), MaxIdleDestroyCount: own.unused.Load(), PanicCount: p.panics.Load(),
+		Dials: DialStat{
+			Failed: s.FailedDials, Refused: s.RefusedDials, Failovers: p.health.failovers.Load(), Time: s.DialTime, HoldTime: s.HoldTime,
+		},
+		Lanes: LaneStat{
+			MaxFlightSize: lane.MaxFlight, Reruns: own.reruns.Load(), ShadowRides: own.shadow.Load(), Alone: own.alone.All(),
+			CatalogChanges: p.lanes.Baselines.Changes.Load(), UnconfirmedRides: p.lanes.Baselines.Unconfirmed.Load(),
+		},
+		Invocations: InvocationStat{
+			Leaks: own.leaks.Load(), Nested: s.Nested, Detached: p.detached.Load(), Resets: own.resets.Load(), Unclean: own.unclean.Load(),
+		},
+	}
+	n.Lanes.Rides, n.Lanes.Flights, n.Lanes.GuardRefusals = p.lanes.Stat()
 	open, most, sent, lost := p.dialer.cancels.Stat()
-	s.cancels = CancelStat{Requests: sent, Lost: lost, Conns: int32(open), MaxConns: int32(most)}
-	return s
+	n.Cancels = CancelStat{Requests: sent, Lost: lost, Conns: int32(open), MaxConns: int32(most)}
+	return &Stat{n}
 }
 
 // Config returns a copy of the pool's settings: what it was given, completed by the connection string and the defaults. No field holds a secret.

@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
-	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -81,17 +81,13 @@ func (p plain) ping(ctx context.Context) error { return p.px.Ping(ctx) }
 // stat has only the counters that pgxpool has.
 func (p plain) stat() *Stat {
 	s := p.px.Stat()
-	return &Stat{
-		s: sched.Stats{
-			Totals: sched.Totals{
-				Acquires: s.AcquireCount(), Canceled: s.CanceledAcquireCount(), Opened: s.NewConnsCount(),
-				Waits: s.EmptyAcquireCount(), Waited: s.EmptyAcquireWaitTime(),
-			},
-			Held: int(s.AcquiredConns()), Idle: int(s.IdleConns()), Dialing: int(s.ConstructingConns()), Total: int(s.TotalConns()),
-			Max: int(s.MaxConns()), Limit: int(s.MaxConns()),
-		},
-		aged: s.MaxLifetimeDestroyCount(), unused: s.MaxIdleDestroyCount(),
-	}
+	return &Stat{numbers{
+		AcquireCount: s.AcquireCount(), AcquireDuration: seconds(s.EmptyAcquireWaitTime()), AcquiredConns: s.AcquiredConns(),
+		CanceledAcquireCount: s.CanceledAcquireCount(), EmptyAcquireCount: s.EmptyAcquireCount(), EmptyAcquireWaitTime: seconds(s.EmptyAcquireWaitTime()),
+		ConstructingConns: s.ConstructingConns(), IdleConns: s.IdleConns(), TotalConns: s.TotalConns(), MaxConns: s.MaxConns(), Limit: s.MaxConns(),
+		NewConnsCount: s.NewConnsCount(), MaxLifetimeDestroyCount: s.MaxLifetimeDestroyCount(), MaxIdleDestroyCount: s.MaxIdleDestroyCount(),
+		Lanes: LaneStat{MaxFlightSize: lane.MaxFlight},
+	}}
 }
 
 func (p plain) reset() { p.px.Reset() }

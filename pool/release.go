@@ -196,7 +196,7 @@ func (c *conn) arrive(last step, w way, now time.Time) {
 		c.p.sched.Release(&c.place, c.wire.Queued(), now)
 		return
 	case spoiled:
-		c.p.stats.endedUnclean()
+		c.p.stats.unclean.Add(1)
 	case giveUp:
 		c.cancel.GivenUp()
 	}

@@ -53,7 +53,7 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	case a.n > 0 || l.repeats || ctx.Err() != nil || !p.mayRepeat(ctx, l, err):
 		return false
 	default:
-		p.stats.runsAgain()
+		p.stats.reruns.Add(1)
 		sleep(ctx, afterLoss)
 	}
 	a.n++

@@ -44,12 +44,12 @@ const wouldRide = "shadow"
 func (l *Lease) goesAlone() {
 	switch {
 	case l.ride != nil:
-		l.p.stats.goesAlone(catalog.AloneOnly)
+		l.p.stats.alone.Count(catalog.AloneOnly)
 		l.goesForItself()
 	case l.why == wouldRide:
-		l.p.stats.wouldRide()
+		l.p.stats.shadow.Add(1)
 	case l.why != "":
-		l.p.stats.goesAlone(l.why)
+		l.p.stats.alone.Count(l.why)
 	}
 	l.why = ""
 }
@@ -95,7 +95,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 		}
 		sleep(ctx, afterLoss)
 	}
-	l.p.stats.runsAgain()
+	l.p.stats.reruns.Add(1)
 	l.goesForItself()
 	l.repeats = true
 	return false, ctx.Err()

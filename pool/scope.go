@@ -13,7 +13,7 @@ import (
 // do nothing.
 type Scope struct {
 	name   string
-	ctx    scopeContext
+	ctx    placeContext
 	cancel context.CancelFunc
 
 	mu    sync.Mutex
@@ -38,19 +38,29 @@ type belonging interface {
 	takeBack(now time.Time) (report func())
 }
 
-// scopeContext is context.WithValue(ctx, scopeKey{}, scope), inside the scope.
-type scopeContext struct {
+// placeContext is a ctx that belongs to a scope and a callback. It works as context.WithValue does, inside the scope or callback.
+type placeContext struct {
 	context.Context
-	scope *Scope
+	scope *Scope    // nil: none
+	in    *callback // nil: none
 }
 
-type scopeKey struct{}
+type placeKey struct{}
 
-func (c *scopeContext) Value(key any) any {
-	if key == (scopeKey{}) {
-		return c.scope
+func (c *placeContext) Value(key any) any {
+	if key == (placeKey{}) {
+		return c
 	}
 	return c.Context.Value(key)
+}
+
+// placeOf returns the scope and the callback that ctx belongs to, or nil.
+func placeOf(ctx context.Context) (*Scope, *callback) {
+	mustHave(ctx)
+	if c, ok := ctx.Value(placeKey{}).(*placeContext); ok {
+		return c.scope, c.in
+	}
+	return nil, nil
 }
 
 // OpenScope begins a scope named name, usually the invocation's request id. The returned ctx carries it, and ends with it, or at deadline unless that
@@ -171,11 +181,9 @@ func sayLeaks(reports []func()) {
 			report()
 		}
 	}()
-	t := time.NewTimer(graceToSay)
-	defer t.Stop()
 	select {
 	case <-said:
-	case <-t.C:
+	case <-time.After(graceToSay):
 	}
 }
 
@@ -223,44 +231,18 @@ func (s *Scope) id() string {
 	return s.name
 }
 
-// callback is the function of an InTx while it runs. It waits for the calls that it makes with its ctx, so its connection is not free before they
-// return.
+// callback is the function of an InTx while it runs, and its ctx. It waits for the calls that it makes with its ctx, so its connection is not free
+// before they return.
 type callback struct {
-	scope    *Scope
+	placeContext
 	outer    *callback    // whose ctx InTx was called with; nil: none
 	within   sched.Within // the connection that it holds: none for a savepoint, and for a pool that is not lmipool's. Set once, before it runs
 	starting bool         // BEGIN is under way: this is no use of the pool inside the function
 }
 
-// callbackContext works as context.WithValue(ctx, scopeKey{}, callback). It has the scope's key, so one look-up in a ctx finds the innermost scope or
-// callback.
-type callbackContext struct {
-	context.Context
-	callback
-}
-
-func (c *callbackContext) Value(key any) any {
-	if key == (scopeKey{}) {
-		return &c.callback
-	}
-	return c.Context.Value(key)
-}
-
-// placeOf returns the scope and the callback that ctx belongs to, or nil.
-func placeOf(ctx context.Context) (*Scope, *callback) {
-	mustHave(ctx)
-	switch v := ctx.Value(scopeKey{}).(type) {
-	case *Scope:
-		return v, nil
-	case *callback:
-		return v.scope, v
-	}
-	return nil, nil
-}
-
-// begin is called before BEGIN, with the ctx that InTx was called with.
+// begin makes c the ctx for BEGIN, from the one that InTx was called with.
 func (c *callback) begin(ctx context.Context) {
-	c.starting = true
+	c.Context, c.in, c.starting = ctx, c, true
 	if c.scope, c.outer = placeOf(ctx); c.outer != nil {
 		c.within.Outer = &c.outer.within
 	}
@@ -286,12 +268,11 @@ func Detach(ctx context.Context, timeout time.Duration) (context.Context, contex
 		timeout = DetachTimeout
 	}
 	s, _ := placeOf(ctx)
-	free := &scopeContext{Context: context.WithoutCancel(ctx)} // its scope is nil
+	free := &placeContext{Context: context.WithoutCancel(ctx)}
 	detached, cancel := context.WithTimeout(free, timeout)
 	if s != nil {
-		count := s.detached
-		count.Add(1)
-		context.AfterFunc(detached, func() { count.Add(-1) })
+		s.detached.Add(1)
+		context.AfterFunc(detached, func() { s.detached.Add(-1) })
 	}
 	return detached, cancel
 }

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
-	"github.com/lmipool/lmipool/internal/lane"
-	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // Stat is a snapshot of a pool's counters. Methods that pgxpool.Stat has too mean the same. Counts are totals since New. Its JSON has all its
@@ -31,16 +29,38 @@ import (
 // A read that rides counts in EmptyAcquireCount, EmptyAcquireWaitTime and AcquireDuration, but not in AcquireCount, which counts the connections that
 // were handed out. So the mean wait is EmptyAcquireWaitTime / EmptyAcquireCount. Invocations().Resets counts the first use of each statement, too: watch
 // what grows after the warm-up.
-type Stat struct {
-	s           sched.Stats
-	panics      int64
-	aged        int64
-	unused      int64
-	lanes       LaneStat
-	cancels     CancelStat
-	invocations InvocationStat
-	failovers   int64
+type Stat struct{ n numbers }
+
+// numbers are what a Stat shows, by their names in JSON.
+type numbers struct {
+	AcquireCount            int64          `json:"acquire_count"`
+	AcquireDuration         seconds        `json:"acquire_duration_seconds"`
+	AcquiredConns           int32          `json:"acquired_conns"`
+	CanceledAcquireCount    int64          `json:"canceled_acquire_count"`
+	ConstructingConns       int32          `json:"constructing_conns"`
+	EmptyAcquireCount       int64          `json:"empty_acquire_count"`
+	EmptyAcquireWaitTime    seconds        `json:"empty_acquire_wait_time_seconds"`
+	IdleConns               int32          `json:"idle_conns"`
+	MaxConns                int32          `json:"max_conns"`
+	TotalConns              int32          `json:"total_conns"`
+	NewConnsCount           int64          `json:"new_conns_count"`
+	MaxLifetimeDestroyCount int64          `json:"max_lifetime_destroy_count"`
+	MaxIdleDestroyCount     int64          `json:"max_idle_destroy_count"`
+	Limit                   int32          `json:"limit"`
+	Queued                  int32          `json:"queued"`
+	PanicCount              int64          `json:"panic_count"`
+	Dials                   DialStat       `json:"dials"`
+	Lanes                   LaneStat       `json:"lanes"`
+	Cancels                 CancelStat     `json:"cancels"`
+	Invocations             InvocationStat `json:"invocations"`
 }
+
+// MarshalJSON returns all numbers of s as JSON, with times in seconds.
+func (s Stat) MarshalJSON() ([]byte, error) { return json.Marshal(s.n) }
+
+type seconds time.Duration
+
+func (s seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).Seconds()) }
 
 // LaneStat has the counters of reads that found no idle connection.
 type LaneStat struct {
@@ -129,107 +149,71 @@ func (s DialStat) MarshalJSON() ([]byte, error) {
 	}{numbers(s), s.Time.Seconds(), s.HoldTime.Seconds()})
 }
 
-// MarshalJSON returns all numbers of s as JSON, with times in seconds.
-func (s Stat) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		AcquireCount            int64          `json:"acquire_count"`
-		AcquireDuration         float64        `json:"acquire_duration_seconds"`
-		AcquiredConns           int32          `json:"acquired_conns"`
-		CanceledAcquireCount    int64          `json:"canceled_acquire_count"`
-		ConstructingConns       int32          `json:"constructing_conns"`
-		EmptyAcquireCount       int64          `json:"empty_acquire_count"`
-		EmptyAcquireWaitTime    float64        `json:"empty_acquire_wait_time_seconds"`
-		IdleConns               int32          `json:"idle_conns"`
-		MaxConns                int32          `json:"max_conns"`
-		TotalConns              int32          `json:"total_conns"`
-		NewConnsCount           int64          `json:"new_conns_count"`
-		MaxLifetimeDestroyCount int64          `json:"max_lifetime_destroy_count"`
-		MaxIdleDestroyCount     int64          `json:"max_idle_destroy_count"`
-		Limit                   int32          `json:"limit"`
-		Queued                  int32          `json:"queued"`
-		PanicCount              int64          `json:"panic_count"`
-		Dials                   DialStat       `json:"dials"`
-		Lanes                   LaneStat       `json:"lanes"`
-		Cancels                 CancelStat     `json:"cancels"`
-		Invocations             InvocationStat `json:"invocations"`
-	}{
-		s.AcquireCount(), s.AcquireDuration().Seconds(), s.AcquiredConns(), s.CanceledAcquireCount(), s.ConstructingConns(),
-		s.EmptyAcquireCount(), s.EmptyAcquireWaitTime().Seconds(), s.IdleConns(), s.MaxConns(), s.TotalConns(), s.NewConnsCount(),
-		s.MaxLifetimeDestroyCount(), s.MaxIdleDestroyCount(), s.Limit(), s.Queued(), s.PanicCount(), s.Dials(), s.Lanes(), s.Cancels(), s.Invocations(),
-	})
-}
-
 // AcquireCount returns how many acquires got a connection.
-func (s *Stat) AcquireCount() int64 { return s.s.Acquires }
+func (s *Stat) AcquireCount() int64 { return s.n.AcquireCount }
 
 // AcquireDuration returns how long the successful acquires waited, in sum. An acquire that finds an idle connection does not wait, so this equals
 // EmptyAcquireWaitTime.
-func (s *Stat) AcquireDuration() time.Duration { return s.s.Waited }
+func (s *Stat) AcquireDuration() time.Duration { return time.Duration(s.n.AcquireDuration) }
 
 // AcquiredConns returns how many connections are in use now.
-func (s *Stat) AcquiredConns() int32 { return int32(s.s.Held) }
+func (s *Stat) AcquiredConns() int32 { return s.n.AcquiredConns }
 
 // CanceledAcquireCount returns how many acquires failed because their ctx or scope ended while they waited.
-func (s *Stat) CanceledAcquireCount() int64 { return s.s.Canceled }
+func (s *Stat) CanceledAcquireCount() int64 { return s.n.CanceledAcquireCount }
 
 // ConstructingConns returns how many dials are under way now.
-func (s *Stat) ConstructingConns() int32 { return int32(s.s.Dialing) }
+func (s *Stat) ConstructingConns() int32 { return s.n.ConstructingConns }
 
 // EmptyAcquireCount returns how many acquires found no idle connection and had to wait.
-func (s *Stat) EmptyAcquireCount() int64 { return s.s.Waits }
+func (s *Stat) EmptyAcquireCount() int64 { return s.n.EmptyAcquireCount }
 
 // EmptyAcquireWaitTime returns how long the acquires that had to wait and then succeeded waited, in sum.
-func (s *Stat) EmptyAcquireWaitTime() time.Duration { return s.s.Waited }
+func (s *Stat) EmptyAcquireWaitTime() time.Duration { return time.Duration(s.n.EmptyAcquireWaitTime) }
 
 // IdleConns returns how many connections are idle now.
-func (s *Stat) IdleConns() int32 { return int32(s.s.Idle) }
+func (s *Stat) IdleConns() int32 { return s.n.IdleConns }
 
 // MaxConns returns Config.MaxConns.
-func (s *Stat) MaxConns() int32 { return int32(s.s.Max) }
+func (s *Stat) MaxConns() int32 { return s.n.MaxConns }
 
 // TotalConns returns how many connections the server may have of this pool now, including dials under way and connections that are still being
 // closed.
-func (s *Stat) TotalConns() int32 { return int32(s.s.Total) }
+func (s *Stat) TotalConns() int32 { return s.n.TotalConns }
 
 // NewConnsCount returns how many connections were opened.
-func (s *Stat) NewConnsCount() int64 { return s.s.Opened }
+func (s *Stat) NewConnsCount() int64 { return s.n.NewConnsCount }
 
 // MaxLifetimeDestroyCount returns how many connections were closed because of Config.MaxConnLifetime.
-func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.aged }
+func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.n.MaxLifetimeDestroyCount }
 
 // MaxIdleDestroyCount returns how many connections were closed because of Config.MaxConnIdleTime.
-func (s *Stat) MaxIdleDestroyCount() int64 { return s.unused }
+func (s *Stat) MaxIdleDestroyCount() int64 { return s.n.MaxIdleDestroyCount }
 
 // Limit returns how many connections the pool may have now, at most MaxConns.
-func (s *Stat) Limit() int32 { return int32(s.s.Limit) }
+func (s *Stat) Limit() int32 { return s.n.Limit }
 
 // Queued returns how many acquires wait now.
-func (s *Stat) Queued() int32 { return int32(s.s.Queued) }
+func (s *Stat) Queued() int32 { return s.n.Queued }
 
 // PanicCount returns how many panics of hooks, and of the pool's own goroutines, were caught.
-func (s *Stat) PanicCount() int64 { return s.panics }
+func (s *Stat) PanicCount() int64 { return s.n.PanicCount }
 
 // Dials returns the counters of opening connections.
-func (s *Stat) Dials() DialStat {
-	return DialStat{Failed: s.s.FailedDials, Refused: s.s.RefusedDials, Failovers: s.failovers, Time: s.s.DialTime, HoldTime: s.s.HoldTime}
-}
+func (s *Stat) Dials() DialStat { return s.n.Dials }
 
 // Lanes returns the counters of reads that found no idle connection.
 func (s *Stat) Lanes() LaneStat {
-	l := s.lanes
-	l.MaxFlightSize, l.Alone = lane.MaxFlight, maps.Clone(l.Alone)
+	l := s.n.Lanes
+	l.Alone = maps.Clone(l.Alone)
 	return l
 }
 
 // Cancels returns the counters of statements whose ctx ended while they ran.
-func (s *Stat) Cancels() CancelStat { return s.cancels }
+func (s *Stat) Cancels() CancelStat { return s.n.Cancels }
 
 // Invocations returns the counters of what invocations leave behind.
-func (s *Stat) Invocations() InvocationStat {
-	i := s.invocations
-	i.Nested = s.s.Nested
-	return i
-}
+func (s *Stat) Invocations() InvocationStat { return s.n.Invocations }
 
 // stats has the totals since New that the scheduler does not count.
 type stats struct {
@@ -237,20 +221,4 @@ type stats struct {
 	resets, leaks         atomic.Int64
 	reruns, shadow        atomic.Int64    // reads that ran again, alone; reads that would have ridden
 	alone                 catalog.Reasons // of statements that found no idle connection and did not ride
-}
-
-func (n *stats) endedByAge()   { n.aged.Add(1) }
-func (n *stats) endedUnused()  { n.unused.Add(1) }
-func (n *stats) endedUnclean() { n.unclean.Add(1) }
-func (n *stats) sessionReset() { n.resets.Add(1) }
-func (n *stats) leaseLeaked()  { n.leaks.Add(1) }
-func (n *stats) runsAgain()    { n.reruns.Add(1) }
-func (n *stats) wouldRide()    { n.shadow.Add(1) }
-
-func (n *stats) goesAlone(why string) { n.alone.Count(why) }
-
-func (n *stats) stat(s *Stat) {
-	s.aged, s.unused, s.invocations.Unclean = n.aged.Load(), n.unused.Load(), n.unclean.Load()
-	s.invocations.Resets, s.invocations.Leaks = n.resets.Load(), n.leaks.Load()
-	s.lanes.Reruns, s.lanes.ShadowRides, s.lanes.Alone = n.reruns.Load(), n.shadow.Load(), n.alone.All()
 }

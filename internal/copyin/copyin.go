@@ -93,23 +93,16 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 	case <-done:
 		unwatch()
 	case <-ctx.Done():
-		if <-stopped; !isDone(done, y.Wait) && (inValue || inLast) {
-			encoding = done
+		<-stopped
+		select {
+		case <-done:
+		case <-time.After(y.Wait):
+			if inValue || inLast {
+				encoding = done
+			}
 		}
 	}
 	return tag.RowsAffected(), encoding, err
-}
-
-// isDone waits for done, but not longer than bound.
-func isDone(done <-chan struct{}, bound time.Duration) bool {
-	t := time.NewTimer(bound)
-	defer t.Stop()
-	select {
-	case <-done:
-		return true
-	case <-t.C:
-		return false
-	}
 }
 
 var errOver = errors.New("lmipool: the CopyFrom is over") // nobody gets it
@@ -120,25 +113,24 @@ type source struct {
 	w      *io.PipeWriter
 	types  *pgtype.Map
 	fields []pgconn.FieldDescription
-	state  atomic.Uint32 // what it does
+	does   atomic.Uint32
 }
 
+// These are what a source does.
 const (
-	atNext uint32 = iota
-	atValues
-	atEncode
-	atWrite
-	over // nothing more
+	asks    uint32 = iota // it calls the CopyFromSource, or sends what it has encoded
+	encodes               // it encodes values
+	over                  // nothing more
 )
 
 // to goes on to the next step, unless s is over.
 func (s *source) to(next uint32) bool {
-	at := s.state.Load()
-	return at != over && s.state.CompareAndSwap(at, next)
+	now := s.does.Load()
+	return now != over && s.does.CompareAndSwap(now, next)
 }
 
 // stop makes the call that runs the last one. It reports whether that call encodes a value.
-func (s *source) stop() (encoding bool) { return s.state.Swap(over) == atEncode }
+func (s *source) stop() (encoding bool) { return s.does.Swap(over) == encodes }
 
 // chunk is what pgconn sends in one message, without its header.
 const chunk = 65536 - 5
@@ -146,13 +138,13 @@ const chunk = 65536 - 5
 func (s *source) send() error {
 	buf := append(make([]byte, 0, chunk), "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 	largest := 0
-	for s.to(atNext) && s.src.Next() {
-		if !s.to(atValues) {
+	for s.to(asks) && s.src.Next() {
+		if !s.to(asks) {
 			return errOver
 		}
 		at := len(buf)
 		values, err := s.src.Values()
-		if !s.to(atEncode) {
+		if !s.to(encodes) {
 			return errOver
 		}
 		if err == nil {
@@ -175,7 +167,7 @@ func (s *source) send() error {
 
 // write sends buf, unless s is over or the source has failed.
 func (s *source) write(buf []byte) error {
-	if !s.to(atWrite) {
+	if !s.to(asks) {
 		return errOver
 	}
 	if err := s.src.Err(); err != nil {

@@ -198,11 +198,9 @@ func (q *Reach) AwaitTwin(ctx context.Context) {
 	if !try || !r.cfg.Replace() {
 		return
 	}
-	t := time.NewTimer(tryFor)
-	defer t.Stop()
 	select {
 	case <-twin:
-	case <-t.C: // the other may be waiting until q's connection is closed
+	case <-time.After(tryFor): // the other may be waiting until q's connection is closed
 	case <-ctx.Done():
 	}
 }
