@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/awshost"
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/safelog"
@@ -196,8 +198,12 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 		px.ConnConfig.ConnectTimeout = pgdial.AWSConnectTimeout
 	}
 	setDefault(&d.MaxConnLifetimeJitter, px.MaxConnLifetimeJitter, max(0, d.MaxConnLifetime/10))
-	setDefault(&d.Upstream, UpstreamAuto)
-	if d.Upstream = d.Upstream.of(px.ConnConfig); d.Upstream == UpstreamRDSProxy {
+	if d.Upstream == "" || d.Upstream == UpstreamAuto {
+		if d.Upstream = UpstreamDirect; pgdial.InAWS(px.ConnConfig, awshost.Proxy) {
+			d.Upstream = UpstreamRDSProxy
+		}
+	}
+	if d.Upstream == UpstreamRDSProxy {
 		setDefault(&d.CancelWait, -1)
 	}
 	setDefault(&d.CancelWait, defaultCancelWait)
@@ -220,42 +226,26 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	}
 	d.MinConns, d.MinIdleConns = max(0, d.MinConns), max(0, d.MinIdleConns)
 	d.MaxConnLifetimeJitter = max(0, d.MaxConnLifetimeJitter)
-	if d.ShouldPing == nil {
-		d.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > defaultPingAfter }
-	}
+	setDefault(&d.ShouldPing, func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > defaultPingAfter })
 	return d
 }
 
 // takeHooks copies the hooks of px that c does not set.
 func (c *Config) takeHooks(px *pgxpool.Config) {
-	if c.BeforeConnect == nil {
-		c.BeforeConnect = px.BeforeConnect
-	}
-	if c.AfterConnect == nil {
-		c.AfterConnect = px.AfterConnect
-	}
-	if c.PrepareConn == nil {
-		c.PrepareConn = px.PrepareConn
-	}
-	if c.AfterRelease == nil {
-		c.AfterRelease = px.AfterRelease
-	}
-	if c.BeforeClose == nil {
-		c.BeforeClose = px.BeforeClose
-	}
-	if c.ShouldPing == nil {
-		c.ShouldPing = px.ShouldPing
-	}
+	setDefault(&c.BeforeConnect, px.BeforeConnect)
+	setDefault(&c.AfterConnect, px.AfterConnect)
+	setDefault(&c.PrepareConn, px.PrepareConn)
+	setDefault(&c.AfterRelease, px.AfterRelease)
+	setDefault(&c.BeforeClose, px.BeforeClose)
+	setDefault(&c.ShouldPing, px.ShouldPing)
 }
 
 // setDefault sets *field to the first of values that is not zero, unless *field is set already.
-func setDefault[T comparable](field *T, values ...T) {
-	var zero T
+func setDefault[T any](field *T, values ...T) {
 	for _, v := range values {
-		if *field != zero {
-			return
+		if reflect.ValueOf(field).Elem().IsZero() {
+			*field = v
 		}
-		*field = v
 	}
 }
 
@@ -305,20 +295,11 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// oneOf lists values for an error text.
+// oneOf lists values for an error text: "a", "b" or "c".
 func oneOf[T ~string](values []T) string {
-	var b strings.Builder
-	for i, v := range values {
-		switch i {
-		case 0:
-		case len(values) - 1:
-			b.WriteString(" or ")
-		default:
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "%q", v)
-	}
-	return b.String()
+	list := strings.ReplaceAll(strings.Trim(fmt.Sprintf("%q", values), "[]"), `" "`, `", "`)
+	last := strings.LastIndex(list, ", ")
+	return list[:last] + " or " + list[last+len(", "):]
 }
 
 // execModeIsolation is the warning for a pool whose Isolation is off because of QueryExecModeExec. It is logged once. A reset is sent in front of the

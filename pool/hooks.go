@@ -155,7 +155,8 @@ func awaitCleanup(ctx context.Context, c *pgx.Conn) {
 	}
 }
 
-// tracer calls the user's Tracer on a connection, but not for the pool's own statements. A panic of it while a connection is opened is logged.
+// tracer calls the user's Tracer on a connection, but not for the pool's own Queries, which prepare nothing. A panic of it while a connection is opened
+// is logged.
 type tracer struct {
 	*multitracer.Tracer
 	w *workers
@@ -171,19 +172,6 @@ func (t tracer) TraceQueryStart(ctx context.Context, c *pgx.Conn, d pgx.TraceQue
 func (t tracer) TraceQueryEnd(ctx context.Context, c *pgx.Conn, d pgx.TraceQueryEndData) {
 	if !isolation.IsSilent(ctx) {
 		t.Tracer.TraceQueryEnd(ctx, c, d)
-	}
-}
-
-func (t tracer) TracePrepareStart(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareStartData) context.Context {
-	if isolation.IsSilent(ctx) {
-		return ctx
-	}
-	return t.Tracer.TracePrepareStart(ctx, c, d)
-}
-
-func (t tracer) TracePrepareEnd(ctx context.Context, c *pgx.Conn, d pgx.TracePrepareEndData) {
-	if !isolation.IsSilent(ctx) {
-		t.Tracer.TracePrepareEnd(ctx, c, d)
 	}
 }
 

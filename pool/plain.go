@@ -69,7 +69,7 @@ func (p plain) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 	if err != nil || with == nil {
 		return t, err
 	}
-	if _, err = t.Exec(ctx, with.SQL, with.Args...); err != nil {
+	if err = setIn(ctx, t.Conn(), with.SQL, with.Params); err != nil {
 		_ = rollBack(ctx, t)
 		return nil, pgerr.Wrap[pgerr.SettingsError](fmt.Errorf("lmipool: With: %w", with.Without(err)))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -34,8 +35,9 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 			return nil, err
 		}
 		if c, plain := l.lent.(*pgxpool.Conn); plain {
-			l = leaseOf(&withLease{lent: c, c: c, p: b.p})
-			err = withSettings(b.s, setIn(ctx, c.Conn().PgConn(), b.s))
+			l = leaseOf(&withLease{lent: c, p: b.p})
+			sql, params := b.s.Lasting()
+			err = withSettings(b.s, setIn(ctx, c.Conn(), sql, params))
 		} else {
 			err = nothingLost("the connection was lost when its settings were set", l.setInSession(ctx, b.s))
 		}
@@ -79,15 +81,16 @@ func (l *Lease) setInSession(ctx context.Context, s *session.Settings) error {
 	if err := ctx.Err(); err != nil {
 		return pgerr.Unsent("what sets the settings", err)
 	}
-	if _, err := l.announce(ctx, s.Lasting(), nil, false); err != nil {
+	sql, params := s.Lasting()
+	if _, err := l.announce(ctx, sql, nil, false); err != nil {
 		return err
 	}
-	return withSettings(s, l.c.wrapError(setIn(ctx, l.c.pg.PgConn(), s)))
+	return withSettings(s, l.c.wrapError(setIn(ctx, l.c.pg, sql, params)))
 }
 
-// setIn sets s in the session of pc. No tracer sees the values.
-func setIn(ctx context.Context, pc *pgconn.PgConn, s *session.Settings) error {
-	return pc.ExecParams(ctx, s.Lasting(), s.LastingParams(), nil, nil, nil).Read().Err
+// setIn runs on c what sets settings. No tracer sees the values.
+func setIn(ctx context.Context, c *pgx.Conn, sql string, params [][]byte) error {
+	return c.PgConn().ExecParams(ctx, sql, params, nil, nil, nil).Read().Err
 }
 
 // withSettings returns err, from the statement that sets s, as a SettingsError without the values of s.
@@ -100,8 +103,7 @@ func withSettings(s *session.Settings, err error) error {
 
 // withLease is a lease with Config.Plain whose session has settings. pgxpool would not take them away, so Release closes the connection.
 type withLease struct {
-	lent     // c
-	c        *pgxpool.Conn
+	lent     // a *pgxpool.Conn
 	p        *Pool
 	released bool
 }
@@ -112,7 +114,7 @@ func (w *withLease) Release() {
 		return
 	}
 	w.released = true
-	c := w.c.Hijack()
+	c := w.lent.(*pgxpool.Conn).Hijack()
 	w.p.background("close", func() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()

@@ -1,10 +1,12 @@
 package pgdial
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -16,21 +18,11 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// InAWS reports whether a host of cc has the name of a database in AWS.
-func InAWS(cc *pgx.ConnConfig) bool {
-	return slices.ContainsFunc(sslmode.Hosts(&cc.Config), func(h *pgconn.FallbackConfig) bool { return isAWS(h.Host) })
-}
-
-func isAWS(host string) bool {
-	_, ok := awshost.Parse(host)
-	return ok
-}
-
-// IsRDSProxy reports whether a host of cc has the name of an RDS Proxy.
-func IsRDSProxy(cc *pgx.ConnConfig) bool {
+// InAWS reports whether a host of cc has the name of a database in AWS, and, if kinds are given, of one of these.
+func InAWS(cc *pgx.ConnConfig, kinds ...awshost.Kind) bool {
 	return slices.ContainsFunc(sslmode.Hosts(&cc.Config), func(h *pgconn.FallbackConfig) bool {
 		a, ok := awshost.Parse(h.Host)
-		return ok && a.Kind == awshost.Proxy
+		return ok && (len(kinds) == 0 || slices.Contains(kinds, a.Kind))
 	})
 }
 
@@ -64,14 +56,9 @@ func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 // set. It does not see a service file, so cache_statement there counts as not set.
 var execModeWord = regexp.MustCompile(`(^|[\s?&'])default_query_exec_mode\s*=`)
 
-// pgx 5.12 fixed two vulnerabilities that certain settings expose:
-//
-//   - GHSA-j38q-h3ph-jjpq: SQL injection through SendBatch in the simple protocol;
-//   - GHSA-95fj-3fxw-g62g: require_auth and channel_binding=require can be bypassed by an impersonator where TLS does not verify the
-//     server.
-//
-// lmipool supports 5.11 because no release of pgxmock compiles with 5.12, so it refuses the settings there instead. 5.12 added Tx to
-// BatchResults in the same release; build information, the other way to know, is not in every binary.
+// pgx 5.12 fixed two vulnerabilities that certain settings expose: GHSA-j38q-h3ph-jjpq, SQL injection through SendBatch in the simple protocol, and
+// GHSA-95fj-3fxw-g62g, require_auth and channel_binding=require can be bypassed by an impersonator where TLS does not verify the server. lmipool supports
+// 5.11 because no release of pgxmock compiles with 5.12, so it refuses the settings there instead. 5.12 added Tx to BatchResults in the same release.
 var fixedIn512 = func() bool {
 	_, ok := reflect.TypeFor[pgx.BatchResults]().MethodByName("Tx")
 	return ok
@@ -105,4 +92,66 @@ func RefuseUnsafe(cc *pgx.ConnConfig) error {
 // SameFunc reports whether two functions of a configuration have the same code: Go does not compare functions. Method values of two receivers have.
 func SameFunc[F any](a, b F) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// Secure makes verify-full the default for the databases of AWS, since their certificates are for the names by which they are reached, and for any
+// host if the caller gives roots, in PEM. The default of pgx and libpq is prefer, which does not protect against an impostor who answers in the
+// server's place. An sslmode that the user has set wins. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall
+// back.
+func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) {
+	guarded := func(host string) bool {
+		_, inAWS := awshost.Parse(host)
+		return len(roots) > 0 || inAWS
+	}
+	mode := sslmode.Of(&cc.Config)
+	if mode == "" { // a socket in the file system
+		return
+	}
+	addRoots(cc, roots)
+	if !chosen(mode, cc, connString) {
+		sslmode.Verify(&cc.Config, nil, guarded)
+		return
+	}
+	if mode == sslmode.VerifyFull {
+		return
+	}
+	for _, h := range sslmode.Hosts(&cc.Config) {
+		if !sslmode.Socket(h.Host) && guarded(h.Host) {
+			log.Warn("lmipool: the connection string's sslmode does not verify the server;"+
+				" if it has no sslmode, lmipool uses verify-full here", "sslmode", string(mode), "host", h.Host)
+			return
+		}
+	}
+}
+
+// sslmodeWord matches sslmode, or its alias ssl=true, in either form of a connection string.
+var sslmodeWord = regexp.MustCompile(`(^|[\s?&'])(sslmode\s*=|ssl=true)`)
+
+// chosen reports whether the user has set an sslmode. pgx's configuration does not tell its default, prefer, from a prefer that was set, so chosen
+// reads the connection string and the environment. It does not read a service file: prefer there counts as not set.
+func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) bool {
+	defaults := mode == sslmode.Prefer ||
+		mode == sslmode.Require && cc.SSLNegotiation == "direct" // direct negotiation turns prefer into require
+	return !defaults || sslmodeWord.MatchString(connString) || os.Getenv("PGSSLMODE") != ""
+}
+
+// addRoots adds roots to those of sslrootcert, or to the system's if there is no sslrootcert.
+func addRoots(cc *pgx.ConnConfig, roots []byte) {
+	if len(roots) == 0 {
+		return
+	}
+	for _, h := range sslmode.Hosts(&cc.Config) {
+		t := h.TLSConfig
+		if t == nil {
+			continue
+		}
+		all := x509.NewCertPool()
+		if t.RootCAs != nil {
+			all = t.RootCAs.Clone()
+		} else if system, err := x509.SystemCertPool(); err == nil { // a machine may have none
+			all = system
+		}
+		all.AppendCertsFromPEM(roots)
+		t.RootCAs = all // t itself is changed, because pgx's check for verify-ca reads t.RootCAs
+	}
 }

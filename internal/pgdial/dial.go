@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
@@ -54,29 +55,21 @@ func (d *Dial) Bound(cc *pgx.ConnConfig) {
 // over. From then on they run in the goroutine of a statement's caller, who gets the panic, or in one of the pool's, which recovers. catch runs f and
 // returns its panic as an error. Not guarded are BuildFrontend and BuildContextWatcherHandler, what they return, and the Tracer.
 func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error) error) {
-	if f := cc.DialFunc; f != nil {
-		cc.DialFunc = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-			err = catch("DialFunc", func() (err error) { c, err = f(ctx, network, addr); return err })
-			return c, err
-		}
+	dial, lookup := cc.DialFunc, cc.LookupFunc
+	cc.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return caught(catch, "DialFunc", nil, func() (net.Conn, error) { return dial(ctx, network, addr) })
 	}
-	if f := cc.LookupFunc; f != nil {
-		cc.LookupFunc = func(ctx context.Context, host string) (addrs []string, err error) {
-			err = catch("LookupFunc", func() (err error) { addrs, err = f(ctx, host); return err })
-			return addrs, err
-		}
+	cc.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		return caught(catch, "LookupFunc", nil, func() ([]string, error) { return lookup(ctx, host) })
 	}
 	if f := cc.AfterNetConnect; f != nil {
 		cc.AfterNetConnect = func(ctx context.Context, config *pgconn.Config, nc net.Conn) (net.Conn, error) {
-			own := nc // returned if f panics, since pgx closes it
-			err := catch("AfterNetConnect", func() (err error) { own, err = f(ctx, config, nc); return err })
-			return own, err
+			return caught(catch, "AfterNetConnect", nc, func() (net.Conn, error) { return f(ctx, config, nc) }) // pgx closes nc
 		}
 	}
 	if f := cc.OAuthTokenProvider; f != nil {
-		cc.OAuthTokenProvider = func(ctx context.Context) (token string, err error) {
-			err = catch("OAuthTokenProvider", func() (err error) { token, err = f(ctx); return err })
-			return token, err
+		cc.OAuthTokenProvider = func(ctx context.Context) (string, error) {
+			return caught(catch, "OAuthTokenProvider", "", func() (string, error) { return f(ctx) })
 		}
 	}
 	if f := cc.ValidateConnect; f != nil {
@@ -110,12 +103,18 @@ func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error)
 	}
 }
 
+// caught runs f by catch. If f panics it returns otherwise, and the panic as an error.
+func caught[T any](catch func(string, func() error) error, what string, otherwise T, f func() (T, error)) (T, error) {
+	err := catch(what, func() (err error) { otherwise, err = f(); return err })
+	return otherwise, err
+}
+
 // Over ends d. err is the dial's error, or nil. Over returns err, or an error around it that says that the server was silent.
 func (d *Dial) Over(err error) error {
 	d.over.Store(true)
 	var login *pgconn.ConnectError
 	var out net.Error
-	if l := d.login; l.grows() && d.accepted.Load() != nil && errors.As(err, &login) &&
+	if l := d.login; l.most > l.first && d.accepted.Load() != nil && errors.As(err, &login) &&
 		(errors.Is(err, context.DeadlineExceeded) || errors.As(err, &out) && out.Timeout()) {
 		l.silent(d.within)
 		return pgerr.Silent(err, d.within, l.Next())
@@ -155,9 +154,6 @@ func NewLoginTime(connect time.Duration, said bool, short func() bool) *LoginTim
 	return l
 }
 
-// grows reports whether a login that was silent gives the next one more time.
-func (l *LoginTime) grows() bool { return l.most > l.first }
-
 // Next returns how long the next dial may take.
 func (l *LoginTime) Next() time.Duration {
 	t := l.first
@@ -181,4 +177,51 @@ func (l *LoginTime) took(d time.Duration) {
 		n++
 	}
 	l.doubled.Store(n)
+}
+
+// password is the password that a dial has tried.
+type password struct {
+	tried bool
+	was   string
+}
+
+type passwordKey struct{}
+
+// errSamePassword ends the second try, since the server would refuse the same password again.
+var errSamePassword = errors.New("lmipool: BeforeConnect has no other password")
+
+// WithPasswords calls acquire, which dials. If the server refuses the password, it calls acquire once more, which succeeds only if BeforeConnect has
+// another password by then. BeforeConnect must end with TryPassword. So no caller gets an error because of a token that the server no longer accepts,
+// for example because a role was changed or a clock was wrong.
+func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.Conn, error)) (*pgxpool.Conn, error) {
+	ctx = context.WithValue(ctx, passwordKey{}, &password{})
+	c, err := acquire(ctx)
+	if !refused(err) {
+		return c, err
+	}
+	again, errAgain := acquire(ctx)
+	if errors.Is(errAgain, errSamePassword) {
+		return nil, err
+	}
+	return again, errAgain
+}
+
+// TryPassword notes the password that BeforeConnect has chosen. It returns an error if WithPasswords dials for the second time with the same
+// password.
+func TryPassword(ctx context.Context, cc *pgx.ConnConfig) error {
+	p, _ := ctx.Value(passwordKey{}).(*password)
+	if p == nil {
+		return nil
+	}
+	if p.tried && p.was == cc.Password {
+		return errSamePassword
+	}
+	p.tried, p.was = true, cc.Password
+	return nil
+}
+
+// refused reports whether the server has refused the password or the user: RDS answers 28000 for a token, PostgreSQL 28P01 for a password.
+func refused(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "28P01" || e.Code == "28000")
 }

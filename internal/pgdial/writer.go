@@ -12,7 +12,6 @@ import (
 
 	"github.com/lmipool/lmipool/internal/awshost"
 	"github.com/lmipool/lmipool/internal/pgerr"
-	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
 // Standing says whether a server accepts writes.
@@ -40,9 +39,10 @@ func StandingOf(ctx context.Context, pc *pgconn.PgConn) (Standing, error) {
 	return map[string]Standing{"1": StandsBy, "2": ReadsOnly}[string(r.Rows[0][0])], nil
 }
 
-// Writer says whether the pool's server must be a writer: the connection string says so, or a write has succeeded. A pool that only reads accepts any
-// server. A primary that its configuration makes read-only is not refused for that alone, since an application may begin each transaction that writes
-// with READ WRITE. It is refused from the first write that it refuses, if new sessions could write before, until a new session can write again.
+// Writer says whether the pool's server must be a writer: target_session_attrs or the name of an Aurora writer says so, or a write has succeeded. Then a
+// dial that finds a standby fails. A pool that only reads accepts any server. A primary that its configuration makes read-only, as in a blue/green
+// switch-over, is not refused for that alone, since an application may begin each transaction that writes with READ WRITE. It is refused from the first
+// write that it refuses, if new sessions could write before, until a new session can write again.
 type Writer struct {
 	never  bool // the connection string asks for something else, or an RDS Proxy chooses the server
 	wanted atomic.Bool
@@ -53,26 +53,17 @@ type Writer struct {
 // NewWriter returns the Writer for a connection string, which pgx has parsed to cc. rdsProxy: it leads to an RDS Proxy.
 func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 	w := new(Writer)
-	is := func(f pgconn.ValidateConnectFunc) bool { // pgx keeps target_session_attrs only as this function
-		return SameFunc(cc.ValidateConnect, f)
-	}
+	is := func(f pgconn.ValidateConnectFunc) bool { return SameFunc(cc.ValidateConnect, f) } // pgx keeps target_session_attrs only as this function
 	switch {
 	case is(pgconn.ValidateConnectTargetSessionAttrsReadOnly), is(pgconn.ValidateConnectTargetSessionAttrsStandby),
 		is(pgconn.ValidateConnectTargetSessionAttrsPreferStandby), rdsProxy: // an RDS Proxy fails over by itself
 		w.never = true
-		return w
 	case is(pgconn.ValidateConnectTargetSessionAttrsReadWrite), is(pgconn.ValidateConnectTargetSessionAttrsPrimary):
 		w.wanted.Store(true)
-		return w
+	default:
+		w.never = InAWS(cc, awshost.Reader, awshost.Custom)
+		w.wanted.Store(!w.never && InAWS(cc, awshost.Writer, awshost.Global))
 	}
-	wanted := false
-	for _, h := range sslmode.Hosts(&cc.Config) {
-		if a, ok := awshost.Parse(h.Host); ok {
-			w.never = w.never || a.Kind == awshost.Reader || a.Kind == awshost.Custom
-			wanted = wanted || a.Kind == awshost.Writer || a.Kind == awshost.Global
-		}
-	}
-	w.wanted.Store(wanted && !w.never)
 	return w
 }
 
@@ -128,7 +119,7 @@ func (w *Writer) Wrote(tag pgconn.CommandTag) {
 	}
 }
 
-// Copied notes the end of a CopyFrom, as Wrote does for other commands. It has no tag, because pgx's CopyFrom does not return one.
+// Copied is Wrote for a CopyFrom, which has no tag.
 func (w *Writer) Copied(err error) {
 	if err == nil && !w.never {
 		w.wanted.Store(true)
@@ -153,8 +144,8 @@ func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	}
 }
 
-// Admit checks a new session. If ask is set and a writer is wanted, it asks the server for its Standing, and returns an error if that is wrong; a
-// pooler may have reported an old value. readOnly is the session's default_transaction_read_only; "": the value that the server has reported counts.
+// Admit checks a new session. If ask is set and a writer is wanted, it asks the server for its Standing, and returns an error if that is wrong. readOnly
+// is the session's default_transaction_read_only; "": the value that the server has reported counts.
 func (w *Writer) Admit(ctx context.Context, pc *pgconn.PgConn, ask bool, readOnly string) error {
 	if ask && w.Wanted() {
 		s, err := StandingOf(ctx, pc)

@@ -6,6 +6,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/internal/awshost"
 )
 
 func TestWhoWantsAWriter(t *testing.T) {
@@ -22,7 +24,7 @@ func TestWhoWantsAWriter(t *testing.T) {
 	} {
 		px, err := pgxpool.ParseConfig("postgres://u@" + dsn)
 		require.NoError(t, err)
-		w := NewWriter(px.ConnConfig, IsRDSProxy(px.ConnConfig))
+		w := NewWriter(px.ConnConfig, InAWS(px.ConnConfig, awshost.Proxy))
 		assert.Equal(t, want == "never", w.never, dsn)
 		assert.Equal(t, want == "wanted", w.Wanted(), dsn)
 	}

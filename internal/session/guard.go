@@ -12,18 +12,15 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// Guard is SQL that sets what the reads on a lane run under. It is a second protection, behind the choice of what rides: whatever a read turns
-// out to do, it cannot write, wait for a lock, or keep others waiting for long. It comes in two forms.
+// Guard is SQL that sets what the reads on a lane run under. It is a second protection, behind the choice of what rides: whatever a read turns out to
+// do, it cannot write, wait for a lock, or keep others waiting for long. No search_path can replace what it calls.
 //
-// Local is transaction-local and travels in the statement's own segment, in front of it. If it fails, PostgreSQL skips the statement too. It
-// costs about a quarter of the throughput.
+// Local is transaction-local and travels in the statement's own segment, in front of it. If it fails, PostgreSQL skips the statement too. It costs about
+// a quarter of the throughput. On is set once and holds until Off, but never behind a pooler, where the session may be somebody else's. What follows On
+// in another segment runs even if On fails; so Local travels along until the reply to On was read.
 //
-// On is set once and holds until Off ends it. It is never used behind a pooler, where it would be set in somebody else's session. What follows
-// On in another segment runs even if On fails; so Local travels along until the reply to On was read.
-//
-// set_config is called by its full name and with literals only, so no search_path can replace it. With NULL it does what RESET does: Off
-// restores what the server, the role or the connection string says now, which may not be what they said when the session began. So a reload of
-// the configuration that makes the server read-only works in a lane's session too. What AfterConnect has set is set again.
+// Off sets again what AfterConnect has set. Else it sets NULL, which does what RESET does: so if the server's configuration has become read-only
+// meanwhile, a lane's session becomes so too.
 type Guard struct {
 	Local, On, Off string
 	Look           string // Local with more time, for looks, behind which nobody waits

@@ -13,9 +13,9 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Heard is what the hooks of a connection that is being dialed have sent: AfterConnect, and those of pgconn. A reset has to set again what they
-// have set. The server lists no setting with a dot in its name unless an extension defines it; so the names of such settings are taken from what
-// was sent. If that may not have them all, the session is never reset but closed.
+// Heard is what the hooks of a connection that is being dialed have sent: AfterConnect, and those of pgconn. A reset has to set again what they have set,
+// but the server lists no setting with a dot in its name unless an extension defines it. So the names of these are taken from what was sent: from SET,
+// and from set_config with a literal. If that may not have them all (a DO, a function of the user's), the session is never reset but closed.
 type Heard struct {
 	names   []string // of settings, or what may be one
 	Queries []string // whose functions have to be looked at

@@ -16,13 +16,12 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Settings are what the statements of a tenant run with. They are transaction-local, so they end with the statement or its transaction, whether
-// that succeeds or not. They never change.
+// Settings are what the statements of a tenant run with. They are transaction-local, their values are parameters, and they travel in the same Sync segment
+// as the statement: they end with it, and if they fail the server skips it. They never change.
 type Settings struct {
 	Values map[string]string // by name, in lower case
 	SQL    string            // the statement that sets as many settings as there are; which ones is in its parameters
 	Params [][]byte          // those parameters: name, value, name, value …, sorted by name
-	Args   []any             // the same
 
 	own     bool            // one of them is PostgreSQL's own, which may change what a text means
 	joined  string          // the names
@@ -77,7 +76,7 @@ func NewSettings(given map[string]string, once bool) (*Settings, error) {
 	names := slices.Sorted(maps.Keys(values))
 	sets := make([]string, 0, len(names))
 	for i, name := range names {
-		s.Params, s.Args = append(s.Params, []byte(name), []byte(values[name])), append(s.Args, name, values[name])
+		s.Params = append(s.Params, []byte(name), []byte(values[name]))
 		sets = append(sets, fmt.Sprintf("pg_catalog.set_config($%d, $%d, true)", 2*i+1, 2*i+2))
 	}
 	s.joined, s.SQL = strings.Join(names, ","), "select "+strings.Join(sets, ", ")
@@ -129,30 +128,20 @@ func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	return &s.unnamed
 }
 
-// Lasting returns the statement that sets s for as long as the session lasts. Its text has the names, so that it can be seen what it changes; the values are
-// LastingParams.
-func (s *Settings) Lasting() string {
-	sets := make([]string, len(s.Params)/2)
-	for i := range sets {
-		sets[i] = fmt.Sprintf("pg_catalog.set_config('%s', $%d, false)", s.Params[2*i], i+1) // no name has a quote
+// Lasting returns the statement that sets s for as long as the session lasts, and its parameters, which are the values. Its text has the names, so that
+// it can be seen what it changes.
+func (s *Settings) Lasting() (sql string, params [][]byte) {
+	var sets []string
+	for i := 0; i < len(s.Params); i += 2 {
+		params = append(params, s.Params[i+1])
+		sets = append(sets, fmt.Sprintf("pg_catalog.set_config('%s', $%d, false)", s.Params[i], len(params))) // no name has a quote
 	}
-	return "select " + strings.Join(sets, ", ")
-}
-
-func (s *Settings) LastingParams() (values [][]byte) {
-	for i := 1; i < len(s.Params); i += 2 {
-		values = append(values, s.Params[i])
-	}
-	return values
+	return "select " + strings.Join(sets, ", "), params
 }
 
 // Without returns err, of the statement that sets s, without the values of s.
 func (s *Settings) Without(err error) error {
-	var values []string
-	for i := 1; i < len(s.Params); i += 2 {
-		values = append(values, string(s.Params[i]))
-	}
-	return pgerr.WithoutValues(err, values)
+	return pgerr.WithoutValues(err, slices.Sorted(maps.Values(s.Values)))
 }
 
 // Custom reports whether no setting is one of PostgreSQL's own: then the meaning of a text does not depend on them, unless it reads them.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ func TestSettingsAreOneStatementAndItsParameters(t *testing.T) {
 		s, err := NewSettings(map[string]string{"app.B": "2", "app.a": "1"}, once)
 		require.NoError(t, err)
 		assert.Equal(t, "select pg_catalog.set_config($1, $2, true), pg_catalog.set_config($3, $4, true)", s.SQL)
-		assert.Equal(t, []any{"app.a", "1", "app.b", "2"}, s.Args)
+		assert.Equal(t, "app.a 1 app.b 2", string(bytes.Join(s.Params, []byte(" "))))
 		assert.Equal(t, map[string]string{"app.a": "1", "app.b": "2"}, s.Values)
 		assert.Equal(t, "app.a,app.b", s.Key())
 		assert.True(t, s.Custom())
