@@ -15,7 +15,8 @@ type Conn struct {
 	r        io.Reader
 	w        io.Writer
 	queue             // what travels in front of pgx's next exchange
-	replies  replies  // the answers to that, which pgx does not get
+	incoming incoming // what the server says now
+	replies  replies  // the answers to prologues, which pgx does not get
 	begin    deferral // a BEGIN that is held back
 	answers           // what the server has said to pgx
 	recorder          // what pgx has sent, while somebody wants to know
@@ -30,17 +31,18 @@ type Conn struct {
 	seen     atomic.Int64          // what epoch was when something was last read
 }
 
-// replies are the answers to prologues that were sent. They come before the answers that pgx waits for, and are removed message by message
-// from what pgx reads.
+// incoming is the server's message that is being read. Those that answer prologues are removed from what pgx reads.
+type incoming struct {
+	head [5]byte // its kind and its length
+	n    int     // how much of head is there; 0: no message has begun
+	left int     // how much of its body is still to come
+	body []byte  // what has come of its body, if that matters
+	ours bool    // pgx does not get it
+}
+
+// replies are the answers to prologues that were sent. They come before the answers that pgx waits for.
 type replies struct {
-	sent []Prologue // and not answered yet
-
-	// of the message that is being read
-	head []byte // its first five bytes, or as many as were read
-	left int    // how much of its body is still to come
-	pass bool   // pgx gets it
-	body []byte // the body of an error that pgx does not get
-
+	sent   []Prologue      // and not answered yet
 	failed *pgconn.PgError // the error with which a simple prologue has ended the session
 	// refused is set when a simple prologue failed and the session went on, which it must not: what was behind the prologue ran all the
 	// same. Nothing more is read then.

@@ -1,21 +1,12 @@
 package pgwire
 
-import (
-	"encoding/binary"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // answers is what the pool has to know of the server's answers and pgx does not tell: whether a statement that failed had begun to run, and
-// whether a transaction has ended. It reads what pgx reads, message by message. pgx may read in a goroutine of its own, so the fields that
-// others ask for are atomic.
+// whether a transaction has ended. pgx may read in a goroutine of its own, so the fields that others ask for are atomic.
 type answers struct {
-	head [5]byte // of the message that is being read: its kind and its length
-	n    int     // how much of head is there; 0: no message has begun
-	left int     // how much of the message is still to come
-	tag  []byte  // the beginning of its body, if it is a CommandComplete or ReadyForQuery
-	last atomic.Uint32
-	tx   atomic.Uint32
-
+	last      atomic.Uint32
+	tx        atomic.Uint32
 	commits   atomic.Int32 // how many transactions have committed
 	base      atomic.Int32 // what commits was when there was last no transaction
 	exchanges atomic.Int32 // exchanges that pgx has sent through Conn, and whose ReadyForQuery it has not read
@@ -43,9 +34,6 @@ const (
 	rolledBack
 )
 
-// longestTag is how much of a tag is looked at.
-const longestTag = len("PREPARE TRANSACTION\x00")
-
 // asked notes what pgx sends.
 func (a *answers) asked(b []byte) (is content) {
 	is = contentOf(b)
@@ -58,40 +46,9 @@ func (a *answers) asked(b []byte) (is content) {
 	return is
 }
 
-// read notes what pgx is going to read.
-func (a *answers) read(b []byte) {
-	for len(b) > 0 {
-		if a.n == 0 && b[0] == 'D' { // a row, of which there may be thousands
-			if _, _, rest, whole := Cut(b); whole {
-				b = rest
-				continue
-			}
-		}
-		if a.n < len(a.head) {
-			n := copy(a.head[a.n:], b)
-			a.n += n
-			b = b[n:]
-			if a.n < len(a.head) {
-				return
-			}
-			a.left = max(0, int(binary.BigEndian.Uint32(a.head[1:]))-4)
-			a.tag = a.tag[:0]
-		}
-		n := min(a.left, len(b))
-		if a.head[0] == 'C' || a.head[0] == 'Z' {
-			a.tag = append(a.tag, b[:min(n, longestTag-len(a.tag))]...)
-		}
-		b = b[n:]
-		if a.left -= n; a.left == 0 {
-			a.n = 0
-			a.heard()
-		}
-	}
-}
-
-// heard notes a message that was read to its end.
-func (a *answers) heard() {
-	switch a.head[0] {
+// heard notes a message that pgx gets. body is that of a CommandComplete or ReadyForQuery.
+func (a *answers) heard(kind byte, body []byte) {
+	switch kind {
 	case '2': // BindComplete
 		a.last.CompareAndSwap(lastSent, lastOther)
 	case 'E':
@@ -104,12 +61,12 @@ func (a *answers) heard() {
 		} else {
 			a.exchanges.Add(-1)
 		}
-		if string(a.tag) == "I" {
+		if string(body) == "I" {
 			a.tx.Or(ended)
 			a.base.Store(a.commits.Load())
 		}
 	case 'C':
-		switch string(a.tag) {
+		switch string(body) {
 		case "COMMIT\x00", "PREPARE TRANSACTION\x00":
 			a.tx.Or(ended)
 			a.commits.Add(1)

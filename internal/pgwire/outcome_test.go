@@ -82,11 +82,11 @@ func TestAnswersAreUnderstoodInAnyPieces(t *testing.T) {
 		return b
 	}
 	for range 300 {
-		var a answers
+		var a Conn
 		say := func(b []byte) {
 			for len(b) > 0 {
 				n := min(len(b), 1+rand.IntN(20))
-				a.read(b[:n])
+				a.receive(b[:n])
 				b = b[n:]
 			}
 		}

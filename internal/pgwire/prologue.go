@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -151,117 +152,114 @@ func (c *Conn) Failure() error {
 	return c.replies.refused
 }
 
-// filter moves what is pgx's in b to its front, and returns how much that is.
-func (c *Conn) filter(b []byte) (kept int) {
-	r := &c.replies
-	if len(r.sent) == 0 && len(r.head) == 0 && c.begin.state != beginFailing { // all is
-		return len(b)
-	}
-	if a := &c.answers; len(r.head) == 0 && r.left == 0 && a.n > 0 { // pgx has the first half of a message, such as a notification
-		r.head, r.left, r.pass = append(r.head, a.head[:a.n]...), a.left, true
-	}
-	for i := 0; i < len(b) && r.refused == nil; {
-		if len(r.head) == 0 && r.left == 0 {
-			if len(r.sent) == 0 && c.begin.state != beginFailing {
-				return kept + copy(b[kept:], b[i:])
-			}
-			c.beginMessage(b[i])
-		}
-		if len(r.head) < 5 {
-			r.head = append(r.head, b[i])
-			if r.pass {
-				b[kept] = b[i]
-				kept++
-			}
-			i++
-			if len(r.head) < 5 {
+// receive notes what the server has sent, moves what is pgx's in b to its front, and returns how much that is.
+func (c *Conn) receive(b []byte) (kept int) {
+	m := &c.incoming
+	for at := 0; at < len(b) && c.replies.refused == nil; {
+		from := at
+		if m.n == 0 {
+			if _, _, rest, whole := Cut(b[at:]); whole && b[at] == 'D' && len(c.replies.sent) == 0 { // a row, of which there may be thousands
+				at = len(b) - len(rest)
+				kept += move(b, kept, from, at)
 				continue
 			}
-			r.left = int(binary.BigEndian.Uint32(r.head[1:])) - 4
+			m.ours = c.isOurs(b[at])
+			m.body = m.body[:0]
 		}
-		n := min(r.left, len(b)-i)
-		switch {
-		case r.pass:
-			kept += copy(b[kept:], b[i:i+n])
-			if r.head[0] == 'Z' && n == r.left && c.begin.state == beginFailing {
+		if m.n < len(m.head) {
+			n := copy(m.head[m.n:], b[at:])
+			m.n, at = m.n+n, at+n
+			m.left = max(0, int(binary.BigEndian.Uint32(m.head[1:]))-4)
+		}
+		if m.n == len(m.head) {
+			n := min(m.left, len(b)-at)
+			if strings.IndexByte("CEZ", m.head[0]) >= 0 {
+				m.body = append(m.body, b[at:at+n]...)
+			}
+			m.left, at = m.left-n, at+n
+		}
+		if !m.ours {
+			kept += move(b, kept, from, at)
+		}
+		if m.n == len(m.head) && m.left == 0 {
+			m.n = 0
+			switch kind := m.head[0]; {
+			case m.ours:
+				c.replied(kind)
+			case kind == 'Z' && c.begin.state == beginFailing:
 				b[kept-1] = 'E' // the status: see beginFailed
 				c.begin.to(beginFailed)
+				c.heard(kind, nil)
+			default:
+				c.heard(kind, m.body)
 			}
-		case r.head[0] == 'E':
-			r.body = append(r.body, b[i:i+n]...)
-		}
-		i += n
-		r.left -= n
-		if r.left == 0 {
-			c.endMessage()
 		}
 	}
 	return kept
 }
 
-// beginMessage decides, by its kind, whether pgx gets the message that begins now.
-func (c *Conn) beginMessage(kind byte) {
-	r := &c.replies
-	if len(r.sent) == 0 { // up to the ReadyForQuery of a BEGIN that has failed
-		r.pass = true
-		return
+// move moves b[from:end] to at, and returns how long that is.
+func move(b []byte, at, from, end int) int {
+	if at == from {
+		return end - from
 	}
-	switch p := &r.sent[0]; kind {
-	case 'S', 'N': // ParameterStatus and notices are pgx's, whatever caused them
-		r.pass = true
-	case 'A': // notifications that come before a reset is over are for the user before it
-		r.pass = !p.Simple
-	case 'E': // after that of a part, the exchange fails and there are no more answers to prologues
-		r.pass = !p.Simple || p.begin
-		if r.pass {
-			if p.begin {
-				c.begin.to(beginFailing)
-			}
-			if c.understood(p, false) {
-				c.answers.last.Store(lastRefused)
-			}
-			c.answered()
-		}
-	default:
-		r.pass = false
-	}
+	return copy(b[at:], b[from:end])
 }
 
-func (c *Conn) endMessage() {
-	r := &c.replies
-	kind := r.head[0]
-	r.head = r.head[:0]
-	if r.pass {
-		return
+// isOurs decides, by its kind, whether the message that begins now is not for pgx.
+func (c *Conn) isOurs(kind byte) bool {
+	if len(c.replies.sent) == 0 {
+		return false
 	}
-	switch p := &r.sent[0]; kind {
+	switch p := &c.replies.sent[0]; kind {
+	case 'S', 'N': // ParameterStatus and notices are pgx's, whatever caused them
+		return false
+	case 'A': // notifications that come before a reset is over are for the user before it
+		return p.Simple
+	case 'E': // after that of a part, the exchange fails and there are no more answers to prologues
+		if p.Simple && !p.begin {
+			return true
+		}
+		if p.begin {
+			c.begin.to(beginFailing)
+		}
+		if c.understood(p, false) {
+			c.answers.last.Store(lastRefused)
+		}
+		c.replies.sent = nil
+		c.busy.Store(false)
+		return false
+	}
+	return true
+}
+
+// replied takes a message that is not for pgx and was read to its end.
+func (c *Conn) replied(kind byte) {
+	r := &c.replies
+	p := &r.sent[0]
+	over := kind == 'Z'
+	switch kind {
 	case 'E':
 		var e pgproto3.ErrorResponse
-		_ = e.Decode(r.body)
-		r.body = nil
+		_ = e.Decode(c.incoming.body)
 		if err := pgconn.ErrorResponseToPgError(&e); pgerr.EndsSession(err) {
 			r.failed = err
 		} else if !p.IgnoreErrors {
 			r.refused = pgerr.SentUnanswered(fmt.Errorf("lmipool: the session was not reset: %w", err))
 		}
 	case 'C':
-		if p.Replies--; !p.Simple && p.Replies == 0 {
+		p.Replies--
+		if over = !p.Simple && p.Replies == 0; over {
 			c.understood(p, true)
-			c.answered()
 		}
-	case 'Z':
-		c.answered()
 	}
-}
-
-// answered ends the oldest prologue. An error of a part, which pgx gets, ends all of them.
-func (c *Conn) answered() {
-	r := &c.replies
-	if r.sent[0].begin && !r.pass {
+	if !over {
+		return
+	}
+	if p.begin {
 		c.begin.to(beginNone)
 	}
-	r.sent = r.sent[1:]
-	if r.pass || len(r.sent) == 0 {
+	if r.sent = r.sent[1:]; len(r.sent) == 0 {
 		r.sent = nil
 		c.busy.Store(false)
 	}

@@ -66,8 +66,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 			why := err
 			c.broke.CompareAndSwap(nil, &why)
 		}
-		n = c.filter(b[:n])
-		c.answers.read(b[:n])
+		n = c.receive(b[:n])
 		if n > 0 || err != nil || len(b) == 0 {
 			return n, err
 		}
@@ -141,8 +140,7 @@ func (c *Conn) settle() (done bool, err error) {
 	buf := make([]byte, 1024)
 	for d.state == beginSent || d.state == beginFailing {
 		n, err := c.r.Read(buf)
-		n = c.filter(buf[:n])
-		c.answers.read(buf[:n])
+		n = c.receive(buf[:n])
 		d.local = append(d.local, buf[:n]...)
 		if err := cmp.Or(c.replies.refused, err); err != nil {
 			return false, err
@@ -154,17 +152,17 @@ func (c *Conn) settle() (done bool, err error) {
 // answer lets pgx read what the server would have answered. If pgx has read half a message, the rest of that comes first.
 func (c *Conn) answer(tag string, status byte) error {
 	d := &c.begin
-	for a := &c.answers; a.n > 0; {
-		rest := make([]byte, max(len(a.head)-a.n, a.left))
+	for m := &c.incoming; m.n > 0 && !m.ours; {
+		rest := make([]byte, max(len(m.head)-m.n, m.left))
 		n, err := c.r.Read(rest)
-		d.local = append(d.local, rest[:n]...)
-		if a.read(rest[:n]); err != nil {
+		n = c.receive(rest[:n])
+		if d.local = append(d.local, rest[:n]...); err != nil {
 			return err
 		}
 	}
-	at := len(d.local)
 	d.local = binary.BigEndian.AppendUint32(append(d.local, 'C'), uint32(4+len(tag)+1))
 	d.local = append(append(d.local, tag...), 0, 'Z', 0, 0, 0, 5, status)
-	c.answers.read(d.local[at:])
+	c.heard('C', []byte(tag+"\x00"))
+	c.heard('Z', []byte{status})
 	return nil
 }
