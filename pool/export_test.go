@@ -71,7 +71,7 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 	if changed {
 		sign.Args[len(sign.Args)-1] = nil
 	}
-	rows, err := l.c.session.Subject().Answers(ctx, "", facts.AskSign, sign.Args)
+	rows, err := l.c.session.Subject().Answers(ctx, facts.AskSign, sign.Args...)
 	took := time.Since(began)
 	if err == nil {
 		sign.Take(rows[0], nil)

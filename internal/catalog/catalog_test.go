@@ -18,7 +18,7 @@ func knowing() *facts.Facts { return nothingOfTheUsers }
 
 var nothingOfTheUsers = func() *facts.Facts {
 	f := facts.NewBaselines(facts.Config{Allowed: facts.Allowed(nil), Rides: func() int64 { return 0 }, Lost: func(error) bool { return false }}).At("")
-	nothing := func(context.Context, string, string, [][]byte) ([][][]byte, error) {
+	nothing := func(context.Context, string, ...[]byte) ([][][]byte, error) {
 		return [][][]byte{{[]byte("s"), []byte("0")}}, nil // the sign of what is global
 	}
 	if known, err := f.Know(context.Background(), nothing, &sqltext.Mentions{}, nil, func() []*sqltext.Mentions { return nil }); err != nil || !known {

@@ -8,17 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Ask asks one of the questions of this package, after running first unless that is "", and returns the rows in text format. Nobody else may use the
-// connection meanwhile, and its session must be clean. [Asker.Answers] is one.
-type Ask func(ctx context.Context, first, sql string, args [][]byte) (rows [][][]byte, err error)
-
-// of asks one of the questions that facts are derived from.
-func (ask Ask) of(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error) {
-	if len(args) > 0 { // about a few names: by index only
-		return ask(ctx, byIndex, sql, args)
-	}
-	return ask(ctx, "", sql, args)
-}
+// Ask asks one of the questions of this package, and returns the rows in text format. Nobody else may use the connection meanwhile, and its session
+// must be clean. [Asker.Answers] is one.
+type Ask func(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error)
 
 // byIndex keeps the planner, which expects thousands of rows, from reading whole catalogs. It is transaction-local.
 const byIndex = `select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),` +
@@ -42,15 +34,15 @@ type Kept interface {
 var errNoAnswer = errors.New("lmipool: no answer to what the catalogs say")
 
 // Answers is an [Ask].
-func (a *Asker) Answers(ctx context.Context, first, sql string, args [][]byte) (rows [][][]byte, err error) {
+func (a *Asker) Answers(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error) {
 	var sd *pgconn.StatementDescription
 	there := false
 	if a.Kept != nil {
 		sd, there = a.Kept.Question(sql)
 	}
 	rows, _, err = a.exchange(ctx, func(pl *pgconn.Pipeline) {
-		if first != "" {
-			pl.SendQueryParams(first, nil, nil, nil, nil)
+		if len(args) > 0 { // it is about some names
+			pl.SendQueryParams(byIndex, nil, nil, nil, nil)
 		}
 		if sd == nil {
 			pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of which types args are

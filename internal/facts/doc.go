@@ -57,9 +57,7 @@
 // has made wrong is never given later than a second after that change's commit. If nothing was committed since the last sign, the snapshot says so
 // and nothing is summed. The sign needs no statistics (track_counts), and works on standbys.
 //
-// There are three sums: of names and what they lead to, of functions, and of what is global. If one differs, its part of the facts is derived anew;
-// so is the part of a fact that comes back with another sign than it had. All facts are derived anew if a function's name now means other functions,
-// as after a rename, or if a function has joined or left an extension.
+// If the sum differs, all facts are derived anew; so they are if a fact comes back with another sign than it had.
 //
 // # Invariants
 //

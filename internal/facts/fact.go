@@ -31,9 +31,14 @@ type node struct {
 	oid   uint32
 }
 
+// signed is the sign of a fact.
+type signed struct{ sign int64 }
+
+func (s signed) is() int64 { return s.sign }
+
 // globalFact is what concerns every statement of the database.
 type globalFact struct {
-	sign      int64
+	signed
 	operators []operator      // of the user's own
 	types     map[uint32]bool // those to which the user has given code
 	families  map[uint32]bool // operator families to which the user has given code
@@ -47,7 +52,7 @@ type operator struct {
 
 // functionFact is what a function's name may mean.
 type functionFact struct {
-	sign       int64
+	signed
 	builtin    bool     // one of PostgreSQL's own
 	builtinOne bool     // one of PostgreSQL's own that takes one argument
 	extension  bool     // a trusted one of an extension
@@ -55,8 +60,6 @@ type functionFact struct {
 	ownOne     []string // the schemas that have one of the user's own that takes one argument
 	types      []uint32 // types of arguments and results that are not built-in
 	sets       bool     // one of them sets something on which the meaning of texts depends
-	oids       string   // a sum over the OIDs of all functions of this name
-	atomic     bool     // one has a parsed body, whose text changes when what it mentions is renamed
 	bodies     []body   // of trusted ones, if their names are looked up in the caller's search_path
 	owned      []body   // of the user's own, trigger functions included
 }
@@ -69,32 +72,32 @@ type body struct {
 
 // nameFact is what a relation's or type's name means, and all that it leads to.
 type nameFact struct {
-	sign  int64
+	signed
 	nodes []node
 }
 
 // nodeFact is what is known about a relation or type.
 type nodeFact struct {
-	sign int64
-	bad  string // why nothing is proven of what uses it; "": it may be
+	signed
+	effects
 	next []node
+	deep *extent // all that it leads to; nil: not known yet
+}
+
+// effects are what using a node, or several, may do.
+type effects struct {
+	bad  string             // why nothing is proven of what uses it; "": it may be
 	own  []sqltext.Function // functions of the user's own that its expressions call
 	runs []string           // functions that its triggers call
 	as   []string           // the roles that change it for a foreign key, whose schemas are looked into
 	call []sqltext.Function // all functions that its expressions name
 	uses []uint32           // the operator families of its operator classes
-	deep *extent            // all that it leads to; nil: not known yet
 }
 
-// extent is all that a node leads to, itself included: the fields have the meaning that they have in nodeFact.
+// extent is all that a node leads to, itself included.
 type extent struct {
-	bad  string
-	own  []sqltext.Function
-	runs []string
-	as   []string
-	call []sqltext.Function
-	uses []uint32
-	all  []uint32 // all types
+	effects
+	types []uint32
 }
 
 // wanted is what a question is about.
@@ -126,16 +129,6 @@ type known struct {
 	nodes     map[node]*nodeFact
 }
 
-// parts are parts of the facts, each of which has a sign of its own.
-type parts uint8
-
-const (
-	ofNames parts = 1 << iota // with all that they lead to
-	ofFunctions
-	ofGlobal
-	everything = ofNames | ofFunctions | ofGlobal
-)
-
 // extentOf collects what n leads to in nodes.
 func extentOf(nodes map[node]*nodeFact, n node) *extent {
 	r, seen := &extent{}, map[node]bool{}
@@ -155,7 +148,7 @@ func extentOf(nodes map[node]*nodeFact, n node) *extent {
 		r.own, r.call = addNew(r.own, k.own...), addNew(r.call, k.call...)
 		r.runs, r.as, r.uses = addNew(r.runs, k.runs...), addNew(r.as, k.as...), append(r.uses, k.uses...)
 		if at.class == 't' {
-			r.all = append(r.all, at.oid)
+			r.types = append(r.types, at.oid)
 		}
 		todo = append(todo, k.next...)
 	}

@@ -21,7 +21,6 @@ type Facts struct {
 	functions map[string]*functionFact
 	names     map[nameKey]*nameFact
 	nodes     map[node]*nodeFact
-	bodies    bool // one of functions has bodies
 
 	age
 }
@@ -81,7 +80,7 @@ func (b *Baselines) At(baseline string) *Facts {
 			b.of = map[string]*Facts{}
 		}
 		f = &Facts{shared: &b.shared}
-		f.clear(everything)
+		f.clear()
 		b.of[baseline] = f
 	}
 	b.newest.Store(f)
@@ -106,58 +105,31 @@ func (f *Facts) Now() Proven { return Proven{f, f.gen.Load()} }
 // maxFacts is how many names are known at once. Beyond that all are forgotten: most of so many names never come again.
 const maxFacts = 8192
 
-// clear forgets some parts. f.mu is held, or nobody else has f.
-func (f *Facts) clear(some parts) {
+// clear forgets all facts, wrong ones included. What was proven has to be proven again. f.mu is held, or nobody else has f.
+func (f *Facts) clear() {
 	f.gen.Add(1)
-	if some&ofNames != 0 {
-		f.names, f.nodes = map[nameKey]*nameFact{}, map[node]*nodeFact{}
-	}
-	if some&ofFunctions != 0 {
-		f.functions, f.bodies = map[string]*functionFact{}, false
-	}
-	if some&ofGlobal != 0 {
-		f.global = nil
-	}
+	f.suspect.Store(false)
+	f.global, f.functions = nil, map[string]*functionFact{}
+	f.names, f.nodes = map[nameKey]*nameFact{}, map[node]*nodeFact{}
 }
 
-// learn adds k. The parts in anew are forgotten before, because the catalogs have changed; then what was proven has to be proven again.
-func (f *Facts) learn(k *known, anew parts) {
+// learn adds k. anew: all other facts are forgotten, because the catalogs have changed.
+func (f *Facts) learn(k *known, anew bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.functions)+len(f.names) > maxFacts {
-		anew = everything
+	if anew || len(f.functions)+len(f.names) > maxFacts {
+		f.clear()
 	}
-	if anew != 0 {
-		f.clear(anew)
-	}
-	wrong := f.wrong &^ anew
-	// A known fact that comes back with another sign has changed, and what was derived from it may be wrong.
+	differs := adds(f.functions, k.functions)
+	differs = adds(f.names, k.names) || differs
+	differs = adds(f.nodes, k.nodes) || differs
 	if k.global != nil {
-		if f.global != nil && f.global.sign != k.global.sign {
-			wrong |= ofGlobal
-		}
+		differs = differs || f.global != nil && f.global.sign != k.global.sign
 		f.global = k.global
 	}
-	for name, v := range k.functions {
-		if was := f.functions[name]; was != nil && was.sign != v.sign {
-			wrong |= ofFunctions
-		}
-		f.functions[name] = v
-		f.bodies = f.bodies || len(v.bodies) > 0
+	if differs {
+		f.suspect.Store(true)
 	}
-	for name, v := range k.names {
-		if was := f.names[name]; was != nil && was.sign != v.sign {
-			wrong |= ofNames
-		}
-		f.names[name] = v
-	}
-	for n, v := range k.nodes {
-		if was := f.nodes[n]; was != nil && was.sign != v.sign {
-			wrong |= ofNames
-		}
-		f.nodes[n] = v
-	}
-	f.isWrong(wrong)
 	f.learned++
 	f.snapshot = ""
 	if asked := k.asked.UnixNano(); asked < f.signedAt.Load() {
@@ -168,16 +140,24 @@ func (f *Facts) learn(k *known, anew parts) {
 	}
 }
 
-// age is when facts were last right, and which are known to be wrong. The mutex of the Facts guards what is not atomic.
+// adds adds more to have. It reports whether a fact has come back with another sign: then it has changed, and what was derived from it may be wrong.
+func adds[K comparable, V interface{ is() int64 }](have, more map[K]V) (differs bool) {
+	for name, v := range more {
+		was, known := have[name]
+		differs = differs || known && was.is() != v.is()
+		have[name] = v
+	}
+	return differs
+}
+
+// age is when facts were last right. The mutex of the Facts guards what is not atomic.
 type age struct {
 	snapshot string // the server's at the last sign, if no transaction ran then; "": not known
-	wrong    parts  // the parts that do not hold any more
-	restAt   int64  // when the other parts were right, in nanoseconds; 0: no sign has told
 
 	signedAt atomic.Int64  // when the last right sign was asked for, in nanoseconds; 0: never
 	ridden   atomic.Int64  // how many had ridden when the last right sign came
 	asking   atomic.Int64  // since when somebody is asking for a sign, in nanoseconds; 0: nobody is
-	suspect  atomic.Bool   // wrong is not 0
+	suspect  atomic.Bool   // some facts do not hold any more
 	turns    atomic.Uint64 // how often facts have turned out to be wrong
 	restTill atomic.Int64  // nothing is asked before this time: the last question was not answered
 }
@@ -213,12 +193,6 @@ func (a *age) Release() { a.asking.Store(0) }
 
 // rests reports whether nothing may be asked now.
 func (a *age) rests(now time.Time) bool { return now.UnixNano() < a.restTill.Load() }
-
-// isWrong notes which parts do not hold any more.
-func (a *age) isWrong(some parts) {
-	a.wrong = some
-	a.suspect.Store(some != 0)
-}
 
 // right notes that all facts were right at sent, at this snapshot, and how many had ridden by then.
 func (a *age) right(sent time.Time, snapshot string, rode int64) {

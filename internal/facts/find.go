@@ -14,7 +14,7 @@ import (
 )
 
 // find asks the server for all that is wanted, and for what the answers name.
-func (f *Facts) find(ctx context.Context, ask Ask, w wanted) (*known, error) {
+func find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 	k := &known{asked: time.Now(), functions: map[string]*functionFact{}, names: map[nameKey]*nameFact{}, nodes: map[node]*nodeFact{}}
 	if w.global {
 		if err := k.resolveGlobal(ctx, ask); err != nil {
@@ -30,23 +30,21 @@ func (f *Facts) find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 	if err := k.resolveNodes(ctx, ask, w.names, w.types); err != nil {
 		return nil, err
 	}
-	f.mu.RLock()
 	var more []string // functions that expressions call, which may be an extension's
 	for _, n := range k.nodes {
 		for _, call := range n.call {
-			if !call.Harmless() && k.functions[call.Name] == nil && f.functions[call.Name] == nil {
+			if !call.Harmless() && k.functions[call.Name] == nil {
 				more = append(more, call.Name)
 			}
 		}
 	}
-	f.mu.RUnlock()
 	slices.Sort(more)
 	return k, k.resolveFunctions(ctx, ask, slices.Compact(more))
 }
 
 // resolveGlobal asks what concerns every statement.
 func (k *known) resolveGlobal(ctx context.Context, ask Ask) error {
-	rows, err := ask.of(ctx, askGlobal)
+	rows, err := ask(ctx, askGlobal)
 	if err != nil {
 		return err
 	}
@@ -81,13 +79,13 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 	if len(names) == 0 {
 		return nil
 	}
-	rows, err := ask.of(ctx, askFunctions, sqltext.TextArray(names))
+	rows, err := ask(ctx, askFunctions, sqltext.TextArray(names))
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
 		is := func(i int) bool { return string(r[i]) == "t" }
-		f := &functionFact{builtin: is(2), builtinOne: is(3), extension: is(4), sets: is(9), oids: string(r[11]), atomic: is(12)}
+		f := &functionFact{builtin: is(2), builtinOne: is(3), extension: is(4), sets: is(9)}
 		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
 		var oids, bodies, owned []string
 		for i, into := range map[int]any{5: &f.own, 6: &f.ownOne, 7: &oids, 8: &bodies, 10: &owned} {
@@ -181,7 +179,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 		k.names[n] = &nameFact{}
 	}
 	number := func(n int) []byte { return strconv.AppendInt(nil, int64(n), 10) }
-	rows, err := ask.of(ctx, askNodes, sqltext.TextArray(schemas), sqltext.TextArray(plain), number(firsts[changes]+1), number(firsts[inserts]+1), oidArray(types))
+	rows, err := ask(ctx, askNodes, sqltext.TextArray(schemas), sqltext.TextArray(plain), number(firsts[changes]+1), number(firsts[inserts]+1), oidArray(types))
 	if err != nil {
 		return err
 	}
@@ -209,7 +207,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 		}
 		f := k.nodes[n]
 		if f == nil {
-			f = &nodeFact{bad: "unknown"} // until its own row comes
+			f = &nodeFact{effects: effects{bad: "unknown"}} // until its own row comes
 			k.nodes[n] = f
 		}
 		switch a[0] {

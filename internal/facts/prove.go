@@ -25,14 +25,14 @@ func (f *Facts) Know(ctx context.Context, ask Ask, m *sqltext.Mentions, types []
 			}
 		}
 		sent := time.Now()
-		k, err := f.find(ctx, ask, w)
+		k, err := find(ctx, ask, w)
 		if err != nil {
 			if !f.restAfter(err) {
 				err = nil
 			}
 			return false, err
 		}
-		f.learn(k, 0)
+		f.learn(k, false)
 		f.signedAt.CompareAndSwap(0, sent.UnixNano())
 	}
 	return true, nil

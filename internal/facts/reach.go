@@ -38,9 +38,6 @@ func (f *Facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*exten
 // expandedLocked is m together with what is mentioned in the bodies of the trusted functions that m leads to. calls are the functions that these
 // bodies call.
 func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (_ *sqltext.Mentions, calls []sqltext.Function) {
-	if !f.bodies {
-		return m, nil
-	}
 	all, seen := *m, map[string]bool{}
 	for more := true; more; {
 		more = false
@@ -121,7 +118,7 @@ func (f *Facts) strangeLocked(r *extent) string {
 	switch {
 	case r.bad != "":
 		return r.bad
-	case slices.ContainsFunc(r.all, func(t uint32) bool { return f.global.types[t] }):
+	case slices.ContainsFunc(r.types, func(t uint32) bool { return f.global.types[t] }):
 		return "type"
 	case slices.ContainsFunc(r.uses, func(t uint32) bool { return f.global.families[t] }):
 		return "operator class"

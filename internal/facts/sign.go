@@ -19,8 +19,8 @@ type Sign struct {
 	Args [][]byte
 
 	f            *Facts
-	want         [3]int64 // the right sums, in the order of parts
-	gen, learned uint64   // the facts' at that moment
+	want         int64  // the right sum
+	gen, learned uint64 // the facts' at that moment
 	sent         time.Time
 }
 
@@ -36,12 +36,12 @@ func (f *Facts) TooOld(since time.Duration) bool { return since > maxProofAge+f.
 func (f *Facts) Sign(sent time.Time) *Sign {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	want := [3]int64{}
+	var want int64
 	var schemas, names, functions []string
 	var relations, types []uint32
 	for k, v := range f.names {
 		schemas, names = append(schemas, k.Schema), append(names, k.Name.Name)
-		want[0] += v.sign
+		want += v.sign
 	}
 	seen := make(map[node]bool, len(f.nodes))
 	for n, v := range f.nodes {
@@ -52,7 +52,7 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 			continue
 		}
 		seen[n] = true
-		want[0] += v.sign
+		want += v.sign
 		if n.class == 't' {
 			types = append(types, n.oid)
 		} else {
@@ -61,10 +61,10 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	}
 	for name, v := range f.functions {
 		functions = append(functions, name)
-		want[1] += v.sign
+		want += v.sign
 	}
 	if f.global != nil {
-		want[2] = f.global.sign
+		want += f.global.sign
 	}
 	args := [][]byte{sqltext.TextArray(schemas), sqltext.TextArray(names), oidArray(relations), oidArray(types), sqltext.TextArray(functions), []byte(f.snapshot)}
 	return &Sign{args, f, want, f.gen.Load(), f.learned, sent}
@@ -79,22 +79,15 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gen.Load() != s.gen || len(row) != 1+len(s.want) {
+	if f.gen.Load() != s.gen || len(row) != 2 {
 		return // the facts are others by now
 	}
-	wrong := f.wrong
-	for i, right := range s.want {
-		if row[1+i] != nil {
-			if got, ok := sumIn64(string(row[1+i])); !ok || got != right {
-				wrong |= 1 << i
-			}
+	if row[1] != nil { // else nothing was committed since the last sign
+		if got, ok := sumIn64(string(row[1])); !ok || got != s.want {
+			f.suspect.Store(true)
 		}
 	}
-	f.isWrong(wrong)
-	switch {
-	case wrong != 0:
-		f.restAt = s.sent.UnixNano()
-	case f.learned == s.learned: // else the sign does not cover what was added
+	if !f.suspect.Load() && f.learned == s.learned { // else the sign does not cover what was added
 		f.right(s.sent, quietSnapshot(string(row[0])), f.Rides())
 	}
 }
@@ -134,7 +127,7 @@ func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	defer f.Release()
 	if !f.IsSuspect() {
 		s := f.Sign(time.Now())
-		rows, err := ask(ctx, "", AskSign, s.Args)
+		rows, err := ask(ctx, AskSign, s.Args...)
 		if err != nil || len(rows) != 1 {
 			s.Take(nil, cmp.Or(err, errNoAnswer))
 			return false
@@ -148,68 +141,32 @@ func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	return false
 }
 
-// deriveAnew asks once more for the parts that are wrong. The caller has claimed the sign.
+// deriveAnew asks once more for all that is known. The caller has claimed the sign.
 func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
-	f.mu.RLock()
-	anew, restAt := f.wrong, f.restAt
-	for _, k := range f.functions {
-		if k.atomic && anew&ofNames != 0 { // something that its body mentions may have been renamed
-			anew |= ofFunctions
-		}
-	}
-	f.mu.RUnlock()
 	sent := time.Now()
-	k, err := f.find(ctx, ask, f.all(anew))
-	if err == nil && anew != everything && f.otherwise(k) {
-		anew = everything
-		k, err = f.find(ctx, ask, f.all(anew))
-	}
-	if err != nil { // forget everything: it may be wrong
+	k, err := find(ctx, ask, f.all())
+	if err != nil { // all is forgotten
 		f.restAfter(err)
-		k, anew = &known{asked: sent}, everything
+		k = &known{asked: sent}
 	}
 	f.turns.Add(1)
-	f.learn(k, anew)
-	switch {
-	case err != nil:
-	case anew == everything:
+	if f.learn(k, true); err == nil {
 		f.signedAt.Store(sent.UnixNano())
-	default: // the other parts were right at restAt
-		f.signedAt.Store(max(f.signedAt.Load(), restAt))
 	}
 	f.Changes.Add(1)
 	rode := f.Rides()
 	f.Unconfirmed.Add(rode - f.ridden.Swap(rode))
 }
 
-// all is a question for all that is known of some parts.
-func (f *Facts) all(some parts) (w wanted) {
+// all is a question for all that is known.
+func (f *Facts) all() wanted {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	w.global = some&ofGlobal != 0 && f.global != nil
-	if some&ofFunctions != 0 {
-		w.functions = slices.Collect(maps.Keys(f.functions))
-	}
-	if some&ofNames != 0 {
-		w.names = slices.Collect(maps.Keys(f.names))
-		for n := range f.nodes {
-			if n.class == 't' {
-				w.types = append(w.types, n.oid)
-			}
+	w := wanted{global: f.global != nil, functions: slices.Collect(maps.Keys(f.functions)), names: slices.Collect(maps.Keys(f.names))}
+	for n := range f.nodes {
+		if n.class == 't' {
+			w.types = append(w.types, n.oid)
 		}
 	}
 	return w
-}
-
-// otherwise reports whether in k a name means other functions than before, as after a rename, or functions that have joined or left an extension.
-// Then the facts about names and operators that call them may be wrong too.
-func (f *Facts) otherwise(k *known) bool {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	for name, is := range k.functions {
-		if was := f.functions[name]; was != nil && (was.oids != is.oids || was.extension != is.extension) {
-			return true
-		}
-	}
-	return false
 }

@@ -108,7 +108,7 @@ const (
 // askFunctions asks what the function names $1 may mean. The columns are: the name; its sign; whether one of these functions is built-in; built-in
 // and callable with one argument; a trusted one of an extension; the schemas of the user's own; of the user's own that can be called with one
 // argument; the types of arguments and results of those that are not built-in; the bodies of trusted ones whose names are looked up in the caller's
-// search_path; whether one sets; the ownedBody of each given one; a sum over the OIDs; and whether one has a parsed SQL body.
+// search_path; whether one sets; and the ownedBody of each given one.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -119,13 +119,12 @@ var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg
 		and t operator(pg_catalog.>=) 16384::pg_catalog.oid)),
 	pg_catalog.array_to_json(pg_catalog.array_agg(f.body) filter (where f.body is not null)),
 	coalesce(pg_catalog.bool_or(f.sets), false),
-	pg_catalog.array_to_json(pg_catalog.array_agg(f.owned) filter (where f.owned is not null)), 
-	coalesce(pg_catalog.sum(f.id), 0), coalesce(pg_catalog.bool_or(f.atomic), false)
+	pg_catalog.array_to_json(pg_catalog.array_agg(f.owned) filter (where f.owned is not null))
 from unnest($1::pg_catalog.text[]) n(n)
 left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 16384::pg_catalog.oid as builtin, ` + own + ` as own,
 		case when p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and not ` + own + ` and ` + namesByPath + ` then p.prosrc end as body,
 		p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid and ` + sets + ` as sets,
-		case when ` + given + ` then ` + ownedBody + ` end as owned, pg_catalog.hashint8(p.oid::pg_catalog.int8) as id, p.prosqlbody is not null as atomic,
+		case when ` + given + ` then ` + ownedBody + ` end as owned,
 		p.pronargs operator(pg_catalog.>=) 1 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1 as one
 	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
@@ -263,13 +262,11 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
 	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
 
-// AskSign asks for the snapshot and for three sums of signs: of the names $2 in schemas $1, the relations $3 and the types $4; of the function names
-// $5; of what is global. The sums are NULL if the snapshot is still $6: then nothing was committed since.
-var AskSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text, ` + unlessSame(`coalesce((select pg_catalog.sum((`+nameSign+`)::pg_catalog.numeric) from `+keysOf+`), 0)`+
-	plus+relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])")+
-	plus+typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])")) + `, ` +
-	unlessSame(functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])")) + `, ` + unlessSame(globalSign)
-
-func unlessSame(sum string) string {
-	return `case when pg_catalog.pg_current_snapshot()::pg_catalog.text operator(pg_catalog.=) $6::pg_catalog.text then null else (` + sum + `)::pg_catalog.text end`
-}
+// AskSign asks for the snapshot and for a sum of signs: of the names $2 in schemas $1, the relations $3, the types $4, the functions named $5 and what
+// is global. The sum is NULL if the snapshot is still $6: then nothing was committed since.
+var AskSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text,
+	case when pg_catalog.pg_current_snapshot()::pg_catalog.text operator(pg_catalog.=) $6::pg_catalog.text then null
+	else (coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
+	plus + relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])") +
+	plus + typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])") +
+	plus + functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])") + plus + globalSign + `)::pg_catalog.text end`
