@@ -85,7 +85,6 @@ residue: residue
 Result: result
 Ride: ride types=answer
 rows: rows
-rules: store
 Scope: scope
 Set: set
 internal/catalog.Statement: statement isSteady=learn steadyBy=learn

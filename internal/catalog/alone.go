@@ -1,8 +1,8 @@
 package catalog
 
 import (
-	"maps"
-	"sync"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/memrows"
@@ -30,11 +30,11 @@ const (
 	Large = 64 << 10
 )
 
-// pace is how long a statement usually takes, and how large its results usually are.
+// pace has moving averages, in which a run counts for an eighth: of the time that a statement takes on the server, and of its results' bytes.
 type pace struct {
-	took  time.Duration // on the server: a moving average, in which a run counts for an eighth
-	known bool          // took is known
-	size  int           // bytes of its results: the same kind of average
+	took  time.Duration
+	known bool // took is known
+	size  int
 }
 
 func (p *pace) observe(took time.Duration, size int) {
@@ -52,25 +52,23 @@ func (p *pace) observe(took time.Duration, size int) {
 	}
 }
 
-// Reasons counts the reasons why statements went alone. The zero value is ready. Its methods may be called by several goroutines at once.
-type Reasons struct {
-	mu sync.Mutex
-	n  map[string]int64
+var reasons = [...]string{
+	AloneAsked, AloneArgs, AloneText, AloneCalls, AloneNew, AloneSlow, AloneLarge, AloneGuarded, AloneWith, AloneOnly,
 }
+
+// Reasons counts for each reason how many statements went alone. Its methods may be called by several goroutines at once.
+type Reasons [len(reasons)]atomic.Int64
 
 // Count counts a statement that goes alone because of why.
-func (r *Reasons) Count(why string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.n == nil {
-		r.n = make(map[string]int64)
-	}
-	r.n[why]++
-}
+func (r *Reasons) Count(why string) { r[slices.Index(reasons[:], why)].Add(1) }
 
-// All returns how many statements went alone for each reason.
+// All returns the counts that are not 0.
 func (r *Reasons) All() map[string]int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.n)
+	all := make(map[string]int64)
+	for i, why := range reasons {
+		if n := r[i].Load(); n > 0 {
+			all[why] = n
+		}
+	}
+	return all
 }

@@ -25,20 +25,14 @@ type Description struct {
 // Describe returns the Description of a statement. d is what the server told a connection, and set has the types of that connection.
 func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
 	desc := &Description{StatementDescription: d, set: set, Shown: slices.Clone(d.Fields), Formats: make([]int16, len(d.Fields))}
-	note := func(oid uint32) {
-		if oid >= facts.FirstUserOID {
-			desc.user = append(desc.user, oid)
-		}
-	}
-	for _, oid := range d.ParamOIDs {
-		note(oid)
-	}
+	oids := slices.Clone(d.ParamOIDs)
 	for i := range desc.Shown {
 		shown := &desc.Shown[i]
-		note(shown.DataTypeOID)
+		oids = append(oids, shown.DataTypeOID)
 		shown.Format = set.FormatOf(shown.DataTypeOID)
 		desc.Formats[i] = shown.Format
 	}
+	desc.user = slices.DeleteFunc(oids, func(oid uint32) bool { return oid < facts.FirstUserOID })
 	return desc
 }
 

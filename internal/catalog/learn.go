@@ -25,7 +25,13 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	if on.Facts == nil || s.Mentions == nil {
 		return nil
 	}
-	if known, err := g.know(ctx, on, s, nil); !known {
+	if on.PG.ParameterStatus("standard_conforming_strings") != "on" || on.PG.ParameterStatus("client_encoding") != "UTF8" {
+		return nil // the scanner would read other strings than the server
+	}
+	know := func(types []uint32) (bool, error) {
+		return on.Facts.Know(ctx, on.Answers, s.Mentions, types, g.unproven)
+	}
+	if known, err := know(nil); !known {
 		return err
 	}
 	if on.Types == nil || g.facts() != on.Facts || !s.Claim() {
@@ -42,19 +48,11 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	if why = found.Unfit(); why != "" {
 		return nil
 	}
-	known, err := g.know(ctx, on, s, found.user)
+	known, err := know(found.user)
 	if known {
 		d = found
 	}
 	return err
-}
-
-// know asks the server for the missing facts about the names that s mentions and about types. It reports whether all are known then.
-func (g *Store) know(ctx context.Context, on *Subject, s *Statement, types []uint32) (bool, error) {
-	if on.PG.ParameterStatus("standard_conforming_strings") != "on" || on.PG.ParameterStatus("client_encoding") != "UTF8" {
-		return false, nil // the scanner would read other strings than the server
-	}
-	return on.Facts.Know(ctx, on.Answers, s.Mentions, types, g.unproven)
 }
 
 // IsSteady reports whether s draws from the same sequences each time, by the facts of its connection. If that is not known, FindSteady asks the
@@ -63,8 +61,8 @@ func (s *Statement) IsSteady(by *facts.Facts) (steady, known bool) {
 	if s.Sequences.Table == "" {
 		return true, true
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	if by == nil || !s.steadyBy.Holds(by) { // the catalogs have changed
 		return false, false
 	}
@@ -85,7 +83,7 @@ func (s *Statement) FindSteady(ctx context.Context, pc *pgconn.PgConn, by *facts
 	now := by.Now()
 	r := pc.ExecParams(ctx, steadyTable, [][]byte{[]byte(s.Sequences.Table)}, nil, nil, nil).Read()
 	is := r.Err == nil && len(r.Rows) == 1 && string(r.Rows[0][0]) == "t"
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	s.isSteady, s.steadyBy = is, now
 }

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,40 +46,31 @@ func textOf(k Key) Text {
 // Statement is what is known about one SQL text. Its methods may be called by several goroutines at once.
 type Statement struct {
 	Text
-	*rules
+	of *Store
 
-	// guarded by rules.mu
+	// guarded by the store's mutex
 	again bool   // it was wanted more than once
 	alone string // why it goes alone, for good; "": it may still ride
 	wrote bool   // the guard has stopped it from writing: what it does is not known
 	proof facts.Proof
 	pace
 
-	desc      atomic.Pointer[Description] // nil until it is needed; stored under rules.mu
+	desc      atomic.Pointer[Description] // nil until it is needed; stored under the mutex
 	looking   bool                        // a look is asking for its description
 	looks     int                         // how many looks in a row could not describe it
 	doubted   bool                        // desc may be out of date, and is to be made anew
 	doubtedBy facts.Proven                // the facts when it was last doubted: these facts allow one doubt
 
-	expected atomic.Int64 // see Expected; stored under rules.mu
+	expected atomic.Int64 // see Expected; stored under the mutex
 
 	isSteady bool         // it is an INSERT that draws from the same sequences each time
 	steadyBy facts.Proven // isSteady is right as long as these facts hold; zero: it was not asked yet
 }
 
-// rules is what the statements of a store have in common: the means to judge them, and their mutex.
-type rules struct {
-	Slow  time.Duration       // a statement that usually takes longer goes alone; must not be changed after the first use
-	facts func() *facts.Facts // returns the facts that statements are judged by; nil: there was no connection yet
-
-	mu   sync.Mutex
-	full bool // the store has no room for another text
-}
-
 // newStatement returns the statement of a new text. same is the statement of the text without its comments, and the new one begins with what is known
 // of it; nil: there is none.
-func newStatement(t Text, c *rules, same *Statement) *Statement {
-	s := &Statement{Text: t, rules: c}
+func newStatement(t Text, of *Store, same *Statement) *Statement {
+	s := &Statement{Text: t, of: of}
 	if !t.IsRead {
 		s.alone = AloneText
 	}
@@ -124,18 +114,18 @@ func Why(p *facts.Proof) string {
 // Shareable returns why s goes alone, or "" if it may ride. Then d is what its arguments have to be encoded for, and by are the facts that say that
 // it may ride.
 func (s *Statement) Shareable() (d *Description, by facts.Proven, why string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	if s.alone != "" {
 		return nil, by, s.alone
 	}
-	p := s.judgeLocked(s.facts())
+	p := s.judgeLocked(s.of.facts())
 	d = s.desc.Load()
 	switch why = Why(p); {
 	case why != "":
 	case d == nil:
 		why = AloneNew
-	case s.took > s.Slow:
+	case s.took > s.of.Slow:
 		why = AloneSlow
 	case s.size > Large:
 		why = AloneLarge
@@ -156,8 +146,8 @@ func (s *Statement) Description() *Description { return s.desc.Load() }
 
 // Wants reports whether s needs a look: without one it is not known whether s may ride, or how.
 func (s *Statement) Wants() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	return s.wantsLocked()
 }
 
@@ -166,7 +156,7 @@ func (s *Statement) wantsLocked() bool {
 	if s.alone != "" || d != nil && s.proof.Known && !s.doubted {
 		return false
 	}
-	p := s.judgeLocked(s.facts())
+	p := s.judgeLocked(s.of.facts())
 	return !p.Known || Why(p) == "" && (d == nil || s.doubted)
 }
 
@@ -174,9 +164,9 @@ func (s *Statement) wantsLocked() bool {
 // is asking or no description is needed. When the store is full, most texts may never come again, and a look costs more than a run: then Claim also
 // refuses for a text that has come only once.
 func (s *Statement) Claim() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.looking || !s.wantsLocked() || !s.again && s.full {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	if s.looking || !s.wantsLocked() || !s.again && s.of.full {
 		return false
 	}
 	s.looking = true
@@ -186,8 +176,8 @@ func (s *Statement) Claim() bool {
 // Record ends what Claim began. d is the description that was found, or why is the reason for which s goes alone for good. If both are missing, s
 // could not be described; after five times in a row it goes alone for good.
 func (s *Statement) Record(d *Description, why string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	s.looking, s.proof.Known = false, false // the proof has to take the types of d into account
 	switch {
 	case why != "":
@@ -205,8 +195,8 @@ func (s *Statement) Record(d *Description, why string) {
 // Redescribe replaces the description old of s by d, for which later rides are encoded. It does nothing if s does not have old any more. If d is nil,
 // s has to be described again.
 func (s *Statement) Redescribe(old, d *Description) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	if s.desc.CompareAndSwap(old, d) {
 		s.proof.Known = false // the proof has to take the types of d into account
 	}
@@ -215,8 +205,8 @@ func (s *Statement) Redescribe(old, d *Description) {
 // Doubt has s described again, because an argument could not be encoded for d: a parameter may have another type since. It does that once for each
 // generation of facts.
 func (s *Statement) Doubt(d *Description) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	if s.desc.Load() == d && s.doubtedBy != s.proof.By {
 		s.doubtedBy, s.doubted = s.proof.By, true
 	}
@@ -224,8 +214,8 @@ func (s *Statement) Doubt(d *Description) {
 
 // Wrote notes that the guard has stopped s from writing. From now on s goes alone.
 func (s *Statement) Wrote() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	s.alone, s.wrote = AloneGuarded, true
 	s.desc.Store(nil)
 }
@@ -242,8 +232,8 @@ type Leaves struct {
 
 // Leaves returns what s leaves in a session. by are the facts of its connection; nil: it has none.
 func (s *Statement) Leaves(by *facts.Facts) Leaves {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
 	l := Leaves{Trace: s.Trace, Tells: s.Sequences.Reads, Draws: s.Sequences.Draws, Plans: true}
 	switch {
 	case s.wrote, s.Asks && (by == nil || s.Mentions == nil):
@@ -267,9 +257,9 @@ type Observation struct {
 }
 
 // Observe notes how long runs of statements took, and how large their results were.
-func (r *rules) Observe(seen []Observation) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (g *Store) Observe(seen []Observation) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, o := range seen {
 		o.Statement.observe(o.Took, o.Size)
 		o.Statement.expected.Store(int64(o.Statement.took))
@@ -277,4 +267,4 @@ func (r *rules) Observe(seen []Observation) {
 }
 
 // Took notes how long s took on the server. The size of its result is not known.
-func (s *Statement) Took(d time.Duration) { s.Observe([]Observation{{s, d, -1}}) }
+func (s *Statement) Took(d time.Duration) { s.of.Observe([]Observation{{s, d, -1}}) }

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"hash/maphash"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -18,10 +20,14 @@ const (
 
 // Store keeps what is known about statements, by their text. Its methods may be called by several goroutines at once.
 type Store struct {
-	rules
+	Slow  time.Duration       // a statement that usually takes longer goes alone; must not be changed after the first use
+	facts func() *facts.Facts // returns the facts that statements are judged by; nil: there was no connection yet
+
+	mu    sync.Mutex            // guards what follows, and the statements
 	bySQL map[Key]*list.Element // of *Statement
 	used  list.List             // the most recently wanted first
 	bytes int                   // the length of their texts together
+	full  bool                  // there is no room for another text
 	once  [1024]uint64          // hashes of texts with comments that were wanted once
 
 	postponed []*Statement // statements that could not be looked at where they ran
@@ -29,7 +35,7 @@ type Store struct {
 
 // NewStore returns a Store without statements. They are judged by the facts that newest returns.
 func NewStore(newest func() *facts.Facts) *Store {
-	return &Store{rules: rules{Slow: Slow, facts: newest}, bySQL: make(map[Key]*list.Element)}
+	return &Store{Slow: Slow, facts: newest, bySQL: make(map[Key]*list.Element)}
 }
 
 // Find returns the statement of sql with these settings, and scans the text if it is new. For a text with comments that comes for the first time it
@@ -55,7 +61,7 @@ func (g *Store) Find(sql, settings string) *Statement {
 	if s := g.foundLocked(key); s != nil { // another goroutine was quicker
 		return s
 	}
-	s = newStatement(t, &g.rules, same)
+	s = newStatement(t, g, same)
 	g.bySQL[key] = g.used.PushFront(s)
 	for g.bytes += len(sql); g.used.Len() > storeSize || g.bytes > storeBytes; {
 		last := g.used.Remove(g.used.Back()).(*Statement)
