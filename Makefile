@@ -36,6 +36,10 @@ bench-against: bin/bench ## this tree and REV=a-commit in turn on one server: po
 	@scripts/bench-at $(or $(REV),$(error bench-against needs REV=, what to compare with)) bin/bench-rev
 	@bin/bench -against bin/bench-rev -out out/bench-against $(if $(ROUNDS),-rounds $(ROUNDS)) $(ARGS)
 
+.PHONY: overload
+overload: bin/bench ## lmipool, pgxpool and a plain queue under more than the server can do, in about two hours (ARGS=-short in one minute, ARGS=-h lists the flags)
+	@bin/bench overload -out out/overload $(ARGS)
+
 .PHONY: bench-overhead
 bench-overhead: ## what lmipool adds to pgxpool, and Handler to a handler, for one client (8 interleaved runs)
 	@mkdir -p bin out && rm -f out/bench.txt

@@ -132,9 +132,6 @@ func (l *lab) ask(ctx context.Context, program string, o order) (report, error) 
 	})
 }
 
-// write puts against.json into dir.
-func (c *Comparison) write(dir string) error { return writeJSON(dir, againstFile, c) }
-
 func (c *Comparison) failed() bool { return len(c.Errors) > 0 }
 
 // print writes c for a terminal.

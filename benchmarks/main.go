@@ -4,6 +4,7 @@
 //	make bench ARGS=-short                # everything once, in less than one
 //	make bench ARGS='-only ^point/1ms'    # some of it; -h lists the flags
 //	make bench-against REV=v0.1.0         # lmipool with itself at another revision
+//	make overload                         # more than the server can do, in about two hours
 //
 // Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared take turns within each round, so
 // that other work of the machine disturbs them alike. The table has the median of the rounds, and their range. Client CPU is the time of this
@@ -36,37 +37,42 @@ func main() {
 	os.Exit(bench(os.Args[1:]))
 }
 
+// bench runs what the command line asks for, and returns the exit code.
 func bench(args []string) int {
-	o, err := parseFlags(args, os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	}
-
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second ^C ends this process at once; the kernel then kills its children
 
-	var r interface {
-		write(dir string) error
-		print(w io.Writer) error
-		failed() bool
-	}
-	file := resultFile
-	if o.against == "" {
-		r, err = run(ctx, o, newProgress(os.Stderr))
-	} else {
-		file = againstFile
-		r, err = compare(ctx, o, newProgress(os.Stderr))
+	var r printed
+	var err error
+	var out string
+	switch {
+	case len(args) > 0 && args[0] == "overload":
+		o, wrong := parseOverload(args[1:], os.Stderr)
+		if wrong != nil {
+			return misused(wrong)
+		}
+		r, err = overload(ctx, o, tellStderr)
+		out = filepath.Join(o.out, overloadFile)
+	default:
+		o, wrong := parseFlags(args, os.Stderr)
+		if wrong != nil {
+			return misused(wrong)
+		}
+		out = filepath.Join(o.out, resultFile)
+		if o.against == "" {
+			r, err = run(ctx, o, newProgress(os.Stderr))
+		} else {
+			out = filepath.Join(o.out, againstFile)
+			r, err = compare(ctx, o, newProgress(os.Stderr))
+		}
 	}
 	if ctx.Err() != nil {
 		fmt.Fprintln(os.Stderr, "bench: interrupted; nothing is left running and nothing was written")
 		return 130
 	}
 	if err == nil {
-		err = r.write(o.out)
+		err = writeJSON(out, r)
 	}
 	if err == nil {
 		err = r.print(os.Stdout)
@@ -75,9 +81,25 @@ func bench(args []string) int {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
-	fmt.Printf("\nall of it, with ranges: %s\n", filepath.Join(o.out, file))
+	fmt.Printf("\nall of it: %s\n", out)
 	if r.failed() {
 		return 1
 	}
 	return 0
 }
+
+// printed is the result of a run. As JSON it has everything.
+type printed interface {
+	print(w io.Writer) error
+	failed() bool
+}
+
+// misused returns the exit code of a wrong command line, which the parser has told already.
+func misused(err error) int {
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	return 2
+}
+
+func tellStderr(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }

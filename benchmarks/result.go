@@ -98,16 +98,14 @@ func (r *Result) failed() bool {
 	return false
 }
 
-// write puts result.json into dir.
-func (r *Result) write(dir string) error { return writeJSON(dir, resultFile, r) }
-
-func writeJSON(dir, file string, v any) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// writeJSON puts v into a file, whose directory it makes.
+func writeJSON(file string, v any) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
 	doc, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, file), append(doc, '\n'), 0o644)
+	return os.WriteFile(file, append(doc, '\n'), 0o644)
 }

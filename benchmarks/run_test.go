@@ -21,7 +21,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.write(o.out); err != nil {
+	if err := writeJSON(filepath.Join(o.out, resultFile), r); err != nil {
 		t.Fatal(err)
 	}
 

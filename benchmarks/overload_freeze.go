@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"syscall"
+)
+
+// freeze has s stand still until thaw is called: the process that accepts connections, and all that serve one but our own watch.
+func (s *server) freeze(ctx context.Context) (thaw func(), err error) {
+	stopped := []int{s.pg.Pid()}
+	thaw = func() {
+		for _, pid := range stopped {
+			_ = syscall.Kill(pid, syscall.SIGCONT) // one that has ended needs none
+		}
+	}
+	if err := syscall.Kill(stopped[0], syscall.SIGSTOP); err != nil {
+		return nil, err
+	}
+	rows, err := s.watch.Query(ctx, "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()")
+	if err != nil {
+		thaw()
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var pid int
+		if err := rows.Scan(&pid); err != nil {
+			thaw()
+			return nil, err
+		}
+		if syscall.Kill(pid, syscall.SIGSTOP) == nil {
+			stopped = append(stopped, pid)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		thaw()
+		return nil, err
+	}
+	return thaw, nil
+}

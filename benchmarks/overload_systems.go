@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// fifo is pgxpool whose cancels cost no connection: a plain queue, first in, first out, with deadlines.
+const fifo = "fifo"
+
+// rivals are the systems that are put under the same load, in this order.
+var rivals = []string{lmipool, plain, fifo}
+
+// openPressed makes a system with room for n connections, and its first one. fair has lmipool keep callers of different keys apart.
+func openPressed(ctx context.Context, name, connString string, n int, fair bool) (db, error) {
+	d, err := makePressed(ctx, name, connString, n, fair)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Ping(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func makePressed(ctx context.Context, name, connString string, n int, fair bool) (db, error) {
+	if name == lmipool {
+		c := &pool.Config{MaxConns: int32(n)}
+		if fair {
+			setFairBy(c, fairKey)
+		}
+		return pool.New(ctx, connString, c)
+	}
+	c, err := pgxpool.ParseConfig(connString)
+	if err != nil {
+		return nil, err
+	}
+	c.MaxConns = int32(n)
+	if name == fifo {
+		c.ConnConfig.BuildContextWatcherHandler = func(pc *pgconn.PgConn) ctxwatch.Handler {
+			return &pgconn.CancelRequestContextWatcherHandler{Conn: pc, DeadlineDelay: 5 * time.Second}
+		}
+	}
+	return pgxpool.NewWithConfig(ctx, c)
+}
+
+// setFairBy sets Config.FairBy, and reports whether the library has it.
+func setFairBy(c *pool.Config, by func(context.Context) string) bool {
+	f := reflect.ValueOf(c).Elem().FieldByName("FairBy")
+	if !f.IsValid() || !f.CanSet() || f.Type() != reflect.TypeOf(by) {
+		return false
+	}
+	f.Set(reflect.ValueOf(by))
+	return true
+}
+
+// fateOf returns how a call ended that returned err, and the expected service that a refusal names. over: its deadline had passed.
+func fateOf(err error, over bool) (end fate, service time.Duration) {
+	if err == nil && !over {
+		return inTime, 0
+	} else if err == nil {
+		return late, 0
+	}
+	if left, service, ok := refusal(err); ok {
+		if left > service+grain { // in the queue the refusal comes when no more is left than the service takes
+			return onArrival, service
+		}
+		return fromQueue, service
+	}
+	var acquire *pool.AcquireError
+	switch {
+	case errors.As(err, &acquire) && errors.Is(err, context.DeadlineExceeded), err == context.DeadlineExceeded: //nolint:errorlint // pgxpool's, while it waits
+		return inQueue, 0
+	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err), over:
+		return inFlight, 0
+	}
+	return broken, 0
+}
+
+// refusal returns what a *NoTimeError in err says: the time that was left, and the expected service. It looks for the type by its name, because a
+// library that is compared may not have it.
+func refusal(err error) (left, service time.Duration, ok bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		v := reflect.Indirect(reflect.ValueOf(err))
+		if v.Kind() != reflect.Struct || v.Type().Name() != "NoTimeError" {
+			continue
+		}
+		of := func(field string) time.Duration {
+			if f := v.FieldByName(field); f.IsValid() && f.CanInt() {
+				return time.Duration(f.Int())
+			}
+			return 0
+		}
+		return of("Left"), of("ExpectedService"), true
+	}
+	return 0, 0, false
+}
