@@ -43,8 +43,7 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 	return w
 }
 
-// watch returns a copy of q whose callbacks do not run once b is abandoned: pgx's Close runs those that have not run, and when reclaim calls Close
-// the function that they belong to has returned.
+// watch returns a copy of q whose callbacks do not run once b is abandoned: pgx's Close would run those that are left, in a goroutine of the pool.
 func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	c := *q
 	c.QueuedQueries = slices.Clone(q.QueuedQueries)
@@ -91,8 +90,7 @@ type batch struct {
 	named            []string // the statements that are prepared for it only
 }
 
-// wrapError is conn.wrapError. If the server has refused to write, and the lease is the batch's alone, it reads the rest of the results first: then
-// confirmPrimary can ask the server whether that is a failover.
+// wrapError is conn.wrapError. If the server has refused to write, it reads the rest of a batch of its own first, so that the server can be asked why.
 func (b *batch) wrapError(err error) error {
 	if b.releasesLease && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
 		_ = b.BatchResults.Close()

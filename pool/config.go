@@ -172,8 +172,7 @@ const (
 	defaultPingAfter       = time.Second
 )
 
-// absurdConns is the largest MaxConns that is not warned about. More is probably a mistake: PostgreSQL has a process of some megabytes for each
-// connection, and few servers have a max_connections above 1000.
+// absurdConns is the largest MaxConns that is not warned about: few servers have a max_connections above 1000.
 const absurdConns = 1000
 
 // forever stands for "never", which some of pgxpool's periods do not have. It is a hundred years.
@@ -302,14 +301,12 @@ func oneOf[T ~string](values []T) string {
 	return list[:last] + " or " + list[last+len(", "):]
 }
 
-// execModeIsolation is the warning for a pool whose Isolation is off because of QueryExecModeExec. It is logged once. A reset is sent in front of the
-// next statement that the pool sees: with batches that it does not see, the reset may come too late, and the pool cannot tell what the batches leave
-// behind.
+// execModeIsolation is the warning for a pool whose Isolation is off because of QueryExecModeExec, logged once. With batches that the pool does not
+// see, a reset may come too late, and the pool cannot tell what they leave behind.
 const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
 	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
 
-// ridesWith reports whether reads may ride on connections whose default mode is mode. Only for these modes it is known that a ride gets the answer
-// that pgx gives. pooled means that a pooler was found on the connection.
+// ridesWith reports whether a ride is known to get the answer that pgx gives in the mode. pooled: a pooler was found on the connection.
 func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }

@@ -81,8 +81,7 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	return d
 }
 
-// dial dials with px. Its ctx has no timeout: pgxpool would go on dialing after it, and the connection would have no owner. Each hook and each part
-// of a dial has a timeout of its own.
+// dial dials with px. Its ctx has no timeout, but each hook and part of a dial has: pgxpool would go on dialing, for a connection without an owner.
 func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error) {
 	g = &dialing{Dial: pgdial.NewDial(d.login), reach: d.recognition.Dial()}
 	ctx := context.WithValue(d.ctx, dialingKey{}, g)

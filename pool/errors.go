@@ -19,17 +19,15 @@ var (
 	// or result that such an invocation had: its scope took them back. Work that is to go on after its invocation needs a ctx without a scope.
 	ErrInvocationEnded = pgerr.ErrInvocationEnded
 
-	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server accepts no more. Until its ctx ends,
-	// or for [Config.ConnectTimeout] if ctx has no deadline, a caller waits and gets no such error: it gets a connection that comes free, or one of
-	// the pool's next dials succeeds because another environment has closed a connection. The error that wraps ErrServerFull has the server's own
-	// error, and says what to change.
+	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server accepts no more. Before, the caller has
+	// waited until its ctx ended, or for [Config.ConnectTimeout] if ctx has no deadline, for a connection that comes free, or a dial that succeeds
+	// because another environment has closed one. The error that wraps ErrServerFull has the server's own error, and says what to change.
 	ErrServerFull = pgerr.ErrServerFull
 
 	// ErrServerAway is in the error of a caller who got no connection because no server answers, or because a standby answers where the pool needs a
-	// writer, as in a restart or failover. Until its ctx ends, or for three times [Config.ConnectTimeout] if ctx has no deadline, a caller waits and
-	// gets no such error: the pool dials several times a second, and resolves the host name each time. If a pool that never had a connection gets no
-	// answer, its caller gets an error at once, without ErrServerAway, since the host may be the wrong one. The error that wraps ErrServerAway has
-	// the last dial's error.
+	// writer, as in a restart or failover. Before, the caller has waited until its ctx ended, or for three times [Config.ConnectTimeout] if ctx has no
+	// deadline, and the pool has dialed several times a second, and resolved the host name each time. If a pool that never had a connection gets no
+	// answer, its caller gets the dial's error at once, without ErrServerAway, since the host may be the wrong one.
 	ErrServerAway = pgerr.ErrServerAway
 
 	// ErrNestedAcquire is the error of the caller who began to wait last, when no caller can ever be served because every connection is held by a
@@ -94,9 +92,8 @@ func (h Holder) attrs() []any {
 }
 
 // AcquireError says why a caller got no connection, and how busy the pool was. Use errors.As to get it: another error wraps it, whose type says the
-// reason, and Lambda shows that type as errorType (AcquireTimeoutError, ServerFullError). Unwrap returns the reason: the ctx's error, [ErrClosed],
-// [ErrInvocationEnded], or the error of a dial or hook. If the ctx ended while the pool had no connection, the reason wraps the last dial's error,
-// too.
+// reason, and Lambda shows that type as errorType (AcquireTimeoutError, ServerFullError). Unwrap returns the reason: the ctx's error, which has the last
+// dial's in its chain if the pool had no connection, [ErrClosed], [ErrInvocationEnded], or the error of a dial or hook.
 type AcquireError struct {
 	Waited  time.Duration // how long the caller waited
 	Limit   int           // how many connections the pool may have now
@@ -176,8 +173,7 @@ func round(d time.Duration) time.Duration {
 // Misconfigured reports whether err means that configuration or rights must be changed before the same call can work: tell somebody, and do not try
 // again. [Retryable] has the table of all classes.
 //
-// It is true for an error of a hook if that error, or one that it wraps, has a method Misconfigured() bool that returns true. Errors of package iam
-// have one.
+// It is true for an error of a hook that has in its chain one whose method Misconfigured() bool returns true, as package iam's errors do.
 func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Misconfigured }
 
 // Retryable reports whether it is certain that nothing has happened, and the same call may work later. If there was a transaction, call all of it

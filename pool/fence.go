@@ -15,8 +15,7 @@ import (
 
 // All connections of a pool lead to one server, so what one of them finds out counts for all.
 //
-// A fence is made when it is certain that the server is no writer any more, and this pool needs one. No connection that was dialed before is used
-// again: idle ones are closed at once, the others when they come back.
+// A fence is made when the server is certainly no writer any more, and this pool needs one. Connections that were dialed before are not used again.
 //
 // A loss is a suspicion: a connection ended that the pool did not close. A single terminated backend says nothing about the others, so each of them
 // is checked once, with one round trip, before it is handed out. Otherwise a write could be sent into a dead socket, with an unknown outcome.

@@ -47,8 +47,7 @@ const (
 // result is what keeps a connection busy between calls.
 type result interface{ closeResult() }
 
-// rest has what housekeeping remembers of a lease between two rounds, to notice that it does nothing. Housekeeping compares the number of calls, so
-// that no call has to read the clock.
+// rest is how housekeeping notices that a lease does nothing. It compares the number of calls between two rounds, so no call has to read the clock.
 type rest struct {
 	calls    uint32    // the number last seen
 	since    time.Time // when it was first seen, and no call was running
@@ -268,8 +267,7 @@ func (h *hold) holder(now time.Time) Holder {
 	return Holder{Held: held, Doing: sqltext.Cut(h.sql, 200)}
 }
 
-// idleTx returns how long h has at least had a transaction and run nothing, if that is bound or more, and 0 otherwise. It returns a value above 0
-// once, and again only after h was used.
+// idleTx returns how long h has at least had a transaction and run nothing, if that is bound or more; once, and again only after h was used. Else 0.
 func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

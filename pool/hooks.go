@@ -21,8 +21,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// configure sets px so that it dials as d says. Without Config.Plain pgxpool only dials and closes connections, and counts them against MaxConns a
-// second time.
+// configure sets px so that it dials as d says. Without Config.Plain pgxpool does no more than dial, close, and count against MaxConns a second time.
 func (d *dialer) configure(px *pgxpool.Config) {
 	c := d.cfg
 	px.MaxConns = c.MaxConns
@@ -155,8 +154,7 @@ func awaitCleanup(ctx context.Context, c *pgx.Conn) {
 	}
 }
 
-// tracer calls the user's Tracer on a connection, but not for the pool's own Queries, which prepare nothing. A panic of it while a connection is opened
-// is logged.
+// tracer calls the user's Tracer, but not for the pool's own Queries, which prepare nothing. Its panic while a connection is opened is logged.
 type tracer struct {
 	*multitracer.Tracer
 	w *workers

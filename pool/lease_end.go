@@ -82,8 +82,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 	l.c.release()
 }
 
-// wait waits for the call that is running, and reports whether it has returned. After graceToLeave it asks the server to cancel the call's statement:
-// the ctx of the call need not end with its invocation.
+// wait reports whether the call that is running returns. After graceToLeave it has its statement cancelled: its ctx need not end with its invocation.
 func (l *Lease) wait(left <-chan struct{}) bool {
 	select {
 	case <-left:

@@ -103,8 +103,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	return p, nil
 }
 
-// newScheduler makes the scheduler. It knows a connection as its place, a lease or a flight as its request, and their owners only through these
-// functions.
+// newScheduler makes the scheduler, which knows a connection as its place, and a lease or a flight as its request.
 func (p *Pool) newScheduler() *sched.Scheduler {
 	return sched.New(sched.Config{
 		Max:          int(p.cfg.MaxConns),

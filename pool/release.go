@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. Two cost the caller
-// nothing, and are done at once: to lend the connection as it is, and to queue its reset in front of what the next user sends first. The others run
-// in the background, before the next user gets the connection.
+// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. Two cost the caller nothing,
+// and are done at once: lend, and reset, which queues SQL in front of what the next user sends first. The others run in the background before that.
 
 // step is what is due for a connection that has come back.
 type step uint8

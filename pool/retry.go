@@ -17,8 +17,7 @@ type tries struct {
 	n     int       // how many have failed
 }
 
-// rerun runs a call outside a transaction, again and again as long as retry wants that. once is one try; again: it is not the first. It returns the
-// lease that it had, which it has released, or nil.
+// rerun runs a call outside a transaction as often as retry wants. once is one try, and returns the lease that it had and has released, or nil.
 func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error)) error {
 	var a tries
 	for {
@@ -38,8 +37,7 @@ func nothingLost(why string, err error) error {
 }
 
 // retry reports whether a call that has failed with err is to run once more, and waits before that. A call is if it certainly has not run: it was not
-// sent, or was refused by a standby or by a session that could not be reset. A read that could ride is too, once, if its connection was lost. l is
-// the lease that the call has had and released; nil: it has had none.
+// sent, or was refused by a standby or by a session that could not be reset. A read that could ride is too, once, if its connection was lost.
 func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	if err == nil || l == nil {
 		return false

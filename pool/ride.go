@@ -19,12 +19,10 @@ type aloneKey struct{}
 // Alone returns a ctx whose statements never ride: each has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// spareLeases has zeroed leases of statements that rode, which later statements reuse. A lease that was lent a connection is not among them:
-// housekeeping may still look at it.
+// spareLeases has zeroed leases of statements that rode, to be used again. One that was lent a connection is not: housekeeping may still look at it.
 var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 
-// rideFor encodes l's statement for a lane, in the caller's goroutine, when no connection is idle, and again if more becomes known of statements
-// while l waits. It returns nil if the statement goes alone.
+// rideFor encodes l's statement for a lane when no connection is idle, and again if more becomes known of statements while l waits; nil: it goes alone.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	l.ride, l.why = l.encode(ctx)
 	switch {
@@ -79,8 +77,7 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	return r, why
 }
 
-// rode takes the outcome of l's ride. done: l has its result, or err. Otherwise l needs a connection of its own, and is in front of the queue for it,
-// since its turn had come.
+// rode takes the outcome of l's ride. done: l has its result, or err. Else it needs a connection of its own, for which it is in front of the queue.
 func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	outcome, err := l.ride.End()
 	switch outcome {

@@ -9,8 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Scope knows all leases that one invocation holds, in every pool that it uses with the scope's ctx. End takes them back. The methods of a nil Scope
-// do nothing.
+// Scope knows all leases that one invocation holds, in every pool that it uses with the scope's ctx, until End. The methods of a nil Scope do nothing.
 type Scope struct {
 	name   string
 	ctx    placeContext
@@ -231,8 +230,7 @@ func (s *Scope) id() string {
 	return s.name
 }
 
-// callback is the function of an InTx while it runs, and its ctx. It waits for the calls that it makes with its ctx, so its connection is not free
-// before they return.
+// callback is the function of an InTx while it runs, and its ctx. Its connection is not free before the calls that it makes with its ctx return.
 type callback struct {
 	placeContext
 	outer    *callback    // whose ctx InTx was called with; nil: none

@@ -9,8 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/catalog"
 )
 
-// Stat is a snapshot of a pool's counters. Methods that pgxpool.Stat has too mean the same. Counts are totals since New. Its JSON has all its
-// numbers, with names in snake case and times in seconds.
+// Stat is a snapshot of a pool's counters, which are totals since New. Methods that pgxpool.Stat has too mean the same.
 //
 // # Fields to watch
 //
@@ -27,8 +26,7 @@ import (
 //   - PanicCount: a hook, a tracer or lmipool itself is broken. The log has the stack.
 //
 // A read that rides counts in EmptyAcquireCount, EmptyAcquireWaitTime and AcquireDuration, but not in AcquireCount, which counts the connections that
-// were handed out. So the mean wait is EmptyAcquireWaitTime / EmptyAcquireCount. Invocations().Resets counts the first use of each statement, too: watch
-// what grows after the warm-up.
+// were handed out. Invocations().Resets counts the first use of each statement, too: watch what grows after the warm-up.
 type Stat struct{ n numbers }
 
 // numbers are what a Stat shows, by their names in JSON.
@@ -75,14 +73,11 @@ type LaneStat struct {
 	Alone map[string]int64 `json:"alone"`
 	// ShadowRides is how many reads would have ridden if Config.Lanes were not [Shadow].
 	ShadowRides int64 `json:"shadow_rides"`
-	// GuardRefusals is how many rides the guard stopped, because they tried to write, waited too long for a lock or took too long. They ran again,
-	// alone.
+	// GuardRefusals is how many rides the guard stopped, since they tried to write, waited for a lock or ran for too long. They ran again, alone.
 	GuardRefusals int64 `json:"guard_refusals"`
-	// Reruns is how many rides got no answer and ran again, alone, because the guard stopped them, their result was too large, they had to be
-	// described anew, or their connection was lost.
+	// Reruns is how many rides ran again, alone: the guard stopped them, their result was too large, they were described anew, or the connection was lost.
 	Reruns int64 `json:"reruns"`
-	// CatalogChanges is how often the pool noticed that the catalogs had changed in a way that concerns its statements. After each change it finds
-	// out anew which statements may ride.
+	// CatalogChanges is how often the catalogs had changed in a way that concerns statements, so that the pool found out anew which may ride.
 	CatalogChanges int64 `json:"catalog_changes"`
 	// UnconfirmedRides is how many reads rode after the last look at the catalogs that found them unchanged, and before the look that found such a
 	// change. In that time, about a second, a table or view that they read may have been changed so that it calls a function of the user's own.
@@ -101,8 +96,7 @@ func (s LaneStat) MeanFlightSize() float64 {
 type CancelStat struct {
 	// Requests is how many cancel requests were sent, including those for connections that are being closed.
 	Requests int64 `json:"requests"`
-	// Lost is how many connections were given up because the server did not answer a cancelled statement within Config.CancelWait, or did not answer
-	// the cancel request.
+	// Lost is how many connections were given up because a cancelled statement, or the cancel request, had no answer within Config.CancelWait.
 	Lost int64 `json:"lost"`
 	// Conns is how many connections for cancel requests are open now, in addition to TotalConns. Each lasts a few round trips.
 	Conns int32 `json:"conns"`
@@ -133,8 +127,7 @@ type DialStat struct {
 	Refused int64 `json:"refused"`
 	// Failovers is how often the pool noticed that its server had become a standby, and gave up all connections to it.
 	Failovers int64 `json:"failovers"`
-	// Time is the moving average of how long a dial takes, and HoldTime of how long a caller keeps a connection. From these two the pool decides
-	// whether to dial.
+	// Time and HoldTime are moving averages, from which the pool decides whether to dial: of a dial, and of how long a caller keeps a connection.
 	Time     time.Duration `json:"-"`
 	HoldTime time.Duration `json:"-"`
 }
@@ -152,8 +145,7 @@ func (s DialStat) MarshalJSON() ([]byte, error) {
 // AcquireCount returns how many acquires got a connection.
 func (s *Stat) AcquireCount() int64 { return s.n.AcquireCount }
 
-// AcquireDuration returns how long the successful acquires waited, in sum. An acquire that finds an idle connection does not wait, so this equals
-// EmptyAcquireWaitTime.
+// AcquireDuration equals EmptyAcquireWaitTime, since an acquire that finds an idle connection does not wait.
 func (s *Stat) AcquireDuration() time.Duration { return time.Duration(s.n.AcquireDuration) }
 
 // AcquiredConns returns how many connections are in use now.
@@ -177,8 +169,7 @@ func (s *Stat) IdleConns() int32 { return s.n.IdleConns }
 // MaxConns returns Config.MaxConns.
 func (s *Stat) MaxConns() int32 { return s.n.MaxConns }
 
-// TotalConns returns how many connections the server may have of this pool now, including dials under way and connections that are still being
-// closed.
+// TotalConns returns how many connections the server may have of this pool now, those included that are being dialed or closed.
 func (s *Stat) TotalConns() int32 { return s.n.TotalConns }
 
 // NewConnsCount returns how many connections were opened.

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// The Format methods below show a value as one line, whatever the verb. Without them fmt would read its fields while other goroutines write them (a
-// data race), and show secrets.
+// The Format methods below show one line, whatever the verb. Without them fmt would read fields that others write (a data race), and show secrets.
 
 // String describes p in one line.
 func (p *Pool) String() string {

@@ -177,8 +177,7 @@ func (b *Bound) Ping(ctx context.Context) error {
 	return b.p.engine.ping(ctx)
 }
 
-// apart reports whether a statement needs an explicit transaction for settings. All but the plainest statements can end the implicit transaction, and
-// the settings with it. It returns false if settings is nil.
+// apart reports whether a statement needs an explicit transaction for settings, if any: all but the plainest can end the implicit one, and these with it.
 func apart(settings *session.Settings, sql string, args []any) bool {
 	if settings == nil {
 		return false
@@ -236,8 +235,7 @@ func (e *txEnd) end(err error) error {
 	return err
 }
 
-// abandonUnless rolls back unless *kept is true. It is deferred by calls that return a result which ends the transaction: if the call fails, or a
-// Valuer or rewriter panics in it, there is no such result.
+// abandonUnless is deferred by calls whose result will end the transaction. It rolls back if the call fails, or a Valuer or rewriter panics.
 func (e *txEnd) abandonUnless(kept *bool) {
 	if !*kept {
 		_ = e.end(errAbandonedTx)

@@ -55,8 +55,7 @@ func quoteAll(names []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// Run copies on c, and returns the number of rows. If a value was being encoded when ctx ended, and that goes on, encoding is closed when it has
-// ended: until then it uses c's types. Otherwise encoding is nil.
+// Run copies on c, and returns the number of rows. encoding is not nil if a value is still being encoded, with c's types: then it is closed after that.
 func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan struct{}, err error) {
 	var tag pgconn.CommandTag
 	if t := y.Tracer; t != nil {

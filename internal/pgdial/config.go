@@ -40,8 +40,7 @@ func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 	}
 }
 
-// PoolerMode returns the QueryExecMode for a pooler in transaction mode: the user's, if he has set one; otherwise cache_describe, or exec if there is
-// no description cache.
+// PoolerMode returns the mode for a pooler in transaction mode: the user's, if there is one, else cache_describe, or exec without a description cache.
 func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	switch {
 	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
@@ -95,9 +94,8 @@ func SameFunc[F any](a, b F) bool {
 }
 
 // Secure makes verify-full the default for the databases of AWS, since their certificates are for the names by which they are reached, and for any
-// host if the caller gives roots, in PEM. The default of pgx and libpq is prefer, which does not protect against an impostor who answers in the
-// server's place. An sslmode that the user has set wins. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall
-// back.
+// host if the caller gives roots, in PEM. The default of pgx and libpq, prefer, does not protect against an impostor. An sslmode that the user has set
+// wins. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall back.
 func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) {
 	guarded := func(host string) bool {
 		_, inAWS := awshost.Parse(host)

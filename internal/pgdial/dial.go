@@ -134,8 +134,7 @@ type LoginTime struct {
 }
 
 const (
-	// mostLogin is the longest that a login may take, unless the user allows more. A server that hangs keeps a dial for so long, although its name
-	// may lead to another server by then.
+	// mostLogin is the longest that a login may take, unless the user allows more. A server that hangs keeps a dial for so long.
 	mostLogin = 30 * time.Second
 
 	// shortConnect bounds the TCP part of a dial that is to be short, because the server was lost or does not answer: a machine that is gone sends
@@ -144,8 +143,7 @@ const (
 	shortConnect = time.Second
 )
 
-// NewLoginTime returns a LoginTime for dials that may take connect. said: the user has set connect, so it never grows. short reports, for each dial,
-// whether its TCP part is to be short.
+// NewLoginTime returns a LoginTime for dials that may take connect. said: the user has set it, so it never grows. short: a dial's TCP part is to be short.
 func NewLoginTime(connect time.Duration, said bool, short func() bool) *LoginTime {
 	l := &LoginTime{tcp: connect, first: connect, most: mostLogin, short: short}
 	if said {
@@ -190,9 +188,8 @@ type passwordKey struct{}
 // errSamePassword ends the second try, since the server would refuse the same password again.
 var errSamePassword = errors.New("lmipool: BeforeConnect has no other password")
 
-// WithPasswords calls acquire, which dials. If the server refuses the password, it calls acquire once more, which succeeds only if BeforeConnect has
-// another password by then. BeforeConnect must end with TryPassword. So no caller gets an error because of a token that the server no longer accepts,
-// for example because a role was changed or a clock was wrong.
+// WithPasswords calls acquire, which dials. If the server refuses the password, it calls acquire once more, which succeeds only if BeforeConnect, which
+// must end with TryPassword, has another one by then. So no caller gets an error because of a token that the server no longer accepts.
 func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.Conn, error)) (*pgxpool.Conn, error) {
 	ctx = context.WithValue(ctx, passwordKey{}, &password{})
 	c, err := acquire(ctx)
@@ -206,8 +203,7 @@ func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.
 	return again, errAgain
 }
 
-// TryPassword notes the password that BeforeConnect has chosen. It returns an error if WithPasswords dials for the second time with the same
-// password.
+// TryPassword notes the password that BeforeConnect has chosen. It returns an error if WithPasswords dials with it for the second time.
 func TryPassword(ctx context.Context, cc *pgx.ConnConfig) error {
 	p, _ := ctx.Value(passwordKey{}).(*password)
 	if p == nil {

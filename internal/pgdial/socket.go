@@ -24,8 +24,7 @@ func AWSDialer() *net.Dialer {
 	}
 }
 
-// PeekAfter is how long a connection must have been idle before its owner looks at its socket. A look right after an answer is not worth its system
-// call.
+// PeekAfter is how long a connection must have been idle before its owner looks at its socket: right after an answer it is not worth the system call.
 const PeekAfter = time.Millisecond
 
 // Sight is what can be read from a socket on which no answer is due.

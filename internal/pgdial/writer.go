@@ -70,8 +70,7 @@ func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 // Wanted reports whether a writer is wanted.
 func (w *Writer) Wanted() bool { return w.wanted.Load() }
 
-// Concerns reports whether a write that was refused in the session of pc may be refused by the server itself, and whether that matters: the pool
-// writes, or would if the server's configuration did not forbid it.
+// Concerns reports whether it matters to the pool, and may be due to the server itself, that a write was refused in the session of pc.
 func (w *Writer) Concerns(pc *pgconn.PgConn) bool {
 	return w.Wanted() || !w.never && pc.ParameterStatus(pgerr.ReadOnlySetting) == "on"
 }

@@ -23,13 +23,11 @@ var errNoReset = errors.New("nothing takes away what its session has")
 
 const failClosed = "set exit_on_error = on"
 
-// FailClosed makes every error end the session. The reset begins with the same; but a user may have left a statement_timeout of a millisecond,
-// and a busy server may stop the reset before it has set that. What travels behind would then run in a session that was not reset. So
-// exit_on_error is also set before, in a Query of its own.
+// FailClosed makes every error end the session, so that what travels behind a reset never runs in a session that was not reset. The reset begins with
+// the same; but a user may have left a statement_timeout of a millisecond, and a busy server may stop the reset before it has set that.
 func FailClosed() pgwire.Prologue { return pgwire.Try(failClosed) }
 
-// Reset returns, as one simple Query, what takes away what trace says, and with plans also what the server has planned. No setting, search_path
-// or function of a user's can change what it does.
+// Reset returns, as one simple Query that no user can change, what takes away what trace says, and with plans also what the server has planned.
 func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p pgwire.Prologue, err error) {
 	// The server understands it only if the encoding is that in which AfterConnect has set something, or all of that is ASCII.
 	readable := pc.ParameterStatus("client_encoding") == b.reported[slices.Index(reported[:], "client_encoding")] ||

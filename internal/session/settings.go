@@ -128,8 +128,7 @@ func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	return &s.unnamed
 }
 
-// Lasting returns the statement that sets s for as long as the session lasts, and its parameters, which are the values. Its text has the names, so that
-// it can be seen what it changes.
+// Lasting returns the statement that sets s for the session, and its parameters, the values. Its text has the names: what it changes can be seen.
 func (s *Settings) Lasting() (sql string, params [][]byte) {
 	var sets []string
 	for i := 0; i < len(s.Params); i += 2 {

@@ -99,8 +99,7 @@ func (q *Reach) Prepare(cc *pgx.ConnConfig) {
 	}
 }
 
-// Answered notes the answer to the first question on a new connection to server: it came from b, and at login the server named the process pid. It
-// returns ErrOtherMode if the connection has to be dialed again.
+// Answered notes that b answered first on a new connection to server, which named the process pid at login. ErrOtherMode: it has to be dialed again.
 func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 	q.backend, q.kind = b, Direct
 	if b.PID != pid {
@@ -124,8 +123,7 @@ func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 	return nil
 }
 
-// met notes that q's process has answered q. If it has answered another connection before, and that is still open, they share it: that one finds
-// out in [Reach.AskAgain].
+// met notes that q's process has answered q. If it has answered another open connection before, they share it: that one finds out in [Reach.AskAgain].
 func (r *Recognition) met(q *Reach) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -170,12 +168,10 @@ func (q *Reach) Pooled() bool { return q.kind == Pooled }
 // Isolates reports whether what the connection's users leave behind is taken away.
 func (q *Reach) Isolates() bool { return q.Resets() && (q.Own() || !q.of.shared.Load()) }
 
-// Resets reports whether the session is reset between its users unless it is shared. That is not possible in exec mode, which BeforeConnect may have
-// chosen.
+// Resets reports whether the session is reset between its users unless it is shared. In exec mode, which BeforeConnect may choose, it cannot be.
 func (q *Reach) Resets() bool { return q.of.cfg.Isolation && q.mode != pgx.QueryExecModeExec }
 
-// One process answers two connections that are open at once only if sessions are shared. So the first few connections that would be closed wait, as
-// long as a dial may take, for the one that takes their place.
+// One process answers two open connections only if sessions are shared. So the first few that would be closed wait for the one that takes their place.
 const (
 	maxTries = 8
 	tryFor   = 100 * time.Millisecond
@@ -216,8 +212,7 @@ func (q *Reach) Wonders(now time.Time) bool {
 	return q.Pooled() && q.Isolates() && (q.doubled.Load() || !now.Before(q.askAt))
 }
 
-// AskAgain asks on pc, q's connection, who answers now. The session is shared if that is another process than at first; or if it is the same and has
-// answered another connection meanwhile.
+// AskAgain asks on pc, q's connection, who answers now. The session is shared if that is another process, or one that another connection met too.
 func (q *Reach) AskAgain(ctx context.Context, pc *pgconn.PgConn) error {
 	q.askEvery = min(max(2*q.askEvery, firstAsk), lastAsk)
 	q.askAt = time.Now().Add(q.askEvery)
