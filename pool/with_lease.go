@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,6 +25,9 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
+	if b.p.cfg.Upstream.shares() {
+		return nil, errSharedSession
+	}
 	for name := range b.s.Values {
 		if strings.HasPrefix(name, "transaction_") {
 			return nil, pgerr.Say[pgerr.SettingsError](fmt.Sprintf("lmipool: With: setting %q ends with a transaction, so a lease cannot have it: use BeginTx", name))
@@ -35,9 +39,11 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 			return nil, err
 		}
 		if c, plain := l.lent.(*pgxpool.Conn); plain {
-			l = leaseOf(&withLease{lent: c, p: b.p})
-			sql, params := b.s.Lasting()
-			err = withSettings(b.s, setIn(ctx, c.Conn(), sql, params))
+			if err = b.p.dialer.ownsSession(ctx, c.Conn().PgConn()); err == nil {
+				l = leaseOf(&withLease{lent: c, p: b.p})
+				sql, params := b.s.Lasting()
+				err = withSettings(b.s, setIn(ctx, c.Conn(), sql, params))
+			}
 		} else {
 			err = nothingLost("the connection was lost when its settings were set", l.setInSession(ctx, b.s))
 		}
@@ -66,8 +72,21 @@ func (b *Bound) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 }
 
 // errSharedSession is Bound.Acquire's error for a session that other clients may use, or that is not reset.
-var errSharedSession = pgerr.Say[pgerr.SettingsError]("lmipool: With: a lease cannot have settings here, since nothing would take them away: behind a pooler the session is " +
-	"somebody else's at the next transaction, and with Isolation off nobody resets it: use Begin, BeginTx or InTx")
+var errSharedSession = pgerr.Wrap[pgerr.SettingsError](pgerr.Config(errors.New("lmipool: With: a lease cannot have settings here, since nothing would take them away: " +
+	"behind a pooler the session is somebody else's at the next transaction, and with Isolation off nobody resets it: use Begin, BeginTx or InTx")))
+
+// ownsSession returns errSharedSession if there is a pooler between pc, a connection with Config.Plain, and the server, unless the user has said that
+// there is none. Plain does not find that out when it dials.
+func (d *dialer) ownsSession(ctx context.Context, pc *pgconn.PgConn) error {
+	if d.told.upstream {
+		return nil
+	}
+	who, err := session.WhoAnswers(ctx, pc)
+	if err == nil && who.PID != pc.PID() {
+		err = errSharedSession
+	}
+	return err
+}
 
 // setInSession sets s in the session of l, which has just been acquired.
 func (l *Lease) setInSession(ctx context.Context, s *session.Settings) error {
@@ -108,16 +127,16 @@ type withLease struct {
 	released bool
 }
 
-// Release closes the connection, in the background.
+// Release closes the connection, in the background, before pgxpool gets it: pgxpool discards it then, and counts it until that is done.
 func (w *withLease) Release() {
 	if w.released {
 		return
 	}
 	w.released = true
-	c := w.lent.(*pgxpool.Conn).Hijack()
 	w.p.background("close", func() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		_ = c.Close(ctx)
+		defer w.lent.Release()
+		_ = w.lent.Conn().Close(ctx)
 	})
 }

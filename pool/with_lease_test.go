@@ -7,10 +7,12 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -103,24 +105,68 @@ func TestBoundAcquireRefusesWhatALeaseCannotHave(t *testing.T) {
 	assert.Empty(t, value(ctx, off, whoAmI))
 }
 
-// Behind a pooler the session is somebody else's at the next transaction: nothing is set in it, and Begin has the settings.
+// Behind a pooler the session is somebody else's at the next transaction: nothing is set in it, with Plain neither, and Begin has the settings.
 func TestBoundAcquireBehindAPoolerIsAnError(t *testing.T) {
 	t.Parallel()
-	for _, upstream := range []pool.Upstream{pool.UpstreamPgBouncer, pool.UpstreamAuto} {
-		ctx := bounded(t)
-		p := newPoolAt(t, bouncer(t, pgtest.Database(t), "default_pool_size = 1"), &pool.Config{MaxConns: 2, Upstream: upstream, Logger: (&logs{}).logger()})
-		for range 3 {
-			_, err := p.With(tenant("t1")).Acquire(ctx)
-			require.ErrorContains(t, err, "behind a pooler the session is somebody else's")
-			assert.Empty(t, value(ctx, p, whoAmI))
-			require.NoError(t, pgx.BeginFunc(ctx, p.With(tenant("t1")), func(tx pgx.Tx) error {
-				assert.Equal(t, "t1", value(ctx, tx, whoAmI))
-				return nil
-			}))
-			assert.Empty(t, value(ctx, p, whoAmI))
+	for _, plain := range []pool.Switch{pool.Off, pool.On} {
+		for _, upstream := range []pool.Upstream{pool.UpstreamPgBouncer, pool.UpstreamAuto} {
+			ctx := bounded(t)
+			dsn := bouncer(t, pgtest.Database(t), "default_pool_size = 1")
+			if plain == pool.On { // it does not recognise a pooler, so pgx must be told to prepare nothing
+				dsn += "&default_query_exec_mode=cache_describe"
+			}
+			p := newPoolAt(t, dsn, &pool.Config{MaxConns: 2, Upstream: upstream, Plain: plain, Logger: (&logs{}).logger()})
+			for range 3 {
+				_, err := p.With(tenant("t1")).Acquire(ctx)
+				require.ErrorContains(t, err, "behind a pooler the session is somebody else's", "plain %s, %s", plain, upstream)
+				assert.True(t, pool.Misconfigured(err))
+				assert.Empty(t, value(ctx, p, whoAmI), "plain %s, %s", plain, upstream)
+				require.NoError(t, pgx.BeginFunc(ctx, p.With(tenant("t1")), func(tx pgx.Tx) error {
+					assert.Equal(t, "t1", value(ctx, tx, whoAmI))
+					return nil
+				}))
+				assert.Empty(t, value(ctx, p, whoAmI))
+			}
+			if plain == pool.On {
+				assert.EqualValues(t, 1, p.Stat().NewConnsCount(), "a connection in which nothing was set is kept")
+			}
 		}
 	}
 }
+
+// With Plain, Release closes the connection as pgxpool closes one: it counts until it is closed, and BeforeClose and the tracer see it.
+func TestBoundAcquireWithPlainIsClosedByPgxpool(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	var closed atomic.Int32
+	released := &releases{}
+	p := newPoolAt(t, pgtest.Database(t), &pool.Config{MaxConns: 1, Plain: pool.On, Tracer: released, BeforeClose: func(*pgx.Conn) { closed.Add(1) }})
+	var last uint32
+	for i := range int32(3) {
+		l, err := p.With(tenant("t1")).Acquire(ctx)
+		require.NoError(t, err)
+		pid := l.Conn().PgConn().PID()
+		assert.NotEqual(t, last, pid, "the connection before is closed")
+		last = pid
+		l.Release()
+		l.Release()
+		assert.Equal(t, "0", value(ctx, p, "select count(*)::text from pg_stat_activity where pid = $1", pid), "MaxConns holds: who comes next waits until it is closed")
+		assert.Equal(t, i+1, closed.Load())
+		assert.Empty(t, value(ctx, p, whoAmI))
+	}
+	assert.EqualValues(t, 9, released.n.Load(), "of 3 leases and 6 queries")
+}
+
+// releases counts them.
+type releases struct {
+	n atomic.Int32
+}
+
+func (*releases) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+func (*releases) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+func (r *releases) TraceRelease(*pgxpool.Pool, pgxpool.TraceReleaseData)          { r.n.Add(1) }
 
 // Tenants at random, each with leases of its own, and with whatever it forgets on them: nobody ever has another's settings.
 func TestStormOfTenantsWithLeases(t *testing.T) {
