@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,8 +18,8 @@ import (
 // of the next user's first statement takes them away.
 //
 // Acquire is an error behind a pooler, where the session may be another client's at the next transaction, and with [Config.Isolation] off, when
-// nothing would take the settings away: use Begin or [InTx] there, whose settings end with the transaction. A setting that ends with a transaction by
-// itself, such as transaction_read_only, is an error, too. With [Config.Plain], Release closes the connection.
+// nothing would take the settings away: use Begin or [InTx] there, whose settings end with the transaction. The setting transaction_read_only, which
+// ends with a transaction by itself, is an error, too. With [Config.Plain], Release closes the connection.
 func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	if b.err != nil {
 		return nil, b.err
@@ -28,10 +27,8 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	if b.p.cfg.Upstream.shares() {
 		return nil, errSharedSession
 	}
-	for name := range b.s.Values {
-		if strings.HasPrefix(name, "transaction_") {
-			return nil, pgerr.Say[pgerr.SettingsError](fmt.Sprintf("lmipool: With: setting %q ends with a transaction, so a lease cannot have it: use BeginTx", name))
-		}
+	if _, has := b.s.Values["transaction_read_only"]; has { // With refuses the others of its kind
+		return nil, errEndsWithTx
 	}
 	var l *Lease
 	err := b.p.rerun(ctx, func(bool) (_ *Lease, err error) {
@@ -74,6 +71,8 @@ func (b *Bound) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 // errSharedSession is Bound.Acquire's error for a session that other clients may use, or that is not reset.
 var errSharedSession = pgerr.Wrap[pgerr.SettingsError](pgerr.Config(errors.New("lmipool: With: a lease cannot have settings here, since nothing would take them away: " +
 	"behind a pooler the session is somebody else's at the next transaction, and with Isolation off nobody resets it: use Begin, BeginTx or InTx")))
+
+var errEndsWithTx = pgerr.Say[pgerr.SettingsError](`lmipool: With: setting "transaction_read_only" ends with a transaction, so a lease cannot have it: use BeginTx`)
 
 // ownsSession returns errSharedSession if there is a pooler between pc, a connection with Config.Plain, and the server, unless the user has said that
 // there is none. Plain does not find that out when it dials.

@@ -105,6 +105,26 @@ func TestBoundAcquireRefusesWhatALeaseCannotHave(t *testing.T) {
 	assert.Empty(t, value(ctx, off, whoAmI))
 }
 
+// Of the settings called transaction_…, those that are a transaction's own are refused; transaction_timeout, of PostgreSQL 17, is one like others.
+func TestBoundAcquireTakesTransactionTimeout(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	b := newTenants(t, pool.Config{MaxConns: 1})
+	for _, name := range []string{"transaction_read_only", "transaction_isolation", "transaction_deferrable"} {
+		_, err := b.With(map[string]string{name: "on"}).Acquire(ctx)
+		require.ErrorContains(t, err, "use BeginTx", name)
+	}
+	none := value(ctx, b, "select coalesce(current_setting('transaction_timeout', true), '')")
+	if none == "" {
+		t.Skip("PostgreSQL before 17: LMIPOOL_TEST_PG=17 gets one")
+	}
+	l, err := b.With(map[string]string{"transaction_timeout": "50s"}).Acquire(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, "50s", value(ctx, l, "show transaction_timeout"))
+	l.Release()
+	assert.Equal(t, none, value(ctx, b, "show transaction_timeout"))
+}
+
 // Behind a pooler the session is somebody else's at the next transaction: nothing is set in it, with Plain neither, and Begin has the settings.
 func TestBoundAcquireBehindAPoolerIsAnError(t *testing.T) {
 	t.Parallel()
