@@ -50,7 +50,6 @@ func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil
 type told struct {
 	timeout  bool // ConnectTimeout
 	upstream bool // Upstream
-	dial     bool // ConnConfig.DialFunc
 	handler  bool // ConnConfig.BuildContextWatcherHandler: what the end of a ctx does
 }
 

@@ -43,8 +43,8 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // the timeout does not grow with each try
 		return
 	}
-	if pgdial.InAWS(px.ConnConfig) && !d.told.dial {
-		px.ConnConfig.DialFunc = pgdial.AWSDialer().DialContext // BeforeConnect may set another
+	if pgdial.InAWS(px.ConnConfig) {
+		px.ConnConfig.DialFunc = pgdial.LookAfter(px.ConnConfig.DialFunc) // BeforeConnect may set another
 	}
 	px.PrepareConn, px.AfterRelease, px.BeforeClose = nil, nil, nil
 	px.MinConns, px.MinIdleConns, px.MaxConnLifetime = 0, 0, 0 // no lifetime is unlimited

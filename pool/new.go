@@ -42,7 +42,7 @@ func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Po
 	if err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
-	told := told{dial: !pgdial.SameFunc(own.DialFunc, px.ConnConfig.DialFunc), handler: !pgdial.SameFunc(own.BuildContextWatcherHandler, px.ConnConfig.BuildContextWatcherHandler)}
+	told := told{handler: !pgdial.SameFunc(own.BuildContextWatcherHandler, px.ConnConfig.BuildContextWatcherHandler)}
 	c := &Config{}
 	if config != nil {
 		*c = *config

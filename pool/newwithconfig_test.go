@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,11 +40,16 @@ func TestNewWithConfigKeepsTheUsersDialerAndHandler(t *testing.T) {
 	px, err := pgxpool.ParseConfig("postgres://app@db.abc.eu-west-1.rds.amazonaws.com/app?sslmode=disable")
 	require.NoError(t, err)
 	px.ConnConfig.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
-	px.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, mine }
-	p, err := pool.NewWithConfig(t.Context(), px, nil)
-	require.NoError(t, err)
-	t.Cleanup(p.Close)
-	require.ErrorIs(t, p.Ping(bounded(t)), mine)
+	for _, dial := range []pgconn.DialFunc{
+		func(context.Context, string, string) (net.Conn, error) { return nil, mine },
+		(&net.Dialer{Control: func(string, string, syscall.RawConn) error { return mine }}).DialContext, // the code of pgx's default
+	} {
+		px.ConnConfig.DialFunc = dial
+		p, err := pool.NewWithConfig(t.Context(), px, nil)
+		require.NoError(t, err)
+		t.Cleanup(p.Close)
+		require.ErrorIs(t, p.Ping(bounded(t)), mine)
+	}
 
 	px, err = pgxpool.ParseConfig(pgtest.Database(t))
 	require.NoError(t, err)
@@ -54,7 +60,7 @@ func TestNewWithConfigKeepsTheUsersDialerAndHandler(t *testing.T) {
 	}
 	connected := make(chan struct{}, 10)
 	px.AfterConnect = func(context.Context, *pgx.Conn) error { connected <- struct{}{}; return nil }
-	p, err = pool.NewWithConfig(t.Context(), px, &pool.Config{MaxConns: 1})
+	p, err := pool.NewWithConfig(t.Context(), px, &pool.Config{MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
 	require.NoError(t, p.Ping(bounded(t)), "the dial has its own time")

@@ -1,10 +1,13 @@
 package pgdial
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // AWS recommends these values for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). While something that was sent,
@@ -16,11 +19,17 @@ const (
 	awsUnacknowledged = awsKeepAlive * (awsKeepAliveCount + 1)
 )
 
-// AWSDialer returns a dialer whose connections fail within seconds when the other machine is gone.
-func AWSDialer() *net.Dialer {
-	return &net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: awsKeepAlive, Interval: awsKeepAlive, Count: awsKeepAliveCount},
-		Control:         boundUnacknowledged(awsUnacknowledged),
+// LookAfter returns dial, whose TCP connections then fail within seconds when the other machine is gone. A socket that dial has given times of its own
+// keeps them.
+func LookAfter(dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := dial(ctx, network, addr)
+		if tcp, ok := nc.(*net.TCPConn); ok && err == nil {
+			if raw, e := tcp.SyscallConn(); e == nil && boundUnacknowledged(raw, awsUnacknowledged) {
+				_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: awsKeepAlive, Interval: awsKeepAlive, Count: awsKeepAliveCount})
+			}
+		}
+		return nc, err
 	}
 }
 

@@ -4,24 +4,30 @@ package pgdial
 
 import (
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 )
 
-// tcpUserTimeout is Linux's TCP_USER_TIMEOUT, which package syscall does not have.
-const tcpUserTimeout = 18
+// Linux's names for options of TCP. Package syscall does not have the first, and has the second on Linux only.
+const (
+	tcpUserTimeout = 18
+	tcpKeepIdle    = 4
+)
 
-// boundUnacknowledged returns a Control function for a Dialer. On Linux it bounds how long sent data may stay unacknowledged.
-func boundUnacknowledged(bound time.Duration) func(network, addr string, c syscall.RawConn) error {
-	return func(network, _ string, c syscall.RawConn) error {
-		if runtime.GOOS != "linux" || !strings.HasPrefix(network, "tcp") {
-			return nil
-		}
-		return c.Control(func(fd uintptr) { // a kernel that does not know the option goes without it
-			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(bound.Milliseconds()))
-		})
+// boundUnacknowledged bounds, on Linux, how long data that was sent on c may stay unacknowledged. It returns false, and does nothing, if c has not
+// the times that Go gives a socket: keepalive after 15 s, and no such bound.
+func boundUnacknowledged(c syscall.RawConn, bound time.Duration) (done bool) {
+	if runtime.GOOS != "linux" {
+		return true
 	}
+	_ = c.Control(func(fd uintptr) {
+		idle, _ := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpKeepIdle)
+		own, _ := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout)
+		if done = idle == 15 && own == 0; done {
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(bound.Milliseconds()))
+		}
+	})
+	return done
 }
 
 // peek reports whether there is something to be read from fd, or whether its other end is closed. It reads nothing.
