@@ -1,5 +1,5 @@
 // Package pgdial decides how a connection is dialed: which servers are trusted ([Secure]), with which password ([WithPasswords]), how long a dial may take
-// ([LoginTime]), how soon a silent server is noticed ([AWSDialer], [Peeker]), and whether the server must be a writer ([Writer]). It knows pgx's
+// ([LoginTime]), how soon a silent server is noticed ([LookAfter], [Peeker]), and whether the server must be a writer ([Writer]). It knows pgx's
 // configurations and connections, but not the pool. What an answer means for the pool's other connections is decided in package pool.
 //
 // # Invariants
