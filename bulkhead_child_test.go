@@ -29,6 +29,7 @@ type outcome struct {
 	N                             int
 	Acquired, Total, Idle, Queued int32
 	Handlers                      lmipool.HandlerStat
+	Lateness                      time.Duration // Handlers' own, which its JSON has in seconds
 	// What handlers got that used the pool after they had been answered for.
 	Ended, NotEnded int64
 }
@@ -79,10 +80,10 @@ func (c *bulkheadChild) handle(ctx context.Context, t task) (outcome, error) {
 	case "panic":
 		misbehave(t.Hold)
 	case "state":
-		s := c.db.Stat()
+		s, handlers := c.db.Stat(), c.db.HandlerStat()
 		return outcome{
 			Acquired: s.AcquiredConns(), Total: s.TotalConns(), Idle: s.IdleConns(), Queued: s.Queued(),
-			Handlers: c.db.HandlerStat(), Ended: c.ended.Load(), NotEnded: c.notEnded.Load(),
+			Handlers: handlers, Lateness: handlers.Lateness, Ended: c.ended.Load(), NotEnded: c.notEnded.Load(),
 		}, nil
 	}
 	return outcome{N: t.N}, nil

@@ -59,6 +59,9 @@ func functionWith(t *testing.T, c lmitest.Config) (f *lmitest.Function, stderr f
 	out := &syncBuffer{}
 	c.Command, c.Stderr = []string{os.Args[0]}, out
 	c.Env = append([]string{"DATABASE_URL=" + pgtest.Database(t)}, c.Env...)
+	if c.Timeout == 0 {
+		c.Timeout = 15 * time.Second // Lambda's 3 s are too short for 64 invocations that meet on a busy machine
+	}
 	f, err := lmitest.Start(bounded(t), c)
 	require.NoError(t, err)
 	t.Cleanup(func() {
