@@ -40,6 +40,10 @@ bench-against: bin/bench ## this tree and REV=a-commit in turn on one server: po
 overload: bin/bench ## lmipool, pgxpool and a plain queue under more than the server can do, in about two hours (ARGS=-short in one minute, ARGS=-h lists the flags)
 	@bin/bench overload -out out/overload $(ARGS)
 
+.PHONY: sizes
+sizes: bin/bench ## fixed numbers of connections beside the automatic one, cold bursts and idle pools, in about 15 minutes (ARGS=-short in half of one)
+	@bin/bench sizes -out out/sizes $(ARGS)
+
 .PHONY: bench-overhead
 bench-overhead: ## what lmipool adds to pgxpool, and Handler to a handler, for one client (8 interleaved runs)
 	@mkdir -p bin out && rm -f out/bench.txt

@@ -5,6 +5,7 @@
 //	make bench ARGS='-only ^point/1ms'    # some of it; -h lists the flags
 //	make bench-against REV=v0.1.0         # lmipool with itself at another revision
 //	make overload                         # more than the server can do, in about two hours
+//	make sizes                            # how many connections are right, in about 15 minutes
 //
 // Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared take turns within each round, so
 // that other work of the machine disturbs them alike. The table has the median of the rounds, and their range. Client CPU is the time of this
@@ -54,6 +55,13 @@ func bench(args []string) int {
 		}
 		r, err = overload(ctx, o, tellStderr)
 		out = filepath.Join(o.out, overloadFile)
+	case len(args) > 0 && args[0] == "sizes":
+		o, wrong := parseSizes(args[1:], os.Stderr)
+		if wrong != nil {
+			return misused(wrong)
+		}
+		r, err = measureSizes(ctx, o, tellStderr)
+		out = filepath.Join(o.out, sizesFile)
 	default:
 		o, wrong := parseFlags(args, os.Stderr)
 		if wrong != nil {
