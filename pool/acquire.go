@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -203,12 +204,22 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	}
 	now := time.Now()
 	s := p.sched.Stats()
+	switch bare := err == context.DeadlineExceeded || err == context.Canceled; { //nolint:errorlint // what is wrapped has its reason already
+	case bare && !l.wish.Waited() && !l.lentOnce:
+		err = pgerr.EndedBefore(err)
+	case bare && s.Total == s.Dialing:
+		if g := p.dialer.oldest.Load(); g != nil {
+			err = fmt.Errorf("%w; there is no connection yet: %s", err, g.Progress())
+		}
+	}
 	e := &AcquireError{
-		Waited: now.Sub(l.wish.Asked),
-		Limit:  s.Limit,
-		InUse:  s.Held,
-		Queued: s.Queued + 1, // the caller has just left the queue
-		Err:    err,
+		Waited:   now.Sub(l.wish.Asked),
+		MaxConns: s.Max,
+		Open:     s.Total,
+		Limit:    s.Limit,
+		InUse:    s.Held,
+		Queued:   s.Queued + 1, // the caller has just left the queue
+		Err:      err,
 	}
 	if out := p.holders(); len(out) > 0 {
 		h := slices.MaxFunc(out, func(a, b occupant) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)

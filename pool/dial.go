@@ -56,6 +56,7 @@ func (p *Pool) newConn() (*conn, error) {
 	c := &conn{p: p}
 	p.sched.Begin(&c.place, c)
 	g, px, err := p.dialer.dial(p.px)
+	defer p.dialer.oldest.CompareAndSwap(g, nil)
 	if err != nil {
 		return nil, err
 	}

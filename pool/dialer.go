@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,10 +29,11 @@ type dialer struct {
 	login       *pgdial.LoginTime
 	cancels     *pgcancel.Limiter
 	recognition *upstream.Recognition
-	hosts       []string  // what is dialed, for error texts
-	listens     bool      // the pool has to know what hooks send
-	saidExec    sync.Once // logs once that BeforeConnect has chosen QueryExecModeExec
-	saidAlone   sync.Once // logs once that BeforeConnect has chosen a mode in which no read rides, and Lanes is not off
+	hosts       []string                // what is dialed, for error texts
+	oldest      atomic.Pointer[dialing] // a dial under way that began before the others; nil: it has ended
+	listens     bool                    // the pool has to know what hooks send
+	saidExec    sync.Once               // logs once that BeforeConnect has chosen QueryExecModeExec
+	saidAlone   sync.Once               // logs once that BeforeConnect has chosen a mode in which no read rides, and Lanes is not off
 }
 
 // dialing is a dial under way. pgxpool and pgx call the hooks with a ctx that has it, at dialingKey.
@@ -83,6 +85,7 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 // dial dials with px. Its ctx has no timeout, but each hook and part of a dial has: pgxpool would go on dialing, for a connection without an owner.
 func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error) {
 	g = &dialing{Dial: pgdial.NewDial(d.login), reach: d.recognition.Dial()}
+	d.oldest.CompareAndSwap(nil, g)
 	ctx := context.WithValue(d.ctx, dialingKey{}, g)
 	for range upstream.MaxModes {
 		if d.cfg.BeforeConnect == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -239,4 +240,30 @@ func TestADialThatGoesWellAgainIsNobodysError(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	var ce *pgconn.ConnectError
 	assert.False(t, errors.Is(err, mend{}) || errors.As(err, &ce), "that is over")
+}
+
+func TestAnAcquireThatTimesOutInTheFirstDialNamesTheServer(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody answers
+	require.NoError(t, err)
+	defer silent.Close()
+	hangs := func(ctx context.Context, _ *pgx.ConnConfig) error { <-ctx.Done(); return ctx.Err() }
+	for says, before := range map[string]func(context.Context, *pgx.ConnConfig) error{
+		"the login at " + silent.Addr().String() + ", which has accepted the connection": nil,
+		"an answer from db.example:5432": func(_ context.Context, cc *pgx.ConnConfig) error {
+			cc.Host, cc.Port, cc.Fallbacks = "db.example", 5432, nil
+			cc.LookupFunc = func(ctx context.Context, _ string) ([]string, error) { <-ctx.Done(); return nil, ctx.Err() }
+			return nil
+		},
+		"BeforeConnect": hangs,
+	} {
+		p := newPoolAt(t, "postgres://app:hunter2@"+silent.Addr().String()+"/app?sslmode=prefer", &pool.Config{MaxConns: 4, BeforeConnect: before})
+		ctx, cancel := context.WithTimeout(bounded(t), 100*time.Millisecond)
+		defer cancel()
+		_, err := p.Exec(ctx, "select 1")
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Regexp(t, `^lmipool: acquire: waited [\d.]+m?s \(1 of at most 4 connections open or opening, 0 in use, queued 1\): `+
+			`context deadline exceeded; there is no connection yet: the dial that began [\d.]+m?s ago waits for `+regexp.QuoteMeta(says)+`$`, err.Error())
+		assert.True(t, pool.Retryable(err))
+	}
 }

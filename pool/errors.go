@@ -95,19 +95,21 @@ func (h Holder) attrs() []any {
 // reason, and Lambda shows that type as errorType (AcquireTimeoutError, ServerFullError). Unwrap returns the reason: the ctx's error, which has the last
 // dial's in its chain if the pool had no connection, [ErrClosed], [ErrInvocationEnded], or the error of a dial or hook.
 type AcquireError struct {
-	Waited  time.Duration // how long the caller waited
-	Limit   int           // how many connections the pool may have now
-	InUse   int           // how many connections were in use
-	Queued  int           // how many callers waited, this one included
-	Longest *Holder       // the lease that had lasted longest; nil if there was none
-	Err     error
+	Waited   time.Duration // how long the caller waited
+	MaxConns int           // Config.MaxConns
+	Open     int           // how many connections were open, or being opened or closed
+	Limit    int           // see Stat.Limit
+	InUse    int           // how many connections were in use
+	Queued   int           // how many callers waited, this one included
+	Longest  *Holder       // the lease that had lasted longest; nil if there was none
+	Err      error
 }
 
 func (e *AcquireError) Error() string {
 	var b strings.Builder
 	b.WriteString("lmipool: acquire: ")
 	if e.Waited >= time.Millisecond {
-		fmt.Fprintf(&b, "waited %s (limit %d, in use %d, queued %d", round(e.Waited), e.Limit, e.InUse, e.Queued)
+		fmt.Fprintf(&b, "waited %s (%d of at most %d connections open or opening, %d in use, queued %d", round(e.Waited), e.Open, e.MaxConns, e.InUse, e.Queued)
 		if e.Longest != nil {
 			fmt.Fprintf(&b, "; longest %s", e.Longest)
 		}

@@ -43,6 +43,9 @@ type TxOptions struct {
 // like this, the one that began to wait last gets [ErrNestedAcquire]. To run something outside the transaction on purpose, such as a log entry that
 // has to stay, use the ctx that InTx was called with.
 //
+// fn must not call tx.Commit or tx.Rollback, not even deferred: it returns nil or an error instead. If it ends the transaction all the same, what it has
+// committed stays committed, and InTx returns an error for which errors.Is(err, [pgx.ErrTxClosed]) is true, unless fn returns its own.
+//
 // InTx returns fn's error, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. It is false
 // for every error of fn's, since then nothing was committed. InTx calls no Rollback after a Commit.
 //
@@ -68,6 +71,8 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 		}
 	}
 }
+
+var errEndedByFn = pgerr.Wrap[pgerr.TxEndedError](fmt.Errorf("lmipool: InTx: its function has called Commit or Rollback, which InTx does itself when the function returns nil or an error: %w", pgx.ErrTxClosed))
 
 // beginner returns the function that begins what opts asks for on db.
 func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error), error) {
@@ -135,7 +140,9 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	}
 	committing = true
 	ended := tx.endedInSQL() || opts.CommitQuery != ""
-	if err = tx.Commit(ctx); ended {
+	if err = tx.Commit(ctx); errors.Is(err, pgx.ErrTxClosed) {
+		err = errEndedByFn
+	} else if ended {
 		err = partlyDone(err)
 	}
 	return (pgerr.Transient(err) || pgerr.DidNotRun(err) && pgerr.IsLost(err)) && !OutcomeUnknown(err) && !ended, err

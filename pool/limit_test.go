@@ -187,11 +187,11 @@ func TestAcquireErrorTellsWhoHoldsTheConnections(t *testing.T) {
 	require.ErrorAs(t, err, &e)
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.GreaterOrEqual(t, e.Waited, 30*time.Millisecond)
-	assert.Equal(t, []int{1, 1, 1}, []int{e.Limit, e.InUse, e.Queued})
+	assert.Equal(t, []int{1, 1, 1, 1, 1}, []int{e.MaxConns, e.Open, e.Limit, e.InUse, e.Queued})
 	require.NotNil(t, e.Longest)
 	assert.Equal(t, "8f3a-req", e.Longest.Scope)
 	assert.Contains(t, e.Longest.Stack[0], "TestAcquireErrorTellsWhoHoldsTheConnections")
-	assert.Regexp(t, `^lmipool: acquire: waited [\d.]+m?s \(limit 1, in use 1, queued 1; longest held .* by request 8f3a-req, `+
+	assert.Regexp(t, `^lmipool: acquire: waited [\d.]+m?s \(1 of at most 1 connections open or opening, 1 in use, queued 1; longest held .* by request 8f3a-req, `+
 		`doing "select 'what it does', \$1::text", acquired at .*TestAcquireErrorTells.*\): context deadline exceeded$`, err.Error())
 	assert.NotContains(t, err.Error(), "secret-argument")
 }

@@ -144,7 +144,7 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 		}
 	}()
 	if err := l.use.BeforeCopy(ctx, copyin.Insert(table, columns)); err != nil {
-		return 0, err
+		return 0, l.c.wrapError(err)
 	}
 	y := copyin.Copy{Table: table, Columns: columns, From: src, In: on, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cfg.cancelWait()}
 	n, encoding, err := y.Run(ctx, l.c.pg)

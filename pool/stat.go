@@ -181,7 +181,8 @@ func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.n.MaxLifetimeDestroyCo
 // MaxIdleDestroyCount returns how many connections were closed because of Config.MaxConnIdleTime.
 func (s *Stat) MaxIdleDestroyCount() int64 { return s.n.MaxIdleDestroyCount }
 
-// Limit returns how many connections the pool may have now, at most MaxConns.
+// Limit returns up to how many connections the pool opens without weighing whether one more is worth a dial. It starts at 1, grows with each dial, up
+// to MaxConns, and falls when connections that were idle for long are closed.
 func (s *Stat) Limit() int32 { return s.n.Limit }
 
 // Queued returns how many acquires wait now.

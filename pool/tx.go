@@ -23,7 +23,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	defer l.leave()
 	if err := ctx.Err(); err != nil {
-		return nil, pgerr.Unsent("begin", err)
+		return nil, pgerr.Unsent("begin", pgerr.EndedBefore(err))
 	}
 	if err := l.use.BeforeBegin(ctx, l.with, opts); err != nil {
 		return nil, l.c.wrapError(err)
@@ -87,7 +87,7 @@ func (x *tx) Commit(ctx context.Context) error {
 	if err := x.Rollback(ctx); err != nil {
 		return err
 	}
-	return pgerr.Unsent("commit", ctx.Err())
+	return pgerr.Unsent("commit", pgerr.EndedBefore(ctx.Err()))
 }
 
 // Rollback with a ctx that has ended rolls back all the same. If the transaction has its own connection that happens in the background, before the

@@ -97,7 +97,7 @@ func (l *Lease) setInSession(ctx context.Context, s *session.Settings) error {
 		return errSharedSession
 	}
 	if err := ctx.Err(); err != nil {
-		return pgerr.Unsent("what sets the settings", err)
+		return pgerr.Unsent("what sets the settings", pgerr.EndedBefore(err))
 	}
 	sql, params := s.Lasting()
 	if _, err := l.announce(ctx, sql, nil, false); err != nil {

@@ -3,7 +3,10 @@ package pgdial
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
 // Dial is one dial, in which pgx may try several hosts, and several times.
@@ -20,13 +24,32 @@ type Dial struct {
 	within   time.Duration             // how long it may take, for each host
 	accepted atomic.Pointer[time.Time] // when the server accepted the connection; nil: it has not yet
 	over     atomic.Bool               // the dial has ended: what the configuration dials now are cancel connections
+	began    time.Time
+	waits    atomic.Value // a string: what for
 }
 
 // NewDial returns a Dial that may take as long as l says.
-func NewDial(l *LoginTime) *Dial { return &Dial{login: l} }
+func NewDial(l *LoginTime) *Dial {
+	d := &Dial{login: l, began: time.Now()}
+	d.waits.Store("BeforeConnect")
+	return d
+}
+
+// Progress says what d waits for, and since when it runs. Any goroutine may call it.
+func (d *Dial) Progress() string {
+	return fmt.Sprintf("the dial that began %s ago waits for %s", time.Since(d.began).Round(time.Millisecond), d.waits.Load())
+}
 
 // Bound bounds the TCP part of the dials with cc, and makes d note whether a server accepts and logs in. cc's ValidateConnect must not be nil.
 func (d *Dial) Bound(cc *pgx.ConnConfig) {
+	var names []string
+	for _, h := range sslmode.Hosts(&cc.Config) { // with sslmode=prefer a host is there twice
+		if _, addr := pgconn.NetworkAddress(h.Host, h.Port); !slices.Contains(names, addr) {
+			names = append(names, addr)
+		}
+	}
+	server := strings.Join(names, ", ")
+	d.waits.Store("an answer from " + server)
 	d.within = cc.ConnectTimeout
 	dial, validate := cc.DialFunc, cc.ValidateConnect
 	cc.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -39,12 +62,14 @@ func (d *Dial) Bound(cc *pgx.ConnConfig) {
 		nc, err := dial(ctx, network, addr)
 		if now := time.Now(); err == nil && !d.over.Load() {
 			d.accepted.Store(&now)
+			d.waits.Store("the login at " + server + ", which has accepted the connection")
 		}
 		return nc, err
 	}
 	cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error {
 		if at := d.accepted.Load(); at != nil {
 			d.login.took(time.Since(*at)) // the login has just succeeded
+			d.waits.Store("AfterConnect, or the pool's first statement, at " + server)
 		}
 		return validate(ctx, pc)
 	}

@@ -3,6 +3,7 @@ package pgerr
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -21,6 +22,7 @@ type (
 	BatchError           struct{ wrapped } // what a batch cannot have, and a batch that was not closed
 	TxOptionsError       struct{ wrapped }
 	TxNotBegunError      struct{ wrapped }
+	TxEndedError         struct{ wrapped } // by the function of InTx
 	TxRetriesError       struct{ wrapped } // InTx has no try left
 	CallbackPanicError   struct{ wrapped } // in a function of the user's
 	CallbackExitError    struct{ wrapped } // runtime.Goexit in one
@@ -101,7 +103,7 @@ func Named(err error, outer Outer) error {
 	case Unknown:
 		return SentUnanswered(err)
 	case Retryable:
-		if ok && safe.SafeToRetry() { // pgx's own
+		if ok && safe.SafeToRetry() || pgconn.SafeToRetry(err) && strings.Contains(err.Error(), alreadyDone) { // pgx's own
 			return &NotSentError{err: err}
 		}
 	}

@@ -1,10 +1,13 @@
 package pgerr
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -76,10 +79,14 @@ type NotSentError struct {
 }
 
 func (e *NotSentError) Error() string {
-	if e.what == "" {
-		return e.err.Error()
+	why := e.err.Error()
+	if i := strings.LastIndex(why, alreadyDone); i >= 0 {
+		return "lmipool: " + cmp.Or(e.what, "the statement") + " was not sent: " + endedBefore + why[i+len(alreadyDone):]
 	}
-	return "lmipool: " + e.what + " was not sent: " + e.err.Error()
+	if e.what == "" {
+		return why
+	}
+	return "lmipool: " + e.what + " was not sent: " + why
 }
 func (e *NotSentError) Unwrap() error     { return e.err }
 func (e *NotSentError) SafeToRetry() bool { return true }
@@ -88,6 +95,14 @@ func (e *NotSentError) SafeToRetry() bool { return true }
 func (e *NotSentError) As(target any) bool {
 	return (errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, context.Canceled)) && AsTimeout(target)
 }
+
+// EndedBefore returns err, of a ctx that had ended before the call, with words that say so.
+func EndedBefore(err error) error { return fmt.Errorf(endedBefore+"%w", err) }
+
+const (
+	endedBefore = "the context had ended before the call: "
+	alreadyDone = "context already done: " // pgx's words for it, of an error whose type is not exported
+)
 
 // NotRun marks the error of a statement that certainly had no effect: it was refused, or never sent, because of where it was to run; or the reset in
 // front of it failed; or it is a read. why says which.

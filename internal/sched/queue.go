@@ -22,6 +22,9 @@ type Request struct {
 	prev, next *Request
 }
 
+// Waited reports whether r was ever queued.
+func (r *Request) Waited() bool { return r.answer != nil }
+
 // marks belong to a request's last wait.
 type marks struct {
 	bounded bool // its ctx has a deadline

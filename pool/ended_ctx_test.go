@@ -1,0 +1,80 @@
+package pool_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lmipool/lmipool/pool"
+)
+
+// TestACtxThatHadEndedBeforeTheCallIsSaidToHave has every kind of call with a ctx that had ended.
+func TestACtxThatHadEndedBeforeTheCallIsSaidToHave(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, nil)
+	_, err := p.Exec(bounded(t), "create table ended (id int)")
+	require.NoError(t, err)
+	l, err := p.Acquire(bounded(t))
+	require.NoError(t, err)
+	defer l.Release()
+	canceled, cancel := context.WithCancel(bounded(t))
+	cancel()
+	past, stop := context.WithTimeout(bounded(t), -time.Second)
+	defer stop()
+	type queries interface {
+		pool.Beginner
+		Query(context.Context, string, ...any) (pgx.Rows, error)
+		QueryRow(context.Context, string, ...any) pgx.Row
+		SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
+	}
+	row := func() pgx.CopyFromSource { return pgx.CopyFromRows([][]any{{1}}) }
+	for _, ctx := range []context.Context{canceled, past} {
+		tx, err := l.Begin(bounded(t))
+		require.NoError(t, err)
+		calls := map[string]func() error{
+			"Exec":     func() error { _, err := p.Exec(ctx, "select 1"); return err },
+			"CopyFrom": func() error { _, err := p.CopyFrom(ctx, pgx.Identifier{"ended"}, []string{"id"}, row()); return err },
+			"Acquire":  func() error { _, err := p.Acquire(ctx); return err },
+			"Ping":     func() error { return p.Ping(ctx) },
+			"Warm":     func() error { return p.Warm(ctx) },
+			"InTx": func() error {
+				return pool.InTx(ctx, p, pool.TxOptions{}, func(context.Context, pgx.Tx) error { return nil })
+			},
+			"With.Acquire": func() error { _, err := p.With(map[string]string{"app.t": "1"}).Acquire(ctx); return err },
+			"Lease.Exec":   func() error { _, err := l.Exec(ctx, "select 1"); return err },
+			"Lease.Ping":   func() error { return l.Ping(ctx) },
+			"Lease.CopyFrom": func() error {
+				_, err := l.CopyFrom(ctx, pgx.Identifier{"ended"}, []string{"id"}, row())
+				return err
+			},
+			"Tx.Exec":    func() error { _, err := tx.Exec(ctx, "select 1"); return err },
+			"Tx.Prepare": func() error { _, err := tx.Prepare(ctx, "ended", "select 1"); return err },
+		}
+		for name, q := range map[string]queries{"Pool": p, "With": p.With(map[string]string{"app.t": "1"}), "Lease": l, "Tx": tx} {
+			calls[name+".Query"] = func() error { _, err := q.Query(ctx, "select 1"); return err }
+			calls[name+".QueryRow"] = func() error { return q.QueryRow(ctx, "select 1").Scan(new(int)) }
+			calls[name+".Begin"] = func() error { _, err := q.Begin(ctx); return err }
+			calls[name+".SendBatch"] = func() error {
+				b := &pgx.Batch{}
+				b.Queue("select 1")
+				return q.SendBatch(ctx, b).Close()
+			}
+		}
+		for name, call := range calls {
+			err := call()
+			assert.ErrorContains(t, err, "the context had ended before the call: "+ctx.Err().Error(), name)
+			assert.ErrorIs(t, err, ctx.Err(), name)
+			assert.NotContains(t, err.Error(), "already done", name)
+			assert.True(t, pool.Retryable(err), name)
+		}
+		assert.ErrorContains(t, tx.Commit(ctx), "lmipool: commit was not sent: the context had ended before the call: ")
+	}
+	short, cancel := context.WithTimeout(bounded(t), time.Millisecond)
+	defer cancel()
+	_, err = l.Exec(short, "select pg_sleep(60)")
+	assert.NotContains(t, err.Error(), "before the call")
+}
