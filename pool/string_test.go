@@ -89,7 +89,7 @@ func TestAPoolAndWhatItLendsAreLinesInALog(t *testing.T) {
 	defer l.Release()
 	_, err = l.Exec(ctx, "select $1::text", "hunter2")
 	require.NoError(t, err)
-	assert.Regexp(t, `^lmipool\.Lease\(held \S+ by request 8f3a, doing "select \$1::text", acquired at \S+ \(\S+string_test\.go:\d+\)\)$`, fmt.Sprintf("%+v", l))
+	assert.Regexp(t, `^lmipool\.Lease\(held \S+ by request 8f3a, doing "select \$1::text", acquired at \S+string_test\.go:\d+ \S+\)$`, fmt.Sprintf("%+v", l))
 	assert.Equal(t, "lmipool.Pool(max 3, total 1, acquired 1, idle 0)", fmt.Sprintf("%#v", p))
 	assert.Equal(t, "lmipool.Bound(app.tenant)", fmt.Sprint(p.With(map[string]string{"app.tenant": "hunter2"})))
 	assert.Equal(t, "lmipool.Scope(8f3a)", fmt.Sprint(scope))

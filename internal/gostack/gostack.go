@@ -1,8 +1,8 @@
 // Package gostack says where in the code something happened. [Site] records cheaply who called a function that leases a connection. [Label] finds,
 // in a goroutine profile of a [Profiler], what the goroutines of one handler call do. Both are for the log, and nothing is decided by them.
 //
-// A Site leaves out frames of the library and of Go's runtime: whoever reads it looks for his own code. They are known by the path of their
-// package, which a test of package pool holds against the names that Go gives them.
+// Frames of the library, of aws-lambda-go and of Go's runtime are left out: whoever reads them looks for his own code. They are known by the path of
+// their package, which a test of package pool holds against the names that Go gives them.
 package gostack
 
 import (
@@ -29,13 +29,13 @@ const Deep = 10
 // Capture records up to most functions: the one that called it and its callers, except the first skip of them.
 func (s *Site) Capture(skip, most int) { s.n = runtime.Callers(skip+2, s.pcs[:most]) }
 
-// Lines are "function (file:line)", innermost first, without the library's own frames and Go's.
+// Lines are "file:line function", innermost first, of the user's frames.
 func (s *Site) Lines() (lines []string) {
 	frames := runtime.CallersFrames(s.pcs[:s.n])
 	for {
 		f, more := frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") && !Own(f.Function) {
-			lines = append(lines, f.Function+" ("+f.File+":"+strconv.Itoa(f.Line)+")")
+		if f.Function != "" && !Hidden(f.Function) {
+			lines = append(lines, f.File+":"+strconv.Itoa(f.Line)+" "+f.Function)
 		}
 		if !more {
 			return lines
@@ -46,14 +46,16 @@ func (s *Site) Lines() (lines []string) {
 // module is what the paths of the library's packages begin with.
 const module = "github.com/lmipool/lmipool"
 
-// Own reports whether a Site leaves function out: it is of package pool or of one under internal, but not of their tests; or it is the root's
-// InTx. The root's other functions are not left out, since they call a handler.
-func Own(function string) bool {
+// Hidden reports whether function's frames are left out. Those of the library's tests are not.
+func Hidden(function string) bool {
 	path, _, _ := strings.Cut(function, "[") // dots and slashes of a type argument are not the package's
 	slash := strings.LastIndexByte(path, '/') + 1
 	name, _, _ := strings.Cut(path[slash:], ".")
-	of, ok := strings.CutPrefix(path[:slash+len(name)], module)
-	return ok && (of == "/pool" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")) || function == module+".InTx"
+	of, own := strings.CutPrefix(path[:slash+len(name)], module)
+	if !own {
+		return strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "github.com/aws/aws-lambda-go/")
+	}
+	return of == "" || of == "/pool" || of == "/lmitest" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")
 }
 
 // Sites remembers places in the code, to log each once.
@@ -100,11 +102,24 @@ func NewLabel(id any) Label {
 // Set marks the calling goroutine.
 func (l Label) Set() { pprof.SetGoroutineLabels(l.ctx) }
 
-// StacksIn returns what the marked goroutines do according to profile, one text for all that do the same.
-func (l Label) StacksIn(profile string) (stacks []string) {
+// StacksIn returns what the marked goroutines do according to profile: the user's frames as a Site's Lines, once for all goroutines that do the same.
+func (l Label) StacksIn(profile string) (stacks [][]string) {
 	for one := range strings.SplitSeq(profile, "\n\n") {
-		if strings.Contains(one, l.line) {
-			stacks = append(stacks, one)
+		if !strings.Contains(one, l.line) {
+			continue
+		}
+		var lines []string
+		for frame := range strings.Lines(one) { // "#	0x4a6f24	main.handler+0x44	/src/main.go:12", with more tabs
+			part := strings.FieldsFunc(frame, func(r rune) bool { return r == '\t' || r == '\n' })
+			if len(part) != 4 {
+				continue
+			}
+			if function := part[2][:max(0, strings.LastIndex(part[2], "+0x"))]; !Hidden(function) {
+				lines = append(lines, part[3]+" "+function)
+			}
+		}
+		if lines != nil {
+			stacks = append(stacks, lines)
 		}
 	}
 	return stacks

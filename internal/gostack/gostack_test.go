@@ -1,6 +1,7 @@
 package gostack_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestASiteIsThePlaceInTheCode(t *testing.T) {
 	assert.NotEqual(t, sites[0], here(1, gostack.Deep), "another line")
 	lines := sites[0].Lines()
 	require.NotEmpty(t, lines)
-	assert.Regexp(t, `^github.com/lmipool/lmipool/internal/gostack_test\.TestASiteIsThePlaceInTheCode \(.*gostack_test\.go:\d+\)$`, lines[0])
+	assert.Regexp(t, `^/.*gostack_test\.go:\d+ github.com/lmipool/lmipool/internal/gostack_test\.TestASiteIsThePlaceInTheCode$`, lines[0])
 	assert.NotContains(t, strings.Join(lines, "\n"), "runtime.")
 	one := here(0, 1)
 	assert.Len(t, one.Lines(), 1)
@@ -49,10 +50,18 @@ func TestALabelFindsItsGoroutines(t *testing.T) {
 	}()
 	<-marked
 	var p gostack.Profiler
-	stacks := func(l gostack.Label) string { return strings.Join(l.StacksIn(p.Since(time.Now())), "\n") }
-	for !strings.Contains(stacks(mine), "gostack_test.waits") {
+	stacks := func(l gostack.Label) [][]string { return l.StacksIn(p.Since(time.Now())) }
+	frame := regexp.MustCompile(`^/.*gostack_test\.go:\d+ github.com/lmipool/lmipool/internal/gostack_test\.\S+$`)
+	var found [][]string
+	for len(found) == 0 || !strings.HasSuffix(found[0][0], "gostack_test.waits") {
 		require.NoError(t, t.Context().Err())
 		time.Sleep(time.Millisecond)
+		found = stacks(mine)
+	}
+	require.Len(t, found, 1)
+	require.Len(t, found[0], 2, "waits, and the function that calls it")
+	for _, line := range found[0] {
+		assert.Regexp(t, frame, line)
 	}
 	assert.Empty(t, stacks(theirs))
 	before := time.Now()
