@@ -17,10 +17,11 @@ import (
 
 // database is what the connection string, or pgxpool's Config, says; Config and the variables come later.
 type database struct {
-	from  string                                                  // where the connection string is from, for errors and the log
-	dsn   *pgx.ConnConfig                                         // the host, user and so on that are dialed
-	given func(setting) (value, by string)                        // the value of a setting and who set it; both are empty if it is not set
-	pool  func(context.Context, *pool.Config) (*pool.Pool, error) // makes the pool
+	from       string          // where the connection string is from, for errors and the log
+	dsn        *pgx.ConnConfig // the host, user and so on that are dialed
+	connString string
+	given      func(setting) (value, by string)                        // the value of a setting and who set it; both are empty if it is not set
+	pool       func(context.Context, *pool.Config) (*pool.Pool, error) // makes the pool
 }
 
 // origin makes a database. With mustName it returns an error if nothing names a host, since libpq's default, a local socket, would be dialed then.
@@ -41,7 +42,7 @@ func fromString(connString string) origin {
 			return nil, fmt.Errorf("lmipool: %s: %w", source, err)
 		}
 		return &database{
-			from: source, dsn: dsn,
+			from: source, dsn: dsn, connString: connString,
 			given: func(s setting) (value, by string) { return s.inConnString(dsn) },
 			pool: func(ctx context.Context, c *pool.Config) (*pool.Pool, error) {
 				return pool.New(ctx, connString, c)
@@ -74,7 +75,7 @@ func fromPgxpool(px *pgxpool.Config) origin {
 			return nil, noHost(connString, source)
 		}
 		return &database{
-			from: source, dsn: px.ConnConfig.Copy(),
+			from: source, dsn: px.ConnConfig.Copy(), connString: connString,
 			given: func(s setting) (value, by string) {
 				if is := s.inPgxpool(px); is != s.inPgxpool(parsed) {
 					return is, source

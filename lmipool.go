@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/lambdaenv"
@@ -56,8 +57,8 @@ func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 // Unless the connection string or PGAPPNAME names one, application_name is
 // "lmipool/<8 random hex digits>/<function>": one name per environment.
 //
-// One log line at level Info says what was detected, and which settings were chosen from which source. config is read once. Dials get ctx's values,
-// but do not end when ctx ends.
+// One log line at level Info says what was detected, which settings were chosen from which source, what each switch's Auto means here, and why. config is
+// read once. Dials get ctx's values, but do not end when ctx ends.
 func Open(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	return ends(open(ctx, "Open", config, os.LookupEnv, os.Environ(), fromString(connString)))
 }
@@ -114,8 +115,9 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 		return nil, pgerr.Config(err)
 	}
 	c.settle(env)
-	logOpen(c.Logger, env, db, c.ApplicationName, chosen, p)
-	return &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c)}, nil
+	own := &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c)}
+	own.logOpen(db, chosen)
+	return own, nil
 }
 
 // ceiling returns MaxConns by the formula in Open's documentation, or 0 for pgxpool's default.
@@ -140,27 +142,60 @@ func applicationName(function string) string {
 	return name[:min(len(name), 63)] // function names are ASCII; PostgreSQL keeps 63 bytes
 }
 
-// logOpen logs what Open has detected and chosen, in one line. No field of it can hold a secret.
-func logOpen(log *slog.Logger, env lambdaenv.Env, db *database, appName string, chosen []chosen, p *pool.Pool) {
-	dsn := db.dsn
+// logOpen logs what Open has detected and chosen, in one line. No field of it can hold a secret. It always has the switches whose Auto depends on the
+// environment, as on or off, with the reason.
+func (p *Pool) logOpen(db *database, chosen []chosen) {
+	dsn, env, c := db.dsn, p.env, p.Config()
+	appName := c.ApplicationName
 	if named := dsn.RuntimeParams["application_name"]; named != "" {
 		appName = named
 	}
+	kind := []any{"kind", env.Kind.String()}
+	if env.Kind != lambdaenv.NotLambda {
+		kind = append(kind, "max_concurrency", env.MaxConcurrency, "memory_mb", env.MemoryMB,
+			"function", env.FunctionName, "version", env.FunctionVersion, "region", env.Region)
+	}
 	attrs := []any{
-		slog.Group("environment",
-			"kind", env.Kind.String(), "max_concurrency", env.MaxConcurrency, "memory_mb", env.MemoryMB,
-			"function", env.FunctionName, "version", env.FunctionVersion, "region", env.Region),
+		slog.Group("environment", kind...),
 		slog.Group("database",
 			"from", db.from, "upstream", p.Upstream(), "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
 			"application_name", appName),
 	}
-	for _, s := range chosen {
-		switch {
-		case s.field == "MaxConns":
-			attrs = append(attrs, slog.Group(s.name(), "value", p.Stat().MaxConns(), "by", s.by))
-		case s.by != "default":
-			attrs = append(attrs, slog.Group(s.name(), "value", s.value, "by", s.by))
-		}
+	if mode, by := pgdial.Secure(dsn, db.connString, c.RootCAs, slog.New(slog.DiscardHandler)); by != "" { // as the pool has done
+		attrs = append(attrs, slog.Group("sslmode", "value", string(mode), "by", by))
 	}
-	log.Info("lmipool: open", attrs...)
+	for _, s := range chosen {
+		value, by := any(s.value), s.by
+		switch s.field {
+		case "MaxConns":
+			value = c.MaxConns
+		case "Lanes", "Isolation", "StandIn", "CatchPanics":
+			value, by = p.decided(s, c)
+		default:
+			if by == "default" {
+				continue
+			}
+		}
+		attrs = append(attrs, slog.Group(s.name(), "value", value, "by", by))
+	}
+	c.Logger.Info("lmipool: open", attrs...)
+}
+
+// decided returns what the switch s is now, on or off, and who decided that.
+func (p *Pool) decided(s chosen, c *Config) (value Switch, by string) {
+	is := *s.of(c).(*Switch)
+	if is == Auto {
+		is = On
+	}
+	switch said := Switch(s.value); {
+	case said == is: // by whoever set it
+		return said, s.by
+	case is == On && (s.field == "Lanes" || s.field == "Isolation"):
+		return is, "default"
+	case s.field == "Lanes" || s.field == "Isolation" || c.Plain == On:
+		return is, p.WhyOff(s.field)
+	case is == On:
+		return is, "managed instance"
+	}
+	return is, "not a managed instance"
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -113,14 +114,72 @@ func TestOpenSaysWhatItChoseAndNoSecret(t *testing.T) {
 	assert.NotContains(t, log.text(), "hunter2")
 }
 
+func TestOpenSaysWhatAutoHasDecidedAndWhy(t *testing.T) {
+	t.Parallel()
+	type says = map[string]any
+	const on, proxy = "postgres://u@h/d?sslmode=disable", "postgres://u@orders.proxy-abcdefghijkl.eu-west-1.rds.amazonaws.com/d"
+	prepare := func(context.Context, *pgx.Conn) (bool, error) { return true, nil }
+	managedOn := says{"value": "on", "by": "managed instance"}
+	off := func(by string) says { return says{"value": "off", "by": by} }
+	by := says{"value": "on", "by": "default"}
+	for dsn, c := range map[string]struct {
+		env    map[string]string
+		config lmipool.Config
+		want   says
+	}{
+		on: {env: managed("64"), want: says{
+			"lanes": by, "isolation": by, "stand_in": managedOn, "catch_panics": managedOn, "sslmode": says{"value": "disable", "by": "connection string"},
+		}},
+		"postgres://u@h/d": {config: lmipool.Config{PrepareConn: prepare, StandIn: lmipool.On}, want: says{
+			"lanes":     off("PrepareConn is set, which must run before each statement, and rides share a connection"),
+			"isolation": by, "stand_in": says{"value": "on", "by": "Config"}, "catch_panics": off("not a managed instance"),
+			"sslmode": says{"value": "prefer", "by": "default of pgx"}, "environment": says{"kind": "not-lambda"},
+		}},
+		proxy: {env: managed("64"), want: says{
+			"lanes":     off("lanes are not tested behind RDS Proxy"),
+			"isolation": off(`Upstream is "rds-proxy", which shares its sessions with others`), "sslmode": says{"value": "verify-full", "by": "default for a host of AWS"},
+		}},
+		"postgres://u@h/d?default_query_exec_mode=exec": {config: lmipool.Config{Isolation: lmipool.Off}, want: says{
+			"lanes":     off("default_query_exec_mode is exec, in which a ride's answer may differ from pgx's"),
+			"isolation": off("Config"),
+		}},
+		"postgres://u@h/d?sslmode=require": {env: with(managed("64"), "LMIPOOL_PLAIN", "on"), want: says{
+			"lanes": off("Plain is on"), "isolation": off("Plain is on"), "stand_in": off("Plain is on"), "catch_panics": off("Plain is on"),
+			"plain": says{"value": "on", "by": "LMIPOOL_PLAIN"}, "sslmode": says{"value": "require", "by": "connection string"},
+		}},
+		"user=u database=d host=/tmp": {want: says{"sslmode": nil}},
+	} {
+		log := &logged{}
+		c.config.Logger = log.logger()
+		db, err := lmipool.OpenIn(t.Context(), c.env, dsn, &c.config)
+		require.NoError(t, err, dsn)
+		line := log.line(t, "lmipool: open")
+		for key, want := range c.want {
+			assert.Equal(t, want, line[key], "%s of %s", key, dsn)
+		}
+		db.Close()
+	}
+}
+
+func TestEverySwitchsErrorListsItsValues(t *testing.T) {
+	t.Parallel()
+	for field, values := range map[string]string{
+		"LANES": `"auto", "on", "off" or "shadow"`, "ISOLATION": `"auto", "on" or "off"`, "RERUN": `"auto", "on" or "off"`, "STAND_IN": `"auto", "on" or "off"`,
+		"CATCH_PANICS": `"auto", "on" or "off"`, "PLAIN": `"auto", "on" or "off"`, "UPSTREAM": `"auto", "direct", "rds-proxy" or "pgbouncer"`,
+	} {
+		_, err := lmipool.OpenIn(t.Context(), map[string]string{"LMIPOOL_" + field: "1"}, dsn, nil)
+		assert.EqualError(t, err, "lmipool: LMIPOOL_"+field+` is "1": want `+values)
+	}
+}
+
 func TestOpenReportsEveryBadVariableAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := lmipool.OpenIn(t.Context(), map[string]string{
 		"LMIPOOL_MAX_CONNS": "0", "LMIPOOL_MIN_CONNS": "-1", "LMIPOOL_PING_TIMEOUT": "5", "LMIPOOL_CONNECT_TIMEOUT": "0s", "LMIPOOL_PLAIN": "yes",
 	}, dsn, nil)
 	assert.EqualError(t, err, strings.Join([]string{
-		`lmipool: LMIPOOL_MAX_CONNS is "0": want a whole number, 1 or more`,
-		`lmipool: LMIPOOL_MIN_CONNS is "-1": want a whole number, 0 or more`,
+		`lmipool: LMIPOOL_MAX_CONNS is "0": want a whole number from 1 to 2147483647, such as "8"`,
+		`lmipool: LMIPOOL_MIN_CONNS is "-1": want a whole number from 0 to 2147483647, such as "8"`,
 		`lmipool: LMIPOOL_PING_TIMEOUT is "5": want a duration with its unit, such as "30s", or "0" for none`,
 		`lmipool: LMIPOOL_CONNECT_TIMEOUT is "0s": want a positive duration with its unit, such as "30s"`,
 		`lmipool: LMIPOOL_PLAIN is "yes": want "auto", "on" or "off"`,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -183,10 +184,11 @@ func (s setting) parse(field any, value string) error {
 		n, err := strconv.ParseInt(value, 10, 32)
 		switch {
 		case err != nil || n < 0 || n == 0 && s.notZero:
+			least := 0
 			if s.notZero {
-				return errors.New("a whole number, 1 or more")
+				least = 1
 			}
-			return errors.New("a whole number, 0 or more")
+			return fmt.Errorf(`a whole number from %d to %d, such as "8"`, least, math.MaxInt32)
 		case n == 0:
 			n = -1
 		}

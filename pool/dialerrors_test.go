@@ -258,7 +258,7 @@ func TestAnAcquireThatTimesOutInTheFirstDialNamesTheServer(t *testing.T) {
 		"BeforeConnect": hangs,
 	} {
 		p := newPoolAt(t, "postgres://app:hunter2@"+silent.Addr().String()+"/app?sslmode=prefer", &pool.Config{MaxConns: 4, BeforeConnect: before})
-		ctx, cancel := context.WithTimeout(bounded(t), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(bounded(t), time.Second)
 		defer cancel()
 		_, err := p.Exec(ctx, "select 1")
 		assert.ErrorIs(t, err, context.DeadlineExceeded)

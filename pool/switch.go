@@ -92,28 +92,48 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 		return nil
 	}
 	var errs []error
-	because := func(field string, s *Switch, format string, args ...any) {
+	lanes, isolation := c.impossible(cc.DefaultQueryExecMode)
+	off := func(field string, s *Switch, why string) {
+		if why == "" {
+			return
+		}
 		if *s == On || *s == Shadow {
-			errs = append(errs, fmt.Errorf("lmipool: Config.%s is %q: want %q or %q, since "+format, append([]any{field, *s, Auto, Off}, args...)...))
+			errs = append(errs, fmt.Errorf("lmipool: Config.%s is %q: want %q or %q, since %s", field, *s, Auto, Off, why))
 		}
 		*s = Off
 	}
-	switch mode := cc.DefaultQueryExecMode; {
+	if c.Isolation == Auto && !c.Upstream.shares() && isolation != "" {
+		c.Logger.Warn(execModeIsolation)
+	}
+	off("Lanes", &c.Lanes, lanes)
+	off("Isolation", &c.Isolation, isolation)
+	return errors.Join(errs...)
+}
+
+// impossible returns why statements cannot ride and sessions cannot be reset with mode; "": they can.
+func (c *Config) impossible(mode pgx.QueryExecMode) (lanes, isolation string) {
+	switch {
 	case c.PrepareConn != nil:
-		because("Lanes", &c.Lanes, "PrepareConn is set, which must run before each statement, and rides share a connection")
+		lanes = "PrepareConn is set, which must run before each statement, and rides share a connection"
 	case !c.ridesWith(mode, false):
-		because("Lanes", &c.Lanes, "default_query_exec_mode is %s, in which a ride's answer may differ from pgx's", mode)
-	case c.Upstream == UpstreamRDSProxy && c.Lanes == Auto:
-		c.Lanes = Off
+		lanes = fmt.Sprintf("default_query_exec_mode is %s, in which a ride's answer may differ from pgx's", mode)
+	case c.Upstream == UpstreamRDSProxy && c.Lanes != On && c.Lanes != Shadow:
+		lanes = "lanes are not tested behind RDS Proxy"
 	}
 	switch {
 	case c.Upstream.shares():
-		because("Isolation", &c.Isolation, "Upstream is %q, which shares its sessions with others", c.Upstream)
-	case cc.DefaultQueryExecMode == pgx.QueryExecModeExec:
-		if c.Isolation == Auto {
-			c.Logger.Warn(execModeIsolation)
-		}
-		because("Isolation", &c.Isolation, "default_query_exec_mode is exec, in which pgx sends batches past the pool")
+		isolation = fmt.Sprintf("Upstream is %q, which shares its sessions with others", c.Upstream)
+	case mode == pgx.QueryExecModeExec:
+		isolation = "default_query_exec_mode is exec, in which pgx sends batches past the pool"
 	}
-	return errors.Join(errs...)
+	return lanes, isolation
+}
+
+// WhyOff returns why [New] has turned off what the field "Lanes" or "Isolation" of Config switches, although it was [Auto]. It is "" if it has not.
+func (p *Pool) WhyOff(field string) string {
+	lanes, isolation := p.cfg.impossible(p.mode)
+	if p.cfg.Plain == On {
+		return "Plain is on"
+	}
+	return map[string]string{"Lanes": lanes, "Isolation": isolation}[field]
 }

@@ -95,42 +95,58 @@ func SameFunc[F any](a, b F) bool {
 
 // Secure makes verify-full the default for the databases of AWS, since their certificates are for the names by which they are reached, and for any
 // host if the caller gives roots, in PEM. The default of pgx and libpq, prefer, does not protect against an impostor. An sslmode that the user has set
-// wins. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall back.
-func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) {
+// wins. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall back. It returns the sslmode, and who has chosen
+// it; "": there is only a socket in the file system.
+func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) (mode sslmode.Mode, by string) {
 	guarded := func(host string) bool {
 		_, inAWS := awshost.Parse(host)
 		return len(roots) > 0 || inAWS
 	}
-	mode := sslmode.Of(&cc.Config)
-	if mode == "" { // a socket in the file system
-		return
+	if mode = sslmode.Of(&cc.Config); mode == "" {
+		return "", ""
 	}
 	addRoots(cc, roots)
-	if !chosen(mode, cc, connString) {
+	if by = chosen(mode, cc, connString); by == "" {
 		sslmode.Verify(&cc.Config, nil, guarded)
-		return
+		switch now := sslmode.Of(&cc.Config); {
+		case now == mode:
+			return mode, "default of pgx"
+		case len(roots) > 0:
+			return now, "default with RootCAs"
+		default:
+			return now, "default for a host of AWS"
+		}
 	}
 	if mode == sslmode.VerifyFull {
-		return
+		return mode, by
 	}
 	for _, h := range sslmode.Hosts(&cc.Config) {
 		if !sslmode.Socket(h.Host) && guarded(h.Host) {
 			log.Warn("lmipool: the connection string's sslmode does not verify the server;"+
 				" if it has no sslmode, lmipool uses verify-full here", "sslmode", string(mode), "host", h.Host)
-			return
+			break
 		}
 	}
+	return mode, by
 }
 
 // sslmodeWord matches sslmode, or its alias ssl=true, in either form of a connection string.
 var sslmodeWord = regexp.MustCompile(`(^|[\s?&'])(sslmode\s*=|ssl=true)`)
 
-// chosen reports whether the user has set an sslmode. pgx's configuration does not tell its default, prefer, from a prefer that was set, so chosen
+// chosen returns who has set an sslmode; "": nobody. pgx's configuration does not tell its default, prefer, from a prefer that was set, so chosen
 // reads the connection string and the environment. It does not read a service file: prefer there counts as not set.
-func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) bool {
+func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) string {
 	defaults := mode == sslmode.Prefer ||
 		mode == sslmode.Require && cc.SSLNegotiation == "direct" // direct negotiation turns prefer into require
-	return !defaults || sslmodeWord.MatchString(connString) || os.Getenv("PGSSLMODE") != ""
+	switch {
+	case sslmodeWord.MatchString(connString):
+		return "connection string"
+	case os.Getenv("PGSSLMODE") != "":
+		return "PGSSLMODE"
+	case !defaults:
+		return "service file, or TLSConfig"
+	}
+	return ""
 }
 
 // addRoots adds roots to those of sslrootcert, or to the system's if there is no sslrootcert.

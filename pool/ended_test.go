@@ -78,3 +78,27 @@ func TestACtxThatHadEndedBeforeTheCallIsSaidToHave(t *testing.T) {
 	_, err = l.Exec(short, "select pg_sleep(60)")
 	assert.NotContains(t, err.Error(), "before the call")
 }
+
+func TestInTxSaysThatItsFunctionEndedTheTransaction(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, nil)
+	ctx := bounded(t)
+	_, err := p.Exec(ctx, "create table ended (way text)")
+	require.NoError(t, err)
+	for way, end := range map[string]func(context.Context, pgx.Tx) error{
+		"commit":   func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) },
+		"rollback": func(ctx context.Context, tx pgx.Tx) error { return tx.Rollback(ctx) },
+	} {
+		err := pool.InTx(ctx, p, pool.TxOptions{MaxRetries: 2}, func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "insert into ended values ($1)", way)
+			require.NoError(t, err)
+			return end(ctx, tx)
+		})
+		assert.ErrorIs(t, err, pgx.ErrTxClosed)
+		assert.ErrorContains(t, err, "its function has called Commit or Rollback, which InTx does itself")
+		assert.False(t, pool.Retryable(err) || pool.OutcomeUnknown(err))
+	}
+	var way string
+	require.NoError(t, p.QueryRow(ctx, "select string_agg(way, ' ') from ended").Scan(&way))
+	assert.Equal(t, "commit", way, "what it has committed stays")
+}
