@@ -113,6 +113,19 @@ var situations = map[string]situation{
 		defer l.Release()
 		return db.Ping(w.soon())
 	}},
+	"not enough time is left": {"NoTimeError", lmipool.ErrNoTime, new(*lmipool.NoTimeError), func(w world) error {
+		db := w.open(lmipool.Config{MaxConns: 1})
+		for range 2 {
+			l, err := db.Acquire(w.ctx)
+			must(err)
+			defer l.Release()
+			if db.Stat().AcquireCount() == 1 {
+				time.Sleep(100 * time.Millisecond) // the pool knows how long its users have a connection
+				l.Release()
+			}
+		}
+		return db.Ping(w.soon())
+	}},
 	"the caller leaves the queue": {"AcquireCanceledError", context.Canceled, new(*lmipool.AcquireError), func(w world) error {
 		ctx, cancel := context.WithCancel(w.ctx)
 		cancel()

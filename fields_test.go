@@ -59,7 +59,7 @@ internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler wai
 internal/sched.core: decide
 internal/sched.Group: queue Owner=pool/flight conn=decide
 internal/sched.growth: growth busySince=decide debt=decide floor=decide washing=scheduler
-internal/sched.marks: outage bounded=queue told=scheduler
+internal/sched.marks: queue failed=outage latest=admission told=scheduler
 internal/sched.outage: outage patience=decide random=decide
 internal/sched.queue: queue group=decide
 internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire alone=scheduler asked=scheduler

@@ -38,6 +38,7 @@ var settings = []setting{
 	{field: "HealthCheckPeriod", dsn: "pool_health_check_period", notZero: true},
 	{field: "PingTimeout", dsn: "pool_ping_timeout"},
 	{field: "ConnectTimeout", dsn: "connect_timeout", notZero: true},
+	{field: "MaxWait"},
 	{field: "CancelWait"},
 	{field: "ReportRowsAfter"},
 	{field: "ReportIdleTxAfter"},

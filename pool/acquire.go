@@ -14,7 +14,6 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
-	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -109,13 +108,8 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	for try := range int(p.cfg.MaxConns) + 2 {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
 		if err != nil {
-			if e, ok := err.(*sched.NestedError); ok { //nolint:errorlint // the scheduler does not wrap it
-				err = nested(e.Held.Owner.(*Lease))
-			} else if err == sched.ErrClosed { //nolint:errorlint // as above
-				err = ErrClosed
-			}
 			l.gaveUp()
-			return err
+			return p.ofScheduler(err)
 		}
 		if got == nil {
 			if done, err := l.rode(ctx); done || err != nil {
@@ -250,7 +244,7 @@ func (l *Lease) start(c *conn) error {
 // goroutine.
 func nested(held *Lease) error {
 	var s gostack.Site
-	s.Capture(3, gostack.Deep)
+	s.Capture(4, gostack.Deep)
 	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }
 

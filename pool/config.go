@@ -69,6 +69,11 @@ type Config struct {
 	// each dial that the server does not answer in time gives the next one twice the time, up to 30 seconds.
 	ConnectTimeout time.Duration
 
+	// MaxWait bounds the wait for a connection of a caller whose ctx has no deadline; then it gets [ErrNoTime]. A caller with a deadline is refused when
+	// too little of it is left for an answer. Negative means no bound. Defaults to 30 seconds: longer than a failover of Aurora usually takes, and
+	// shorter than whoever called us is likely to wait.
+	MaxWait time.Duration
+
 	// CancelWait is how long a call whose ctx ends while its statement runs alone waits for the server's answer to the cancel request. Usually the
 	// answer comes within a few round trips: then the connection is kept, and the call's error has the ctx's error in its chain, or is nil if the
 	// statement ended before it was cancelled. Otherwise the connection is given up, and [CancelStat.Lost] counts it. Make it shorter if callers have
@@ -167,6 +172,7 @@ const (
 	defaultPingTimeout     = 2 * time.Second
 	defaultConnectTimeout  = 10 * time.Second
 	defaultCancelWait      = 100 * time.Millisecond
+	defaultMaxWait         = 30 * time.Second
 	defaultReportRowsAfter = time.Minute
 	defaultIdleTxAfter     = time.Second
 	defaultPingAfter       = time.Second
@@ -206,6 +212,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 		setDefault(&d.CancelWait, -1)
 	}
 	setDefault(&d.CancelWait, defaultCancelWait)
+	setDefault(&d.MaxWait, defaultMaxWait)
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
 	setDefault(&d.ReportIdleTxAfter, defaultIdleTxAfter)
 	for _, s := range d.switches() {

@@ -19,6 +19,10 @@ var (
 	// or result that such an invocation had: its scope took them back. Work that is to go on after its invocation needs a ctx without a scope.
 	ErrInvocationEnded = pgerr.ErrInvocationEnded
 
+	// ErrNoTime is in the error of a caller whom the pool refused, before its ctx ended and before anything was sent, because it would not get its
+	// answer in time, or because too many wait. The error is a [*NoTimeError], inside an [*AcquireError].
+	ErrNoTime = pgerr.ErrNoTime
+
 	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server accepts no more. Before, the caller has
 	// waited until its ctx ended, or for [Config.ConnectTimeout] if ctx has no deadline, for a connection that comes free, or a dial that succeeds
 	// because another environment has closed one. The error that wraps ErrServerFull has the server's own error, and says what to change.
@@ -187,7 +191,7 @@ func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pger
 //	                token; a missing privilege (42501, but not for a row that a row policy refuses).
 //	Retryable       Try again, after a pause: a lost race (40001, 40P01, also as the answer to COMMIT);
 //	                a lock not had in time (55P03); a server that is away, starting (57P03), full (53…) or
-//	                a standby now ([ErrServerAway], [ErrServerFull]); no connection in time ([*AcquireError]); a statement that was stopped
+//	                a standby now ([ErrServerAway], [ErrServerFull]); no connection in time ([*AcquireError], [ErrNoTime]); a statement that was stopped
 //	                in time because its ctx had ended; a stale prepared statement; a statement that was not sent
 //	                (pgconn.SafeToRetry); an InTx that was rolled back because its connection was lost or ctx ended.
 //	OutcomeUnknown  Look whether it has happened: see [OutcomeUnknown].
@@ -221,6 +225,8 @@ func inPgerr(err error) error {
 		return pgerr.RolledBack(x.Err)
 	case *NestedAcquireError:
 		return ErrNestedAcquire
+	case *NoTimeError:
+		return context.DeadlineExceeded
 	case *ShutdownError:
 		return ErrClosed
 	}

@@ -110,6 +110,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		MaxGroup:     lane.MaxFlight,
 		MaxGroupTime: func() time.Duration { return 2 * p.lanes.Catalog.Slow },
 		Patience:     p.cfg.ConnectTimeout,
+		MaxWait:      p.cfg.MaxWait,
 		Dial:         p.dial,
 		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).rideFor(ctx) },
 		Gone:         gone,

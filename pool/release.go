@@ -138,6 +138,9 @@ func (c *conn) cleanInBackground(due step, w way) {
 			c.p.sched.Washing(n)
 		}
 	}
+	if c.cancel.Pending() {
+		c.place.GaveUp()
+	}
 	c.p.sched.Retain(&c.place)
 	tidies(due, 1)
 	c.p.background("release", func() {

@@ -211,6 +211,7 @@ func (s *Stat) Invocations() InvocationStat { return s.n.Invocations }
 type stats struct {
 	aged, unused, unclean atomic.Int64 // connections closed because of their age, of their idle time, or of a session that no reset cleans
 	resets, leaks         atomic.Int64
-	reruns, shadow        atomic.Int64    // reads that ran again, alone; reads that would have ridden
+	reruns, shadow        atomic.Int64 // reads that ran again, alone; reads that would have ridden
+	refusals              refusals
 	alone                 catalog.Reasons // of statements that found no idle connection and did not ride
 }

@@ -34,6 +34,7 @@ type (
 // Why somebody got no connection. One that waits between other callers for its turn is a ServerFullError, say.
 type (
 	NestedAcquireError   struct{ wrapped }
+	NoTimeError          struct{ wrapped }
 	ServerFullError      struct{ wrapped }
 	ServerAwayError      struct{ wrapped }
 	ConnectError         struct{ wrapped }
@@ -80,6 +81,8 @@ func NoConnection(err error, outer Outer) error {
 		return &ConnectError{w}
 	case errors.Is(err, ErrUnfit):
 		return &NoFitConnectionError{w}
+	case errors.Is(err, ErrNoTime):
+		return &NoTimeError{w}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &AcquireTimeoutError{w}
 	case errors.Is(err, context.Canceled):

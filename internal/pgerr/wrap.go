@@ -23,6 +23,7 @@ var (
 	ErrClosed          error = &PoolClosedError{said("lmipool: the pool is closed")}
 	ErrInvocationEnded error = &InvocationEndedError{said("lmipool: the invocation has ended")}
 	ErrNestedAcquire   error = &NestedAcquireError{said("lmipool: nested acquire: all connections are held by those who wait for another")}
+	ErrNoTime          error = &NoTimeError{said("lmipool: not enough time is left")}
 	ErrServerFull      error = &ServerFullError{said("lmipool: the server takes no more connections")}
 	ErrServerAway      error = &ServerAwayError{said("lmipool: no server answers that the pool can use")}
 )

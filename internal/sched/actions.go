@@ -40,6 +40,7 @@ type answer struct {
 	err   error
 	next  *answer
 	told  func(*Conn, error) // is called instead of sending to ready; nil: it is not
+	late  *time.Timer        // fires at the request's latest start; nil: it was not needed yet
 }
 
 func newAnswer() *answer {
@@ -64,10 +65,23 @@ func (a *answer) wait() {
 	}
 }
 
+// after returns what receives when d is over.
+func (a *answer) after(d time.Duration) <-chan time.Time {
+	if a.late == nil {
+		a.late = time.NewTimer(d)
+	} else {
+		a.late.Reset(d)
+	}
+	return a.late.C
+}
+
 // take returns what a, which was sent, brings, and clears it for its next use.
 func (a *answer) take() (c *Conn, err error) {
 	c, err = a.c, a.err
 	a.c, a.err = nil, nil
+	if a.late != nil {
+		a.late.Stop()
+	}
 	select {
 	case <-a.again: // too late: it has its answer
 	default:

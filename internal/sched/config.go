@@ -12,6 +12,7 @@ type Config struct {
 	MaxGroup     int                  // requests in a group; 0: one
 	MaxGroupTime func() time.Duration // the sum of their costs
 	Patience     time.Duration        // how long one without a deadline waits for a full server
+	MaxWait      time.Duration        // how long one without a deadline waits at all; 0: for ever
 
 	Dial    func()                                // begins one dial, which ends in Dialed or DialFailed
 	Prepare func(context.Context, *Request) Share // nothing is idle: how can the request share? nil: it cannot; see AskAgain
@@ -32,6 +33,7 @@ type Config struct {
 type Totals struct {
 	Acquires     int64 // connections that were lent
 	Canceled     int64 // requests whose ctx ended, or that Gone had a reason for
+	Refused      int64 // requests that got a NoTimeError
 	Waits        int64 // requests that were queued
 	Waited       time.Duration
 	Opened       int64
@@ -49,5 +51,6 @@ type Stats struct {
 	Queued                     int
 	DialTime, HoldTime         time.Duration // moving averages
 	FailedInARow               int           // dials, since the last one that succeeded
+	Service                    time.Duration // moving average of the turns whose statement was answered
 	LeastHold                  time.Duration // how long a connection is held at the least, lately: about a statement and its round trip
 }

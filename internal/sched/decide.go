@@ -23,14 +23,15 @@ func (*NestedError) Error() string { return "all connections are held by those w
 // core decides. Each event is a method that takes the time; out.done returns what is then to be done. The method of Scheduler that hands an event in
 // says what it is. core calls no function of cfg but MaxGroupTime, Group and Random.
 type core struct {
-	cfg    Config
-	queue  queue
-	stock  stock
-	growth growth
-	outage outage
-	closed bool
-	totals Totals
-	out    actions
+	cfg       Config
+	queue     queue
+	stock     stock
+	growth    growth
+	outage    outage
+	admission admission
+	closed    bool
+	totals    Totals
+	out       actions
 }
 
 func newCore(cfg Config) core {
@@ -58,8 +59,13 @@ func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 	return c, nil
 }
 
-// wait queues r, which has found nothing idle. first: in front of all others.
-func (k *core) wait(r *Request, first bool, now time.Time) {
+// wait queues r, which has found nothing idle, or returns why r is refused. first: in front of all others.
+func (k *core) wait(r *Request, first bool, now time.Time) error {
+	k.bound(r, now)
+	if r.isLate(now) {
+		k.totals.Refused++
+		return k.noTime(r, now)
+	}
 	if k.growth.busySince.IsZero() {
 		k.growth.busySince = now
 	}
@@ -67,6 +73,7 @@ func (k *core) wait(r *Request, first bool, now time.Time) {
 	k.totals.Waits++
 	k.outage.hurry(&k.stock, now)
 	k.plan(now)
+	return nil
 }
 
 // leave takes r, which gives up because of err, out of the queue. queued: it was there, and gets the returned error. Else it has an answer, or
@@ -78,6 +85,15 @@ func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queue
 		err = k.outage.outOfTime(err, now)
 	}
 	return queued, err
+}
+
+// tooLate refuses r, whose latest start has come. It returns nil if r is not queued: r has an answer, or travels with a group.
+func (k *core) tooLate(r *Request, now time.Time) error {
+	if !k.queue.remove(r) {
+		return nil
+	}
+	k.totals.Refused++
+	return k.noTime(r, now)
 }
 
 func (k *core) release(c *Conn, waits bool, now time.Time) {
@@ -103,13 +119,21 @@ func (k *core) joinDue(c *Conn, now time.Time) bool {
 
 func (k *core) retain(c *Conn, now time.Time) {
 	if took, was := k.stock.end(c, now); was {
-		k.growth.held(took)
+		k.held(c, took)
+	}
+}
+
+// held notes that a turn of c, which took so long, is over. The growth rule counts each group as a hold.
+func (k *core) held(c *Conn, took time.Duration) {
+	k.growth.held(took)
+	if !c.gaveUp && !c.leaving {
+		k.admission.service.add(took)
 	}
 }
 
 func (k *core) leaves(c *Conn, now time.Time) {
-	k.retain(c, now)
 	c.leaving = true
+	k.retain(c, now)
 	k.outage.hurry(&k.stock, now)
 }
 
@@ -174,11 +198,13 @@ func (k *core) replace(now time.Time) bool {
 }
 
 func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
-	head := k.queue.head
-	if k.closed || g.conn.holder != &g.Holder || head == nil || head.Share == nil || k.queue.sharing == 1 && !alone {
+	if k.closed || g.conn.holder != &g.Holder {
 		return false
 	}
-	k.growth.held(g.conn.turn(now)) // the growth rule counts each group as a hold
+	if r := k.next(now); r == nil || r.Share == nil || k.queue.sharing == 1 && !alone {
+		return false
+	}
+	k.held(g.conn, g.conn.turn(now))
 	k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime(), now)
 	k.plan(now)
 	return true
@@ -208,9 +234,20 @@ func (k *core) close() (idle []*Conn) {
 // isEmpty reports whether k is closed and has no connection and no dial left.
 func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
 
+// next returns the request whose turn it is. It refuses those that are late by now.
+func (k *core) next(now time.Time) *Request {
+	for {
+		r := k.queue.head
+		if r == nil || !r.isLate(now) {
+			return r
+		}
+		k.out.tell(r, nil, k.tooLate(r, now))
+	}
+}
+
 // serve lends c to the head of the queue, or to a group if the head shares. It keeps c as idle if nobody waits, and has it closed after Close.
 func (k *core) serve(c *Conn, now time.Time) {
-	r := k.queue.head
+	r := k.next(now)
 	switch {
 	case k.closed:
 		k.out.close = c

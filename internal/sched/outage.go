@@ -129,11 +129,19 @@ func (o *outage) concerns(r *Request, start time.Time, another bool) bool {
 
 // outOfTime returns err, with which a ctx ended while there was no connection, together with the reason why there was none.
 func (o *outage) outOfTime(err error, now time.Time) error {
-	switch {
-	case o.lack.Err != nil:
-		return fmt.Errorf("%w: %w", err, o.lack.Err)
-	case o.err != nil && now.Sub(o.at) < forgetFailure:
-		return fmt.Errorf("%w; the last dial failed: %w", err, o.err)
+	if why := o.why(now); why != nil {
+		return fmt.Errorf("%w: %w", err, why)
 	}
 	return err
+}
+
+// why returns the reason why there is no connection; nil: none is known.
+func (o *outage) why(now time.Time) error {
+	switch {
+	case o.lack.Err != nil:
+		return o.lack.Err
+	case o.err != nil && now.Sub(o.at) < forgetFailure:
+		return fmt.Errorf("the last dial failed: %w", o.err)
+	}
+	return nil
 }

@@ -7,13 +7,14 @@ import (
 
 // Request is one caller's wish for a connection. The pool's lease has one as a field. It is used for one Acquire at a time.
 type Request struct {
-	Owner    any       // for the pool
-	Within   *Within   // nil: it was made outside callbacks
-	Asked    time.Time // when it was first made
-	Share    Share     // nil: it wants a connection of its own
-	MayShare bool      // Prepare is asked whether it can share
-	asked    bool      // Prepare was asked
-	alone    bool      // Alone was called: it is not asked again
+	Owner    any           // for the pool
+	Within   *Within       // nil: it was made outside callbacks
+	Asked    time.Time     // when it was first made
+	Share    Share         // nil: it wants a connection of its own
+	MayShare bool          // Prepare is asked whether it can share
+	Expect   time.Duration // how long the server is expected to take for it; 0: not known
+	asked    bool          // Prepare was asked
+	alone    bool          // Alone was called: it is not asked again
 	queued   bool
 	marks
 
@@ -27,15 +28,20 @@ func (r *Request) Waited() bool { return r.answer != nil }
 
 // marks belong to a request's last wait.
 type marks struct {
-	bounded bool // its ctx has a deadline
-	failed  bool // a dial that began after it came has failed while another ran
-	told    bool // Answer was called
+	bounded bool      // its ctx has a deadline
+	due     time.Time // that deadline, or the end of MaxWait; zero: neither
+	latest  time.Time // it is lent no connection after this
+	failed  bool      // a dial that began after it came has failed while another ran
+	told    bool      // Answer was called
 }
 
 // begin prepares r, which is in no queue, for a wait.
-func (r *Request) begin(a *answer, bounded bool) {
-	r.marks, r.aboard, r.answer = marks{bounded: bounded}, nil, a
+func (r *Request) begin(a *answer, due time.Time, bounded bool) {
+	r.marks, r.aboard, r.answer = marks{due: due, bounded: bounded}, nil, a
 }
+
+// Latest is until when r, which waits, may be lent a connection; zero: for ever. From then on TooLate refuses it.
+func (r *Request) Latest() time.Time { return r.latest }
 
 // goesOn tells r's group, if it has one, that r's caller has gone on.
 func (r *Request) goesOn() {
@@ -143,13 +149,13 @@ type Group struct {
 	aboard sync.WaitGroup // counts those who have boarded and have not gone on with their answers
 }
 
-// board moves to g the first requests of the queue that share, up to the size of a group and a total cost of most. It returns the sum of their waits.
+// board moves to g the first requests of the queue that share and are not late, up to the size of a group and a total cost of most. It returns the sum of their waits.
 func (g *Group) board(q *queue, most time.Duration, now time.Time) (waited time.Duration) {
 	g.Requests = make([]*Request, 0, min(q.sharing, q.group))
 	var cost time.Duration
 	for r := q.head; r != nil && q.sharing > 0 && len(g.Requests) < q.group; {
 		next := r.next
-		if r.Share != nil {
+		if r.Share != nil && !r.isLate(now) {
 			if cost += r.Share.Cost(); cost > most && len(g.Requests) > 0 {
 				break
 			}

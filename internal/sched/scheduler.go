@@ -235,7 +235,7 @@ func (s *Scheduler) Stats() Stats {
 		Totals: k.totals,
 		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
 		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len,
-		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, FailedInARow: k.outage.failures,
+		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, Service: k.admission.service.d, FailedInARow: k.outage.failures,
 	}
 }
 
@@ -247,12 +247,20 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Con
 		return c, err
 	}
 	a := r.answer
+	var late <-chan time.Time
+	if r.latest.Before(r.due) || !r.bounded && !r.due.IsZero() { // otherwise ctx ends then
+		late = a.after(r.latest.Sub(s.now()))
+	}
 	for done := s.cfg.Done(r); err == nil; {
 		select {
 		case <-a.ready:
 			return s.Take(r)
 		case <-a.again:
 			s.shareNow(ctx, r)
+		case <-late:
+			if err := s.TooLate(r); err != nil {
+				return nil, err
+			}
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-done:
@@ -280,13 +288,32 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 		s.mu.Unlock()
 		return c, err
 	}
-	_, bounded := ctx.Deadline()
+	due, bounded := ctx.Deadline()
+	now = s.now()
+	if !bounded && s.cfg.MaxWait > 0 {
+		due = now.Add(s.cfg.MaxWait)
+	}
 	a := s.answers.Get().(*answer)
 	a.told = told
-	r.begin(a, bounded)
-	s.core.wait(r, first, s.now())
+	r.begin(a, due, bounded)
+	if err = s.core.wait(r, first, now); err != nil {
+		s.answers.Put(a)
+	}
 	s.unlock()
-	return nil, nil
+	return nil, err
+}
+
+// TooLate refuses r, whose Latest has come, and returns the error for its caller. It returns nil if r does not wait for a connection any more: it has
+// an answer, or travels with a group.
+func (s *Scheduler) TooLate(r *Request) error {
+	s.mu.Lock()
+	defer s.unlock()
+	err := s.core.tooLate(r, s.now())
+	if err != nil {
+		_, _ = r.answer.take()
+		s.answers.Put(r.answer)
+	}
+	return err
 }
 
 // Take ends the wait of r, which has its answer, and returns that.

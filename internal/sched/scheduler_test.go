@@ -402,8 +402,8 @@ func TestTheYoungestInAStandstillIsTold(t *testing.T) {
 	var waiting [2]Request
 	for i, in := range []int{0, 1} {
 		waiting[i] = Request{Within: &Within{Holds: &holders[in]}, Asked: now}
-		waiting[i].begin(newAnswer(), true)
-		k.wait(&waiting[i], false, now)
+		waiting[i].begin(newAnswer(), time.Time{}, true)
+		_ = k.wait(&waiting[i], false, now)
 	}
 	assert.True(t, waiting[0].queued)
 	assert.False(t, waiting[1].queued)
@@ -422,17 +422,17 @@ func TestWhatIsBeingCleanedIsNoStandstill(t *testing.T) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := &Request{Within: &Within{Outer: &Within{}}, Asked: time.Now()}
-	r.begin(newAnswer(), true)
-	d.core.wait(r, false, time.Now())
+	r.begin(newAnswer(), time.Time{}, true)
+	_ = d.core.wait(r, false, time.Now())
 	assert.True(t, r.queued)
 }
 
 func TestAWaitForgetsTheGroupOfTheLastOne(t *testing.T) {
 	t.Parallel()
 	r := &Request{}
-	r.begin(newAnswer(), true)
+	r.begin(newAnswer(), time.Time{}, true)
 	r.aboard, r.told, r.failed = &(&Group{}).aboard, true, true
-	r.begin(newAnswer(), false)
+	r.begin(newAnswer(), time.Time{}, false)
 	r.goesOn() // would panic
 	assert.Equal(t, marks{}, r.marks)
 }

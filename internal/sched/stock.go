@@ -15,6 +15,7 @@ type Conn struct {
 	fenced  atomic.Bool // a fence has given it up
 	leaving bool        // it is being closed
 	waits   bool        // something is queued on it, to be sent with the next user's statement
+	gaveUp  bool        // GaveUp was called
 
 	holder  *Request
 	since   time.Time     // when it became idle, or was lent
@@ -29,6 +30,9 @@ type Timer interface{ Reset(time.Duration) bool }
 // surplus.
 func (c *Conn) Since() time.Time       { return c.since }
 func (c *Conn) IdleFor() time.Duration { return c.idleFor }
+
+// GaveUp notes that c's user stopped waiting for a statement that still runs. So the hold does not say how long a statement takes.
+func (c *Conn) GaveUp() { c.gaveUp = true }
 
 // Fenced reports whether Fence has given c up: it is lent to nobody any more.
 func (c *Conn) Fenced() bool { return c.fenced.Load() }
@@ -72,7 +76,7 @@ func (s *stock) pop() *Conn {
 func (s *stock) lend(c *Conn, r *Request, now time.Time) {
 	c.idleFor = now.Sub(c.since)
 	c.since = now
-	c.holder = r
+	c.holder, c.gaveUp = r, false
 	s.held++
 }
 
@@ -148,6 +152,14 @@ func (s *stock) fence(c *Conn) bool {
 }
 
 // isBare reports whether there is no connection that anybody could be lent.
-func (s *stock) isBare() bool {
-	return !slices.ContainsFunc(s.all, func(c *Conn) bool { return !c.fenced.Load() && !c.leaving })
+func (s *stock) isBare() bool { return s.usable() == 0 }
+
+// usable is how many connections are lent, or will be.
+func (s *stock) usable() (n int) {
+	for _, c := range s.all {
+		if !c.fenced.Load() && !c.leaving {
+			n++
+		}
+	}
+	return n
 }

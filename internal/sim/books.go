@@ -14,6 +14,7 @@ type books struct {
 	limit           int
 	lent, opened    int64
 	failed          int64
+	refusedOf       int64
 }
 
 // line is a queue in order of arrival.
@@ -34,6 +35,7 @@ func (b *books) lineOf(c *caller) *line {
 }
 
 func (b *books) waits(c *caller, first bool) {
+	b.latest(c)
 	l := b.lineOf(c)
 	l.len++
 	c.prev, c.next = nil, nil
@@ -46,6 +48,43 @@ func (b *books) waits(c *caller, first bool) {
 	default:
 		c.prev, l.tail.next = l.tail, c
 		l.tail = c
+	}
+}
+
+// latest checks the latest start of c, who begins to wait.
+func (b *books) latest(c *caller) {
+	at := c.r.Latest()
+	if c.due == 0 {
+		b.must(at.IsZero() == (b.e.cfg.MaxWait == 0), "MaxWait bounds the wait of a caller without a deadline")
+		return
+	}
+	slack, before := c.due-b.e.w.now, epoch.Add(c.due).Sub(at)
+	b.must(before >= 0, "the latest start is not after the deadline")
+	switch {
+	case b.bare():
+		b.must(before == 0, "while there is no connection, a caller waits until its deadline")
+	case c.kind.Known:
+		b.must(before >= c.work || before == 0 && slack < c.work+b.e.s.Stats().LeastHold, "the latest start leaves time for work that is known")
+	case c.r.Share == nil:
+		b.must(before <= max(slack/2, 0), "what is known of others takes at most half of a caller's time")
+	}
+}
+
+// bare reports whether there is no connection that anybody could be lent.
+func (b *books) bare() bool {
+	for _, c := range b.e.conns {
+		if c.is != closing && !c.place.Fenced() {
+			return false
+		}
+	}
+	return true
+}
+
+// refused notes that c, who asked, gets err.
+func (b *books) refused(c *caller, err error) {
+	if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {
+		b.must(c.isLate(), "a caller is refused on arrival only if its time is over")
+		b.refusedOf++
 	}
 }
 
@@ -79,6 +118,12 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	case waiting:
 		if got != nil {
 			b.must(b.lineOf(c).head == c, "callers who wait are served in order of arrival")
+			b.must(!c.isLate(), "no caller is served after its latest start")
+		}
+		if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {
+			late := b.e.w.Now().Sub(c.r.Latest())
+			b.must(late >= 0 && late <= b.e.cfg.Wakes, "a caller who waits is refused at its latest start")
+			b.refusedOf++
 		}
 		b.removed(c)
 	case aboard:
@@ -119,7 +164,11 @@ func (b *books) board(rs []*sched.Request) {
 	b.must(len(rs) > 0 && len(rs) <= b.e.cfg.Group, "a group has from 1 to MaxGroup requests")
 	for _, r := range rs {
 		c := r.Owner.(*caller)
-		b.must(c.is == waiting && b.together.head == c, "requests that share board in order of arrival")
+		first := b.together.head
+		for first != nil && first.isLate() {
+			first = first.next
+		}
+		b.must(c.is == waiting && first == c, "requests that share and are not late board in order of arrival")
 		b.removed(c)
 	}
 }
@@ -164,7 +213,7 @@ func (b *books) hold() {
 	b.must(total <= e.cfg.Max, "connections and dials are no more than Max")
 	b.must(s.Idle == is[idle] && s.Held == held && s.Dialing == b.dials && s.Total == total, "each connection is in one place")
 	b.must(s.Limit == b.limit, "the limit follows from dials, surplus and fences")
-	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed, "the counters agree with what happened")
+	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed && s.Refused == b.refusedOf, "the counters agree with what happened")
 	// If there is room and no dial, a timer must be set that decides again whether to dial.
 	b.must(queued == 0 || total == e.cfg.Max || b.dials > 0 || e.alarms > 0, "while a caller waits and there is room, a dial or a timer is under way")
 }

@@ -78,6 +78,9 @@ func (e *Env) caller(k *Kind, work time.Duration, tries int) *caller {
 	c.id, c.kind, c.work, c.tries = e.asks, k, work, tries
 	c.cut, c.minding, c.conn, c.err, c.flight, c.inner, c.outer, c.due = false, false, nil, nil, nil, nil, nil, 0
 	c.r = sched.Request{Owner: c, Asked: e.w.Now(), MayShare: k.Shares && e.cfg.Group > 1}
+	if k.Known {
+		c.r.Expect = work
+	}
 	if k.Within > 0 {
 		c.due = e.w.now + k.Within
 	}
@@ -92,6 +95,7 @@ func (c *caller) ask(first bool) {
 	got, err := c.e.s.Ask(c, &c.r, first, c.told)
 	switch {
 	case err != nil:
+		c.e.books.refused(c, err)
 		c.ends(err)
 	case got != nil:
 		c.e.books.lend(got.Owner.(*conn), c)
@@ -100,6 +104,9 @@ func (c *caller) ask(first bool) {
 		c.is = waiting
 		c.e.books.waits(c, first)
 		c.minds()
+		if latest := c.r.Latest(); !latest.IsZero() {
+			c.e.w.in(latest.Sub(c.e.w.Now())+c.e.wakes(), c, tooLate, c.gen)
+		}
 	}
 }
 
@@ -118,11 +125,7 @@ func (c *caller) hears(got *sched.Conn, err error) {
 	if got != nil {
 		c.conn = got.Owner.(*conn)
 	}
-	late := time.Duration(0)
-	if c.e.cfg.Wakes > 0 {
-		late = c.e.w.random(c.e.cfg.Wakes)
-	}
-	c.e.w.in(late, c, grant, c.gen)
+	c.e.w.in(c.e.wakes(), c, grant, c.gen)
 }
 
 func (c *caller) happens(what kind, gen uint32) {
@@ -139,6 +142,10 @@ func (c *caller) happens(what kind, gen uint32) {
 			c.goesOn()
 		}
 	case what == grant:
+	case what == tooLate:
+		if c.is == waiting && c.isLate() { // otherwise it has asked again
+			c.refused()
+		}
 	case c.is == waiting, c.is == aboard, c.is == hasAnswer && c.e.w.chance(0.5):
 		c.leaves()
 	case c.is == holds && c.inner == nil:
@@ -146,6 +153,21 @@ func (c *caller) happens(what kind, gen uint32) {
 		c.is = left
 		c.conn.cancel()
 	}
+}
+
+// isLate reports whether c's latest start has come.
+func (c *caller) isLate() bool {
+	latest := c.r.Latest()
+	return !latest.IsZero() && !c.e.w.Now().Before(latest)
+}
+
+// refused ends c's wait, because of its latest start.
+func (c *caller) refused() {
+	c.e.w.say("too late", c.id)
+	err := c.e.s.TooLate(&c.r)
+	c.e.books.must(err != nil, "a caller who waits is refused after its latest start")
+	c.e.books.told(c, nil, err)
+	c.ends(err)
 }
 
 // leaves ends c's wait, because of its deadline.
@@ -239,6 +261,8 @@ func (c *caller) count(err error) {
 	case err == nil:
 		t.Done++
 		t.Work += c.work
+	case errors.As(err, new(*sched.NoTimeError)):
+		t.Refused++
 	case errors.Is(err, errLate) && c.is == left:
 		t.Canceled++
 	case errors.Is(err, errLate):

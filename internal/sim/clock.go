@@ -21,6 +21,7 @@ const (
 	arrival kind = iota
 	grant        // a caller goes on with its answer
 	deadline
+	tooLate // a caller who waits has come to its latest start
 	release // a connection's state ends: a statement, a reset or a close; or a caller's pause
 	timer
 	dialEnds

@@ -12,6 +12,7 @@ type Config struct {
 	Max, Min int             // the number of connections
 	Group    int             // the largest group that shares a connection; 0: no caller shares
 	Patience time.Duration   // how long a caller without a deadline waits while the server is full
+	MaxWait  time.Duration   // how long a caller without a deadline waits; 0: for ever
 	Idle     time.Duration   // a connection that is idle for so long is closed; 0: none is
 	Cancel   time.Duration   // if a caller leaves while its statement runs, its connection is held for so long and a round trip
 	Wakes    time.Duration   // a caller goes on within so long after its answer, at random
@@ -55,7 +56,7 @@ func NewEnv(w *World, server *Server, cfg Config) *Env {
 	e.source = source{w: w, arrive: e.arrive, load: cfg.Load, at: -1, kinds: cfg.Load.Kinds, stop: 1<<63 - 1}
 	e.books.begin(e)
 	e.s = sched.New(sched.Config{
-		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: func() time.Duration { return maxGroupTime }, Patience: cfg.Patience,
+		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: func() time.Duration { return maxGroupTime }, Patience: cfg.Patience, MaxWait: cfg.MaxWait,
 		Dial:    e.dial,
 		Prepare: func(_ context.Context, r *sched.Request) sched.Share { return r.Owner.(*caller) },
 		Gone:    func(*sched.Request) error { return nil },
@@ -83,6 +84,14 @@ func (e *Env) after(d time.Duration, f func()) sched.Timer {
 	a := &alarm{e: e, f: f}
 	a.Reset(d)
 	return a
+}
+
+// wakes returns how long it takes a caller to go on after something that it waits for.
+func (e *Env) wakes() time.Duration {
+	if e.cfg.Wakes == 0 {
+		return 0
+	}
+	return e.w.random(e.cfg.Wakes)
 }
 
 // close closes the pool and all its connections. The load must be over.
@@ -203,12 +212,13 @@ type Counts struct {
 	Late     int           // had an answer after their deadline
 	Canceled int           // their deadline came while their statement ran
 	Expired  int           // their deadline came while they waited
+	Refused  int           // were refused, because there was not enough time
 	Failed   int           // had another error
 	Work     time.Duration // the time on the server of those that are Done
 }
 
 func (c Counts) sub(o Counts) Counts {
-	return Counts{c.Offered - o.Offered, c.Done - o.Done, c.Late - o.Late, c.Canceled - o.Canceled, c.Expired - o.Expired, c.Failed - o.Failed, c.Work - o.Work}
+	return Counts{c.Offered - o.Offered, c.Done - o.Done, c.Late - o.Late, c.Canceled - o.Canceled, c.Expired - o.Expired, c.Refused - o.Refused, c.Failed - o.Failed, c.Work - o.Work}
 }
 
 // Sample has the Counts since the sample before, and the connections and the queue at At.

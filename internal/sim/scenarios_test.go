@@ -35,6 +35,7 @@ var (
 	mess = Kind{Name: "mess", Weight: 1, Work: 2 * ms, Spread: Exponential, Within: 100 * ms, Dirty: 0.2, Breaks: 0.02, Reset: 0.3}
 	long = Kind{Name: "long", Weight: 0.1, Work: 200 * ms, Spread: Evenly, Within: 2 * sec}
 	wait = Kind{Name: "wait", Weight: 0.2, Work: 5 * ms, Spread: Evenly}
+	text = Kind{Name: "text", Weight: 1, Work: 20 * ms, Spread: Exponential, Within: 200 * ms, Known: true}
 	nest = Kind{Name: "nest", Weight: 1, Work: 5 * ms, Spread: Evenly, Within: 2 * sec, Nests: true}
 )
 
@@ -44,7 +45,8 @@ var near = Server{RoundTrip: ms, DialTime: 10 * ms}
 var scenarios = []scenario{
 	{"steps", 4 * sec, near, Config{
 		Max: 16, Min: 2, Group: 32, Idle: sec, Cancel: ms, Wakes: 50 * us,
-		Load: Load{Kinds: []Kind{hold, mess, wait}, Steps: []Step{{Rate: 100}, {From: sec, Rate: 2000}, {From: 2 * sec, Rate: 50, Burst: 64}, {From: 3 * sec, Rate: 5000}}},
+		MaxWait: sec / 2,
+		Load:    Load{Kinds: []Kind{hold, mess, wait}, Steps: []Step{{Rate: 100}, {From: sec, Rate: 2000}, {From: 2 * sec, Rate: 50, Burst: 64}, {From: 3 * sec, Rate: 5000}}},
 	}},
 	{"ramp", 4 * sec, near, Config{
 		Max: 8, Group: 32, Idle: sec, Wakes: 50 * us, Unfit: 0.01,
@@ -73,6 +75,10 @@ var scenarios = []scenario{
 	{"cancels", 4 * sec, near, Config{
 		Max: 4, Group: 4, Idle: sec, Cancel: 300 * ms, Wakes: 200 * us,
 		Load: Load{Kinds: []Kind{{Name: "late", Weight: 1, Work: 30 * ms, Spread: Exponential, Within: 50 * ms, CutAfter: 200 * ms}, read}, Steps: []Step{{Rate: 300}}},
+	}},
+	{"texts", 4 * sec, near, Config{
+		Max: 16, Group: 32, Idle: sec, Cancel: 100 * ms, Wakes: 50 * us,
+		Load: Load{Kinds: []Kind{text, long, read}, Steps: []Step{{Rate: 500}, {From: sec, Rate: 2000}, {From: 3 * sec, Rate: 200, Burst: 300}}},
 	}},
 	{"nests", 4 * sec, near, Config{
 		Max: 4, Group: 4, Idle: sec, Wakes: 50 * us,

@@ -1,0 +1,69 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/sched"
+)
+
+// NoTimeError is [ErrNoTime] with the numbers by which the caller was refused. It means at once what a ctx's end would have meant later:
+// errors.Is(err, context.DeadlineExceeded) and pgconn.Timeout are true, and so is [Retryable], with a ctx that has time left.
+type NoTimeError struct {
+	Waiting         int           // how many other callers waited
+	ExpectedWait    time.Duration // how long those take on the connections that there are
+	ExpectedService time.Duration // how long the caller would have held its connection
+	Left            time.Duration // until the caller's deadline or the end of Config.MaxWait
+	outage          error         // why there was no connection; nil: there was one
+}
+
+func (e *NoTimeError) Error() string {
+	s := fmt.Sprintf("%v: %d wait, for about %s; expected service %s, left %s", ErrNoTime, e.Waiting, round(e.ExpectedWait), round(e.ExpectedService), round(e.Left))
+	if e.outage != nil {
+		s += ": " + e.outage.Error()
+	}
+	return s
+}
+
+// Is reports whether target is ErrNoTime or context.DeadlineExceeded.
+func (e *NoTimeError) Is(target error) bool {
+	return target == ErrNoTime || target == context.DeadlineExceeded
+}
+
+func (e *NoTimeError) Unwrap() error { return e.outage }
+
+// refusals counts callers who were refused, for the log.
+type refusals struct {
+	unsaid atomic.Int64
+	saidAt atomic.Int64 // Unix nanoseconds
+}
+
+// refused returns the error of a caller whom the scheduler has refused. It logs that once a second at most, with the count since the last time.
+func (p *Pool) refused(e *sched.NoTimeError) error {
+	err := &NoTimeError{e.Queued, e.Wait, e.Service, e.Left, e.Outage}
+	p.stats.refusals.unsaid.Add(1)
+	now, last := time.Now().UnixNano(), p.stats.refusals.saidAt.Load()
+	if now-last >= int64(time.Second) && p.stats.refusals.saidAt.CompareAndSwap(last, now) {
+		p.log.Warn("lmipool: callers were refused, since their time would not be enough", slog.Int64("refused", p.stats.refusals.unsaid.Swap(0)), slog.String("last", err.Error()))
+	}
+	return err
+}
+
+// ofScheduler translates an error of the scheduler's for l.
+func (p *Pool) ofScheduler(err error) error {
+	var late *sched.NoTimeError
+	var nests *sched.NestedError
+	switch {
+	case errors.As(err, &late):
+		return p.refused(late)
+	case errors.As(err, &nests):
+		return nested(nests.Held.Owner.(*Lease))
+	case errors.Is(err, sched.ErrClosed):
+		return ErrClosed
+	}
+	return err
+}
