@@ -54,12 +54,12 @@ internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/di
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: decide first=actions last=actions
-internal/sched.answer: actions
+internal/sched.answer: actions Traits=admission times=admission
 internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
 internal/sched.core: decide
 internal/sched.Group: queue Owner=pool/flight conn=decide
 internal/sched.growth: growth busySince=decide debt=decide floor=decide washing=scheduler
-internal/sched.marks: queue failed=outage latest=admission told=scheduler
+internal/sched.marks: queue failed=outage told=scheduler
 internal/sched.outage: outage patience=decide random=decide
 internal/sched.queue: queue group=decide
 internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire alone=scheduler asked=scheduler

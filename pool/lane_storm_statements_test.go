@@ -484,7 +484,7 @@ func (c *call) fateOf(err error, ended bool) fate {
 			c.violation("an end that was not its own", "%v", err)
 		}
 	case errors.As(err, &acquire): // dials are killed too; with no other connection that is for all who wait
-		if !lost(err) && (!over || !errors.Is(err, c.ctx.Err())) {
+		if !lost(err) && !errors.Is(err, pool.ErrNoTime) && (!over || !errors.Is(err, c.ctx.Err())) {
 			c.violation("no connection, without its time being over", "%v", err)
 		}
 		return fateUnsent

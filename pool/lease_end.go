@@ -47,7 +47,7 @@ func (l *Lease) end(why leaseState) bool {
 		l.use.End()
 		l.c.release()
 	default:
-		l.c.place.GaveUp()
+		l.c.place.GaveUp(false)
 		l.p.sched.Retain(&l.c.place)
 		l.p.background("reclaim", func() { l.reclaim(left) })
 	}

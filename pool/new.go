@@ -112,7 +112,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Patience:     p.cfg.ConnectTimeout,
 		MaxWait:      p.cfg.MaxWait,
 		Dial:         p.dial,
-		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).rideFor(ctx) },
+		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).prepares(ctx) },
 		Gone:         gone,
 		Done:         func(r *sched.Request) <-chan struct{} { return r.Owner.(*Lease).scope.end() },
 		Group:        func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },

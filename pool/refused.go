@@ -36,6 +36,22 @@ func (e *NoTimeError) Is(target error) bool {
 
 func (e *NoTimeError) Unwrap() error { return e.outage }
 
+// prepares tells the scheduler what is known of l, which is about to wait, and returns how l can share a connection; nil: it cannot.
+func (l *Lease) prepares(ctx context.Context) (with sched.Share) {
+	if l.wish.MayShare {
+		with = l.rideFor(ctx)
+	}
+	t := sched.Traits{Holds: l.scope.holds(true)}
+	for w := l.wish.Within; w != nil; w = w.Outer {
+		t.Holds = t.Holds || w.Holds != nil
+	}
+	if l.st != nil {
+		t.Expect = l.st.Expected()
+	}
+	l.wish.Has(t)
+	return with
+}
+
 // refusals counts callers who were refused, for the log.
 type refusals struct {
 	unsaid atomic.Int64

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -138,8 +139,8 @@ func (c *conn) cleanInBackground(due step, w way) {
 			c.p.sched.Washing(n)
 		}
 	}
-	if c.cancel.Pending() {
-		c.place.GaveUp()
+	if why := c.cancel.Why(); why != nil {
+		c.place.GaveUp(errors.Is(why, context.DeadlineExceeded))
 	}
 	c.p.sched.Retain(&c.place)
 	tidies(due, 1)

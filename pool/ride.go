@@ -59,7 +59,7 @@ func (s *stmt) gaveUp() { s.ride = nil }
 func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	o := pgxargs.Parse(l.args)
 	switch {
-	case ctx.Value(aloneKey{}) != nil || l.scope.holdsLease() || l.wish.Within != nil:
+	case ctx.Value(aloneKey{}) != nil || l.scope.holds(false) || l.wish.Within != nil:
 		return nil, catalog.AloneAsked
 	case !l.with.Custom(): // settings of PostgreSQL's own can change what the text means, or undo the guard
 		return nil, catalog.AloneWith

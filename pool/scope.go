@@ -91,15 +91,16 @@ func (s *Scope) gone() bool {
 	return s.ended
 }
 
-// holdsLease reports whether the invocation has a connection for itself: its other statements may depend on a transaction on it, or wait for it.
-func (s *Scope) holdsLease() bool {
+// holds reports whether the invocation has a connection for itself: its other statements may depend on a transaction on it, or wait for it. results:
+// Rows and batches that are still open count, too.
+func (s *Scope) holds(results bool) bool {
 	if s == nil {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h := s.held; h != nil; h = h.next {
-		if h.l.lasts() {
+		if h.l.lasts() || results && h.l.hasResult() {
 			return true
 		}
 	}

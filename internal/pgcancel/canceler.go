@@ -182,6 +182,14 @@ func (c *Canceler) Extend() {
 // Pending reports whether the ctx of the last statement has ended and Settle has not returned true since.
 func (c *Canceler) Pending() bool { return c.req.Load() != nil }
 
+// Why returns the error of the ctx that Pending is about; nil: Pending is false.
+func (c *Canceler) Why() error {
+	if r := c.req.Load(); r != nil {
+		return r.why
+	}
+	return nil
+}
+
 // Settle makes sure, for the owner, that no cancel request of the last statement hits what the connection carries next: see doc.go. If it returns
 // false, the connection must be closed.
 func (c *Canceler) Settle(atMost time.Duration) bool {

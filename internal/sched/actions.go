@@ -34,6 +34,8 @@ func (o *actions) tell(r *Request, c *Conn, err error) {
 
 // answer ends a wait: with a connection, with the reason why there is none, or with neither if the request was shared.
 type answer struct {
+	Traits
+	times
 	ready chan struct{} // the answer is there; both channels have room for one, so that nobody waits to send
 	again chan struct{} // the request is to be asked again whether it can share
 	c     *Conn

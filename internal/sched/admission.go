@@ -24,11 +24,34 @@ type NoTimeError struct {
 
 func (*NoTimeError) Error() string { return "there is not enough time left" }
 
+// Traits are what is known of a request that begins to wait.
+type Traits struct {
+	Expect time.Duration // how long the server is expected to take for it; 0: not known
+	Holds  bool          // its caller holds a connection, which others wait for: it goes first
+}
+
+// forgets what a had of another request. due is that of the next one.
+func (a *answer) forgets(due time.Time) { a.Traits, a.times = Traits{}, times{due: due} }
+
+// Has tells what is known of r. Only Prepare calls it.
+func (r *Request) Has(t Traits) { r.answer.Traits = t }
+
+// times belong to a request that waits. Like Traits they are in its answer, which only those who wait have.
+type times struct {
+	due    time.Time // its ctx's deadline, or the end of MaxWait; zero: neither
+	latest time.Time // it is lent no connection from then on; zero: for ever
+	danger time.Time // when it has used most of the time until then
+}
+
 // admission decides who may wait, for how long, and who is next.
 type admission struct {
-	maxWait  time.Duration // Config.MaxWait
-	service  average       // of the turns of connections whose statement was answered
-	hopeless int           // how many had less time left than their text is expected to take
+	service  average // of the turns of connections whose statement was answered
+	hopeless int     // how many had less time left than their text is expected to take
+
+	// pressed: somebody who waited was in danger, was refused, or was given up in flight, and the queue was not empty since. Then the newest is served
+	// first: it still has all of its time, so what it is lent is not wasted, while those who have waited long would end too late. The queue is kept
+	// short, so that those who cannot be served hear of it at once.
+	pressed bool
 }
 
 // expects returns how long r is expected to hold its connection, if it has slack until its deadline. What is known only of other requests counts for
@@ -40,8 +63,8 @@ func (k *core) expects(r *Request, slack time.Duration) time.Duration {
 		return 0
 	case r.Share != nil:
 		return r.Share.Cost() + others
-	case r.Expect > 0:
-		return r.Expect + k.growth.leastHold.d
+	case r.answer.Expect > 0:
+		return r.answer.Expect + k.growth.leastHold.d
 	}
 	return others
 }
@@ -49,11 +72,12 @@ func (k *core) expects(r *Request, slack time.Duration) time.Duration {
 // bound sets the latest start of r, which begins to wait: later it gets no connection. While there is no connection it is r's deadline, since nothing
 // is known of what will come.
 func (k *core) bound(r *Request, now time.Time) {
-	r.latest = r.due
-	if r.due.IsZero() {
+	t := &r.answer.times
+	if t.latest = t.due; t.due.IsZero() {
 		return
 	}
-	slack := r.due.Sub(now)
+	slack := t.due.Sub(now)
+	defer func() { t.danger = now.Add(t.latest.Sub(now) * dangerPart / 4) }()
 	if expect := k.expects(r, slack); expect > 0 && !k.stock.isBare() {
 		if expect > slack {
 			k.admission.hopeless++
@@ -61,18 +85,61 @@ func (k *core) bound(r *Request, now time.Time) {
 				return
 			}
 		}
-		r.latest = r.due.Add(-expect)
+		t.latest = t.due.Add(-expect)
 	}
 }
 
+// Latest is until when r, which waits, may be lent a connection; zero: for ever. From then on TooLate refuses it.
+func (r *Request) Latest() time.Time { return r.answer.latest }
+
 // isLate reports whether r's latest start has passed.
-func (r *Request) isLate(now time.Time) bool { return !r.latest.IsZero() && !now.Before(r.latest) }
+func (r *Request) isLate(now time.Time) bool {
+	return r.answer != nil && !r.answer.latest.IsZero() && !now.Before(r.answer.latest)
+}
+
+// press begins pressure, unless nobody waits or there is no connection: then nobody can say what time is enough.
+func (k *core) press() {
+	k.admission.pressed = k.admission.pressed || k.queue.len > 0 && !k.stock.isBare()
+}
+
+// watch begins pressure if the head of the queue is in danger, and ends it if the queue is empty.
+func (k *core) watch(now time.Time) {
+	if r := k.queue.head; r == nil {
+		k.admission.pressed = false
+	} else if r.bounded && !now.Before(r.answer.danger) {
+		k.press()
+	}
+}
+
+// isPressed reports whether there is pressure now.
+func (k *core) isPressed() bool { return k.admission.pressed && k.queue.len > 0 }
+
+// admits reports whether r may wait. Those without a deadline may, whatever the pressure, and so may those whose turn comes first.
+func (k *core) admits(r *Request, first bool, now time.Time) bool {
+	k.watch(now)
+	if r.isLate(now) {
+		return false
+	}
+	short := max(2*k.admission.service.d, leastShort)
+	return first || r.answer.Holds || !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short
+}
+
+// turn returns the request that is served next; nil: none. Under pressure it is the newest, except that those without a deadline keep their place: they
+// are never too late, and would wait for as long as the pressure lasts.
+func (k *core) turn(now time.Time) *Request {
+	k.watch(now)
+	r := k.queue.head
+	if k.admission.pressed && !r.ahead && r.bounded {
+		return k.queue.tail
+	}
+	return r
+}
 
 // noTime returns the error that refuses r.
 func (k *core) noTime(r *Request, now time.Time) *NoTimeError {
 	e := &NoTimeError{Queued: k.queue.len, Wait: k.drains(k.queue.turns())}
-	if !r.due.IsZero() {
-		e.Left = r.due.Sub(now)
+	if due := r.answer.due; !due.IsZero() {
+		e.Left = due.Sub(now)
 	}
 	e.Service = k.expects(r, e.Left)
 	if k.stock.isBare() {

@@ -15,6 +15,12 @@ const ms = time.Millisecond
 // busy is a scheduler whose connections, n of them, are lent, and on which a statement takes 20 ms. It is for a bubble of synctest.
 func busy(n int, change func(*Config)) (s *Scheduler, lent []*Conn) {
 	cfg := testConfig(n)
+	cfg.Prepare = func(_ context.Context, r *Request) Share {
+		if t, ok := r.Owner.(Traits); ok {
+			r.Has(t)
+		}
+		return nil
+	}
 	if change != nil {
 		change(&cfg)
 	}
@@ -36,6 +42,8 @@ func busy(n int, change func(*Config)) (s *Scheduler, lent []*Conn) {
 	}
 	return s, lent
 }
+
+func expecting(d time.Duration) *Request { return &Request{Owner: Traits{Expect: d}} }
 
 // waits begins an Acquire with a deadline after within; 0: without. It returns where its end comes.
 func waits(s *Scheduler, within time.Duration, r *Request) <-chan grant {
@@ -72,7 +80,7 @@ func TestWhoWouldNotEndInTimeIsRefusedAtItsLatestStart(t *testing.T) {
 			{50 * ms, 20*ms + 1, 10*ms - 1}, //
 		} {
 			began := time.Now()
-			e := noTime(t, <-waits(s, c.within, &Request{Expect: c.expect}))
+			e := noTime(t, <-waits(s, c.within, expecting(c.expect)))
 			assert.Equal(t, c.latest, time.Since(began), c)
 			assert.Equal(t, c.within-c.latest, e.Left)
 			assert.Zero(t, e.Queued)
@@ -91,7 +99,7 @@ func TestWhoseTimeIsTooShortIsRefusedAtOnceUnlessSomethingIsIdle(t *testing.T) {
 		s, lent := busy(1, nil)
 		began := time.Now()
 		for i := range 2 * tryHopeless {
-			g := <-waits(s, 10*ms, &Request{Expect: time.Second})
+			g := <-waits(s, 10*ms, expecting(time.Second))
 			if i%tryHopeless == tryHopeless-1 { // its expectation may be wrong
 				assert.ErrorIs(t, g.err, context.DeadlineExceeded)
 				began = began.Add(10 * ms)
@@ -101,7 +109,7 @@ func TestWhoseTimeIsTooShortIsRefusedAtOnceUnlessSomethingIsIdle(t *testing.T) {
 			assert.Zero(t, time.Since(began))
 		}
 		s.Release(lent[0], false, time.Now())
-		assert.NoError(t, (<-waits(s, 10*ms, &Request{Expect: time.Second})).err)
+		assert.NoError(t, (<-waits(s, 10*ms, expecting(time.Second))).err)
 	})
 }
 
@@ -130,7 +138,7 @@ func TestWhatWasGivenUpIsNoService(t *testing.T) {
 		s, lent := busy(1, nil)
 		require.Equal(t, 20*ms, s.Stats().Service)
 		time.Sleep(10 * time.Second)
-		lent[0].GaveUp()
+		lent[0].GaveUp(false)
 		s.Retain(lent[0])
 		assert.Equal(t, 20*ms, s.Stats().Service)
 		s.Release(lent[0], false, time.Now())
@@ -149,7 +157,7 @@ func TestWithoutAConnectionTheDeadlineIsTheLatestStart(t *testing.T) {
 		s.Leaves(lent[0])
 		s.Drop(lent[0])
 		began := time.Now()
-		end := waits(s, 100*ms, &Request{Expect: time.Second})
+		end := waits(s, 100*ms, expecting(time.Second))
 		s.DialFailed(errLacks, Lack{Err: errLacks}, time.Now())
 		g := <-end
 		assert.ErrorIs(t, g.err, context.DeadlineExceeded)

@@ -15,7 +15,7 @@ type Config struct {
 	MaxWait      time.Duration        // how long one without a deadline waits at all; 0: for ever
 
 	Dial    func()                                // begins one dial, which ends in Dialed or DialFailed
-	Prepare func(context.Context, *Request) Share // nothing is idle: how can the request share? nil: it cannot; see AskAgain
+	Prepare func(context.Context, *Request) Share // nothing is idle: how can the request share? nil: it cannot. It calls Has; see AskAgain
 	Gone    func(*Request) error                  // why the request has no use for a connection any more, other than its ctx; nil: it has
 	Done    func(*Request) <-chan struct{}        // is closed when Gone changes; nil: that never happens
 	Group   func(*Conn) *Group                    // only makes a group for the connection
@@ -48,6 +48,7 @@ type Stats struct {
 
 	Held, Idle, Dialing, Total int // connections; Total includes dials, and those that are being closed
 	Max, Limit                 int
+	Pressed                    bool // newest first, and the queue is kept short
 	Queued                     int
 	DialTime, HoldTime         time.Duration // moving averages
 	FailedInARow               int           // dials, since the last one that succeeded

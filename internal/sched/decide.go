@@ -62,7 +62,7 @@ func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 // wait queues r, which has found nothing idle, or returns why r is refused. first: in front of all others.
 func (k *core) wait(r *Request, first bool, now time.Time) error {
 	k.bound(r, now)
-	if r.isLate(now) {
+	if !k.admits(r, first, now) {
 		k.totals.Refused++
 		return k.noTime(r, now)
 	}
@@ -93,6 +93,9 @@ func (k *core) tooLate(r *Request, now time.Time) error {
 		return nil
 	}
 	k.totals.Refused++
+	if r.bounded {
+		k.press()
+	}
 	return k.noTime(r, now)
 }
 
@@ -126,7 +129,10 @@ func (k *core) retain(c *Conn, now time.Time) {
 // held notes that a turn of c, which took so long, is over. The growth rule counts each group as a hold.
 func (k *core) held(c *Conn, took time.Duration) {
 	k.growth.held(took)
-	if !c.gaveUp && !c.leaving {
+	switch {
+	case c.gaveUp == givenUpLate:
+		k.press()
+	case c.gaveUp == whole && !c.leaving:
 		k.admission.service.add(took)
 	}
 }
@@ -237,7 +243,7 @@ func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.gr
 // next returns the request whose turn it is. It refuses those that are late by now.
 func (k *core) next(now time.Time) *Request {
 	for {
-		r := k.queue.head
+		r := k.turn(now)
 		if r == nil || !r.isLate(now) {
 			return r
 		}

@@ -7,14 +7,13 @@ import (
 
 // Request is one caller's wish for a connection. The pool's lease has one as a field. It is used for one Acquire at a time.
 type Request struct {
-	Owner    any           // for the pool
-	Within   *Within       // nil: it was made outside callbacks
-	Asked    time.Time     // when it was first made
-	Share    Share         // nil: it wants a connection of its own
-	MayShare bool          // Prepare is asked whether it can share
-	Expect   time.Duration // how long the server is expected to take for it; 0: not known
-	asked    bool          // Prepare was asked
-	alone    bool          // Alone was called: it is not asked again
+	Owner    any       // for the pool
+	Within   *Within   // nil: it was made outside callbacks
+	Asked    time.Time // when it was first made
+	Share    Share     // nil: it wants a connection of its own
+	MayShare bool      // it may become one that shares: AskAgain asks it
+	asked    bool      // Prepare was asked
+	alone    bool      // Alone was called: it is not asked again
 	queued   bool
 	marks
 
@@ -28,20 +27,17 @@ func (r *Request) Waited() bool { return r.answer != nil }
 
 // marks belong to a request's last wait.
 type marks struct {
-	bounded bool      // its ctx has a deadline
-	due     time.Time // that deadline, or the end of MaxWait; zero: neither
-	latest  time.Time // it is lent no connection after this
-	failed  bool      // a dial that began after it came has failed while another ran
-	told    bool      // Answer was called
+	bounded bool // its ctx has a deadline
+	ahead   bool // it is in front of those who have just come and hold nothing
+	failed  bool // a dial that began after it came has failed while another ran
+	told    bool // Answer was called
 }
 
 // begin prepares r, which is in no queue, for a wait.
 func (r *Request) begin(a *answer, due time.Time, bounded bool) {
-	r.marks, r.aboard, r.answer = marks{due: due, bounded: bounded}, nil, a
+	r.marks, r.aboard, r.answer = marks{bounded: bounded}, nil, a
+	a.forgets(due)
 }
-
-// Latest is until when r, which waits, may be lent a connection; zero: for ever. From then on TooLate refuses it.
-func (r *Request) Latest() time.Time { return r.latest }
 
 // goesOn tells r's group, if it has one, that r's caller has gone on.
 func (r *Request) goesOn() {
@@ -70,10 +66,11 @@ func (w *Within) holds(r *Request) bool {
 	return w != nil
 }
 
-// queue is a list in order of arrival. A request can leave from the middle.
+// queue is a list in order of arrival, with those in front that are ahead. A request can leave from the middle.
 type queue struct {
 	group      int // Config.MaxGroup
 	head, tail *Request
+	front      *Request // the last one that is ahead; nil: none is
 	len        int
 	sharing    int // how many of them share
 	inside     int // how many of them were made in a callback
@@ -93,16 +90,35 @@ func (q *queue) next() int {
 func (q *queue) push(r *Request, first bool) {
 	r.queued = true
 	q.count(r, 1)
+	holds := r.answer != nil && r.answer.Holds
+	r.ahead = first || holds
 	switch {
-	case q.head == nil:
-		q.head, q.tail = r, r
-	case first:
-		r.next, q.head.prev = q.head, r
-		q.head = r
+	case first, holds && q.front == nil:
+		r.next = q.head
+	case holds:
+		r.prev, r.next = q.front, q.front.next
 	default:
-		r.prev, q.tail.next = q.tail, r
-		q.tail = r
+		r.prev = q.tail
 	}
+	if r.ahead && (q.front == nil || !first) {
+		q.front = r
+	}
+	*q.after(r.prev), *q.before(r.next) = r, r
+}
+
+// after is where the queue has what follows r, and before what r follows; nil: the end of the queue.
+func (q *queue) after(r *Request) **Request {
+	if r == nil {
+		return &q.head
+	}
+	return &r.next
+}
+
+func (q *queue) before(r *Request) **Request {
+	if r == nil {
+		return &q.tail
+	}
+	return &r.prev
 }
 
 // remove reports whether r was still queued.
@@ -112,16 +128,10 @@ func (q *queue) remove(r *Request) bool {
 	}
 	r.queued = false
 	q.count(r, -1)
-	if r.prev != nil {
-		r.prev.next = r.next
-	} else {
-		q.head = r.next
+	if q.front == r {
+		q.front = r.prev
 	}
-	if r.next != nil {
-		r.next.prev = r.prev
-	} else {
-		q.tail = r.prev
-	}
+	*q.after(r.prev), *q.before(r.next) = r.next, r.prev
 	r.prev, r.next = nil, nil
 	return true
 }

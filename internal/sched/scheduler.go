@@ -234,7 +234,7 @@ func (s *Scheduler) Stats() Stats {
 	return Stats{
 		Totals: k.totals,
 		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
-		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len,
+		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len, Pressed: k.isPressed(),
 		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, Service: k.admission.service.d, FailedInARow: k.outage.failures,
 	}
 }
@@ -248,8 +248,8 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Con
 	}
 	a := r.answer
 	var late <-chan time.Time
-	if r.latest.Before(r.due) || !r.bounded && !r.due.IsZero() { // otherwise ctx ends then
-		late = a.after(r.latest.Sub(s.now()))
+	if a.latest.Before(a.due) || !r.bounded && !a.due.IsZero() { // otherwise ctx ends then
+		late = a.after(a.latest.Sub(s.now()))
 	}
 	for done := s.cfg.Done(r); err == nil; {
 		select {
@@ -278,29 +278,31 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 		now = s.now()
 	}
 	c, err := s.take(ctx, r, now)
-	if c == nil && err == nil && r.MayShare && !r.asked {
-		r.asked = true
-		s.mu.Unlock()
-		r.Share = s.cfg.Prepare(ctx, r)
-		c, err = s.take(ctx, r, now)
-	}
 	if c != nil || err != nil {
 		s.mu.Unlock()
 		return c, err
 	}
 	due, bounded := ctx.Deadline()
-	now = s.now()
 	if !bounded && s.cfg.MaxWait > 0 {
-		due = now.Add(s.cfg.MaxWait)
+		due = s.now().Add(s.cfg.MaxWait)
 	}
 	a := s.answers.Get().(*answer)
 	a.told = told
 	r.begin(a, due, bounded)
-	if err = s.core.wait(r, first, now); err != nil {
+	if !r.asked {
+		r.asked = true
+		s.mu.Unlock()
+		r.Share = s.cfg.Prepare(ctx, r)
+		c, err = s.take(ctx, r, now)
+	}
+	if c == nil && err == nil {
+		err = s.core.wait(r, first, s.now())
+	}
+	if c != nil || err != nil {
 		s.answers.Put(a)
 	}
 	s.unlock()
-	return nil, err
+	return c, err
 }
 
 // TooLate refuses r, whose Latest has come, and returns the error for its caller. It returns nil if r does not wait for a connection any more: it has

@@ -15,7 +15,7 @@ type Conn struct {
 	fenced  atomic.Bool // a fence has given it up
 	leaving bool        // it is being closed
 	waits   bool        // something is queued on it, to be sent with the next user's statement
-	gaveUp  bool        // GaveUp was called
+	gaveUp  end         // whether its user has given up its statement
 
 	holder  *Request
 	since   time.Time     // when it became idle, or was lent
@@ -31,8 +31,22 @@ type Timer interface{ Reset(time.Duration) bool }
 func (c *Conn) Since() time.Time       { return c.since }
 func (c *Conn) IdleFor() time.Duration { return c.idleFor }
 
-// GaveUp notes that c's user stopped waiting for a statement that still runs. So the hold does not say how long a statement takes.
-func (c *Conn) GaveUp() { c.gaveUp = true }
+// end is how a hold ends.
+type end uint8
+
+const (
+	whole end = iota
+	givenUp
+	givenUpLate // because of a deadline
+)
+
+// GaveUp notes that c's user stopped waiting for a statement that still runs; late: because of its deadline. So the hold does not say how long a
+// statement takes.
+func (c *Conn) GaveUp(late bool) {
+	if c.gaveUp = givenUp; late {
+		c.gaveUp = givenUpLate
+	}
+}
 
 // Fenced reports whether Fence has given c up: it is lent to nobody any more.
 func (c *Conn) Fenced() bool { return c.fenced.Load() }
@@ -76,7 +90,7 @@ func (s *stock) pop() *Conn {
 func (s *stock) lend(c *Conn, r *Request, now time.Time) {
 	c.idleFor = now.Sub(c.since)
 	c.since = now
-	c.holder, c.gaveUp = r, false
+	c.holder, c.gaveUp = r, whole
 	s.held++
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"time"
 
 	"github.com/lmipool/lmipool/internal/sched"
 )
@@ -34,21 +35,41 @@ func (b *books) lineOf(c *caller) *line {
 	return &b.alone
 }
 
+// waits notes that c waits; first: its turn had come before. Who holds a connection is in front of those who have just come and hold none.
 func (b *books) waits(c *caller, first bool) {
 	b.latest(c)
+	b.must(!b.isLong(c, first), "under pressure the queue is short")
+	c.ahead = first || c.outer != nil
 	l := b.lineOf(c)
 	l.len++
-	c.prev, c.next = nil, nil
-	switch {
-	case l.head == nil:
-		l.head, l.tail = c, c
-	case first:
-		c.next, l.head.prev = l.head, c
-		l.head = c
-	default:
-		c.prev, l.tail.next = l.tail, c
-		l.tail = c
+	c.prev, c.next = l.tail, nil
+	if c.ahead {
+		c.prev, c.next = nil, l.head
 	}
+	for ; c.ahead && !first && c.next != nil && c.next.ahead; c.next = c.next.next {
+		c.prev = c.next
+	}
+	if c.prev == nil {
+		l.head = c
+	} else {
+		c.prev.next = c
+	}
+	if c.next == nil {
+		l.tail = c
+	} else {
+		c.next.prev = c
+	}
+}
+
+// isLong reports whether the queue is too long for c, because of pressure.
+func (b *books) isLong(c *caller, first bool) bool {
+	s := b.e.s.Stats()
+	if !s.Pressed || first || c.outer != nil || c.due == 0 || b.usable() == 0 {
+		return false
+	}
+	group := max(1, b.e.cfg.Group)
+	turns := b.alone.len + (b.together.len+group-1)/group
+	return time.Duration(turns+1)*s.Service/time.Duration(b.usable()) > max(2*s.Service, 10*time.Millisecond)
 }
 
 // latest checks the latest start of c, who begins to wait.
@@ -61,7 +82,7 @@ func (b *books) latest(c *caller) {
 	slack, before := c.due-b.e.w.now, epoch.Add(c.due).Sub(at)
 	b.must(before >= 0, "the latest start is not after the deadline")
 	switch {
-	case b.bare():
+	case b.usable() == 0:
 		b.must(before == 0, "while there is no connection, a caller waits until its deadline")
 	case c.kind.Known:
 		b.must(before >= c.work || before == 0 && slack < c.work+b.e.s.Stats().LeastHold, "the latest start leaves time for work that is known")
@@ -70,20 +91,20 @@ func (b *books) latest(c *caller) {
 	}
 }
 
-// bare reports whether there is no connection that anybody could be lent.
-func (b *books) bare() bool {
+// usable is how many connections are lent, or will be.
+func (b *books) usable() (n int) {
 	for _, c := range b.e.conns {
 		if c.is != closing && !c.place.Fenced() {
-			return false
+			n++
 		}
 	}
-	return true
+	return n
 }
 
 // refused notes that c, who asked, gets err.
-func (b *books) refused(c *caller, err error) {
+func (b *books) refused(c *caller, first bool, err error) {
 	if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {
-		b.must(c.isLate(), "a caller is refused on arrival only if its time is over")
+		b.must(c.isLate() || b.isLong(c, first), "a caller is refused on arrival only if its time is over, or under pressure if the queue is long")
 		b.refusedOf++
 	}
 }
@@ -117,7 +138,9 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	switch c.is {
 	case waiting:
 		if got != nil {
-			b.must(b.lineOf(c).head == c, "callers who wait are served in order of arrival")
+			l, pressed := b.lineOf(c), b.e.s.Stats().Pressed
+			b.must(pressed || l.head == c, "callers who wait are served in order of arrival")
+			b.must(!pressed || l.tail == c || l.head == c && (c.ahead || c.due == 0), "under pressure the newest is served first, but for those who hold a connection or have no deadline")
 			b.must(!c.isLate(), "no caller is served after its latest start")
 		}
 		if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {

@@ -20,6 +20,7 @@ type caller struct {
 	is      state
 	gen     uint32
 	cut     bool // its connection does not settle in time, and is cut off
+	ahead   bool // it is in front of those who have just come and hold no connection
 	minding bool // there is an event for its deadline
 	told    func(*sched.Conn, error)
 
@@ -78,9 +79,6 @@ func (e *Env) caller(k *Kind, work time.Duration, tries int) *caller {
 	c.id, c.kind, c.work, c.tries = e.asks, k, work, tries
 	c.cut, c.minding, c.conn, c.err, c.flight, c.inner, c.outer, c.due = false, false, nil, nil, nil, nil, nil, 0
 	c.r = sched.Request{Owner: c, Asked: e.w.Now(), MayShare: k.Shares && e.cfg.Group > 1}
-	if k.Known {
-		c.r.Expect = work
-	}
 	if k.Within > 0 {
 		c.due = e.w.now + k.Within
 	}
@@ -95,7 +93,7 @@ func (c *caller) ask(first bool) {
 	got, err := c.e.s.Ask(c, &c.r, first, c.told)
 	switch {
 	case err != nil:
-		c.e.books.refused(c, err)
+		c.e.books.refused(c, first, err)
 		c.ends(err)
 	case got != nil:
 		c.e.books.lend(got.Owner.(*conn), c)
@@ -108,6 +106,19 @@ func (c *caller) ask(first bool) {
 			c.e.w.in(latest.Sub(c.e.w.Now())+c.e.wakes(), c, tooLate, c.gen)
 		}
 	}
+}
+
+// prepares tells what is known of c, which is about to wait.
+func (c *caller) prepares() sched.Share {
+	t := sched.Traits{Holds: c.outer != nil}
+	if c.kind.Known {
+		t.Expect = c.work
+	}
+	c.r.Has(t)
+	if c.r.MayShare {
+		return c
+	}
+	return nil
 }
 
 // minds adds an event at c's deadline, unless there is one.

@@ -92,7 +92,7 @@ func (c *conn) in(d time.Duration) {
 // cancel cancels c's statement, because its caller has left.
 func (c *conn) cancel() {
 	e := c.e
-	c.place.GaveUp()
+	c.place.GaveUp(true)
 	settled := min(c.ends, e.server.still(e.w.now, e.w.now+e.server.RoundTrip+e.cfg.Cancel))
 	most := c.user.kind.CutAfter
 	if most == 0 {

@@ -1,0 +1,54 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What is answered in time keeps nearly all of the connections busy, however much is offered, and nearly nothing is given up while it runs. First in,
+// first out has 0.06 to 0.7 of the capacity here.
+func TestOverloadIsAnsweredInTime(t *testing.T) {
+	t.Parallel()
+	with := func(k Kind, change func(*Kind)) Kind { change(&k); return k }
+	one := func(k Kind) []Kind { return []Kind{k} }
+	heavy := with(hold, func(k *Kind) { k.Weight, k.Work = 0.111, 200*ms })
+	for _, c := range []struct {
+		name     string
+		kinds    []Kind
+		cancel   time.Duration
+		canceled float64 // the most that may be given up while it runs, of all that are lent a connection
+	}{
+		{"hold", one(hold), ms, 0.005},
+		{"exponential", one(with(hold, func(k *Kind) { k.Spread = Exponential })), 100 * ms, 0.005},
+		{"deadlines", []Kind{with(hold, func(k *Kind) { k.Within = 200 * ms }), with(hold, func(k *Kind) { k.Within = 2 * sec })}, ms, 0.005},
+		{"heavy, unknown", []Kind{hold, heavy}, 100 * ms, 0.05},
+		{"heavy, known", []Kind{with(hold, func(k *Kind) { k.Known = true }), with(heavy, func(k *Kind) { k.Known = true })}, ms, 0.02},
+		{"retries", one(again(hold)), ms, 0.005},
+	} {
+		for _, x := range []float64{1.25, 2, 5} {
+			var work, weight float64
+			for _, k := range c.kinds {
+				work, weight = work+k.Weight*(k.Work+200*us).Seconds(), weight+k.Weight
+			}
+			capacity := 16 / (work / weight)
+			s := scenario{c.name, 7 * sec, Server{RoundTrip: 200 * us, DialTime: 10 * ms}, Config{
+				Max: 16, Cancel: c.cancel, Wakes: 50 * us, Every: sec,
+				Load: Load{Kinds: c.kinds, Steps: []Step{{Rate: capacity / 2}, {From: 2 * sec, Rate: capacity * x}}},
+			}}
+			_, e, err := s.run(1, true, nil)
+			require.NoError(t, err, "%s, %v times the capacity", c.name, x)
+			var n Counts
+			for _, s := range e.Samples[3:7] { // the second after the step is left out
+				n.Done, n.Late, n.Canceled, n.Work = n.Done+s.Done, n.Late+s.Late, n.Canceled+s.Canceled, n.Work+s.Work
+			}
+			good := n.Work.Seconds() / (16 * 4)
+			assert.Greater(t, good, 0.93, "%s, %v times the capacity: %+v", c.name, x, n)
+			assert.Zero(t, n.Late)
+			assert.LessOrEqual(t, float64(n.Canceled), c.canceled*float64(n.Done+n.Canceled), "%s, %v times the capacity: %+v", c.name, x, n)
+			t.Logf("%s, %v times the capacity: %.3f, %+v, %+v", c.name, x, good, n, e.Total)
+		}
+	}
+}
