@@ -107,7 +107,7 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 		r.ends(Own, a.failed)
 		return r.result.Size() > 0
 	default:
-		f.ln.forgetStale(s.stmt)
+		f.ln.forget(s.stmt) // it may be stale
 		r.ends(Again, a.failed)
 	}
 	return false
@@ -115,19 +115,10 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 
 // concludeOwn takes the answer to s, a segment of the lane's own.
 func (f *Flight) concludeOwn(s *segment, a *answer) {
-	var st *catalog.Statement
-	if s.stmt != nil {
-		st, _ = s.stmt.key.(*catalog.Statement)
-	}
 	switch {
 	case a.lost != nil || s.stmt == nil: // a name was deallocated
 	case a.failed != nil:
 		f.ln.forget(s.stmt)
-		if st != nil && a.failed.Code != "55P03" && a.failed.Code != "57014" {
-			st.Redescribe(s.stmt.as, nil)
-		}
-	case st != nil: // it was only Parsed and Described, for later rides
-		f.verify(s.stmt, a.own, st, s.stmt.as, f.ln.Types.Of(f.ln.PG))
 	case s.exec:
 		f.ln.guarded = s.stmt.key == any(f.ln.guard.On)
 	}

@@ -98,7 +98,7 @@ func (f *Flight) Fly() (whole bool) {
 		if f.lost != nil {
 			break
 		}
-		if len(ln.stale) == 0 && !f.next() {
+		if !f.next() {
 			if !ln.guarded || f.guardCleared {
 				break
 			}
@@ -184,24 +184,18 @@ func (f *Flight) extend(now time.Time) {
 // plan makes the segments of the group. It leaves out, and answers, requests whose caller has left or that may not ride any more.
 func (f *Flight) plan() {
 	ln := f.ln
-	surplus, stale := ln.upkeep()
 	f.coming = f.coming[:0]
-	for _, name := range surplus {
+	for _, name := range ln.takeSurplus() {
 		f.coming = append(f.coming, segment{drop: name})
 	}
 	var local *prepared
-	if !ln.guarded && len(f.group)+len(stale) > 0 {
+	if !ln.guarded && len(f.group) > 0 {
 		local = f.own(ln.guard.Local, false)
 		if f.groups == guardFrom && !f.last && !ln.Unnamed {
 			f.own(ln.guard.On, true)
 		}
 	}
 	f.proven = ln.Facts.RightAt()
-	for _, old := range stale {
-		if s := ln.findAs(old.key.(*catalog.Statement), old.as); s.parses() {
-			f.coming = append(f.coming, segment{before: local, stmt: s, parse: true})
-		}
-	}
 	fresh := ln.Facts.IsFresh(time.Now())
 	for i, w := range f.group {
 		r := rideOf(w)

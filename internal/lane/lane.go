@@ -74,8 +74,7 @@ type Lane struct {
 
 	prepared map[any]*prepared // the key is a *catalog.Statement, or the text of a statement of the pool's own
 	order    []*prepared       // the same statements, the oldest first
-	surplus  []string          // names to deallocate with the next flight
-	stale    []*prepared       // forgotten, and to be described anew before the next group boards
+	surplus  []string          // names to deallocate with the next group
 }
 
 // New makes the lane of a connection.
@@ -146,7 +145,7 @@ func (ln *Lane) findFor(r *Ride) *prepared {
 // findAs returns st's statement as d describes it. Its Parse may not have been sent yet. A statement of st that has another description is dropped.
 func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared {
 	if s, ok := ln.prepared[st]; ok {
-		if s.as == d || s.as != nil && d.IsLike(s.as.StatementDescription) {
+		if s.as == d || d.IsLike(s.as.StatementDescription) {
 			return s
 		}
 		ln.forget(s)
@@ -188,18 +187,10 @@ func (ln *Lane) forget(s *prepared) {
 	}
 }
 
-// forgetStale forgets s and notes that it is to be described anew.
-func (ln *Lane) forgetStale(s *prepared) {
-	if ln.forget(s); s.name != "" && !slices.ContainsFunc(ln.stale, func(o *prepared) bool { return o.key == s.key }) {
-		ln.stale = append(ln.stale, s)
-	}
-}
-
-// upkeep returns what the next group has to send besides its rides: names to deallocate, and statements to describe anew.
-func (ln *Lane) upkeep() (surplus []string, stale []*prepared) {
-	surplus, stale = ln.surplus, ln.stale
-	ln.surplus, ln.stale = nil, nil
-	return surplus, stale
+// takeSurplus returns the names to deallocate now.
+func (ln *Lane) takeSurplus() (names []string) {
+	names, ln.surplus = ln.surplus, nil
+	return names
 }
 
 // parses reports whether s has to be Parsed before it is executed, and notes that it was.

@@ -16,14 +16,11 @@ func TestANameIsForWhatIsPreparedNow(t *testing.T) {
 	assert.Empty(t, ln.surplus, "the Parse of the other closes it")
 	ln.forget(old)
 	assert.Empty(t, ln.surplus, "it is forgotten already")
-	ln.forgetStale(s)
-	surplus, stale := ln.upkeep()
-	assert.Equal(t, []string{"n"}, surplus)
-	assert.Equal(t, []*prepared{s}, stale)
+	ln.forget(s)
+	assert.Equal(t, []string{"n"}, ln.takeSurplus())
 	ln.forget(ln.add(3, "select 1", "n", nil))
 	ln.add(4, "select 1", "n", nil)
 	assert.Empty(t, ln.surplus, "it is Parsed under this name before anything is deallocated")
-	assert.Empty(t, ln.stale)
 }
 
 func TestALaneKeepsSoManyStatementsPrepared(t *testing.T) {
