@@ -87,20 +87,13 @@ func (s *Session) watched(l *residue) (changed bool) {
 func (s *Session) forget(ctx context.Context, texts ...string) error {
 	ctx = context.WithValue(ctx, silentKey{}, true)
 	for _, sql := range append(texts, "") {
-		r, err := s.PG.Query(ctx, sql, failing{})
+		r, err := s.PG.Query(ctx, sql, pgxargs.Fixed{Err: errForgotten})
 		r.Close()
 		if err != nil && !errors.Is(err, errForgotten) {
 			return err
 		}
 	}
 	return nil
-}
-
-// failing is a rewriter that always fails.
-type failing struct{}
-
-func (failing) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
-	return "", nil, errForgotten
 }
 
 var errForgotten = errors.New("lmipool: a statement is to be forgotten")

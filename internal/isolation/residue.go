@@ -19,7 +19,6 @@ type residue struct {
 	lost     bool // there are more texts than parsed has, which nobody knows
 	plans    bool // the server may have planned something with a meaning that it does not have in a clean session
 	named    bool // statements may have been prepared under names of the user's
-	used     bool // something was sent
 	odd      bool // the server reports other settings, and no statement is known to have changed any
 	moved    bool // a setting has changed, so the same text may mean other sequences
 }
@@ -27,16 +26,10 @@ type residue struct {
 // maxUnsure is how many statements of one lease are looked at after it.
 const maxUnsure = 4
 
-// use notes that something is sent.
-func (r *residue) use() { r.used = true }
-
-// add notes what a statement leaves.
-func (r *residue) add(t sqltext.Trace) { r.trace = max(r.trace, t) }
-
-// addPlans is add for what may also leave plans that have another meaning.
+// add notes what a statement leaves; addPlans, that it may also leave plans that have another meaning; addNamed, that it may also leave statements
+// prepared under names of the user's.
+func (r *residue) add(t sqltext.Trace)      { r.trace = max(r.trace, t) }
 func (r *residue) addPlans(t sqltext.Trace) { r.trace, r.plans = max(r.trace, t), true }
-
-// addNamed is add for what may also leave statements prepared under names of the user's.
 func (r *residue) addNamed(t sqltext.Trace) { r.trace, r.named = max(r.trace, t), true }
 
 // addParsed notes texts that pgx must not keep. lost: there are more.
@@ -44,10 +37,8 @@ func (r *residue) addParsed(texts []string, lost bool) {
 	r.parsed, r.lost = append(r.parsed, texts...), r.lost || lost
 }
 
-// move notes that a setting has changed.
-func (r *residue) move() { r.moved = true }
-
-// draw notes that by, a text, has drawn values of sequences.
+// move notes that a setting has changed; draw, that by, a text, has drawn values of sequences.
+func (r *residue) move()          { r.moved = true }
 func (r *residue) draw(by string) { r.drew.add(by) }
 
 // look has st looked at, if there is room.
@@ -72,7 +63,6 @@ func (r *residue) merge(user *residue, forgive bool) {
 	r.insist(user.unsure...)
 	r.unsteady = user.unsteady
 	r.addParsed(user.parsed, user.lost)
-	r.used = r.used || user.used
 	if !forgive {
 		r.trace, r.named, r.plans = max(r.trace, user.trace), r.named || user.named, r.plans || user.plans
 	}
@@ -107,8 +97,13 @@ func (r *residue) due(b *session.Baseline) (trace sqltext.Trace) {
 	return r.trace
 }
 
-// drawers are the texts that have drawn values of sequences. anybody stands for texts that are not known.
+// drawers are the texts that have drawn values of sequences.
 type drawers []string
+
+const (
+	anybody    = "" // stands for texts that are not known
+	maxForeign = 16 // how many texts are told apart
+)
 
 func (d *drawers) add(by ...string) {
 	for _, text := range by {
@@ -128,12 +123,6 @@ type foreign struct {
 	aside drawers // what by was before a statement that overwrites all these values, if it succeeds
 	since uint32  // the number of that statement's call
 }
-
-// anybody stands for values of any sequences.
-const anybody = ""
-
-// maxForeign is how many texts are told apart.
-const maxForeign = 16
 
 func (f *foreign) any() bool { return len(f.by) > 0 }
 

@@ -27,7 +27,6 @@ func (u *Use) Begin(s *Session, w *session.Settings, more bool) {
 
 // Enter notes that the lease's call of this number begins. sends: it sends something. open: a result is still open, to which the call may belong.
 func (u *Use) Enter(call uint32, sends, open bool) {
-	u.left.use()
 	u.call, u.open = call, open
 	if sends && !open {
 		u.s.Wire.StartCall()
@@ -252,7 +251,7 @@ func (u *Use) End() {
 	if strayed { // something bypassed the wire, in a tracer for example: nobody knows what it did, nor what was parsed after it
 		s.left.add(sqltext.LastingTrace)
 	}
-	if u.left.used && s.differs() {
+	if s.differs() {
 		s.left.report()
 	}
 	s.foreign.fail() // it is not known whether the last statement succeeded
