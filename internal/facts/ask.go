@@ -12,7 +12,7 @@ import (
 // must be clean. [Asker.Answers] is one.
 type Ask func(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error)
 
-// byIndex keeps the planner, which expects thousands of rows, from reading whole catalogs. It is transaction-local.
+// byIndex keeps the planner from reading whole catalogs. It is transaction-local.
 const byIndex = `select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),` +
 	` pg_catalog.set_config('enable_mergejoin', 'off', true)`
 
@@ -23,11 +23,10 @@ type Asker struct {
 	Kept  Kept   // nil: questions are not prepared, as behind a pooler
 }
 
-// Kept is what a connection keeps prepared for the pool itself. Planning a question costs more than answering it.
+// Kept is what a connection keeps prepared for the pool itself. Planning a question costs more than answering it. Question returns the statement of
+// a question, and whether it is prepared already; else it has to be, under its name. Asked notes whether it is prepared now.
 type Kept interface {
-	// Question returns the statement of a question. there: it is prepared already; else it has to be, under its name.
 	Question(sql string) (sd *pgconn.StatementDescription, there bool)
-	// Asked notes whether the statement is prepared now.
 	Asked(sql string, there bool)
 }
 

@@ -1,16 +1,10 @@
 // Package facts knows what the database says about the names that statements mention: may a name be, or lead to, code of the user's own?
 //
-// prove.go says which facts are missing for a statement. ask.go asks the server for them with the questions of sql.go. find.go reads the answers.
-// fact.go has the facts, facts.go keeps them, and sign.go finds out when they are wrong. reach.go and prove.go draw conclusions from them.
+// prove.go says which facts are missing for a statement, and what follows from those that are known; ask.go asks the server for them with the
+// questions of sql.go; find.go reads the answers; facts.go keeps them, and sign.go finds out when they are wrong.
 //
-// # Words
-//
-//   - fact: what the catalogs say of one name, relation, type or function. A fact has a sign.
-//   - node: a relation that is read, changed or inserted into, or a type. It leads to other nodes.
-//   - baseline: a database and all that decides what a name means there (role, search_path …). Each connection has one. There are facts for each
-//     baseline, and statements are judged by those of the newest connection.
-//   - proof: what follows from the facts for one text: may it run code of the user's own, and what does it leave in its session?
-//   - sign: a sum over the rows of the catalogs that facts were derived from. While the server computes the same sum, the facts hold.
+// There are facts for each baseline: a database, and all that decides what a name means there (role, search_path …). Statements are judged by those of
+// the newest connection.
 //
 // # What is the user's own
 //
@@ -29,17 +23,18 @@
 //
 // # What a name leads to
 //
-// One question asks about many names. A relation leads to its views and policies and what they read; to its columns' types, and theirs (elements,
-// attributes, domains' bases, ranges' subtypes); to its children and, for a partition, its parents' keys; to the expressions of indexes, CHECKs,
-// partition keys, statistics and generated columns, since planning runs them. A relation that is written also leads to its defaults, rules and
-// triggers, and to the tables that foreign keys change or read.
+// A relation leads to its views and policies and what they read; to its columns' types, and theirs (elements, attributes, domains' bases, ranges'
+// subtypes); to its children and, for a partition, its parents' keys; to the expressions of indexes, CHECKs, partition keys, statistics and generated
+// columns, since planning runs them. A relation that is written also leads to its defaults, rules and triggers, and to the tables that foreign keys
+// change or read.
 //
 // A type counts as the user's code if it has a cast, an operator class or family, a range's function or a domain's check of the user's own; if a
 // built-in type has one, nothing is proven. Nothing is proven for foreign and temporary tables, and for those of other access methods. Code in C that
 // only a superuser can install is trusted (input and output functions, dictionaries, hooks).
 //
 // Facts are about names, not texts: a new text of known names needs no question. What is not known is asked for after the statement, on its
-// connection, and by index only, which takes 10 ms at most.
+// connection, and by index only, which takes 10 ms at most: the planner would not choose that by itself, since it expects thousands of rows. jit is
+// off, because compiling a question takes longer than running it.
 //
 // # What code of the user's own leaves
 //
@@ -52,12 +47,11 @@
 //
 // # When facts end
 //
-// PostgreSQL does not report that something was created or altered. So the sign is asked for every 400 ms. If the last right one is older than 800
-// ms, no ride is sent; if it is older than a second when a ride's answer is read, the answer is dropped. So an answer that a change of the catalogs
-// has made wrong is never given later than a second after that change's commit. If nothing was committed since the last sign, the snapshot says so
-// and nothing is summed. The sign needs no statistics (track_counts), and works on standbys.
-//
-// If the sum differs, all facts are derived anew; so they are if a fact comes back with another sign than it had.
+// PostgreSQL does not report that something was created or altered. So the sign is asked for every 400 ms: a sum over the rows of the catalogs that
+// facts were derived from. If it differs, all facts are derived anew; so they are if a fact comes back with another sign than it had. If the last
+// right sign is older than 800 ms, no ride is sent; if it is older than a second when a ride's answer is read, the answer is dropped. So an answer
+// that a change of the catalogs has made wrong is never given later than a second after that change's commit. If nothing was committed since the last
+// sign, the snapshot says so and nothing is summed. The sign needs no statistics (track_counts), and works on standbys.
 //
 // # Invariants
 //
@@ -66,7 +60,5 @@
 //   - Nothing in a question is looked up by search_path.
 //   - [Facts] may be used by several goroutines at once; one at a time asks for a sign. They know no statement, no pool and no lane.
 //
-// The questions run with jit off, because compiling them takes seconds and running them milliseconds; and by index only, which the planner would not
-// choose by itself, since it expects thousands of rows. Not covered: an extension's function that its owner makes volatile while a view calls it; a
-// superuser who replaces a built-in function.
+// Not covered: an extension's function that its owner makes volatile while a view calls it; a superuser who replaces a built-in function.
 package facts

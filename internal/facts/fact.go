@@ -11,21 +11,19 @@ import (
 // FirstUserOID is the first OID that is not of a built-in object.
 const FirstUserOID = 16384
 
-// use says what a statement does with a name.
-type use uint8
-
+// The classes of nodes: a relation that is read, changed or inserted into; a type has the class 't'. They also say what a statement does with a name.
 const (
-	reads use = iota
-	changes
-	inserts
+	reads   = 'r'
+	changes = 'w'
+	inserts = 'i'
 )
 
 type nameKey struct {
 	sqltext.Name
-	use use
+	use byte
 }
 
-// node is a relation that is read ('r'), changed ('w') or inserted into ('i'), or a type ('t').
+// node is a relation or a type.
 type node struct {
 	class byte
 	oid   uint32
@@ -156,8 +154,8 @@ func extentOf(nodes map[node]*nodeFact, n node) *extent {
 }
 
 // byUse is the names of m by what the statement does with them.
-func byUse(m *sqltext.Mentions) map[use][]sqltext.Name {
-	return map[use][]sqltext.Name{reads: m.Names, changes: m.Changed, inserts: m.Written}
+func byUse(m *sqltext.Mentions) map[byte][]sqltext.Name {
+	return map[byte][]sqltext.Name{reads: m.Names, changes: m.Changed, inserts: m.Written}
 }
 
 // addNew appends those values of more that have has not.

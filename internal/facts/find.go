@@ -87,18 +87,14 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 		is := func(i int) bool { return string(r[i]) == "t" }
 		f := &functionFact{builtin: is(2), builtinOne: is(3), extension: is(4), sets: is(9)}
 		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
-		var oids, bodies, owned []string
-		for i, into := range map[int]any{5: &f.own, 6: &f.ownOne, 7: &oids, 8: &bodies, 10: &owned} {
+		var bodies, owned []string
+		for i, into := range map[int]any{5: &f.own, 6: &f.ownOne, 7: &f.types, 8: &bodies, 10: &owned} {
 			if v := r[i]; v != nil && err == nil {
 				err = json.Unmarshal(v, into)
 			}
 		}
 		if err != nil {
 			return fmt.Errorf("lmipool: what the catalogs say of the function %q: %w", r[0], err)
-		}
-		for _, o := range oids {
-			oid, _ := strconv.ParseUint(o, 10, 32)
-			f.types = append(f.types, uint32(oid))
 		}
 		for _, sql := range bodies {
 			b := sqltext.BodyOf(sql, false)
@@ -168,18 +164,12 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 	if len(names) == 0 && len(types) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(names, func(a, b nameKey) int { return int(a.use) - int(b.use) })
-	var schemas, plain []string
-	firsts := [inserts + 1]int{}
+	var schemas, plain, uses []string
 	for _, n := range names {
-		schemas, plain = append(schemas, n.Schema), append(plain, n.Name.Name)
-		for u := n.use + 1; u <= inserts; u++ {
-			firsts[u]++
-		}
+		schemas, plain, uses = append(schemas, n.Schema), append(plain, n.Name.Name), append(uses, string(n.use))
 		k.names[n] = &nameFact{}
 	}
-	number := func(n int) []byte { return strconv.AppendInt(nil, int64(n), 10) }
-	rows, err := ask(ctx, askNodes, sqltext.TextArray(schemas), sqltext.TextArray(plain), number(firsts[changes]+1), number(firsts[inserts]+1), oidArray(types))
+	rows, err := ask(ctx, askNodes, sqltext.TextArray(schemas), sqltext.TextArray(plain), sqltext.TextArray(uses), oidArray(types))
 	if err != nil {
 		return err
 	}

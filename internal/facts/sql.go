@@ -113,7 +113,7 @@ var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own and f.one)),
-	pg_catalog.array_to_json((select pg_catalog.array_agg(distinct t) from pg_catalog.pg_proc p cross join lateral unnest(
+	pg_catalog.array_to_json((select pg_catalog.array_agg(distinct t::pg_catalog.int8) from pg_catalog.pg_proc p cross join lateral unnest(
 			coalesce(p.proallargtypes, p.proargtypes::pg_catalog.oid[]) operator(pg_catalog.||) p.prorettype) t
 		where p.proname operator(pg_catalog.=) n.n::pg_catalog.name and p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 		and t operator(pg_catalog.>=) 16384::pg_catalog.oid)),
@@ -223,17 +223,17 @@ const badNode = `coalesce((select case
 		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_rewrite w where w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.<>) '1') then 'rule' end
 	from pg_catalog.pg_class c where n.c operator(pg_catalog.<>) 't' and c.oid operator(pg_catalog.=) n.o), '')`
 
-// askNodes asks what the names $2 in the schemas $1 stand for and lead to. They are read; those from the $3rd on are changed, and those from the $4th
-// on inserted into. $5 are types by OID. The kinds of rows are: k, a node that a name stands for, or the name's sign; n, a node, why it is bad, and
+// askNodes asks what the names $2 in the schemas $1 stand for and lead to, if $3 is done with them: they are read, changed or inserted into. $4 are
+// types by OID. The kinds of rows are: k, a node that a name stands for, or the name's sign; n, a node, why it is bad, and
 // its sign; e, an edge; x, an expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's
 // definition if it has a condition; f, a function of an expression or operator that may be the user's own; o, the operator family of an operator
 // class that it uses.
-var askNodes = `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, i
-		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) with ordinality k(s, n, i)) k(s, n, rel, typ, i)),
+var askNodes = `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, u, i
+		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[]) with ordinality k(s, n, u, i)) k(s, n, rel, typ, u, i)),
 base(i, c, o) as materialized (
-	select i, case when i operator(pg_catalog.>=) $4::pg_catalog.int8 then 'i' when i operator(pg_catalog.>=) $3::pg_catalog.int8 then 'w' else 'r' end, rel from k where rel operator(pg_catalog.<>) 0::pg_catalog.oid
+	select i, u, rel from k where rel operator(pg_catalog.<>) 0::pg_catalog.oid
 	union all select i, 't', typ from k where typ operator(pg_catalog.>=) 16384::pg_catalog.oid
-	union all select 0, 't', t from unnest($5::pg_catalog.oid[]) t),
+	union all select 0, 't', t from unnest($4::pg_catalog.oid[]) t),
 e(fc, fo, c, o) as (select '', 0::pg_catalog.oid, c, o from base union select n.c, n.o, m.c, m.o from e n cross join lateral ` + next + `
 	where m.o operator(pg_catalog.<>) 0::pg_catalog.oid and ` + relevant + `),
 n as materialized (select distinct c, o from e),
