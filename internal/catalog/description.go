@@ -12,8 +12,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Description is a statement's parameters and columns as the server described them to one connection, with the Go side of their types. It never
-// changes: when the statement means something else, it gets another one.
+// Description is a statement's parameters and columns as the server described them to one connection, with the Go side of their types.
 type Description struct {
 	*pgconn.StatementDescription
 	Shown   []pgconn.FieldDescription // its columns, in the formats that are asked for
@@ -42,10 +41,8 @@ func (d *Description) Unfit() string {
 	if len(d.Fields) == 0 {
 		return AloneText
 	}
-	for _, oid := range d.ParamOIDs {
-		if !d.set.Knows(oid) {
-			return AloneArgs
-		}
+	if slices.ContainsFunc(d.ParamOIDs, func(oid uint32) bool { return !d.set.Knows(oid) }) {
+		return AloneArgs
 	}
 	return ""
 }
@@ -53,19 +50,6 @@ func (d *Description) Unfit() string {
 // Encode encodes args into eqb, and reports whether that was possible.
 func (d *Description) Encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
 	return d.set.Encode(eqb, d.StatementDescription, args) == nil
-}
-
-// TakesTheSame reports whether arguments that were encoded for d are right for other too.
-func (d *Description) TakesTheSame(other *Description, p *memrows.Pairs) bool {
-	if !slices.Equal(d.ParamOIDs, other.ParamOIDs) {
-		return false
-	}
-	for _, oid := range d.ParamOIDs {
-		if !d.set.Knows(oid) || p.Compare(d.set, other.set, oid) != memrows.Equal {
-			return false
-		}
-	}
-	return true
 }
 
 // Alike returns how alike the Go types of d are to those that s has for the same OIDs.

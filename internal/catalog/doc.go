@@ -4,14 +4,6 @@
 // The pool asks the first question when no connection is idle; before that it does not matter. It asks the second one for each statement that runs
 // alone, because what the statement leaves has to be taken away. What the database says of names is in package facts, which this package uses.
 //
-// # Words
-//
-//   - statement: one SQL text, with the names of the settings of pool.Pool.With that it runs with. The last 4096 that were wanted are kept.
-//   - description: a statement's parameters and columns as the server described them to one connection, with the Go side of their types.
-//   - alone: not on a connection that carries statements of several callers. The reasons are in alone.go.
-//   - look: what the pool asks the server about a statement after it ran alone: about the names in it, and for its description. At most one
-//     connection at a time asks for a statement's description.
-//
 // # Who may share a connection
 //
 // A statement may share if all of the following holds. Package pool checks what depends on the call and not on the text: a mode, a transaction of the
@@ -32,10 +24,5 @@
 //
 //   - A statement is judged by one generation of facts. If its proof does not hold any more, it is proven anew when it is next asked for.
 //   - A [Description] never changes: when the statement means something else, it gets another one. A [Text] never changes either.
-//   - After five looks that could not describe it a statement goes alone for good. A statement that the guard stopped from writing never shares
-//     again, and counts as one that may leave anything in its session.
 //   - One mutex guards all statements of a store. While it is held, no server is asked and no code of the user's runs.
-//
-// A text with comments that comes for the first time is the same statement as the text without them, because its comments may be new each time (a
-// trace's id). When it comes again, it gets a statement of its own.
 package catalog

@@ -11,10 +11,10 @@ import (
 
 const (
 	MaxText  = 16 << 10 // bytes of the longest text that a store keeps; callers check it
-	maxLooks = 5        // a statement that so many looks could not describe goes alone for good
+	maxLooks = 5        // a statement that so many looks in a row could not describe goes alone for good
 )
 
-// Text is what a statement's text says about it. It never changes.
+// Text is what a statement's text says about it.
 type Text struct {
 	Key
 	Functions []sqltext.Function // the functions that it names
@@ -57,7 +57,7 @@ type Statement struct {
 
 	desc      atomic.Pointer[Description] // nil until it is needed; stored under the mutex
 	looking   bool                        // a look is asking for its description
-	looks     int                         // how many looks in a row could not describe it
+	looks     int                         // see maxLooks
 	doubted   bool                        // desc may be out of date, and is to be made anew
 	doubtedBy facts.Proven                // the facts when it was last doubted: these facts allow one doubt
 
@@ -141,9 +141,6 @@ func (s *Statement) IsHarmless() bool {
 	return why == "" || why == AloneSlow || why == AloneLarge
 }
 
-// Description returns the present description of s; nil: it has none.
-func (s *Statement) Description() *Description { return s.desc.Load() }
-
 // Wants reports whether s needs a look: without one it is not known whether s may ride, or how.
 func (s *Statement) Wants() bool {
 	s.of.mu.Lock()
@@ -174,7 +171,7 @@ func (s *Statement) Claim() bool {
 }
 
 // Record ends what Claim began. d is the description that was found, or why is the reason for which s goes alone for good. If both are missing, s
-// could not be described; after five times in a row it goes alone for good.
+// could not be described.
 func (s *Statement) Record(d *Description, why string) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -212,7 +209,7 @@ func (s *Statement) Doubt(d *Description) {
 	}
 }
 
-// Wrote notes that the guard has stopped s from writing. From now on s goes alone.
+// Wrote notes that the guard has stopped s from writing. From now on s goes alone, and counts as one that may leave anything.
 func (s *Statement) Wrote() {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()

@@ -130,10 +130,6 @@ func (r *Ride) boards(flushed chan struct{}) bool {
 		r.traceEnd(context.Canceled)
 		return false
 	}
-	// If the statement was described anew meanwhile, and has the same parameters, ask for the columns that it has now.
-	if d := r.st.Description(); d != nil && d != r.desc && r.desc.TakesTheSame(d, &r.of.types) {
-		r.desc, r.eqb.ResultFormats = d, d.Formats
-	}
 	return true
 }
 
