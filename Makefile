@@ -12,7 +12,9 @@ help: ## what there is to make
 # One package at a time: some tests are about deadlines, and a neighbour's load must not decide them.
 .PHONY: test
 test: ## all tests of all modules, under the race detector where there is a C compiler (FLAGS=... adds to go test)
-	@set -e; for m in $(MODULES); do echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
+	@mkdir -p bin && go build -o bin/withpg ./internal/pgtest/withpg
+	@set -e; for m in $(MODULES); do with=; [ $$m != examples/unit ] || with=$(CURDIR)/bin/withpg; \
+		echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && $$with go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
 	go test ./pool -run AllocatesNoMore # skipped under the race detector, which allocates
 
 .PHONY: demo

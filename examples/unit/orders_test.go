@@ -2,7 +2,9 @@ package orders_test
 
 import (
 	"context"
+	"crypto/rand"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -14,12 +16,9 @@ import (
 
 	"github.com/lmipool/lmipool"
 	orders "github.com/lmipool/lmipool/examples/unit"
-	"github.com/lmipool/lmipool/internal/pgtest"
 )
 
 var _ lmipool.DB = pgxmock.PgxPoolIface(nil)
-
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // The handler on a mock: no database, no pool.
 func TestPlaceOnAMock(t *testing.T) {
@@ -81,7 +80,7 @@ func TestADeadlockOnAMockIsTriedAgain(t *testing.T) {
 // The same handler on a plain *pgxpool.Pool: leaving lmipool is one line.
 func TestPlaceOnPgxpool(t *testing.T) {
 	t.Parallel()
-	db, err := pgxpool.New(t.Context(), schema(t))
+	db, err := pgxpool.NewWithConfig(t.Context(), database(t))
 	require.NoError(t, err)
 	defer db.Close()
 	place(t, db)
@@ -90,7 +89,7 @@ func TestPlaceOnPgxpool(t *testing.T) {
 // And on lmipool's pool.
 func TestPlaceOnLmipool(t *testing.T) {
 	t.Parallel()
-	db, err := lmipool.Open(t.Context(), schema(t), nil)
+	db, err := lmipool.OpenConfig(t.Context(), database(t), nil)
 	require.NoError(t, err)
 	defer db.Close()
 	place(t, db)
@@ -105,15 +104,29 @@ func place(t *testing.T, db lmipool.DB) {
 	assert.ErrorIs(t, err, orders.ErrSoldOut)
 }
 
-func schema(t *testing.T) (dsn string) {
-	dsn = pgtest.Database(t)
-	c, err := pgx.Connect(context.Background(), dsn)
+// database makes a schema with the handler's tables in the database that DATABASE_URL names, and returns a configuration that uses it. The schema is
+// dropped when the test ends.
+func database(t *testing.T) *pgxpool.Config {
+	dsn := os.Getenv("DATABASE_URL")
+	if dsn == "" {
+		t.Skip("DATABASE_URL is not set: it names a PostgreSQL database in which this test may create a schema")
+	}
+	ctx := context.Background()
+	schema := "orders_" + strings.ToLower(rand.Text())
+	cfg, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
-	defer c.Close(context.Background())
-	_, err = c.Exec(context.Background(), `
+	cfg.ConnConfig.RuntimeParams["search_path"] = schema
+	c, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := c.Exec(ctx, "drop schema "+schema+" cascade")
+		assert.NoError(t, err)
+		assert.NoError(t, c.Close(ctx))
+	})
+	_, err = c.Exec(ctx, "create schema "+schema+`;
 		create table stock (item text primary key, count int not null);
 		create table orders (id bigserial primary key, item text not null, count int not null);
 		insert into stock values ('book', 3)`)
 	require.NoError(t, err)
-	return dsn
+	return cfg
 }
