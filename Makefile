@@ -13,7 +13,7 @@ help: ## what there is to make
 .PHONY: test
 test: ## all tests of all modules, under the race detector where there is a C compiler (FLAGS=... adds to go test)
 	@mkdir -p bin && go build -o bin/withpg ./internal/pgtest/withpg
-	@set -e; for m in $(MODULES); do with=; [ $$m != examples/unit ] || with=$(CURDIR)/bin/withpg; \
+	@set -e; for m in $(MODULES); do with=; case $$m in examples*) with=$(CURDIR)/bin/withpg;; esac; \
 		echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && $$with go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
 	go test ./pool -run AllocatesNoMore # skipped under the race detector, which allocates
 

@@ -53,3 +53,20 @@ func TestTheMostUsedHaveAnExample(t *testing.T) {
 		}
 	}
 }
+
+// What a user copies must compile in his own module.
+func TestExamplesToCopyImportNothingInternal(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"unit", "sqs"} {
+		paths, err := filepath.Glob(filepath.Join("examples", dir, "*.go"))
+		require.NoError(t, err)
+		require.NotEmpty(t, paths)
+		for _, path := range paths {
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+			require.NoError(t, err)
+			for _, i := range f.Imports {
+				assert.NotContains(t, i.Path.Value, "/internal/", path)
+			}
+		}
+	}
+}

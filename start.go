@@ -20,7 +20,8 @@ const (
 
 // Start calls lambda.StartWithOptions with fn wrapped by [Handler], and closes db on SIGTERM: the environment refuses new invocations, leases get 100
 // ms to come back, and all connections are closed with Terminate, in parallel, so that PostgreSQL ends their sessions at once. One log line says how
-// long that took and whether it succeeded. Start does not return.
+// long that took and whether it succeeded. If nothing is in use, it takes as long as PostgreSQL needs to end its processes: measured on a busy machine,
+// 3 to 35 ms, and once 110. There is no fixed wait in it. The process lives on until Lambda kills it. Start does not return.
 //
 // Callbacks in options (lambda.WithEnableSIGTERM) run first, and may use db. After 150 ms db is closed even if they have not returned, since Lambda
 // leaves 500 ms in all.
@@ -71,7 +72,10 @@ func (p *Pool) closeWithin(why string) {
 	log := p.bulkhead.log.With(slog.Int("connections", int(open)))
 	select {
 	case err := <-done:
-		log.Info("lmipool: "+why+": all connections closed", "took", time.Since(began), "error", err)
+		if err != nil {
+			log = log.With("error", err)
+		}
+		log.Info("lmipool: "+why+": all connections closed", "took", time.Since(began))
 	case <-t.C:
 		log.Warn("lmipool: "+why+": not all connections are closed yet", "took", time.Since(began), "open", p.Stat().TotalConns())
 	}

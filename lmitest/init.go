@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,7 @@ func (e *InitError) Error() string {
 	if e.Output == "" {
 		return fmt.Sprintf("lmitest: init of environment %d: %s (the process wrote nothing)", e.Environment, e.Reason)
 	}
-	return fmt.Sprintf("lmitest: init of environment %d: %s; the process wrote:\n%s", e.Environment, e.Reason, e.Output)
+	return fmt.Sprintf("lmitest: init of environment %d: %s; the process wrote:\n%s", e.Environment, e.Reason, strings.TrimRight(e.Output, "\n"))
 }
 
 // awaitInit returns nil when the runtime polls or the environment is to end, and an error if the runtime will not poll.

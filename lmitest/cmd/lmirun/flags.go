@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,8 @@ What is printed:
   -v            also what the function writes while a load runs
 
 A throttled request is tried again for up to 30 s, with growing pauses, and its
-latency includes that. The exit code is 0 if all requests succeeded, 1 if one
+latency includes that. At the end the function gets SIGTERM, and 600 ms later
+SIGKILL, as on Lambda: aws-lambda-go does not exit by itself. The exit code is 0 if all requests succeeded, 1 if one
 failed for good, 2 for a mistake in the flags.
 
   lmirun -e event.json ./bootstrap
@@ -133,6 +135,9 @@ func parse(args []string, stdin io.Reader, environ []string) (*options, error) {
 		if o.event, err = readEvent(eventFile, stdin); err != nil {
 			return nil, err
 		}
+	}
+	if _, err := exec.LookPath(c.Command[0]); err != nil {
+		return nil, fmt.Errorf("the function's binary: %w", err)
 	}
 	return o, nil
 }

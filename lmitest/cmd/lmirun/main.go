@@ -87,8 +87,11 @@ func drive(ctx context.Context, o *options, stdout io.Writer, stderr *os.File) (
 		r.stats = f.Stats()
 		r.print(stdout)
 		ok = r.failed() == 0
-		if quiet && r.stats.Exits > 0 {
+		switch {
+		case quiet && r.stats.Exits > 0:
 			fmt.Fprintf(stderr, "the handler's last output:\n%s", last)
+		case quiet && !ok:
+			fmt.Fprintln(stderr, "lmirun: -v also shows what the handler writes")
 		}
 	}
 	if err != nil || db == nil {

@@ -129,6 +129,7 @@ func TestFailuresAreCountedByKind(t *testing.T) {
 	require.Equal(t, exitFailed, o.code)
 	require.Contains(t, o.stdout, "0 ok, 5 function errors")
 	require.Contains(t, o.stdout, "5 × errorString: as asked")
+	require.Contains(t, o.stderr, "-v also shows what the handler writes")
 
 	o = lmirun(t, `{"Do":"wait"}`, with("-e", "-", "-n", "2", "-c", "2", "-timeout", "50ms")...)
 	require.Equal(t, exitFailed, o.code)
@@ -141,6 +142,14 @@ func TestFailuresAreCountedByKind(t *testing.T) {
 	require.Contains(t, o.stdout, "2 started, 2 ended by themselves")
 	require.Contains(t, o.stdout, "the last one: exit status 5")
 	require.Contains(t, o.stderr, "bye")
+}
+
+func TestErrorsThatDifferInATimeOrAnIDAreOne(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "OverrunError: the handler did not return within …; 3 rows of 5.9 MB",
+		alike("OverrunError: the handler did not return within 911ms; 3 rows of 5.9 MB"))
+	require.Equal(t, "held … by request …", alike("held 1m3.4s by request 8f3a0d2c-b9ee-42be-826f-5026242573e5"))
+	require.Equal(t, "exit status 5", alike("RequestId: 8f3a0d2c-b9ee-42be-826f-5026242573e5 Error: exit status 5"))
 }
 
 func TestABinaryThatIsNoHandlerFails(t *testing.T) {
@@ -162,7 +171,8 @@ func TestMistakesInTheFlagsAreExplained(t *testing.T) {
 		`invalid value "A" for flag -env: want NAME=value`:                      {"-env", "A", "x"},
 		`invalid value "-" for flag -e: not JSON (4 bytes)`:                     {"-e", "-", "x"},
 		`flag -clients 2: want -n with it`:                                      {"-clients", "2", "x"},
-		`which binary?`:                                                         {"-n", "3"},
+		`the function's binary: exec: "./bootstrapp": `:                         {"./bootstrapp"},
+		`which binary?`: {"-n", "3"},
 	} {
 		o := lmirun(t, "oops", args...)
 		require.Equal(t, exitUsage, o.code)

@@ -45,7 +45,7 @@ func (r *result) add(reply *lmitest.Reply, err error, latency time.Duration) {
 	}
 	r.latencies = append(r.latencies, latency)
 	if reply.Error != nil {
-		r.errors[withoutID(reply.Error.Error())]++
+		r.errors[alike(reply.Error.Error())]++
 	}
 }
 
@@ -73,7 +73,7 @@ func (r *result) print(w io.Writer) {
 		r.quantile(0.50), r.quantile(0.90), r.quantile(0.99), r.quantile(1))
 	fmt.Fprintf(w, "throughput   %.1f requests/s, %d in %v, at most %d at once\n",
 		float64(done)/r.took.Seconds(), done, round(r.took), s.PeakInFlight)
-	fmt.Fprintf(w, "throttled    %d times, and tried again\n", s.Throttled)
+	fmt.Fprintf(w, "throttled    %d times (each was tried again)\n", s.Throttled)
 	fmt.Fprintf(w, "processes    %d started, %d ended by themselves, %d reset; %d late replies\n",
 		s.Starts, s.Exits, s.Stops, s.LateReplies)
 	if s.Exits > 0 {
@@ -115,10 +115,18 @@ func round(d time.Duration) time.Duration {
 	return d.Round(time.Microsecond)
 }
 
-var requestID = regexp.MustCompile(`RequestId: [0-9a-f-]{36} Error: `)
+// varies matches what differs between errors that are the same: ids and times.
+var varies = regexp.MustCompile(`(RequestId: )?[0-9a-f]{8}-[0-9a-f-]{27}( Error: )?|\b\d[\d.hm]*(ns|µs|ms|s)\b`)
 
-// withoutID removes the request's id from an error text, so that errors that differ only in it count as the same.
-func withoutID(text string) string { return requestID.ReplaceAllString(text, "") }
+// alike returns text without what varies, so that errors that differ only in it count as the same.
+func alike(text string) string {
+	return varies.ReplaceAllStringFunc(text, func(s string) string {
+		if strings.HasPrefix(s, "RequestId: ") {
+			return ""
+		}
+		return "…"
+	})
+}
 
 // lastLines keeps the end of a handler's output that is not shown.
 type lastLines struct {
