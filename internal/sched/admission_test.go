@@ -13,7 +13,7 @@ import (
 const ms = time.Millisecond
 
 // busy is a scheduler whose connections, n of them, are lent, and on which a statement takes 20 ms. It is for a bubble of synctest.
-func busy(n int, change func(*Config)) (s *Scheduler, lent []*Conn) {
+func busy(t *testing.T, n int, change func(*Config)) (s *Scheduler, lent []*Conn) {
 	cfg := testConfig(n)
 	cfg.Prepare = func(_ context.Context, r *Request) Share {
 		if t, ok := r.Owner.(Traits); ok {
@@ -25,6 +25,7 @@ func busy(n int, change func(*Config)) (s *Scheduler, lent []*Conn) {
 		change(&cfg)
 	}
 	s = New(cfg)
+	t.Cleanup(func() { s.Close() })
 	for range n {
 		c := &Conn{Shares: true}
 		s.Begin(c, nil)
@@ -71,7 +72,7 @@ func noTime(t *testing.T, g grant) *NoTimeError {
 func TestWhoWouldNotEndInTimeIsRefusedAtItsLatestStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, lent := busy(1, nil)
+		s, lent := busy(t, 1, nil)
 		for _, c := range []struct{ within, expect, latest time.Duration }{
 			{100 * ms, 0, 80 * ms},          // by the average
 			{30 * ms, 0, 15 * ms},           // which counts for half at most
@@ -96,7 +97,7 @@ func TestWhoWouldNotEndInTimeIsRefusedAtItsLatestStart(t *testing.T) {
 func TestWhoseTimeIsTooShortIsRefusedAtOnceUnlessSomethingIsIdle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, lent := busy(1, nil)
+		s, lent := busy(t, 1, nil)
 		began := time.Now()
 		for i := range 2 * tryHopeless {
 			g := <-waits(s, 10*ms, expecting(time.Second))
@@ -116,13 +117,13 @@ func TestWhoseTimeIsTooShortIsRefusedAtOnceUnlessSomethingIsIdle(t *testing.T) {
 func TestMaxWaitBoundsTheWaitWithoutADeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := busy(1, func(c *Config) { c.MaxWait = time.Second })
+		s, _ := busy(t, 1, func(c *Config) { c.MaxWait = time.Second })
 		began := time.Now()
 		other := waits(s, 0, &Request{})
 		assert.Equal(t, 1, noTime(t, <-waits(s, 0, &Request{})).Queued+len(other))
 		assert.Equal(t, time.Second, time.Since(began))
 		<-other
-		s, lent := busy(1, nil)
+		s, lent := busy(t, 1, nil)
 		end := waits(s, 0, &Request{})
 		time.Sleep(time.Hour)
 		assert.Empty(t, end)
@@ -135,7 +136,7 @@ func TestMaxWaitBoundsTheWaitWithoutADeadline(t *testing.T) {
 func TestWhatWasGivenUpIsNoService(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, lent := busy(1, nil)
+		s, lent := busy(t, 1, nil)
 		require.Equal(t, 20*ms, s.Stats().Service)
 		time.Sleep(10 * time.Second)
 		lent[0].GaveUp(false)
@@ -153,7 +154,7 @@ func TestWhatWasGivenUpIsNoService(t *testing.T) {
 func TestWithoutAConnectionTheDeadlineIsTheLatestStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, lent := busy(1, nil)
+		s, lent := busy(t, 1, nil)
 		s.Leaves(lent[0])
 		s.Drop(lent[0])
 		began := time.Now()
@@ -163,5 +164,143 @@ func TestWithoutAConnectionTheDeadlineIsTheLatestStart(t *testing.T) {
 		assert.ErrorIs(t, g.err, context.DeadlineExceeded)
 		assert.ErrorIs(t, g.err, errLacks)
 		assert.Equal(t, 100*ms, time.Since(began))
+	})
+}
+
+// line has n requests with a deadline wait behind a busy scheduler's connections, a millisecond apart, and returns where their ends come.
+func line(s *Scheduler, n int, within time.Duration) (ends []<-chan grant) {
+	for range n {
+		ends = append(ends, waits(s, within, &Request{}))
+		time.Sleep(ms)
+	}
+	return ends
+}
+
+// turn gives c back, and returns which of ends it was lent to.
+func turn(t *testing.T, s *Scheduler, c *Conn, ends []<-chan grant) int {
+	t.Helper()
+	s.Release(c, false, time.Now())
+	synctest.Wait()
+	for i, end := range ends {
+		select {
+		case g := <-end:
+			if g.err == nil {
+				return i
+			}
+		default:
+		}
+	}
+	t.Fatal("it was lent to nobody")
+	return -1
+}
+
+func TestWithoutPressureTheFirstIsServedFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, nil)
+		ends := line(s, 300, 500*ms)
+		assert.False(t, s.Stats().Pressed, "a burst is no overload")
+		assert.Zero(t, s.Stats().Refused)
+		assert.Equal(t, 0, turn(t, s, lent[0], ends))
+		assert.Equal(t, 1, turn(t, s, lent[0], ends))
+		time.Sleep(58 * ms) // the third has used 356 of its 480 ms
+		assert.Equal(t, 2, turn(t, s, lent[0], ends))
+		time.Sleep(5 * ms)
+		assert.Equal(t, 299, turn(t, s, lent[0], ends), "the fourth has used more than three fourths")
+		assert.True(t, s.Stats().Pressed)
+	})
+}
+
+func TestUnderPressureTheQueueIsShortUntilItIsEmpty(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, nil)
+		ends := line(s, 2, 500*ms)
+		time.Sleep(400 * ms)
+		e := noTime(t, <-waits(s, 500*ms, &Request{}))
+		assert.Equal(t, NoTimeError{Queued: 2, Wait: 40 * ms, Service: 20 * ms, Left: 500 * ms}, *e)
+		unhurried := waits(s, 0, &Request{})
+		holder := waits(s, 500*ms, &Request{Owner: Traits{Holds: true}})
+		assert.Empty(t, unhurried, "without a deadline there is no pressure")
+		assert.Empty(t, holder, "others wait for what it holds")
+		ends = append(ends, unhurried, holder)
+		assert.Equal(t, 3, turn(t, s, lent[0], ends), "who holds a connection goes first")
+		assert.Equal(t, 2, turn(t, s, lent[0], ends))
+		assert.Equal(t, 1, turn(t, s, lent[0], ends))
+		assert.Equal(t, 0, turn(t, s, lent[0], ends))
+		assert.False(t, s.Stats().Pressed)
+		ends = line(s, 3, 500*ms)
+		assert.Equal(t, 0, turn(t, s, lent[0], ends))
+	})
+}
+
+// Under pressure one without a deadline is served when it has waited longest: newest first would never come to it.
+func TestUnderPressureWhoHasNoDeadlineKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, nil)
+		ends := append([]<-chan grant{waits(s, 0, &Request{})}, line(s, 1, 50*ms)...)
+		time.Sleep(50 * ms) // it is refused
+		require.True(t, s.Stats().Pressed)
+		ends = append(ends, line(s, 1, 500*ms)...)
+		assert.Equal(t, 0, turn(t, s, lent[0], ends))
+		assert.Equal(t, 2, turn(t, s, lent[0], ends))
+	})
+}
+
+// Those who hold a connection go before those who have just come, in their order. One whose turn had come goes before all.
+func TestWhoHoldsAConnectionGoesFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, nil)
+		ends := line(s, 2, 500*ms)
+		for range 2 {
+			ends = append(ends, waits(s, 500*ms, &Request{Owner: Traits{Holds: true}}))
+		}
+		again := make(chan grant, 1)
+		go func() {
+			c, err := s.Acquire(context.Background(), &Request{Owner: Traits{Holds: true}}, true)
+			again <- grant{c, err}
+		}()
+		synctest.Wait()
+		ends = append(ends, again, waits(s, 500*ms, &Request{Owner: Traits{Holds: true}}))
+		for _, i := range []int{4, 2, 3, 5, 0, 1} {
+			assert.Equal(t, i, turn(t, s, lent[0], ends))
+		}
+	})
+}
+
+func TestAStatementGivenUpAtItsDeadlineIsPressureIfOthersWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct{ late, wait, pressed bool }{{true, true, true}, {true, false, false}, {false, true, false}} {
+			s, lent := busy(t, 1, nil)
+			if c.wait {
+				line(s, 1, 500*ms)
+			}
+			lent[0].GaveUp(c.late)
+			s.Retain(lent[0])
+			assert.Equal(t, c.pressed, s.Stats().Pressed, c)
+			s.Close()
+		}
+	})
+}
+
+func TestWhoIsTooLateBoardsNoGroup(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := busy(t, 1, nil)
+		now := time.Now()
+		var all []*Request
+		for i := range 3 {
+			r := &Request{Share: &share{}}
+			r.begin(newAnswer(), now.Add(time.Duration(100+i)*ms), true)
+			require.NoError(t, s.core.wait(r, false, now))
+			all = append(all, r)
+		}
+		g := &Group{}
+		g.board(&s.core.queue, time.Second, all[0].Latest())
+		assert.Equal(t, all[1:], g.Requests)
+		assert.True(t, all[0].queued)
 	})
 }
