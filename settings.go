@@ -39,6 +39,7 @@ var settings = []setting{
 	{field: "PingTimeout", dsn: "pool_ping_timeout"},
 	{field: "ConnectTimeout", dsn: "connect_timeout", notZero: true},
 	{field: "MaxWait"},
+	{field: "MaxQueue"},
 	{field: "CancelWait"},
 	{field: "ReportRowsAfter"},
 	{field: "ReportIdleTxAfter"},

@@ -74,6 +74,11 @@ type Config struct {
 	// shorter than whoever called us is likely to wait.
 	MaxWait time.Duration
 
+	// MaxQueue is how many callers may wait for a connection; the next gets [ErrNoTime] at once. It bounds memory: a caller who waits has a goroutine,
+	// of 8 kB at least with what it works on. Callers whose invocation holds a connection do not count. Negative means no bound. Defaults to 4096, which
+	// is more than an environment of Lambda has invocations.
+	MaxQueue int32
+
 	// CancelWait is how long a call whose ctx ends while its statement runs alone waits for the server's answer to the cancel request. Usually the
 	// answer comes within a few round trips: then the connection is kept, and the call's error has the ctx's error in its chain, or is nil if the
 	// statement ended before it was cancelled. Otherwise the connection is given up, and [CancelStat.Lost] counts it. Make it shorter if callers have
@@ -172,6 +177,7 @@ const (
 	defaultPingTimeout     = 2 * time.Second
 	defaultConnectTimeout  = 10 * time.Second
 	defaultCancelWait      = 100 * time.Millisecond
+	defaultMaxQueue        = 4096
 	defaultMaxWait         = 30 * time.Second
 	defaultReportRowsAfter = time.Minute
 	defaultIdleTxAfter     = time.Second
@@ -213,6 +219,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	}
 	setDefault(&d.CancelWait, defaultCancelWait)
 	setDefault(&d.MaxWait, defaultMaxWait)
+	setDefault(&d.MaxQueue, defaultMaxQueue)
 	setDefault(&d.ReportRowsAfter, defaultReportRowsAfter)
 	setDefault(&d.ReportIdleTxAfter, defaultIdleTxAfter)
 	for _, s := range d.switches() {

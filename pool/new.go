@@ -111,6 +111,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		MaxGroupTime: func() time.Duration { return 2 * p.lanes.Catalog.Slow },
 		Patience:     p.cfg.ConnectTimeout,
 		MaxWait:      p.cfg.MaxWait,
+		MaxQueue:     int(p.cfg.MaxQueue),
 		Dial:         p.dial,
 		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).prepares(ctx) },
 		Gone:         gone,
@@ -158,6 +159,7 @@ func (p pooled) stat() *Stat {
 	n := numbers{
 		AcquireCount: s.Acquires, AcquireDuration: seconds(s.Waited), AcquiredConns: int32(s.Held), CanceledAcquireCount: s.Canceled,
 		EmptyAcquireCount: s.Waits, EmptyAcquireWaitTime: seconds(s.Waited), Queued: int32(s.Queued),
+		RefusedCount: s.Refused, Pressed: s.Pressed, ExpectedService: seconds(s.Service),
 		ConstructingConns: int32(s.Dialing), IdleConns: int32(s.Idle), TotalConns: int32(s.Total), MaxConns: int32(s.Max), Limit: int32(s.Limit),
 		NewConnsCount: s.Opened, MaxLifetimeDestroyCount: own.aged.Load(), MaxIdleDestroyCount: own.unused.Load(), PanicCount: p.panics.Load(),
 		Dials: DialStat{

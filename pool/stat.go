@@ -46,6 +46,9 @@ type numbers struct {
 	MaxIdleDestroyCount     int64          `json:"max_idle_destroy_count"`
 	Limit                   int32          `json:"limit"`
 	Queued                  int32          `json:"queued"`
+	RefusedCount            int64          `json:"refused_count"`
+	Pressed                 bool           `json:"pressed"`
+	ExpectedService         seconds        `json:"expected_service_seconds"`
 	PanicCount              int64          `json:"panic_count"`
 	Dials                   DialStat       `json:"dials"`
 	Lanes                   LaneStat       `json:"lanes"`
@@ -187,6 +190,15 @@ func (s *Stat) Limit() int32 { return s.n.Limit }
 
 // Queued returns how many acquires wait now.
 func (s *Stat) Queued() int32 { return s.n.Queued }
+
+// RefusedCount returns how many acquires were refused with [ErrNoTime]. If it grows, more is asked for than the connections can do in time.
+func (s *Stat) RefusedCount() int64 { return s.n.RefusedCount }
+
+// Pressed reports whether callers who wait are in danger of being too late: then the newest is served first, and others are refused at once.
+func (s *Stat) Pressed() bool { return s.n.Pressed }
+
+// ExpectedService returns the moving average of how long a caller, or a group of reads that ride, keeps a connection until its answer is there.
+func (s *Stat) ExpectedService() time.Duration { return time.Duration(s.n.ExpectedService) }
 
 // PanicCount returns how many panics of hooks, and of the pool's own goroutines, were caught.
 func (s *Stat) PanicCount() int64 { return s.n.PanicCount }

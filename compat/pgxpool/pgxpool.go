@@ -46,7 +46,7 @@ func New(ctx context.Context, connString string) (*Pool, error) {
 func NewWithConfig(ctx context.Context, config *Config) (*Pool, error) {
 	p := &Pool{config: config}
 	c := &pool.Config{}
-	c.MaxWait = -1                         // pgxpool has no bound
+	c.MaxWait, c.MaxQueue = -1, -1         // pgxpool has no bounds
 	if config.MaxConnLifetimeJitter == 0 { // 0 means none in pgxpool, and a tenth of MaxConnLifetime in lmipool
 		c.MaxConnLifetimeJitter = -1
 	}

@@ -114,14 +114,19 @@ func (k *core) watch(now time.Time) {
 // isPressed reports whether there is pressure now.
 func (k *core) isPressed() bool { return k.admission.pressed && k.queue.len > 0 }
 
-// admits reports whether r may wait. Those without a deadline may, whatever the pressure, and so may those whose turn comes first.
+// admits reports whether r may wait. Those whose turn comes first may, if they have time. Those without a deadline may whatever the pressure.
 func (k *core) admits(r *Request, first bool, now time.Time) bool {
 	k.watch(now)
-	if r.isLate(now) {
+	switch {
+	case r.isLate(now):
+		return false
+	case first || r.answer.Holds:
+		return true
+	case k.cfg.MaxQueue > 0 && k.queue.len >= k.cfg.MaxQueue:
 		return false
 	}
 	short := max(2*k.admission.service.d, leastShort)
-	return first || r.answer.Holds || !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short
+	return !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short
 }
 
 // turn returns the request that is served next; nil: none. Under pressure it is the newest, except that those without a deadline keep their place: they

@@ -304,3 +304,15 @@ func TestWhoIsTooLateBoardsNoGroup(t *testing.T) {
 		assert.True(t, all[0].queued)
 	})
 }
+
+func TestMaxQueueBoundsTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, func(c *Config) { c.MaxQueue = 2 })
+		ends := append(line(s, 1, 500*ms), waits(s, 0, &Request{}))
+		assert.Equal(t, 2, noTime(t, <-waits(s, 500*ms, &Request{})).Queued)
+		assert.Equal(t, NoTimeError{Queued: 2, Wait: 40 * ms}, *noTime(t, <-waits(s, 0, &Request{})))
+		ends = append(ends, waits(s, 500*ms, &Request{Owner: Traits{Holds: true}}))
+		assert.Equal(t, 2, turn(t, s, lent[0], ends))
+	})
+}

@@ -38,7 +38,7 @@ func (b *books) lineOf(c *caller) *line {
 // waits notes that c waits; first: its turn had come before. Who holds a connection is in front of those who have just come and hold none.
 func (b *books) waits(c *caller, first bool) {
 	b.latest(c)
-	b.must(!b.isLong(c, first), "under pressure the queue is short")
+	b.must(!b.isLong(c, first), "the queue is short under pressure, and never longer than MaxQueue")
 	c.ahead = first || c.outer != nil
 	l := b.lineOf(c)
 	l.len++
@@ -61,10 +61,15 @@ func (b *books) waits(c *caller, first bool) {
 	}
 }
 
-// isLong reports whether the queue is too long for c, because of pressure.
+// isLong reports whether the queue is too long for c, because of MaxQueue or of pressure.
 func (b *books) isLong(c *caller, first bool) bool {
 	s := b.e.s.Stats()
-	if !s.Pressed || first || c.outer != nil || c.due == 0 || b.usable() == 0 {
+	switch {
+	case first || c.outer != nil:
+		return false
+	case b.e.cfg.MaxQueue > 0 && b.alone.len+b.together.len >= b.e.cfg.MaxQueue:
+		return true
+	case !s.Pressed || c.due == 0 || b.usable() == 0:
 		return false
 	}
 	group := max(1, b.e.cfg.Group)
@@ -104,7 +109,7 @@ func (b *books) usable() (n int) {
 // refused notes that c, who asked, gets err.
 func (b *books) refused(c *caller, first bool, err error) {
 	if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {
-		b.must(c.isLate() || b.isLong(c, first), "a caller is refused on arrival only if its time is over, or under pressure if the queue is long")
+		b.must(c.isLate() || b.isLong(c, first), "a caller is refused on arrival only if its time is over, or the queue is too long")
 		b.refusedOf++
 	}
 }

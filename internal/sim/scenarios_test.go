@@ -49,7 +49,7 @@ var scenarios = []scenario{
 		Load:    Load{Kinds: []Kind{hold, mess, wait}, Steps: []Step{{Rate: 100}, {From: sec, Rate: 2000}, {From: 2 * sec, Rate: 50, Burst: 64}, {From: 3 * sec, Rate: 5000}}},
 	}},
 	{"ramp", 4 * sec, near, Config{
-		Max: 8, Group: 32, Idle: sec, Wakes: 50 * us, Unfit: 0.01,
+		Max: 8, Group: 32, Idle: sec, Wakes: 50 * us, Unfit: 0.01, MaxQueue: 100,
 		Load: Load{Kinds: []Kind{read, mess, long}, Steps: []Step{{Rate: 10, Ramp: true}, {From: 2 * sec, Rate: 3000, Ramp: true}, {From: 4 * sec}}},
 	}},
 	{"slow", 4 * sec, Server{RoundTrip: ms, DialTime: 10 * ms, Knee: 8, Contends: 0.05, Phases: []Phase{{From: sec, To: 3 * sec, Slow: 10}}}, Config{
