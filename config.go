@@ -16,17 +16,13 @@ import (
 // Config has the fields of [pool.Config], and settings of [Handler]. The zero value, or a nil *Config, is right on Lambda. The documentation of
 // [Open] says which source of a setting wins. Open reads Config once: changing it later has no effect.
 type Config struct {
-	// MaxConns is the ceiling: the pool never has more connections than this on the server, connections that are still being closed included. Raise
-	// it when [pool.Stat.EmptyAcquireWaitTime] grows while the database has room. Defaults to the connection string's pool_max_conns.
-	// Without that, lmipool.Open takes a quarter of the concurrency of a managed instance, from 2 to 64, and 2 on any other Lambda. Else the default is
-	// the greater of 4 and the number of CPUs, as in pgxpool.
-	//
-	// It is a ceiling, not a size: the pool starts with one connection and dials another only when waiting in the queue would cost more than dialing
-	// (package internal/sched has the rule).
+	// MaxConns is a ceiling, not a size: the pool never has more connections than this on the server, those being closed included, but it starts with
+	// one, and dials another only when waiting in the queue would cost more than dialing. Raise it when [pool.Stat.EmptyAcquireWaitTime] grows while the
+	// database has room. Defaults to the connection string's pool_max_conns. Without that, lmipool.Open takes a quarter of the concurrency of a managed
+	// instance, from 2 to 64, and 2 on any other Lambda. Else the default is the greater of 4 and the number of CPUs, as in pgxpool.
 	MaxConns int32
 
-	// MinConns is how many connections the pool keeps open after its first use. Negative means none, whatever the connection string says. Defaults to
-	// 0.
+	// MinConns is how many connections the pool keeps open after its first use. Negative means 0, whatever the connection string says. Defaults to 0.
 	MinConns int32
 
 	// MinIdleConns is how many idle connections the pool keeps ready after its first use, within MaxConns. Negative means none. Defaults to 0.
@@ -39,8 +35,7 @@ type Config struct {
 	// time. Negative means none. Defaults to a tenth of MaxConnLifetime (pgxpool: 0).
 	MaxConnLifetimeJitter time.Duration
 
-	// MaxConnIdleTime is how long a connection may be unused before it is closed. Negative means that none is closed for that. Defaults to 30
-	// minutes.
+	// MaxConnIdleTime is how long a connection may be unused before it is closed. Negative means for ever. Defaults to 30 minutes.
 	MaxConnIdleTime time.Duration
 
 	// HealthCheckPeriod is the time between two rounds of housekeeping: connections that are too old or too long idle are closed, MinConns and
@@ -48,8 +43,7 @@ type Config struct {
 	HealthCheckPeriod time.Duration
 
 	// PingTimeout bounds the ping of a connection that was idle for more than a second. A connection that does not answer is replaced. Negative means
-	// no bound but the caller's ctx. Defaults to 2 seconds (pgxpool has no bound: if the network is dead, its ping takes all the time until the
-	// caller's deadline).
+	// no bound but the caller's ctx, as in pgxpool, whose ping takes all the caller's time if the network is dead. Defaults to 2 seconds.
 	PingTimeout time.Duration
 
 	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its hooks. Defaults to the connection string's connect_timeout,
@@ -97,8 +91,7 @@ type Config struct {
 	// is logged if it is weaker. Defaults to none.
 	RootCAs []byte
 
-	// The hooks have pgxpool's signatures and meanings. A panic in a hook is logged, and the hook counts as failed. Hooks run outside every lock and
-	// may be called concurrently, for different connections.
+	// The hooks have pgxpool's signatures and meanings, and may be called concurrently. A panic in a hook is logged, and the hook counts as failed.
 	//
 	// BeforeConnect runs before each dial, with a copy of the connection's configuration that it may change (password, DialFunc, TLSConfig,
 	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over. If the server refuses the password, BeforeConnect is called again; if it
@@ -112,8 +105,7 @@ type Config struct {
 	PrepareConn func(context.Context, *pgx.Conn) (bool, error)
 	// AfterRelease runs when a connection comes back; if it returns false, the connection is closed.
 	AfterRelease func(*pgx.Conn) bool
-	// BeforeClose runs before a connection is closed. It is not called for a connection that the pool had to cut off because its user did not give it
-	// back.
+	// BeforeClose runs before a connection is closed, unless the pool had to cut it off because its user did not give it back.
 	BeforeClose func(*pgx.Conn)
 	// ShouldPing decides whether a connection is pinged before it is handed out. Defaults to: idle for more than 1 second.
 	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool
@@ -138,25 +130,21 @@ type Config struct {
 	// statements, and what AfterConnect has set, stay. With Off nothing is reset, as in pgxpool.
 	//
 	// Isolation is impossible behind a pooler in transaction mode (see Upstream), where the session may be another client's by then, and in
-	// QueryExecModeExec, in which pgx sends batches past the pool. In both cases Auto means Off, and On is an error. In QueryExecModeExec Auto logs a
-	// warning.
+	// QueryExecModeExec, in which pgx sends batches past the pool. Then Auto means Off, for QueryExecModeExec with a warning, and On is an error.
 	Isolation Switch
 
-	// Upstream says what is at the other end of the connections: the server, or a pooler that shares its sessions between clients. Set
-	// UpstreamPgBouncer if the pool connects to a PgBouncer in transaction mode. Defaults to UpstreamAuto, which recognises RDS Proxy by its host
-	// name, and other poolers when it connects.
+	// Upstream says what is at the other end of the connections: the server, or a pooler that shares its sessions between clients, such as PgBouncer in
+	// transaction mode. Defaults to UpstreamAuto, which recognises RDS Proxy by its host name, and other poolers when it connects.
 	Upstream Upstream
 
 	// Rerun says what happens to a ride whose connection is lost before its answer has come. With Auto the read runs once more, alone: a read that
 	// may ride has no effect, so to run it twice does no harm. On is the same. With Off it fails.
 	Rerun Switch
 
-	// Tracer is given to each connection. If it is a pgxpool.AcquireTracer or a pgxpool.ReleaseTracer, the pool calls it for each acquire or release,
-	// too. Defaults to none.
+	// Tracer is given to each connection. If it is a pgxpool.AcquireTracer or ReleaseTracer, the pool calls it for that too. Defaults to none.
 	Tracer pgx.QueryTracer
 
-	// Logger gets what went wrong in the background and what invocations left behind. If its Handler panics, the record is lost and nothing else
-	// happens. Defaults to [slog.Default].
+	// Logger gets what went wrong in the background and what invocations left behind. A Handler that panics loses the record only. Defaults to slog's.
 	Logger *slog.Logger
 
 	// Plain, if it is On, turns off all that lmipool adds, whatever the other switches say: each call goes straight to pgxpool, with MaxConns and the
