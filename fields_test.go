@@ -39,7 +39,7 @@ deferral: stream
 Description: description
 Dial: dial
 dialer: dialer
-dialing: dialer session=hooks wire=hooks
+dialing: dialer
 extent: fact
 Facts: facts
 Flight: flight

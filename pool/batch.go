@@ -25,7 +25,7 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 	if err != nil {
 		return l.p.failedBatch(b, l.c.wrapError(err))
 	}
-	if l.c.reach.Mode() == pgx.QueryExecModeExec { // pgx writes the batch past its frontend, and so past the wire
+	if l.c.reach.Mode == pgx.QueryExecModeExec { // pgx writes the batch past its frontend, and so past the wire
 		if own && l.with != nil { // BeforeConnect has chosen the mode: With refuses a pool that has it
 			return l.p.failedBatch(b, errExecMode)
 		}

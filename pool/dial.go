@@ -89,10 +89,10 @@ func (c *conn) open(ctx context.Context) (err error) {
 	config := c.pg.Config()
 	c.reach.Dialed(config.DefaultQueryExecMode)
 	c.copies, _ = config.Tracer.(pgx.CopyFromTracer)
-	rides := c.p.rides && c.p.cfg.ridesWith(c.reach.Mode(), c.reach.ForPooler())
+	rides := c.p.rides && c.p.cfg.ridesWith(c.reach.Mode, c.reach.ForPooler)
 	if c.p.rides && !rides && c.p.cfg.Lanes != Auto {
 		c.p.dialer.saidAlone.Do(func() {
-			c.p.log.Warn("lmipool: BeforeConnect has chosen a default_query_exec_mode in which no read rides, and Lanes is not off", "lanes", c.p.cfg.Lanes, "mode", c.reach.Mode().String())
+			c.p.log.Warn("lmipool: BeforeConnect has chosen a default_query_exec_mode in which no read rides, and Lanes is not off", "lanes", c.p.cfg.Lanes, "mode", c.reach.Mode.String())
 		})
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)

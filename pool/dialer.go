@@ -3,14 +3,22 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
@@ -98,4 +106,166 @@ func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error)
 		}
 	}
 	return g, c, g.Over(err)
+}
+
+// configure sets px so that it dials as d says. Without Config.Plain pgxpool does no more than dial, close, and count against MaxConns a second time.
+func (d *dialer) configure(px *pgxpool.Config) {
+	c := d.cfg
+	px.MaxConns = c.MaxConns
+	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
+		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
+	}
+	before := hook(d.workers, "BeforeConnect", c.ConnectTimeout, c.BeforeConnect)
+	px.AfterConnect = d.afterConnect(hook(d.workers, "AfterConnect", c.ConnectTimeout, c.AfterConnect))
+	if c.Plain == On {
+		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
+		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
+		px.MaxConnIdleTime = c.MaxConnIdleTime
+		if c.MaxConnIdleTime < 0 {
+			px.MaxConnIdleTime = forever
+		}
+		px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
+		px.ShouldPing, px.BeforeConnect, px.PrepareConn = c.ShouldPing, before, c.PrepareConn
+		px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
+		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // the timeout does not grow with each try
+		return
+	}
+	if pgdial.InAWS(px.ConnConfig) {
+		px.ConnConfig.DialFunc = pgdial.LookAfter(px.ConnConfig.DialFunc) // BeforeConnect may set another
+	}
+	px.PrepareConn, px.AfterRelease, px.BeforeClose = nil, nil, nil
+	px.MinConns, px.MinIdleConns, px.MaxConnLifetime = 0, 0, 0 // no lifetime is unlimited
+	px.MaxConnIdleTime, px.HealthCheckPeriod = forever, forever
+	px.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	px.ConnConfig.Tracer = nil // pgxpool would call its AcquireTracer for our dials; BeforeConnect gives the tracer to each connection
+	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
+		g, ok := ctx.Value(dialingKey{}).(*dialing)
+		if !ok {
+			return errors.New("lmipool: pgxpool dials for nobody") // with these settings pgxpool makes no dial of its own
+		}
+		cc.Tracer, cc.ConnectTimeout = c.Tracer, d.login.Next()
+		g.reach.Prepare(cc)
+		handler := cc.BuildContextWatcherHandler
+		if before != nil {
+			if err := before(ctx, cc); err != nil {
+				return pgerr.OfHook(err)
+			}
+		}
+		d.wrap(cc, g, d.told.handler || !pgdial.SameFunc(cc.BuildContextWatcherHandler, handler))
+		return pgdial.TryPassword(ctx, cc)
+	}
+}
+
+// wrap adds to cc, after BeforeConnect, what lmipool does on the connection. ownHandler: what the end of a ctx does is the user's own.
+func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
+	if next := cc.ValidateConnect; d.listens && (d.cfg.AfterConnect != nil || cc.AfterConnect != nil || next != nil) {
+		cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { // runs before any hook that may send something, once for each host
+			g.wire.Strayed()
+			g.wire.Record()
+			if next == nil {
+				return nil
+			}
+			return next(ctx, pc)
+		}
+	}
+	if cc.Tracer != nil {
+		cc.Tracer = tracer{multitracer.New(cc.Tracer), d.workers}
+	}
+	g.Guard(cc, d.workers.catchPanic)
+	d.writer.Validate(cc)
+	g.Bound(cc)
+	d.cancels.Install(cc, pgcancel.Options{Wait: d.cfg.CancelWait, UserOwn: ownHandler, Later: d.recognition.Asks(), Go: d.workers.background, Dialing: isDialing})
+	build := cc.BuildFrontend
+	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
+		g.wire = pgwire.New(r, w, &d.health.losses)
+		return build(g.wire, g.wire)
+	}
+}
+
+// afterConnect asks a new connection what is upstream, if that is not known, and then runs the user's hook, if any.
+func (d *dialer) afterConnect(hook func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
+	return func(ctx context.Context, pg *pgx.Conn) (err error) {
+		g, ok := ctx.Value(dialingKey{}).(*dialing) // not with Config.Plain
+		if ok && d.recognition.Asks() {
+			err = d.recognise(ctx, g, pg)
+		}
+		if err == nil && hook != nil {
+			if err = hook(ctx, pg); err != nil && ok { // the dial is over, and its connection does not count any more
+				g.reach.Left()
+			}
+		}
+		if err != nil && d.ctx.Err() != nil && pg.IsClosed() { // pgxpool does not wait for the socket's end, so Shutdown would return before it
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			awaitCleanup(ctx, pg)
+		}
+		return err
+	}
+}
+
+// recognise asks on a new connection, before anything else, which server process answers, and reads in the same round trip what the session is like.
+// It uses unnamed statements in a transaction of its own, so that it leaves nothing in a session that may be somebody else's.
+func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.ConnectTimeout)
+	defer cancel()
+	defer g.wire.PauseRecord()() // only what hooks send is recorded
+	s, err := session.Read(ctx, pg, nil, false)
+	if err != nil {
+		return fmt.Errorf("lmipool: reading what the session is like: %w", err)
+	}
+	pgcancel.Of(pg.PgConn()).Begun()
+	g.session = s
+	return g.reach.Answered(s.Backend, pg.PgConn().PID(), pg.PgConn().Conn().RemoteAddr())
+}
+
+// hook returns f with a ctx that ends after within, since pgxpool's ctx does not end, and turns f's panic into an error. It returns nil if f is nil.
+func hook[T any](w *workers, name string, within time.Duration, f func(context.Context, T) error) func(context.Context, T) error {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, v T) error {
+		ctx, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		return w.catchPanic(name, func() error { return f(ctx, v) })
+	}
+}
+
+// closeTimeout bounds how long a connection that is being closed may hold its place: as long as pgx itself tries (pgconn's asyncClose).
+const closeTimeout = 15 * time.Second
+
+// awaitCleanup waits until pgx, which may still be cancelling and draining, has closed the socket of a closed connection.
+func awaitCleanup(ctx context.Context, c *pgx.Conn) {
+	select {
+	case <-c.PgConn().CleanupDone():
+	case <-ctx.Done():
+	}
+}
+
+// tracer calls the user's Tracer, but not for the pool's own Queries, which prepare nothing. Its panic while a connection is opened is logged.
+type tracer struct {
+	*multitracer.Tracer
+	w *workers
+}
+
+func (t tracer) TraceQueryStart(ctx context.Context, c *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
+	if isolation.IsSilent(ctx) {
+		return ctx
+	}
+	return t.Tracer.TraceQueryStart(ctx, c, d)
+}
+
+func (t tracer) TraceQueryEnd(ctx context.Context, c *pgx.Conn, d pgx.TraceQueryEndData) {
+	if !isolation.IsSilent(ctx) {
+		t.Tracer.TraceQueryEnd(ctx, c, d)
+	}
+}
+
+func (t tracer) TraceConnectStart(ctx context.Context, d pgx.TraceConnectStartData) (traced context.Context) {
+	traced = ctx
+	t.w.protect("TraceConnectStart", func() { traced = t.Tracer.TraceConnectStart(ctx, d) })
+	return traced
+}
+
+func (t tracer) TraceConnectEnd(ctx context.Context, d pgx.TraceConnectEndData) {
+	t.w.protect("TraceConnectEnd", func() { t.Tracer.TraceConnectEnd(ctx, d) })
 }

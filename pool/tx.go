@@ -37,7 +37,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	}
 	if _, in := placeOf(ctx); in != nil && in.starting && in.within.Holds == nil {
 		in.holding(&l.wish)
-		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() && l.c.reach.Mode() != pgx.QueryExecModeExec {
+		if opts.BeginQuery == "" && opts.CommitQuery == "" && l.with == nil && c.PgConn().TxStatus() == 'I' && !l.gaveRaw() && l.c.reach.Mode != pgx.QueryExecModeExec {
 			l.c.wire.DeferBegin()
 			defer l.c.wire.UndoDefer()
 		}

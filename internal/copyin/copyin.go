@@ -1,14 +1,13 @@
 // Package copyin does what pgx's CopyFrom does, except for three things.
 //
-// A panic in the source, or in a method that encoding a value calls, such as a driver.Valuer's, is the error of the copy. pgx reads the source and
-// encodes its values in a goroutine of its own that does not recover; there a panic ends the process, and with it every invocation.
+// A panic in the source, or in a method of a value, such as a driver.Valuer's, is the error of the copy. pgx calls these in a goroutine of its own that
+// does not recover; there a panic ends the process, and with it every invocation.
 //
 // The columns are described each time, which costs a round trip. pgx keeps their types by table and columns. Under another search_path, or after a
 // column got another type of the same size, it would write wrong values without an error.
 //
-// The caller gets control back when its ctx ends. pgx goes on asking the source until a message is full, or for ever if the source hangs. Here the
-// COPY is broken off, and the call of the source that runs then is the last one. It is waited for, up to [Copy.Wait], since most calls are short. A
-// method of a value that is being encoded may hang too, and it uses the connection's types: Run tells its caller until when.
+// The caller gets control back when its ctx ends, up to [Copy.Wait] after that if a call of the source is running, which then is the last one. pgx goes
+// on asking until a message is full, or for ever if the source hangs. A method of a value may hang too, and uses the connection's types meanwhile.
 package copyin
 
 import (

@@ -93,7 +93,7 @@ func (u *Use) meant(ctx context.Context, sql string, args []any, simple bool) ([
 	}
 	o := pgxargs.Parse(args)
 	switch {
-	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, s.Reach.Mode())):
+	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, s.Reach.Mode)):
 		return args, nil
 	case !s.Reach.Own() && s.PG.PgConn().TxStatus() == 'I': // the next exchange may run in another session than the last
 		return s.describedAnew(ctx, sql, &o)
@@ -148,7 +148,7 @@ func (u *Use) meantBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, n
 	if u.isSame() {
 		return b, nil, nil
 	}
-	if same, err := u.asks(ctx); same || err != nil || !pgxargs.Caches(s.Reach.Mode()) {
+	if same, err := u.asks(ctx); same || err != nil || !pgxargs.Caches(s.Reach.Mode) {
 		return b, nil, err
 	}
 	meant = pgxargs.CopyBatch(b)
@@ -164,7 +164,7 @@ func (u *Use) meantBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, n
 		}
 	}()
 	for _, q := range meant.QueuedQueries {
-		if !s.Reach.Own() && s.Reach.Mode() == pgx.QueryExecModeCacheDescribe {
+		if !s.Reach.Own() && s.Reach.Mode == pgx.QueryExecModeCacheDescribe {
 			if err := s.describeAnew(ctx, q.SQL); err != nil {
 				return nil, nil, err
 			}

@@ -1,13 +1,12 @@
 // Package upstream finds out, unless the configuration says it, whether there is a pooler between the pool and PostgreSQL, and what that means for
 // each connection ([Reach]). A [Recognition] owns what was found. There are two findings.
 //
-// *Pooled*: the process that the server named at login is not the one that answers. This is asked on each connection, before anything else is sent.
-// It proves that there is a pooler, but not that the session is shared: in session mode it is this connection's alone.
+// *Pooled*: the process that the server named at login is not the one that answers, which is asked on each connection, before anything else is sent.
+// So there is a pooler, but in session mode the session is this connection's alone.
 //
-// *Shared*: two transactions of one connection ran in two processes; or one process has answered two connections that were both open; or a name that
-// pgx derives from a statement's text was prepared before pgx prepared it. Until one of these is seen, nothing is prepared or set in a pooled session,
-// as if it were shared; and what a user leaves in it is taken away, as if it were not. A reset could reach somebody else's session, so the
-// connection is closed instead.
+// *Shared*: two transactions of one connection ran in two processes; or one process has answered two connections that were both open; or a name of pgx's
+// was prepared before pgx prepared it. Until one of these is seen, nothing is prepared or set in a pooled session, as if it were shared; and if a user
+// leaves something in it the connection is closed, as if it were not, since a reset could reach somebody else's session.
 package upstream
 
 import (
@@ -69,15 +68,16 @@ func (r *Recognition) MetPooler() bool { return r.warned.Load() }
 
 // Reach is how one connection reaches PostgreSQL. Only the connection's owner uses it.
 type Reach struct {
-	of        *Recognition
-	kind      Kind
-	mode      pgx.QueryExecMode
-	backend   session.Backend // the process that has answered first
-	forPooler bool            // mode is that for a pooler
-	redialed  bool            // forPooler was found to be wrong, and was changed
-	doubled   atomic.Bool     // backend has answered another connection too
-	askAt     time.Time       // when to ask again who answers
-	askEvery  time.Duration
+	Mode      pgx.QueryExecMode // pgx's, on the connection
+	ForPooler bool              // Mode was chosen because a pooler was found that the configuration does not name
+
+	of       *Recognition
+	kind     Kind
+	backend  session.Backend // the process that has answered first
+	redialed bool            // ForPooler was found to be wrong, and was changed
+	doubled  atomic.Bool     // backend has answered another connection too
+	askAt    time.Time       // when to ask again who answers
+	askEvery time.Duration
 }
 
 // Dial returns the Reach of a connection that is about to be dialed.
@@ -92,9 +92,9 @@ const MaxModes = 3
 // Prepare gives cc, with which q is dialed, the mode for what q's last try has found, or else the last dial.
 func (q *Reach) Prepare(cc *pgx.ConnConfig) {
 	if !q.redialed {
-		q.forPooler = q.of.cfg.PoolerMode != 0 && q.of.pooled.Load()
+		q.ForPooler = q.of.cfg.PoolerMode != 0 && q.of.pooled.Load()
 	}
-	if q.forPooler {
+	if q.ForPooler {
 		cc.DefaultQueryExecMode = q.of.cfg.PoolerMode
 	}
 }
@@ -113,8 +113,8 @@ func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 			" Say what it is with Config.Upstream or LMIPOOL_UPSTREAM: \"pgbouncer\" or \"rds-proxy\" if it gives each transaction another session (then Isolation is off),"+
 			" \"direct\" if each connection has a session for itself", "server", server)
 	}
-	if r.cfg.PoolerMode != 0 && q.forPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct one works in the mode for a pooler too
-		q.forPooler, q.redialed = !q.Own(), true
+	if r.cfg.PoolerMode != 0 && q.ForPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct one works in the mode for a pooler too
+		q.ForPooler, q.redialed = !q.Own(), true
 		return ErrOtherMode
 	}
 	if !q.Own() {
@@ -139,7 +139,7 @@ func (r *Recognition) met(q *Reach) {
 
 // Dialed notes that the dial is over, and the connection's mode, which BeforeConnect may have chosen.
 func (q *Reach) Dialed(mode pgx.QueryExecMode) {
-	if q.mode = mode; !q.of.cfg.Asks {
+	if q.Mode = mode; !q.of.cfg.Asks {
 		q.kind = q.of.cfg.Said
 	}
 }
@@ -153,12 +153,6 @@ func (q *Reach) Left() {
 	}
 }
 
-// Mode returns pgx's mode on the connection.
-func (q *Reach) Mode() pgx.QueryExecMode { return q.mode }
-
-// ForPooler reports whether Mode was chosen because a pooler was found that the configuration does not name.
-func (q *Reach) ForPooler() bool { return q.forPooler }
-
 // Own reports whether the session is certainly the connection's alone. Only then is anything prepared or set in it.
 func (q *Reach) Own() bool { return q.kind == Direct }
 
@@ -169,7 +163,7 @@ func (q *Reach) Pooled() bool { return q.kind == Pooled }
 func (q *Reach) Isolates() bool { return q.Resets() && (q.Own() || !q.of.shared.Load()) }
 
 // Resets reports whether the session is reset between its users unless it is shared. In exec mode, which BeforeConnect may choose, it cannot be.
-func (q *Reach) Resets() bool { return q.of.cfg.Isolation && q.mode != pgx.QueryExecModeExec }
+func (q *Reach) Resets() bool { return q.of.cfg.Isolation && q.Mode != pgx.QueryExecModeExec }
 
 // One process answers two open connections only if sessions are shared. So the first few that would be closed wait for the one that takes their place.
 const (
