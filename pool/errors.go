@@ -149,6 +149,31 @@ func (e *NestedAcquireError) Error() string {
 // Is reports whether target is ErrNestedAcquire.
 func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedAcquire }
 
+// NoTimeError is [ErrNoTime] with the numbers by which the caller was refused. It means at once what a ctx's end would have meant later:
+// errors.Is(err, context.DeadlineExceeded) and pgconn.Timeout are true, and so is [Retryable], with a ctx that has time left.
+type NoTimeError struct {
+	Waiting         int           // how many other callers waited
+	ExpectedWait    time.Duration // how long those take on the connections that there are
+	ExpectedService time.Duration // how long the caller would have held its connection
+	Left            time.Duration // until the caller's deadline or the end of Config.MaxWait
+	outage          error         // why there was no connection; nil: there was one
+}
+
+func (e *NoTimeError) Error() string {
+	s := fmt.Sprintf("%v: %d wait, for about %s; expected service %s, left %s", ErrNoTime, e.Waiting, round(e.ExpectedWait), round(e.ExpectedService), round(e.Left))
+	if e.outage != nil {
+		s += ": " + e.outage.Error()
+	}
+	return s
+}
+
+// Is reports whether target is ErrNoTime or context.DeadlineExceeded.
+func (e *NoTimeError) Is(target error) bool {
+	return target == ErrNoTime || target == context.DeadlineExceeded
+}
+
+func (e *NoTimeError) Unwrap() error { return e.outage }
+
 // ShutdownError is Shutdown's error if its ctx ended before every lease was given back. The connections are closed all the same.
 type ShutdownError struct {
 	Out []Holder // the leases that were not given back

@@ -3,38 +3,11 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/sched"
 )
-
-// NoTimeError is [ErrNoTime] with the numbers by which the caller was refused. It means at once what a ctx's end would have meant later:
-// errors.Is(err, context.DeadlineExceeded) and pgconn.Timeout are true, and so is [Retryable], with a ctx that has time left.
-type NoTimeError struct {
-	Waiting         int           // how many other callers waited
-	ExpectedWait    time.Duration // how long those take on the connections that there are
-	ExpectedService time.Duration // how long the caller would have held its connection
-	Left            time.Duration // until the caller's deadline or the end of Config.MaxWait
-	outage          error         // why there was no connection; nil: there was one
-}
-
-func (e *NoTimeError) Error() string {
-	s := fmt.Sprintf("%v: %d wait, for about %s; expected service %s, left %s", ErrNoTime, e.Waiting, round(e.ExpectedWait), round(e.ExpectedService), round(e.Left))
-	if e.outage != nil {
-		s += ": " + e.outage.Error()
-	}
-	return s
-}
-
-// Is reports whether target is ErrNoTime or context.DeadlineExceeded.
-func (e *NoTimeError) Is(target error) bool {
-	return target == ErrNoTime || target == context.DeadlineExceeded
-}
-
-func (e *NoTimeError) Unwrap() error { return e.outage }
 
 // prepares tells the scheduler what is known of l, which is about to wait, and returns how l can share a connection; nil: it cannot.
 func (l *Lease) prepares(ctx context.Context) (with sched.Share) {
@@ -50,12 +23,6 @@ func (l *Lease) prepares(ctx context.Context) (with sched.Share) {
 	}
 	l.wish.Has(t)
 	return with
-}
-
-// refusals counts callers who were refused, for the log.
-type refusals struct {
-	unsaid atomic.Int64
-	saidAt atomic.Int64 // Unix nanoseconds
 }
 
 // refused returns the error of a caller whom the scheduler has refused. It logs that once a second at most, with the count since the last time.

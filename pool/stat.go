@@ -227,3 +227,9 @@ type stats struct {
 	refusals              refusals
 	alone                 catalog.Reasons // of statements that found no idle connection and did not ride
 }
+
+// refusals counts callers who were refused, for the log.
+type refusals struct {
+	unsaid atomic.Int64
+	saidAt atomic.Int64 // Unix nanoseconds
+}

@@ -128,12 +128,3 @@ func (c *Config) impossible(mode pgx.QueryExecMode) (lanes, isolation string) {
 	}
 	return lanes, isolation
 }
-
-// WhyOff returns why [New] has turned off what the field "Lanes" or "Isolation" of Config switches, although it was [Auto]. It is "" if it has not.
-func (p *Pool) WhyOff(field string) string {
-	lanes, isolation := p.cfg.impossible(p.mode)
-	if p.cfg.Plain == On {
-		return "Plain is on"
-	}
-	return map[string]string{"Lanes": lanes, "Isolation": isolation}[field]
-}
