@@ -57,13 +57,12 @@ func (p *Pool) With(settings map[string]string) *Bound {
 	switch p.mode {
 	case pgx.QueryExecModeSimpleProtocol:
 		b.err = errSimpleMode
-		return b
 	case pgx.QueryExecModeExec:
 		b.err = errExecMode
-		return b
-	}
-	if b.s, b.err = session.NewSettings(settings, p.mode != pgx.QueryExecModeCacheStatement); b.err != nil {
-		b.err = pgerr.Wrap[pgerr.SettingsError](b.err)
+	default:
+		if b.s, b.err = session.NewSettings(settings, p.mode != pgx.QueryExecModeCacheStatement); b.err != nil {
+			b.err = pgerr.Wrap[pgerr.SettingsError](b.err)
+		}
 	}
 	return b
 }

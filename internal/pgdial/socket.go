@@ -64,14 +64,7 @@ func NewPeeker(nc net.Conn) *Peeker {
 		return nil
 	}
 	p := &Peeker{raw: raw}
-	p.peek = func(fd uintptr) {
-		switch some, end := peek(fd); {
-		case some:
-			p.is = Something
-		case end:
-			p.is = End
-		}
-	}
+	p.peek = func(fd uintptr) { p.is = peek(fd) }
 	return p
 }
 
@@ -80,7 +73,6 @@ func (p *Peeker) Look() Sight {
 	if p == nil {
 		return Nothing
 	}
-	p.is = Nothing
 	if p.raw.Control(p.peek) != nil { // raw.Read would wait for another Read that is under way
 		return End
 	}

@@ -9,4 +9,4 @@ import (
 
 func boundUnacknowledged(syscall.RawConn, time.Duration) bool { return true }
 
-func peek(uintptr) (some, end bool) { return false, false }
+func peek(uintptr) Sight { return Nothing }

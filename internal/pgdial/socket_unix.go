@@ -30,15 +30,15 @@ func boundUnacknowledged(c syscall.RawConn, bound time.Duration) (done bool) {
 	return done
 }
 
-// peek reports whether there is something to be read from fd, or whether its other end is closed. It reads nothing.
-func peek(fd uintptr) (some, end bool) {
+// peek returns what can be read from fd, and reads nothing.
+func peek(fd uintptr) Sight {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	switch {
 	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
-		return false, false
+		return Nothing
 	case err != nil || n == 0:
-		return false, true
+		return End
 	}
-	return true, false
+	return Something
 }
