@@ -152,6 +152,11 @@ func overload(ctx context.Context, o *overloadOptions, tell func(string, ...any)
 			return nil, err
 		}
 	}
+	if slices.ContainsFunc(all, func(s scenario) bool { return s.w.far }) {
+		if l.link, err = startLink(l.fast.pg.Addr()); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.Settings.ofServers(ctx, l); err != nil {
 		return nil, err
 	}
@@ -186,13 +191,10 @@ func (o *overloadOptions) expected(all []scenario) (sum time.Duration) {
 
 // press finds out the capacity, and puts each of the rivals under the load of s.
 func (l *lab) press(ctx context.Context, o *overloadOptions, s scenario, seed uint64) (all []outcome, err error) {
-	on := l.fast
-	if s.w.durable {
-		on = l.durable
-	}
+	on, _ := l.of(s.w)
 	capacity := 0.0
 	for _, name := range []string{lmipool, plain} { // the better one's is what can be done
-		c, err := withPressed(ctx, on, s, name, func(d db) (float64, error) { return capacityOf(ctx, d, s.w, o.pauses().capacity, seed) })
+		c, err := withPressed(ctx, l, s, name, func(d db) (float64, error) { return capacityOf(ctx, d, s.w, o.pauses().capacity, seed) })
 		if err != nil {
 			return nil, fmt.Errorf("the capacity, by %s: %w", name, err)
 		}
@@ -200,7 +202,7 @@ func (l *lab) press(ctx context.Context, o *overloadOptions, s scenario, seed ui
 	}
 	for i := range rivals {
 		name := rivals[(i+int(seed))%len(rivals)] // each comes first in turn
-		x, err := withPressed(ctx, on, s, name, func(d db) (outcome, error) { return on.under(ctx, o, s, d, capacity, seed) })
+		x, err := withPressed(ctx, l, s, name, func(d db) (outcome, error) { return on.under(ctx, o, s, d, capacity, seed) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -211,8 +213,20 @@ func (l *lab) press(ctx context.Context, o *overloadOptions, s scenario, seed ui
 	return all, nil
 }
 
+// of returns the server of w, and the address to reach it.
+func (l *lab) of(w *pressed) (on *server, addr string) {
+	switch {
+	case w.durable:
+		return l.durable, l.durable.pg.Addr()
+	case w.far:
+		return l.fast, l.link.addr
+	}
+	return l.fast, l.fast.pg.Addr()
+}
+
 // withPressed runs f with a new pool of the system name, when nothing of the one before is left.
-func withPressed[T any](ctx context.Context, on *server, s scenario, name string, f func(db) (T, error)) (x T, err error) {
+func withPressed[T any](ctx context.Context, l *lab, s scenario, name string, f func(db) (T, error)) (x T, err error) {
+	on, addr := l.of(s.w)
 	if s.w.durable {
 		err = on.tidy(ctx)
 	}
@@ -222,7 +236,7 @@ func withPressed[T any](ctx context.Context, on *server, s scenario, name string
 	if err != nil {
 		return x, err
 	}
-	d, err := openPressed(ctx, name, connString(on.pg.Addr()), connections, s.kind == fair)
+	d, err := openPressed(ctx, name, connString(addr), s.w.conns, s.kind == fair)
 	if err != nil {
 		return x, err
 	}

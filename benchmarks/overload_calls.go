@@ -36,6 +36,14 @@ type call struct {
 
 func (c *call) ended() time.Duration { return c.due + c.took }
 
+// isEarly reports whether c returned before half of the time was over that it could have waited. So a refusal from the queue, which comes at the end
+// of that time, is told from one on arrival, also from one that a busy machine delays.
+func (c *call) isEarly() bool {
+	made := c.took - c.returned // later than it was due, if the generator was late
+	could := c.within - c.service - made
+	return could <= 0 || c.returned < could/2
+}
+
 // figures are what a system did in a window of a load.
 type figures struct {
 	Goodput figure `json:"goodput"` // connection time of calls answered in time, of what there is

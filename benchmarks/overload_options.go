@@ -26,7 +26,8 @@ type overloadOptions struct {
 const overloadHelp = `bench overload: lmipool, pgxpool and a plain queue (pgxpool whose cancels cost no connection) are offered more than the server can do.
 
 Capacity is what the better of lmipool and pgxpool answers in a closed loop, and is measured before each scenario. Loads are open: Poisson arrivals,
-and deadlines that count from when a call was due. All have at most 16 connections. By default it takes about two hours; -short less than a minute.
+and deadlines that count from when a call was due. All have at most 16 connections, and 1
+behind a link of 1 ms for point. By default it takes about two hours; -short less than a minute.
 
 `
 

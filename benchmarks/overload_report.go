@@ -77,7 +77,7 @@ func (r *overloadResult) print(w io.Writer) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, l := range r.Settings.lines() {
-		if l[0] != "1ms" && l[0] != "rounds" {
+		if l[0] != "rounds" {
 			fmt.Fprintf(t, "%s\t%s\n", l[0], l[1])
 		}
 	}

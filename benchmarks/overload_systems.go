@@ -63,18 +63,17 @@ func setFairBy(c *pool.Config, by func(context.Context) string) bool {
 	return true
 }
 
-// fateOf returns how a call ended that returned err, and the expected service that a refusal names. over: its deadline had passed.
+// fateOf returns how a call ended that returned err, and the expected service that a refusal names. over: its deadline had passed. It takes every
+// refusal for one from the queue.
 func fateOf(err error, over bool) (end fate, service time.Duration) {
 	if err == nil && !over {
 		return inTime, 0
 	} else if err == nil {
 		return late, 0
 	}
-	if left, service, ok := refusal(err); ok {
-		if left > service+grain { // in the queue the refusal comes when no more is left than the service takes
-			return onArrival, service
-		}
-		return fromQueue, service
+	var refused *pool.NoTimeError
+	if errors.As(err, &refused) {
+		return fromQueue, refused.ExpectedService
 	}
 	var acquire *pool.AcquireError
 	switch {
@@ -84,23 +83,4 @@ func fateOf(err error, over bool) (end fate, service time.Duration) {
 		return inFlight, 0
 	}
 	return broken, 0
-}
-
-// refusal returns what a *NoTimeError in err says: the time that was left, and the expected service. It looks for the type by its name, because a
-// library that is compared may not have it.
-func refusal(err error) (left, service time.Duration, ok bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
-		v := reflect.Indirect(reflect.ValueOf(err))
-		if v.Kind() != reflect.Struct || v.Type().Name() != "NoTimeError" {
-			continue
-		}
-		of := func(field string) time.Duration {
-			if f := v.FieldByName(field); f.IsValid() && f.CanInt() {
-				return time.Duration(f.Int())
-			}
-			return 0
-		}
-		return of("Left"), of("ExpectedService"), true
-	}
-	return 0, 0, false
 }

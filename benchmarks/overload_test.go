@@ -77,15 +77,10 @@ func TestAServerThatIsFrozenAnswersNobody(t *testing.T) {
 	}
 }
 
-// NoTimeError has the name and the fields of the library's refusals.
-type NoTimeError struct{ Left, ExpectedService time.Duration }
-
-func (*NoTimeError) Error() string { return "no time" }
-func (*NoTimeError) Unwrap() error { return context.DeadlineExceeded }
-
 func TestFates(t *testing.T) {
 	t.Parallel()
 	const service = 20 * ms
+	noTime := func(left time.Duration) error { return &pool.NoTimeError{Left: left, ExpectedService: service} }
 	inside := func(err error) error { return &pool.AcquireError{Err: err} }
 	for _, c := range []struct {
 		err  error
@@ -94,9 +89,8 @@ func TestFates(t *testing.T) {
 	}{
 		{nil, false, inTime},
 		{nil, true, late},
-		{inside(&NoTimeError{400 * ms, service}), false, onArrival},
-		{inside(&NoTimeError{service, service}), false, fromQueue},
-		{inside(&NoTimeError{-5 * ms, service}), true, fromQueue},
+		{inside(noTime(service)), false, fromQueue},
+		{inside(noTime(-5 * ms)), true, fromQueue},
 		{inside(context.DeadlineExceeded), true, inQueue},
 		{context.DeadlineExceeded, true, inQueue},
 		{fmt.Errorf("timeout: %w", context.DeadlineExceeded), true, inFlight},
@@ -104,8 +98,29 @@ func TestFates(t *testing.T) {
 		{errors.New("too many clients"), false, broken},
 	} {
 		got, named := fateOf(c.err, c.over)
-		if got != c.want || (got == onArrival || got == fromQueue) != (named == service) {
+		if got != c.want || (got == fromQueue) != (named == service) {
 			t.Errorf("%v, over %v: fate %d, service %v; want %d", c.err, c.over, got, named, c.want)
+		}
+	}
+}
+
+func TestARefusalOnArrivalIsToldFromOneFromTheQueue(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		made, took time.Duration
+		early      bool
+	}{
+		{0, ms, true},
+		{0, 100 * ms, true}, // much too late, but on arrival
+		{0, 480 * ms, false},
+		{0, 440 * ms, false},       // what was expected has changed since
+		{400 * ms, 401 * ms, true}, // the generator was late
+		{400 * ms, 480 * ms, false},
+		{490 * ms, 491 * ms, true}, // so late that there was no time to wait
+	} {
+		x := call{took: c.took, returned: c.took - c.made, within: 500 * ms, service: 20 * ms}
+		if x.isEarly() != c.early {
+			t.Errorf("made after %v, returned after %v: early %v, want %v", c.made, c.took, x.isEarly(), c.early)
 		}
 	}
 }

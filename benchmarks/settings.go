@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lmipool/lmipool/pool"
+	"github.com/lmipool/lmipool/internal/lane"
 )
 
 // revision is the revision that this program was built from. The Makefile sets it, since Go's own stamp is often turned off.
@@ -62,7 +62,7 @@ func newSettings(o options, now time.Time) Settings {
 		Warmup:      o.timing.warmup.String(),
 		Duration:    o.timing.duration.String(),
 		Lanes:       string(o.lanes),
-		FlightCap:   new(pool.Stat).Lanes().MaxFlightSize,
+		FlightCap:   lane.MaxFlight,
 		LoadAverage: loadAverage(),
 		Commit:      revision,
 		Go:          runtime.Version(),
