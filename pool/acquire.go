@@ -196,6 +196,8 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
 	}
+	lookers.Add(1)
+	defer lookers.Add(-1)
 	now := time.Now()
 	s := p.sched.Stats()
 	switch bare := err == context.DeadlineExceeded || err == context.Canceled; { //nolint:errorlint // what is wrapped has its reason already

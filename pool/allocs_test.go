@@ -56,8 +56,8 @@ func TestAnIdlePoolAllocatesNoMoreThanItDid(t *testing.T) { // not in parallel: 
 			}
 			return err
 		}},
-		{"QueryRow", 11, func() error { return p.QueryRow(ctx, pointRead, 1).Scan(&s) }},
-		{"Exec", 4, func() error {
+		{"QueryRow", 8, func() error { return p.QueryRow(ctx, pointRead, 1).Scan(&s) }},
+		{"Exec", 3, func() error {
 			_, err := p.Exec(ctx, "update things set name = $2 where id = $1", 1, "name")
 			return err
 		}},
@@ -69,8 +69,8 @@ func TestAnIdlePoolAllocatesNoMoreThanItDid(t *testing.T) { // not in parallel: 
 			_, err = pgx.ForEachRow(rows, []any{&n, &s}, func() error { return nil })
 			return err
 		}},
-		{"Bound.QueryRow", 14, func() error { return bound.QueryRow(ctx, pointRead, 1).Scan(&s) }},
-		{"InTx of one statement", 30, func() error {
+		{"Bound.QueryRow", 11, func() error { return bound.QueryRow(ctx, pointRead, 1).Scan(&s) }},
+		{"InTx of one statement", 27, func() error {
 			return pool.InTx(ctx, p, pool.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
 				return tx.QueryRow(ctx, pointRead, 1).Scan(&s)
 			})

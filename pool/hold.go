@@ -61,6 +61,13 @@ func (h *hold) active() bool {
 	return h.state == leaseActive
 }
 
+// released reports whether h's user has given the connection back.
+func (h *hold) released() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state == leaseReleased
+}
+
 // wants notes what the connection is asked for.
 func (h *hold) wants(sql string) { h.sql = sql }
 

@@ -52,7 +52,7 @@ type stmt struct {
 	ride     *lane.Ride         // nil: it goes alone
 	why      string             // for this reason; "": it was not asked, or is counted
 	st       *catalog.Statement // what the catalog knows of it; nil: it was not asked
-	lentOnce bool               // it was lent a connection, so housekeeping may look at it
+	lentOnce bool               // it was lent a connection, which may have been unfit
 	repeats  bool               // it rode, and runs once more
 	timed    bool               // the catalog wants to know how long it takes
 	took     time.Duration      // how long it took alone, without an error; 0: not known
@@ -96,7 +96,7 @@ func (l *Lease) holder(now time.Time) Holder {
 	return h
 }
 
-// holders lists what holds a connection.
+// holders lists what holds a connection. Its caller is one of the lookers.
 func (p *Pool) holders() (all []occupant) {
 	for _, r := range p.sched.Holders() {
 		all = append(all, r.Owner.(occupant))
@@ -104,12 +104,13 @@ func (p *Pool) holders() (all []occupant) {
 	return all
 }
 
-// out lists the leases among them.
-func (p *Pool) out() (out []*Lease) {
+// eachLease calls f with the leases among them.
+func (p *Pool) eachLease(f func(*Lease)) {
+	lookers.Add(1)
+	defer lookers.Add(-1)
 	for _, h := range p.holders() {
 		if l, ok := h.(*Lease); ok {
-			out = append(out, l)
+			f(l)
 		}
 	}
-	return out
 }

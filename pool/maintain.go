@@ -64,22 +64,22 @@ func (p *Pool) reportOpenResults() {
 		return
 	}
 	now := time.Now()
-	for _, l := range p.out() {
+	p.eachLease(func(l *Lease) {
 		if l.scope == nil && l.isLeftOpen(now, p.cfg.ReportRowsAfter) {
 			h := l.holder(now)
 			p.log.Warn("lmipool: Rows or BatchResults are still open; a connection is lost until they are closed",
 				slog.Duration("held", h.Held), slog.String("doing", h.Doing), slog.Any("acquired_at", h.Stack))
 		}
-	}
+	})
 }
 
 // reportIdleTx logs the leases that hold a transaction and do nothing with it.
 func (p *Pool) reportIdleTx() {
 	now := time.Now()
-	for _, l := range p.out() {
+	p.eachLease(func(l *Lease) {
 		if idle := l.idleTx(now, p.cfg.ReportIdleTxAfter); idle > 0 {
 			p.log.Warn("lmipool: a transaction is open and idle; its connection and its locks are kept from others",
 				append([]any{slog.Duration("idle", idle)}, l.holder(now).attrs()...)...)
 		}
-	}
+	})
 }

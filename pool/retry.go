@@ -23,6 +23,9 @@ func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error))
 	for {
 		l, err := once(a.n > 0)
 		if !p.retry(ctx, &a, l, err) {
+			if err == nil && l != nil && l.what == kindStatement && l.released() {
+				l.spare()
+			}
 			return err
 		}
 	}

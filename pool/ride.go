@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
@@ -19,8 +20,20 @@ type aloneKey struct{}
 // Alone returns a ctx whose statements never ride: each has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// spareLeases has zeroed leases of statements that rode, to be used again. One that was lent a connection is not: housekeeping may still look at it.
-var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
+// spareLeases has zeroed leases of statements that are over, which later statements reuse. lookers counts those who use leases from a list of them,
+// of the scheduler's or of a scope's, each from before it reads the list.
+var (
+	spareLeases = sync.Pool{New: func() any { return &Lease{} }}
+	lookers     atomic.Int64
+)
+
+// spare lets a later statement reuse l, which nobody uses any more. l is in no list by now, but somebody may have read one before.
+func (l *Lease) spare() {
+	if lookers.Load() == 0 {
+		*l = Lease{}
+		spareLeases.Put(l)
+	}
+}
 
 // rideFor encodes l's statement for a lane when no connection is idle, and again if more becomes known of statements while l waits; nil: it goes alone.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
@@ -104,10 +117,7 @@ func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bo
 		return result, nil, false
 	}
 	result, types = l.ride.Take()
-	if l.ride = nil; !l.lentOnce {
-		*l = Lease{}
-		spareLeases.Put(l)
-	}
+	l.spare()
 	return result, types, true
 }
 

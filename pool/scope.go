@@ -130,6 +130,8 @@ func (s *Scope) End() {
 	if s == nil {
 		return
 	}
+	lookers.Add(1)
+	defer lookers.Add(-1)
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()

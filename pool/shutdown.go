@@ -38,6 +38,8 @@ func (p pooled) shutdown(ctx context.Context) error {
 // takeBack ends every lease that was not given back, in parallel, and logs them after that: the process may have a few hundred milliseconds to live,
 // and the write of Terminate to a connection whose user is stuck takes up to graceToAbort.
 func (p *Pool) takeBack(err error) *ShutdownError {
+	lookers.Add(1)
+	defer lookers.Add(-1)
 	now := time.Now()
 	e := &ShutdownError{Err: err}
 	out := p.holders()

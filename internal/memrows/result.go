@@ -1,8 +1,6 @@
 package memrows
 
 import (
-	"slices"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -53,14 +51,15 @@ func (b *Result) add(values [][]byte) {
 	}
 }
 
-// readFirst makes b the first row of r, if it has one, and closes r. It returns the row's values; nil: there is none.
-func (b *Result) readFirst(r pgx.Rows) (values [][]byte) {
+// readFirst makes b the first row of r, if it has one, and closes r. It returns the row's values and its types, of c's m; nil: there is none.
+func (b *Result) readFirst(r pgx.Rows, c *pgx.Conn, m *Maps) (values [][]byte, types *mapCopy) {
 	if r.Next() {
-		b.fields, b.rows, values = slices.Clone(r.FieldDescriptions()), 1, cloneValues(r.RawValues())
+		types = m.Of(c).take(r.FieldDescriptions())
+		b.fields, b.rows, values = types.fields, 1, cloneValues(r.RawValues())
 	}
 	r.Close() // reads and drops the other rows; an error among them is the row's
 	b.tag, b.err = r.CommandTag(), r.Err()
-	return values
+	return values, types
 }
 
 // cloneValues copies one row out of the connection's read buffer, in two allocations for any number of columns.

@@ -172,9 +172,8 @@ func (b *Result) Row(s *Set) *Row {
 // ReadRow reads the first row of r, if any, into memory, and closes r, whose connection is c and has the types of m.
 func ReadRow(r pgx.Rows, c *pgx.Conn, m *Maps) *Row {
 	w := &Row{sent: true}
-	if w.rows.values = w.rows.result.readFirst(r); w.rows.values != nil {
-		w.rows.set, w.rows.next = m.Of(c), 1
-		w.rows.types = w.rows.set.take(w.rows.result.fields)
+	if w.rows.values, w.rows.types = w.rows.result.readFirst(r, c, m); w.rows.types != nil {
+		w.rows.set, w.rows.next = w.rows.types.set, 1
 	}
 	return w
 }

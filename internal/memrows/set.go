@@ -93,6 +93,7 @@ func (s *Set) Encode(eqb *pgx.ExtendedQueryBuilder, d *pgconn.StatementDescripti
 type mapCopy struct {
 	*pgtype.Map
 	set     *Set
+	fields  []pgconn.FieldDescription // of the last rows; nobody changes it
 	adopted map[uint32]adopted
 	asked   map[reflect.Type]int // set was asked for the type that is given for these, and for what is in them, so many levels deep
 	loose   bool                 // the row may have a value whose type depends on its destination
@@ -102,7 +103,10 @@ type mapCopy struct {
 // take returns a copy for rows of fields.
 func (s *Set) take(fields []pgconn.FieldDescription) *mapCopy {
 	t := s.get()
-	t.loose = false
+	if slices.Equal(t.fields, fields) {
+		return t
+	}
+	t.fields, t.loose = slices.Clone(fields), false
 	for i := range fields {
 		oid := fields[i].DataTypeOID
 		t.adoptOID(oid)
