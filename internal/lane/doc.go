@@ -11,20 +11,17 @@
 // them, because runtime.Gosched does not make sure that they get a CPU. A caller who asks a moment too late has to wait for the whole next group.
 //
 // The guard is the second line of defence. The first is the choice of the statements that may ride (package catalog). The session guard is set once
-// and holds for all later groups. Until the server's reply to it was read, each segment brings a local guard along, so that no segment depends on
-// another. The session guard saves more than its round trip costs from the second group on. It is taken off after the last group. A statement that
-// the guard stops had no effect. If a setting of the guard changes and the lane has not changed it, the connection is closed.
+// and holds for all later groups, until it is taken off after the last one. Until the server's reply to it was read, each segment brings a local guard
+// along, so that no segment depends on another. A statement that the guard stops had no effect. If a setting of the guard changes and the lane has
+// not changed it, the connection is closed.
 //
 // A rider gets the answer that pgx would give him, or his statement runs again, alone. Before any row is handed out, the statement's parameters and
 // columns on this connection are compared with those that his arguments were encoded for, and the Go types of both connections are compared by their
-// contents. A rider gets an error only if no change since the statement was Parsed can have caused it. A result that is too large is dropped, so that
-// it does not hold up the others.
+// contents. A rider gets an error only if no change since the statement was Parsed can have caused it. If the connection is lost, each ride without an
+// answer runs again, alone, since one of them may have killed the backend.
 //
-// If a caller leaves before his ride is sent, it is not sent: one atomic decides which came first. If he leaves later, its answer is read and
-// dropped; a cancel request could stop a neighbour's statement. If the connection is lost, each ride without an answer runs again, alone, since one
-// of them may have killed the backend.
+// If a caller leaves after his ride was sent, its answer is read and dropped: a cancel request could stop a neighbour's statement.
 //
 // Facts of the catalogs say what may ride. When the question is due, the last segment of a group asks the server whether these facts still hold.
-// After a pause a segment in front of the group asks. Behind a pooler nothing is prepared or set in the session: each segment uses the unnamed
-// statement and a local guard.
+// Behind a pooler nothing is prepared or set in the session: each segment uses the unnamed statement and a local guard.
 package lane

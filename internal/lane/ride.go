@@ -43,8 +43,7 @@ type Call struct {
 	With *session.Settings // the settings that it runs with; nil: none
 }
 
-// The states of a ride say who came first: the lane that sends it, or the caller who gives it up. A ride that was given up is not sent. If it was
-// sent before, the lane reads its answer and drops it.
+// The states of a ride say who came first: the lane that sends it, or the caller who gives it up. A ride that was given up is not sent.
 const (
 	waiting uint32 = iota
 	sent
@@ -61,8 +60,8 @@ const (
 	Lost           // its connection was lost; End returns why
 )
 
-// spare has rides that are over. All that is left in them is the memory for encoded arguments. At tens of thousands of rides a second they would be a
-// large part of the garbage, and the garbage collector takes CPU from the statements that run.
+// spare has rides that are over, for their memory for encoded arguments. At tens of thousands of rides a second that would be a large part of the
+// garbage, and the garbage collector takes CPU from the statements that run.
 var spare = sync.Pool{New: func() any { return &Ride{} }}
 
 // Encode returns a ride for call, or why call goes alone. The server gets text and args, which may differ from call's: a rewriter can have changed

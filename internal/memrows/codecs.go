@@ -21,7 +21,7 @@ func copyMap(src *pgtype.Map) *pgtype.Map {
 // firstUserOID is the first OID of a type that is not built-in.
 const firstUserOID = 16384
 
-// userTypesOf returns the OIDs of types that are registered and not built-in. No method of a Map returns them.
+// userTypesOf returns the OIDs of types that are registered and not built-in, for which a Map has no method.
 func userTypesOf(m *pgtype.Map) (oids []uint32) {
 	registered := reflect.ValueOf(m).Elem().FieldByName("oidToType")
 	if registered.Kind() != reflect.Map {

@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// givenType returns what RegisterDefaultPgType has set for v's Go type; nil if that is the same without it. Map.Copy does not copy this, and no method
-// of a Map lists it. But a Map makes a table of it when it is first asked for a type, and replaces the table when something is registered later. So
-// a Map that has its table and was copied by value can be asked at any time.
+// givenType returns what RegisterDefaultPgType has set for v's Go type; nil if that is the same without it. No method of a Map lists this. But a Map
+// makes a table of it when it is first asked for a type, and replaces the table when something is registered later. So a Map that has its table and
+// was copied by value can be asked at any time.
 func (s *Set) givenType(v any) *pgtype.Type {
 	given, _ := s.given.TypeForValue(v)
 	if usual, _ := s.base.TypeForValue(v); usual == given {
@@ -33,8 +33,8 @@ func (s *Set) mayAskFor(oid uint32, depth int) bool {
 	return anyInside(typ.Codec, func(typ *pgtype.Type) bool { return s.mayAskFor(typ.OID, depth+1) })
 }
 
-// askFor registers what is given for dest, the destinations of one row. The connection may not know a column's type, for example an enum that nobody
-// has loaded. Then pgx goes by the destination, and by what RegisterDefaultPgType has set for it, which a copy of a Map does not have.
+// askFor registers what is given for dest, the destinations of one row. If the connection does not know a column's type, for example an enum that
+// nobody has loaded, pgx goes by the destination.
 func (t *mapCopy) askFor(dest []any) {
 	if !t.loose {
 		return

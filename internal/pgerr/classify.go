@@ -32,7 +32,7 @@ const (
 	loggingIn                 // a connection was being opened
 )
 
-// EndsSession reports whether the server ends the session with err.
+// EndsSession reports whether the server ends the session with err. Then the outcome of what was sent is unknown, except if the session had idled.
 func EndsSession(err *pgconn.PgError) bool {
 	s := cmp.Or(err.SeverityUnlocalized, err.Severity)
 	return s == "FATAL" || s == "PANIC"

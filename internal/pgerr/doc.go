@@ -21,14 +21,6 @@
 //
 // Errors whose types are in package pool cannot be known here: pool passes an [Outer] to Classify.
 //
-// # Non-obvious
-//
-//   - pgx says that "conn closed" is safe to retry, also when it finds the connection closed while it waits for an answer. So that is not believed.
-//   - FATAL means that the session ends with the answer, so the outcome is unknown, except for sessions that were ended because they idled:
-//     PostgreSQL checks this before it runs what it has read.
-//   - PgBouncer has the code 08P01 for all that it says itself, so its messages are told apart by their English text.
-//   - [IsAway] and [IsFull] are for errors of dials, [IsLost] for errors of connections that were in use.
-//   - pgx quotes an argument that it cannot encode, and PostgreSQL the value of a setting that it refuses. [Arguments] and [WithoutValues] remove them
-//     from such errors.
-//   - pgconn.Timeout looks for a type that only pgconn can make: [AsTimeout] provides one to errors of ours that mean the same.
+// [IsAway] and [IsFull] are for errors of dials, [IsLost] for errors of connections that were in use. [Arguments] and [WithoutValues] hide what an
+// error quotes of an argument, or of the value of a setting.
 package pgerr

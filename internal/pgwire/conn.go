@@ -76,9 +76,8 @@ func New(r io.Reader, w io.Writer, epoch *atomic.Int64) *Conn {
 	return c
 }
 
-// send writes b to the socket, unless an earlier write failed. pgx keeps what it could not write and would send it again together with its
-// Terminate, long after its caller was told that it is lost. So after a failed write only Terminate is sent; and if a part of a message was
-// sent, not even that: then the write side of the socket is closed.
+// send writes b to the socket, unless an earlier write failed. pgx keeps what it could not write and would send it together with its Terminate, long
+// after its caller was told that it is lost. So then only Terminate is sent; and if a part of a message was sent, the write side is closed instead.
 func (c *Conn) send(b []byte) (int, error) {
 	if !c.stuck.Load() {
 		n, err := c.w.Write(b)

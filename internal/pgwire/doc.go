@@ -14,8 +14,7 @@
 //   - pgx sees the answers to its own messages and nothing else, except ParameterStatus and notices, which are for everybody.
 //   - What follows a simple prologue never runs if the prologue fails: the server ends the session with the error (exit_on_error), which
 //     [Conn.Failure] returns. If the session goes on all the same, nothing more is read from it.
-//   - A part never travels with a simple Query, since the Query would run even if the part failed: pgx gets [ErrSimple].
-//   - After a failed write nothing but Terminate is sent: pgx keeps what it could not write, and would send it with its Terminate.
+//   - A part never travels with a simple Query ([ErrSimple]), and after a failed write nothing but Terminate is sent.
 //
 // # Non-obvious
 //

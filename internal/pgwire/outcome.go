@@ -90,13 +90,10 @@ func (a *answers) Strayed() bool {
 	return more
 }
 
-// Reports counts the settings that the server has reported.
-func (a *answers) Reports() int32 { return a.reports.Load() }
-
-// Commits counts the transactions that the server has said to have committed.
-func (a *answers) Commits() int32 { return a.commits.Load() }
-
-// CommitsOutside returns what Commits was when there was last no transaction.
+// Reports counts the settings that the server has reported; Commits, the transactions that it has said to have committed. CommitsOutside is what
+// Commits was when there was last no transaction.
+func (a *answers) Reports() int32        { return a.reports.Load() }
+func (a *answers) Commits() int32        { return a.commits.Load() }
 func (a *answers) CommitsOutside() int32 { return a.base.Load() }
 
 // RefusedUnbound reports whether what pgx has sent last certainly did not run: it, or what travelled in front of it, had been prepared before,
