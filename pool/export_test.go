@@ -58,9 +58,8 @@ func (p *Pool) Leaves(ctx context.Context, sql string) (sqltext.Trace, error) {
 	return pf.Trace, nil
 }
 
-// SignTook says how long it took to ask whether the catalogs are what they were, and whether they are. changed: something
-// was committed since, so that it is not only a look at the snapshot.
-func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool, error) {
+// SignTook says how long it took to ask whether the catalogs are what they were, and whether they are.
+func (p *Pool) SignTook(ctx context.Context) (time.Duration, bool, error) {
 	l, err := p.acquire(ctx, nil, kindLease, "", -1)
 	if err != nil {
 		return 0, false, err
@@ -68,9 +67,6 @@ func (p *Pool) SignTook(ctx context.Context, changed bool) (time.Duration, bool,
 	defer l.Release()
 	began := time.Now()
 	sign := l.c.session.Facts.Sign(began)
-	if changed {
-		sign.Args[len(sign.Args)-1] = nil
-	}
 	rows, err := l.c.session.Subject().Answers(ctx, facts.AskSign, sign.Args...)
 	took := time.Since(began)
 	if err == nil {

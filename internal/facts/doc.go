@@ -50,8 +50,8 @@
 // PostgreSQL does not report that something was created or altered. So the sign is asked for every 400 ms: a sum over the rows of the catalogs that
 // facts were derived from. If it differs, all facts are derived anew; so they are if a fact comes back with another sign than it had. If the last
 // right sign is older than 800 ms, no ride is sent; if it is older than a second when a ride's answer is read, the answer is dropped. So an answer
-// that a change of the catalogs has made wrong is never given later than a second after that change's commit. If nothing was committed since the last
-// sign, the snapshot says so and nothing is summed. The sign needs no statistics (track_counts), and works on standbys.
+// that a change of the catalogs has made wrong is never given later than a second after that change's commit. The sign needs no statistics
+// (track_counts), and works on standbys.
 //
 // # Invariants
 //

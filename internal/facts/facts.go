@@ -131,7 +131,6 @@ func (f *Facts) learn(k *known, anew bool) {
 		f.suspect.Store(true)
 	}
 	f.learned++
-	f.snapshot = ""
 	if asked := k.asked.UnixNano(); asked < f.signedAt.Load() {
 		f.signedAt.Store(asked) // a sign that came meanwhile did not cover k
 	}
@@ -150,10 +149,8 @@ func adds[K comparable, V interface{ is() int64 }](have, more map[K]V) (differs 
 	return differs
 }
 
-// age is when facts were last right. The mutex of the Facts guards what is not atomic.
+// age is when facts were last right.
 type age struct {
-	snapshot string // the server's at the last sign, if no transaction ran then; "": not known
-
 	signedAt atomic.Int64  // when the last right sign was asked for, in nanoseconds; 0: never
 	ridden   atomic.Int64  // how many had ridden when the last right sign came
 	asking   atomic.Int64  // since when somebody is asking for a sign, in nanoseconds; 0: nobody is
@@ -193,13 +190,6 @@ func (a *age) Release() { a.asking.Store(0) }
 
 // rests reports whether nothing may be asked now.
 func (a *age) rests(now time.Time) bool { return now.UnixNano() < a.restTill.Load() }
-
-// right notes that all facts were right at sent, at this snapshot, and how many had ridden by then.
-func (a *age) right(sent time.Time, snapshot string, rode int64) {
-	a.ridden.Store(rode)
-	a.snapshot = snapshot
-	a.signedAt.Store(sent.UnixNano())
-}
 
 // Belief remembers that a connection was handed on without a reset, because facts said that its user had left nothing. A change of the catalogs is
 // noticed up to a second late, and until then a new trigger may have set something. So the connection is reset in front of its next user's first

@@ -74,10 +74,10 @@ func TestAnotherSignEndsWhatWasProven(t *testing.T) {
 	var belief facts.Belief
 	belief.Note(f)
 	p := f.Prove(m, nil, nil)
-	f.Sign(time.Now()).Take([][]byte{[]byte("1:1:"), []byte("1")}, nil)
+	f.Sign(time.Now()).Take([][]byte{[]byte("1")}, nil)
 	assert.False(t, f.IsSuspect())
 	assert.True(t, f.IsFresh(time.Now()))
-	f.Sign(time.Now()).Take([][]byte{[]byte("1:1:"), []byte("2")}, nil)
+	f.Sign(time.Now()).Take([][]byte{[]byte("2")}, nil)
 	assert.True(t, f.IsSuspect())
 	assert.False(t, f.IsFresh(time.Now()))
 	assert.False(t, belief.MayBeWrong(f), "not yet: what is wrong is not known")

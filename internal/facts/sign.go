@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/big"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -66,7 +65,7 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	if f.global != nil {
 		want += f.global.sign
 	}
-	args := [][]byte{sqltext.TextArray(schemas), sqltext.TextArray(names), oidArray(relations), oidArray(types), sqltext.TextArray(functions), []byte(f.snapshot)}
+	args := [][]byte{sqltext.TextArray(schemas), sqltext.TextArray(names), oidArray(relations), oidArray(types), sqltext.TextArray(functions)}
 	return &Sign{args, f, want, f.gen.Load(), f.learned, sent}
 }
 
@@ -79,16 +78,15 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gen.Load() != s.gen || len(row) != 2 {
+	if f.gen.Load() != s.gen || len(row) != 1 {
 		return // the facts are others by now
 	}
-	if row[1] != nil { // else nothing was committed since the last sign
-		if got, ok := sumIn64(string(row[1])); !ok || got != s.want {
-			f.suspect.Store(true)
-		}
+	if got, ok := sumIn64(string(row[0])); !ok || got != s.want {
+		f.suspect.Store(true)
 	}
 	if !f.suspect.Load() && f.learned == s.learned { // else the sign does not cover what was added
-		f.right(s.sent, quietSnapshot(string(row[0])), f.Rides())
+		f.ridden.Store(f.Rides())
+		f.signedAt.Store(s.sent.UnixNano())
 	}
 }
 
@@ -99,15 +97,6 @@ func sumIn64(s string) (sum int64, ok bool) {
 		return 0, false
 	}
 	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), true
-}
-
-// quietSnapshot returns snapshot if no transaction ran in it: then nothing was committed since, as long as the snapshot is the same.
-func quietSnapshot(snapshot string) string {
-	from, rest, _ := strings.Cut(snapshot, ":")
-	if to, running, _ := strings.Cut(rest, ":"); from != to || running != "" {
-		return ""
-	}
-	return snapshot
 }
 
 // restAfter has nothing asked for a while after err, and reports whether it does. It does not if the connection was lost: the next one may answer.

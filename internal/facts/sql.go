@@ -262,11 +262,8 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
 	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
 
-// AskSign asks for the snapshot and for a sum of signs: of the names $2 in schemas $1, the relations $3, the types $4, the functions named $5 and what
-// is global. The sum is NULL if the snapshot is still $6: then nothing was committed since.
-var AskSign = `select pg_catalog.pg_current_snapshot()::pg_catalog.text,
-	case when pg_catalog.pg_current_snapshot()::pg_catalog.text operator(pg_catalog.=) $6::pg_catalog.text then null
-	else (coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
+// AskSign asks for the sum of the signs of the names $2 in schemas $1, the relations $3, the types $4, the functions named $5 and what is global.
+var AskSign = `select (coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
 	plus + relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])") +
 	plus + typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])") +
-	plus + functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])") + plus + globalSign + `)::pg_catalog.text end`
+	plus + functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])") + plus + globalSign + `)::pg_catalog.text`
