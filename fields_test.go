@@ -23,7 +23,6 @@ import (
 // if it is not the struct's; structs with their directory in front where two packages have one of that name.
 const owners = `
 AcquireError: acquire
-age: facts
 answers: outcome
 Baseline: baseline
 Baselines: facts
