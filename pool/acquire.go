@@ -39,10 +39,14 @@ func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 
 // AcquireFunc acquires a lease, runs f with it, and releases it, even if f panics. It returns Acquire's error, or f's. ctx bounds only the acquiring.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
+	return acquireFunc(ctx, p.Acquire, f)
+}
+
+func acquireFunc(ctx context.Context, acquire func(context.Context) (*Lease, error), f func(*Lease) error) error {
 	if f == nil {
 		return errNoFunc
 	}
-	l, err := p.Acquire(ctx)
+	l, err := acquire(ctx)
 	if err != nil {
 		return err
 	}

@@ -57,15 +57,7 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 
 // AcquireFunc is [Pool.AcquireFunc] with a lease of b's Acquire.
 func (b *Bound) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
-	if f == nil {
-		return errNoFunc
-	}
-	l, err := b.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer l.Release()
-	return f(l)
+	return acquireFunc(ctx, b.Acquire, f)
 }
 
 // errSharedSession is Bound.Acquire's error for a session that other clients may use, or that is not reset.
