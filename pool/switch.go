@@ -30,10 +30,9 @@ const (
 // Behind a pooler in transaction mode each transaction may be in another session, which other clients use before and after it. So the pool prepares
 // nothing by name there: default_query_exec_mode defaults to cache_describe, which describes each statement once and then needs one round trip, as
 // prepared statements do, and gives the same results. Isolation is off, since a reset could run in another client's session. What an invocation
-// leaves in a session stays there, and other clients of the pooler meet it: use SET LOCAL, in a transaction. Reads ride;
-// each is parsed anew and has its own guard. If another client has left a search_path in the session, the reads' names are resolved with
-// it. AfterConnect may register types; a SET of AfterConnect's holds in one of many sessions only. LISTEN, temporary tables, session-level advisory
-// locks and cursors WITH HOLD need a direct connection.
+// leaves in a session, other clients of the pooler meet: use SET LOCAL, in a transaction. Reads ride, each with its own guard, and with the search_path
+// that another client may have left. AfterConnect may register types; a SET of it holds in one of many sessions only. LISTEN, temporary tables,
+// session-level advisory locks and cursors WITH HOLD need a direct connection.
 type Upstream string
 
 // These are the values of Upstream. The zero value means UpstreamAuto.
