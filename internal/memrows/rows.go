@@ -180,8 +180,13 @@ func ReadRow(r pgx.Rows, c *pgx.Conn, m *Maps) *Row {
 
 // Tag returns the statement's command tag, and Err its error, which SetErr replaces.
 func (r *Row) Tag() pgconn.CommandTag { return r.rows.result.tag }
-func (r *Row) Err() error             { return cmp.Or(r.rows.failed, r.rows.result.err) }
 func (r *Row) SetErr(err error)       { r.rows.result.End(r.rows.result.fields, err) }
+func (r *Row) Err() error {
+	if r.rows.failed != nil { // cmp.Or of interfaces takes three times as long
+		return r.rows.failed
+	}
+	return r.rows.result.err
+}
 
 // OnScanError lets the first error of Scan be noted in err, for a batch whose Close returns it.
 func (r *Row) OnScanError(err *error) { r.scanErr = err }

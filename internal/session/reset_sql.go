@@ -59,7 +59,9 @@ func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p 
 }
 
 // deallocates returns a block that drops what was prepared in SQL, and fails if a statement of AfterConnect's is gone.
-// The server makes a row of everything that is prepared, pgx's statements too: about 1 µs each. No cheaper sign that PREPARE ran was found.
+// The server makes a row of everything that is prepared, pgx's statements too: about 1 µs each, also below LIMIT and EXISTS. PREPARE leaves no cheaper
+// sign. Inside a function it has no tag on the wire, no event trigger fires, and no statistics count it. pg_backend_memory_contexts has a row for each
+// statement too, and is for superusers and pg_read_all_stats.
 func (b *Baseline) deallocates() string {
 	var w strings.Builder
 	w.WriteString("declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
