@@ -138,7 +138,7 @@ type Config struct {
 	Upstream Upstream
 
 	// Rerun says what happens to a ride whose connection is lost before its answer has come. With Auto the read runs once more, alone: a read that
-	// may ride has no effect, so to run it twice does no harm. On is the same. With Off it fails.
+	// may ride has no effect, so to run it twice does no harm. With Off it fails. On is the same as Auto, except that it is an error if Lanes are off.
 	Rerun Switch
 
 	// Tracer is given to each connection. If it is a pgxpool.AcquireTracer or ReleaseTracer, the pool calls it for that too. Defaults to none.
@@ -147,8 +147,8 @@ type Config struct {
 	// Logger gets what went wrong in the background and what invocations left behind. A Handler that panics loses the record only. Defaults to slog's.
 	Logger *slog.Logger
 
-	// Plain, if it is On, turns off all that lmipool adds, whatever the other switches say: each call goes straight to pgxpool, with MaxConns and the
-	// hooks, without scopes and without lmipool's queue. Auto means Off.
+	// Plain, if it is On, turns off all that lmipool adds: each call goes straight to pgxpool, with MaxConns and the hooks, without scopes and without
+	// lmipool's queue. Another switch that is On is an error then; the variable LMIPOOL_PLAIN wins over those that the code has on. Auto means Off.
 	Plain Switch
 
 	// StandIn says whether Handler replies in place of a handler that does not return before its deadline. Auto means On on managed instances and Off
@@ -195,7 +195,7 @@ func (c *Config) settle(env lambdaenv.Env) {
 		managed = Off
 	}
 	for _, s := range []*Switch{&c.StandIn, &c.CatchPanics} {
-		if c.Plain == On || *s == Auto || *s == "" {
+		if *s == Auto || *s == "" {
 			*s = managed
 		}
 	}

@@ -144,7 +144,7 @@ func TestOpenSaysWhatAutoHasDecidedAndWhy(t *testing.T) {
 			"isolation": off("Config"),
 		}},
 		"postgres://u@h/d?sslmode=require": {env: with(managed("64"), "LMIPOOL_PLAIN", "on"), want: says{
-			"lanes": off("Plain is on"), "isolation": off("Plain is on"), "stand_in": off("Plain is on"), "catch_panics": off("Plain is on"),
+			"lanes": off(`Plain is "on", which turns off all that lmipool adds`), "isolation": off(`Plain is "on", which turns off all that lmipool adds`), "stand_in": off(`Plain is "on", which turns off all that lmipool adds`), "catch_panics": off(`Plain is "on", which turns off all that lmipool adds`),
 			"plain": says{"value": "on", "by": "LMIPOOL_PLAIN"}, "sslmode": says{"value": "require", "by": "connection string"},
 		}},
 		"user=u database=d host=/tmp": {want: says{"sslmode": nil}},

@@ -133,7 +133,30 @@ func (c *Config) resolve(lookup func(string) (string, bool), given func(setting)
 		}
 		log = append(log, chosen{s, value, by})
 	}
+	c.yield(log)
 	return log, errors.Join(errs...)
+}
+
+// yield turns off what the code has on and a variable has made impossible: an operator can override code.
+func (c *Config) yield(log []chosen) {
+	by := make(map[string]string)
+	for _, s := range log {
+		by[s.field] = s.by
+	}
+	for i, s := range log {
+		is, ok := s.of(c).(*Switch)
+		switch {
+		case !ok || s.by != "Config" || *is != On && *is != Shadow:
+			continue
+		case c.Plain == On && by["Plain"] != "Config":
+			log[i].by = by["Plain"]
+		case s.field == "Rerun" && c.Lanes == Off && by["Lanes"] != "Config":
+			log[i].by = by["Lanes"]
+		default:
+			continue
+		}
+		*is, log[i].value = Off, string(Off)
+	}
 }
 
 // cutFloor lowers MinConns or MinIdleConns to MaxConns. It is called if the code has not set MaxConns: a lower MaxConns of an operator's, or of the
@@ -159,6 +182,8 @@ func (c *Config) validate() error {
 	}{{"StandIn", c.StandIn}, {"CatchPanics", c.CatchPanics}} {
 		if !slices.Contains([]Switch{"", Auto, On, Off}, s.value) {
 			fault(s.field, fmt.Sprintf("%q", s.value), `"auto", "on" or "off"`)
+		} else if s.value == On && c.Plain == On {
+			fault(s.field, `"on"`, `"auto" or "off", since Plain is "on", which turns off all that lmipool adds`)
 		}
 	}
 	if c.Margin < 0 {

@@ -199,7 +199,7 @@ func (p *Pool) Upstream() Upstream {
 func (p *Pool) WhyOff(field string) string {
 	lanes, isolation := p.cfg.impossible(p.mode)
 	if p.cfg.Plain == On {
-		return "Plain is on"
+		return plainIsOn
 	}
 	return map[string]string{"Lanes": lanes, "Isolation": isolation}[field]
 }

@@ -70,7 +70,7 @@ type switchField struct {
 	values []Switch // the values that are allowed
 }
 
-// switches returns the Switch fields of c, each with the values that it may have.
+// switches returns the Switch fields of c, each with the values that it may have. Plain, which turns the others off, is the last.
 func (c *Config) switches() []switchField {
 	return []switchField{
 		{"Lanes", &c.Lanes, []Switch{Auto, On, Off, Shadow}},
@@ -86,10 +86,6 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 	if c.Upstream.shares() {
 		pgdial.ForPooler(cc, c.Upstream == UpstreamRDSProxy, c.Logger)
 	}
-	if c.Plain == On {
-		c.Lanes, c.Isolation, c.Rerun = Off, Off, Off
-		return nil
-	}
 	var errs []error
 	lanes, isolation := c.impossible(cc.DefaultQueryExecMode)
 	off := func(field string, s *Switch, why string) {
@@ -101,16 +97,28 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 		}
 		*s = Off
 	}
-	if c.Isolation == Auto && !c.Upstream.shares() && isolation != "" {
+	if c.Isolation == Auto && !c.Upstream.shares() && c.Plain != On && isolation != "" {
 		c.Logger.Warn(execModeIsolation)
 	}
 	off("Lanes", &c.Lanes, lanes)
 	off("Isolation", &c.Isolation, isolation)
+	if c.Plain == On {
+		off("Rerun", &c.Rerun, plainIsOn)
+	} else if c.Lanes == Off {
+		off("Rerun", &c.Rerun, `Lanes is "off" here, and only a read that may ride runs once more`)
+	} else if c.Rerun == Auto {
+		c.Rerun = On
+	}
 	return errors.Join(errs...)
 }
 
+const plainIsOn = `Plain is "on", which turns off all that lmipool adds`
+
 // impossible returns why statements cannot ride and sessions cannot be reset with mode; "": they can.
 func (c *Config) impossible(mode pgx.QueryExecMode) (lanes, isolation string) {
+	if c.Plain == On {
+		return plainIsOn, plainIsOn
+	}
 	switch {
 	case c.PrepareConn != nil:
 		lanes = "PrepareConn is set, which must run before each statement, and rides share a connection"

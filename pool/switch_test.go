@@ -30,7 +30,7 @@ func TestOnIsAnErrorWhereAutoIsOff(t *testing.T) {
 		"exec":        {"host=h default_query_exec_mode=exec", pool.Config{}, []string{lanes + "default_query_exec_mode is exec", isolation + "default_query_exec_mode is exec"}, pool.Off, pool.Off, ""},
 		"PgBouncer":   {"host=h", pool.Config{Upstream: pool.UpstreamPgBouncer}, []string{isolation + `Upstream is "pgbouncer"`}, pool.Auto, pool.Off, pool.Shadow},
 		"RDS Proxy":   {"host=h", pool.Config{Upstream: pool.UpstreamRDSProxy}, []string{isolation + `Upstream is "rds-proxy"`}, pool.Off, pool.Off, pool.Shadow},
-		"Plain":       {"host=h", pool.Config{Plain: pool.On}, nil, pool.Off, pool.Off, pool.Off},
+		"Plain":       {"host=h", pool.Config{Plain: pool.On}, []string{lanes + `Plain is "on"`, isolation + `Plain is "on"`}, pool.Off, pool.Off, ""},
 	} {
 		of.config.Logger = (&logs{}).logger()
 		open := func(lanes, isolation pool.Switch) (*pool.Config, error) {
