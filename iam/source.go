@@ -183,7 +183,7 @@ func (s *Source) secure(cc *pgx.ConnConfig) error {
 	case "", sslmode.Disable:
 		return misconfiguredf("lmipool: iam: no TLS to %s, and a token must not be sent in clear text: want sslmode=verify-full in the connection string", cc.Host)
 	case sslmode.Allow, sslmode.Prefer:
-		sslmode.Verify(&cc.Config, nil, func(string) bool { return true })
+		sslmode.Verify(&cc.Config, func(string) bool { return true })
 	case sslmode.Require, sslmode.VerifyCA:
 		s.warnOnce("sslmode", "lmipool: iam: whoever answers in the server's place gets the token: want sslmode=verify-full",
 			"sslmode", string(mode), "host", cc.Host)

@@ -6,17 +6,20 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"maps"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -241,6 +244,36 @@ func TestHostsOfAWSAreVerified(t *testing.T) {
 				assert.Contains(t, warnings[0], "sslmode="+string(c.mode)+" host="+writer)
 			}
 		})
+	}
+}
+
+// A TLS configuration that the user has made has checks of its own: they run beside verify-full, and what they refuse is refused.
+func TestAUsersOwnChecksOfACertificateAreKept(t *testing.T) {
+	t.Parallel()
+	ca := tlstest.NewCA(t, "the authority")
+	server := startAs(t, ca, nil, writer)
+	for _, skips := range []bool{false, true} {
+		var peers, connections atomic.Int32
+		px, err := pgxpool.ParseConfig("host=" + writer + " user=postgres")
+		require.NoError(t, err)
+		refuse := errors.New("the pin is another")
+		px.ConnConfig.TLSConfig = &tls.Config{
+			ServerName: writer, InsecureSkipVerify: skips,
+			VerifyConnection: func(tls.ConnectionState) error { connections.Add(1); return nil },
+			VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error {
+				if peers.Add(1) == 1 {
+					return refuse
+				}
+				return nil
+			},
+		}
+		p, err := pool.NewWithConfig(t.Context(), px, &pool.Config{MaxConns: 1, RootCAs: ca.PEM, Logger: (&logs{}).logger(), BeforeConnect: at(server.Addr())})
+		require.NoError(t, err)
+		t.Cleanup(p.Close)
+		require.ErrorContains(t, p.Ping(bounded(t)), refuse.Error(), "skips %t", skips)
+		require.NoError(t, p.Ping(bounded(t)))
+		assert.EqualValues(t, 2, peers.Load())
+		assert.EqualValues(t, 1, connections.Load())
 	}
 }
 

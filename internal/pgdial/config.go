@@ -107,7 +107,7 @@ func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logge
 	}
 	addRoots(cc, roots)
 	if by = chosen(mode, cc, connString); by == "" {
-		sslmode.Verify(&cc.Config, nil, guarded)
+		sslmode.Verify(&cc.Config, guarded)
 		switch now := sslmode.Of(&cc.Config); {
 		case now == mode:
 			return mode, "default of pgx"

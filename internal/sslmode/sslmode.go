@@ -3,7 +3,6 @@
 package sslmode
 
 import (
-	"crypto/x509"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -64,8 +63,8 @@ func Of(c *pgconn.Config) Mode {
 }
 
 // Verify makes c verify-full for each host for which which returns true, and removes the host's candidates without TLS. The mode of c must not be
-// [Disable]. If roots is nil, the roots stay as they are: those of sslrootcert, or the system's.
-func Verify(c *pgconn.Config, roots *x509.CertPool, which func(host string) bool) {
+// [Disable]. The roots stay as they are, and so do checks of the user's own (VerifyPeerCertificate, VerifyConnection).
+func Verify(c *pgconn.Config, which func(host string) bool) {
 	var hosts []*pgconn.FallbackConfig
 	for _, h := range Hosts(c) {
 		if Socket(h.Host) || !which(h.Host) {
@@ -76,11 +75,8 @@ func Verify(c *pgconn.Config, roots *x509.CertPool, which func(host string) bool
 			continue
 		}
 		t := h.TLSConfig.Clone()
-		t.InsecureSkipVerify, t.VerifyPeerCertificate = false, nil
+		t.InsecureSkipVerify = false
 		t.ServerName = h.Host
-		if roots != nil {
-			t.RootCAs = roots
-		}
 		hosts = append(hosts, &pgconn.FallbackConfig{Host: h.Host, Port: h.Port, TLSConfig: t})
 	}
 	SetHosts(c, hosts)

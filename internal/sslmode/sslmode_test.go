@@ -36,7 +36,7 @@ func TestVerifyLeavesNoWeakerCandidate(t *testing.T) {
 	t.Parallel()
 	for _, mode := range modes[1:] {
 		c := parse(t, "host=a,/run,b sslmode="+string(mode))
-		sslmode.Verify(c, nil, func(string) bool { return true })
+		sslmode.Verify(c, func(string) bool { return true })
 		assert.Equal(t, sslmode.VerifyFull, sslmode.Of(c), mode)
 		var hosts []string
 		for _, h := range sslmode.Hosts(c) {
@@ -48,7 +48,7 @@ func TestVerifyLeavesNoWeakerCandidate(t *testing.T) {
 		assert.Equal(t, []string{"a", "/run", "b"}, compact(hosts), mode)
 	}
 	c := parse(t, "host=a,b sslmode=prefer")
-	sslmode.Verify(c, nil, func(host string) bool { return host == "b" })
+	sslmode.Verify(c, func(host string) bool { return host == "b" })
 	assert.Equal(t, sslmode.Prefer, sslmode.Of(c), "the other host is as it was")
 	assert.Len(t, c.Fallbacks, 2)
 }
