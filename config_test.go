@@ -2,6 +2,7 @@ package lmipool_test
 
 import (
 	"context"
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -111,6 +112,38 @@ func TestPoolConfigIsACopyOfWhatWasChosen(t *testing.T) {
 	c.LaneFunctions[0], c.MaxConns = "g", 1
 	assert.Equal(t, []string{"f"}, db.Config().LaneFunctions)
 	assert.EqualValues(t, 16, db.Config().MaxConns)
+}
+
+// secretTracer is a Tracer with a password.
+type secretTracer struct {
+	noTracer
+	Password string
+	Hook     func() `json:",omitempty"`
+}
+
+// As JSON, a Config has its numbers, names and switches: no hook, which JSON has not, and nothing of the user's own that may hold a secret.
+func TestAConfigAsJSONHasNoHooks(t *testing.T) {
+	t.Parallel()
+	db, err := lmipool.OpenIn(t.Context(), managed("64"), "postgres://u:hunter2@h/d", &lmipool.Config{
+		Tracer: secretTracer{Password: "hunter2", Hook: func() {}}, BeforeConnect: func(context.Context, *pgx.ConnConfig) error { return nil }, LaneFunctions: []string{"f"},
+		OnPanic: func(context.Context, any, any) (any, error) { return nil, nil },
+	})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	for _, c := range []any{db.Config(), *db.Config(), db.Pool.Config()} {
+		text, err := json.Marshal(c)
+		require.NoError(t, err)
+		assert.NotContains(t, string(text), "hunter2")
+		var is map[string]any
+		require.NoError(t, json.Unmarshal(text, &is))
+		assert.EqualValues(t, 16, is["MaxConns"])
+		assert.Equal(t, []any{"f"}, is["LaneFunctions"])
+		for _, f := range reflect.VisibleFields(reflect.Indirect(reflect.ValueOf(c)).Type()) {
+			_, shown := is[f.Name]
+			plain := slices.Contains([]reflect.Kind{reflect.Int32, reflect.Int64, reflect.String}, f.Type.Kind()) || f.Type == reflect.TypeFor[[]string]()
+			assert.Equal(t, plain, shown, f.Name)
+		}
+	}
 }
 
 // A setting's variable, and its name in the log, are its field's name.

@@ -31,8 +31,9 @@ type Pool struct {
 // Env returns what Open detected.
 func (p *Pool) Env() lambdaenv.Env { return p.env }
 
-// Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. Margin
-// and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
+// Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. As
+// JSON it is without hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each
+// invocation.
 func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 
 // Open makes the pool that all invocations of this process share. Call it once, before lambda.Start. It does not dial. It returns an error if the

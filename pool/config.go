@@ -97,26 +97,26 @@ type Config struct {
 	// there is no sslrootcert. Embed (go:embed) the bundle that AWS publishes for RDS and Aurora, or the one of your own authority. With RootCAs, and
 	// for hosts of AWS always, sslmode defaults to verify-full. The sslmode of the connection string, or PGSSLMODE, wins over that default; a warning
 	// is logged if it is weaker. Defaults to none.
-	RootCAs []byte
+	RootCAs []byte `json:"-"`
 
 	// The hooks have pgxpool's signatures and meanings, and may be called concurrently. A panic in a hook is logged, and the hook counts as failed.
 	//
 	// BeforeConnect runs before each dial, with a copy of the connection's configuration that it may change (password, DialFunc, TLSConfig,
 	// DefaultQueryExecMode ...). Its ctx ends when the dial's time is over. If the server refuses the password, BeforeConnect is called again; if it
 	// gives another password, that one is tried before the dial counts as failed.
-	BeforeConnect func(context.Context, *pgx.ConnConfig) error
+	BeforeConnect func(context.Context, *pgx.ConnConfig) error `json:"-"`
 	// AfterConnect runs once on each new connection, for example to register types or to SET.
-	AfterConnect func(context.Context, *pgx.Conn) error
+	AfterConnect func(context.Context, *pgx.Conn) error `json:"-"`
 	// PrepareConn runs before a connection is handed out. What it or AfterRelease sends counts as left behind in the session: with Isolation it costs
 	// a reset. Its four outcomes are pgxpool's: false closes the connection; an error is returned to the caller; false without an error makes the
 	// pool try another connection.
-	PrepareConn func(context.Context, *pgx.Conn) (bool, error)
+	PrepareConn func(context.Context, *pgx.Conn) (bool, error) `json:"-"`
 	// AfterRelease runs when a connection comes back; if it returns false, the connection is closed.
-	AfterRelease func(*pgx.Conn) bool
+	AfterRelease func(*pgx.Conn) bool `json:"-"`
 	// BeforeClose runs before a connection is closed, unless the pool had to cut it off because its user did not give it back.
-	BeforeClose func(*pgx.Conn)
+	BeforeClose func(*pgx.Conn) `json:"-"`
 	// ShouldPing decides whether a connection is pinged before it is handed out. Defaults to: idle for more than 1 second.
-	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool
+	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool `json:"-"`
 
 	// Lanes says how short reads run that find no idle connection. With Auto they ride together: the next connection that comes free takes up to 32
 	// of the queued reads and sends them as one pipeline, each as its own transaction (docs/lanes.md says which reads may ride). PrepareConn makes
@@ -150,10 +150,10 @@ type Config struct {
 	Rerun Switch
 
 	// Tracer is given to each connection. If it is a pgxpool.AcquireTracer or ReleaseTracer, the pool calls it for that too. Defaults to none.
-	Tracer pgx.QueryTracer
+	Tracer pgx.QueryTracer `json:"-"`
 
 	// Logger gets what went wrong in the background and what invocations left behind. A Handler that panics loses the record only. Defaults to slog's.
-	Logger *slog.Logger
+	Logger *slog.Logger `json:"-"`
 
 	// Plain, if it is On, turns off all that lmipool adds: each call goes straight to pgxpool, with MaxConns and the hooks, without scopes and without
 	// lmipool's queue. Another switch that is On is an error then; the variable LMIPOOL_PLAIN wins over those that the code has on. Auto means Off.
