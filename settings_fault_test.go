@@ -84,7 +84,7 @@ func TestAFaultNamesWhatHasToChange(t *testing.T) {
 		`lmipool: LMIPOOL_LANES is "on": want "auto" or "off", since default_query_exec_mode`: {dsn: d + "&default_query_exec_mode=exec", vars: []string{"LMIPOOL_LANES", "on"}},
 		`lmipool: Config.LaneFunctions[1] is "f()": want "name" or "schema.name", without`:    {dsn: d, config: lmipool.Config{LaneFunctions: []string{"f", "f()"}}},
 		`lmipool: Config.LaneFunctions[0] is " f": want "name" or "schema.name", without`:     {dsn: d, config: lmipool.Config{LaneFunctions: []string{" f"}}},
-		`lmipool: LMIPOOL_MAX_CONNS is "lots": want a whole number, 1 or more`:                {dsn: d, vars: []string{"LMIPOOL_MAX_CONNS", "lots"}},
+		`lmipool: LMIPOOL_MAX_CONNS is "lots": want a whole number from 1 to 2147483647`:      {dsn: d, vars: []string{"LMIPOOL_MAX_CONNS", "lots"}},
 	} {
 		of.config.Logger = (&logged{}).logger()
 		db, err := lmipool.OpenIn(t.Context(), with(managed("8"), of.vars...), of.dsn, &of.config)
