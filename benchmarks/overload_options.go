@@ -54,10 +54,10 @@ func parseOverload(args []string, stderr io.Writer) (*overloadOptions, error) {
 	if o.short {
 		given := givenTo(fs)
 		if !given["duration"] {
-			o.duration = 700 * time.Millisecond
+			o.duration = 500 * time.Millisecond
 		}
 		if !given["times"] {
-			o.times = 2
+			o.times = 1
 		}
 		if !given["only"] {
 			o.only = regexp.MustCompile("^(hold|mixed|point|write)/500ms/2x|^hold/(retry/2x|steps$|still$|fair)")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"reflect"
 	"time"
 
@@ -34,7 +35,7 @@ func openPressed(ctx context.Context, name, connString string, n int, fair bool)
 
 func makePressed(ctx context.Context, name, connString string, n int, fair bool) (db, error) {
 	if name == lmipool {
-		c := &pool.Config{MaxConns: int32(n)}
+		c := &pool.Config{MaxConns: int32(n), Logger: slog.New(slog.DiscardHandler)} // the report counts what it would log
 		if fair {
 			setFairBy(c, fairKey)
 		}
