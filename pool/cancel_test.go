@@ -308,7 +308,7 @@ func TestACommitWithADeadCtxIsNotSent(t *testing.T) {
 			dead, cancel := context.WithCancel(b.ctx)
 			cancel()
 			err = x.Commit(dead)
-			assert.EqualError(t, err, "lmipool: commit was not sent: context canceled")
+			assert.EqualError(t, err, "lmipool: commit was not sent: the context had ended before the call: context canceled")
 			assert.ErrorIs(t, err, context.Canceled)
 			assert.False(t, pool.OutcomeUnknown(err))
 			assert.True(t, pgconn.SafeToRetry(err))

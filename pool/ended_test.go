@@ -102,3 +102,31 @@ func TestInTxSaysThatItsFunctionEndedTheTransaction(t *testing.T) {
 	require.NoError(t, p.QueryRow(ctx, "select string_agg(way, ' ') from ended").Scan(&way))
 	assert.Equal(t, "commit", way, "what it has committed stays")
 }
+
+// The server keeps the answer to the settings back until the statement behind them ends: a cancel must not wait for that.
+func TestACtxThatEndsStopsAStatementWithSettings(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, &pool.Config{MaxConns: 1, CancelWait: 30 * time.Second}) // MaxConns 1: all on one connection
+	with := p.With(map[string]string{"app.tenant": "a"})
+	stopped := func(call func(context.Context) error) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(bounded(t), time.Second)
+		defer cancel()
+		err := call(ctx)
+		assert.ErrorContains(t, err, "57014")
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.True(t, pool.Retryable(err), "%v", err)
+	}
+	require.NoError(t, p.Ping(bounded(t)))
+	for range 2 {
+		stopped(func(ctx context.Context) error { _, err := with.Exec(ctx, "select pg_sleep(60)"); return err })
+		stopped(func(ctx context.Context) error {
+			return with.QueryRow(ctx, "select pg_sleep($1)::text", 60).Scan(new(string))
+		})
+		_, err := p.Exec(bounded(t), "set work_mem = '5MB'") // from now on a reset travels in front of the settings
+		require.NoError(t, err)
+	}
+	s := p.Stat()
+	assert.Zero(t, s.Cancels().Lost)
+	assert.EqualValues(t, 1, s.NewConnsCount(), "the connection is kept")
+}

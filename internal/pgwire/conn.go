@@ -106,7 +106,8 @@ func (c *Conn) Passed() {
 	c.exchanges.Add(1)
 }
 
-// Busy reports whether a prologue was sent and is not answered yet.
+// Busy reports whether a prologue was sent that is an exchange of its own, and is not answered yet. Any other fails together with the exchange that it
+// is a part of, and its answers may come only at the end of that.
 func (c *Conn) Busy() bool { return c.busy.Load() }
 
 // Broke returns why nothing can be read any more, or nil if something can.

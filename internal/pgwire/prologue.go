@@ -138,8 +138,13 @@ func (c *Conn) take(n int, bound, unnamed bool) (all []byte) {
 	if bound {
 		add(c.every)
 	}
-	c.busy.Store(len(c.replies.sent) > 0)
+	c.busy.Store(c.replies.apart())
 	return all
+}
+
+// apart reports whether a prologue that is an exchange of its own is not answered yet.
+func (r *replies) apart() bool {
+	return slices.ContainsFunc(r.sent, func(p Prologue) bool { return p.Simple })
 }
 
 // Failure returns the error of a simple prologue since it was last called, nil if there was none. What was behind the prologue has not run, or
@@ -261,6 +266,6 @@ func (c *Conn) replied(kind byte) {
 	}
 	if r.sent = r.sent[1:]; len(r.sent) == 0 {
 		r.sent = nil
-		c.busy.Store(false)
 	}
+	c.busy.Store(r.apart())
 }
