@@ -140,6 +140,14 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 // fit checks whether c can be handed to l, or to a flight if l is nil: its age, its socket, a ping, PrepareConn. If it returns false, it has closed c
 // or given it back.
 func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
+	returned := false // by the hooks
+	defer c.closeUnless(&returned)
+	ok, err = c.check(ctx, l)
+	returned = true
+	return ok, err
+}
+
+func (c *conn) check(ctx context.Context, l *Lease) (ok bool, err error) {
 	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // Since is when c was lent, which is now
 	switch {
 	case aged && !c.place.Fenced():

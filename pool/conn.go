@@ -59,6 +59,13 @@ const (
 	graceToAbort = 20 * time.Millisecond
 )
 
+// closeUnless is deferred around what may call code of the user's. If that panics, or ends its goroutine (runtime.Goexit), nobody has c.
+func (c *conn) closeUnless(returned *bool) {
+	if !*returned {
+		c.closeInBackground()
+	}
+}
+
 // closeInBackground closes c. Its place is free when the server has closed its end, so that the server never has more connections than the limit.
 func (c *conn) closeInBackground() {
 	c.cancel.Close()

@@ -169,11 +169,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 		return
 	}
 	clean := false
-	defer func() {
-		if !clean { // closing the result panicked, in a tracer for example: the place must not be lost
-			l.c.closeInBackground()
-		}
-	}()
+	defer l.c.closeUnless(&clean) // closing the result may panic, in a tracer for example
 	if r := l.take(); r != nil {
 		asked := make(chan struct{}) // closing reads the rest of the result, which can be long: its statement is cancelled
 		late := time.AfterFunc(graceToLeave, func() {

@@ -145,6 +145,8 @@ func (c *conn) cleanInBackground(due step, w way) {
 	c.p.sched.Retain(&c.place)
 	tidies(due, 1)
 	c.p.background("release", func() {
+		returned := false
+		defer c.closeUnless(&returned)
 		for due > closing {
 			then := due.failed()
 			c.p.protect("release", func() {
@@ -156,6 +158,7 @@ func (c *conn) cleanInBackground(due step, w way) {
 			tidies(then, 1)
 			due = then
 		}
+		returned = true
 		c.arrive(due, w, time.Now())
 	})
 }
