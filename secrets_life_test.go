@@ -246,7 +246,7 @@ func (l *life) work(t *testing.T, db *lmipool.Pool) {
 	_, err = db.Exec(short, "select $1::text", secretArgument)
 	var acquire *pool.AcquireError
 	require.ErrorAs(t, err, &acquire)
-	l.add("AcquireError", acquire, "Holder", *acquire.Longest, "&Holder", acquire.Longest)
+	l.add("AcquireError", acquire, "NoTimeError", &pool.NoTimeError{Waiting: 1}, "Holder", *acquire.Longest, "&Holder", acquire.Longest)
 	for _, lease := range all {
 		lease.Release()
 	}

@@ -112,6 +112,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Patience:     p.cfg.ConnectTimeout,
 		MaxWait:      p.cfg.MaxWait,
 		MaxQueue:     int(p.cfg.MaxQueue),
+		Fair:         p.cfg.FairBy != nil,
 		Dial:         p.dial,
 		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).prepares(ctx) },
 		Gone:         gone,

@@ -183,3 +183,54 @@ func TestMaxWaitAndMaxQueueBoundTheQueue(t *testing.T) {
 	}
 	assert.GreaterOrEqual(t, time.Since(began), 300*time.Millisecond)
 }
+
+// One key has 200 callers, another has one: it is answered.
+func TestANoisyKeyDoesNotPushOutAnother(t *testing.T) {
+	type key struct{}
+	asked := atomic.Int64{}
+	ctx, p := bounded(t), newPool(t, &pool.Config{MaxConns: 4, FairBy: func(ctx context.Context) string {
+		asked.Add(1)
+		whose, _ := ctx.Value(key{}).(string)
+		return whose
+	}})
+	call := func(whose string) error {
+		ctx, cancel := context.WithTimeout(context.WithValue(ctx, key{}, whose), 500*time.Millisecond)
+		defer cancel()
+		_, err := p.Exec(ctx, "select pg_sleep(0.02)")
+		return err
+	}
+	require.NoError(t, p.Ping(ctx))
+	before := asked.Load()
+	for range 5 {
+		require.Eventually(t, func() bool { return p.Stat().IdleConns() > 0 }, 10*time.Second, time.Millisecond)
+		require.NoError(t, p.Ping(ctx))
+	}
+	assert.Equal(t, before, asked.Load(), "nobody has to wait")
+	var noisy, refused atomic.Int64
+	stop := time.Now().Add(4 * time.Second)
+	var all sync.WaitGroup
+	for range 200 {
+		all.Go(func() {
+			for time.Now().Before(stop) {
+				if call("noisy") == nil {
+					noisy.Add(1)
+				} else {
+					refused.Add(1)
+					time.Sleep(20 * time.Millisecond)
+				}
+			}
+		})
+	}
+	time.Sleep(time.Second)
+	good, calls := 0, 0
+	for ; time.Now().Before(stop.Add(-500 * time.Millisecond)); calls++ {
+		if call("quiet") == nil {
+			good++
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	all.Wait()
+	t.Logf("quiet: %d of %d; noisy: %d, refused %d", good, calls, noisy.Load(), refused.Load())
+	assert.GreaterOrEqual(t, good, calls*3/4)
+	assert.Positive(t, refused.Load())
+}

@@ -21,6 +21,9 @@ func (l *Lease) prepares(ctx context.Context) (with sched.Share) {
 	if l.st != nil {
 		t.Expect = l.st.Expected()
 	}
+	if by := l.p.cfg.FairBy; by != nil {
+		l.p.protect("FairBy", func() { t.Key = by(ctx) })
+	}
 	l.wish.Has(t)
 	return with
 }

@@ -28,6 +28,7 @@ func (*NoTimeError) Error() string { return "there is not enough time left" }
 type Traits struct {
 	Expect time.Duration // how long the server is expected to take for it; 0: not known
 	Holds  bool          // its caller holds a connection, which others wait for: it goes first
+	Key    string        // whose it is, for Config.Fair
 }
 
 // forgets what a had of another request. due is that of the next one.
@@ -38,9 +39,10 @@ func (r *Request) Has(t Traits) { r.answer.Traits = t }
 
 // times belong to a request that waits. Like Traits they are in its answer, which only those who wait have.
 type times struct {
-	due    time.Time // its ctx's deadline, or the end of MaxWait; zero: neither
-	latest time.Time // it is lent no connection from then on; zero: for ever
-	danger time.Time // when it has used most of the time until then
+	due     time.Time // its ctx's deadline, or the end of MaxWait; zero: neither
+	latest  time.Time // it is lent no connection from then on; zero: for ever
+	account *account  // of Traits.Key; nil: Config.Fair is not set
+	danger  time.Time // when it has used most of the time until then
 }
 
 // admission decides who may wait, for how long, and who is next.
@@ -64,15 +66,26 @@ func (k *core) expects(r *Request, slack time.Duration) time.Duration {
 	case r.Share != nil:
 		return r.Share.Cost() + others
 	case r.answer.Expect > 0:
-		return r.answer.Expect + k.growth.leastHold.d
+		return k.cost(r)
 	}
 	return others
+}
+
+// cost returns how long r, which does not share, is expected to hold its connection, whatever time it has.
+func (k *core) cost(r *Request) time.Duration {
+	if r.answer != nil && r.answer.Expect > 0 {
+		return r.answer.Expect + k.growth.leastHold.d
+	}
+	return k.admission.service.d
 }
 
 // bound sets the latest start of r, which begins to wait: later it gets no connection. While there is no connection it is r's deadline, since nothing
 // is known of what will come.
 func (k *core) bound(r *Request, now time.Time) {
 	t := &r.answer.times
+	if k.cfg.Fair {
+		t.account = k.fairness.see(r.answer.Key, now)
+	}
 	if t.latest = t.due; t.due.IsZero() {
 		return
 	}
@@ -99,7 +112,10 @@ func (r *Request) isLate(now time.Time) bool {
 
 // press begins pressure, unless nobody waits or there is no connection: then nobody can say what time is enough.
 func (k *core) press() {
-	k.admission.pressed = k.admission.pressed || k.queue.len > 0 && !k.stock.isBare()
+	if !k.admission.pressed && k.queue.len > 0 && !k.stock.isBare() {
+		k.admission.pressed = true
+		k.fairness.begins()
+	}
 }
 
 // watch begins pressure if the head of the queue is in danger, and ends it if the queue is empty.
@@ -126,7 +142,7 @@ func (k *core) admits(r *Request, first bool, now time.Time) bool {
 		return false
 	}
 	short := max(2*k.admission.service.d, leastShort)
-	return !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short
+	return !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short || k.cfg.Fair && k.makeRoom(r, now)
 }
 
 // turn returns the request that is served next; nil: none. Under pressure it is the newest, except that those without a deadline keep their place: they
@@ -135,7 +151,7 @@ func (k *core) turn(now time.Time) *Request {
 	k.watch(now)
 	r := k.queue.head
 	if k.admission.pressed && !r.ahead && r.bounded {
-		return k.queue.tail
+		return k.newest()
 	}
 	return r
 }

@@ -316,3 +316,41 @@ func TestMaxQueueBoundsTheQueue(t *testing.T) {
 		assert.Equal(t, 2, turn(t, s, lent[0], ends))
 	})
 }
+
+func TestUnderPressureEachKeyGetsItsPart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, func(c *Config) { c.Fair = true })
+		of := func(key string) <-chan grant {
+			defer time.Sleep(ms)
+			return waits(s, 500*ms, &Request{Owner: Traits{Key: key}})
+		}
+		ends := []<-chan grant{of("noisy"), of("noisy"), of("noisy"), of("quiet")}
+		assert.Equal(t, 0, turn(t, s, lent[0], ends), "without pressure the first is first")
+		time.Sleep(400 * ms)
+		noTime(t, <-of("noisy"))
+		ends = append(ends, of("new")) // in place of the noisy key's oldest
+		noTime(t, <-ends[1])
+		noTime(t, <-of("new")) // no key has more
+		assert.Equal(t, 2, turn(t, s, lent[0], ends), "nobody has had anything, so the oldest key is first")
+		ends = append(ends, of("noisy")) // in place of the quiet one
+		noTime(t, <-ends[3])
+		assert.Equal(t, 4, turn(t, s, lent[0], ends), "the noisy key has had one before")
+		assert.Equal(t, 5, turn(t, s, lent[0], ends))
+	})
+}
+
+func TestAKeyThatIsNotSeenIsForgotten(t *testing.T) {
+	t.Parallel()
+	f, now := &fairness{}, time.Unix(1e9, 0)
+	a, b := f.see("a", now), f.see("b", now)
+	a.queued, a.lent = 1, time.Second
+	assert.Same(t, b, f.see("b", now.Add(forgetKey-1)))
+	assert.Equal(t, time.Second, b.lent, "it saves up nothing")
+	f.see("c", now.Add(2*forgetKey-1))
+	assert.Len(t, f.all, 2, "b is gone; a has a request that waits")
+	assert.Len(t, f.of, 2)
+	assert.Same(t, a, f.least())
+	f.begins()
+	assert.Zero(t, a.lent)
+}

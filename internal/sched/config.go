@@ -12,6 +12,7 @@ type Config struct {
 	MaxGroup     int                  // requests in a group; 0: one
 	MaxGroupTime func() time.Duration // the sum of their costs
 	Patience     time.Duration        // how long one without a deadline waits for a full server
+	Fair         bool                 // under pressure each Traits.Key gets its part
 	MaxQueue     int                  // requests that may wait; 0: any number
 	MaxWait      time.Duration        // how long one without a deadline waits at all; 0: for ever
 

@@ -29,6 +29,7 @@ type core struct {
 	growth    growth
 	outage    outage
 	admission admission
+	fairness  fairness
 	closed    bool
 	totals    Totals
 	out       actions
@@ -268,6 +269,7 @@ func (k *core) serve(c *Conn, now time.Time) {
 		k.out.carry = g
 	default:
 		k.queue.remove(r)
+		r.charge(k.cost(r))
 		k.lend(c, r, now)
 		k.totals.Waited += now.Sub(r.Asked)
 		k.out.tell(r, c, nil)

@@ -138,6 +138,7 @@ func (q *queue) remove(r *Request) bool {
 
 func (q *queue) count(r *Request, n int) {
 	q.len += n
+	r.waits(n)
 	if r.Share != nil {
 		q.sharing += n
 	}
@@ -170,6 +171,7 @@ func (g *Group) board(q *queue, most time.Duration, now time.Time) (waited time.
 				break
 			}
 			q.remove(r)
+			r.charge(r.Share.Cost())
 			r.aboard = &g.aboard
 			g.aboard.Add(1)
 			g.Requests = append(g.Requests, r)

@@ -16,6 +16,7 @@ type books struct {
 	lent, opened    int64
 	failed          int64
 	refusedOf       int64
+	roomAt          int // the event in which a caller was refused to make room for another
 }
 
 // line is a queue in order of arrival.
@@ -38,7 +39,7 @@ func (b *books) lineOf(c *caller) *line {
 // waits notes that c waits; first: its turn had come before. Who holds a connection is in front of those who have just come and hold none.
 func (b *books) waits(c *caller, first bool) {
 	b.latest(c)
-	b.must(!b.isLong(c, first), "the queue is short under pressure, and never longer than MaxQueue")
+	b.must(!b.isLong(c, first) || b.roomAt == b.e.w.Events, "the queue is short under pressure, and never longer than MaxQueue")
 	c.ahead = first || c.outer != nil
 	l := b.lineOf(c)
 	l.len++
@@ -145,12 +146,16 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 		if got != nil {
 			l, pressed := b.lineOf(c), b.e.s.Stats().Pressed
 			b.must(pressed || l.head == c, "callers who wait are served in order of arrival")
-			b.must(!pressed || l.tail == c || l.head == c && (c.ahead || c.due == 0), "under pressure the newest is served first, but for those who hold a connection or have no deadline")
+			b.must(!pressed || b.isNewest(c) || l.head == c && (c.ahead || c.due == 0), "under pressure the newest is served first, but for those who hold a connection or have no deadline")
 			b.must(!c.isLate(), "no caller is served after its latest start")
 		}
 		if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {
 			late := b.e.w.Now().Sub(c.r.Latest())
-			b.must(late >= 0 && late <= b.e.cfg.Wakes, "a caller who waits is refused at its latest start")
+			makesRoom := b.e.cfg.Fair && !c.ahead && c.due > 0 && b.e.s.Stats().Pressed && b.hasMost(c)
+			b.must(late >= 0 && late <= b.e.cfg.Wakes || makesRoom, "a caller who waits is refused at its latest start, or makes room if its key has most in the queue")
+			if late < 0 {
+				b.roomAt = b.e.w.Events
+			}
 			b.refusedOf++
 		}
 		b.removed(c)
@@ -167,6 +172,27 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	if got != nil {
 		b.lend(got.Owner.(*conn), c)
 	}
+}
+
+// isNewest reports whether c is the newest of its line, and with cfg.Fair of its key.
+func (b *books) isNewest(c *caller) bool {
+	o := c.next
+	for b.e.cfg.Fair && o != nil && o.kind.Key != c.kind.Key {
+		o = o.next
+	}
+	return o == nil
+}
+
+// hasMost reports whether no key has more callers in the queue than c's.
+func (b *books) hasMost(c *caller) bool {
+	queued, most := map[string]int{}, 0
+	for _, l := range []*line{&b.alone, &b.together} {
+		for o := l.head; o != nil; o = o.next {
+			queued[o.kind.Key]++
+			most = max(most, queued[o.kind.Key])
+		}
+	}
+	return queued[c.kind.Key] == most
 }
 
 // leaves notes that c, whose state was was, gives up its wait.

@@ -110,7 +110,7 @@ func (c *caller) ask(first bool) {
 
 // prepares tells what is known of c, which is about to wait.
 func (c *caller) prepares() sched.Share {
-	t := sched.Traits{Holds: c.outer != nil}
+	t := sched.Traits{Holds: c.outer != nil, Key: c.kind.Key}
 	if c.kind.Known {
 		t.Expect = c.work
 	}
@@ -266,6 +266,9 @@ func (c *caller) ends(err error) {
 // count counts how c ended. After an error a new caller asks again for it, if it has a retry left.
 func (c *caller) count(err error) {
 	t := &c.e.Total
+	if c.e.ended != nil {
+		c.e.ended(c, err)
+	}
 	switch {
 	case err == nil && c.due > 0 && c.e.w.now > c.due:
 		t.Late++

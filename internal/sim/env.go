@@ -12,6 +12,7 @@ type Config struct {
 	Max, Min int             // the number of connections
 	Group    int             // the largest group that shares a connection; 0: no caller shares
 	Patience time.Duration   // how long a caller without a deadline waits while the server is full
+	Fair     bool            // each Kind.Key gets its part
 	MaxQueue int             // how many callers may wait; 0: any number
 	MaxWait  time.Duration   // how long a caller without a deadline waits; 0: for ever
 	Idle     time.Duration   // a connection that is idle for so long is closed; 0: none is
@@ -42,7 +43,8 @@ type Env struct {
 	fences int       // how many of cfg.Fences have been
 	closed bool
 	books  books
-	last   Counts // Total at the last sample
+	last   Counts               // Total at the last sample
+	ended  func(*caller, error) // is told how each caller ends; nil: it is not
 }
 
 // upkeepEach is how often the pool looks for connections that were idle for too long.
@@ -57,7 +59,7 @@ func NewEnv(w *World, server *Server, cfg Config) *Env {
 	e.source = source{w: w, arrive: e.arrive, load: cfg.Load, at: -1, kinds: cfg.Load.Kinds, stop: 1<<63 - 1}
 	e.books.begin(e)
 	e.s = sched.New(sched.Config{
-		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: func() time.Duration { return maxGroupTime }, Patience: cfg.Patience, MaxWait: cfg.MaxWait, MaxQueue: cfg.MaxQueue,
+		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: func() time.Duration { return maxGroupTime }, Patience: cfg.Patience, MaxWait: cfg.MaxWait, MaxQueue: cfg.MaxQueue, Fair: cfg.Fair,
 		Dial:    e.dial,
 		Prepare: func(_ context.Context, r *sched.Request) sched.Share { return r.Owner.(*caller).prepares() },
 		Gone:    func(*sched.Request) error { return nil },

@@ -27,6 +27,7 @@ type Kind struct {
 	Work     time.Duration // time on the server, on average
 	Spread   Spread
 	Within   time.Duration // its deadline, after it asks; 0: none
+	Key      string        // whose callers they are, for Config.Fair
 	Known    bool          // the pool knows how long each takes; else it knows the average of all
 	Retries  int           // how often it asks again after a failure
 	Pause    time.Duration // the pause before it asks again; 0: at once

@@ -52,3 +52,52 @@ func TestOverloadIsAnsweredInTime(t *testing.T) {
 		}
 	}
 }
+
+// Nine keys offer 0.09 of the capacity each, which is less than their part, and a tenth offers all of it: the nine are answered, and the tenth gets the
+// rest. Without fairness half of everybody's calls are answered.
+func TestANoisyKeyDoesNotPushOutTheOthers(t *testing.T) {
+	t.Parallel()
+	capacity := 16 / (20*ms + 200*us).Seconds()
+	var kinds []Kind
+	for i := range 10 {
+		k := hold
+		k.Key, k.Weight = string(rune('a'+i)), 0.09
+		if i == 9 {
+			k.Weight = 1
+		}
+		kinds = append(kinds, k)
+	}
+	for _, fair := range []bool{true, false} {
+		w := NewWorld(1, nil)
+		answered, offered := map[string]int{}, map[string]int{}
+		e := NewEnv(w, &Server{RoundTrip: 200 * us, DialTime: 10 * ms}, Config{
+			Max: 16, Cancel: ms, Wakes: 50 * us, Check: true, Fair: fair,
+			Load: Load{Kinds: kinds, Steps: []Step{{Rate: capacity / 2}, {From: sec, Rate: 1.81 * capacity}}},
+		})
+		require.NoError(t, w.Run(2*sec))
+		e.ended = func(c *caller, err error) {
+			offered[c.kind.Key]++
+			if err == nil {
+				answered[c.kind.Key]++
+			}
+		}
+		require.NoError(t, w.Run(8*sec))
+		part := func(key string) float64 { return float64(answered[key]) / float64(offered[key]) }
+		quiet, good := 1.0, 0.0
+		for _, k := range kinds {
+			good += float64(answered[k.Key]) / (6 * capacity)
+			if k.Key != "j" {
+				quiet = min(quiet, part(k.Key))
+			}
+		}
+		t.Logf("fair %v: of the nine at least %.2f, of the noisy one %.2f, %.3f of the capacity", fair, quiet, part("j"), good)
+		assert.Greater(t, good, 0.95)
+		if fair {
+			assert.Greater(t, quiet, 0.9)
+			assert.Greater(t, part("j"), 0.15)
+		} else {
+			assert.Less(t, quiet, 0.8, "so it is fairness that this test sees")
+		}
+		require.NoError(t, Finish(w, e))
+	}
+}
