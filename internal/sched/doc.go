@@ -26,6 +26,17 @@
 // group, whose size is bounded. Most callers ask again as soon as they have their answer. So the next group waits until they have gone on, unless it
 // is full without them or the head of the queue wants a connection of its own.
 //
+// # Admission
+//
+// A request has a latest start: its deadline less what it is expected to take. Past it the request is refused ([NoTimeError]), when it comes, in the
+// queue, or when a connection comes free. What is not known of the request is the average of all turns, which counts for at most half of its time.
+// While there is no connection the latest start is the deadline. What finds an idle connection is always lent it, so a wrong expectation corrects itself.
+//
+// Pressure begins when the head of the queue has used three fourths of the time until its latest start, when somebody was refused in the queue, or when
+// a statement was given up at its deadline while others wait. It ends when the queue is empty. Under pressure the newest is served first, and a newcomer
+// is refused if the queue takes longer than two turns or 10 ms. First in, first out would serve everybody when too little time is left. Exempt are those
+// without a deadline, who keep their places, and those who hold a connection, who go first. With Config.Fair each key gets its part of both.
+//
 // # Growth
 //
 // One more connection is dialed when somebody waits for whom no dial is under way, fewer than two dials run, there are fewer connections than Max,
