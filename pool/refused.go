@@ -9,12 +9,12 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// prepares tells the scheduler what is known of l, which is about to wait, and returns how l can share a connection; nil: it cannot.
-func (l *Lease) prepares(ctx context.Context) (with sched.Share) {
+// prepares returns how l, which is about to wait, can share a connection (nil: it cannot), and what is known of it.
+func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits) {
 	if l.wish.MayShare {
 		with = l.rideFor(ctx)
 	}
-	t := sched.Traits{Holds: l.scope.holds(true)}
+	t.Holds = l.scope.holds(true)
 	for w := l.wish.Within; w != nil; w = w.Outer {
 		t.Holds = t.Holds || w.Holds != nil
 	}
@@ -24,8 +24,7 @@ func (l *Lease) prepares(ctx context.Context) (with sched.Share) {
 	if by := l.p.cfg.FairBy; by != nil {
 		l.p.protect("FairBy", func() { t.Key = by(ctx) })
 	}
-	l.wish.Has(t)
-	return with
+	return with, t
 }
 
 // refused returns the error of a caller whom the scheduler has refused. It logs that once a second at most, with the count since the last time.

@@ -194,7 +194,7 @@ func (s *Stat) Queued() int32 { return s.n.Queued }
 // RefusedCount returns how many acquires were refused with [ErrNoTime]. If it grows, more is asked for than the connections can do in time.
 func (s *Stat) RefusedCount() int64 { return s.n.RefusedCount }
 
-// Pressed reports whether callers who wait are in danger of being too late: then the newest is served first, and others are refused at once.
+// Pressed reports whether callers who wait are in danger of being too late: then the newest may be served first, and others be refused at once.
 func (s *Stat) Pressed() bool { return s.n.Pressed }
 
 // ExpectedService returns the moving average of how long a caller, or a group of reads that ride, keeps a connection until its answer is there.

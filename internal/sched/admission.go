@@ -5,6 +5,8 @@ import "time"
 const (
 	// leastShort is the least that a short queue may take. A shorter one would run empty between two arrivals.
 	leastShort = 10 * time.Millisecond
+	// shortPart is the part of a caller's own time that a short queue may take. One that has a minute left is not refused because of a queue of 50 ms.
+	shortPart = 8
 	// A request is in danger when it has used dangerPart fourths of its slack. With two, a burst of 300 that 16 connections would answer in time loses
 	// 7 %, with three 5 %; with four, heavy statements nobody knew to be heavy are cancelled in flight.
 	dangerPart = 3
@@ -34,9 +36,6 @@ type Traits struct {
 // forgets what a had of another request. due is that of the next one.
 func (a *answer) forgets(due time.Time) { a.Traits, a.times = Traits{}, times{due: due} }
 
-// Has tells what is known of r. Only Prepare calls it.
-func (r *Request) Has(t Traits) { r.answer.Traits = t }
-
 // times belong to a request that waits. Like Traits they are in its answer, which only those who wait have.
 type times struct {
 	due     time.Time // its ctx's deadline, or the end of MaxWait; zero: neither
@@ -50,9 +49,9 @@ type admission struct {
 	service  average // of the turns of connections whose statement was answered
 	hopeless int     // how many had less time left than their text is expected to take
 
-	// pressed: somebody who waited was in danger, was refused, or was given up in flight, and the queue was not empty since. Then the newest is served
-	// first: it still has all of its time, so what it is lent is not wasted, while those who have waited long would end too late. The queue is kept
-	// short, so that those who cannot be served hear of it at once.
+	// pressed: somebody who waited was in danger, was refused, or was given up in flight, and the queue was not empty since. Then the queue is kept
+	// short, so that those who cannot be served hear of it at once. While its head is in danger the newest is served first: it still has all of its
+	// time, so what it is lent is not wasted, while those who have waited long would end too late.
 	pressed bool
 }
 
@@ -122,9 +121,14 @@ func (k *core) press() {
 func (k *core) watch(now time.Time) {
 	if r := k.queue.head; r == nil {
 		k.admission.pressed = false
-	} else if r.bounded && !now.Before(r.answer.danger) {
+	} else if r.isInDanger(now) {
 		k.press()
 	}
+}
+
+// isInDanger reports whether r, which waits, has used most of the time until its latest start.
+func (r *Request) isInDanger(now time.Time) bool {
+	return r.bounded && !now.Before(r.answer.danger)
 }
 
 // isPressed reports whether there is pressure now.
@@ -141,19 +145,22 @@ func (k *core) admits(r *Request, first bool, now time.Time) bool {
 	case k.cfg.MaxQueue > 0 && k.queue.len >= k.cfg.MaxQueue:
 		return false
 	}
-	short := max(2*k.admission.service.d, leastShort)
+	short := max(2*k.admission.service.d, leastShort, r.answer.latest.Sub(now)/shortPart)
 	return !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short || k.cfg.Fair && k.makeRoom(r, now)
 }
 
-// turn returns the request that is served next; nil: none. Under pressure it is the newest, except that those without a deadline keep their place: they
-// are never too late, and would wait for as long as the pressure lasts.
+// turn returns the request that is served next; nil: none. It is the oldest, of the key that has had least if there is pressure and keys count. While
+// the head is in danger it is the newest.
 func (k *core) turn(now time.Time) *Request {
 	k.watch(now)
 	r := k.queue.head
-	if k.admission.pressed && !r.ahead && r.bounded {
-		return k.newest()
+	switch {
+	case !k.admission.pressed || r.ahead || !r.bounded:
+		return r
+	case r.isInDanger(now):
+		return k.ofLeast(k.queue.tail, (*Request).older)
 	}
-	return r
+	return k.ofLeast(r, (*Request).newer)
 }
 
 // noTime returns the error that refuses r.

@@ -15,11 +15,9 @@ const ms = time.Millisecond
 // busy is a scheduler whose connections, n of them, are lent, and on which a statement takes 20 ms. It is for a bubble of synctest.
 func busy(t *testing.T, n int, change func(*Config)) (s *Scheduler, lent []*Conn) {
 	cfg := testConfig(n)
-	cfg.Prepare = func(_ context.Context, r *Request) Share {
-		if t, ok := r.Owner.(Traits); ok {
-			r.Has(t)
-		}
-		return nil
+	cfg.Prepare = func(_ context.Context, r *Request) (Share, Traits) {
+		t, _ := r.Owner.(Traits)
+		return nil, t
 	}
 	if change != nil {
 		change(&cfg)
@@ -215,22 +213,40 @@ func TestUnderPressureTheQueueIsShortUntilItIsEmpty(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, lent := busy(t, 1, nil)
-		ends := line(s, 2, 500*ms)
+		ends := line(s, 3, 500*ms)
 		time.Sleep(400 * ms)
 		e := noTime(t, <-waits(s, 500*ms, &Request{}))
-		assert.Equal(t, NoTimeError{Queued: 2, Wait: 40 * ms, Service: 20 * ms, Left: 500 * ms}, *e)
+		assert.Equal(t, NoTimeError{Queued: 3, Wait: 60 * ms, Service: 20 * ms, Left: 500 * ms}, *e)
 		unhurried := waits(s, 0, &Request{})
+		patient := waits(s, time.Minute, &Request{})
 		holder := waits(s, 500*ms, &Request{Owner: Traits{Holds: true}})
 		assert.Empty(t, unhurried, "without a deadline there is no pressure")
+		assert.Empty(t, patient, "an eighth of its time is more than the queue takes")
 		assert.Empty(t, holder, "others wait for what it holds")
-		ends = append(ends, unhurried, holder)
-		assert.Equal(t, 3, turn(t, s, lent[0], ends), "who holds a connection goes first")
-		assert.Equal(t, 2, turn(t, s, lent[0], ends))
-		assert.Equal(t, 1, turn(t, s, lent[0], ends))
-		assert.Equal(t, 0, turn(t, s, lent[0], ends))
+		ends = append(ends, unhurried, patient, holder)
+		assert.Equal(t, 5, turn(t, s, lent[0], ends), "who holds a connection goes first")
+		for _, newest := range []int{4, 3, 2, 1, 0} {
+			assert.Equal(t, newest, turn(t, s, lent[0], ends))
+		}
 		assert.False(t, s.Stats().Pressed)
 		ends = line(s, 3, 500*ms)
 		assert.Equal(t, 0, turn(t, s, lent[0], ends))
+	})
+}
+
+// One caller in a hurry does not turn the order of the others, who have time: the oldest of them would wait until it is in danger itself.
+func TestUnderPressureTheOldestIsServedFirstWhileItHasTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, nil)
+		hurried := waits(s, 40*ms, &Request{})
+		ends := line(s, 3, time.Minute)
+		time.Sleep(50 * ms)
+		noTime(t, <-hurried)
+		require.True(t, s.Stats().Pressed)
+		for i := range ends {
+			assert.Equal(t, i, turn(t, s, lent[0], ends))
+		}
 	})
 }
 

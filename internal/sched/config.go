@@ -16,14 +16,14 @@ type Config struct {
 	MaxQueue     int                  // requests that may wait; 0: any number
 	MaxWait      time.Duration        // how long one without a deadline waits at all; 0: for ever
 
-	Dial    func()                                // begins one dial, which ends in Dialed or DialFailed
-	Prepare func(context.Context, *Request) Share // nothing is idle: how can the request share? nil: it cannot. It calls Has; see AskAgain
-	Gone    func(*Request) error                  // why the request has no use for a connection any more, other than its ctx; nil: it has
-	Done    func(*Request) <-chan struct{}        // is closed when Gone changes; nil: that never happens
-	Group   func(*Conn) *Group                    // only makes a group for the connection
-	Carry   func(*Group)                          // runs the group, and those that Next adds; then it calls Release or Drop
-	Close   func(*Conn)                           // closes a connection that nobody wants; Drop follows
-	Send    func(*Conn)                           // sends what the connection has to send; Release or Drop follows
+	Dial    func()                                          // begins one dial, which ends in Dialed or DialFailed
+	Prepare func(context.Context, *Request) (Share, Traits) // nothing is idle: how can the request share (nil: it cannot), and what is known of it? See AskAgain
+	Gone    func(*Request) error                            // why the request has no use for a connection any more, other than its ctx; nil: it has
+	Done    func(*Request) <-chan struct{}                  // is closed when Gone changes; nil: that never happens
+	Group   func(*Conn) *Group                              // only makes a group for the connection
+	Carry   func(*Group)                                    // runs the group, and those that Next adds; then it calls Release or Drop
+	Close   func(*Conn)                                     // closes a connection that nobody wants; Drop follows
+	Send    func(*Conn)                                     // sends what the connection has to send; Release or Drop follows
 
 	// If nil, those of packages time and math/rand.
 	Now    func() time.Time

@@ -81,14 +81,16 @@ func (r *Request) charge(d time.Duration) {
 	}
 }
 
-// newest returns the newest request of the key that has had least.
-func (k *core) newest() *Request {
-	r := k.queue.tail
+// ofLeast returns the first request, from r on, of the key that has had least. Without keys that is r.
+func (k *core) ofLeast(r *Request, next func(*Request) *Request) *Request {
 	for least := k.fairness.least(); least != nil && r.answer.account != least; {
-		r = r.prev
+		r = next(r)
 	}
 	return r
 }
+
+func (r *Request) older() *Request { return r.prev }
+func (r *Request) newer() *Request { return r.next }
 
 // makeRoom refuses the oldest request of the key that has most in the queue, and reports whether there is room for r then. There is none if that key is
 // r's own.

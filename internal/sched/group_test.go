@@ -88,11 +88,11 @@ func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig(1)
 		known, carried := false, (*Group)(nil)
-		cfg.Prepare = func(context.Context, *Request) Share {
+		cfg.Prepare = func(context.Context, *Request) (Share, Traits) {
 			if known {
-				return &share{}
+				return &share{}, Traits{}
 			}
-			return nil
+			return nil, Traits{}
 		}
 		cfg.Carry = func(g *Group) { carried = g }
 		s := New(cfg)

@@ -278,8 +278,8 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 		now = s.now()
 	}
 	c, err := s.take(ctx, r, now)
+	s.mu.Unlock() // ctx and Prepare are the caller's code
 	if c != nil || err != nil {
-		s.mu.Unlock()
 		return c, err
 	}
 	due, bounded := ctx.Deadline()
@@ -291,10 +291,9 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 	r.begin(a, due, bounded)
 	if !r.asked {
 		r.asked = true
-		s.mu.Unlock()
-		r.Share = s.cfg.Prepare(ctx, r)
-		c, err = s.take(ctx, r, now)
+		r.Share, a.Traits = s.cfg.Prepare(ctx, r)
 	}
+	c, err = s.take(ctx, r, now)
 	if c == nil && err == nil {
 		err = s.core.wait(r, first, s.now())
 	}
@@ -369,7 +368,7 @@ func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
 			_ = s.Leave(ctx, r, ErrClosed)
 		}
 	}()
-	with := s.cfg.Prepare(ctx, r)
+	with, _ := s.cfg.Prepare(ctx, r)
 	returned = true
 	s.share(r, with)
 }

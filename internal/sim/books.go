@@ -75,7 +75,7 @@ func (b *books) isLong(c *caller, first bool) bool {
 	}
 	group := max(1, b.e.cfg.Group)
 	turns := b.alone.len + (b.together.len+group-1)/group
-	return time.Duration(turns+1)*s.Service/time.Duration(b.usable()) > max(2*s.Service, 10*time.Millisecond)
+	return time.Duration(turns+1)*s.Service/time.Duration(b.usable()) > max(2*s.Service, 10*time.Millisecond, c.r.Latest().Sub(b.e.w.Now())/8)
 }
 
 // latest checks the latest start of c, who begins to wait.
@@ -146,7 +146,7 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 		if got != nil {
 			l, pressed := b.lineOf(c), b.e.s.Stats().Pressed
 			b.must(pressed || l.head == c, "callers who wait are served in order of arrival")
-			b.must(!pressed || b.isNewest(c) || l.head == c && (c.ahead || c.due == 0), "under pressure the newest is served first, but for those who hold a connection or have no deadline")
+			b.must(!pressed || b.isNewest(c) || b.isOldest(c), "under pressure the newest or the oldest is served first, of a key if keys count")
 			b.must(!c.isLate(), "no caller is served after its latest start")
 		}
 		if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {
@@ -174,13 +174,20 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	}
 }
 
-// isNewest reports whether c is the newest of its line, and with cfg.Fair of its key.
+// isNewest and isOldest report whether c is that of its line, and with cfg.Fair of its key.
 func (b *books) isNewest(c *caller) bool {
-	o := c.next
+	return !b.hasKey(c, c.next, func(o *caller) *caller { return o.next })
+}
+func (b *books) isOldest(c *caller) bool {
+	return !b.hasKey(c, c.prev, func(o *caller) *caller { return o.prev })
+}
+
+// hasKey reports whether there is a caller, from o on, that c competes with.
+func (b *books) hasKey(c, o *caller, next func(*caller) *caller) bool {
 	for b.e.cfg.Fair && o != nil && o.kind.Key != c.kind.Key {
-		o = o.next
+		o = next(o)
 	}
-	return o == nil
+	return o != nil
 }
 
 // hasMost reports whether no key has more callers in the queue than c's.

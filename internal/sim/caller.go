@@ -108,17 +108,16 @@ func (c *caller) ask(first bool) {
 	}
 }
 
-// prepares tells what is known of c, which is about to wait.
-func (c *caller) prepares() sched.Share {
+// prepares returns how c, which is about to wait, can share, and what is known of it.
+func (c *caller) prepares() (sched.Share, sched.Traits) {
 	t := sched.Traits{Holds: c.outer != nil, Key: c.kind.Key}
 	if c.kind.Known {
 		t.Expect = c.work
 	}
-	c.r.Has(t)
 	if c.r.MayShare {
-		return c
+		return c, t
 	}
-	return nil
+	return nil, t
 }
 
 // minds adds an event at c's deadline, unless there is one.

@@ -14,7 +14,7 @@
 //
 //	connections (those being closed included) and dials are together ≤ Max, and each connection is idle, held, being cleaned, or being closed
 //	no caller waits while a connection is idle, or while no connection, dial or timer can end its wait
-//	callers who wait for a connection of their own are served in the order of arrival, and so are those who share; under pressure the newest is first
+//	callers who wait for a connection of their own are served in the order of arrival, and so are those who share; under pressure the newest may be first
 //	no caller is served after its latest start, and each that waits is refused then; on arrival one is refused only if it is late or the queue is too long
 //	each request gets one answer; a connection is lent to one caller at a time, and not after Close
 //	the limit follows from the dials, the surplus and the fences so far

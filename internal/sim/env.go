@@ -61,7 +61,7 @@ func NewEnv(w *World, server *Server, cfg Config) *Env {
 	e.s = sched.New(sched.Config{
 		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: func() time.Duration { return maxGroupTime }, Patience: cfg.Patience, MaxWait: cfg.MaxWait, MaxQueue: cfg.MaxQueue, Fair: cfg.Fair,
 		Dial:    e.dial,
-		Prepare: func(_ context.Context, r *sched.Request) sched.Share { return r.Owner.(*caller).prepares() },
+		Prepare: func(_ context.Context, r *sched.Request) (sched.Share, sched.Traits) { return r.Owner.(*caller).prepares() },
 		Gone:    func(*sched.Request) error { return nil },
 		Done:    func(*sched.Request) <-chan struct{} { return nil },
 		Group:   e.newFlight,
