@@ -234,6 +234,29 @@ func TestIdleAndAgedConnectionsAreClosed(t *testing.T) {
 	assert.NotEqual(t, first, second, "an aged connection is not handed out")
 }
 
+// Aurora Serverless pauses only when no connection is left.
+func TestAnIdlePoolShrinksToMinConnsAndToNoneIfAsked(t *testing.T) {
+	t.Parallel()
+	for _, least := range []int32{0, 2} {
+		dsn := pgtest.Database(t)
+		ctx, server := bounded(t), newInspector(t, dsn)
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 4, MinConns: least, MaxConnIdleTime: 100 * time.Millisecond, HealthCheckPeriod: 5 * time.Millisecond})
+		var leases []*pool.Lease
+		for range 4 {
+			l, err := p.Acquire(ctx)
+			require.NoError(t, err)
+			leases = append(leases, l)
+		}
+		for _, l := range leases {
+			l.Release()
+		}
+		eventually(t, "the pool shrinks", func() bool { return server.backends() == int(least) && p.Stat().TotalConns() == least })
+		time.Sleep(300 * time.Millisecond)
+		assert.Equal(t, int(least), server.backends(), "and stays so")
+		assert.EqualValues(t, max(least, 1), p.Stat().Limit())
+	}
+}
+
 func TestADeadIdleConnectionIsReplacedUnseen(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
