@@ -68,7 +68,7 @@ type Config struct {
 	// FairBy returns whose call ctx belongs to, such as a tenant or a route. When more is asked for than the connections can do in time, each key gets
 	// its part: one that asks for more than that cannot push out the others. It is called only for callers who have to wait, concurrently, and must not
 	// block. If it panics, the key is "". Defaults to none: whoever asks most gets most.
-	FairBy func(ctx context.Context) string
+	FairBy func(ctx context.Context) string `json:"-"`
 
 	// CancelWait is how long a call whose ctx ends while its statement runs alone waits for the server's answer to the cancel request. Usually the
 	// answer comes within a few round trips: then the connection is kept, and the call's error has the ctx's error in its chain, or is nil if the

@@ -47,11 +47,12 @@ func (s *reachStorm) fails(err error) {
 
 // reads reads columns of equal types, of which the answer tells by which statement it was made.
 func (s *reachStorm) reads(ctx context.Context, p *pool.Pool, columns []string, traced bool) {
+	patient := context.WithoutCancel(ctx) // with little time left reads are refused
 	for ctx.Err() == nil {
 		id := rand.IntN(100)
 		k := rand.IntN(len(columns))
 		var v int
-		err := p.QueryRow(ctx, "select "+columns[k]+" from t where id = $1", id).Scan(&v)
+		err := p.QueryRow(patient, "select "+columns[k]+" from t where id = $1", id).Scan(&v)
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -178,6 +178,7 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 func (b *books) isNewest(c *caller) bool {
 	return !b.hasKey(c, c.next, func(o *caller) *caller { return o.next })
 }
+
 func (b *books) isOldest(c *caller) bool {
 	return !b.hasKey(c, c.prev, func(o *caller) *caller { return o.prev })
 }
