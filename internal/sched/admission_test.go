@@ -118,9 +118,9 @@ func TestMaxWaitBoundsTheWaitWithoutADeadline(t *testing.T) {
 		s, _ := busy(t, 1, func(c *Config) { c.MaxWait = time.Second })
 		began := time.Now()
 		other := waits(s, 0, &Request{})
-		assert.Equal(t, 1, noTime(t, <-waits(s, 0, &Request{})).Queued+len(other))
+		noTime(t, <-waits(s, 0, &Request{}))
+		noTime(t, <-other)
 		assert.Equal(t, time.Second, time.Since(began))
-		<-other
 		s, lent := busy(t, 1, nil)
 		end := waits(s, 0, &Request{})
 		time.Sleep(time.Hour)
