@@ -100,14 +100,14 @@ type bulkhead struct {
 // HandlerStat is a snapshot of what Handler did. Its JSON has names in snake case, and Lateness in seconds.
 type HandlerStat struct {
 	Overrunning int   `json:"overrunning"`  // handlers that run on after their reply
-	Overruns    int64 `json:"overruns"`     // replies in a handler's place, since Open
+	Overruns    int64 `json:"overruns"`     // stand-in replies for handlers that were too slow, since Open
 	Panics      int64 `json:"panics"`       // panics that were caught, since Open
 	Refused     int64 `json:"refused"`      // invocations that were refused because the process is to end
 	LateReplies int64 `json:"late_replies"` // replies that were returned before the deadline and, as far as measured, sent after it
 
-	// Lateness is the longest delay in the last 15 to 30 seconds: of a handler's goroutine that waited to run, of a timer, or of a reply from its
-	// return until it was sent (one ordinary reply at a time is measured, and every reply in a handler's place). It grows when the CPU is short.
-	// Margins that are not set in Config grow with it: see [Config.Margin].
+	// Lateness is the longest delay in the last 15 to 30 seconds: how long a handler's goroutine waited to run, how late a timer was, or how long
+	// after a return the reply was sent (of ordinary replies one at a time is measured; stand-ins all are). It grows when the CPU is short. Margins
+	// that are not set in Config grow with it: see [Config.Margin].
 	Lateness time.Duration `json:"-"`
 }
 

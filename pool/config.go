@@ -310,7 +310,7 @@ func oneOf[T ~string](values []T) string {
 const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
 	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
 
-// ridesWith reports whether a ride is known to get the answer that pgx gives in the mode. pooled: a pooler was found on the connection.
+// ridesWith reports whether a ride is known to get the answer that pgx gives in the mode. With pooled, the connection has a pooler.
 func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }

@@ -63,7 +63,7 @@ type told struct {
 	handler  bool // ConnConfig.BuildContextWatcherHandler: what the end of a ctx does
 }
 
-// newDialer makes the dialer of a pool that dials with cc. rides: its reads may ride.
+// newDialer makes the dialer of a pool that dials with cc. With rides, its reads may ride.
 func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
 	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != Off}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
@@ -156,7 +156,7 @@ func (d *dialer) configure(px *pgxpool.Config) {
 	}
 }
 
-// wrap adds to cc, after BeforeConnect, what lmipool does on the connection. ownHandler: what the end of a ctx does is the user's own.
+// wrap adds to cc, after BeforeConnect, what lmipool does on the connection. With ownHandler, the user's code says what the end of a ctx does.
 func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	if next := cc.ValidateConnect; d.listens && (d.cfg.AfterConnect != nil || cc.AfterConnect != nil || next != nil) {
 		cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { // runs before any hook that may send something, once for each host

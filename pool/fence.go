@@ -46,7 +46,7 @@ func (p pooled) reset() {
 // suspected reports whether c was last heard from before the last loss.
 func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Load() }
 
-// verify reports whether c's server answers, and writes if this pool needs a writer. refused: it has just refused to write.
+// verify reports whether c's server answers, and writes if this pool needs a writer. With refused, it has just refused to write.
 func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
 	defer cancel()

@@ -228,7 +228,7 @@ func (h *hold) holdsBegin() bool {
 }
 
 // end takes the connection from its user. Only the first time was is leaseActive, or leasePending if the user has not got it yet. If a call is
-// running, left is closed when that is over. quiet: no call is running, and no result is open.
+// running, left is closed when that is over. quiet means that no call is running and no result is open.
 func (h *hold) end(why leaseState) (was leaseState, left chan struct{}, quiet bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -166,8 +166,8 @@ type innerTx interface {
 	failedOver(err error) bool // reports whether err means that its connection was lost, or that its server has become a standby
 }
 
-// foreignTx is a transaction that is not on a lease: pgxpool's, of a pool with Config.Plain, or a mock's. The pool sees only the texts of its
-// statements, not the answers. After one that may end the transaction ("commit and chain" begins another) fn does not run again.
+// foreignTx is a transaction that is not on a lease: with Config.Plain it is pgxpool's, in tests a mock's. The pool sees only the texts of its
+// statements, not the answers. So fn does not run again after a statement that may end the transaction ("commit and chain" begins another).
 type foreignTx struct {
 	pgx.Tx
 	mayEnd *bool // a statement of it, or of a savepoint in it, may have ended it

@@ -122,7 +122,7 @@ func (l *Lease) Release() { l.lent.Release() }
 
 func (w leased) Release() { w.l.end(leaseReleased) }
 
-// releaseUnless is deferred by a call whose result will hold the lease. It releases if the call fails, or a tracer or Valuer of the user's panics.
+// releaseUnless is deferred by a call whose result will hold the lease. It releases if the call fails, or the user's tracer or Valuer panics.
 func (l *Lease) releaseUnless(kept *bool) {
 	if !*kept {
 		l.Release()

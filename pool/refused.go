@@ -38,7 +38,7 @@ func (p *Pool) refused(e *sched.NoTimeError) error {
 	return err
 }
 
-// ofScheduler translates an error of the scheduler's for l.
+// ofScheduler translates a scheduler's error for l.
 func (p *Pool) ofScheduler(err error) error {
 	var late *sched.NoTimeError
 	var nests *sched.NestedError

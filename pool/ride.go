@@ -20,8 +20,8 @@ type aloneKey struct{}
 // Alone returns a ctx whose statements never ride: each has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// spareLeases has zeroed leases of statements that are over, which later statements reuse. lookers counts those who use leases from a list of them,
-// of the scheduler's or of a scope's, each from before it reads the list.
+// spareLeases has zeroed leases of statements that are over, which later statements reuse. lookers counts the goroutines that use leases from a
+// scheduler's or a scope's list. Each counts itself before it reads the list.
 var (
 	spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 	lookers     atomic.Int64
@@ -90,7 +90,7 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	return r, why
 }
 
-// rode takes the outcome of l's ride. done: l has its result, or err. Else it needs a connection of its own, for which it is in front of the queue.
+// rode takes the outcome of l's ride. done means that l has its result or err. Else l is in front of the queue for its own connection.
 func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	outcome, err := l.ride.End()
 	switch outcome {

@@ -12,8 +12,8 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// The functions here run a statement on a lease. x is the transaction that it runs in; nil: none. own: the lease was acquired for this statement
-// alone. Then the lease's settings are the statement's, and the statement runs once more if it did not run because its prepared form is stale.
+// The functions here run a statement on a lease. x is the transaction that it runs in, or nil. With own, the lease was acquired for this statement
+// alone: the lease's settings are the statement's, and the statement runs once more if it did not run because its prepared form is stale.
 
 // tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end its methods return [pgx.ErrTxClosed], so that a deferred
 // Rollback is safe. After the end of its invocation they return [ErrInvocationEnded].

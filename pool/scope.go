@@ -233,7 +233,7 @@ func (s *Scope) id() string {
 	return s.name
 }
 
-// callback is the function of an InTx while it runs, and its ctx. Its connection is not free before the calls that it makes with its ctx return.
+// callback is a running function of InTx, with its ctx. It keeps its connection until all calls that were made with that ctx return.
 type callback struct {
 	placeContext
 	outer    *callback    // whose ctx InTx was called with; nil: none

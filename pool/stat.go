@@ -78,7 +78,7 @@ type LaneStat struct {
 	ShadowRides int64 `json:"shadow_rides"`
 	// GuardRefusals is how many rides the guard stopped, since they tried to write, waited for a lock or ran for too long. They ran again, alone.
 	GuardRefusals int64 `json:"guard_refusals"`
-	// Reruns is how many rides ran again, alone: the guard stopped them, their result was too large, they were described anew, or the connection was lost.
+	// Reruns is how many rides ran again, alone: the guard stopped them, the result was too large, its columns had changed, or the connection was lost.
 	Reruns int64 `json:"reruns"`
 	// CatalogChanges is how often the catalogs had changed in a way that concerns statements, so that the pool found out anew which may ride.
 	CatalogChanges int64 `json:"catalog_changes"`

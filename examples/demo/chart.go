@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// These are the measures of the drawing of one system's curves, in units of its viewBox. At a width of about 360 pixels, which a panel has on a phone
-// and on a desktop, the drawing's text is as large as the page's.
+// These are sizes in the drawing of a system's curves, in units of its viewBox. A panel is about 360 pixels wide on a phone and on a desktop, so the
+// drawing's text is as large as the page's.
 const (
 	panelWidth, panelHeight                  = 360, 210
 	plotLeft, plotRight, plotTop, plotBottom = 34, 350, 12, 178

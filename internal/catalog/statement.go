@@ -67,8 +67,7 @@ type Statement struct {
 	steadyBy facts.Proven // isSteady is right as long as these facts hold; zero: it was not asked yet
 }
 
-// newStatement returns the statement of a new text. same is the statement of the text without its comments, and the new one begins with what is known
-// of it; nil: there is none.
+// newStatement returns the statement of a new text. same is the statement of the text without its comments, or nil: what is known of it is copied.
 func newStatement(t Text, of *Store, same *Statement) *Statement {
 	s := &Statement{Text: t, of: of}
 	if !t.IsRead {

@@ -113,7 +113,7 @@ func (f *Facts) clear() {
 	f.names, f.nodes = map[nameKey]*nameFact{}, map[node]*nodeFact{}
 }
 
-// learn adds k. anew: all other facts are forgotten, because the catalogs have changed.
+// learn adds k. With anew, it forgets all other facts first, because the catalogs have changed.
 func (f *Facts) learn(k *known, anew bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -200,7 +200,7 @@ type Belief struct {
 	turn uint64 // age.turns when it was first handed on
 }
 
-// Note notes that the connection is handed on without a reset because of f; nil: there are no facts, and nothing is believed.
+// Note notes that the connection is handed on without a reset because of f. A nil f changes nothing.
 func (b *Belief) Note(f *Facts) {
 	if f == nil || f.signedAt.Load() == 0 {
 		return

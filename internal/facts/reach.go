@@ -198,7 +198,7 @@ func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 	return l
 }
 
-// mayRunLocked returns the names of the functions that may run for a statement that mentions m and reaches reached. true: triggers call it.
+// mayRunLocked returns the names of the functions that may run for a statement that mentions m and reaches reached, true if triggers call it.
 func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
 	names := map[string]bool{}
 	for _, name := range slices.Concat(m.Called, m.Dotted) {

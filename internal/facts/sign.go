@@ -12,8 +12,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Sign is one question for the sign of the facts as they were at one moment: AskSign with Args. It is asked every signEvery on a connection that is
-// in use anyway: behind a flight's last statement, or when a connection comes back.
+// Sign asks the server once whether the facts of one moment still hold: it is the query AskSign with Args. It is sent every signEvery on a connection
+// that is in use anyway: behind a flight's last statement, or when a connection comes back.
 type Sign struct {
 	Args [][]byte
 
@@ -69,7 +69,7 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	return &Sign{args, f, want, f.gen.Load(), f.learned, sent}
 }
 
-// Take takes the answer; nil: there was none, and lost is the error, if the connection was lost.
+// Take takes the answer. A nil row means that there was none; lost is the error if the connection was lost.
 func (s *Sign) Take(row [][]byte, lost error) {
 	f := s.f
 	if row == nil {

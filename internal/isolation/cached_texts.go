@@ -50,8 +50,8 @@ func (s *Session) dropNamed(ctx context.Context) error {
 	return err
 }
 
-// watched ends the recording of what a user with the raw connection sends, and notes in l what that leaves. changed: the meaning of texts may have
-// changed, or something bypassed the wire. Then what was parsed meanwhile is to be dropped from pgx's caches.
+// watched ends the recording of what a user with the raw connection sends, and notes in l what that leaves. changed means that texts may mean
+// something else now, or that something bypassed the wire. Then what was parsed meanwhile is to be dropped from pgx's caches.
 func (s *Session) watched(l *residue) (changed bool) {
 	w, ok := s.Wire.Watched()
 	if !ok {

@@ -11,7 +11,7 @@ import (
 )
 
 // note notes what a statement is going to leave behind and what it does to the meaning of later texts. The latter matters also where nothing is
-// reset. st is what is known of the statement; nil: that was not asked.
+// reset. st is what is known of the statement, nil if that was not asked.
 func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args []any) {
 	s := u.s
 	s.noteArguments(pgerr.Arguments{Args: args})
@@ -132,15 +132,15 @@ type commits struct {
 	inside bool  // it is in a transaction of pgx's
 }
 
-// startCall notes that a call begins. first: it is a new user's first.
+// startCall notes that a call begins. With first, it is a new user's first.
 func (s *Session) startCall(first bool) {
 	if s.commits.may = false; first || !s.commits.inside {
 		s.commits = commits{base: s.Wire.CommitsOutside()}
 	}
 }
 
-// runs notes that a call is going to run something. commits: that may commit before it ends. Inside a transaction only COMMIT commits, which the wire
-// sees.
+// runs notes that a call is going to run something. With commits, it may commit before it ends. In a transaction only COMMIT does, and the wire sees
+// that.
 func (s *Session) runs(commits bool) {
 	s.commits.may = s.commits.may || commits && s.PG.PgConn().TxStatus() == 'I'
 }

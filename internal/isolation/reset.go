@@ -41,7 +41,7 @@ func (s *Session) QueueReset() bool {
 	return true
 }
 
-// IsTidy reports whether there is nothing to do for Tidy. queued: a reset is queued.
+// IsTidy reports whether there is nothing to do for Tidy. With queued, a reset is queued.
 func (s *Session) IsTidy(now time.Time, queued bool) bool {
 	l := &s.left
 	if len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || s.Facts != nil && s.Facts.IsDue(now) {
@@ -88,7 +88,7 @@ func (s *Session) Tidy(ctx context.Context, queued bool) bool {
 	return true
 }
 
-// HandOn notes that s goes to its next user. cleaned: it was reset or tidied. Otherwise the facts say that it is clean.
+// HandOn notes that s goes to its next user. With cleaned, it was reset or tidied. Otherwise the facts say that it is clean.
 func (s *Session) HandOn(cleaned bool) {
 	if !cleaned {
 		s.belief.Note(s.Facts)

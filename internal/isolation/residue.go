@@ -32,7 +32,7 @@ func (r *residue) add(t sqltext.Trace)      { r.trace = max(r.trace, t) }
 func (r *residue) addPlans(t sqltext.Trace) { r.trace, r.plans = max(r.trace, t), true }
 func (r *residue) addNamed(t sqltext.Trace) { r.trace, r.named = max(r.trace, t), true }
 
-// addParsed notes texts that pgx must not keep. lost: there are more.
+// addParsed notes texts that pgx must not keep. With lost, there are more than these.
 func (r *residue) addParsed(texts []string, lost bool) {
 	r.parsed, r.lost = append(r.parsed, texts...), r.lost || lost
 }

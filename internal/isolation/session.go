@@ -60,7 +60,7 @@ type Session struct {
 // timeout bounds what is sent between two users.
 const timeout = time.Second
 
-// Open makes s the session of a new connection. was is what it was like before any hook; nil: that was not read.
+// Open makes s the session of a new connection. was is what it was like before any hook, nil if that was not read.
 func (s *Session) Open(of *Sessions, c Connection, was *session.Baseline) {
 	s.Sessions, s.Connection, s.Baseline = of, c, was
 }
@@ -128,8 +128,8 @@ func (s *Session) Learn(st *catalog.Statement) {
 	}
 }
 
-// Bind has all that is sent from now on run with w; nil: without settings. It does nothing on a closed connection, on which pgx may be sending its
-// goodbye in a goroutine of its own.
+// Bind makes all that is sent from now on run with w, or without settings if w is nil. It does nothing on a closed connection, on which pgx may be
+// sending its goodbye in a goroutine of its own.
 func (s *Session) Bind(w *session.Settings) {
 	switch {
 	case s.PG.PgConn().IsClosed():

@@ -15,7 +15,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Begin begins a lease of s, which runs with w; nil: without settings. more: it may send more than one statement or batch.
+// Begin begins a lease of s, which runs with w if that is not nil. With more, it may send more than one statement or batch.
 func (u *Use) Begin(s *Session, w *session.Settings, more bool) {
 	u.s, u.with, u.more = s, w, more
 	if s.strange {
@@ -25,7 +25,7 @@ func (u *Use) Begin(s *Session, w *session.Settings, more bool) {
 	s.Bind(w) // also if it is nil: the session may be bound to an earlier user's
 }
 
-// Enter notes that the lease's call of this number begins. sends: it sends something. open: a result is still open, to which the call may belong.
+// Enter notes that the lease's call of this number begins. With sends, it sends something; with open, it may be about a result that is open.
 func (u *Use) Enter(call uint32, sends, open bool) {
 	u.call, u.open = call, open
 	if sends && !open {
@@ -34,7 +34,7 @@ func (u *Use) Enter(call uint32, sends, open bool) {
 	}
 }
 
-// Leave notes that the call is over. tx is the state of the transaction. raw: the user has the raw connection.
+// Leave notes that the call is over. tx is the state of the transaction. With raw, the user has the raw connection.
 func (u *Use) Leave(tx byte, raw bool) {
 	if tx == 'E' {
 		u.s.foreign.fail()
@@ -67,7 +67,7 @@ func (u *Use) Ask(st *catalog.Statement) {
 }
 
 // BeforeStatement returns the arguments with which pgx runs sql so that the server parses it by the settings of now, and notes what sql leaves. It
-// runs in a call. st is what is known of sql; nil: that was not asked. simple: without arguments pgx uses the simple protocol, which caches nothing.
+// runs in a call. st is what is known of sql, or nil. With simple, pgx sends a text without arguments by the simple protocol, which caches nothing.
 func (u *Use) BeforeStatement(ctx context.Context, st *catalog.Statement, sql string, args []any, simple bool) ([]any, error) {
 	args, err := u.meant(ctx, sql, args, simple)
 	if err == nil {
@@ -108,8 +108,8 @@ func (u *Use) hear() {
 	}
 }
 
-// rewrite runs a rewriter of the user's, if args has one, and returns args with its result instead. The rewriter gets the connection, and may send
-// something.
+// rewrite runs the user's own pgx.QueryRewriter, if args has one, and returns args with the result in its place. What the rewriter sends on the
+// connection, which it gets, may leave anything.
 func (u *Use) rewrite(ctx context.Context, sql string, args []any) []any {
 	o := pgxargs.Parse(args)
 	if !o.Foreign() {
@@ -152,7 +152,7 @@ func (u *Use) meantBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, n
 		return b, nil, err
 	}
 	meant = pgxargs.CopyBatch(b)
-	for _, q := range meant.QueuedQueries { // all of them before anything is prepared, because a rewriter of the user's may fail
+	for _, q := range meant.QueuedQueries { // all of them before anything is prepared, because a user's rewriter may fail
 		if q.SQL, q.Arguments, err = pgxargs.RewriteQueued(ctx, s.PG, q.SQL, q.Arguments); err != nil {
 			return nil, nil, err
 		}
@@ -261,7 +261,7 @@ func (u *Use) End() {
 	}
 }
 
-// RunHook runs a hook that gets the raw connection. What it sends may leave anything behind. changed: texts may mean something else after it.
+// RunHook runs a hook that gets the raw connection. What it sends may leave anything behind. changed means that texts may mean something else after it.
 func (s *Session) RunHook(hook func()) (changed bool) {
 	s.flush()
 	before, queued, hidden := s.Wire.Sent(), s.Wire.Save(), s.hideForeign()

@@ -14,7 +14,7 @@ import (
 )
 
 // Explain returns err, the error of a dial to one of hosts, and adds what to do about it. It removes the password, which pgx keeps in the
-// configuration inside each of its errors. direct: no pooler is known.
+// configuration inside each of its errors. With direct, no pooler is known.
 func Explain(err error, hosts []string, direct bool) error {
 	var ce *pgconn.ConnectError
 	tls, nothing := true, false

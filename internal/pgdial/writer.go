@@ -50,7 +50,7 @@ type Writer struct {
 	shut   atomic.Bool // since then a write was refused because of the server's configuration
 }
 
-// NewWriter returns the Writer for a connection string, which pgx has parsed to cc. rdsProxy: it leads to an RDS Proxy.
+// NewWriter returns the Writer for a connection string, which pgx has parsed to cc. With rdsProxy, it leads to an RDS Proxy.
 func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 	w := new(Writer)
 	is := func(f pgconn.ValidateConnectFunc) bool { return SameFunc(cc.ValidateConnect, f) } // pgx keeps target_session_attrs only as this function

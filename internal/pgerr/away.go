@@ -22,7 +22,7 @@ var gone = []error{
 }
 
 // IsAway reports whether a dial failed with err because the server does not answer, is not ready yet, or is no writer. Of several hosts this must be
-// so for all: a host that refuses the password, for example, answers. always: there is a server, which says that it is not ready, or which accepts
+// so for all: a host that refuses the password, for example, answers. always means that there is a server: it says that it is not ready, or accepts
 // connections and says nothing.
 func IsAway(err error) (away, always bool) {
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has an error

@@ -127,7 +127,7 @@ type Outer func(err error) (means error)
 // Classify walks the tree of err.
 func Classify(err error, outer Outer) Class { return outer.classify(err, wasSent, true) }
 
-// believe: an error that says of itself that it is safe to retry is believed.
+// With believe, an error that calls itself safe to retry counts as such.
 func (outer Outer) classify(err error, at progress, believe bool) Class {
 	if err == nil {
 		return None

@@ -92,7 +92,7 @@ func (q *queue) cut(at int) { q.queued = q.queued[:at] }
 
 func (q *queue) replace(at int, msgs []byte) { q.queued[at].Messages, q.queued[at].Simple = msgs, true }
 
-// words returns what is to be sent for p. unnamed: the exchange behind it executes the unnamed statement that is there, so p must not replace it.
+// words returns what to send for p. With unnamed, the exchange behind p executes the session's unnamed statement, which p then must not replace.
 func (q *queue) words(p *Prologue, unnamed bool) []byte {
 	switch {
 	case p.Unnamed != nil && !unnamed:
@@ -147,8 +147,8 @@ func (r *replies) apart() bool {
 	return slices.ContainsFunc(r.sent, func(p Prologue) bool { return p.Simple })
 }
 
-// Failure returns the error of a simple prologue since it was last called, nil if there was none. What was behind the prologue has not run, or
-// it is not known whether it has run as it should.
+// Failure returns the error of a simple prologue that failed, or nil. If the server ended the session, what was behind the prologue did not run, and
+// the error is returned once. Otherwise it may have run, although it must not.
 func (c *Conn) Failure() error {
 	if failed := c.replies.failed; failed != nil {
 		c.replies.failed = nil

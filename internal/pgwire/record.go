@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// recorder keeps what pgx sends, between Record and Recorded, and the texts in it, between Watch and Watched. pgx may send from a goroutine of
-// its own.
+// recorder keeps all bytes that pgx sends from Record to Recorded, and the SQL texts that it sends from Watch to Watched. It has a lock because pgx
+// may send from a goroutine of its own.
 type recorder struct {
 	wanted atomic.Bool // all or texts is not nil
 	mu     sync.Mutex

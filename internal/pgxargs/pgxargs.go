@@ -37,7 +37,7 @@ func Parse(args []any) (o Options) {
 	return o
 }
 
-// Foreign reports whether there is a rewriter of the user's own. It may look at the connection, and return another text each time.
+// Foreign reports whether the user's own rewriter is there. It may look at the connection, and return another text each time.
 func (o *Options) Foreign() bool {
 	switch o.Rewriter.(type) {
 	case nil, pgx.NamedArgs, pgx.StrictNamedArgs, Fixed:

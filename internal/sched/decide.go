@@ -60,7 +60,7 @@ func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 	return c, nil
 }
 
-// wait queues r, which has found nothing idle, or returns why r is refused. first: in front of all others.
+// wait queues r, which has found nothing idle, or returns why r is refused. With first, r goes in front of all others.
 func (k *core) wait(r *Request, first bool, now time.Time) error {
 	k.bound(r, now)
 	if !k.admits(r, first, now) {
@@ -77,8 +77,8 @@ func (k *core) wait(r *Request, first bool, now time.Time) error {
 	return nil
 }
 
-// leave takes r, which gives up because of err, out of the queue. queued: it was there, and gets the returned error. Else it has an answer, or
-// travels with a group.
+// leave takes r, which gives up because of err, out of the queue. queued means that it was there and gets the returned error. Else it has an answer,
+// or is in a group.
 func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queued bool, _ error) {
 	k.totals.Canceled++
 	queued = k.queue.remove(r)

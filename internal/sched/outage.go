@@ -48,7 +48,7 @@ type outage struct {
 	took time.Duration
 }
 
-// failed notes that a dial that began at start failed with err, which means lacks. bare: there is no connection.
+// failed notes that a dial that began at start failed with err, which means lacks. With bare, there is no connection.
 func (o *outage) failed(err error, lacks Lack, bare bool, start, now time.Time) {
 	o.failures++
 	o.err, o.at, o.took = err, now, now.Sub(start)

@@ -115,8 +115,8 @@ func (s *Scheduler) IsKnown(l Lack) bool {
 	return l.Err != nil && was.Err != nil && l.Full == was.Full
 }
 
-// Release takes back c, which is fit for the next user. waits: something is queued on c, which goes with the next user's statement or, after
-// joinWithin, alone.
+// Release takes back c, which is fit for the next user. With waits, something is queued on c. It is sent with the next user's statement or, after
+// joinWithin, by itself.
 func (s *Scheduler) Release(c *Conn, waits bool, now time.Time) {
 	s.mu.Lock()
 	defer s.unlock()
@@ -373,7 +373,7 @@ func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
 	s.share(r, with)
 }
 
-// share has r, if it is still queued, share from now on; nil: it does not.
+// share makes r, if it is still queued, share by with from now on. A nil with changes nothing.
 func (s *Scheduler) share(r *Request, with Share) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

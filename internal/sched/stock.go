@@ -123,7 +123,7 @@ func (s *stock) joinLast(c *Conn) {
 	s.idle[0] = c
 }
 
-// joinDue takes c out of the idle ones if it has waited for joinWithin. more: it was used meanwhile, and has to wait for so much longer.
+// joinDue takes c out of the idle ones if it has waited for joinWithin. If c was used meanwhile, more is how much longer it has to wait.
 func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 	i := slices.Index(s.idle, c)
 	if i < 0 || !c.waits {

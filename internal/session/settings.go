@@ -120,7 +120,7 @@ var refusedSettings = map[string]string{
 	"exit_on_error":                  "it would end a session that is shared",
 }
 
-// Prologue returns what sets s in front of an exchange. own: the session is the connection's alone, so a prepared statement stays there.
+// Prologue returns what sets s in front of an exchange. With own, the session is the connection's alone and keeps what is prepared.
 func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	if own {
 		return &s.part

@@ -44,8 +44,8 @@ func (f Function) String() string {
 	return f.Schema + "." + f.Name
 }
 
-// Harmless reports whether f, judged by its name alone, is a function of pg_catalog that is [Harmless], or reads a setting with a dot in its name.
-// Such a setting is not one of PostgreSQL's own, so a lane's guard does not change it.
+// Harmless reports whether f, by its name, is a built-in function for which the function [Harmless] is true, or reads a setting with a dot in its
+// name. A lane's guard changes no such setting, so the result is the same on a lane.
 func (f Function) Harmless() bool {
 	return (f.Schema == "" || f.Schema == "pg_catalog") && (Harmless(f.Name) || f.Custom)
 }
