@@ -158,11 +158,11 @@ type Config struct {
 
 	// StandIn says whether Handler replies in place of a handler that does not return before its deadline. Auto means On on managed instances and Off
 	// elsewhere: Lambda resets an on-demand environment by itself, and after a reply in the handler's place would freeze it in the middle of the
-	// handler's work. On turns StandIn on there, too.
+	// handler's work. On turns StandIn on there, too. Off is an error if OnOverrun is set.
 	StandIn Switch
 
 	// CatchPanics says whether a handler's panic becomes an error reply, and the process goes on. Auto means On on managed instances, where the
-	// process has other invocations, and Off elsewhere: there a panic ends the process, as without lmipool.
+	// process has other invocations, and Off elsewhere: there a panic ends the process, as without lmipool. Off is an error if OnPanic is set.
 	CatchPanics Switch
 
 	// Margin is how long before the invocation's deadline the handler's ctx ends. It is at most half of the time that the invocation has. Raise it if

@@ -109,7 +109,7 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 		c.ApplicationName = applicationName(env.FunctionName)
 	}
 	p, err := db.pool(ctx, c.forPool())
-	if err := named(errors.Join(errs, c.validate(), err), chosen); err != nil {
+	if err := named(errors.Join(errs, c.validate(chosen), err), chosen); err != nil {
 		if p != nil {
 			p.Close()
 		}

@@ -170,8 +170,8 @@ func (c *Config) cutFloor(field any, value string) bool {
 	return true
 }
 
-// validate returns every fault of Handler's fields in one error; pool.New checks the other fields.
-func (c *Config) validate() error {
+// validate returns every fault of Handler's fields in one error; pool.New checks the other fields. log says who set them.
+func (c *Config) validate(log []chosen) error {
 	var errs []error
 	fault := func(field string, value any, want string) {
 		errs = append(errs, fmt.Errorf("lmipool: Config.%s is %v: want %s", field, value, want))
@@ -179,11 +179,15 @@ func (c *Config) validate() error {
 	for _, s := range []struct {
 		field string
 		value Switch
-	}{{"StandIn", c.StandIn}, {"CatchPanics", c.CatchPanics}} {
+		calls string // the hook that is called only if the switch is on
+		set   bool   // the hook is set
+	}{{"StandIn", c.StandIn, "OnOverrun", c.OnOverrun != nil}, {"CatchPanics", c.CatchPanics, "OnPanic", c.OnPanic != nil}} {
 		if !slices.Contains([]Switch{"", Auto, On, Off}, s.value) {
 			fault(s.field, fmt.Sprintf("%q", s.value), `"auto", "on" or "off"`)
 		} else if s.value == On && c.Plain == On {
 			fault(s.field, `"on"`, `"auto" or "off", since Plain is "on", which turns off all that lmipool adds`)
+		} else if s.value == Off && s.set && slices.ContainsFunc(log, func(l chosen) bool { return l.field == s.field && l.by == "Config" }) {
+			fault(s.field, `"off"`, `"auto" or "on", since `+s.calls+" is set, which would never be called")
 		}
 	}
 	if c.Margin < 0 {

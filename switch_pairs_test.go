@@ -3,6 +3,7 @@ package lmipool_test
 import (
 	"context"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -18,6 +19,8 @@ func TestASwitchThatCannotBeOnIsAnError(t *testing.T) {
 	t.Parallel()
 	hook := func(context.Context, *pgx.Conn) (bool, error) { return true, nil }
 	const on, off, shadow = lmipool.On, lmipool.Off, lmipool.Shadow
+	onOverrun := func(context.Context, any) (any, error) { return nil, nil }
+	onPanic := func(context.Context, any, any) (any, error) { return nil, nil }
 	const plain, noLanes = `since Plain is "on", which turns off all`, `since Lanes is "off" here, and only a read that may ride runs once more`
 	type vars = []string
 	for _, c := range []struct {
@@ -49,13 +52,19 @@ func TestASwitchThatCannotBeOnIsAnError(t *testing.T) {
 		{"host=h default_query_exec_mode=exec", nil, lmipool.Config{Isolation: on}, "Config.Isolation", on, "since default_query_exec_mode is exec"},
 		{"host=h", nil, lmipool.Config{Upstream: lmipool.UpstreamPgBouncer, Isolation: on}, "Config.Isolation", on, `since Upstream is "pgbouncer"`},
 		{"host=p.proxy-abc.eu-west-1.rds.amazonaws.com", nil, lmipool.Config{Isolation: on}, "Config.Isolation", on, `since Upstream is "rds-proxy"`},
+		{"host=h", nil, lmipool.Config{StandIn: off, OnOverrun: onOverrun}, "Config.StandIn", off, "since OnOverrun is set, which would never be called"},
+		{"host=h", nil, lmipool.Config{CatchPanics: off, OnPanic: onPanic}, "Config.CatchPanics", off, "since OnPanic is set, which would never be called"},
 	} {
 		c.config.Logger = (&logged{}).logger()
 		db, err := lmipool.OpenIn(t.Context(), with(managed("8"), c.vars...), c.dsn, &c.config)
 		if err == nil {
 			db.Close()
 		}
-		assert.ErrorContains(t, err, "lmipool: "+c.field+` is "`+string(c.is)+`": want "auto" or "off", `+c.since, "%+v", c)
+		other := off
+		if c.is == off {
+			other = on
+		}
+		assert.ErrorContains(t, err, "lmipool: "+c.field+` is "`+string(c.is)+`": want "auto" or "`+string(other)+`", `+c.since, "%+v", c)
 		assert.True(t, lmipool.Misconfigured(err), "%+v", c)
 	}
 }
@@ -63,18 +72,23 @@ func TestASwitchThatCannotBeOnIsAnError(t *testing.T) {
 // An operator can turn a part off that the code has turned on, and the log line says so.
 func TestAVariableTurnsOffWhatTheCodeHasOn(t *testing.T) {
 	t.Parallel()
-	all := lmipool.Config{Lanes: lmipool.On, Isolation: lmipool.On, Rerun: lmipool.On, StandIn: lmipool.On, CatchPanics: lmipool.On}
+	all := lmipool.Config{
+		Lanes: lmipool.On, Isolation: lmipool.On, Rerun: lmipool.On, StandIn: lmipool.On, CatchPanics: lmipool.On,
+		OnOverrun: func(context.Context, any) (any, error) { return nil, nil }, OnPanic: func(context.Context, any, any) (any, error) { return nil, nil },
+	}
 	for _, c := range []struct {
 		variable string
 		off      []string
 	}{
 		{"LMIPOOL_PLAIN=on", []string{"Lanes", "Isolation", "Rerun", "StandIn", "CatchPanics"}},
 		{"LMIPOOL_LANES=off", []string{"Lanes", "Rerun"}},
+		{"LMIPOOL_STAND_IN=off", []string{"StandIn"}},
+		{"LMIPOOL_CATCH_PANICS=off", []string{"CatchPanics"}},
 	} {
 		log := &logged{}
 		config := all
 		config.Logger = log.logger()
-		name, value := c.variable[:13], c.variable[14:]
+		name, value, _ := strings.Cut(c.variable, "=")
 		db, err := lmipool.OpenIn(t.Context(), with(managed("8"), name, value), "host=h", &config)
 		require.NoError(t, err, c.variable)
 		is := reflect.ValueOf(*db.Config())
