@@ -62,6 +62,15 @@ func (e *MisconfiguredError) Misconfigured() bool { return true }
 // RolledBack marks an error after which the transaction was certainly rolled back, which err alone would not say.
 func RolledBack(err error) error { return &RolledBackError{wrapped{err}} }
 
+func (e *RolledBackError) Error() string { return strings.ReplaceAll(e.error.Error(), mayHave, "") }
+
+func (e *OutcomeUnknownError) Error() string {
+	return "lmipool: it was sent and its answer did not come" + mayHave + ": " + strings.TrimPrefix(e.error.Error(), "lmipool: ")
+}
+
+// mayHave is not true any more after a rollback.
+const mayHave = ", so it may have happened"
+
 // SentUnanswered marks the reason why the caller does not get the answer to what was sent.
 func SentUnanswered(err error) error { return &OutcomeUnknownError{wrapped{err}} }
 
@@ -120,7 +129,7 @@ type NotRunError struct {
 	err error
 }
 
-func (e *NotRunError) Error() string     { return "lmipool: " + e.why + ": " + e.err.Error() }
+func (e *NotRunError) Error() string     { return "lmipool: " + e.why + ": " + RolledBack(e.err).Error() }
 func (e *NotRunError) Unwrap() error     { return RolledBack(e.err) }
 func (e *NotRunError) SafeToRetry() bool { return true }
 

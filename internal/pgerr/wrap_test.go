@@ -3,6 +3,7 @@ package pgerr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,5 +23,20 @@ func TestPgconnSeesATimeoutWhereACtxHadEnded(t *testing.T) {
 		RolledBack(Unsent("it", late)): true,
 	} {
 		assert.Equal(t, timeout, pgconn.Timeout(err), "%T: %v", err, err)
+	}
+}
+
+func TestAnOutcomeThatIsUnknownSaysSo(t *testing.T) {
+	t.Parallel()
+	err := Named(Canceled(context.DeadlineExceeded, errors.New("timeout")), above)
+	assert.NotErrorAs(t, err, new(*OutcomeUnknownError), "the server has stopped it")
+	err = SentUnanswered(errors.New("lmipool: canceled: too late"))
+	const said = "it was sent and its answer did not come"
+	assert.EqualError(t, err, "lmipool: "+said+", so it may have happened: canceled: too late")
+	err = fmt.Errorf("order 7: %w", err)
+	for _, not := range []error{RolledBack(err), NotRun("a standby", err)} {
+		assert.ErrorContains(t, not, said)
+		assert.NotContains(t, not.Error(), "may have happened")
+		assert.ErrorIs(t, not, err)
 	}
 }
