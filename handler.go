@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -213,7 +212,7 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 			r.out, r.err = h.panicked(ctx, in, v, panicReply(v))
 		case !returned:
 			h.log.Error("lmipool: a handler ended its goroutine without a reply",
-				slog.String("request_id", requestID(ctx)), slog.String("stack", string(debug.Stack())))
+				slog.String("request_id", requestID(ctx)), slog.Any("stack", gostack.Panicked()))
 		}
 	}()
 	r.out, r.err = h.fn(ctx, in)

@@ -6,10 +6,11 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
+
+	"github.com/lmipool/lmipool/internal/gostack"
 )
 
 // panicReply returns the error that Lambda shows for a panic with v: type, message and stack are as aws-lambda-go makes them, but the error does not
@@ -30,7 +31,7 @@ func panicReply(v any) messages.InvokeResponse_Error {
 // deferred function that recovered v calls it.
 func sayPanic(ctx context.Context, log *slog.Logger, what string, v any) {
 	log.Error("lmipool: "+what+" panicked", slog.String("request_id", requestID(ctx)),
-		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.String("stack", string(debug.Stack())))
+		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", gostack.Panicked()))
 }
 
 // errorType returns aws-lambda-go's name for the type of an error or panic.

@@ -315,5 +315,5 @@ func TestAPanicInAStreamIsItsErrorLoggedAndCounted(t *testing.T) {
 	_, err = io.ReadAll(out)
 	assert.ErrorContains(t, err, "in a read")
 	assert.EqualValues(t, 1, db.HandlerStat().Panics)
-	assert.Contains(t, log.line(t, "a stream panicked")["stack"], "stream_test.go")
+	assert.Contains(t, fmt.Sprint(log.line(t, "a stream panicked")["stack"]), "stream_test.go")
 }

@@ -3,10 +3,10 @@ package pool
 import (
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
@@ -31,7 +31,7 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 		if v := recover(); v != nil {
 			err = pgerr.Say[pgerr.CallbackPanicError](fmt.Sprintf("lmipool: %s panicked: %v", what, v))
 			w.panics.Add(1)
-			w.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+			w.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.Any("stack", gostack.Panicked()))
 		}
 	}()
 	return f()

@@ -31,16 +31,39 @@ func (s *Site) Capture(skip, most int) { s.n = runtime.Callers(skip+2, s.pcs[:mo
 
 // Lines are "file:line function", innermost first, of the user's frames.
 func (s *Site) Lines() (lines []string) {
-	frames := runtime.CallersFrames(s.pcs[:s.n])
-	for {
-		f, more := frames.Next()
-		if f.Function != "" && !Hidden(f.Function) {
-			lines = append(lines, f.File+":"+strconv.Itoa(f.Line)+" "+f.Function)
+	each(s.pcs[:s.n], func(function, line string) {
+		if !Hidden(function) {
+			lines = append(lines, line)
 		}
-		if !more {
-			return lines
+	})
+	return lines
+}
+
+// each calls f with the function of each frame, and with its line as in Lines.
+func each(pcs []uintptr, f func(function, line string)) {
+	frames := runtime.CallersFrames(pcs)
+	for more := len(pcs) > 0; more; {
+		var frame runtime.Frame
+		if frame, more = frames.Next(); frame.Function != "" {
+			f(frame.Function, frame.File+":"+strconv.Itoa(frame.Line)+" "+frame.Function)
 		}
 	}
+}
+
+// Panicked returns, as a Site's Lines, where the panic or runtime.Goexit happened that runs the deferred function which calls it: the innermost frame,
+// even if it is the library's, and the user's frames.
+func Panicked() (lines []string) {
+	pcs := make([]uintptr, 64)
+	unwinds := false
+	each(pcs[:runtime.Callers(2, pcs)], func(function, line string) {
+		switch {
+		case strings.HasPrefix(function, "runtime."):
+			unwinds = unwinds || function == "runtime.gopanic" || function == "runtime.Goexit"
+		case unwinds && (lines == nil || !Hidden(function)):
+			lines = append(lines, line)
+		}
+	})
+	return lines
 }
 
 // module is what the paths of the library's packages begin with.

@@ -3,6 +3,7 @@ package gostack_test
 import (
 	"fmt"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -72,4 +73,36 @@ func TestALabelFindsItsGoroutines(t *testing.T) {
 	time.Sleep(time.Millisecond)
 	first := p.Since(before)
 	assert.Equal(t, first, p.Since(before), "one for all who want one at the same time")
+}
+
+func TestPanickedIsWhereItHappened(t *testing.T) {
+	t.Parallel()
+	fall := map[string]func(){
+		"nil":     func() { var none *struct{ n int }; none.n++ },
+		"Goexit":  runtime.Goexit,
+		"library": func() { (*gostack.Site).Lines(nil) },
+	}
+	first := map[string]string{"library": `gostack.go:\d+ github.com/lmipool/lmipool/internal/gostack\.\(\*Site\)\.Lines$`}
+	for name, f := range fall {
+		var lines []string
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			defer func() {
+				_ = recover()
+				lines = gostack.Panicked()
+			}()
+			f()
+		}()
+		<-done
+		want := first[name]
+		if want == "" {
+			want = `gostack_test\.go:\d+ github.com/lmipool/lmipool/internal/gostack_test\.TestPanicked`
+		}
+		if assert.NotEmpty(t, lines, name) {
+			assert.Regexp(t, want, lines[0], name)
+		}
+		assert.NotRegexp(t, `runtime\.|\.Panicked`, strings.Join(lines, "\n"), name)
+	}
+	assert.Empty(t, gostack.Panicked(), "no panic")
 }
