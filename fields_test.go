@@ -69,7 +69,7 @@ Lease: acquire
 led: reach
 Limiter: limiter
 LoginTime: dial
-Maps: set Closed=pool/dial
+Maps: types Closed=pool/dial
 nodeFact: find deep=facts
 pace: alone
 internal/pgwire.queue: prologue
@@ -85,7 +85,7 @@ Result: result
 Ride: ride types=answer
 rows: rows
 Scope: scope
-Set: set
+Set: types
 internal/catalog.Statement: statement isSteady=learn steadyBy=learn
 segment: flight
 Settings: settings
