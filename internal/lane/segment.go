@@ -1,9 +1,12 @@
 package lane
 
 import (
+	"errors"
+
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
@@ -52,4 +55,71 @@ func (s *segment) send(pl *pgconn.Pipeline) {
 		pl.SendQueryStatement(s.stmt.sd, b.ParamValues, b.ParamFormats, b.ResultFormats)
 	}
 	pl.SendPipelineSync()
+}
+
+// step is one step of a segment. The values are in the order in which the steps are sent.
+type step uint8
+
+const (
+	inSettings step = iota
+	inGuard
+	inDrop
+	inClose // closes the statement that had the name
+	inParse
+	inExec
+)
+
+// answer is the server's answer to a segment.
+type answer struct {
+	at     step                         // the last step that has an answer
+	own    *pgconn.StatementDescription // the answer to the Parse and Describe
+	failed *pgconn.PgError              // the server's error at that step
+	lost   error                        // why the connection is lost; nil: it is not
+}
+
+// read reads the answers to all steps of s, up to ReadyForQuery, and its rows into b. It reads nothing if lost is not nil.
+func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result, lost error) (a answer) {
+	a.lost = lost
+	for i, is := range [...]bool{s.set != nil, s.before != nil, s.drop != "", s.parse && s.stmt.name != "", s.parse, s.exec} {
+		if is && a.lost == nil && a.failed == nil {
+			a.at = step(i)
+			a.next(pl, pc, b)
+		}
+	}
+	for a.lost == nil { // up to the Sync, also after a failure
+		if _, ok := a.next(pl, pc, b).(*pgconn.PipelineSync); ok {
+			break
+		}
+		if a.lost != nil {
+			a.lost = errors.Join(a.lost, errors.New("lmipool: no answer to Sync"))
+		}
+	}
+	return a
+}
+
+// next reads the answer to one step, or to the Sync.
+func (a *answer) next(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result) any {
+	v, err := pl.GetResults()
+	switch r := v.(type) {
+	case *pgconn.StatementDescription:
+		a.own = r
+	case *pgconn.ResultReader:
+		if a.at == inExec {
+			err = b.Read(r)
+		} else {
+			_, err = r.Close() // the rows of a setting or a guard are not needed
+		}
+	}
+	if err == nil && v == nil {
+		err = errors.New("lmipool: the pipeline ended early")
+	}
+	if err != nil {
+		var failed *pgconn.PgError
+		if !pc.IsClosed() && errors.As(err, &failed) {
+			a.failed = failed
+		} else {
+			a.lost = err
+		}
+	}
+	return v
 }
