@@ -64,7 +64,7 @@ internal/sched.queue: queue group=decide
 internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire alone=scheduler asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
-Lane: lane guarded=answer
+Lane: lane guarded=answer order=prepared prepared=prepared surplus=prepared
 Lease: acquire
 led: reach
 Limiter: limiter
@@ -79,7 +79,7 @@ recordPlan: codecs
 pool.Pool: new
 replies: prologue
 request: request
-prepared: lane verified=answer
+prepared: prepared verified=answer
 residue: residue
 Result: result
 Ride: ride types=answer

@@ -57,14 +57,6 @@ func (f *Flight) concludeOwn(s *segment, a *answer) {
 	}
 }
 
-// verified is the server's description of a statement that a connection has Parsed, and the last comparison with it.
-type verified struct {
-	own   *pgconn.StatementDescription // the parameters and columns as the server described them; nil: it has not yet
-	desc  *catalog.Description         // what own was last compared with
-	set   *memrows.Set                 // the connection's Go types at that comparison
-	match memrows.Sameness             // the result of that comparison
-}
-
 // verify returns whether arguments that were encoded for d, and rows that are decoded with set, are right for s, the prepared statement of st. own is
 // the description that the server has just sent of s; nil: none. If d is not right, later rides of st are encoded for what s is on this connection.
 func (f *Flight) verify(s *prepared, own *pgconn.StatementDescription, st *catalog.Statement, d *catalog.Description, set *memrows.Set) memrows.Sameness {
