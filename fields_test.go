@@ -86,7 +86,7 @@ Ride: ride types=answer
 rows: rows
 Scope: scope
 Set: types
-internal/catalog.Statement: statement isSteady=learn steadyBy=learn
+internal/catalog.Statement: statement isSteady=learn proof=mayride steadyBy=learn
 segment: flight
 Settings: settings
 Shared: lane
