@@ -97,7 +97,7 @@ Text: statement
 tx: run_on_lease lost=tx
 verified: answer
 recorder: record
-way: release
+way: wayhome
 workers: new
 Writer: writer
 `
