@@ -22,7 +22,7 @@ import (
 // look. A line names the file of most fields first, then each field that another file writes. Files are named without ".go", and with a directory in front
 // if it is not the struct's; structs with their directory in front where two packages have one of that name.
 const owners = `
-AcquireError: acquire
+AcquireError: refused
 answers: outcome
 Baseline: baseline
 Baselines: facts

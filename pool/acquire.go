@@ -1,12 +1,8 @@
 package pool
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -202,40 +198,6 @@ func (c *conn) check(ctx context.Context, l *Lease) (ok bool, err error) {
 	return ok, err
 }
 
-// acquireError returns err in an AcquireError that says how busy the pool is. It returns err itself if the pool or the invocation has ended, when
-// that does not matter.
-func (p *Pool) acquireError(l *Lease, err error) error {
-	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
-		return err
-	}
-	lookers.Add(1)
-	defer lookers.Add(-1)
-	now := time.Now()
-	s := p.sched.Stats()
-	switch bare := err == context.DeadlineExceeded || err == context.Canceled; { //nolint:errorlint // what is wrapped has its reason already
-	case bare && !l.wish.Waited() && !l.lentOnce:
-		err = pgerr.EndedBefore(err)
-	case bare && s.Total == s.Dialing:
-		if g := p.dialer.oldest.Load(); g != nil {
-			err = fmt.Errorf("%w; there is no connection yet: %s", err, g.Progress())
-		}
-	}
-	e := &AcquireError{
-		Waited:   now.Sub(l.wish.Asked),
-		MaxConns: s.Max,
-		Open:     s.Total,
-		Limit:    s.Limit,
-		InUse:    s.Held,
-		Queued:   s.Queued + 1, // the caller has just left the queue
-		Err:      err,
-	}
-	if out := p.holders(); len(out) > 0 {
-		h := slices.MaxFunc(out, func(a, b occupant) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
-		e.Longest = &h
-	}
-	return pgerr.NoConnection(e, inPgerr)
-}
-
 // runsWith gives l its settings after it was acquired: the BEGIN before runs without them.
 func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
@@ -252,14 +214,6 @@ func (l *Lease) start(c *conn) error {
 		return ErrInvocationEnded
 	}
 	return nil
-}
-
-// nested returns the error of a caller who waits inside a function of InTx that holds the lease held. The error has the stack of the caller's
-// goroutine.
-func nested(held *Lease) error {
-	var s gostack.Site
-	s.Capture(4, gostack.Deep)
-	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }
 
 // reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually the code should have used tx:

@@ -2,11 +2,11 @@ package pool
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
@@ -77,6 +77,17 @@ func (k kind) String() string {
 // lasts reports whether more than one call can run on l.
 func (l *Lease) lasts() bool { return l.what == kindTransaction || l.what == kindLease }
 
+// spareLeases has zeroed leases of statements that are over, which later statements reuse.
+var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
+
+// spare lets a later statement reuse l, which nobody uses any more. l is in no list by now, but somebody may have read one before.
+func (l *Lease) spare() {
+	if lookers.Load() == 0 {
+		*l = Lease{}
+		spareLeases.Put(l)
+	}
+}
+
 // asks makes r the request of owner, a *Lease or a *flight.
 func asks(r *sched.Request, owner any) { r.Owner = owner }
 
@@ -113,105 +124,6 @@ func (p *Pool) eachLease(f func(*Lease)) {
 		if l, ok := h.(*Lease); ok {
 			f(l)
 		}
-	}
-}
-
-// Release gives the connection back. It is idempotent, never waits for the network, and must not run beside another call on the same lease. What is
-// still open (a transaction, Rows) is closed in the background before the next user gets the connection.
-func (l *Lease) Release() { l.lent.Release() }
-
-func (w leased) Release() { w.l.end(leaseReleased) }
-
-// releaseUnless is deferred by a call whose result will hold the lease. It releases if the call fails, or the user's tracer or Valuer panics.
-func (l *Lease) releaseUnless(kept *bool) {
-	if !*kept {
-		l.Release()
-	}
-}
-
-// end takes the connection from its user, once, and reports whether it was this call that did.
-func (l *Lease) end(why leaseState) bool {
-	was, left, quiet := l.hold.end(why)
-	if was != leaseActive {
-		return was == leasePending
-	}
-	if l.scope != nil {
-		l.scope.remove(&l.place)
-	}
-	if t := l.p.releaseTracer; t != nil {
-		l.p.protect("TraceRelease", func() { t.TraceRelease(l.p.px, pgxpool.TraceReleaseData{Conn: l.c.pg}) })
-	}
-	if l.raw {
-		l.c.types.Forget()
-		l.use.TakeBack()
-	}
-	switch {
-	case l.raw && why != leaseReleased, !quiet && why == leaseClosed: // Shutdown has waited already
-		l.c.abort()
-	case quiet:
-		if why == leaseReleased {
-			l.observed()
-		}
-		l.use.End()
-		l.c.release()
-	default:
-		l.c.place.GaveUp(false)
-		l.p.sched.Retain(&l.c.place)
-		l.p.background("reclaim", func() { l.reclaim(left) })
-	}
-	return true
-}
-
-// reclaim waits for the call that is running, closes what is open, and gives the connection back. It cuts off a call that does not return.
-func (l *Lease) reclaim(left <-chan struct{}) {
-	if left != nil && !l.wait(left) {
-		l.c.abort()
-		return
-	}
-	clean := false
-	defer l.c.closeUnless(&clean) // closing the result may panic, in a tracer for example
-	if r := l.take(); r != nil {
-		asked := make(chan struct{}) // closing reads the rest of the result, which can be long: its statement is cancelled
-		late := time.AfterFunc(graceToLeave, func() {
-			defer close(asked)
-			l.c.cancel.Cancel(ErrInvocationEnded)
-		})
-		r.closeResult()
-		if !late.Stop() {
-			<-asked
-			l.c.cancel.Answered()
-		}
-	}
-	clean = true
-	l.use.End()
-	l.c.release()
-}
-
-// wait reports whether the call that is running returns. After graceToLeave it has its statement cancelled: its ctx need not end with its invocation.
-func (l *Lease) wait(left <-chan struct{}) bool {
-	select {
-	case <-left:
-		return true
-	case <-time.After(graceToLeave):
-	}
-	l.c.cancel.Cancel(ErrInvocationEnded)
-	select {
-	case <-left:
-		l.c.cancel.Answered()
-		return true
-	case <-time.After(max(0, l.p.cfg.CancelWait) + graceToCancel):
-		return false
-	}
-}
-
-func (l *Lease) takeBack(now time.Time) (report func()) {
-	h := l.holder(now)
-	if !l.end(leaseEnded) {
-		return nil
-	}
-	l.p.stats.leaks.Add(1)
-	return func() {
-		l.p.log.Warn("lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
 	}
 }
 

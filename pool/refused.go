@@ -1,31 +1,18 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 )
-
-// prepares returns how l, which is about to wait, can share a connection (nil: it cannot), and what is known of it.
-func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits) {
-	if l.wish.MayShare {
-		with = l.rideFor(ctx)
-	}
-	t.Holds = l.scope.holds(true)
-	for w := l.wish.Within; w != nil; w = w.Outer {
-		t.Holds = t.Holds || w.Holds != nil
-	}
-	if l.st != nil {
-		t.Expect = l.st.Expected()
-	}
-	if by := l.p.cfg.FairBy; by != nil {
-		l.p.protect("FairBy", func() { t.Key = by(ctx) })
-	}
-	return with, t
-}
 
 // refused returns the error of a caller whom the scheduler has refused. It logs that once a second at most, with the count since the last time.
 func (p *Pool) refused(e *sched.NoTimeError) error {
@@ -36,6 +23,40 @@ func (p *Pool) refused(e *sched.NoTimeError) error {
 		p.log.Warn("lmipool: callers were refused, since their time would not be enough", slog.Int64("refused", p.stats.refusals.unsaid.Swap(0)), slog.String("last", err.Error()))
 	}
 	return err
+}
+
+// acquireError returns err in an AcquireError that says how busy the pool is. It returns err itself if the pool or the invocation has ended, when
+// that does not matter.
+func (p *Pool) acquireError(l *Lease, err error) error {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
+		return err
+	}
+	lookers.Add(1)
+	defer lookers.Add(-1)
+	now := time.Now()
+	s := p.sched.Stats()
+	switch bare := err == context.DeadlineExceeded || err == context.Canceled; { //nolint:errorlint // what is wrapped has its reason already
+	case bare && !l.wish.Waited() && !l.lentOnce:
+		err = pgerr.EndedBefore(err)
+	case bare && s.Total == s.Dialing:
+		if g := p.dialer.oldest.Load(); g != nil {
+			err = fmt.Errorf("%w; there is no connection yet: %s", err, g.Progress())
+		}
+	}
+	e := &AcquireError{
+		Waited:   now.Sub(l.wish.Asked),
+		MaxConns: s.Max,
+		Open:     s.Total,
+		Limit:    s.Limit,
+		InUse:    s.Held,
+		Queued:   s.Queued + 1, // the caller has just left the queue
+		Err:      err,
+	}
+	if out := p.holders(); len(out) > 0 {
+		h := slices.MaxFunc(out, func(a, b occupant) int { return cmp.Compare(a.held(now), b.held(now)) }).holder(now)
+		e.Longest = &h
+	}
+	return pgerr.NoConnection(e, inPgerr)
 }
 
 // ofScheduler translates a scheduler's error for l.
@@ -51,4 +72,12 @@ func (p *Pool) ofScheduler(err error) error {
 		return ErrClosed
 	}
 	return err
+}
+
+// nested returns the error of a caller who waits inside a function of InTx that holds the lease held. The error has the stack of the caller's
+// goroutine.
+func nested(held *Lease) error {
+	var s gostack.Site
+	s.Capture(4, gostack.Deep)
+	return &NestedAcquireError{Holder: held.holder(time.Now()), Waiting: s.Lines()}
 }

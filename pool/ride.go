@@ -3,8 +3,6 @@ package pool
 import (
 	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
@@ -20,19 +18,22 @@ type aloneKey struct{}
 // Alone returns a ctx whose statements never ride: each has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// spareLeases has zeroed leases of statements that are over, which later statements reuse. lookers counts the goroutines that use leases from a
-// scheduler's or a scope's list. Each counts itself before it reads the list.
-var (
-	spareLeases = sync.Pool{New: func() any { return &Lease{} }}
-	lookers     atomic.Int64
-)
-
-// spare lets a later statement reuse l, which nobody uses any more. l is in no list by now, but somebody may have read one before.
-func (l *Lease) spare() {
-	if lookers.Load() == 0 {
-		*l = Lease{}
-		spareLeases.Put(l)
+// prepares returns how l, which is about to wait, can share a connection (nil: it cannot), and what is known of it.
+func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits) {
+	if l.wish.MayShare {
+		with = l.rideFor(ctx)
 	}
+	t.Holds = l.scope.holds(true)
+	for w := l.wish.Within; w != nil; w = w.Outer {
+		t.Holds = t.Holds || w.Holds != nil
+	}
+	if l.st != nil {
+		t.Expect = l.st.Expected()
+	}
+	if by := l.p.cfg.FairBy; by != nil {
+		l.p.protect("FairBy", func() { t.Key = by(ctx) })
+	}
+	return with, t
 }
 
 // rideFor encodes l's statement for a lane when no connection is idle, and again if more becomes known of statements while l waits; nil: it goes alone.

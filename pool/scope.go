@@ -23,6 +23,9 @@ type Scope struct {
 	detached *atomic.Int64 // ctxs from Detach: of the pool that opened it
 }
 
+// lookers counts the goroutines that use leases from a scheduler's or a scope's list. Each counts itself before it reads the list.
+var lookers atomic.Int64
+
 // held is a lease's place in the list of its scope.
 type held struct {
 	l    belonging
