@@ -71,7 +71,7 @@ Limiter: limiter
 LoginTime: dial
 Maps: types Closed=pool/dial
 nodeFact: find deep=facts
-pace: alone
+pace: mayride
 internal/pgwire.queue: prologue
 Reach: upstream
 Recognition: upstream

@@ -35,18 +35,6 @@ func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
 	return desc
 }
 
-// Unfit returns why a statement with this description goes alone: "" if it may ride. It goes alone if a parameter's type is not known, because then
-// the way to encode an argument depends on its value.
-func (d *Description) Unfit() string {
-	if len(d.Fields) == 0 {
-		return AloneText
-	}
-	if slices.ContainsFunc(d.ParamOIDs, func(oid uint32) bool { return !d.set.Knows(oid) }) {
-		return AloneArgs
-	}
-	return ""
-}
-
 // Encode encodes args into eqb, and reports whether that was possible.
 func (d *Description) Encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
 	return d.set.Encode(eqb, d.StatementDescription, args) == nil

@@ -18,6 +18,9 @@ const (
 	storeBytes = 4 << 20
 )
 
+// Slow is the time that a statement that rides may take on the server, on average. Rides behind it wait that long.
+const Slow = 10 * time.Millisecond
+
 // Store keeps what is known about statements, by their text. Its methods may be called by several goroutines at once.
 type Store struct {
 	Slow  time.Duration       // a statement that usually takes longer goes alone; must not be changed after the first use

@@ -355,3 +355,17 @@ func isNameStart(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_
 func isName(c byte) bool { return isNameStart(c) || isDigit(c) || c == '$' }
 
 func isOperator(c byte) bool { return strings.IndexByte(operatorChars, c) >= 0 }
+
+// First returns the first word of a text, in lower case. It skips comments and opening parentheses, and returns "" if something else comes first.
+func First(sql string) string {
+	l := lexer{text: sql}
+	for l.space() && l.refused == "" {
+		if t := l.token(); !t.is("(") {
+			if t.kind == word && l.refused == "" {
+				return t.text
+			}
+			break
+		}
+	}
+	return ""
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
+	"strings"
 )
 
 // namePrefix begins the name of every statement that the pool prepares for itself. A reset, and the query that reads what a session has, leave out
@@ -23,4 +24,18 @@ func StatementName(parts ...string) string {
 		h.Write([]byte(s))
 	}
 	return namePrefix + nameEncoding.EncodeToString(h.Sum(nil))
+}
+
+// TextArray returns names as a text[] in text format.
+func TextArray(names []string) []byte {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, n := range names {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(n) + `"`)
+	}
+	b.WriteByte('}')
+	return []byte(b.String())
 }
