@@ -4,23 +4,23 @@ import "time"
 
 // actions are what an event asks for. First the answers are sent, then dials begin, then a group is carried or a connection is closed.
 type actions struct {
-	first, last *answer       // a list of those to send
-	dials       int           // how many to begin
-	carry       *Group        // to be carried; nil: none
-	close       *Conn         // to be closed; nil: none
-	check       time.Duration // after this time tick is to be called; 0: it is not
-	join        *Conn         // joinDue is to be called with it
-	joinIn      time.Duration // after this time
+	first, last *answer       // the list of the answers to send
+	dials       int           // how many dials are to begin
+	carry       *Group        // this group is to be carried; nil if there is none
+	close       *Conn         // this connection is to be closed; nil if there is none
+	check       time.Duration // tick is to be called after this time; 0 if it need not be called
+	join        *Conn         // joinDue is to be called with this connection; nil if it need not be called
+	joinIn      time.Duration // joinDue is to be called after this time
 }
 
-// done returns the actions since the last call.
+// done returns the actions that were noted since the last call, and forgets them.
 func (o *actions) done() actions {
 	all := *o
 	*o = actions{}
 	return all
 }
 
-// tell ends the wait of r, which is no longer in the queue.
+// tell ends the wait of r, which is no longer in the queue, with c or with err.
 func (o *actions) tell(r *Request, c *Conn, err error) {
 	a := r.answer
 	a.c, a.err = c, err
@@ -32,17 +32,17 @@ func (o *actions) tell(r *Request, c *Conn, err error) {
 	o.last = a
 }
 
-// answer ends a wait: with a connection, with the reason why there is none, or with neither if the request was shared.
+// answer is how one wait of a request ends: with a connection, with an error, or with neither if the request ran in a group.
 type answer struct {
 	Traits
 	times
-	ready chan struct{} // the answer is there; both channels have room for one, so that nobody waits to send
-	again chan struct{} // the request is to be asked again whether it can share
+	ready chan struct{} // receives when the answer is there; both channels have room for one value, so that sending never blocks
+	again chan struct{} // receives when the request is to be asked again whether it can share
 	c     *Conn
 	err   error
 	next  *answer
-	told  func(*Conn, error) // is called instead of sending to ready; nil: it is not
-	late  *time.Timer        // fires at the request's latest start; nil: it was not needed yet
+	told  func(*Conn, error) // is called instead of sending to ready; nil for Acquire, which waits for ready
+	late  *time.Timer        // fires at the request's latest start; nil until it is needed for the first time
 }
 
 func newAnswer() *answer {
@@ -60,14 +60,14 @@ func (a *answer) send() (next *answer) {
 	return next
 }
 
-// wait waits until a was sent, which takes a moment.
+// wait waits until a was sent. That takes only a moment: the event that has ended the request's wait is about to send a.
 func (a *answer) wait() {
 	if a.told == nil {
 		<-a.ready
 	}
 }
 
-// after returns what receives when d is over.
+// after returns a channel that receives when d is over.
 func (a *answer) after(d time.Duration) <-chan time.Time {
 	if a.late == nil {
 		a.late = time.NewTimer(d)
@@ -77,7 +77,7 @@ func (a *answer) after(d time.Duration) <-chan time.Time {
 	return a.late.C
 }
 
-// take returns what a, which was sent, brings, and clears it for its next use.
+// take returns the connection or the error of a, which was sent, and clears a for its next use.
 func (a *answer) take() (c *Conn, err error) {
 	c, err = a.c, a.err
 	a.c, a.err = nil, nil
@@ -85,7 +85,7 @@ func (a *answer) take() (c *Conn, err error) {
 		a.late.Stop()
 	}
 	select {
-	case <-a.again: // too late: it has its answer
+	case <-a.again: // too late: the request has its answer
 	default:
 	}
 	return c, err

@@ -3,64 +3,64 @@ package sched
 import "time"
 
 const (
-	// leastShort is the least that a short queue may take. A shorter one would run empty between two arrivals.
+	// leastShort is how long a queue may take to drain and still count as short, whatever else. A shorter queue would run empty between two arrivals.
 	leastShort = 10 * time.Millisecond
-	// shortPart is the part of a caller's own time that a short queue may take. One that has a minute left is not refused because of a queue of 50 ms.
+	// A queue also counts as short if it drains in a shortPart-th of a caller's own time: a caller with a minute left need not fear a queue of 50 ms.
 	shortPart = 8
 	// A request is in danger when it has used dangerPart fourths of its slack. With two, a burst of 300 that 16 connections would answer in time loses
 	// 7 %, with three 5 %; with four, heavy statements nobody knew to be heavy are cancelled in flight.
 	dangerPart = 3
-	// tryHopeless is every how manieth request is queued though its text is expected to take longer than it has left: a wrong expectation would
-	// otherwise never be corrected.
+	// Of the requests that are expected to take longer than they have left, each tryHopeless-th is queued all the same. If none were, a wrong
+	// expectation would never be corrected.
 	tryHopeless = 8
 )
 
 // NoTimeError refuses a request that would not end in time, or for which there is no room in the queue.
 type NoTimeError struct {
-	Queued  int           // how many others waited
-	Wait    time.Duration // how long those take on the connections that there are
+	Queued  int           // how many other requests waited
+	Wait    time.Duration // how long the present connections take for those
 	Service time.Duration // how long the request would hold its connection
-	Left    time.Duration // until its deadline, or the end of MaxWait; 0: neither
-	Outage  error         // why there was no connection; nil: there was one, or the reason is not known
+	Left    time.Duration // the time until the request's deadline, or the end of MaxWait; 0 if it has neither
+	Outage  error         // why there was no connection; nil if there was one, or the reason is not known
 }
 
 func (*NoTimeError) Error() string { return "there is not enough time left" }
 
 // Traits are what is known of a request that begins to wait.
 type Traits struct {
-	Expect time.Duration // how long the server is expected to take for it; 0: not known
-	Holds  bool          // its caller holds a connection, which others wait for: it goes first
-	Key    string        // whose it is, for Config.Fair
+	Expect time.Duration // how long the server is expected to take for the request; 0 if that is not known
+	Holds  bool          // whether the caller holds a connection; if so, the request goes first, since others wait for that connection
+	Key    string        // who shares the request's part of the connections, for Config.Fair
 }
 
-// forgets what a had of another request. due is that of the next one.
+// forgets clears what a knows of the request that used it before. due is the due of the request that uses a next.
 func (a *answer) forgets(due time.Time) { a.Traits, a.times = Traits{}, times{due: due} }
 
-// times belong to a request that waits. Like Traits they are in its answer, which only those who wait have.
+// times are the deadlines of a waiting request, and its account. Like Traits they are in its answer: a request that need not wait has no answer.
 type times struct {
-	due     time.Time // its ctx's deadline, or the end of MaxWait; zero: neither
-	latest  time.Time // it is lent no connection from then on; zero: for ever
-	account *account  // of Traits.Key; nil: Config.Fair is not set
-	danger  time.Time // when it has used most of the time until then
+	due     time.Time // the ctx's deadline, or the end of MaxWait; zero if there is neither
+	latest  time.Time // the latest start: from then on the request gets no connection; zero if there is no such time
+	account *account  // the account of Traits.Key; nil if Config.Fair is not set
+	danger  time.Time // when the request will have waited for dangerPart fourths of the time until latest
 }
 
 // admission decides who may wait, for how long, and who is next.
 type admission struct {
-	service  average // of the turns of connections whose statement was answered
-	hopeless int     // how many had less time left than their text is expected to take
+	service  average // the average of the turns whose statements were answered
+	hopeless int     // how many requests had less time left than they were expected to take
 
-	// pressed: somebody who waited was in danger, was refused, or was given up in flight, and the queue was not empty since. Then the queue is kept
-	// short, so that those who cannot be served hear of it at once. While its head is in danger the newest is served first: it still has all of its
-	// time, so what it is lent is not wasted, while those who have waited long would end too late.
+	// pressed says that there is pressure. Then the queue is kept short, so that callers who cannot be served hear of it at once. While the head is
+	// in danger the newest request is served first. The newest still has all of its time, so its answer comes in time; those who have waited long
+	// would get theirs too late.
 	pressed bool
 }
 
-// expects returns how long r is expected to hold its connection, if it has slack until its deadline. What is known only of other requests counts for
-// at most half of the slack: r may be a short one.
+// expects returns how long r is expected to hold its connection. slack is the time until r's deadline: the average of other requests counts for at
+// most half of it, since r may be shorter than they are.
 func (k *core) expects(r *Request, slack time.Duration) time.Duration {
 	others := min(k.admission.service.d, max(slack/2, 0))
 	switch {
-	case !r.bounded: // MaxWait bounds the wait alone
+	case !r.bounded: // MaxWait bounds the wait, and not the statement after it
 		return 0
 	case r.Share != nil:
 		return r.Share.Cost() + others
@@ -70,7 +70,7 @@ func (k *core) expects(r *Request, slack time.Duration) time.Duration {
 	return others
 }
 
-// cost returns how long r, which does not share, is expected to hold its connection, whatever time it has.
+// cost returns how long r, which does not share, is expected to hold its connection. Unlike expects it does not look at r's deadline.
 func (k *core) cost(r *Request) time.Duration {
 	if r.answer != nil && r.answer.Expect > 0 {
 		return r.answer.Expect + k.growth.leastHold.d
@@ -78,8 +78,8 @@ func (k *core) cost(r *Request) time.Duration {
 	return k.admission.service.d
 }
 
-// bound sets the latest start of r, which begins to wait: later it gets no connection. While there is no connection it is r's deadline, since nothing
-// is known of what will come.
+// bound sets the latest start of r, which begins to wait. While there is no connection the latest start is r's deadline, since nobody knows when a
+// connection will come.
 func (k *core) bound(r *Request, now time.Time) {
 	t := &r.answer.times
 	if k.cfg.Fair {
@@ -101,7 +101,7 @@ func (k *core) bound(r *Request, now time.Time) {
 	}
 }
 
-// Latest is until when r, which waits, may be lent a connection; zero: for ever. From then on TooLate refuses it.
+// Latest returns the latest start of r, which waits: from then on TooLate refuses r. It returns the zero time if r may wait for ever.
 func (r *Request) Latest() time.Time { return r.answer.latest }
 
 // isLate reports whether r's latest start has passed.
@@ -109,7 +109,7 @@ func (r *Request) isLate(now time.Time) bool {
 	return r.answer != nil && !r.answer.latest.IsZero() && !now.Before(r.answer.latest)
 }
 
-// press begins pressure, unless nobody waits or there is no connection: then nobody can say what time is enough.
+// press begins pressure, unless nobody waits. Without a connection it does nothing either, since nobody can say then how much time is enough.
 func (k *core) press() {
 	if !k.admission.pressed && k.queue.len > 0 && !k.stock.isBare() {
 		k.admission.pressed = true
@@ -126,7 +126,7 @@ func (k *core) watch(now time.Time) {
 	}
 }
 
-// isInDanger reports whether r, which waits, has used most of the time until its latest start.
+// isInDanger reports whether r, which waits, has waited for dangerPart fourths of the time until its latest start.
 func (r *Request) isInDanger(now time.Time) bool {
 	return r.bounded && !now.Before(r.answer.danger)
 }
@@ -134,7 +134,8 @@ func (r *Request) isInDanger(now time.Time) bool {
 // isPressed reports whether there is pressure now.
 func (k *core) isPressed() bool { return k.admission.pressed && k.queue.len > 0 }
 
-// admits reports whether r may wait. Those whose turn comes first may, if they have time. Those without a deadline may whatever the pressure.
+// admits reports whether r may wait. If r goes to the front of the queue, it may as long as it has time. Without a deadline it may under any
+// pressure, as long as the queue has fewer than MaxQueue requests.
 func (k *core) admits(r *Request, first bool, now time.Time) bool {
 	k.watch(now)
 	switch {
@@ -149,8 +150,8 @@ func (k *core) admits(r *Request, first bool, now time.Time) bool {
 	return !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short || k.cfg.Fair && k.makeRoom(r, now)
 }
 
-// turn returns the request that is served next; nil: none. It is the oldest, of the key that has had least if there is pressure and keys count. While
-// the head is in danger it is the newest.
+// turn returns the request that is served next, or nil if nobody waits. That is the oldest; under pressure, with Config.Fair, the oldest of the key
+// that has had least. While the head of the queue is in danger it is the newest instead.
 func (k *core) turn(now time.Time) *Request {
 	k.watch(now)
 	r := k.queue.head
@@ -176,7 +177,7 @@ func (k *core) noTime(r *Request, now time.Time) *NoTimeError {
 	return e
 }
 
-// drains returns how long the connections that there are take for so many turns.
+// drains returns how long the present connections take for so many turns.
 func (k *core) drains(turns int) time.Duration {
 	return time.Duration(turns) * k.admission.service.d / time.Duration(max(1, k.stock.usable()))
 }

@@ -10,18 +10,18 @@ import (
 // ErrClosed is what every request gets after Close.
 var ErrClosed = errors.New("the scheduler is closed")
 
-// NestedError breaks a standstill: all connections are held, and all who hold one wait for another. PostgreSQL cannot see it. That somebody who holds
-// a connection waits does not prove it: of an invocation's three goroutines one may work while two wait. It is certain, and broken at once, when
-// every connection is held by a callback and a request made with that callback's ctx waits, because the callback cannot end before that request has
-// its answer. Other standstills (connections held outside a callback, or in two pools) last until a deadline.
+// NestedError ends a standstill: all connections are held, and everybody who holds one waits for another. PostgreSQL cannot see a standstill. If an
+// invocation waits while it holds a connection, that is no proof: one of its goroutines may work while two wait. The standstill is certain when every
+// connection is held by a callback (as InTx has), and a request with that callback's ctx waits: the callback cannot end before its request has an
+// answer. Then it is ended at once. Other standstills (connections held outside a callback, or in two pools) last until a deadline.
 type NestedError struct {
-	Held *Request // what is held by the callback in which the request was made
+	Held *Request // the request whose connection is held by the callback in which the refused request was made
 }
 
 func (*NestedError) Error() string { return "all connections are held by those who wait for another" }
 
-// core decides. Each event is a method that takes the time; out.done returns what is then to be done. The method of Scheduler that hands an event in
-// says what it is. core calls no function of cfg but MaxGroupTime, Group and Random.
+// core decides. Each event is a method that gets the time; afterwards out.done returns what is to be done. If a method here has no comment, the
+// method of Scheduler with the same name explains the event. Of the functions of cfg, core calls only MaxGroupTime, Group and Random.
 type core struct {
 	cfg       Config
 	queue     queue
@@ -44,7 +44,7 @@ func newCore(cfg Config) core {
 	}
 }
 
-// take lends r an idle connection, or returns why it gets none: gone, if that is not nil. It returns neither if r has to wait.
+// take lends r an idle connection. It returns an error if r gets none: gone, if that is not nil. It returns nil and nil if r has to wait.
 func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 	if gone != nil {
 		k.totals.Canceled++
@@ -60,7 +60,7 @@ func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 	return c, nil
 }
 
-// wait queues r, which has found nothing idle, or returns why r is refused. With first, r goes in front of all others.
+// wait queues r, for which no connection was idle, or returns the error that refuses r. If first is true, r goes in front of all others.
 func (k *core) wait(r *Request, first bool, now time.Time) error {
 	k.bound(r, now)
 	if !k.admits(r, first, now) {
@@ -77,8 +77,8 @@ func (k *core) wait(r *Request, first bool, now time.Time) error {
 	return nil
 }
 
-// leave takes r, which gives up because of err, out of the queue. queued means that it was there and gets the returned error. Else it has an answer,
-// or is in a group.
+// leave takes r, which gives up because of err, out of the queue. If queued is true, r was in the queue, and the returned error is for its caller.
+// If it is false, r already has an answer, or is in a group.
 func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queued bool, _ error) {
 	k.totals.Canceled++
 	queued = k.queue.remove(r)
@@ -88,7 +88,7 @@ func (k *core) leave(r *Request, err error, timedOut bool, now time.Time) (queue
 	return queued, err
 }
 
-// tooLate refuses r, whose latest start has come. It returns nil if r is not queued: r has an answer, or travels with a group.
+// tooLate refuses r, whose latest start has come. It returns nil if r is no longer queued, because it has an answer or is in a group.
 func (k *core) tooLate(r *Request, now time.Time) error {
 	if !k.queue.remove(r) {
 		return nil
@@ -112,7 +112,8 @@ func (k *core) release(c *Conn, waits bool, now time.Time) {
 	k.plan(now)
 }
 
-// joinDue reports whether c is idle and has waited long enough for company. If so, c is out of the stock until Release or Drop.
+// joinDue reports whether c is still idle and must now send alone what is queued on it (see joinWithin). If so, c is not idle any more, until Release
+// or Drop is called.
 func (k *core) joinDue(c *Conn, now time.Time) bool {
 	due, more := k.stock.joinDue(c, now)
 	if more > 0 {
@@ -127,7 +128,7 @@ func (k *core) retain(c *Conn, now time.Time) {
 	}
 }
 
-// held notes that a turn of c, which took so long, is over. The growth rule counts each group as a hold.
+// held notes that a turn of c is over, and took so long. The growth rule counts each turn as a hold, those of groups too.
 func (k *core) held(c *Conn, took time.Duration) {
 	k.growth.held(took)
 	switch {
@@ -158,7 +159,7 @@ func (k *core) dialed(c *Conn, took time.Duration, now time.Time) (until Lack) {
 	k.totals.Opened++
 	k.growth.dial.add(took)
 	if len(k.stock.all) == 1 {
-		k.growth.freed() // the stall until now was for want of any connection
+		k.growth.freed() // until now there was no connection at all, so that stall is no reason for more dials
 	}
 	k.serve(c, now)
 	k.plan(now)
@@ -178,7 +179,7 @@ func (k *core) dialFailed(err error, lacks Lack, start, now time.Time) {
 	}
 	switch {
 	case !bare:
-	case lacks.Err != nil: // also while another dial runs: if two alternate, one always does
+	case lacks.Err != nil: // even while another dial runs: if two dials take turns, one always runs
 		k.fail(lacks.Err, func(r *Request) bool { return !k.outage.bearable(r, now) })
 	default:
 		another := k.growth.dialing > 0
@@ -241,7 +242,7 @@ func (k *core) close() (idle []*Conn) {
 // isEmpty reports whether k is closed and has no connection and no dial left.
 func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
 
-// next returns the request whose turn it is. It refuses those that are late by now.
+// next returns the request whose turn it is, or nil if nobody waits. It refuses the requests that are late by now.
 func (k *core) next(now time.Time) *Request {
 	for {
 		r := k.turn(now)
@@ -252,7 +253,7 @@ func (k *core) next(now time.Time) *Request {
 	}
 }
 
-// serve lends c to the head of the queue, or to a group if the head shares. It keeps c as idle if nobody waits, and has it closed after Close.
+// serve lends c to the request whose turn it is, or to a group if that request shares. If nobody waits, c becomes idle. After Close, c is closed.
 func (k *core) serve(c *Conn, now time.Time) {
 	r := k.next(now)
 	switch {
@@ -281,7 +282,7 @@ func (k *core) lend(c *Conn, r *Request, now time.Time) {
 	k.stock.lend(c, r, now)
 }
 
-// fail ends with err the wait of all requests for which hopeless is true, and returns how many they are.
+// fail ends, with err, the wait of all requests for which hopeless is true, and returns their number.
 func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 	for r := k.queue.head; r != nil; {
 		next := r.next
@@ -295,19 +296,19 @@ func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 	return failed
 }
 
-// plan has as many dials begin as are wanted now, and breaks a standstill.
+// plan begins as many dials as are wanted now, and ends a standstill if there is one.
 func (k *core) plan(now time.Time) {
 	if k.closed {
 		return
 	}
 	most := k.outage.mostDials(k.growth.grewAt, now)
 	for !k.outage.isResting(now) && k.growth.wants(&k.queue, len(k.stock.all), now) && k.dial(most, now) {
-		k.growth.debt = debt{} // the dial pays it
+		k.growth.debt = debt{} // this dial was the answer to the stalls until now
 	}
 	if k.growth.check(&k.queue, len(k.stock.all)) {
 		k.out.check = stallTick
 	}
-	// It is none while a connection is dialed, or cleaned in the background: that one will come free.
+	// While a connection is being dialed, or cleaned in the background, there is no standstill: that connection will come free.
 	for k.queue.inside > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.max {
 		held := breakable(&k.queue, &k.stock)
 		if held == nil {
@@ -326,8 +327,8 @@ func (k *core) dial(most int, now time.Time) bool {
 	return true
 }
 
-// breakable finds a standstill: every connection is held by a callback in which a request waits. It returns what the callback around the youngest of
-// these requests holds; nil: there is no standstill.
+// breakable looks for a standstill: every connection is held by a callback in which a request waits. It returns the request whose connection is held
+// by the callback around the youngest of those that wait. It returns nil if there is no standstill.
 func breakable(q *queue, s *stock) (held *Request) {
 	awaited := make(map[*Request]bool)
 	for r := q.head; r != nil; r = r.next {

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// fairness has an account for each key of requests that waited lately, so that under pressure a key that asks for much does not push out the others.
-// Their number is small while there is pressure, since the queue is short, so the accounts are looked through.
+// fairness has an account for each key of the requests that waited lately. With them, a key that asks for much does not push out the others under
+// pressure. The queue is short then, so there are few accounts, and searching all of them is fast.
 type fairness struct {
 	of      map[string]*account
-	all     []*account // in the order in which they came, so that a run can be repeated
+	all     []*account // in the order of their making: a map has no order, and a run of the scheduler must be repeatable
 	sweptAt time.Time
 }
 
-// account is what a key has, and has had since pressure began.
+// account is how many requests of a key wait, and for how long the key was lent connections since pressure began.
 type account struct {
 	key    string
 	queued int
@@ -24,7 +24,8 @@ type account struct {
 // forgetKey is how long an account is kept after its key was last seen.
 const forgetKey = time.Second
 
-// see returns the account of key. One that has asked for nothing for a while saves up nothing: it begins with as much as the one that has had least.
+// see returns the account of key, whose request begins to wait. A key with no other waiting request gets at least as much on its account as the key
+// that has had least, so that nobody saves up time by not asking.
 func (f *fairness) see(key string, now time.Time) *account {
 	if now.Sub(f.sweptAt) >= forgetKey {
 		f.sweptAt = now
@@ -51,7 +52,7 @@ func (f *fairness) see(key string, now time.Time) *account {
 	return a
 }
 
-// least returns the account that has had least of those who wait; nil: nobody waits.
+// least returns, of the keys that wait, the account of the one that has had least. It returns nil if nobody waits.
 func (f *fairness) least() (least *account) {
 	for _, a := range f.all {
 		if a.queued > 0 && (least == nil || a.lent < least.lent) {
@@ -68,7 +69,7 @@ func (f *fairness) begins() {
 	}
 }
 
-// waits counts n more in the queue for r's key, and charge what r is lent a connection for.
+// waits adds n to the number of waiting requests of r's key. charge adds d to the time for which that key was lent connections.
 func (r *Request) waits(n int) {
 	if r.answer != nil && r.answer.account != nil {
 		r.answer.account.queued += n
@@ -81,7 +82,7 @@ func (r *Request) charge(d time.Duration) {
 	}
 }
 
-// ofLeast returns the first request, from r on, of the key that has had least. Without keys that is r.
+// ofLeast returns the first request, from r on in the direction of next, of the key that has had least. Without Config.Fair it returns r.
 func (k *core) ofLeast(r *Request, next func(*Request) *Request) *Request {
 	for least := k.fairness.least(); least != nil && r.answer.account != least; {
 		r = next(r)
@@ -92,8 +93,8 @@ func (k *core) ofLeast(r *Request, next func(*Request) *Request) *Request {
 func (r *Request) older() *Request { return r.prev }
 func (r *Request) newer() *Request { return r.next }
 
-// makeRoom refuses the oldest request of the key that has most in the queue, and reports whether there is room for r then. There is none if that key is
-// r's own.
+// makeRoom refuses the oldest request of the key that has most requests in the queue, and reports whether it did, so that there is room for r. It
+// refuses nobody if r's own key has as many.
 func (k *core) makeRoom(r *Request, now time.Time) bool {
 	var most *account
 	for _, a := range k.fairness.all {

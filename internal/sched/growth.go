@@ -5,19 +5,19 @@ import "time"
 // The growth rule: when does waiting cost more than dialing? A dial helps only those who still wait when it is done. The connection that it opens
 // stays, and costs the server memory and a process.
 const (
-	// maxDials is how many dials run at once. With two, a slow one does not hold everybody up; more would flood the server.
+	// maxDials is how many dials run at once. With two, one slow dial does not hold everybody up; more than two would flood the server.
 	maxDials = 2
-	// minDialCost is the least that a dial counts for. It takes us 2 to 5 ms on loopback, and 10 to 30 with TLS and SCRAM across a network. But the
-	// server also pays, for a process, its caches and its memory, and our clock does not see that.
+	// minDialCost is the least that a dial counts for. By our clock a dial takes 2 to 5 ms on loopback, and 10 to 30 with TLS and SCRAM across a
+	// network. But the server also pays for a process, its caches and its memory, and our clock does not show that.
 	minDialCost = 25 * time.Millisecond
 	// patience is how many times a dial's duration a burst may take to drain through the connections that are there.
 	patience = 4
-	// sustained is when a burst becomes load: nothing was idle for this long since somebody queued. (The queue need not have been full all the time:
-	// it is empty for a moment whenever a group boards.) From then on one connection is added each growthStep, to see whether it ends the queue.
+	// A burst counts as load when nothing was idle for sustained, since somebody queued. (The queue may have been empty meanwhile: it is empty for a
+	// moment whenever a group boards.) From then on one connection is added each growthStep, to see whether that ends the queue.
 	sustained  = 250 * time.Millisecond
 	growthStep = 50 * time.Millisecond
-	// stallTick is how often the queue is checked for a stall. A stall is a count of ticks, not a time by the clock: if the whole process was held
-	// up, that is not the connections' fault.
+	// stallTick is how often the queue is checked for a stall: somebody waits, and no connection comes free. A stall is a count of ticks and not a time
+	// by the clock, because the clock also counts the time for which the whole process was held up.
 	stallTick = 5 * time.Millisecond
 )
 
@@ -25,23 +25,23 @@ const (
 type growth struct {
 	max     int
 	limit   int
-	floor   int // as many are kept open without demand
+	floor   int // how many connections are kept open without demand
 	dialing int // dials that run
 
 	hold, dial average
 	leastHold  least
 	stalled    time.Duration // how long nothing has come free while somebody waited
 	wasFreed   bool          // a connection came free since the last tick
-	debt       debt          // what short stalls have cost
-	busySince  time.Time     // when somebody queued, if nothing was idle since; zero: something was
+	debt       debt          // what the stalls since the last dial have cost
+	busySince  time.Time     // when somebody queued, if nothing was idle since then; else zero
 	grewAt     time.Time     // when the last dial began
 	washing    int           // connections that are being cleaned in the background
-	checking   bool          // tick will be called
+	checking   bool          // tick will be called, so it need not be asked for
 }
 
 func newGrowth(most int) growth { return growth{max: most, limit: 1} }
 
-// begin counts one more dial, if there is room beside open connections and fewer than most dials run.
+// begin counts one more dial and returns true. It returns false if the open connections and the dials are max already, or if most dials run.
 func (g *growth) begin(open, most int, now time.Time) bool {
 	if g.dialing >= most || open+g.dialing >= g.max {
 		return false
@@ -54,16 +54,17 @@ func (g *growth) begin(open, most int, now time.Time) bool {
 
 func (g *growth) dialEnded() { g.dialing-- }
 
-// lower sets the limit to n: the growth rule decides about each connection beyond that.
+// lower sets the limit to n. From then on the growth rule decides about each connection beyond n.
 func (g *growth) lower(n int) { g.limit = max(1, n) }
 
-// wants reports whether one more dial is wanted beside open connections.
+// wants reports whether one more dial is wanted. open is how many connections there are.
 func (g *growth) wants(q *queue, open int, now time.Time) bool {
 	conns := open + g.dialing
 	return conns < g.floor || q.turns() > g.dialing && (conns < g.limit || g.grow(q.turns()-g.dialing, conns, now))
 }
 
-// grow reports whether one more connection than conns, which includes dials, is worth a dial. waiting is how many turns no dial is under way for.
+// grow reports whether one more connection is worth a dial. conns is how many connections and dials there are. waiting is how many turns are queued
+// less the dials under way.
 func (g *growth) grow(waiting, conns int, now time.Time) bool {
 	g.debt.add(0, now)
 	dial := max(g.dial.d, minDialCost)
@@ -73,13 +74,13 @@ func (g *growth) grow(waiting, conns int, now time.Time) bool {
 	case conns == 0:
 		return true
 	case conns == g.dialing && g.stalled >= patience*dial:
-		// Only dials are there to wait for. One that takes four times as long as usual may hang, and a second one need not.
+		// There is no connection yet, only dials. A dial that takes four times as long as usual may hang, and a second dial may not.
 		return true
 	case conns > g.dialing && (g.stalled >= dial || g.debt.d >= dial):
-		// A dial begun when the first waiter came would be done by now. So waiting has cost as much as a dial: this is the break-even point of "rent
-		// or buy", whose total cost is at most twice that of the best choice in hindsight. Short stalls, as behind a statement of 20 ms now and then,
-		// count once their sum is a dial's cost. Each stall counts for as many callers as one connection would have served at once: so three
-		// statements of 20 ms on three connections open the fourth for the reads behind them.
+		// A dial begun when the first caller queued would be done by now, so waiting has cost as much as a dial. This is the break-even point of the
+		// "rent or buy" problem: the total cost is at most twice that of the best choice in hindsight. Short stalls, as behind a statement of 20 ms,
+		// count once their sum is a dial's cost. Each stall counts for as many callers as one more connection would have served at once. So three
+		// statements of 20 ms on three connections lead to a fourth connection if many reads wait behind them.
 		return true
 	case !g.busySince.IsZero() && now.Sub(g.busySince) >= sustained && now.Sub(g.grewAt) >= growthStep:
 		return true
@@ -88,7 +89,7 @@ func (g *growth) grow(waiting, conns int, now time.Time) bool {
 	return time.Duration(waiting)*g.leastHold.d/time.Duration(conns) > patience*dial
 }
 
-// check reports whether tick must be called: a dial may be wanted later, and if nothing comes free no other event would look at that.
+// check reports whether tick must be called. It must if a dial may be wanted later: if nothing comes free, no other event would find that out.
 func (g *growth) check(q *queue, open int) bool {
 	wanted := q.turns() > g.dialing || open+g.dialing < g.floor
 	if g.checking || !wanted || open+g.dialing >= g.max {
@@ -104,9 +105,9 @@ func (g *growth) tick(q *queue, now time.Time) {
 	switch {
 	case q.len == 0:
 		g.stalled = 0
-	case !g.wasFreed && g.washing == 0: // a connection that is being cleaned comes free in a round trip
+	case !g.wasFreed && g.washing == 0: // a connection that is being cleaned comes free after a round trip, so that is no stall
 		g.stalled += stallTick
-		if g.dialing == 0 { // else the dial will serve them
+		if g.dialing == 0 { // a dial under way will serve those who wait
 			g.debt.add(time.Duration(q.next())*stallTick, now)
 		}
 	}
@@ -122,8 +123,8 @@ func (g *growth) held(d time.Duration) {
 	g.freed()
 }
 
-// average is a moving average to which each value contributes an eighth: one outlier moves it little, and a change shows within ten values. The first
-// value is taken as it is.
+// average is a moving average to which each value contributes an eighth: one outlier moves it little, and ten values after a change it is near the new
+// value. The first value is taken as it is.
 type average struct {
 	d   time.Duration
 	any bool

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// Lack says that dials fail because the server is full or away. That may pass, so nobody gets an error at once. The zero value: neither is the case.
+// Lack says that dials fail because the server is full or away. That may pass, so callers do not get an error at once. The zero value says that the
+// server is neither full nor away.
 type Lack struct {
-	Err   error     // what those get who have waited long enough; nil: nothing is lacking
-	Full  bool      // the server takes no more connections; else it is away
-	Since time.Time // when the first dial began that found it away
+	Err   error     // the error for callers who have waited long enough; nil if the server is neither full nor away
+	Full  bool      // the server takes no more connections; if false, it is away
+	Since time.Time // when the first dial began that found the server away
 }
 
 // How long a pool rests after a failed dial.
@@ -19,21 +20,22 @@ const (
 	leastIfFull = 200 * time.Millisecond
 	mostRest    = 128 * leastRest // 6.4 s
 
-	// mostIfBare is the longest rest if the server is full and the pool has no connection. It is shorter than that of pools that have some, so that
-	// this one gets what comes free.
+	// mostIfBare is the longest rest if the server is full and the pool has no connection. It is shorter than mostRest, so that a place that comes
+	// free on the server goes to such a pool, and not to one that has connections.
 	mostIfBare = 800 * time.Millisecond
-	// mostIfAway is the longest rest if the server is away: a refused dial costs little, and everybody waits for the first that succeeds.
+	// mostIfAway is the longest rest if the server is away and the pool has no connection: a refused dial costs little, and everybody waits for one
+	// that succeeds.
 	mostIfAway = 400 * time.Millisecond
 )
 
-// AwayPatience is how many times longer a request without a deadline waits for a server that is away than for a full one: in Aurora a new writer has
-// its name within half a minute.
+// AwayPatience is how many times longer a request without a deadline waits for a server that is away than for a full one. After a failover of Aurora
+// it takes up to half a minute until the cluster's name leads to the new writer.
 const AwayPatience = 3
 
 // forgetFailure is the age from which a failed dial no longer explains why there is no connection.
 const forgetFailure = time.Minute
 
-// outage is what is known of the dials that have failed since the last success.
+// outage is what is known of the dials that have failed since one succeeded.
 type outage struct {
 	patience time.Duration                     // Config.Patience
 	random   func(time.Duration) time.Duration // Config.Random
@@ -48,7 +50,7 @@ type outage struct {
 	took time.Duration
 }
 
-// failed notes that a dial that began at start failed with err, which means lacks. With bare, there is no connection.
+// failed notes that a dial that began at start failed with err. lacks is what err says of the server. If bare is true, the pool has no connection.
 func (o *outage) failed(err error, lacks Lack, bare bool, start, now time.Time) {
 	o.failures++
 	o.err, o.at, o.took = err, now, now.Sub(start)
@@ -63,7 +65,7 @@ func (o *outage) failed(err error, lacks Lack, bare bool, start, now time.Time) 
 func (o *outage) over(now time.Time) (until Lack) {
 	until = o.lack
 	o.failures, o.lack, o.err, o.notBefore = 0, Lack{}, nil, time.Time{}
-	if until.Full { // leave what comes free next to the pools that have no connection
+	if until.Full { // the next place on the server is for pools that have no connection
 		o.notBefore = now.Add(mostIfBare/2 + o.random(mostIfBare/2))
 	}
 	return until
@@ -72,8 +74,8 @@ func (o *outage) over(now time.Time) (until Lack) {
 // isResting reports whether no dial may begin yet.
 func (o *outage) isResting(now time.Time) bool { return now.Before(o.notBefore) }
 
-// rest is how long to rest after the last failed dial. It doubles with each failure, and half of it is random, so that the environments of a fleet do
-// not all dial at once.
+// rest returns how long to rest after the last failed dial. The rest doubles with each failure. Half of it is random, so that the environments of a
+// fleet do not all dial at once.
 func (o *outage) rest(bare bool) time.Duration {
 	least, most := leastRest, mostRest
 	switch {
@@ -88,7 +90,7 @@ func (o *outage) rest(bare bool) time.Duration {
 	return long/2 + o.random(long/2)
 }
 
-// hurry shortens a long rest if no connection is left. It is called when somebody begins to wait, and when a connection goes.
+// hurry shortens a long rest if no connection is left. It is called when somebody begins to wait, and when a connection is lost or closed.
 func (o *outage) hurry(stock *stock, now time.Time) {
 	if o.failures == 0 || o.lack.Full || !o.notBefore.After(now) || !stock.isBare() {
 		return
@@ -98,8 +100,9 @@ func (o *outage) hurry(stock *stock, now time.Time) {
 	}
 }
 
-// mostDials is how many dials may run at once. It is one while the server is full. It is also one after a failed dial, so that those who wait hear of
-// the next dial's end, unless that dial, begun at grewAt, already takes much longer than the failed one took.
+// mostDials returns how many dials may run at once. It is one while the server is full. It is also one after a failed dial, because those who wait
+// get the next dial's error only if no other dial runs. If the dial that began at grewAt takes much longer than the failed one, it may hang: then two
+// may run.
 func (o *outage) mostDials(grewAt, now time.Time) int {
 	if o.lack.Full || o.err != nil && o.lack.Err == nil && now.Sub(grewAt) < patience*max(o.took, minDialCost) {
 		return 1
@@ -107,7 +110,7 @@ func (o *outage) mostDials(grewAt, now time.Time) int {
 	return maxDials
 }
 
-// bearable reports whether r goes on waiting for what is lacking.
+// bearable reports whether r goes on waiting although the server is full or away.
 func (o *outage) bearable(r *Request, now time.Time) bool {
 	enough := o.patience
 	if !o.lack.Full {
@@ -116,10 +119,10 @@ func (o *outage) bearable(r *Request, now time.Time) bool {
 	return r.bounded || now.Sub(r.Asked) < enough
 }
 
-// concerns reports whether r gets the error of the last dial, which began at start. If another dial runs, r waits for that one too, because it may
-// succeed. It waits for no third one: if two dials alternate, one of them always runs.
+// concerns reports whether r gets the error of the last dial, which began at start. If another dial runs, r waits for that dial too, because it may
+// succeed. r waits for no third dial: if two dials take turns, one always runs, and r would never get an error.
 func (o *outage) concerns(r *Request, start time.Time, another bool) bool {
-	if r.Asked.After(start) { // a later dial is its own
+	if r.Asked.After(start) { // r came after this dial had begun, and waits for a later one
 		return false
 	}
 	was := r.failed
@@ -127,7 +130,7 @@ func (o *outage) concerns(r *Request, start time.Time, another bool) bool {
 	return was || !another
 }
 
-// outOfTime returns err, with which a ctx ended while there was no connection, together with the reason why there was none.
+// outOfTime returns err, the error of a ctx that ended while there was no connection. It adds the reason why there was none, if that is known.
 func (o *outage) outOfTime(err error, now time.Time) error {
 	if why := o.why(now); why != nil {
 		return fmt.Errorf("%w: %w", err, why)
@@ -135,7 +138,7 @@ func (o *outage) outOfTime(err error, now time.Time) error {
 	return err
 }
 
-// why returns the reason why there is no connection; nil: none is known.
+// why returns the reason why there is no connection, or nil if it is not known.
 func (o *outage) why(now time.Time) error {
 	switch {
 	case o.lack.Err != nil:

@@ -7,17 +7,17 @@ import (
 
 // Request is one caller's wish for a connection. The pool's lease has one as a field. It is used for one Acquire at a time.
 type Request struct {
-	Owner    any       // for the pool
-	Within   *Within   // nil: it was made outside callbacks
-	Asked    time.Time // when it was first made
-	Share    Share     // nil: it wants a connection of its own
-	MayShare bool      // it may become one that shares: AskAgain asks it
-	asked    bool      // Prepare was asked
-	alone    bool      // Alone was called: it is not asked again
+	Owner    any       // belongs to the pool; the scheduler does not use it
+	Within   *Within   // the callback in which the request was made; nil if it was made in none
+	Asked    time.Time // when the request was made for the first time
+	Share    Share     // how the request shares; nil if it wants a connection of its own
+	MayShare bool      // the request may be able to share later, so AskAgain has it asked again
+	asked    bool      // Prepare was called for it
+	alone    bool      // Alone was called, so AskAgain does nothing
 	queued   bool
 	marks
 
-	aboard     *sync.WaitGroup // its group's, once it has left the queue with one; the answer follows
+	aboard     *sync.WaitGroup // the WaitGroup of its group, once the request has left the queue with a group; the answer follows
 	answer     *answer
 	prev, next *Request
 }
@@ -27,19 +27,19 @@ func (r *Request) Waited() bool { return r.answer != nil }
 
 // marks belong to a request's last wait.
 type marks struct {
-	bounded bool // its ctx has a deadline
-	ahead   bool // it is in front of those who have just come and hold nothing
-	failed  bool // a dial that began after it came has failed while another ran
+	bounded bool // the request's ctx has a deadline
+	ahead   bool // the request is in the front part of the queue: its turn had come before, or its caller holds a connection
+	failed  bool // a dial that began after the request came has failed while another ran
 	told    bool // Answer was called
 }
 
-// begin prepares r, which is in no queue, for a wait.
+// begin prepares r, which is not queued, for a wait that ends with a.
 func (r *Request) begin(a *answer, due time.Time, bounded bool) {
 	r.marks, r.aboard, r.answer = marks{bounded: bounded}, nil, a
 	a.forgets(due)
 }
 
-// goesOn tells r's group, if it has one, that r's caller has gone on.
+// goesOn tells r's group, if r is in one, that r's caller has taken its answer and goes on (see Await).
 func (r *Request) goesOn() {
 	if r.aboard != nil {
 		r.aboard.Done()
@@ -48,14 +48,14 @@ func (r *Request) goesOn() {
 
 // Share lets a request use a connection together with others.
 type Share interface {
-	Cost() time.Duration // how long it is expected to take on the server
-	Withdraw(err error)  // its caller has left, because of err: if nothing was sent yet, nothing is sent
+	Cost() time.Duration // how long the request is expected to take on the server
+	Withdraw(err error)  // is called when the request's caller has left because of err: what was not sent yet need not be sent
 }
 
 // Within is the callback in which a request was made. What the callback holds cannot come free before the request has its answer.
 type Within struct {
-	Holds *Request // nil: nothing
-	Outer *Within  // the callback around it; nil: none
+	Holds *Request // the request whose connection the callback holds; nil if it holds none
+	Outer *Within  // the callback around this one; nil if there is none
 }
 
 // holds reports whether w, or a callback around it, holds r.
@@ -66,20 +66,20 @@ func (w *Within) holds(r *Request) bool {
 	return w != nil
 }
 
-// queue is a list in order of arrival, with those in front that are ahead. A request can leave from the middle.
+// queue is a list of requests: first those with ahead set, then the others in order of arrival. A request can leave from the middle.
 type queue struct {
 	group      int // Config.MaxGroup
 	head, tail *Request
-	front      *Request // the last one that is ahead; nil: none is
+	front      *Request // the last request with ahead set; nil if there is none
 	len        int
-	sharing    int // how many of them share
-	inside     int // how many of them were made in a callback
+	sharing    int // how many requests share
+	inside     int // how many requests were made in a callback
 }
 
-// turns is how often a connection must come free until the queue is empty.
+// turns returns how often a connection must come free until the queue is empty.
 func (q *queue) turns() int { return q.len - q.sharing + (q.sharing+q.group-1)/q.group }
 
-// next is how many requests the next connection would serve at once.
+// next returns how many requests the next connection would serve at once.
 func (q *queue) next() int {
 	if q.head == nil || q.head.Share == nil {
 		return min(q.len, 1)
@@ -106,7 +106,7 @@ func (q *queue) push(r *Request, first bool) {
 	*q.after(r.prev), *q.before(r.next) = r, r
 }
 
-// after is where the queue has what follows r, and before what r follows; nil: the end of the queue.
+// after returns the link that points to the request behind r, and before the link to the request in front of r. If r is nil, that is head or tail.
 func (q *queue) after(r *Request) **Request {
 	if r == nil {
 		return &q.head
@@ -121,7 +121,7 @@ func (q *queue) before(r *Request) **Request {
 	return &r.prev
 }
 
-// remove reports whether r was still queued.
+// remove takes r out of the queue, and reports whether r was still there.
 func (q *queue) remove(r *Request) bool {
 	if !r.queued {
 		return false
@@ -147,20 +147,21 @@ func (q *queue) count(r *Request, n int) {
 	}
 }
 
-// Group is several requests that share a connection's turn. The same Group is used again for those of the next turn.
+// Group is several requests that share one turn of a connection. The same Group is used again for the requests of the next turn.
 type Group struct {
-	Owner  any     // for the pool
+	Owner  any     // belongs to the pool; the scheduler does not use it
 	Holder Request // holds the connection for all of them
 
-	// Whoever carries the group reads these: from Carry, or from a Next that returned true, until the next call of Next.
+	// Whoever carries the group reads the next two fields. They stay as they are until the next call of Next.
 	Requests []*Request
 	Last     bool // a request for a connection of its own waits behind them
 
 	conn   *Conn
-	aboard sync.WaitGroup // counts those who have boarded and have not gone on with their answers
+	aboard sync.WaitGroup // counts the requests that have boarded and whose callers have not gone on with their answers
 }
 
-// board moves to g the first requests of the queue that share and are not late, up to the size of a group and a total cost of most. It returns the sum of their waits.
+// board moves the first requests of the queue that share and are not late to g, up to the size of a group and a total cost of most. It returns the
+// sum of their waits.
 func (g *Group) board(q *queue, most time.Duration, now time.Time) (waited time.Duration) {
 	g.Requests = make([]*Request, 0, min(q.sharing, q.group))
 	var cost time.Duration

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Scheduler is the core, with a lock, a clock and timers.
+// Scheduler is the core with a lock, a clock and timers.
 type Scheduler struct {
 	cfg     Config
 	now     func() time.Time
@@ -93,21 +93,21 @@ func (s *Scheduler) Begin(c *Conn, owner any) {
 	s.core.stock.begin(c, owner)
 }
 
-// Dialed adds c, whose dial took this long. It returns what was lacking until then.
+// Dialed adds c, whose dial took this long. It returns the Lack that this dial has ended, which is the zero value if there was none.
 func (s *Scheduler) Dialed(c *Conn, took time.Duration) (until Lack) {
 	s.mu.Lock()
 	defer s.unlock()
 	return s.core.dialed(c, took, s.now())
 }
 
-// DialFailed ends a dial that began at start, with err, which means lacks.
+// DialFailed ends a dial that began at start and failed with err. lacks is what err says of the server.
 func (s *Scheduler) DialFailed(err error, lacks Lack, start time.Time) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.core.dialFailed(err, lacks, start, s.now())
 }
 
-// IsKnown reports whether a failed dial that means l says nothing new.
+// IsKnown reports whether the last failed dial found the same as l: the server full, or away.
 func (s *Scheduler) IsKnown(l Lack) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,16 +115,16 @@ func (s *Scheduler) IsKnown(l Lack) bool {
 	return l.Err != nil && was.Err != nil && l.Full == was.Full
 }
 
-// Release takes back c, which is fit for the next user. With waits, something is queued on c. It is sent with the next user's statement or, after
-// joinWithin, by itself.
+// Release takes back c, which is fit for the next user. If waits is true, something is queued on c (a reset). It is sent with the next user's
+// statement, or alone after joinWithin.
 func (s *Scheduler) Release(c *Conn, waits bool, now time.Time) {
 	s.mu.Lock()
 	defer s.unlock()
 	s.core.release(c, waits, now)
 }
 
-// Retain ends the hold of c, which is going to be cleaned in the background: c stays counted, and Release or Drop follows. Leaves ends the hold of c,
-// which is going to be closed: Drop follows. Drop forgets c, which the server has let go of.
+// Retain ends the hold of c, which will be cleaned in the background: c stays counted until Release or Drop is called. Leaves ends the hold of c,
+// which will be closed: c stays counted until Drop is called. Drop forgets c, because the server has closed it.
 func (s *Scheduler) Retain(c *Conn) { s.put(c, (*core).retain) }
 func (s *Scheduler) Leaves(c *Conn) { s.put(c, (*core).leaves) }
 func (s *Scheduler) Drop(c *Conn)   { s.put(c, (*core).drop) }
@@ -156,8 +156,8 @@ func (s *Scheduler) Replace() bool {
 	return s.core.replace(s.now())
 }
 
-// Await waits until those of g who were answered have gone on: most ask again, and who misses the next group waits for a whole turn. It does not wait
-// if the next group is full without them, or if there will be none.
+// Await waits until the callers in g have gone on with their answers. Most of them ask again, and whoever misses the next group waits for a whole
+// turn. Await does not wait if the next group is full without them, or if the head of the queue wants a connection of its own.
 func (s *Scheduler) Await(g *Group) {
 	s.mu.Lock()
 	q := &s.core.queue
@@ -168,15 +168,15 @@ func (s *Scheduler) Await(g *Group) {
 	}
 }
 
-// Next boards g's next group. It is false if there is none: the queue is empty, or its head wants a connection of its own, or only one request
-// shares. With alone, one request is a group.
+// Next boards the next group into g. It returns false if there is none: the queue is empty, or its head wants a connection of its own, or only one
+// request shares. If alone is true, one request is enough for a group.
 func (s *Scheduler) Next(g *Group, alone bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
 	return s.core.nextGroup(g, alone, s.now())
 }
 
-// Alone has r ask for a connection of its own from now on. It does not share any more, whatever becomes known meanwhile: it may have run already.
+// Alone makes r ask for a connection of its own from now on, and AskAgain leaves r out. It is called after r was in a group: r may have run there.
 func (r *Request) Alone() { r.Share, r.alone = nil, true }
 
 // Answer ends the wait of a request that was in a group. Further calls do nothing.
@@ -187,16 +187,16 @@ func (*Scheduler) Answer(r *Request) {
 	}
 }
 
-// TakeIdle removes the idle connections for which surplus is true, beginning with the one that is used last. The caller closes them. surplus is
-// called with the lock held; it gets the numbers of idle and of all connections as they are without those taken already.
+// TakeIdle removes the idle connections for which surplus is true. The caller closes them. It begins with the connection that would be used last.
+// surplus is called with the lock held. It gets the numbers of idle and of open connections, without those that were taken before.
 func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.core.takeIdle(surplus)
 }
 
-// Fence gives up all connections whose dial has begun, and returns the idle ones, which the caller closes. It does nothing if c is not nil and was
-// given up already; then first is false.
+// Fence gives up all connections whose dial has begun, and returns the idle ones, which the caller closes. If c is not nil and was given up by an
+// earlier Fence, it does nothing, and first is false.
 func (s *Scheduler) Fence(c *Conn) (idle []*Conn, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,7 +226,7 @@ func (s *Scheduler) Close() []*Conn {
 // Empty is closed after Close, when the last connection was dropped and the last dial is over.
 func (s *Scheduler) Empty() <-chan struct{} { return s.empty }
 
-// Stats is a snapshot.
+// Stats returns a snapshot.
 func (s *Scheduler) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,8 +239,8 @@ func (s *Scheduler) Stats() Stats {
 	}
 }
 
-// Acquire lends r a connection, in order of arrival. It returns nil without an error if r was in a group instead. With first, r is put in front of
-// the queue: its turn had come, but the connection that it got was unfit.
+// Acquire lends r a connection, in order of arrival. It returns nil without an error if r ran in a group instead. If first is true, r is put in front
+// of the queue: r's turn had come before, but the connection that it got was unfit.
 func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Conn, err error) {
 	c, err = s.Ask(ctx, r, first, nil)
 	if c != nil || err != nil {
@@ -248,7 +248,7 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Con
 	}
 	a := r.answer
 	var late <-chan time.Time
-	if a.latest.Before(a.due) || !r.bounded && !a.due.IsZero() { // otherwise ctx ends then
+	if a.latest.Before(a.due) || !r.bounded && !a.due.IsZero() { // otherwise ctx ends at that time
 		late = a.after(a.latest.Sub(s.now()))
 	}
 	for done := s.cfg.Done(r); err == nil; {
@@ -273,12 +273,12 @@ func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Con
 // Ask is the part of Acquire that does not block. If it returns neither a connection nor an error, r waits until Take or Leave is called. told is
 // called when r has its answer, at the end of the event that gives it. It is nil for Acquire, which waits for the answer instead.
 func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*Conn, error)) (*Conn, error) {
-	now := r.Asked // a moment ago: reading a clock can take longer than all of this
+	now := r.Asked // that was a moment ago, and reading the clock can take longer than the rest of this function
 	if first || now.IsZero() {
 		now = s.now()
 	}
 	c, err := s.take(ctx, r, now)
-	s.mu.Unlock() // ctx and Prepare are the caller's code
+	s.mu.Unlock() // what follows calls methods of ctx, and Prepare: the caller's code must not run under the lock
 	if c != nil || err != nil {
 		return c, err
 	}
@@ -304,8 +304,8 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 	return c, err
 }
 
-// TooLate refuses r, whose Latest has come, and returns the error for its caller. It returns nil if r does not wait for a connection any more: it has
-// an answer, or travels with a group.
+// TooLate refuses r, whose Latest has come, and returns the error for its caller. It returns nil if r is no longer queued, because it has an answer
+// or is in a group.
 func (s *Scheduler) TooLate(r *Request) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -317,7 +317,7 @@ func (s *Scheduler) TooLate(r *Request) error {
 	return err
 }
 
-// Take ends the wait of r, which has its answer, and returns that.
+// Take ends the wait of r, whose answer is there, and returns that answer.
 func (s *Scheduler) Take(r *Request) (*Conn, error) {
 	r.goesOn()
 	a := r.answer
@@ -326,8 +326,8 @@ func (s *Scheduler) Take(r *Request) (*Conn, error) {
 	return c, err
 }
 
-// Leave ends the wait of r, which gives up because of err, and returns the error for its caller. If r got a connection at the same moment, that goes
-// to the next request.
+// Leave ends the wait of r, which gives up because of err, and returns the error for its caller. If r got a connection at the same moment, the
+// connection goes to the next request.
 func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	s.mu.Lock()
 	queued, err := s.core.leave(r, err, ctx.Err() != nil, s.now())
@@ -345,8 +345,8 @@ func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	return err
 }
 
-// AskAgain has Prepare asked again for all waiting requests that may share and do not, since more is known than when they came. They keep their
-// places in the queue.
+// AskAgain has Prepare called again for all waiting requests that may share and do not. It is called when more is known of statements than before.
+// The requests keep their places in the queue.
 func (s *Scheduler) AskAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -354,13 +354,13 @@ func (s *Scheduler) AskAgain() {
 		if r.MayShare && !r.alone && r.Share == nil {
 			select {
 			case r.answer.again <- struct{}{}:
-			default: // it is asked already
+			default: // its caller was told so already, and has not looked yet
 			}
 		}
 	}
 }
 
-// shareNow asks Prepare whether r, which waits, can share by now. If Prepare panics, r stops waiting: nobody would take the connection that it gets.
+// shareNow asks Prepare whether r, which waits, can share by now. If Prepare panics, r leaves the queue: nobody would take the connection lent to r.
 func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
 	returned := false
 	defer func() {
@@ -373,7 +373,7 @@ func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
 	s.share(r, with)
 }
 
-// share makes r, if it is still queued, share by with from now on. A nil with changes nothing.
+// share sets r.Share to with, if r is still queued. If with is nil, it does nothing.
 func (s *Scheduler) share(r *Request, with Share) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -384,7 +384,7 @@ func (s *Scheduler) share(r *Request, with Share) {
 	}
 }
 
-// take is the event core.take. It returns with the lock held.
+// take locks mu and calls core.take. It returns with mu still locked.
 func (s *Scheduler) take(ctx context.Context, r *Request, now time.Time) (*Conn, error) {
 	gone := s.cfg.Gone(r)
 	if gone == nil {

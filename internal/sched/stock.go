@@ -8,26 +8,26 @@ import (
 
 // Conn is the scheduler's part of a connection. The pool's connection has one as a field.
 type Conn struct {
-	Owner  any  // for the pool
-	Shares bool // it can carry groups; set before Dialed
+	Owner  any  // belongs to the pool; the scheduler does not use it
+	Shares bool // whether the connection can carry groups; it is set before Dialed
 
-	epoch   int         // stock.epoch when its dial began
-	fenced  atomic.Bool // a fence has given it up
-	leaving bool        // it is being closed
-	waits   bool        // something is queued on it, to be sent with the next user's statement
-	gaveUp  end         // whether its user has given up its statement
+	epoch   int         // stock.epoch when the dial began
+	fenced  atomic.Bool // a fence has given the connection up
+	leaving bool        // the connection is being closed
+	waits   bool        // something is queued on the connection, to be sent with the next user's statement
+	gaveUp  end         // whether the user has given up a statement
 
 	holder  *Request
-	since   time.Time     // when it became idle, or was lent
-	idleFor time.Duration // how long it had been idle when it was lent
-	waiting Timer         // calls joinDue; nil: it was not needed yet
+	since   time.Time     // when the connection became idle, or its turn began
+	idleFor time.Duration // how long the connection had been idle when it was lent
+	waiting Timer         // calls joinDue; nil until it is needed for the first time
 }
 
 // Timer is what Config.After returns: a *time.Timer.
 type Timer interface{ Reset(time.Duration) bool }
 
-// Since is when c was lent, or became idle. IdleFor is how long it had been idle when it was lent. Only who has c may call them, and TakeIdle's
-// surplus.
+// Since returns when c became idle, or when its turn began. IdleFor returns how long c had been idle when it was lent. Only the user of c and
+// TakeIdle's surplus may call them.
 func (c *Conn) Since() time.Time       { return c.since }
 func (c *Conn) IdleFor() time.Duration { return c.idleFor }
 
@@ -37,30 +37,30 @@ type end uint8
 const (
 	whole end = iota
 	givenUp
-	givenUpLate // because of a deadline
+	givenUpLate // given up because of a deadline
 )
 
-// GaveUp notes that c's user stopped waiting for a statement that still runs; late: because of its deadline. So the hold does not say how long a
-// statement takes.
+// GaveUp notes that c's user stopped waiting for a statement that still runs. late says that a deadline was the reason. Such a hold is not counted in
+// the average of turns, because it does not show how long the statement takes.
 func (c *Conn) GaveUp(late bool) {
 	if c.gaveUp = givenUp; late {
 		c.gaveUp = givenUpLate
 	}
 }
 
-// Fenced reports whether Fence has given c up: it is lent to nobody any more.
+// Fenced reports whether Fence has given c up. If so, the pool closes c as soon as its user is done.
 func (c *Conn) Fenced() bool { return c.fenced.Load() }
 
-// stock is all connections.
+// stock is all connections of the scheduler.
 type stock struct {
-	all   []*Conn // those that the server may still count as ours
-	idle  []*Conn // the last used is the last here and the next to be used, so that those that are not needed grow old
-	held  int     // how many have a holder
+	all   []*Conn // every connection that the server may still count as ours
+	idle  []*Conn // the last in the list was used last and is lent next, so that connections that are not needed stay idle and grow old
+	held  int     // how many connections have a holder
 	epoch int     // how many fences there were
 }
 
-// joinWithin is how long something that is queued on an idle connection waits for a statement to be sent with. Then it is sent alone. To send it
-// alone at once would have the next user wait for its answer.
+// joinWithin is how long something that is queued on an idle connection (a reset) waits for a statement to be sent with. Then it is sent alone. If it
+// were sent alone at once, the next user would often have to wait for its answer.
 const joinWithin = 2 * time.Millisecond
 
 // begin notes that the dial of c begins.
@@ -76,7 +76,7 @@ func (s *stock) drop(c *Conn) {
 	s.all = slices.DeleteFunc(s.all, func(o *Conn) bool { return o == c })
 }
 
-// pop takes the idle connection that was used last; nil: there is none.
+// pop takes the idle connection that was used last. It returns nil if there is none.
 func (s *stock) pop() *Conn {
 	n := len(s.idle)
 	if n == 0 {
@@ -116,14 +116,15 @@ func (s *stock) keep(c *Conn, now time.Time) {
 	s.idle = append(s.idle, c)
 }
 
-// joinLast moves c, which has just become idle, to where it is used last: callers who find another connection need not wait for what c has to send.
+// joinLast moves c, which has just become idle, to the place where it is used last. So callers prefer connections that have nothing queued.
 func (s *stock) joinLast(c *Conn) {
 	n := len(s.idle) - 1
 	copy(s.idle[1:], s.idle[:n])
 	s.idle[0] = c
 }
 
-// joinDue takes c out of the idle ones if it has waited for joinWithin. If c was used meanwhile, more is how much longer it has to wait.
+// joinDue takes c out of the idle connections if it has waited for joinWithin, and reports whether it did. If c was used meanwhile and has to wait
+// again, more is how much longer.
 func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 	i := slices.Index(s.idle, c)
 	if i < 0 || !c.waits {
@@ -139,7 +140,7 @@ func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 func (s *stock) takeIdle(surplus func(c *Conn, idle, open int) bool) (taken []*Conn) {
 	idle := len(s.idle)
 	s.idle = slices.DeleteFunc(s.idle, func(c *Conn) bool {
-		goes := surplus(c, idle-len(taken), idle+s.held-len(taken)) // without those that are being closed
+		goes := surplus(c, idle-len(taken), idle+s.held-len(taken)) // open does not count connections that are being closed
 		if goes {
 			taken = append(taken, c)
 		}
@@ -153,7 +154,7 @@ func (s *stock) takeAll() (idle []*Conn) {
 	return idle
 }
 
-// fence gives up all connections, those that are being dialed included, unless c was given up already.
+// fence gives up all connections, also those that are being dialed. It returns false, and does nothing, if c was given up already.
 func (s *stock) fence(c *Conn) bool {
 	if c != nil && c.fenced.Load() {
 		return false
@@ -165,10 +166,10 @@ func (s *stock) fence(c *Conn) bool {
 	return true
 }
 
-// isBare reports whether there is no connection that anybody could be lent.
+// isBare reports whether there is no connection that can be lent now or later.
 func (s *stock) isBare() bool { return s.usable() == 0 }
 
-// usable is how many connections are lent, or will be.
+// usable returns how many connections are neither fenced nor being closed.
 func (s *stock) usable() (n int) {
 	for _, c := range s.all {
 		if !c.fenced.Load() && !c.leaving {
