@@ -36,3 +36,15 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 	}()
 	return f()
 }
+
+// isolate is catchPanic for a hook of a dial. f runs in a goroutine of its own: if f ended that of pgxpool's dial (runtime.Goexit), neither the dial nor
+// pgxpool's Close would ever end.
+func (w *workers) isolate(what string, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		err := pgerr.Say[pgerr.CallbackPanicError]("lmipool: " + what + " ended its goroutine (runtime.Goexit)")
+		defer func() { done <- err }()
+		err = w.catchPanic(what, f)
+	}()
+	return <-done
+}

@@ -171,7 +171,7 @@ func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	if cc.Tracer != nil {
 		cc.Tracer = tracer{multitracer.New(cc.Tracer), d.workers}
 	}
-	g.Guard(cc, d.workers.catchPanic)
+	g.Guard(cc, d.workers.isolate)
 	d.writer.Validate(cc)
 	g.Bound(cc)
 	d.cancels.Install(cc, pgcancel.Options{Wait: d.cfg.CancelWait, UserOwn: ownHandler, Later: d.recognition.Asks(), Go: d.workers.background, Dialing: isDialing})
@@ -218,7 +218,7 @@ func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error 
 	return g.reach.Answered(s.Backend, pg.PgConn().PID(), pg.PgConn().Conn().RemoteAddr())
 }
 
-// hook returns f with a ctx that ends after within, since pgxpool's ctx does not end, and turns f's panic into an error. It returns nil if f is nil.
+// hook returns f with a ctx that ends after within, since pgxpool's ctx does not end, and turns f's panic or Goexit into an error. It returns nil if f is nil.
 func hook[T any](w *workers, name string, within time.Duration, f func(context.Context, T) error) func(context.Context, T) error {
 	if f == nil {
 		return nil
@@ -226,7 +226,7 @@ func hook[T any](w *workers, name string, within time.Duration, f func(context.C
 	return func(ctx context.Context, v T) error {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
-		return w.catchPanic(name, func() error { return f(ctx, v) })
+		return w.isolate(name, func() error { return f(ctx, v) })
 	}
 }
 
@@ -262,10 +262,10 @@ func (t tracer) TraceQueryEnd(ctx context.Context, c *pgx.Conn, d pgx.TraceQuery
 
 func (t tracer) TraceConnectStart(ctx context.Context, d pgx.TraceConnectStartData) (traced context.Context) {
 	traced = ctx
-	t.w.protect("TraceConnectStart", func() { traced = t.Tracer.TraceConnectStart(ctx, d) })
+	_ = t.w.isolate("TraceConnectStart", func() error { traced = t.Tracer.TraceConnectStart(ctx, d); return nil })
 	return traced
 }
 
 func (t tracer) TraceConnectEnd(ctx context.Context, d pgx.TraceConnectEndData) {
-	t.w.protect("TraceConnectEnd", func() { t.Tracer.TraceConnectEnd(ctx, d) })
+	_ = t.w.isolate("TraceConnectEnd", func() error { t.Tracer.TraceConnectEnd(ctx, d); return nil })
 }

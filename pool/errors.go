@@ -174,10 +174,11 @@ func (e *NoTimeError) Is(target error) bool {
 
 func (e *NoTimeError) Unwrap() error { return e.outage }
 
-// ShutdownError is Shutdown's error if its ctx ended before every lease was given back. The connections are closed all the same.
+// ShutdownError is Shutdown's error if its ctx ended before every lease was given back. The connections are closed all the same, except Open of them.
 type ShutdownError struct {
-	Out []Holder // the leases that were not given back
-	Err error    // the ctx's error
+	Out  []Holder // the leases that were not given back
+	Open int      // connections that are not closed yet, since a hook such as AfterRelease has not returned; with Config.Plain, since they are in use
+	Err  error    // the ctx's error
 }
 
 func (e *ShutdownError) Error() string {
@@ -185,7 +186,11 @@ func (e *ShutdownError) Error() string {
 	for i, h := range e.Out {
 		out[i] = h.String()
 	}
-	return fmt.Sprintf("lmipool: shutdown: %d connections still out (%s): %v", len(e.Out), strings.Join(out, "; "), e.Err)
+	open := ""
+	if e.Open > 0 {
+		open = fmt.Sprintf("; not closed yet, since they are in use or in a hook that does not return: %d", e.Open)
+	}
+	return fmt.Sprintf("lmipool: shutdown: %d connections still out (%s)%s: %v", len(e.Out), strings.Join(out, "; "), open, e.Err)
 }
 
 func (e *ShutdownError) Unwrap() error { return e.Err }

@@ -90,8 +90,8 @@ func (p *Pool) reportIdleTx() {
 func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 
 // Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits until those in use come back. If ctx ends first, it
-// takes them back, cancels what they run, and returns a [*ShutdownError] that lists them. When it returns, all goroutines of the pool have ended. It
-// is idempotent.
+// takes them back, cancels what they run, and returns a [*ShutdownError] that lists them. When it returns, all goroutines of the pool have ended, unless
+// a hook has not returned 15 s after ctx's end: then Open of the error is not 0, and what is left ends when the hook returns. It is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
 	return p.engine.shutdown(ctx)
@@ -100,19 +100,28 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 func (p pooled) shutdown(ctx context.Context) error {
 	closeAll(p.sched.Close())
 	p.cancel() // dials under way, and housekeeping
-	var late *ShutdownError
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		<-p.sched.Empty()
+		p.wg.Wait()
+		p.px.Close()
+	}()
 	select {
-	case <-p.sched.Empty():
+	case <-over:
+		return nil
 	case <-ctx.Done():
-		late = p.takeBack(ctx.Err())
-		<-p.sched.Empty() // bounded by closeTimeout, unless a hook ignores its ctx
 	}
-	p.wg.Wait()
-	p.px.Close()
-	if late != nil && len(late.Out) > 0 {
-		return late
+	late := p.takeBack(ctx.Err())
+	select {
+	case <-over:
+		if len(late.Out) == 0 {
+			return nil
+		}
+	case <-time.After(closeTimeout): // a hook ignores its ctx
+		late.Open = max(1, p.sched.Stats().Total)
 	}
-	return nil
+	return late
 }
 
 // takeBack ends every lease that was not given back, in parallel, and logs them after that: the process may have a few hundred milliseconds to live,

@@ -104,7 +104,7 @@ func (p plain) shutdown(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return &ShutdownError{Err: ctx.Err()}
+		return &ShutdownError{Open: int(p.px.Stat().TotalConns()), Err: ctx.Err()}
 	}
 }
 
