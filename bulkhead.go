@@ -20,7 +20,7 @@ var (
 // OverrunError is the reply for a handler that did not return before its deadline.
 // Lambda shows its type as "OverrunError".
 type OverrunError struct {
-	After time.Duration // how long the handler ran until the reply in its place
+	After time.Duration // how long the handler had run when Handler replied for it
 }
 
 func (e *OverrunError) Error() string {
@@ -46,35 +46,36 @@ func (*GoexitError) Error() string {
 //	|---- fn, in a goroutine of its own ----|-- fn's ctx ended --|-- stand-in reply ----|  late: 410, the process exits
 //
 // Margin is a sixth of what is left until D, from 100 ms to 1 s, and ReplyMargin is half of Margin. Both grow with the measured lateness of this
-// process (lateness.go): how long a handler's goroutine waits to run, how late a timer fires, and how long it takes from a reply's return until
-// aws-lambda-go has sent it and cancels the invocation's ctx. The worst of the last 15 to 30 s is HandlerStat.Lateness. If four times that is more
-// than half of Margin, it is ReplyMargin, up to 3 s and a third of what is left: the timer and the reply are both late, and a burst of replies takes
-// longer than the single ones that were measured. Margin grows by as much. Both are decided when the invocation comes, and again every 50 ms near its
-// end.
+// process (lateness.go): how long a handler's goroutine waits to run, how late a timer fires, and how long aws-lambda-go takes to send a reply that
+// Handler has returned. (It cancels the invocation's ctx after that.) The worst of the last 15 to 30 s is HandlerStat.Lateness. If four times
+// Lateness is more than half of Margin, ReplyMargin is four times Lateness, up to 3 s and a third of what is left. The factor is four because the
+// timer and the reply are both late, and a burst of replies takes longer than the single ones that were measured. Margin grows by as much as
+// ReplyMargin. Both are decided when the invocation comes, and again every 50 ms near its end.
 //
-// At D − ReplyMargin the scope ends (statements are cancelled, leases taken back) and the reply is an *OverrunError or what OnOverrun makes. The
-// handler runs on. Its stack is found by a profiler label, which costs nothing until then, and logged. When it returns, its result is dropped, and
-// closed if it is a stream.
+// At D − ReplyMargin the scope ends (statements are cancelled, leases taken back). The reply is an *OverrunError or what OnOverrun returns. The
+// handler runs on. A profiler label, which costs nothing until then, finds the handler's stack, which is logged. When the handler returns, its result
+// is dropped, and closed if it is a stream.
 //
 // A panic becomes the JSON that aws-lambda-go would have sent, with the frames from gopanic to the handler and ShouldExit false.
 //
-// Lambda can still replace a broken environment: after more than MaxOverruns handlers that overran run at once, or more than MaxPanics panics came in
-// 10 s, one error is logged, new invocations are refused, and the error replies have ShouldExit, at which aws-lambda-go finishes what runs and exits.
-// Off managed instances both protections are off: the platform resets an on-demand environment by itself, and a reply in the handler's place would
-// freeze it in the middle of its work. Code around the handler may replace the error that asks for the exit. An invocation that began more than 5 s
-// after the first such reply shows that this has happened (standdown.go): then the process closes its pool and exits with status 1 as soon as no
-// invocation runs. When an invocation began is computed from its deadline, since the code around the handler may call it late. In lmitest.Call the
+// Lambda can still replace a broken environment. If more than MaxOverruns handlers run on after their reply, or more than MaxPanics panics came in 10
+// s, one error is logged and new invocations are refused. The error replies then have ShouldExit, which makes aws-lambda-go finish what runs and
+// exit. On other kinds of Lambda both protections are off: there the platform resets an environment by itself, and after a reply in the handler's
+// place it would freeze the handler in the middle of its work. Code around the handler may replace the error that asks for the exit. An invocation
+// that began more than 5 s after the first such reply shows that (standdown.go). Then the process closes its pool and exits with status 1 as soon as
+// no invocation runs. When an invocation began is computed from its deadline, since the code around the handler may call it late. In lmitest.Call the
 // process is never ended.
 //
-// Handler protects a pool that it finds in its db (door.go): the pool itself, a Bound, a type with Unwrap, a type that embeds a pool in an exported
-// field. If it finds none, it warns once for each type.
+// Handler protects a pool that it finds in its db (door.go). db may be the pool itself, a Bound, a type with Unwrap, or a type that embeds a pool in
+// an exported field. If Handler finds no pool, it warns once for each type.
 //
-// A result that is an io.Reader keeps its scope until it is read, closed or cut. It is read by a goroutine into a pipe, so that a hanging source can
-// be cut at D − Margin; aws-lambda-go then ends the response with its error trailer. In a response of package events the Body is replaced. A reader
-// type of the user's own cannot be replaced: it is not cut, its panics are not caught, and a warning names the type once.
+// If the result is an io.Reader, the scope lasts until the reader is read, closed or cut. A goroutine reads it into a pipe, so that a hanging reader
+// can be cut at D − Margin; aws-lambda-go then ends the response with its error trailer. In a response of package events the Body is replaced. A
+// reader of the user's own type cannot be replaced: the stream is not cut, panics of the reader are not caught, and a warning names the type once.
 //
-// After SIGTERM (Start) new invocations are refused, the user's callbacks have 150 ms, and leases 100 ms to come back. Then connections that are
-// still in use get Terminate, the end of our half of the socket and a cancel request. Lambda sends SIGKILL 500 to 600 ms after SIGTERM.
+// After SIGTERM (Start) new invocations are refused, the user's callbacks have 150 ms, and leases 100 ms to come back. On connections that are still
+// in use after that, Terminate is sent, our half of the socket is shut, and a cancel request ends the statement. Lambda sends SIGKILL 500 to 600 ms
+// after SIGTERM.
 
 // bulkhead has the state that all invocations of a process share: how many handlers overrun, how often they panic, and whether the process is to end,
 // so that Lambda replaces the environment.
@@ -91,7 +92,7 @@ type bulkhead struct {
 	late                 lateness
 
 	mu       sync.Mutex
-	refusing error // not nil: new invocations get it
+	refusing error // if not nil, the error that new invocations get
 	down     standDown
 	panicked []time.Time // the panics of the last panicWindow
 	stat     HandlerStat
@@ -103,11 +104,11 @@ type HandlerStat struct {
 	Overruns    int64 `json:"overruns"`     // stand-in replies for handlers that were too slow, since Open
 	Panics      int64 `json:"panics"`       // panics that were caught, since Open
 	Refused     int64 `json:"refused"`      // invocations that were refused because the process is to end
-	LateReplies int64 `json:"late_replies"` // replies that were returned before the deadline and, as far as measured, sent after it
+	LateReplies int64 `json:"late_replies"` // replies that Handler returned before the deadline and that were sent after it, as far as measured
 
-	// Lateness is the longest delay in the last 15 to 30 seconds: how long a handler's goroutine waited to run, how late a timer was, or how long
-	// after a return the reply was sent (of ordinary replies one at a time is measured; stand-ins all are). It grows when the CPU is short. Margins
-	// that are not set in Config grow with it: see [Config.Margin].
+	// Lateness is the longest delay in the last 15 to 30 seconds: how long a handler's goroutine waited to run, how late a timer fired, or how long a
+	// reply took to be sent (all replies in a handler's place are measured, and one ordinary reply at a time). Lateness grows when the CPU is busy.
+	// Margins that are not set in Config grow with it: see [Config.Margin].
 	Lateness time.Duration `json:"-"`
 }
 
@@ -130,7 +131,7 @@ func (p *Pool) HandlerStat() HandlerStat {
 	return s
 }
 
-// newBulkhead returns the bulkhead for c, which must be settled.
+// newBulkhead returns the bulkhead for c, whose switches and limits Config.settle must have set.
 func newBulkhead(c *Config) *bulkhead {
 	return &bulkhead{
 		standIn:     c.StandIn == On,
@@ -161,23 +162,23 @@ func (*DeadlinePassedError) Unwrap() error { return context.DeadlineExceeded }
 // SafeToRetry returns true, which makes Retryable true for the error.
 func (*DeadlinePassedError) SafeToRetry() bool { return true }
 
-// plan has the times of one invocation, and says how Handler protects it.
+// plan says how and when Handler protects one invocation.
 type plan struct {
 	protect  bool  // fn runs in a goroutine of its own
 	standIn  bool  // Handler replies in fn's place at replyBy
-	late     error // not nil: the deadline had passed, and this is the reply
-	absurd   bool  // the deadline counts as none
-	undated  bool  // such a deadline has passed: fn gets a ctx without it
+	late     error // the reply if the deadline had passed when the invocation came, else nil
+	absurd   bool  // the deadline is so far from now that it counts as no deadline
+	undated  bool  // absurd, and in the past: fn gets a ctx without that deadline
 	began    time.Time
 	deadline time.Time
 	lookAt   time.Time     // when the margins are decided again
-	fnUntil  time.Time     // when fn's ctx ends; zero: when the invocation's does
+	fnUntil  time.Time     // when fn's ctx ends; if zero, it ends with the invocation's ctx
 	replyBy  time.Time     // when the stand-in replies
 	spare    time.Duration // how long OnOverrun may run after replyBy
 }
 
-// absurd is the distance from which on a deadline counts as none. No function's timeout is longer than 90 minutes, but emulators send deadlines of 0,
-// in the past and years away.
+// absurd is how far from now a deadline must be to count as no deadline. No function's timeout is longer than 90 minutes, but emulators send
+// deadlines of 0, deadlines in the past, and deadlines years away.
 const absurd = 24 * time.Hour
 
 func (b *bulkhead) plan(ctx context.Context) plan {
@@ -211,8 +212,8 @@ func (b *bulkhead) decide(p *plan, late time.Duration) (margin time.Duration) {
 	return margin
 }
 
-// look decides the margins again, near the deadline, since lateness may have grown since the invocation came. It reports whether fn's ctx is to end
-// now, before it would end by itself.
+// look decides the margins again near the deadline, since lateness may have grown since the invocation came. It reports whether fn's ctx must be
+// cancelled now because Margin has grown.
 func (b *bulkhead) look(p *plan) bool {
 	now := time.Now()
 	margin := b.decide(p, b.late.at(now))
@@ -232,14 +233,14 @@ func (b *bulkhead) sayAbsurd(ctx context.Context) {
 	})
 }
 
-// giveUp begins the end of the process. It logs nothing, since the panic was logged.
+// giveUp begins the end of the process after a panic that is not caught. It logs nothing, since the panic was logged.
 func (b *bulkhead) giveUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.beginLocked()
 }
 
-// shutDown refuses new invocations; the process is being ended by the platform.
+// shutDown refuses new invocations. It is called when the platform ends the process.
 func (b *bulkhead) shutDown() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -263,7 +264,7 @@ func (b *bulkhead) overran() (exit bool) {
 	return exit
 }
 
-// cameBack forgets a handler that overran and has returned.
+// cameBack takes a handler that overran, and has returned now, out of the count.
 func (b *bulkhead) cameBack() {
 	b.mu.Lock()
 	b.stat.Overrunning--

@@ -15,19 +15,20 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// database is what the connection string, or pgxpool's Config, says; Config and the variables come later.
+// database has the settings that the connection string, or pgxpool's Config, gives. Config and the LMIPOOL_* variables are applied to them later.
 type database struct {
-	from       string          // where the connection string is from, for errors and the log
-	dsn        *pgx.ConnConfig // the host, user and so on that are dialed
+	from       string          // the source of the connection string, such as a variable; errors and the log name it
+	dsn        *pgx.ConnConfig // the host, user and so on of the dial
 	connString string
 	given      func(setting) (value, by string)                        // the value of a setting and who set it; both are empty if it is not set
 	pool       func(context.Context, *pool.Config) (*pool.Pool, error) // makes the pool
 }
 
-// origin makes a database. With mustName it returns an error if nothing names a host, since libpq's default, a local socket, would be dialed then.
+// origin makes a database. If mustName is true and nothing names a host, it returns an error, since libpq's default, a local socket, would be dialed
+// then.
 type origin func(lookup func(string) (string, bool), mustName bool) (*database, error)
 
-// fromString returns the origin for a connection string. If that is empty, DATABASE_URL or the PG* variables name the database.
+// fromString returns the origin for a connection string. If the string is empty, DATABASE_URL or the PG* variables name the database.
 func fromString(connString string) origin {
 	return func(lookup func(string) (string, bool), mustName bool) (*database, error) {
 		connString, source := findConnString(connString, lookup)
@@ -62,7 +63,7 @@ func fromPgxpool(px *pgxpool.Config) origin {
 			return nil, errors.New("lmipool: OpenConfig: the pgxpool.Config is not from pgxpool.ParseConfig")
 		}
 		connString := px.ConnString()
-		parsed, err := pgxpool.ParseConfig(connString) // px before the user changed it
+		parsed, err := pgxpool.ParseConfig(connString) // what px was before the user changed it
 		if err != nil {
 			return nil, fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))
 		}
@@ -92,7 +93,7 @@ func fromPgxpool(px *pgxpool.Config) origin {
 // inConnString returns the value that the connection string gives to s, if any.
 func (s setting) inConnString(dsn *pgx.ConnConfig) (value, by string) {
 	const source = "connection string"
-	if s.dsn == "connect_timeout" { // pgx takes it out of RuntimeParams
+	if s.dsn == "connect_timeout" { // not in RuntimeParams: pgx has removed it
 		if dsn.ConnectTimeout > 0 {
 			return dsn.ConnectTimeout.String(), source
 		}
@@ -127,8 +128,8 @@ func findConnString(s string, lookup func(string) (string, bool)) (connString, s
 	return "", "PG* variables"
 }
 
-// onLambda reports whether this is, or looks like, a Lambda of any kind. There a host must be named: libpq's default is a local socket, which no
-// Lambda has, and the error of its dial would name a path that the user never wrote.
+// onLambda reports whether the process runs, or seems to run, on a Lambda of any kind. There the settings must name a host: libpq's default is a
+// local socket, which no Lambda has, and the error of the dial would name a path that the user never wrote.
 func onLambda(env lambdaenv.Env, lookup func(string) (string, bool)) bool {
 	name, _ := lookup("AWS_LAMBDA_FUNCTION_NAME")
 	return env.Kind != lambdaenv.NotLambda || name != ""

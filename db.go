@@ -10,7 +10,7 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// Querier runs statements: a pool, a lease, a transaction, a *pgx.Conn and a mock are one. It has all methods of sqlc's DBTX.
+// Querier runs statements. A pool, a lease, a transaction, a *pgx.Conn and a mock are all Queriers. Querier has all methods of sqlc's DBTX.
 type Querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

@@ -16,8 +16,8 @@
 //	}
 //
 // [Open] detects what runs the process, and makes one pool whose MaxConns fits its concurrency. [Handler] gives each invocation a scope: when the
-// invocation ends, the scope takes back what it forgot to give back. [DB] is the interface that the pool, a plain *pgxpool.Pool and pgxmock's pool
-// have in common, for handlers that are tested.
+// invocation ends, the scope takes back each connection that the invocation did not give back. [DB] is the interface that the pool, a plain
+// *pgxpool.Pool and pgxmock's pool have in common, so that a test can call a handler with a mock.
 //
 // Package pool has the pool itself, with pgxpool's method set; it can be used without Lambda. Package lmitest runs a handler at the concurrency of a
 // managed instance, in a test or, with its command lmirun, by hand. Package lambdaenv detects what runs the process.

@@ -24,7 +24,7 @@ func (p *Pool) With(settings map[string]string) *Bound {
 	return &Bound{p.Pool.With(settings), p}
 }
 
-// With returns the pool bound to b's settings and to settings, which win over b's of the same name.
+// With returns the pool bound to b's settings and to settings. If both have a name, the value in settings wins.
 func (b *Bound) With(settings map[string]string) *Bound {
 	return &Bound{b.Bound.With(settings), b.of}
 }
@@ -32,11 +32,11 @@ func (b *Bound) With(settings map[string]string) *Bound {
 // Unwrap returns b's pool.
 func (b *Bound) Unwrap() DB { return b.of }
 
-// mostLayers bounds how many wrappers inside looks through: an Unwrap may return its own receiver.
+// mostLayers is how many wrappers the function inside looks through. Without a bound it would never end if an Unwrap returns its own receiver.
 const mostLayers = 100
 
-// inside returns the scopes and the bulkhead of the pool of lmipool's that db is, or wraps. A pool.Pool that is not from Open has scopes and no
-// bulkhead; any other pool has neither. inside panics if the pool is nil: that is a mistake in main, and an error for each invocation would show it
+// inside finds the lmipool pool that db is, or wraps, and returns its scopes and its bulkhead. A pool.Pool that is not from Open has scopes and no
+// bulkhead; any other pool has neither. inside panics if the pool is nil: that is a mistake in main, and errors of invocations would show it only
 // later.
 func inside(who string, db DB) (scopes scoper, b *bulkhead) {
 	of := db
@@ -63,7 +63,7 @@ func inside(who string, db DB) (scopes scoper, b *bulkhead) {
 	return scopes, nil
 }
 
-// unwrapped returns the DB that db wraps, if its Unwrap returns it or it is an embedded field.
+// unwrapped returns the DB that db wraps. It finds a DB that db's method Unwrap returns, or that is an embedded field of db.
 func unwrapped(db DB) (inner DB, found bool) {
 	switch w := db.(type) {
 	case interface{ Unwrap() DB }:
@@ -76,7 +76,7 @@ func unwrapped(db DB) (inner DB, found bool) {
 	return embedded(reflect.ValueOf(db))
 }
 
-// embedded returns the DB that v embeds, if v is a struct, or points to one, and the field can be read.
+// embedded returns the DB that the struct v, or the struct that v points to, embeds, if reflection can read the field.
 func embedded(v reflect.Value) (inner DB, found bool) {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
@@ -91,7 +91,7 @@ func embedded(v reflect.Value) (inner DB, found bool) {
 		case value.CanInterface():
 			inner, _ = reflect.TypeAssert[DB](value)
 			return inner, true
-		default: // the field is unexported, since its type's name is: only what that type embeds can be read
+		default: // the field is unexported, because its type's name is; only what that type embeds can be read
 			if inner, found = embedded(value); found {
 				return inner, true
 			}
@@ -100,8 +100,8 @@ func embedded(v reflect.Value) (inner DB, found bool) {
 	return nil, false
 }
 
-// isNil reports whether db is nil, or a nil pointer to a pool of lmipool's or pgxpool's, or to a type that embeds one or unwraps to one. A nil
-// pointer of any other type may be a mock that works.
+// isNil reports whether db is nil, or a nil pointer to a pool of lmipool's or pgxpool's, or to a type that embeds or unwraps to such a pool. It
+// returns false for a nil pointer of any other type, which may be a mock that works.
 func isNil(db any) bool {
 	if db == nil {
 		return true
@@ -131,11 +131,12 @@ func mustBe(who string, fn any) {
 	}
 }
 
-// warned has the types that warnUnprotected has warned of. Without it a program that calls Handler in each invocation would log a warning each time.
+// warned has the types about which warnUnprotected has warned. Without it a program that calls Handler in each invocation would log a warning each
+// time.
 var warned sync.Map
 
-// warnUnprotected logs, once for each type of db, what Handler does not do with a DB that is not from Open. It does so on managed instances only,
-// where one bad invocation can end all others of its process.
+// warnUnprotected logs, once for each type of db, which protections Handler cannot give with a DB that is not from Open. It does so on managed
+// instances only, where one bad invocation can end all others of its process.
 func warnUnprotected(db DB, scopes scoper, log *slog.Logger) {
 	env, _ := lambdaenv.Detect()
 	if env.Kind != lambdaenv.ManagedInstances {

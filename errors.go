@@ -6,17 +6,17 @@ import "github.com/lmipool/lmipool/pool"
 var (
 	ErrClosed          = pool.ErrClosed          // the pool was closed
 	ErrInvocationEnded = pool.ErrInvocationEnded // the invocation to which a lease, transaction or result belonged has ended
-	ErrNestedAcquire   = pool.ErrNestedAcquire   // every connection is held by a function of InTx that waits for another one
+	ErrNestedAcquire   = pool.ErrNestedAcquire   // every connection is held by an InTx whose function waits for a second one
 	ErrNoTime          = pool.ErrNoTime          // the pool has refused a caller who would not get its answer in time
-	ErrServerAway      = pool.ErrServerAway      // no server answers, or only a standby where the pool needs a writer
+	ErrServerAway      = pool.ErrServerAway      // no server answers, or only a standby although the pool needs a writer
 	ErrServerFull      = pool.ErrServerFull      // the server takes no more connections, and the pool has none
 )
 
-// These are a pool's errors for errors.As, and Holder, which they have as a field.
+// These are a pool's errors for errors.As, and Holder, the type of a field of some of them.
 type (
 	AcquireError       = pool.AcquireError       // why a caller got no connection, and who holds one longest
 	NestedAcquireError = pool.NestedAcquireError // ErrNestedAcquire, with the two places in the code that cause it
-	NoTimeError        = pool.NoTimeError        // ErrNoTime, with the numbers
+	NoTimeError        = pool.NoTimeError        // ErrNoTime, with how long the caller could have waited and how long the queue is
 	ShutdownError      = pool.ShutdownError      // the leases that were not given back when Shutdown's ctx ended
 	Holder             = pool.Holder             // which invocation holds a connection, for how long, and what it does
 )

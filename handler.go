@@ -18,38 +18,40 @@ import (
 )
 
 // Handler wraps fn for lambda.Start, so that each invocation has its own scope. When fn returns or panics, the scope takes back whatever fn acquired
-// with its ctx, from db or any other pool of lmipool's, and did not give back, and logs it with the stack that acquired it. Goroutines of fn's that
-// still run get [pool.ErrInvocationEnded] from then on, and never another invocation's connection. The scope's name is the invocation's AwsRequestID.
-// Work that is to go on after its invocation needs a ctx from [Detach].
+// with its ctx, from db or another lmipool pool, and did not give back. A log line shows the stack that acquired it. fn's goroutines that still run
+// get [pool.ErrInvocationEnded] from then on, and never another invocation's connection. The scope's name is the invocation's AwsRequestID. Work that
+// is to go on after its invocation needs a ctx from [Detach].
 //
 // On managed instances Lambda does not stop a handler at its deadline, and after a late reply it ends the process with all its invocations. So there
 // Handler also protects the other invocations from a bad one:
 //
 //   - fn's ctx ends [Config.Margin] before the deadline. If fn has not returned by [Config.ReplyMargin] before the deadline, Handler ends the scope
 //     and replies in fn's place with an [*OverrunError], or with what [Config.OnOverrun] returns. fn runs on, and its result is dropped. Until fn
-//     returns, nothing else may change in.
-//   - A panic of fn, or runtime.Goexit, becomes an error reply as aws-lambda-go makes it, is logged with request id and stack, and the process goes
-//     on. Handler cannot catch panics in goroutines that fn starts, nor in a MarshalJSON of its result, which aws-lambda-go calls after Handler has
-//     returned.
-//   - Beyond [Config.MaxOverruns] or [Config.MaxPanics] the process stands down: Handler refuses new invocations, those that run are finished, and
-//     the process ends, so that Lambda replaces the environment. The type of the error replies asks aws-lambda-go to end the process. If something
-//     around the handler replaces that error, and an invocation still begins 5 s later, Handler ends the process itself (exit status 1) as soon as no
-//     invocation runs.
+//     returns, no other code may change in.
+//   - A panic of fn, or runtime.Goexit, becomes the error reply that aws-lambda-go would make, and is logged with request id and stack. The process
+//     goes on. Handler cannot catch panics in goroutines that fn starts, nor in a MarshalJSON of its result, which aws-lambda-go calls after Handler
+//     has returned.
+//   - After more overruns than [Config.MaxOverruns], or more panics than [Config.MaxPanics], the process stands down: Handler refuses new
+//     invocations, those that run are finished, and the process ends, so that Lambda replaces the environment. The type of the error replies asks
+//     aws-lambda-go to end the process. If something around the handler replaces that error, and an invocation still begins 5 s later, Handler ends
+//     the process itself (exit status 1) as soon as no invocation runs.
 //   - An invocation whose deadline has passed when it comes gets a [*DeadlinePassedError]. A deadline more than 24 hours in the future or past counts
-//     as no deadline, since emulators send such ones.
+//     as no deadline, since emulators send such deadlines.
 //
-// If fn returns an io.Reader, its scope lasts until the reader is read to its end or closed, and the stream is cut with an error when fn's ctx ends.
-// To do that, Handler replaces the reader if Out is an interface, such as io.Reader, or the Body if Out is, or embeds, a streaming response of
+// If fn returns an io.Reader, its scope lasts until the reader is read to its end or closed. If fn's ctx ends before, the stream is cut with an
+// error. To do that, Handler replaces the reader if Out is an interface, such as io.Reader, or the Body if Out is, or embeds, a streaming response of
 // package events. A reader of any other type is not replaced: it is cut only where it uses the scope, and a warning says so.
 //
 // db may also be a mock or a plain *pgxpool.Pool, as in a unit test: then, and with LMIPOOL_PLAIN=on, Handler does nothing but call fn. A Bound from
 // [Pool.With] counts as its pool, and so does a type that embeds a pool, or has the method Unwrap() DB. With a [pool.Pool] that is not from [Open],
-// Handler makes scopes and nothing else. On managed instances one warning for each type says what is not protected. A nil db or fn is a panic.
+// Handler makes scopes and nothing else. On managed instances one warning for each type says what is not protected. Handler panics if db or fn is
+// nil.
 func Handler[In, Out any](db DB, fn func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return handlerFor("Handler", db, fn, nil)
 }
 
-// handlerFor is Handler for the function who, which its panics name. encode, if not nil, makes an Out of what OnOverrun and OnPanic return.
+// handlerFor does the work of Handler and Wrap. who is the caller's name, for the texts of panics. If encode is not nil, it makes an Out of what
+// OnOverrun and OnPanic return.
 func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Out, error), encode func(any) (Out, error)) func(context.Context, In) (Out, error) {
 	mustBe(who, fn)
 	scopes, b := inside(who, db)
@@ -63,27 +65,27 @@ func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Ou
 	return h.invoke
 }
 
-// scoper is the method that pools of lmipool have, and other DBs do not.
+// scoper has a method that only lmipool's pools have.
 type scoper interface {
 	OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *pool.Scope)
 }
 
-// bulkheaded is the method that a Pool from Open has, and package pool's do not.
+// bulkheaded has a method that a Pool from Open has and a pool.Pool has not.
 type bulkheaded interface{ opened() *Pool }
 
 func (p *Pool) opened() *Pool { return p }
 
 type handler[In, Out any] struct {
 	scoper
-	*bulkhead // nil: scopes only
+	*bulkhead // if nil, the handler makes scopes and nothing else
 	fn        func(context.Context, In) (Out, error)
-	encode    func(any) (Out, error) // nil: what OnOverrun and OnPanic return is an Out
-	streams   bool                   // a result of fn may be an io.Reader
+	encode    func(any) (Out, error) // if nil, OnOverrun and OnPanic return an Out
+	streams   bool                   // fn's result can be an io.Reader
 	uncut     sync.Once              // logs once that a stream is of a type that cannot be cut
 	runs      sync.Pool
 }
 
-// reply is what fn returned, or the reply in its place.
+// reply is what fn returned, or the reply that Handler made for it.
 type reply[Out any] struct {
 	out Out
 	err error
@@ -102,7 +104,7 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		within = context.WithoutCancel(ctx)
 	}
 	scoped, scope := h.OpenScope(within, requestID(ctx), p.fnUntil)
-	if scope == nil { // Config.Plain is On, or another Handler is around this one and does the rest
+	if scope == nil { // Config.Plain is On, or this handler is inside another Handler, which does the rest
 		return h.fn(ctx, in)
 	}
 	if h.bulkhead != nil {
@@ -137,7 +139,8 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 	return h.overrun(ctx, in, p, run)
 }
 
-// await waits for fn's reply, and ends fn's ctx when Margin begins. It returns false when it is time to reply in fn's place.
+// await waits for fn's reply, and ends fn's ctx when Margin begins. If fn has not replied when ReplyMargin begins, ok is false, and the caller must
+// reply for fn.
 func (h *handler[In, Out]) await(ctx, scoped context.Context, p *plan, run *run[Out]) (r reply[Out], ok bool) {
 	t := time.NewTimer(time.Until(p.lookAt))
 	defer t.Stop()
@@ -174,7 +177,7 @@ type run[Out any] struct {
 	ending
 	label gostack.Label
 	asked time.Time       // when the invocation came, if it has a deadline
-	done  chan reply[Out] // gets exactly one reply, after which fn's goroutine uses the run no more
+	done  chan reply[Out] // gets exactly one reply; after that fn's goroutine does not use the run
 }
 
 func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] {
@@ -187,7 +190,7 @@ func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] 
 	return r
 }
 
-// finish ends the scope of a run that has returned, and keeps the run for reuse.
+// finish ends the scope of a run whose fn has replied, and keeps the run for reuse.
 func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Out]) (Out, error) {
 	out := h.keepStream(ctx, &run.ending, r.out, r.err)
 	run.end()
@@ -196,13 +199,13 @@ func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Ou
 	return out, r.err
 }
 
-// call runs fn and sends exactly one reply, whatever fn does.
+// call runs fn and sends exactly one reply to run.done, even if fn panics or ends its goroutine.
 func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	run.label.Set()
 	if !run.asked.IsZero() {
 		h.late.saw(time.Since(run.asked))
 	}
-	r := reply[Out]{err: &GoexitError{}} // stays if fn calls runtime.Goexit
+	r := reply[Out]{err: &GoexitError{}} // the reply if fn calls runtime.Goexit
 	returned := false
 	defer func() { run.done <- r }()
 	defer func() {
@@ -219,10 +222,10 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	returned = true
 }
 
-// panicked returns the reply for a panic of fn with v.
+// panicked returns the reply for a panic of fn with the value v.
 func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply error) (out Out, err error) {
 	exit := h.panics()
-	if !h.catchPanics { // as without lmipool, except that fn ran in a goroutine of its own
+	if !h.catchPanics { // then the panic goes on as without lmipool, except that fn ran in a goroutine of its own
 		if _, own := v.(messages.InvokeResponse_Error); own {
 			return out, reply
 		}
@@ -240,7 +243,7 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 	return out, err
 }
 
-// overrun replies in the place of fn, which did not return in time.
+// overrun replies for fn, which did not return in time.
 func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[Out]) (out Out, err error) {
 	exit := h.overran()
 	go h.forget(ctx, p, run, exit)
@@ -251,7 +254,7 @@ func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[
 	return out, err
 }
 
-// standInReply returns OnOverrun's reply, if there is one and it returns in time, else an OverrunError.
+// standInReply returns what OnOverrun returns, or an OverrunError if OnOverrun is not set or does not return in time.
 func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out Out, err error) {
 	overrun := &OverrunError{After: p.replyBy.Sub(p.began)}
 	if h.onOverrun == nil {
@@ -298,9 +301,8 @@ func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (an
 	return out, nil
 }
 
-// forget waits for a handler that overran, logs its stack at the deadline, and logs when it returns. It logs the stack at once only if the process is
-// to end: many handlers may overrun together, and a goroutine profile and a long log line for each would delay the replies in their place beyond the
-// deadline.
+// forget waits for a handler that overran, logs its stack at the deadline, and logs when it returns. Only if the process is to end, it logs the stack
+// at once. Many handlers may overrun together, and a goroutine profile and a long log line for each would delay their replies beyond the deadline.
 func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], exit bool) {
 	request := requestID(ctx)
 	var r reply[Out]
@@ -325,8 +327,8 @@ func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], ex
 		slog.String("request_id", request), slog.Duration("late", time.Since(p.replyBy)), slog.Any("error", r.err))
 }
 
-// closeLate closes the result of a handler that overran. Nobody reads it, so its writer (lambdaurl's, for example) would wait for ever if it were not
-// closed.
+// closeLate closes the result of a handler that overran. Nobody reads that result, so its writer (lambdaurl's, for example) would wait for ever if it
+// were not closed.
 func (h *handler[In, Out]) closeLate(ctx context.Context, out Out) {
 	defer func() {
 		if v := recover(); v != nil { // Close of a nil *events.LambdaFunctionURLStreamingResponse panics

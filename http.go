@@ -16,8 +16,8 @@ import (
 )
 
 // HTTPHandler is [Handler] for an http.Handler behind a function URL with response streaming. It uses aws-lambda-go's package lambdaurl, which runs h
-// in a goroutine that does not recover panics. HTTPHandler does: a panic of h becomes a response with status 500, or, if the header was sent, ends
-// the stream with an error. http.ErrAbortHandler is not logged, as in net/http.
+// in a goroutine that does not recover panics. HTTPHandler recovers them: a panic of h becomes a response with status 500. If the header was sent
+// already, the panic ends the stream with an error. As in net/http, http.ErrAbortHandler is not logged.
 //
 //	lambda.Start(lmipool.HTTPHandler(db, mux))
 //
@@ -36,7 +36,7 @@ func HTTPHandler(db DB, h http.Handler) func(context.Context, *events.LambdaFunc
 	})
 }
 
-// recovering serves one request, and notes a panic for the reader of the body.
+// recovering serves one request, and keeps its panic, if any, for the reader of the body.
 type recovering struct {
 	h        http.Handler
 	b        *bulkhead
@@ -71,7 +71,7 @@ func (s *recovering) report(ctx context.Context, v any) {
 	sayPanic(ctx, log, "an http.Handler", v)
 }
 
-// headerWatcher notes whether the header was sent.
+// headerWatcher is a ResponseWriter that knows whether the header was sent.
 type headerWatcher struct {
 	http.ResponseWriter
 	sent bool
@@ -92,7 +92,7 @@ func (w *headerWatcher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 var errPanicked = pgerr.Say[pgerr.CallbackPanicError]("lmipool: the http.Handler panicked in the middle of its response")
 
-// recoveredBody ends with an error if the handler panicked. lambdaurl only closes the pipe, so half a response would look complete.
+// recoveredBody ends with an error if the handler panicked. Without it half a response would look complete, since lambdaurl only closes the pipe.
 type recoveredBody struct {
 	io.Reader
 	panicked *atomic.Bool

@@ -10,15 +10,16 @@ import (
 )
 
 // lateness measures how late things happen in this process: how long a goroutine waits before it runs, how late a timer fires, and how long a reply
-// takes from the handler's return until it is sent. All three grow when the CPU is short. It keeps the longest delay of the last 15 to 30 seconds.
+// takes from the handler's return until it is sent. All three grow when the CPU is busy. lateness keeps the longest delay of the last 15 to 30
+// seconds.
 type lateness struct {
 	worst  atomic.Int64 // the longest delay in this window, in nanoseconds
-	missed atomic.Int64 // replies that were not sent when the deadline came
+	missed atomic.Int64 // how many replies had not been sent when the deadline came
 	timing atomic.Bool  // an ordinary reply is being timed
 	warned sync.Once    // logs once that a reply missed its deadline
 
 	mu     sync.Mutex
-	before time.Duration // the longest delay in the window before
+	before time.Duration // the longest delay in the previous window
 	since  time.Time     // when this window began
 }
 
@@ -47,8 +48,8 @@ func (l *lateness) at(now time.Time) time.Duration {
 	return max(l.before, time.Duration(l.worst.Load()))
 }
 
-// returned measures how long a reply that is returned now takes until it is sent: then aws-lambda-go cancels ctx. It measures one ordinary reply at a
-// time, and every reply in a handler's place.
+// returned measures how long aws-lambda-go takes to send a reply that is returned now. The end is seen because aws-lambda-go then cancels ctx.
+// returned measures one ordinary reply at a time, and every reply in a handler's place.
 func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
 	l := &b.late
 	if ctx.Err() != nil || requestID(ctx) == "" || ordinary && !l.timing.CompareAndSwap(false, true) {
@@ -72,10 +73,10 @@ func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
 	})
 }
 
-// margins returns how long before the deadline fn's ctx ends (margin) and the stand-in replies (reply). left is the time until the deadline, late the
-// recent lateness. A reply after the deadline ends the process, so reply is at least 4*late: the timer and the reply may both be late by that, and if
-// many handlers overrun at once their replies take up to twice as long as those that were measured. Lateness makes reply no longer than 3 s and a
-// third of left.
+// margins returns how long before the deadline fn's ctx ends (margin) and the stand-in replies (reply). left is the time until the deadline, and late
+// is the recent lateness. A reply after the deadline ends the process, so reply is at least 4*late: the timer and the reply may each be late by late,
+// and if many handlers overrun at once, their replies take up to twice as long as those that were measured. Lateness makes reply no longer than 3 s
+// and a third of left.
 func (b *bulkhead) margins(left, late time.Duration) (margin, reply time.Duration) {
 	margin = b.margin
 	if margin == 0 {
@@ -94,5 +95,5 @@ func (b *bulkhead) margins(left, late time.Duration) (margin, reply time.Duratio
 	return margin, min(reply, margin)
 }
 
-// maxReplyMargin is the longest ReplyMargin that comes from lateness.
+// maxReplyMargin bounds a ReplyMargin that is computed from lateness, so that a busy CPU leaves handlers some time.
 const maxReplyMargin = 3 * time.Second

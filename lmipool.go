@@ -31,9 +31,8 @@ type Pool struct {
 // Env returns what Open detected.
 func (p *Pool) Env() lambdaenv.Env { return p.env }
 
-// Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. As
-// JSON it is without hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each
-// invocation.
+// Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. Its JSON
+// leaves out hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
 func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 
 // Open makes the pool that all invocations of this process share. Call it once, before lambda.Start. It does not dial. It returns an error if the
@@ -42,8 +41,8 @@ func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 // connString is what [pgx.ParseConfig] takes, and may have pgxpool's pool_*
 // settings. Empty means DATABASE_URL, else the PG* variables.
 //
-// Each setting comes from the first of these that sets it: its LMIPOOL_* variable, config, the connection string, the default. So an operator can
-// override code. The default of MaxConns comes from a formula:
+// Each setting comes from the first of these that sets it: its LMIPOOL_* variable, config, the connection string, the default. A variable comes first
+// so that an operator can override code. The default of MaxConns comes from a formula:
 //
 //	managed instance      a quarter of AWS_LAMBDA_MAX_CONCURRENCY, from 2 to 64
 //	any other Lambda      2: one invocation at a time, which may nest two uses
@@ -55,11 +54,11 @@ func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 // The certificate of an AWS host is verified (sslmode=verify-full) unless the connection string or PGSSLMODE says otherwise; [Config.RootCAs] has the
 // certificates that this needs. Package iam logs in with the function's role in place of a password.
 //
-// Unless the connection string or PGAPPNAME names one, application_name is
-// "lmipool/<8 random hex digits>/<function>": one name per environment.
+// Unless the connection string or PGAPPNAME names one, application_name is "lmipool/<8 random hex digits>/<function>": each environment has its own
+// name.
 //
-// One log line at level Info says what was detected, which settings were chosen from which source, what each switch's Auto means here, and why. config is
-// read once. Dials get ctx's values, but do not end when ctx ends.
+// One log line at level Info says what was detected, which settings were chosen from which source, what each switch's Auto means here, and why. Open
+// reads config once. Dials get ctx's values, but do not end when ctx ends.
 func Open(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	return ends(open(ctx, "Open", config, os.LookupEnv, os.Environ(), fromString(connString)))
 }
@@ -68,13 +67,13 @@ func Open(ctx context.Context, connString string, config *Config) (*Pool, error)
 // configs.
 //
 // Each setting comes from the first of these that sets it: its LMIPOOL_* variable, config, cfg, the formula of MaxConns, the default. All fields of
-// cfg are used, its ConnConfig included, except BeforeAcquire if there is a PrepareConn. If a number or time of cfg is the one that ParseConfig made
-// of the connection string, it counts as set only if that string names it, since ParseConfig gives MaxConns a value in any case.
+// cfg are used, its ConnConfig included, except BeforeAcquire if there is a PrepareConn. If a number or time of cfg has still the value that
+// ParseConfig gave it, it counts as set only if the connection string names it, since ParseConfig gives MaxConns a value in any case.
 func OpenConfig(ctx context.Context, cfg *pgxpool.Config, config *Config) (*Pool, error) {
 	return ends(open(ctx, "OpenConfig", config, os.LookupEnv, os.Environ(), fromPgxpool(cfg)))
 }
 
-// ends lets p end the process when it stands down on managed instances. It does nothing if err is not nil.
+// ends allows p to end the process when the process stands down on managed instances. ends does nothing if err is not nil.
 func ends(p *Pool, err error) (*Pool, error) {
 	if err == nil && p.env.Kind == lambdaenv.ManagedInstances {
 		p.bulkhead.down.exit = p.endProcess
@@ -132,7 +131,8 @@ func ceiling(env lambdaenv.Env) int32 {
 	return 2
 }
 
-// applicationName returns a name with random digits: each process has its own, so that pg_stat_activity shows the environments of a function apart.
+// applicationName returns a name with random digits, so that each process has another name and pg_stat_activity tells a function's environments
+// apart.
 func applicationName(function string) string {
 	id := make([]byte, 4)
 	rand.Read(id) // never fails
@@ -143,7 +143,7 @@ func applicationName(function string) string {
 	return name[:min(len(name), 63)] // function names are ASCII; PostgreSQL keeps 63 bytes
 }
 
-// logOpen logs what Open has detected and chosen, in one line. No field of it can hold a secret. It always has the switches whose Auto depends on the
+// logOpen logs what Open has detected and chosen, in one line without secrets. The line always shows the switches whose Auto depends on the
 // environment, as on or off, with the reason.
 func (p *Pool) logOpen(db *database, chosen []chosen) {
 	dsn, env, c := db.dsn, p.env, p.Config()
@@ -162,7 +162,7 @@ func (p *Pool) logOpen(db *database, chosen []chosen) {
 			"from", db.from, "upstream", p.Upstream(), "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
 			"application_name", appName),
 	}
-	if mode, by := pgdial.Secure(dsn, db.connString, c.RootCAs, slog.New(slog.DiscardHandler)); by != "" { // as the pool has done
+	if mode, by := pgdial.Secure(dsn, db.connString, c.RootCAs, slog.New(slog.DiscardHandler)); by != "" { // the pool has made the same decision
 		attrs = append(attrs, slog.Group("sslmode", "value", string(mode), "by", by))
 	}
 	for _, s := range chosen {
@@ -182,14 +182,14 @@ func (p *Pool) logOpen(db *database, chosen []chosen) {
 	c.Logger.Info("lmipool: open", attrs...)
 }
 
-// decided returns what the switch s is now, on or off, and who decided that.
+// decided returns whether the switch s is on or off now, and what decided that.
 func (p *Pool) decided(s chosen, c *Config) (value Switch, by string) {
 	is := *s.of(c).(*Switch)
 	if is == Auto {
 		is = On
 	}
 	switch said := Switch(s.value); {
-	case said == is: // by whoever set it
+	case said == is: // whoever set the switch decided it
 		return said, s.by
 	case is == On && (s.field == "Lanes" || s.field == "Isolation"):
 		return is, "default"

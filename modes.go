@@ -7,7 +7,7 @@ type Switch = pool.Switch
 
 // These are the values of a Switch. The documentation of each field says what Auto means there.
 const (
-	Auto   = pool.Auto   // "auto" or "": on where it is of use and possible
+	Auto   = pool.Auto   // "auto" or "": the part is on if it is useful and possible here
 	On     = pool.On     // "on": Open returns an error if another setting makes the part impossible
 	Off    = pool.Off    // "off"
 	Shadow = pool.Shadow // "shadow", for Config.Lanes only: reads that would ride are counted, and run alone

@@ -13,9 +13,9 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 )
 
-// panicReply returns the error that Lambda shows for a panic with v: type, message and stack are as aws-lambda-go makes them, but the error does not
-// end the process. It must be called by the deferred function that recovered v. If v is an InvokeResponse_Error, it is the user's own reply, and
-// returned as it is.
+// panicReply returns the error that Lambda shows for a panic with the value v. Type, message and stack are as aws-lambda-go makes them, but the error
+// does not end the process. The deferred function that recovered v must call panicReply, which counts stack frames. If v is an InvokeResponse_Error,
+// it is the user's own reply, and is returned unchanged.
 func panicReply(v any) messages.InvokeResponse_Error {
 	if r, ok := v.(messages.InvokeResponse_Error); ok {
 		return r
@@ -27,8 +27,8 @@ func panicReply(v any) messages.InvokeResponse_Error {
 	}
 }
 
-// sayPanic logs a panic with v that was caught: a reply never shows the request id, and shows nothing of the panic if Config.OnPanic makes it. The
-// deferred function that recovered v calls it.
+// sayPanic logs a caught panic with the value v, because a reply never shows the request id, and Config.OnPanic's reply may show nothing of the
+// panic. The deferred function that recovered v must call sayPanic.
 func sayPanic(ctx context.Context, log *slog.Logger, what string, v any) {
 	log.Error("lmipool: "+what+" panicked", slog.String("request_id", requestID(ctx)),
 		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", gostack.Panicked()))
@@ -43,10 +43,10 @@ func errorType(v any) string {
 	return t.Name()
 }
 
-// panicStack returns the stack from runtime.gopanic on, 32 frames at most.
+// panicStack returns the stack from runtime.gopanic on, at most 32 frames, as aws-lambda-go does.
 func panicStack() []*messages.InvokeResponse_Error_StackFrame {
 	pcs := make([]uintptr, 32)
-	pcs = pcs[:runtime.Callers(4, pcs)] // Callers, panicStack, panicReply, the deferred function
+	pcs = pcs[:runtime.Callers(4, pcs)] // skips Callers, panicStack, panicReply and the deferred function
 	var stack []*messages.InvokeResponse_Error_StackFrame
 	frames := runtime.CallersFrames(pcs)
 	for {

@@ -23,11 +23,11 @@ type setting struct {
 	// notZero means that 0 in the variable is an error. Otherwise 0 turns the setting off; in Config a negative number does that, since 0 means "not
 	// set" there.
 	notZero bool
-	floor   bool // must not be above MaxConns, which comes first in the list
+	floor   bool // the value must not be above MaxConns, which comes first in the list
 }
 
-// settings has every setting that an LMIPOOL_* variable sets. A variable wins over Config, so that an operator can override code; Config wins over
-// the connection string, and that over the formula and the defaults.
+// settings has every setting that an LMIPOOL_* variable sets. A variable wins over Config, so that an operator can override code. Config wins over
+// the connection string, which wins over the formula and the defaults.
 var settings = []setting{
 	{field: "MaxConns", dsn: "pool_max_conns", notZero: true},
 	{field: "MinConns", dsn: "pool_min_conns", floor: true},
@@ -56,7 +56,7 @@ var settings = []setting{
 	{field: "Plain"},
 }
 
-// name returns the name of s in the log: the field's, in snake case.
+// name returns the name of s in the log, which is the field's name in snake case.
 func (s setting) name() string {
 	var b strings.Builder
 	for i, r := range s.field {
@@ -71,12 +71,12 @@ func (s setting) name() string {
 // variable returns the name of the variable that overrides s.
 func (s setting) variable() string { return "LMIPOOL_" + strings.ToUpper(s.name()) }
 
-// of returns a pointer to the field s of c: an *int32, *time.Duration, *Switch or *Upstream.
+// of returns a pointer to the field of c that s sets: an *int32, *time.Duration, *Switch or *Upstream.
 func (s setting) of(c *Config) any {
 	return reflect.ValueOf(c).Elem().FieldByName(s.field).Addr().Interface()
 }
 
-// earlier has variables of earlier versions, which are not read any more, each with what to write instead.
+// earlier has the variables of earlier versions that are not read any more, and for each what to write instead.
 var earlier = map[string]string{
 	"LMIPOOL_STANDIN": `LMIPOOL_STAND_IN, "on" or "off"`,
 	"LMIPOOL_PANIC":   `LMIPOOL_CATCH_PANICS, "on" for "reply" or "off" for "exit"`,
@@ -85,18 +85,18 @@ var earlier = map[string]string{
 // forTests has the variables of lmipool's own tests, which warnOfUnknown must not warn about.
 var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_PRESSURE", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_TEST_POOLER", "LMIPOOL_PG_BIN"}
 
-// chosen is the value of a setting and the source that set it.
+// chosen is a setting with its value and the source that set it.
 type chosen struct {
 	setting
 	value, by string
 }
 
 // resolve overrides c with the variables, gives MaxConns the formula's value if nothing sets it, and returns each setting's value and source. Its
-// error has all faults.
+// error joins all faults.
 func (c *Config) resolve(lookup func(string) (string, bool), given func(setting) (value, by string), formula int32) ([]chosen, error) {
 	var log []chosen
 	var errs []error
-	codes := false // Config sets MaxConns
+	codes := false // MaxConns is set in Config
 	for _, name := range slices.Sorted(maps.Keys(earlier)) {
 		if value, _ := lookup(name); value != "" {
 			errs = append(errs, fmt.Errorf("lmipool: %s is %q, and is not read any more: set %s", name, value, earlier[name]))
@@ -137,7 +137,7 @@ func (c *Config) resolve(lookup func(string) (string, bool), given func(setting)
 	return log, errors.Join(errs...)
 }
 
-// yield turns off what the code has on and a variable has made impossible: an operator can override code.
+// yield turns off each switch that the code has set to On and that a variable has made impossible, so that an operator can override code.
 func (c *Config) yield(log []chosen) {
 	by := make(map[string]string)
 	for _, s := range log {
@@ -159,8 +159,8 @@ func (c *Config) yield(log []chosen) {
 	}
 }
 
-// cutFloor lowers MinConns or MinIdleConns to MaxConns. It is called if the code has not set MaxConns: a lower MaxConns of an operator's, or of the
-// formula, must not make Open fail. If Config sets both and contradicts itself, Open does fail.
+// cutFloor lowers MinConns or MinIdleConns to MaxConns. It is called if the code has not set MaxConns, since a lower MaxConns of the operator or of
+// the formula must not make Open fail. If Config sets both fields and they contradict each other, Open fails.
 func (c *Config) cutFloor(field any, value string) bool {
 	n, err := strconv.Atoi(value)
 	if err != nil || c.MaxConns < 1 || n <= int(c.MaxConns) {
@@ -170,7 +170,7 @@ func (c *Config) cutFloor(field any, value string) bool {
 	return true
 }
 
-// validate returns every fault of Handler's fields in one error; pool.New checks the other fields. log says who set them.
+// validate returns all faults of the fields that concern Handler in one error; pool.New checks the other fields. log says who set each field.
 func (c *Config) validate(log []chosen) error {
 	var errs []error
 	fault := func(field string, value any, want string) {
@@ -208,7 +208,7 @@ func (c *Config) validate(log []chosen) error {
 	return errors.Join(errs...)
 }
 
-// parse sets field to value. Its error says what value would be right.
+// parse sets field to value. Its error says which values are right.
 func (s setting) parse(field any, value string) error {
 	switch f := field.(type) {
 	case *int32:
@@ -238,7 +238,7 @@ func (s setting) parse(field any, value string) error {
 		*f = d
 	case *Switch: // validate or pool.New checks it
 		*f = Switch(value)
-	case *Upstream: // likewise
+	case *Upstream: // pool.New checks it
 		*f = Upstream(value)
 	}
 	return nil
@@ -259,8 +259,8 @@ func (s setting) show(field any) string {
 	return reflect.ValueOf(field).Elem().String() // a Switch or an Upstream
 }
 
-// warnOfUnknown logs every LMIPOOL_ variable that nothing reads, with the name that was probably meant: otherwise a misspelled variable would have no
-// effect, unseen.
+// warnOfUnknown logs every LMIPOOL_ variable that is not read, with the name that was probably meant. Otherwise nobody would notice that a misspelled
+// variable has no effect.
 func warnOfUnknown(environ []string, log *slog.Logger) {
 	known := append([]string(nil), forTests...)
 	for _, s := range settings {

@@ -2,7 +2,8 @@ package lmipool
 
 import "strings"
 
-// named returns err with each field that a variable has set called by that variable's name, since the operator knows only that.
+// named changes the text of err: it replaces the name of each field that a variable has set by the name of the variable, since the operator knows
+// only that name.
 func named(err error, log []chosen) error {
 	if err == nil {
 		return nil

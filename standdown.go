@@ -12,12 +12,12 @@ import (
 	"github.com/lmipool/lmipool/internal/inprocess"
 )
 
-// standDown ends the process after too many overruns or panics. First the error replies ask aws-lambda-go to exit, by their type. Code around the
-// handler may replace that error (by a reply with status 500, a list of failed records, an error that wraps it); then the process would go on and
+// standDown ends the process after too many overruns or panics. First the type of the error replies asks aws-lambda-go to exit. Code around the
+// handler may replace that error (with a reply of status 500, a list of failed records, or an error that wraps it). Then the process would go on and
 // refuse every invocation. So if an invocation begins more than 5 s after the first such reply, the process ends itself. bulkhead.mu guards all
 // fields.
 type standDown struct {
-	exit    func() // ends the process; nil if Handler must not do that
+	exit    func() // ends the process; it is nil if Handler must not do that
 	begun   bool   // error replies ask aws-lambda-go to exit
 	asked   time.Time
 	unheard bool
@@ -29,9 +29,9 @@ type standDown struct {
 }
 
 const (
-	// hearWithin is how long aws-lambda-go may take from a reply that asks it to exit until it polls no more.
+	// hearWithin is how long aws-lambda-go may take to stop polling after a reply that asks it to exit.
 	hearWithin = 5 * time.Second
-	// graceToReply is the time that replies have to be sent before the process ends itself.
+	// graceToReply is how long the process waits before it ends itself, so that replies can be sent.
 	graceToReply = 100 * time.Millisecond
 )
 
@@ -47,7 +47,7 @@ func (s *standDown) beganAt(ctx context.Context, now time.Time) time.Time {
 	return deadline.Add(-s.longest)
 }
 
-// enter counts an invocation, until leave, or returns an error that refuses it because the process is to end.
+// enter counts an invocation until leave is called. If the process is to end, it returns the error that refuses the invocation.
 func (b *bulkhead) enter(ctx context.Context) error {
 	now := time.Now()
 	b.mu.Lock()
@@ -70,14 +70,14 @@ func (b *bulkhead) enter(ctx context.Context) error {
 	return b.askLocked(b.refusing)
 }
 
-// stay counts an invocation that has returned a stream once more, until another leave.
+// stay counts an invocation that has returned a stream a second time, until a second leave.
 func (b *bulkhead) stay() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.down.running++
 }
 
-// leave ends the count of an invocation by enter or stay.
+// leave takes back one count of enter or stay.
 func (b *bulkhead) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -85,7 +85,8 @@ func (b *bulkhead) leave() {
 	b.endLocked()
 }
 
-// unheardLocked ends the process as soon as no invocation runs, or 5 s after the last deadline: with StandIn off a handler may hang for ever.
+// unheardLocked is called if aws-lambda-go has not exited. It ends the process as soon as no invocation runs, or 5 s after the last deadline, since
+// with StandIn off a handler may hang for ever.
 func (b *bulkhead) unheardLocked(now time.Time) {
 	if b.down.unheard {
 		return
@@ -141,7 +142,7 @@ func (b *bulkhead) sayWhy(why string, args ...any) {
 	b.log.Error("lmipool: standing down: "+why+"; what runs is finished, then the process ends and Lambda replaces the environment", args...)
 }
 
-// endProcess closes the pool and exits, if aws-lambda-go was asked to exit and has not.
+// endProcess closes the pool and exits. It is called if aws-lambda-go was asked to exit and has not exited.
 func (p *Pool) endProcess() {
 	b := p.bulkhead
 	b.mu.Lock()

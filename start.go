@@ -10,8 +10,8 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// Lambda kills the process 500 to 600 ms after SIGTERM. The user's callbacks have graceToCall. Then leases have graceToEnd to come back. The rest,
-// until terminateBy after the closing began, is for closing connections and cancelling statements.
+// Lambda kills the process 500 to 600 ms after SIGTERM. The user's callbacks have graceToCall. Then leases have graceToEnd to come back. What remains
+// of terminateBy, which starts when closing begins, is for closing connections and cancelling statements.
 const (
 	graceToCall = 150 * time.Millisecond
 	graceToEnd  = 100 * time.Millisecond
@@ -20,11 +20,11 @@ const (
 
 // Start calls lambda.StartWithOptions with fn wrapped by [Handler], and closes db on SIGTERM: the environment refuses new invocations, leases get 100
 // ms to come back, and all connections are closed with Terminate, in parallel, so that PostgreSQL ends their sessions at once. One log line says how
-// long that took and whether it succeeded. If nothing is in use, it takes as long as PostgreSQL needs to end its processes: measured on a busy machine,
-// 3 to 35 ms, and once 110. There is no fixed wait in it. The process lives on until Lambda kills it. Start does not return.
+// long that took and whether it succeeded. If nothing is in use, it takes as long as PostgreSQL needs to end its processes: on a busy machine that
+// was 3 to 35 ms, and once 110 ms. The process lives on until Lambda kills it. Start does not return.
 //
 // Callbacks in options (lambda.WithEnableSIGTERM) run first, and may use db. After 150 ms db is closed even if they have not returned, since Lambda
-// leaves 500 ms in all.
+// gives the process only 500 ms for everything.
 //
 // Lambda sends SIGTERM only to environments that have an extension; Start registers aws-lambda-go's internal extension for that. For other shapes of
 // handler:
@@ -37,7 +37,7 @@ func Start[In, Out any](db *Pool, fn func(context.Context, In) (Out, error), opt
 }
 
 // WithSIGTERM returns an option that closes db on SIGTERM, as [Start] does. aws-lambda-go runs callbacks one after the other, in the order of the
-// options, so put it behind options with callbacks of your own.
+// options, so put WithSIGTERM behind options with your own callbacks.
 func WithSIGTERM(db *Pool) lambda.Option {
 	inside("WithSIGTERM", db)
 	return lambda.WithEnableSIGTERM(db.terminate)
@@ -84,8 +84,8 @@ func (p *Pool) closeWithin(why string) {
 // Detach returns a ctx for work that may go on after its invocation. It has ctx's values, does not end when ctx ends, is outside the invocation's
 // scope, and ends after timeout (0 means 30 seconds) or when cancel is called. Call cancel when the work is done. See [pool.Detach].
 //
-// Without Detach a goroutine that goes on after the reply gets [pool.ErrInvocationEnded] from the pool. And if one invocation works for several
-// (singleflight), its end would make all of them fail.
+// Without Detach a goroutine that goes on after the reply gets [pool.ErrInvocationEnded] from the pool. And if one invocation does the work of
+// several (singleflight), its end would make all of them fail.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	return pool.Detach(ctx, timeout)
 }

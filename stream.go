@@ -28,7 +28,7 @@ func (*StreamCutError) Error() string {
 // Unwrap makes errors.Is(err, context.DeadlineExceeded) true.
 func (*StreamCutError) Unwrap() error { return context.DeadlineExceeded }
 
-// ending ends a scope, unless a stream was given that task by take.
+// ending ends a scope when the handler returns, unless take has given that task to a stream.
 type ending struct{ scope *pool.Scope }
 
 func (e *ending) end() { e.scope.End() }
@@ -45,7 +45,7 @@ func mayBeStream(t reflect.Type) bool {
 	return t.Kind() == reflect.Interface || t.Implements(reflect.TypeFor[io.Reader]())
 }
 
-// bodyOf returns the address of the body of src, if src is a streaming response of aws-lambda-go's, or embeds one.
+// bodyOf returns the address of src's Body if src is, or embeds, one of aws-lambda-go's streaming responses.
 func bodyOf(src any) (body *io.Reader, found bool) {
 	switch r := src.(type) {
 	case *events.LambdaFunctionURLStreamingResponse:
@@ -81,7 +81,7 @@ func bodyOf(src any) (body *io.Reader, found bool) {
 	return nil, false
 }
 
-// keepStream keeps the scope until out has been read, if out is a stream, and returns what replaces out.
+// keepStream returns out, or a reader to return instead if out is a stream. It keeps the scope of a stream until the stream has been read.
 func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, err error) Out {
 	if !h.streams || err != nil {
 		return out
@@ -103,8 +103,7 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 		s = (*typedStream)(nil)
 	}
 	if _, ok := s.(Out); !ok {
-		// Out is a reader type of the user's own, so nothing can replace the value. ctx ends when aws-lambda-go has sent the response, or at the
-		// margin.
+		// Out is the user's own reader type, so no other value can replace it. ctx ends when aws-lambda-go has sent the response, or at the margin.
 		h.sayUncut(src)
 		end := h.staying(e.take())
 		context.AfterFunc(ctx, end)
@@ -118,7 +117,8 @@ func (h *handler[In, Out]) keepStream(ctx context.Context, e *ending, out Out, e
 	return s.(Out)
 }
 
-// sayUncut warns once that a stream of src's type is not cut, and that its panics are not caught, unless it is in memory.
+// sayUncut warns once that a stream of src's type is not cut, and that its panics are not caught. It does not warn if src is in memory, since such a
+// reader neither hangs nor panics.
 func (h *handler[In, Out]) sayUncut(src io.Reader) {
 	switch src.(type) {
 	case *bytes.Buffer, *bytes.Reader, *strings.Reader:
@@ -133,7 +133,7 @@ func (h *handler[In, Out]) sayUncut(src io.Reader) {
 	})
 }
 
-// isJSON reports whether aws-lambda-go sends v as JSON although it is a reader, which it does unless v's JSON is {}.
+// isJSON reports whether aws-lambda-go sends the reader v as JSON. It does so unless v's JSON is {}.
 func isJSON(v any) bool {
 	encoded, err := json.Marshal(v)
 	return err == nil && !bytes.HasPrefix(encoded, []byte("{}"))
@@ -147,7 +147,7 @@ type stream struct{ r *io.PipeReader }
 
 func (s *stream) Read(p []byte) (int, error) { return s.r.Read(p) }
 
-// Close tells the writer that the stream is not read any further.
+// Close tells the goroutine that writes to the stream that nobody will read the rest.
 func (s *stream) Close() error { return s.r.Close() }
 
 type typedStream struct {
@@ -188,7 +188,7 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 		defer close(over)
 		err := h.copyStream(ctx, w, src)
 		if !stop() && err != nil {
-			err = &StreamCutError{} // ctx has ended: src's own error for that is replaced
+			err = &StreamCutError{} // ctx has ended, and StreamCutError replaces src's own error for that
 		}
 		end()
 		w.CloseWithError(err)

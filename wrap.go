@@ -16,19 +16,18 @@ import (
 )
 
 // Wrap is [Handler] for every other shape of handler: all that lambda.NewHandler takes (func(), func(ctx, E) error, ...), and your own
-// lambda.Handler. options are the options about JSON, such as lambda.WithUseNumber; give the others to lambda.StartWithOptions, together with Wrap's
+// lambda.Handler. Pass options about JSON, such as lambda.WithUseNumber, to Wrap. Pass the others to lambda.StartWithOptions, together with Wrap's
 // result.
 //
 //	lambda.Start(lmipool.Wrap(db, func(ctx context.Context, e events.SQSEvent) error { ... }))
 //
-// A func(context.Context, []byte) ([]byte, error), such as durable.Wrap returns, gets the payload itself, and its bytes are the reply, as with the
-// Invoke of a lambda.Handler. aws-lambda-go by itself would make its argument and result base64 in JSON.
+// A func(context.Context, []byte) ([]byte, error), such as durable.Wrap returns, gets the unchanged payload, and its bytes are the reply, as with a
+// lambda.Handler's Invoke. aws-lambda-go by itself would make its argument and result base64 in JSON.
 //
-// What Config.OnOverrun and OnPanic return is encoded as the handler's own results are,
-// unless it is a []byte.
+// The results of Config.OnOverrun and OnPanic are encoded as the handler's own results are, except a []byte, which is sent as it is.
 //
 // Wrap cannot wrap a handler that returns a stream, since its content type would be lost: use Handler, or HTTPHandler for an http.Handler. It cannot
-// wrap the result of lambda.NewHandlerWithOptions either, whose Invoke cannot run several times at once: give Wrap the function that it was made
+// wrap the result of lambda.NewHandlerWithOptions either, whose Invoke must not run concurrently: give Wrap the function that the result was made
 // from. In both cases each invocation returns an error.
 func Wrap(db DB, handler any, options ...lambda.Option) func(context.Context, json.RawMessage) (io.Reader, error) {
 	w := wrapped{options}
@@ -44,7 +43,7 @@ func Wrap(db DB, handler any, options ...lambda.Option) func(context.Context, js
 
 const (
 	contentJSON  = "application/json"
-	contentBytes = "application/octet-stream" // as aws-lambda-go sends the reply of a lambda.Handler
+	contentBytes = "application/octet-stream" // aws-lambda-go sends the reply of a lambda.Handler with this type
 )
 
 // encoded is an encoded reply. It is not a reader, so Handler does not take it for a stream.
@@ -123,7 +122,7 @@ func (w wrapped) encode(v any) (encoded, error) {
 	return encoded{bytes.Clone(out), contentJSON}, err
 }
 
-// streams has aws-lambda-go's responses whose body is read after the handler has returned.
+// streams has aws-lambda-go's response types whose body is read after the handler has returned.
 var streams = map[reflect.Type]bool{
 	reflect.TypeFor[*events.LambdaFunctionURLStreamingResponse](): true,
 	reflect.TypeFor[*events.APIGatewayProxyStreamingResponse]():   true,
@@ -135,7 +134,7 @@ func isStream(v any) bool {
 	return reads && !isJSON(v)
 }
 
-// refusingStreams returns handler with an error in place of a result that is a stream.
+// refusingStreams returns a function that calls handler and returns an error if the result is a stream.
 func refusingStreams(handler reflect.Value) any {
 	t := handler.Type()
 	if !mayBeStream(t.Out(0)) || t.Out(1) != reflect.TypeFor[error]() {

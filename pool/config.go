@@ -20,14 +20,14 @@ import (
 	"github.com/lmipool/lmipool/internal/safelog"
 )
 
-// Config is how a pool is to be. Fields that pgxpool's Config has too have the same names and meanings. The zero value of a field means "not set
-// here": the connection string's pool_* setting applies, else the default that the field's documentation names. A nil *Config has all defaults. [New]
-// reads Config once; changing it later has no effect.
+// Config has the settings of a pool. Fields that pgxpool's Config has too have the same names and meanings. If a field has its zero value, the
+// connection string's pool_* setting applies, else the default that the field's documentation names. A nil *Config means all defaults. [New] reads
+// Config once; changing it later has no effect.
 type Config struct {
-	// MaxConns is a ceiling, not a size: the pool never has more connections than this on the server, those being closed included, but it starts with
-	// one, and dials another only when waiting in the queue would cost more than dialing. Raise it when [Stat.EmptyAcquireWaitTime] grows while the
-	// database has room. Defaults to the connection string's pool_max_conns. Without that, lmipool.Open takes a quarter of the concurrency of a managed
-	// instance, from 2 to 64, and 2 on any other Lambda. Else the default is the greater of 4 and the number of CPUs, as in pgxpool.
+	// MaxConns is the most connections that the pool may have on the server; a connection that is being closed counts too. The pool starts with one,
+	// and dials another only when waiting in the queue would cost more time than dialing. Raise it when [Stat.EmptyAcquireWaitTime] grows while the
+	// database has room. Defaults to the connection string's pool_max_conns. If that is not set, lmipool.Open takes a quarter of the concurrency of a
+	// managed instance, from 2 to 64, and 2 on any other Lambda. Elsewhere the default is the greater of 4 and the number of CPUs, as in pgxpool.
 	MaxConns int32
 
 	// MinConns is how many connections the pool keeps open after its first use. Negative means 0, whatever the connection string says. Defaults to 0.
@@ -36,7 +36,7 @@ type Config struct {
 	// MinIdleConns is how many idle connections the pool keeps ready after its first use, within MaxConns. Negative means none. Defaults to 0.
 	MinIdleConns int32
 
-	// MaxConnLifetime is the age from which on a connection is closed, as soon as nobody uses it. Negative means never. Defaults to 1 hour.
+	// MaxConnLifetime is how old a connection may get. An older one is closed as soon as nobody uses it. Negative means never. Defaults to 1 hour.
 	MaxConnLifetime time.Duration
 
 	// MaxConnLifetimeJitter is the most that is added at random to each connection's lifetime, so that not all connections are closed at the same
@@ -51,38 +51,41 @@ type Config struct {
 	HealthCheckPeriod time.Duration
 
 	// PingTimeout bounds the ping of a connection that was idle for more than a second. A connection that does not answer is replaced. Negative means
-	// no bound but the caller's ctx, as in pgxpool, whose ping takes all the caller's time if the network is dead. Defaults to 2 seconds.
+	// that only the caller's ctx bounds the ping, as in pgxpool: if the network is dead, the ping then takes all the caller's time. Defaults to 2
+	// seconds.
 	PingTimeout time.Duration
 
 	// ConnectTimeout bounds one dial, TLS and authentication included, and each of its hooks. Defaults to the connection string's connect_timeout,
 	// else to 10 seconds (pgxpool: 2 minutes). For hosts of AWS the default for the dial, without its hooks, is 2 seconds, as AWS advises. While the
-	// server is away, the TCP part of a dial is bounded by 1 second.
+	// server is away, the TCP part of a dial may take at most 1 second.
 	//
 	// If the timeout was set, no dial takes longer, and if the first dial of a pool gets no answer in time, its caller gets an error. If it is a
 	// default, the pool waits for a server that accepts the TCP connection and then says nothing, as a paused Aurora Serverless does while it starts:
-	// each dial that the server does not answer in time gives the next one twice the time, up to 30 seconds.
+	// after each dial that the server does not answer in time, the next dial has twice the time, up to 30 seconds.
 	ConnectTimeout time.Duration
 
-	// MaxWait bounds the wait for a connection of a caller whose ctx has no deadline; then it gets [ErrNoTime]. A caller with a deadline is refused when
-	// too little of it is left for an answer. Negative means no bound. Defaults to 30 seconds: longer than a failover of Aurora usually takes, and
-	// shorter than whoever called us is likely to wait.
+	// MaxWait is how long a caller whose ctx has no deadline waits for a connection. After that the caller gets [ErrNoTime]. A caller with a deadline
+	// is refused when too little of it is left for an answer. Negative means no bound. Defaults to 30 seconds: a failover of Aurora usually takes
+	// less, and whoever called us is likely to wait longer.
 	MaxWait time.Duration
 
-	// MaxQueue is how many callers may wait for a connection; the next gets [ErrNoTime] at once. It bounds memory: a caller who waits has a goroutine,
-	// of 8 kB at least with what it works on. Callers whose invocation holds a connection do not count. Negative means no bound. Defaults to 4096, which
-	// is more than an environment of Lambda has invocations.
+	// MaxQueue is how many callers may wait for a connection at the same time. One more gets [ErrNoTime] at once. MaxQueue bounds memory: the
+	// goroutine of a waiting caller needs 8 kB or more, with the data that it works on. Callers whose invocation holds a connection do not count.
+	// Negative means no bound. Defaults to 4096, which is more than an environment of Lambda has invocations.
 	MaxQueue int32
 
-	// FairBy returns whose call ctx belongs to, such as a tenant or a route. When more is asked for than the connections can do in time, each key gets
-	// its part: one that asks for more than that cannot push out the others. It is called only for callers who have to wait, concurrently, and must not
-	// block. If it panics, the key is "". Defaults to none: whoever asks most gets most.
+	// FairBy returns a key that says to whom the call with ctx belongs, such as a tenant or a route. When the connections cannot do in time all that
+	// is asked for, each key gets its part, so a key that asks for more cannot push out the others. FairBy is called only for callers who have to
+	// wait. It may be called concurrently, and must not block. If it panics, the key is "". Defaults to none: then whoever sends most calls gets most
+	// of the connections.
 	FairBy func(ctx context.Context) string `json:"-"`
 
 	// CancelWait is how long a call whose ctx ends while its statement runs alone waits for the server's answer to the cancel request. Usually the
-	// answer comes within a few round trips: then the connection is kept, and the call's error has the ctx's error in its chain, or is nil if the
-	// statement ended before it was cancelled. Otherwise the connection is given up, and [CancelStat.Lost] counts it. Make it shorter if callers have
-	// no time to spare, longer if the database is far away. Negative means that the connection is closed at once, as in pgx. A statement on the raw
-	// *pgx.Conn of a lease always ends so. Defaults to 100 milliseconds, and for UpstreamRDSProxy, which takes no cancel requests, to -1.
+	// answer comes within a few round trips: then the connection is kept. The call's error then has the ctx's error in its chain, or is nil if the
+	// statement ended before it was cancelled. If no answer comes, the connection is given up, and [CancelStat.Lost] counts it. Make CancelWait
+	// shorter if callers have no time to spare, and longer if the database is far away. Negative means that the connection is closed at once, as in
+	// pgx. That always happens to a statement on the raw *pgx.Conn of a lease. Defaults to 100 milliseconds, and for UpstreamRDSProxy, which takes no
+	// cancel requests, to -1.
 	CancelWait time.Duration
 
 	// ReportRowsAfter is how long Rows or BatchResults that were opened outside a scope may stay open before they are logged, once, with the stack
@@ -90,18 +93,18 @@ type Config struct {
 	ReportRowsAfter time.Duration
 
 	// ReportIdleTxAfter is how long a lease with an open transaction may do nothing before it is logged, with the stack that acquired it: an idle
-	// transaction keeps its connection from other callers, holds its locks, and keeps the server from removing dead rows. The log line comes at most
-	// half of this time later, once, and again only after the lease was used. A lease whose *pgx.Conn the user has taken is not watched. Negative
-	// means never. Defaults to 1 second.
+	// transaction keeps its connection from other callers, holds its locks, and keeps the server from removing dead rows. The log line comes once, at
+	// most half of ReportIdleTxAfter late, and again only after the lease was used. A lease whose *pgx.Conn the user has taken is not watched.
+	// Negative means never. Defaults to 1 second.
 	ReportIdleTxAfter time.Duration
 
 	// ApplicationName is sent as application_name unless the connection string or PGAPPNAME names one. Defaults to none.
 	ApplicationName string
 
-	// RootCAs are certificates in PEM that the server's certificate may be signed by, in addition to those of sslrootcert, or to the system's if
-	// there is no sslrootcert. Embed (go:embed) the bundle that AWS publishes for RDS and Aurora, or the one of your own authority. With RootCAs, and
-	// for hosts of AWS always, sslmode defaults to verify-full. The sslmode of the connection string, or PGSSLMODE, wins over that default; a warning
-	// is logged if it is weaker. Defaults to none.
+	// RootCAs are certificates of authorities, in PEM, that may have signed the server's certificate. They count in addition to those of sslrootcert,
+	// or to the system's if there is no sslrootcert. Embed (go:embed) the bundle that AWS publishes for RDS and Aurora, or the one of your own
+	// authority. With RootCAs, and for hosts of AWS always, sslmode defaults to verify-full. The sslmode of the connection string, or PGSSLMODE, wins
+	// over that default; a warning is logged if it is weaker. Defaults to none.
 	RootCAs []byte `json:"-"`
 
 	// The hooks have pgxpool's signatures and meanings, and may be called concurrently. A panic in a hook is logged, and the hook counts as failed.
@@ -112,9 +115,9 @@ type Config struct {
 	BeforeConnect func(context.Context, *pgx.ConnConfig) error `json:"-"`
 	// AfterConnect runs once on each new connection, for example to register types or to SET.
 	AfterConnect func(context.Context, *pgx.Conn) error `json:"-"`
-	// PrepareConn runs before a connection is handed out. What it or AfterRelease sends counts as left behind in the session: with Isolation it costs
-	// a reset. Its four outcomes are pgxpool's: false closes the connection; an error is returned to the caller; false without an error makes the
-	// pool try another connection.
+	// PrepareConn runs before a connection is handed out. With Isolation, each SQL statement of PrepareConn or AfterRelease counts as having left
+	// something in the session, so the next user pays for a reset. Its four outcomes are pgxpool's: false closes the connection; an error is returned
+	// to the caller; false without an error makes the pool try another connection.
 	PrepareConn func(context.Context, *pgx.Conn) (bool, error) `json:"-"`
 	// AfterRelease runs when a connection comes back; if it returns false, the connection is closed.
 	AfterRelease func(*pgx.Conn) bool `json:"-"`
@@ -123,16 +126,16 @@ type Config struct {
 	// ShouldPing decides whether a connection is pinged before it is handed out. Defaults to: idle for more than 1 second.
 	ShouldPing func(context.Context, pgxpool.ShouldPingParams) bool `json:"-"`
 
-	// Lanes says how short reads run that find no idle connection. With Auto they ride together: the next connection that comes free takes up to 32
-	// of the queued reads and sends them as one pipeline, each as its own transaction (docs/lanes.md says which reads may ride). PrepareConn makes
-	// that impossible, since it must run before each statement; so does a default_query_exec_mode other than cache_statement, since a ride's answer
-	// may then differ from pgx's. In both cases Auto means Off: each read runs alone, and On and Shadow are errors. For UpstreamRDSProxy Auto means
-	// Off; for other poolers see Upstream.
+	// Lanes says how short reads run if no connection is idle. With Auto they ride together: the next connection that comes free takes up to 32 of
+	// the queued reads and sends them as one pipeline, each as its own transaction (docs/lanes.md says which reads may ride). PrepareConn makes that
+	// impossible, since it must run before each statement; so does a default_query_exec_mode other than cache_statement, since a ride's answer may
+	// then differ from pgx's. In both cases Auto means Off: each read runs alone, and On and Shadow are errors. For UpstreamRDSProxy Auto means Off;
+	// for other poolers see Upstream.
 	Lanes Switch
 
 	// LaneFunctions are functions, "name" or "schema.name", that reads may call and still ride: they must have no effect but their result. Built-in
 	// functions that are not volatile need not be named. A name without a schema means the functions of that name in every schema. Isolation, too,
-	// takes it that these functions leave nothing behind. Defaults to none.
+	// relies on these functions to leave nothing behind in the session. Defaults to none.
 	LaneFunctions []string
 
 	// Isolation says whether what an invocation leaves behind in a session (settings, roles, temporary tables, channels, advisory locks, cursors,
@@ -142,8 +145,9 @@ type Config struct {
 	// calls a function of your own, counts as having left something. A reset costs the next user 120 to 270 µs and no round trip. Prepared
 	// statements, and what AfterConnect has set, stay. With Off nothing is reset, as in pgxpool.
 	//
-	// Isolation is impossible behind a pooler in transaction mode (see Upstream), where the session may be another client's by then, and in
-	// QueryExecModeExec, in which pgx sends batches past the pool. Then Auto means Off, for QueryExecModeExec with a warning, and On is an error.
+	// Isolation is impossible behind a pooler in transaction mode (see Upstream), where another client may have the session before it is reset, and
+	// in QueryExecModeExec, in which the pool does not see the statements of pgx's batches. Then Auto means Off, for QueryExecModeExec with a
+	// warning, and On is an error.
 	Isolation Switch
 
 	// Upstream says what is at the other end of the connections: the server, or a pooler that shares its sessions between clients, such as PgBouncer in
@@ -157,11 +161,13 @@ type Config struct {
 	// Tracer is given to each connection. If it is a pgxpool.AcquireTracer or ReleaseTracer, the pool calls it for that too. Defaults to none.
 	Tracer pgx.QueryTracer `json:"-"`
 
-	// Logger gets what went wrong in the background and what invocations left behind. A Handler that panics loses the record only. Defaults to slog's.
+	// Logger gets a record of each failure in the background, and of what invocations left behind. If its slog.Handler panics, only that record is
+	// lost. Defaults to slog.Default.
 	Logger *slog.Logger `json:"-"`
 
-	// Plain, if it is On, turns off all that lmipool adds: each call goes straight to pgxpool, with MaxConns and the hooks, without scopes and without
-	// lmipool's queue. Another switch that is On is an error then; the variable LMIPOOL_PLAIN wins over those that the code has on. Auto means Off.
+	// Plain, if it is On, turns off all that lmipool adds: each call goes straight to pgxpool, with MaxConns and the hooks, without scopes and
+	// without lmipool's queue. Then it is an error if another switch is On, except if the code has set that switch and the variable LMIPOOL_PLAIN has
+	// set Plain. Auto means Off.
 	Plain Switch
 }
 
