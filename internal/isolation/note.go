@@ -63,12 +63,6 @@ func (s *Session) WithoutArgument(err error) error { return s.given.WithoutArgum
 
 func (s *Session) noteArguments(a pgerr.Arguments) { s.given = a }
 
-// Rest notes that nobody uses s now.
-func (s *Session) Rest() {
-	s.Bind(nil)
-	s.noteArguments(pgerr.Arguments{})
-}
-
 // noteSequences notes, before a statement is sent, what it does with the values of sequences. st is nil if the statement is not known, and
 // leaves.Trace is AnyTrace then.
 func (u *Use) noteSequences(leaves catalog.Leaves, st *catalog.Statement) {

@@ -140,6 +140,12 @@ func (s *Session) Bind(w *session.Settings) {
 	}
 }
 
+// Rest notes that nobody uses s now.
+func (s *Session) Rest() {
+	s.Bind(nil)
+	s.noteArguments(pgerr.Arguments{})
+}
+
 // flush sends what is queued for the next exchange, because the wire may not see that exchange. It does not wait for the answer. If nothing can be
 // written now, the next exchange fails too, so the error is dropped.
 func (s *Session) flush() {
