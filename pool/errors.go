@@ -154,13 +154,14 @@ func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedA
 type NoTimeError struct {
 	Waiting         int           // how many other callers waited
 	ExpectedWait    time.Duration // how long those take on the connections that there are
-	ExpectedService time.Duration // how long the caller would have held its connection
+	ExpectedService time.Duration // how long the caller would have held its connection; 0: not known
 	Left            time.Duration // until the caller's deadline or the end of Config.MaxWait
+	why             string        // it was refused
 	outage          error         // why there was no connection; nil: there was one
 }
 
 func (e *NoTimeError) Error() string {
-	s := fmt.Sprintf("%v: %d wait, for about %s; expected service %s, left %s", ErrNoTime, e.Waiting, round(e.ExpectedWait), round(e.ExpectedService), round(e.Left))
+	s := fmt.Sprintf("lmipool: %s: %d wait, for about %s; expected service %s, left %s", e.why, e.Waiting, round(e.ExpectedWait), round(e.ExpectedService), round(e.Left))
 	if e.outage != nil {
 		s += ": " + e.outage.Error()
 	}

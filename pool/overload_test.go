@@ -177,9 +177,12 @@ func TestMaxWaitAndMaxQueueBoundTheQueue(t *testing.T) {
 		no := &pool.NoTimeError{}
 		require.ErrorAs(t, p.Ping(ctx), &no)
 		assert.Equal(t, 2, no.Waiting)
+		assert.Contains(t, no.Error(), "lmipool: as many callers wait as MaxQueue lets: 2 wait, ")
 	}
 	for range 2 {
-		assert.ErrorIs(t, <-ends, pool.ErrNoTime)
+		err := <-ends
+		assert.ErrorIs(t, err, pool.ErrNoTime)
+		assert.ErrorContains(t, err, ": MaxWait is over: ")
 	}
 	assert.GreaterOrEqual(t, time.Since(began), 300*time.Millisecond)
 }

@@ -16,11 +16,11 @@ import (
 
 // refused returns the error of a caller whom the scheduler has refused. It logs that once a second at most, with the count since the last time.
 func (p *Pool) refused(e *sched.NoTimeError) error {
-	err := &NoTimeError{e.Queued, e.Wait, e.Service, e.Left, e.Outage}
+	err := &NoTimeError{e.Queued, e.Wait, e.Service, e.Left, e.Why, e.Outage}
 	p.stats.refusals.unsaid.Add(1)
 	now, last := time.Now().UnixNano(), p.stats.refusals.saidAt.Load()
 	if now-last >= int64(time.Second) && p.stats.refusals.saidAt.CompareAndSwap(last, now) {
-		p.log.Warn("lmipool: callers were refused, since their time would not be enough", slog.Int64("refused", p.stats.refusals.unsaid.Swap(0)), slog.String("last", err.Error()))
+		p.log.Warn("lmipool: callers were refused", slog.Int64("refused", p.stats.refusals.unsaid.Swap(0)), slog.String("last", err.Error()))
 	}
 	return err
 }

@@ -17,14 +17,23 @@ const (
 
 // NoTimeError refuses a request that would not end in time, or for which there is no room in the queue.
 type NoTimeError struct {
+	Why     string        // the reason for the refusal
 	Queued  int           // how many other requests waited
 	Wait    time.Duration // how long the present connections take for those
-	Service time.Duration // how long the request would hold its connection
+	Service time.Duration // how long the request would hold its connection; 0 if that is not known
 	Left    time.Duration // the time until the request's deadline, or the end of MaxWait; 0 if it has neither
 	Outage  error         // why there was no connection; nil if there was one, or the reason is not known
 }
 
-func (*NoTimeError) Error() string { return "there is not enough time left" }
+func (e *NoTimeError) Error() string { return e.Why }
+
+// The reasons for a NoTimeError.
+const (
+	whyLate    = "not enough time is left"
+	whyMaxWait = "MaxWait is over"
+	whyFull    = "as many callers wait as MaxQueue lets"
+	whyShort   = "the queue is kept short, since callers who wait run out of time"
+)
 
 // Traits are what is known of a request that begins to wait.
 type Traits struct {
@@ -166,11 +175,18 @@ func (k *core) turn(now time.Time) *Request {
 
 // noTime returns the error that refuses r.
 func (k *core) noTime(r *Request, now time.Time) *NoTimeError {
-	e := &NoTimeError{Queued: k.queue.len, Wait: k.drains(k.queue.turns())}
+	e := &NoTimeError{Why: whyShort, Queued: k.queue.len, Wait: k.drains(k.queue.turns())}
 	if due := r.answer.due; !due.IsZero() {
-		e.Left = due.Sub(now)
+		e.Left, e.Service = max(0, due.Sub(now)), due.Sub(r.answer.latest)
 	}
-	e.Service = k.expects(r, e.Left)
+	switch {
+	case r.isLate(now) && r.bounded:
+		e.Why = whyLate
+	case r.isLate(now):
+		e.Why = whyMaxWait
+	case k.cfg.MaxQueue > 0 && k.queue.len >= k.cfg.MaxQueue:
+		e.Why = whyFull
+	}
 	if k.stock.isBare() {
 		e.Outage = k.outage.why(now)
 	}
