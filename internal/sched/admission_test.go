@@ -2,6 +2,7 @@ package sched
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -368,4 +369,49 @@ func TestAKeyThatIsNotSeenIsForgotten(t *testing.T) {
 	assert.Same(t, a, f.least())
 	f.begins()
 	assert.Zero(t, a.lent)
+}
+
+// A key that is new each time costs neither memory nor a long look under the lock.
+func TestKeysThatNobodyWaitsForAreFew(t *testing.T) {
+	t.Parallel()
+	f, now := &fairness{}, time.Unix(1e9, 0)
+	f.see("waits", now).queued = 1
+	for i := range 100 * manyKeys {
+		f.see(strconv.Itoa(i), now)
+	}
+	assert.LessOrEqual(t, len(f.all), manyKeys)
+	assert.Len(t, f.of, len(f.all))
+	assert.Equal(t, "waits", f.least().key)
+}
+
+// A FairBy that takes a second is no part of the hold that follows.
+func TestTheTimeOfPrepareIsNoHold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, lent := busy(t, 1, func(c *Config) {
+			c.Prepare = func(context.Context, *Request) (Share, Traits) { time.Sleep(time.Second); return nil, Traits{} }
+		})
+		end := waits(s, 0, &Request{})
+		lent[0].GaveUp(false)
+		s.Release(lent[0], false, time.Now())
+		<-end
+		time.Sleep(20 * ms)
+		s.Release(lent[0], false, time.Now())
+		assert.Equal(t, 20*ms, s.Stats().Service)
+	})
+}
+
+// With a MaxWait of a nanosecond nobody waits long enough for the first dial, which has to begin all the same.
+func TestWhoCannotWaitBeginsTheFirstDial(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig(1)
+		cfg.MaxWait = 1
+		s := New(cfg)
+		defer s.Close()
+		noTime(t, <-waits(s, 0, &Request{}))
+		require.Equal(t, 1, s.Stats().Dialing)
+		s.Dialed(&Conn{}, ms)
+		assert.NoError(t, (<-waits(s, 0, &Request{})).err)
+	})
 }

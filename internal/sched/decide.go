@@ -65,6 +65,9 @@ func (k *core) wait(r *Request, first bool, now time.Time) error {
 	k.bound(r, now)
 	if !k.admits(r, first, now) {
 		k.totals.Refused++
+		if k.stock.isBare() && !k.outage.isResting(now) {
+			k.dial(1, now) // for the next callers
+		}
 		return k.noTime(r, now)
 	}
 	if k.growth.busySince.IsZero() {

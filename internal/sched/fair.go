@@ -11,6 +11,7 @@ type fairness struct {
 	of      map[string]*account
 	all     []*account // in the order of their making: a map has no order, and a run of the scheduler must be repeatable
 	sweptAt time.Time
+	kept    int // how many accounts were left then
 }
 
 // account is how many requests of a key wait, and for how long the key was lent connections since pressure began.
@@ -24,18 +25,22 @@ type account struct {
 // forgetKey is how long an account is kept after its key was last seen.
 const forgetKey = time.Second
 
+// manyKeys is how many accounts are looked through without harm. If there are more, those of which nobody waits go at once.
+const manyKeys = 256
+
 // see returns the account of key, whose request begins to wait. A key with no other waiting request gets at least as much on its account as the key
 // that has had least, so that nobody saves up time by not asking.
 func (f *fairness) see(key string, now time.Time) *account {
-	if now.Sub(f.sweptAt) >= forgetKey {
+	if crowded := len(f.all) >= max(manyKeys, 2*f.kept); crowded || now.Sub(f.sweptAt) >= forgetKey {
 		f.sweptAt = now
 		f.all = slices.DeleteFunc(f.all, func(a *account) bool {
-			gone := a.queued == 0 && now.Sub(a.seenAt) >= forgetKey
+			gone := a.queued == 0 && (crowded || now.Sub(a.seenAt) >= forgetKey)
 			if gone {
 				delete(f.of, a.key)
 			}
 			return gone
 		})
+		f.kept = len(f.all)
 	}
 	a := f.of[key]
 	if a == nil {

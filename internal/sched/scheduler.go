@@ -293,7 +293,7 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 		r.asked = true
 		r.Share, a.Traits = s.cfg.Prepare(ctx, r)
 	}
-	c, err = s.take(ctx, r, now)
+	c, err = s.take(ctx, r, s.now()) // Prepare may have taken long
 	if c == nil && err == nil {
 		err = s.core.wait(r, first, s.now())
 	}
