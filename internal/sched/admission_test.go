@@ -407,10 +407,13 @@ func TestWhoCannotWaitBeginsTheFirstDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig(1)
 		cfg.MaxWait = 1
+		cfg.Prepare = func(context.Context, *Request) (Share, Traits) { time.Sleep(ms); return nil, Traits{} }
 		s := New(cfg)
 		defer s.Close()
-		noTime(t, <-waits(s, 0, &Request{}))
+		refused := waits(s, 0, &Request{})
+		noTime(t, <-refused)
 		require.Equal(t, 1, s.Stats().Dialing)
+		require.Zero(t, s.Stats().Waits, "it was refused at once")
 		s.Dialed(&Conn{}, ms)
 		assert.NoError(t, (<-waits(s, 0, &Request{})).err)
 	})
