@@ -63,7 +63,7 @@ type Config struct {
 	MaxWait time.Duration
 
 	// MaxQueue is how many callers may wait for a connection at the same time. One more gets [ErrNoTime] at once. MaxQueue bounds memory: the
-	// goroutine of a waiting caller needs 8 kB or more, with the data that it works on. Callers whose invocation holds a connection do not count.
+	// goroutine of a waiting caller needs 8 kB or more, with the data that it works on. Callers whose invocation holds a connection may wait all the same.
 	// Negative means no bound. Defaults to 4096, which is more than an environment of Lambda has invocations.
 	MaxQueue int32
 

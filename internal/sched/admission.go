@@ -6,7 +6,7 @@ const (
 	// leastShort is how long a queue may take to drain and still count as short, whatever else. A shorter queue would run empty between two arrivals.
 	leastShort = 10 * time.Millisecond
 	// A queue also counts as short if it drains in a shortPart-th of a caller's own time: a caller with a minute left need not fear a queue of 50 ms.
-	shortPart = 8
+	shortPart = 4
 	// A request is in danger when it has used dangerPart fourths of its slack. With two, a burst of 300 that 16 connections would answer in time loses
 	// 7 %, with three 5 %; with four, heavy statements nobody knew to be heavy are cancelled in flight.
 	dangerPart = 3

@@ -215,13 +215,13 @@ func TestUnderPressureTheQueueIsShortUntilItIsEmpty(t *testing.T) {
 		s, lent := busy(t, 1, nil)
 		ends := line(s, 3, 500*ms)
 		time.Sleep(400 * ms)
-		e := noTime(t, <-waits(s, 500*ms, &Request{}))
-		assert.Equal(t, NoTimeError{Why: whyShort, Queued: 3, Wait: 60 * ms, Service: 20 * ms, Left: 500 * ms}, *e)
+		e := noTime(t, <-waits(s, 200*ms, &Request{}))
+		assert.Equal(t, NoTimeError{Why: whyShort, Queued: 3, Wait: 60 * ms, Service: 20 * ms, Left: 200 * ms}, *e)
 		unhurried := waits(s, 0, &Request{})
-		patient := waits(s, time.Minute, &Request{})
+		patient := waits(s, 500*ms, &Request{})
 		holder := waits(s, 500*ms, &Request{Owner: Traits{Holds: true}})
 		assert.Empty(t, unhurried, "without a deadline there is no pressure")
-		assert.Empty(t, patient, "an eighth of its time is more than the queue takes")
+		assert.Empty(t, patient, "a fourth of its time is more than the queue takes")
 		assert.Empty(t, holder, "others wait for what it holds")
 		ends = append(ends, unhurried, patient, holder)
 		assert.Equal(t, 5, turn(t, s, lent[0], ends), "who holds a connection goes first")
@@ -339,11 +339,11 @@ func TestUnderPressureEachKeyGetsItsPart(t *testing.T) {
 		s, lent := busy(t, 1, func(c *Config) { c.Fair = true })
 		of := func(key string) <-chan grant {
 			defer time.Sleep(ms)
-			return waits(s, 500*ms, &Request{Owner: Traits{Key: key}})
+			return waits(s, 260*ms, &Request{Owner: Traits{Key: key}})
 		}
 		ends := []<-chan grant{of("noisy"), of("noisy"), of("noisy"), of("quiet")}
 		assert.Equal(t, 0, turn(t, s, lent[0], ends), "without pressure the first is first")
-		time.Sleep(400 * ms)
+		time.Sleep(200 * ms)
 		noTime(t, <-of("noisy"))
 		ends = append(ends, of("new")) // in place of the noisy key's oldest
 		noTime(t, <-ends[1])

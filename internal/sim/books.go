@@ -75,7 +75,7 @@ func (b *books) isLong(c *caller, first bool) bool {
 	}
 	group := max(1, b.e.cfg.Group)
 	turns := b.alone.len + (b.together.len+group-1)/group
-	return time.Duration(turns+1)*s.Service/time.Duration(b.usable()) > max(2*s.Service, 10*time.Millisecond, c.r.Latest().Sub(b.e.w.Now())/8)
+	return time.Duration(turns+1)*s.Service/time.Duration(b.usable()) > max(2*s.Service, 10*time.Millisecond, c.r.Latest().Sub(b.e.w.Now())/4)
 }
 
 // latest checks the latest start of c, who begins to wait.
