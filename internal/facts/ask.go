@@ -8,23 +8,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Ask asks one of the questions of this package, and returns the rows in text format. Nobody else may use the connection meanwhile, and its session
-// must be clean. [Asker.Answers] is one.
+// Ask sends one of this package's questions to the server, and returns the rows in text format. Nobody else may use the connection meanwhile, and its
+// session must be clean. [Asker.Answers] is an Ask.
 type Ask func(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error)
 
-// byIndex keeps the planner from reading whole catalogs. It is transaction-local.
+// byIndex makes the planner use indexes for the rest of the transaction, instead of reading whole catalogs.
 const byIndex = `select pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('enable_hashjoin', 'off', true),` +
 	` pg_catalog.set_config('enable_mergejoin', 'off', true)`
 
 // Asker asks questions on a connection, each in one exchange with the guard in front.
 type Asker struct {
 	PG    *pgconn.PgConn
-	Guard string // a query that makes the transaction read-only and short
-	Kept  Kept   // nil: questions are not prepared, as behind a pooler
+	Guard string // a query that makes the transaction read-only and sets short timeouts
+	Kept  Kept   // nil if questions are not prepared, as behind a pooler
 }
 
-// Kept is what a connection keeps prepared for the pool itself. Planning a question costs more than answering it. Question returns the statement of
-// a question, and whether it is prepared already; else it has to be, under its name. Asked notes whether it is prepared now.
+// Kept holds the questions that a connection keeps prepared, because planning a question costs more than answering it. Question returns the statement
+// for a question. If there is false, the caller has to prepare the statement under its name. Asked notes whether the question is prepared now.
 type Kept interface {
 	Question(sql string) (sd *pgconn.StatementDescription, there bool)
 	Asked(sql string, there bool)
@@ -40,15 +40,15 @@ func (a *Asker) Answers(ctx context.Context, sql string, args ...[]byte) (rows [
 		sd, there = a.Kept.Question(sql)
 	}
 	rows, _, err = a.exchange(ctx, func(pl *pgconn.Pipeline) {
-		if len(args) > 0 { // it is about some names
+		if len(args) > 0 { // the question is about some names, not about the whole database
 			pl.SendQueryParams(byIndex, nil, nil, nil, nil)
 		}
 		if sd == nil {
-			pl.SendQueryParams(sql, args, nil, nil, nil) // its casts say of which types args are
+			pl.SendQueryParams(sql, args, nil, nil, nil) // the casts in sql give the types of args
 			return
 		}
 		if !there {
-			pl.SendDeallocate(sd.Name) // no error if it is not there
+			pl.SendDeallocate(sd.Name) // if the name does not exist, the server returns no error
 			pl.SendPrepare(sd.Name, sql, nil)
 		}
 		pl.SendQueryStatement(sd, args, nil, nil)
@@ -59,7 +59,7 @@ func (a *Asker) Answers(ctx context.Context, sql string, args ...[]byte) (rows [
 	return rows, err
 }
 
-// Describe asks the server for sql's parameters and columns. Parsing waits for locks, as running does.
+// Describe asks the server for sql's parameters and columns. Parsing waits for locks, just as running sql does.
 func (a *Asker) Describe(ctx context.Context, sql string) (*pgconn.StatementDescription, error) {
 	_, sd, err := a.exchange(ctx, func(pl *pgconn.Pipeline) { pl.SendPrepare("", sql, nil) })
 	if sd == nil {
@@ -69,7 +69,7 @@ func (a *Asker) Describe(ctx context.Context, sql string) (*pgconn.StatementDesc
 	return sd, err
 }
 
-// exchange sends the guard and then what send sends. It returns the last rows and the last description of the answer.
+// exchange sends the guard and then what send sends. It returns the last rows and the last description in the answer.
 func (a *Asker) exchange(ctx context.Context, send func(*pgconn.Pipeline)) (rows [][][]byte, sd *pgconn.StatementDescription, err error) {
 	pl := a.PG.StartPipeline(ctx)
 	pl.SendQueryParams(a.Guard, nil, nil, nil, nil)

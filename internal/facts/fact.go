@@ -8,10 +8,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// FirstUserOID is the first OID that is not of a built-in object.
+// FirstUserOID is the lowest OID of an object that is not built-in.
 const FirstUserOID = 16384
 
-// The classes of nodes: a relation that is read, changed or inserted into; a type has the class 't'. They also say what a statement does with a name.
+// The classes of nodes: a relation that is read, changed or inserted into. A type has the class 't'. A nameKey's use has the same values.
 const (
 	reads   = 'r'
 	changes = 'w'
@@ -29,18 +29,18 @@ type node struct {
 	oid   uint32
 }
 
-// signed is the sign of a fact.
+// signed has the sign of one fact, a number for the rows of the catalogs from which the fact was derived.
 type signed struct{ sign int64 }
 
 func (s signed) is() int64 { return s.sign }
 
-// globalFact is what concerns every statement of the database.
+// globalFact holds what matters for every statement in the database.
 type globalFact struct {
 	signed
-	operators []operator      // of the user's own
-	types     map[uint32]bool // those to which the user has given code
-	families  map[uint32]bool // operator families to which the user has given code
-	builtin   bool            // one of types is built-in
+	operators []operator      // the operators that run code of the user's own
+	types     map[uint32]bool // the types to which the user has given code
+	families  map[uint32]bool // the operator families to which the user has given code
+	builtin   bool            // types has a built-in type
 }
 
 type operator struct {
@@ -51,24 +51,24 @@ type operator struct {
 // functionFact is what a function's name may mean.
 type functionFact struct {
 	signed
-	builtin    bool     // one of PostgreSQL's own
-	builtinOne bool     // one of PostgreSQL's own that takes one argument
-	extension  bool     // a trusted one of an extension
-	own        []string // the schemas that have one of the user's own
-	ownOne     []string // the schemas that have one of the user's own that takes one argument
-	types      []uint32 // types of arguments and results that are not built-in
-	sets       bool     // one of them sets something on which the meaning of texts depends
-	bodies     []body   // of trusted ones, if their names are looked up in the caller's search_path
-	owned      []body   // of the user's own, trigger functions included
+	builtin    bool     // PostgreSQL has a function of this name
+	builtinOne bool     // PostgreSQL has a function of this name that takes one argument
+	extension  bool     // an extension has a trusted function of this name
+	own        []string // the schemas in which the user has a function of this name
+	ownOne     []string // the schemas in which the user has a function of this name that takes one argument
+	types      []uint32 // the types of arguments and results that are not built-in
+	sets       bool     // one of the functions sets something on which the meaning of texts depends
+	bodies     []body   // the bodies of trusted functions that look names up in the caller's search_path
+	owned      []body   // the bodies of the user's own functions, trigger functions included
 }
 
 // body is what a function's body mentions and calls.
 type body struct {
 	sqltext.Body
-	schemas []string // where its names may be looked up too: its own search_path, its owner's schema
+	schemas []string // other schemas in which its names may be looked up: the function's own search_path, its owner's schema
 }
 
-// nameFact is what a relation's or type's name means, and all that it leads to.
+// nameFact holds the relation and the type for which a name stands.
 type nameFact struct {
 	signed
 	nodes []node
@@ -79,26 +79,26 @@ type nodeFact struct {
 	signed
 	effects
 	next []node
-	deep *extent // all that it leads to; nil: not known yet
+	deep *extent // all that the node leads to; nil if that is not known yet
 }
 
-// effects are what using a node, or several, may do.
+// effects say what code may run when a statement uses one node or several.
 type effects struct {
-	bad  string             // why nothing is proven of what uses it; "": it may be
-	own  []sqltext.Function // functions of the user's own that its expressions call
-	runs []string           // functions that its triggers call
-	as   []string           // the roles that change it for a foreign key, whose schemas are looked into
-	call []sqltext.Function // all functions that its expressions name
-	uses []uint32           // the operator families of its operator classes
+	bad  string             // why nothing is proven of a statement that uses a node; "" if there is no reason
+	own  []sqltext.Function // functions of the user's own that the nodes' expressions call
+	runs []string           // functions that the nodes' triggers call
+	as   []string           // the roles that change a node for a foreign key; names are looked up in their schemas too
+	call []sqltext.Function // all functions that the nodes' expressions name
+	uses []uint32           // the operator families of the nodes' operator classes
 }
 
-// extent is all that a node leads to, itself included.
+// extent is all that a node leads to, the node included.
 type extent struct {
 	effects
 	types []uint32
 }
 
-// wanted is what a question is about.
+// wanted lists the names and types about which the server has to be asked.
 type wanted struct {
 	global    bool
 	functions []string
@@ -110,7 +110,7 @@ func (w *wanted) isEmpty() bool {
 	return !w.global && len(w.functions) == 0 && len(w.names) == 0 && len(w.types) == 0
 }
 
-// add adds what more has and w has not.
+// add adds to w what more has and w does not have.
 func (w *wanted) add(more wanted) {
 	w.global = w.global || more.global
 	w.functions = addNew(w.functions, more.functions...)
@@ -118,7 +118,7 @@ func (w *wanted) add(more wanted) {
 	w.types = addNew(w.types, more.types...)
 }
 
-// known is the answer to a question.
+// known holds the answers to the questions about one wanted, asked at one moment.
 type known struct {
 	asked     time.Time
 	global    *globalFact
@@ -127,7 +127,7 @@ type known struct {
 	nodes     map[node]*nodeFact
 }
 
-// extentOf collects what n leads to in nodes.
+// extentOf collects all that n leads to, by following the edges between nodes.
 func extentOf(nodes map[node]*nodeFact, n node) *extent {
 	r, seen := &extent{}, map[node]bool{}
 	for todo := []node{n}; len(todo) > 0; {
@@ -138,7 +138,7 @@ func extentOf(nodes map[node]*nodeFact, n node) *extent {
 			continue
 		}
 		seen[at] = true
-		if k == nil { // it was dropped after the edges were read, and before the nodes were
+		if k == nil { // the node was dropped after the edges were read and before the nodes were read
 			r.bad = cmp.Or(r.bad, "unknown")
 			continue
 		}
@@ -153,12 +153,12 @@ func extentOf(nodes map[node]*nodeFact, n node) *extent {
 	return r
 }
 
-// byUse is the names of m by what the statement does with them.
+// byUse returns the names of m, grouped by what the statement does with them: reads, changes or inserts.
 func byUse(m *sqltext.Mentions) map[byte][]sqltext.Name {
 	return map[byte][]sqltext.Name{reads: m.Names, changes: m.Changed, inserts: m.Written}
 }
 
-// addNew appends those values of more that have has not.
+// addNew appends to have the values of more that it does not have yet.
 func addNew[T comparable](have []T, more ...T) []T {
 	for _, v := range more {
 		if !slices.Contains(have, v) {

@@ -10,10 +10,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Facts are what is known about the names that statements mention. They hold for the connections of one baseline, on which a name means the same.
+// Facts are what is known about the names that statements mention. They hold for the connections of one baseline, since a name means the same on them.
 type Facts struct {
 	*shared
-	gen atomic.Uint64 // the generation of what is below; a proof holds for one generation
+	gen atomic.Uint64 // the generation of the fields below; a proof holds for one generation
 
 	mu        sync.RWMutex
 	learned   uint64 // how often something was added
@@ -28,19 +28,19 @@ type Facts struct {
 // shared is what all facts of a pool have in common.
 type shared struct {
 	Config
-	Slack       time.Duration // how much longer facts count than maxSignAge and maxProofAge; for tests on busy machines, set before the first use
+	Slack       time.Duration // is added to maxSignAge and maxProofAge; only tests on busy machines set it, before the first use
 	Changes     atomic.Int64  // how often the catalogs were found to have changed
-	Unconfirmed atomic.Int64  // how many had ridden before that was noticed
+	Unconfirmed atomic.Int64  // how many statements had ridden since the last right sign when a change was noticed
 }
 
 // Config is what facts have to know of their pool.
 type Config struct {
-	Allowed func(sqltext.Function) bool // the user has vouched for this function: see [Allowed]
-	Rides   func() int64                // how many statements have ridden
-	Lost    func(error) bool            // the error says that the connection was lost
+	Allowed func(sqltext.Function) bool // reports whether the user has declared this function harmless: see [Allowed]
+	Rides   func() int64                // returns how many statements have ridden so far
+	Lost    func(error) bool            // reports whether the error says that the connection was lost
 }
 
-// Allowed returns a func that reports whether a function is in names, each of which is "function", of any schema, or "schema.function".
+// Allowed returns a func that reports whether a function is in names. A name is "schema.function", or "function" for one in any schema.
 func Allowed(names []string) func(sqltext.Function) bool {
 	in := make(map[string]bool, len(names))
 	for _, n := range names {
@@ -55,7 +55,7 @@ func ValidFunction(name string) bool {
 	return len(parts) <= 2 && !slices.Contains(parts, "") && !strings.ContainsAny(name, `()"',;`) && strings.TrimSpace(name) == name
 }
 
-// Baselines are the facts of a pool, by the baselines of its connections. There is one baseline, unless somebody changes the settings of the role or
+// Baselines hold the facts of a pool for each baseline of its connections. There is one baseline, unless somebody changes the settings of the role or
 // the database while the pool is open.
 type Baselines struct {
 	shared
@@ -64,13 +64,13 @@ type Baselines struct {
 	newest atomic.Pointer[Facts]
 }
 
-// maxBaselines is how many are kept. A pool that has more connects to different databases, or to one whose settings change all the time.
+// maxBaselines is how many baselines are kept. If there are more, the settings change all the time or BeforeConnect connects to many databases.
 const maxBaselines = 16
 
 // NewBaselines returns the baselines of a pool that has no connection yet.
 func NewBaselines(c Config) *Baselines { return &Baselines{shared: shared{Config: c}} }
 
-// At returns the facts for a new connection with this baseline. Statements are judged by those of the newest connection.
+// At returns the facts for a new connection with this baseline. From now on statements are judged by these facts.
 func (b *Baselines) At(baseline string) *Facts {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,25 +87,25 @@ func (b *Baselines) At(baseline string) *Facts {
 	return f
 }
 
-// Newest returns the facts by which statements are judged; nil: there was no connection yet.
+// Newest returns the facts by which statements are judged, or nil if there was no connection yet.
 func (b *Baselines) Newest() *Facts { return b.newest.Load() }
 
-// Proven says by which generation of which facts something was judged.
+// Proven says by which generation of which facts a statement was judged.
 type Proven struct {
 	facts *Facts
 	gen   uint64
 }
 
-// Holds reports whether f, the facts of a connection, are still these.
+// Holds reports whether what was judged still holds on a connection with the facts f: they are the same facts, in the same generation.
 func (p Proven) Holds(f *Facts) bool { return p.facts == f && f.gen.Load() == p.gen }
 
 // Now returns the present generation of f.
 func (f *Facts) Now() Proven { return Proven{f, f.gen.Load()} }
 
-// maxFacts is how many names are known at once. Beyond that all are forgotten: most of so many names never come again.
+// maxFacts is how many names are known at once. If there are more, all are forgotten, since most of so many names are never used again.
 const maxFacts = 8192
 
-// clear forgets all facts, wrong ones included. What was proven has to be proven again. f.mu is held, or nobody else has f.
+// clear forgets all facts. What was proven has to be proven again. The caller holds f.mu, unless nobody else has f yet.
 func (f *Facts) clear() {
 	f.gen.Add(1)
 	f.suspect.Store(false)
@@ -113,7 +113,7 @@ func (f *Facts) clear() {
 	f.names, f.nodes = map[nameKey]*nameFact{}, map[node]*nodeFact{}
 }
 
-// learn adds k. With anew, it forgets all other facts first, because the catalogs have changed.
+// learn adds k. If anew is true, it forgets all other facts first, because the catalogs have changed.
 func (f *Facts) learn(k *known, anew bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,14 +132,14 @@ func (f *Facts) learn(k *known, anew bool) {
 	}
 	f.learned++
 	if asked := k.asked.UnixNano(); asked < f.signedAt.Load() {
-		f.signedAt.Store(asked) // a sign that came meanwhile did not cover k
+		f.signedAt.Store(asked) // a sign that was taken since k was asked for does not cover k
 	}
 	for n := range k.nodes {
 		f.nodes[n].deep = extentOf(f.nodes, n)
 	}
 }
 
-// adds adds more to have. It reports whether a fact has come back with another sign: then it has changed, and what was derived from it may be wrong.
+// adds adds more to have. It reports whether a fact in have has another sign now: then the catalogs have changed, and other facts may be wrong too.
 func adds[K comparable, V interface{ is() int64 }](have, more map[K]V) (differs bool) {
 	for name, v := range more {
 		was, known := have[name]
@@ -149,22 +149,22 @@ func adds[K comparable, V interface{ is() int64 }](have, more map[K]V) (differs 
 	return differs
 }
 
-// age is when facts were last right.
+// age says when facts were last known to be right, and who asks whether they still are.
 type age struct {
 	signedAt atomic.Int64  // when the last right sign was asked for, in nanoseconds; 0: never
-	ridden   atomic.Int64  // how many had ridden when the last right sign came
-	asking   atomic.Int64  // since when somebody is asking for a sign, in nanoseconds; 0: nobody is
+	ridden   atomic.Int64  // how many statements had ridden when the last right sign came
+	asking   atomic.Int64  // since when somebody is asking for a sign, in nanoseconds; 0: nobody is asking
 	suspect  atomic.Bool   // some facts do not hold any more
 	turns    atomic.Uint64 // how often facts have turned out to be wrong
-	restTill atomic.Int64  // nothing is asked before this time: the last question was not answered
+	restTill atomic.Int64  // no question is asked before this time, because the last one was not answered
 }
 
 const (
 	maxSignAge     = 800 * time.Millisecond // how old the last right sign may be when a ride is sent
-	maxProofAge    = time.Second            // and when its answer is read
-	signEvery      = 400 * time.Millisecond // how old it is when the next one is asked for
-	askTimeout     = 5 * time.Second        // after this somebody else may ask for a sign
-	restAfterFault = 500 * time.Millisecond // how long nothing is asked after a question that was not answered
+	maxProofAge    = time.Second            // how old the last right sign may be when a ride's answer is read
+	signEvery      = 400 * time.Millisecond // how old the last right sign is when the next one is asked for
+	askTimeout     = 5 * time.Second        // after this time somebody else may ask for a sign
+	restAfterFault = 500 * time.Millisecond // how long no question is asked after one that was not answered
 )
 
 // RightAt is the last moment at which all facts are known to have been right.
@@ -173,31 +173,31 @@ func (a *age) RightAt() time.Time { return time.Unix(0, a.signedAt.Load()) }
 // IsSuspect reports whether some of the facts do not hold any more.
 func (a *age) IsSuspect() bool { return a.suspect.Load() }
 
-// IsDue reports whether it is time to ask for the sign, or to derive wrong facts anew. It is not before the first fact is known.
+// IsDue reports whether it is time to ask for the sign, or to ask again for facts that are wrong. Before the first fact is known it returns false.
 func (a *age) IsDue(now time.Time) bool {
 	return a.signedAt.Load() != 0 && (a.suspect.Load() || now.UnixNano()-a.signedAt.Load() >= int64(signEvery)) && !a.rests(now)
 }
 
-// Claim reports whether the caller is to ask for the sign now. Nobody else asks until the caller calls Release, which it does when it has the answer,
+// Claim reports whether the caller must ask for the sign now. Nobody else asks until the caller calls Release, which it must do when it has the answer,
 // or until askTimeout has passed.
 func (a *age) Claim(now time.Time) bool {
 	since := a.asking.Load()
 	return a.IsDue(now) && (since == 0 || now.UnixNano()-since > int64(askTimeout)) && a.asking.CompareAndSwap(since, now.UnixNano())
 }
 
-// Release ends what Claim began.
+// Release lets others ask for the sign again after a Claim that returned true.
 func (a *age) Release() { a.asking.Store(0) }
 
-// rests reports whether nothing may be asked now.
+// rests reports whether no question may be asked now, because the last one was not answered.
 func (a *age) rests(now time.Time) bool { return now.UnixNano() < a.restTill.Load() }
 
-// Belief remembers that a connection was handed on without a reset, because facts said that its user had left nothing. A change of the catalogs is
+// Belief remembers that a connection was handed on without a reset, because the facts said that its user had left nothing. A change of the catalogs is
 // noticed up to a second late, and until then a new trigger may have set something. So the connection is reset in front of its next user's first
-// flight if the facts have turned out to be wrong since, or if a second has passed and no sign was asked for. The zero value is for a connection that
-// is new, or was reset.
+// flight if the facts have turned out to be wrong since, or if there was no right sign for a second. The zero value is for a connection that is new or
+// was reset.
 type Belief struct {
-	at   int64  // when it was last handed on, in nanoseconds; 0: it was not
-	turn uint64 // age.turns when it was first handed on
+	at   int64  // when the connection was last handed on without a reset, in nanoseconds; 0: never
+	turn uint64 // age.turns when it was first handed on without a reset
 }
 
 // Note notes that the connection is handed on without a reset because of f. A nil f changes nothing.
@@ -211,7 +211,7 @@ func (b *Belief) Note(f *Facts) {
 	b.at = time.Now().UnixNano()
 }
 
-// MayBeWrong reports whether an earlier user may have left something after all.
+// MayBeWrong reports whether an earlier user may have left something although the facts said that he had not.
 func (b *Belief) MayBeWrong(f *Facts) bool {
 	if f == nil || b.at == 0 {
 		return false

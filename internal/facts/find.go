@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// find asks the server for all that is wanted, and for what the answers name.
+// find asks the server for all that w lists, and for the types and functions that the answers name.
 func find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 	k := &known{asked: time.Now(), functions: map[string]*functionFact{}, names: map[nameKey]*nameFact{}, nodes: map[node]*nodeFact{}}
 	if w.global {
@@ -30,7 +30,7 @@ func find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 	if err := k.resolveNodes(ctx, ask, w.names, w.types); err != nil {
 		return nil, err
 	}
-	var more []string // functions that expressions call, which may be an extension's
+	var more []string // functions that expressions call and that may belong to an extension
 	for _, n := range k.nodes {
 		for _, call := range n.call {
 			if !call.Harmless() && k.functions[call.Name] == nil {
@@ -42,7 +42,7 @@ func find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 	return k, k.resolveFunctions(ctx, ask, slices.Compact(more))
 }
 
-// resolveGlobal asks what concerns every statement.
+// resolveGlobal asks for what matters for every statement.
 func (k *known) resolveGlobal(ctx context.Context, ask Ask) error {
 	rows, err := ask(ctx, askGlobal)
 	if err != nil {
@@ -98,7 +98,7 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 		}
 		for _, sql := range bodies {
 			b := sqltext.BodyOf(sql, false)
-			if b.Trace > sqltext.NoTrace || sqltext.Scan(sql).Refused != "" { // it counts as the user's own
+			if b.Trace > sqltext.NoTrace || sqltext.Scan(sql).Refused != "" { // the function counts as the user's own
 				f.own, f.ownOne, f.extension = append(f.own, ""), append(f.ownOne, ""), false
 				continue
 			}
@@ -112,7 +112,7 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 	return nil
 }
 
-// ownedBodyOf reads the answer of ownedBody.
+// ownedBodyOf reads what the SQL expression ownedBody returns. If it cannot, the body may do anything.
 func ownedBodyOf(answer string) (b body) {
 	var is struct {
 		Body       string  `json:"b"`
@@ -146,7 +146,7 @@ func ownedBodyOf(answer string) (b body) {
 		if in, quoted := strings.CutPrefix(schema, `"`); quoted {
 			schema = strings.TrimSuffix(in, `"`)
 		} else {
-			schema = strings.ToLower(schema) // as PostgreSQL does
+			schema = strings.ToLower(schema) // PostgreSQL folds unquoted names to lower case
 		}
 		if strings.ContainsAny(schema, `"$,`) || strings.HasPrefix(schema, "pg_temp") {
 			b.Trace = max(b.Trace, sqltext.AnyTrace)
@@ -183,7 +183,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 			if err != nil || i > len(names) {
 				return errNoNode
 			}
-			if i > 0 { // 0: a type that was asked for by its OID
+			if i > 0 { // 0 stands for a type that was asked for by its OID
 				err = k.names[names[i-1]].says(a[2], a[3])
 			}
 			if err != nil {
@@ -197,7 +197,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 		}
 		f := k.nodes[n]
 		if f == nil {
-			f = &nodeFact{effects: effects{bad: "unknown"}} // until its own row comes
+			f = &nodeFact{effects: effects{bad: "unknown"}} // until the row "n" of this node comes
 			k.nodes[n] = f
 		}
 		switch a[0] {
@@ -231,7 +231,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 	return nil
 }
 
-// says notes that f's name stands for the node of this class and OID or, without a class, that f has this sign.
+// says notes that f's name stands for the node with this class and the OID is. If class is "", it notes that f has the sign is.
 func (f *nameFact) says(class, is string) (err error) {
 	if class == "" {
 		f.sign, err = strconv.ParseInt(is, 10, 64)
@@ -250,7 +250,7 @@ func nodeAt(class, oid string) (node, error) {
 	return node{class[0], uint32(n)}, nil
 }
 
-// calls notes the functions that an expression names. If the scanner is not sure of them, nothing is proven of what uses the node.
+// calls notes the functions that an expression names. If the scanner refuses the expression, nothing is proven of a statement that uses the node.
 func (f *nodeFact) calls(sql string) {
 	scan := sqltext.Scan(sql)
 	if scan.Refused != "" {
@@ -259,14 +259,14 @@ func (f *nodeFact) calls(sql string) {
 	f.call = append(f.call, scan.Functions...)
 }
 
-// conditionOf is the condition in the definition of a trigger. If " WHEN (" or ") EXECUTE " are part of a name or an argument, the result is no valid
-// expression, or has more than the condition in it; both are safe.
+// conditionOf returns the condition in a trigger's definition. If " WHEN (" or ") EXECUTE " is part of a name or an argument, the result is not a valid
+// expression, or has more than the condition in it. Both are safe.
 func conditionOf(def string) string {
 	_, def, _ = strings.Cut(def, " WHEN (")
 	return "(" + def[:max(0, strings.LastIndex(def, ") EXECUTE "))] + ")"
 }
 
-// oidArray is oids as oid[] in text format.
+// oidArray returns oids as an oid[] in text format.
 func oidArray(oids []uint32) []byte {
 	b := []byte{'{'}
 	for i, o := range oids {

@@ -7,9 +7,9 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Know asks the server for the facts that are missing about what m mentions and about types, and reports whether all are known then. The same
-// questions ask about beside too, since asking about many costs little more than about one. An error should be logged: for a while nothing is asked
-// then.
+// Know asks the server for the missing facts about types and about what m mentions, and reports whether all are known then. The same questions also
+// ask about what beside returns, since asking about many names costs little more than asking about one. After an error no question is asked for a
+// while, so the caller should log the error.
 func (f *Facts) Know(ctx context.Context, ask Ask, m *sqltext.Mentions, types []uint32, beside func() []*sqltext.Mentions) (bool, error) {
 	if f.rests(time.Now()) {
 		return false, nil
@@ -38,7 +38,7 @@ func (f *Facts) Know(ctx context.Context, ask Ask, m *sqltext.Mentions, types []
 	return true, nil
 }
 
-// missing is the facts that are missing about what a statement mentions, and about what the user's code that it leads to mentions.
+// missing returns the facts that are missing about what a statement mentions, and about what is mentioned by the user's code to which it leads.
 func (f *Facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -51,7 +51,7 @@ func (f *Facts) missing(m *sqltext.Mentions, types []uint32) wanted {
 	return w
 }
 
-// missingLocked is the facts that are missing about what m mentions and about types.
+// missingLocked returns the facts that are missing about what m mentions and about types.
 func (f *Facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 	w.global = f.global == nil
 	unknown := func(types []uint32) {
@@ -81,20 +81,20 @@ func (f *Facts) missingLocked(m *sqltext.Mentions, types []uint32) (w wanted) {
 	return w
 }
 
-// Proof is what facts say of a statement.
+// Proof is what the facts say about a statement.
 type Proof struct {
 	By    Proven
 	Known bool          // all facts about what the statement mentions are known
-	Told  bool          // so are those about what the user's code mentions, or they are not needed
-	Why   string        // why it may run code of the user's own; "": it is proven that it does not
-	Rides bool          // what it calls has no effect but its result
-	Trace sqltext.Trace // what it leaves in its session
-	Tells bool          // it may call currval or lastval
-	Draws bool          // it may call nextval or setval
+	Told  bool          // all facts about what the user's code mentions are known too, or are not needed
+	Why   string        // why the statement may run code of the user's own; "" if it is proven that it does not
+	Rides bool          // the functions that the statement calls have no effect except their results
+	Trace sqltext.Trace // what the statement leaves in its session
+	Tells bool          // the statement may call currval or lastval
+	Draws bool          // the statement may call nextval or setval
 	Plans bool          // functions may plan while a setting on which the meaning of texts depends is changed
 }
 
-// Prove says what follows for a statement that mentions m, names functions, and has parameters and columns of types.
+// Prove says what the facts prove about a statement that mentions m, names functions, and has parameters and columns of types.
 func (f *Facts) Prove(m *sqltext.Mentions, functions []sqltext.Function, types []uint32) (p Proof) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

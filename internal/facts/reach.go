@@ -6,7 +6,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// reachedLocked is all that the relations and types of m, and types, lead to.
+// reachedLocked returns all that types, and the relations and types that m mentions, lead to.
 func (f *Facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*extent) {
 	add := func(n node) {
 		if k := f.nodes[n]; k != nil && k.deep != nil {
@@ -35,7 +35,7 @@ func (f *Facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*exten
 	return all
 }
 
-// expandedLocked is m together with what is mentioned in the bodies of the trusted functions that m leads to. calls are the functions that these
+// expandedLocked returns m together with what is mentioned in the bodies of the trusted functions to which m leads. calls are the functions that these
 // bodies call.
 func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (_ *sqltext.Mentions, calls []sqltext.Function) {
 	all, seen := *m, map[string]bool{}
@@ -62,14 +62,14 @@ func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (_ *sqltext.
 	return &all, calls
 }
 
-// isTheUsers reports whether c is certainly none of PostgreSQL's own functions. Then it is the user's, whose body says what it leaves, or it does not
-// exist, and is syntax or an error.
+// isTheUsers reports whether c is certainly not one of PostgreSQL's own functions. Then c is a function of the user's, whose body says what it leaves,
+// or there is no such function, and c is syntax or an error.
 func (f *Facts) isTheUsers(c sqltext.Function) bool {
 	k := f.functions[c.Name]
 	return k != nil && !k.builtin
 }
 
-// trusted reports whether c is in Config.LaneFunctions, or is a trusted function of an extension and no other function has its name.
+// trusted reports whether c is in Config.LaneFunctions, or is a trusted function of an extension whose name no other function has.
 func (f *Facts) trusted(c sqltext.Function) bool {
 	k := f.functions[c.Name]
 	return f.Allowed(c) || k != nil && k.extension && !k.builtin && len(k.own) == 0
@@ -80,7 +80,7 @@ func (f *Facts) ownOf(name string, schemas []string) bool {
 	return slices.ContainsFunc(schemas, func(s string) bool { return !f.Allowed(sqltext.Function{Schema: s, Name: name}) })
 }
 
-// refutedLocked says why a statement of known names may run code of the user's own; "": it certainly does not.
+// refutedLocked returns why a statement of known names may run code of the user's own, or "" if it certainly does not.
 func (f *Facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
 	if f.global.builtin {
 		return "built-in type"
@@ -113,7 +113,7 @@ func (f *Facts) refutedLocked(m *sqltext.Mentions, types []uint32) string {
 	return ""
 }
 
-// strangeLocked says why it is not known which code of the user's own runs when r is reached; "": it is known.
+// strangeLocked returns why it is not known which code of the user's own runs when r is reached, or "" if that is known.
 func (f *Facts) strangeLocked(r *extent) string {
 	switch {
 	case r.bad != "":
@@ -127,20 +127,20 @@ func (f *Facts) strangeLocked(r *extent) string {
 }
 
 const (
-	maxBodies = 64   // how many bodies a statement may lead to
-	maxLed    = 4000 // how many names it may lead to
-	maxAsked  = 200  // with so many names nothing is added to a question
+	maxBodies = 64   // a statement that leads to more bodies may leave anything
+	maxLed    = 4000 // a statement that leads to more names may leave anything
+	maxAsked  = 200  // if a question has so many names, no other statement's names are added
 )
 
-// led is what a statement leads to, code of the user's own included.
+// led is what a statement leads to, including through code of the user's own.
 type led struct {
 	mentions sqltext.Mentions
 	calls    []sqltext.Function
-	trace    sqltext.Trace // what the bodies leave; AnyTrace: that is not known of all
-	plans    bool          // some may run other functions while it has changed a setting on which the meaning of texts depends
+	trace    sqltext.Trace // what the bodies leave; AnyTrace if that is not known of all bodies
+	plans    bool          // a body may run other functions while it has changed a setting on which the meaning of texts depends
 }
 
-// anything notes that it is not known what runs.
+// anything notes that it is not known what code runs, so it may leave anything.
 func (l *led) anything() { l.trace, l.plans = max(l.trace, sqltext.AnyTrace), true }
 
 // ledLocked follows m, functions and types into the bodies of all functions that they may call.
@@ -151,7 +151,7 @@ func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 	}
 	type run struct {
 		name  string
-		fired bool // by a trigger: then LaneFunctions, which is about calls, does not count
+		fired bool // a trigger calls the function; then LaneFunctions, which is about calls in statements, does not count
 	}
 	var schemas []string
 	seen, bodies := map[run]bool{}, 0
@@ -165,7 +165,7 @@ func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 				continue
 			}
 			seen[run{name, fired}], more = true, true
-			l.mentions.Called = append(l.mentions.Called, name) // it has to be known
+			l.mentions.Called = append(l.mentions.Called, name) // so that missingLocked asks about it
 			if k == nil || !fired && !k.sets && len(k.own) > 0 && !f.ownOf(name, k.own) {
 				continue
 			}
@@ -198,7 +198,8 @@ func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 	return l
 }
 
-// mayRunLocked returns the names of the functions that may run for a statement that mentions m and reaches reached, true if triggers call it.
+// mayRunLocked returns the names of the functions that may run for a statement that mentions m and reaches reached. The value is true if triggers call
+// the function.
 func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
 	names := map[string]bool{}
 	for _, name := range slices.Concat(m.Called, m.Dotted) {
@@ -222,7 +223,7 @@ func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]
 	return names
 }
 
-// addCalls adds the calls in expressions and triggers, and the built-in functions that a text may call in another way than name(…).
+// addCalls adds the calls in expressions and triggers, and the built-in functions that a text may call in another form than name(…), such as t.name.
 func (l *led) addCalls(reached []*extent, known map[string]*functionFact) {
 	for _, r := range reached {
 		l.calls = append(l.calls, r.call...)

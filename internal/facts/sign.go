@@ -12,14 +12,14 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Sign asks the server once whether the facts of one moment still hold: it is the query AskSign with Args. It is sent every signEvery on a connection
-// that is in use anyway: behind a flight's last statement, or when a connection comes back.
+// Sign is one question to the server whether the facts of one moment still hold: the query AskSign with the arguments Args. It is sent every signEvery
+// on a connection that is in use anyway: behind a flight's last statement, or when a connection comes back.
 type Sign struct {
 	Args [][]byte
 
 	f            *Facts
-	want         int64  // the right sum
-	gen, learned uint64 // the facts' at that moment
+	want         int64  // the sum of the signs of all facts
+	gen, learned uint64 // the generation of the facts, and how often something was added, when the question was made
 	sent         time.Time
 }
 
@@ -31,7 +31,7 @@ func (f *Facts) IsFresh(now time.Time) bool {
 // TooOld reports whether a ride's answer has to be dropped because it is read this long after the facts were right.
 func (f *Facts) TooOld(since time.Duration) bool { return since > maxProofAge+f.Slack }
 
-// Sign returns the question, which is sent at sent.
+// Sign returns the question about all facts that are known now. sent is when the caller sends it.
 func (f *Facts) Sign(sent time.Time) *Sign {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -69,7 +69,7 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	return &Sign{args, f, want, f.gen.Load(), f.learned, sent}
 }
 
-// Take takes the answer. A nil row means that there was none; lost is the error if the connection was lost.
+// Take takes the server's answer. If row is nil, there was no answer, and lost is the error, if there was one.
 func (s *Sign) Take(row [][]byte, lost error) {
 	f := s.f
 	if row == nil {
@@ -79,18 +79,18 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.gen.Load() != s.gen || len(row) != 1 {
-		return // the facts are others by now
+		return // all facts were replaced meanwhile
 	}
 	if got, ok := sumIn64(string(row[0])); !ok || got != s.want {
 		f.suspect.Store(true)
 	}
-	if !f.suspect.Load() && f.learned == s.learned { // else the sign does not cover what was added
+	if !f.suspect.Load() && f.learned == s.learned { // otherwise the sign does not cover the facts that were added meanwhile
 		f.ridden.Store(f.Rides())
 		f.signedAt.Store(s.sent.UnixNano())
 	}
 }
 
-// sumIn64 is the sum s, of any size, modulo 2 to the 64.
+// sumIn64 returns the decimal number s, which may have any size, modulo 2 to the 64. want overflows in the same way.
 func sumIn64(s string) (sum int64, ok bool) {
 	n, ok := new(big.Int).SetString(s, 10)
 	if !ok {
@@ -99,7 +99,8 @@ func sumIn64(s string) (sum int64, ok bool) {
 	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), true
 }
 
-// restAfter has nothing asked for a while after err, and reports whether it does. It does not if the connection was lost: the next one may answer.
+// restAfter makes sure that no question is asked for a while after err, and returns true. If err says that the connection was lost, it only returns
+// false, since the next connection may answer.
 func (f *Facts) restAfter(err error) bool {
 	if f.Lost(err) {
 		return false
@@ -108,7 +109,7 @@ func (f *Facts) restAfter(err error) bool {
 	return true
 }
 
-// Check asks for the sign if that is due, and derives the facts anew if it is not right. It reports whether the facts are not known to be wrong.
+// Check asks for the sign if that is due. If the sign is not right, it asks again for all facts. It returns false if the facts may have been wrong.
 func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	if !f.Claim(time.Now()) {
 		return true
@@ -130,11 +131,11 @@ func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	return false
 }
 
-// deriveAnew asks once more for all that is known. The caller has claimed the sign.
+// deriveAnew replaces all facts by what the server says now about the same names. The caller has claimed the sign.
 func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 	sent := time.Now()
 	k, err := find(ctx, ask, f.all())
-	if err != nil { // all is forgotten
+	if err != nil { // then all facts are forgotten
 		f.restAfter(err)
 		k = &known{asked: sent}
 	}
@@ -147,7 +148,7 @@ func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 	f.Unconfirmed.Add(rode - f.ridden.Swap(rode))
 }
 
-// all is a question for all that is known.
+// all lists everything that is known, to ask for it again.
 func (f *Facts) all() wanted {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

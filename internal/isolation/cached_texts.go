@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// addName notes that sql may be prepared under name; "": the text is not known.
+// addName notes that sql may be prepared under name. If sql is "", the text is not known.
 func (s *Session) addName(name, sql string) {
 	if name == "" {
 		return
@@ -24,7 +24,7 @@ func (s *Session) addName(name, sql string) {
 	s.named[name] = sql
 }
 
-// prepared returns what a user or AfterConnect has prepared under name, "" if that is not known. is is false if nothing is prepared under it.
+// prepared returns the text that a user or AfterConnect has prepared under name, or "" if the text is not known. If nothing has that name, is is false.
 func (s *Session) prepared(name string) (sql string, is bool) {
 	if sql, is = s.named[name]; !is && s.Baseline != nil {
 		sql, is = s.Baseline.Prepared[name]
@@ -32,8 +32,8 @@ func (s *Session) prepared(name string) (sql string, is bool) {
 	return sql, is
 }
 
-// TextOf is the text that sql executes. To pgx a text may be the name of a prepared statement: after Prepare("lock", "select …") an Exec of "lock"
-// executes the select. known is false if the text under that name is not known.
+// TextOf returns the text that an Exec of sql executes. To pgx sql may be the name of a prepared statement: after Prepare("lock", "select …") an Exec
+// of "lock" executes the select. If sql is the name of a statement whose text is not known, known is false.
 func (s *Session) TextOf(sql string) (text string, known bool) {
 	if text, named := s.prepared(sql); named {
 		return text, text != ""
@@ -50,8 +50,8 @@ func (s *Session) dropNamed(ctx context.Context) error {
 	return err
 }
 
-// watched ends the recording of what a user with the raw connection sends, and notes in l what that leaves. changed means that texts may mean
-// something else now, or that something bypassed the wire. Then what was parsed meanwhile is to be dropped from pgx's caches.
+// watched ends the recording of what a user with the raw connection sends, and notes in l what that leaves. If texts may mean something else now, or
+// if the user has bypassed the wire, changed is true. Then what was parsed meanwhile must be dropped from pgx's caches.
 func (s *Session) watched(l *residue) (changed bool) {
 	w, ok := s.Wire.Watched()
 	if !ok {
@@ -82,8 +82,8 @@ func (s *Session) watched(l *residue) (changed bool) {
 }
 
 // forget drops the entries of these texts from pgx's caches, and the prepared statements on the server. pgx drops the entry of a text whose Query
-// fails. So each text gets a Query that fails before anything of it is sent. With its next Query pgx drops the statement on the server too; for the
-// last text that is the Query of "".
+// fails. So forget runs for each text a Query that fails before anything is sent. In the next Query pgx also drops that text's statement on the
+// server. The Query of "" at the end is there to drop the last text's statement.
 func (s *Session) forget(ctx context.Context, texts ...string) error {
 	ctx = context.WithValue(ctx, silentKey{}, true)
 	for _, sql := range append(texts, "") {
@@ -100,10 +100,10 @@ var errForgotten = errors.New("lmipool: a statement is to be forgotten")
 
 type silentKey struct{}
 
-// IsSilent reports whether the user's tracer must not hear of a statement with this ctx.
+// IsSilent reports whether ctx belongs to one of forget's failing Queries, of which the user's tracer must not hear.
 func IsSilent(ctx context.Context) bool { return ctx.Value(silentKey{}) != nil }
 
-// describedAnew returns o's arguments with a mode that sends sql again when it is executed, and takes nothing from pgx's caches.
+// describedAnew returns the arguments in o with a mode in which pgx sends sql together with them, and uses no earlier description of sql.
 func (s *Session) describedAnew(ctx context.Context, sql string, o *pgxargs.Options) ([]any, error) {
 	if s.PG.Config().DescriptionCacheCapacity == 0 {
 		return o.With(pgx.QueryExecModeExec, o.Rewriter, o.Args), nil
@@ -119,13 +119,13 @@ func (s *Session) describedAnew(ctx context.Context, sql string, o *pgxargs.Opti
 	return o.With(pgx.QueryExecModeCacheDescribe, rewriter, args), s.describeAnew(ctx, sql)
 }
 
-// describeAnew has pgx describe sql the next time it is sent. forgetDescribed drops that description.
+// describeAnew drops sql from pgx's caches, so that pgx asks the server to describe sql again. forgetDescribed drops that new description.
 func (s *Session) describeAnew(ctx context.Context, sql string) error {
 	s.anew = append(s.anew, sql)
 	return s.forget(ctx, sql)
 }
 
-// forgetDescribed drops what describeAnew has had described. It sends nothing, unless pgx has also prepared the same texts.
+// forgetDescribed drops from pgx's caches the texts given to describeAnew. It sends nothing, unless pgx has also prepared these texts.
 func (s *Session) forgetDescribed(ctx context.Context) error {
 	texts := s.anew
 	if texts == nil {

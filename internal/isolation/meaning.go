@@ -8,28 +8,28 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Use is what one lease does with its session. During a call only that call may use it, between calls only who may begin one.
+// Use is the state of one lease of a session. During a call only that call may use it. Between calls only the goroutine that may begin a call may.
 type Use struct {
 	s    *Session
-	with *session.Settings // what its statements run with; nil: no settings
-	left residue           // what it leaves
+	with *session.Settings // the settings that the lease's statements run with; nil if there are none
+	left residue           // what the lease leaves
 
-	meaning meaning // of texts in its session
-	touched bool    // something ran that may have changed the meaning
+	meaning meaning // what texts mean in the session now
+	touched bool    // a statement ran that may have changed the meaning
 	planned bool    // plans from before the change are dropped, or a DISCARD for that is queued
 
 	call uint32 // the number of the call that runs
-	open bool   // a result is open, to which the call may belong
+	open bool   // a result is open, and the call may be about that result
 	more bool   // the lease may send more than one statement or batch
-	inTx bool   // it may have a transaction that goes on after its batch
+	inTx bool   // the lease's batch may begin a transaction that goes on after the batch
 }
 
-// meaning is whether texts mean in a session what they mean in a clean one.
+// meaning says whether texts mean in a session what they mean in a clean session.
 type meaning uint8
 
 const (
 	meansSame meaning = iota
-	meansAsk          // something ran that may have changed it: the server is asked before the next text
+	meansAsk          // a statement may have changed the meaning: the server is asked before the next text
 	meansOther
 )
 
@@ -39,7 +39,7 @@ func (u *Use) keepsApart() bool { return u.meaning == meansOther || !u.with.Cust
 // isSame reports whether texts are known to mean what they mean in a clean session.
 func (u *Use) isSame() bool { return u.meaning == meansSame && u.with.Custom() }
 
-// asks asks the server if that is due, and reports whether texts mean what they mean in a clean session. If they do not, it has old plans dropped.
+// asks asks the server if the meaning is not known, and reports whether texts mean what they mean in a clean session. If not, it drops old plans.
 func (u *Use) asks(ctx context.Context) (same bool, err error) {
 	if u.meaning == meansAsk && u.with.Custom() {
 		if err := u.ask(ctx); err != nil {
@@ -54,7 +54,7 @@ func (u *Use) asks(ctx context.Context) (same bool, err error) {
 	return false, nil
 }
 
-// ask asks the server whether all that decides what a text means is as it was when the session was clean. That takes a round trip.
+// ask asks the server whether everything that decides what a text means is as it was when the session was clean. This takes a round trip.
 func (u *Use) ask(ctx context.Context) error {
 	s := u.s
 	pc := s.PG.PgConn()
@@ -67,7 +67,7 @@ func (u *Use) ask(ctx context.Context) error {
 	}
 	same, err := s.Baseline.Same(ctx, pc)
 	if !u.open {
-		s.Wire.StartCall() // what was sent does not count as the call's
+		s.Wire.StartCall() // so that the question does not count as sent by the call
 	}
 	if err != nil {
 		return err
@@ -75,22 +75,22 @@ func (u *Use) ask(ctx context.Context) error {
 	u.meaning, u.planned = meansOther, false
 	if same {
 		u.meaning = meansSame
-		if u.left.plans { // it was different before, and functions may have planned then
+		if u.left.plans { // functions may have made plans while the meaning was different
 			u.dropPlans()
 		}
 	}
 	return nil
 }
 
-// leavePlans notes that functions may plan texts with another meaning.
+// leavePlans notes that functions may now make plans with another meaning than in a clean session. The reset after the lease must drop these plans.
 func (u *Use) leavePlans() {
 	if u.s.Reach.Resets() {
 		u.left.addPlans(sqltext.SessionTrace)
 	}
 }
 
-// dropPlans queues that the server drops the plans of functions in front of the next exchange, since they were made under other settings. The reset
-// drops plans again. A session that may be somebody else's keeps them.
+// dropPlans queues a DISCARD of the plans of functions in front of the next exchange, because they were made under other settings. The reset after
+// the lease drops plans again. It does nothing behind a pooler, where the session may be another client's.
 func (u *Use) dropPlans() {
 	if !u.planned && u.s.Reach.Resets() && u.s.Reach.Own() && u.s.PG.PgConn().TxStatus() != 'E' {
 		u.planned = true
@@ -98,9 +98,9 @@ func (u *Use) dropPlans() {
 	}
 }
 
-// change notes what a statement that is about to run does to the meaning of later texts: m or, if hidden, something that only the server can tell.
+// change notes what a statement that is about to run does to the meaning of later texts: m or, if hidden is true, something that only the server knows.
 func (u *Use) change(m sqltext.Meaning, hidden bool) {
-	if u.s.Baseline == nil { // nothing is known to compare with
+	if u.s.Baseline == nil { // the server cannot be asked: there is no baseline to compare with
 		hidden = false
 		if m == sqltext.MayChangeMeaning {
 			m = sqltext.ChangesMeaning
@@ -124,13 +124,13 @@ func (u *Use) change(m sqltext.Meaning, hidden bool) {
 	u.touched, u.planned = true, false
 }
 
-// BeforeEnd notes that a transaction or a savepoint is about to end. What was set in it may be undone, and deferred triggers may run: the server has
-// to be asked.
+// BeforeEnd notes that a transaction or a savepoint is about to end. Its settings may be undone, and deferred triggers may run, so the server has to
+// be asked.
 func (u *Use) BeforeEnd() {
 	if u.touched {
 		u.meaning = meansAsk
 	}
 }
 
-// Doubt has the server asked what texts mean: a hook may have changed that, or the last user of a session that nobody resets.
+// Doubt makes the next call ask the server what texts mean, because a hook, or the last user of a session that nobody resets, may have changed that.
 func (u *Use) Doubt() { u.meaning, u.touched = meansAsk, true }

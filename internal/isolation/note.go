@@ -10,8 +10,8 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// note notes what a statement is going to leave behind and what it does to the meaning of later texts. The latter matters also where nothing is
-// reset. st is what is known of the statement, nil if that was not asked.
+// note notes what a statement is going to leave behind and what it does to the meaning of later texts. The meaning also matters where nothing is
+// reset. st is what is known of the statement, or nil if nobody has looked.
 func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args []any) {
 	s := u.s
 	s.noteArguments(pgerr.Arguments{Args: args})
@@ -35,7 +35,7 @@ func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args 
 	leaves := st.Leaves(s.Facts)
 	trace := leaves.Trace
 	if s.Reach.Isolates() {
-		if st.Asks && u.meaning != meansSame { // its names may stand for other things than those that were judged
+		if st.Asks && u.meaning != meansSame { // the statement's names may stand for other things than those that were judged
 			leaves.Trace, leaves.Plans = max(trace, sqltext.AnyTrace), true
 		}
 		if u.left.add(leaves.Trace); leaves.Trace >= sqltext.AnyTrace && leaves.Plans {
@@ -49,7 +49,7 @@ func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args 
 	}
 }
 
-// noteUnknown notes a statement whose text is not known. m is what it does to the meaning of later texts.
+// noteUnknown notes a statement whose text is not known. m says what the statement does to the meaning of later texts.
 func (u *Use) noteUnknown(m sqltext.Meaning) {
 	if u.s.Reach.Isolates() {
 		u.left.addPlans(sqltext.AnyTrace)
@@ -58,17 +58,17 @@ func (u *Use) noteUnknown(m sqltext.Meaning) {
 	u.change(m, true)
 }
 
-// WithoutArgument returns err, an error of the last call, without that call's arguments.
+// WithoutArgument returns err, an error of the last call, without the values of that call's arguments, which may be secret.
 func (s *Session) WithoutArgument(err error) error { return s.given.WithoutArgument(err) }
 
 func (s *Session) noteArguments(a pgerr.Arguments) { s.given = a }
 
-// noteSequences notes, before a statement is sent, what it does with the values of sequences. st is nil if the statement is not known, and
-// leaves.Trace is AnyTrace then.
+// noteSequences notes, before a statement is sent, what the statement does with the values of sequences. If the statement is not known, st is nil and
+// leaves.Trace is AnyTrace.
 func (u *Use) noteSequences(leaves catalog.Leaves, st *catalog.Statement) {
 	f := &u.s.foreign
 	f.settle(u.call)
-	aside := st != nil && st.Aside // DISCARD in front of it would take a snapshot, which may be too early
+	aside := st != nil && st.Aside // a DISCARD in front of such a statement would take the transaction's snapshot too early
 	unknown := leaves.Trace >= sqltext.AnyTrace
 	if !aside && (unknown || leaves.Tells) {
 		u.s.hideForeign()
@@ -96,7 +96,7 @@ func (u *Use) noteSequences(leaves catalog.Leaves, st *catalog.Statement) {
 	u.left.draw(by)
 }
 
-// steady reports whether st is known to draw from the same sequences each time. If it is not known, the server is asked after the lease.
+// steady reports whether st is known to draw from the same sequences each time. If that is not known, the server is asked after the lease.
 func (u *Use) steady(st *catalog.Statement) bool {
 	steady, known := st.IsSteady(u.s.Facts)
 	if !known {
@@ -105,8 +105,8 @@ func (u *Use) steady(st *catalog.Statement) bool {
 	return steady
 }
 
-// hideForeign has foreign values dropped in front of the next exchange, and returns them. It does nothing if the session is not ours, or in a
-// transaction that has failed, where nothing can return them.
+// hideForeign queues a DISCARD of the foreign values in front of the next exchange, and returns what is known of them. It drops nothing if the session
+// is not certainly ours, or in a failed transaction, where no statement can return these values.
 func (s *Session) hideForeign() (hidden foreign) {
 	hidden = s.foreign
 	if pc := s.PG.PgConn(); s.foreign.any() && s.Reach.Own() && !pc.IsClosed() && pc.TxStatus() != 'E' {
@@ -116,33 +116,33 @@ func (s *Session) hideForeign() (hidden foreign) {
 	return hidden
 }
 
-// showForeign undoes hideForeign, whose DISCARD was not sent.
+// showForeign undoes hideForeign if the DISCARD was not sent.
 func (s *Session) showForeign(hidden foreign) { s.foreign = hidden }
 
-// commits is what is known of what a call, or its transaction, may have committed before it failed.
+// commits holds what is known about whether a call, or its transaction, may have committed something before it failed.
 type commits struct {
 	base   int32 // how many commits the wire had seen when the call, or its transaction, began
-	may    bool  // it runs something that may commit before it ends, which the wire does not see
-	inside bool  // it is in a transaction of pgx's
+	may    bool  // the call runs a statement that may commit before it ends, which the wire does not see
+	inside bool  // the call is in a transaction that pgx has begun
 }
 
-// startCall notes that a call begins. With first, it is a new user's first.
+// startCall notes that a call begins. If first is true, it is the first call of a new user.
 func (s *Session) startCall(first bool) {
 	if s.commits.may = false; first || !s.commits.inside {
 		s.commits = commits{base: s.Wire.CommitsOutside()}
 	}
 }
 
-// runs notes that a call is going to run something. With commits, it may commit before it ends. In a transaction only COMMIT does, and the wire sees
-// that.
+// runs notes that a call is going to run a statement. If commits is true, the statement may commit before it ends. Inside a transaction only COMMIT
+// commits, and the wire sees that.
 func (s *Session) runs(commits bool) {
 	s.commits.may = s.commits.may || commits && s.PG.PgConn().TxStatus() == 'I'
 }
 
-// Begun notes that a transaction of pgx's has begun.
+// Begun notes that pgx has begun a transaction.
 func (s *Session) Begun() { s.commits = commits{inside: true, base: s.Wire.Commits()} }
 
-// Ended notes that the transaction of pgx's may have ended.
+// Ended notes that the transaction that pgx has begun may have ended.
 func (s *Session) Ended() { s.commits.inside = s.commits.inside && s.PG.PgConn().TxStatus() != 'I' }
 
 // MayHaveCommitted reports whether the last call, or an earlier one of its transaction, may have committed something.

@@ -10,12 +10,12 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// IsForeign reports whether something was left in a session that may be somebody else's by now, behind a pooler.
+// IsForeign reports whether something was left in a pooled session. Such a connection is closed, since a reset could reach another client's session.
 func (s *Session) IsForeign() bool {
 	return !s.Reach.Own() && s.Reach.Isolates() && (s.left.trace > sqltext.NoTrace || s.foreign.any())
 }
 
-// Postpone has another connection find out what was to be found out on this one.
+// Postpone leaves to another connection the questions about statements that this connection was to ask.
 func (s *Session) Postpone() { s.Catalog.Postpone(s.left.drop()) }
 
 // IsSpoiled reports whether something was left that nothing takes away.
@@ -28,7 +28,7 @@ func (s *Session) NeedsReset() bool {
 	return s.left.trace > sqltext.SequenceTrace && s.Reach.Isolates()
 }
 
-// QueueReset queues the reset in front of the next exchange. It reports false if there is none that takes everything away.
+// QueueReset queues the reset in front of the next exchange. It returns false if no reset takes everything away.
 func (s *Session) QueueReset() bool {
 	if !s.queue(s.left.due(s.Baseline), s.left.plans) {
 		if s.Baseline.Lasting {
@@ -41,18 +41,18 @@ func (s *Session) QueueReset() bool {
 	return true
 }
 
-// IsTidy reports whether there is nothing to do for Tidy. With queued, a reset is queued.
+// IsTidy reports whether Tidy has nothing to do. queued says whether a reset is queued.
 func (s *Session) IsTidy(now time.Time, queued bool) bool {
 	l := &s.left
 	if len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || s.Facts != nil && s.Facts.IsDue(now) {
 		return false
 	}
-	// If settings are odd, the server's configuration may have changed: Tidy finds out, since no reset undoes that. Named statements have to be
-	// dropped through pgx, and pgx has not heard yet of what is in its read buffer.
+	// If settings are odd, the server's configuration may have changed, which no reset undoes: Tidy finds out. Named statements have to be dropped
+	// through pgx. pgx does not know yet of messages that are still in its read buffer.
 	return !queued || !l.odd && !l.named && s.PG.PgConn().Frontend().ReadBufferLen() == 0
 }
 
-// Tidy sends the reset that is queued, if one is, and waits for the answer. Then it does what must be done in a clean session. It reports whether s
+// Tidy sends the queued reset, if there is one, and waits for the answer. Then it asks the questions that need a clean session. It reports whether s
 // is clean.
 func (s *Session) Tidy(ctx context.Context, queued bool) bool {
 	if !queued {
@@ -65,7 +65,7 @@ func (s *Session) Tidy(ctx context.Context, queued bool) bool {
 	}
 	if s.Facts != nil {
 		held := s.Facts.Check(ctx, s.Subject().Answers)
-		if !held && !queued && s.Reach.Isolates() && !s.resetNow() { // what ran may have left more than was known
+		if !held && !queued && s.Reach.Isolates() && !s.resetNow() { // the facts were wrong, so a statement may have left more than they said
 			return false
 		}
 		for _, st := range s.left.unsure {
@@ -81,14 +81,14 @@ func (s *Session) Tidy(ctx context.Context, queued bool) bool {
 		return false
 	}
 	doubts := s.doubts()
-	if queued && len(doubts) > 0 { // hooks may have set what the reset has not set again
+	if queued && len(doubts) > 0 { // AfterConnect may have set something that the reset has not restored
 		s.setsAnything(sqltext.Cut(doubts[0].SQL, 80))
 		return false
 	}
 	return true
 }
 
-// HandOn notes that s goes to its next user. With cleaned, it was reset or tidied. Otherwise the facts say that it is clean.
+// HandOn notes that s goes to its next user. If cleaned is true, s was reset or tidied. Otherwise only the facts say that s is clean.
 func (s *Session) HandOn(cleaned bool) {
 	if !cleaned {
 		s.belief.Note(s.Facts)
@@ -96,7 +96,7 @@ func (s *Session) HandOn(cleaned bool) {
 	s.left = residue{}
 }
 
-// doubts are AfterConnect's queries with a function that may set something, as far as is known.
+// doubts returns AfterConnect's queries that may have set something through a function, according to what is known of them.
 func (s *Session) doubts() (doubts []*catalog.Statement) {
 	for _, st := range s.hooks {
 		if l := st.Leaves(s.Facts); l.Trace >= sqltext.AnyTrace || l.Other && l.Trace >= sqltext.SessionTrace {
@@ -106,8 +106,8 @@ func (s *Session) doubts() (doubts []*catalog.Statement) {
 	return doubts
 }
 
-// ResetIfDoubted is called when s was just lent. It has s reset in front of its user's first exchange if an earlier user may have left something after
-// all: see [facts.Belief]. It reports false if that is not possible.
+// ResetIfDoubted is called when s was just lent. If an earlier user may have left something after all (see [facts.Belief]), it resets s, now or in
+// front of the new user's first exchange. It returns false if s cannot be reset.
 func (s *Session) ResetIfDoubted() bool {
 	if !s.Reach.Isolates() || !s.belief.MayBeWrong(s.Facts) {
 		return true
@@ -119,7 +119,7 @@ func (s *Session) ResetIfDoubted() bool {
 	return s.queue(sqltext.AnyTrace, true)
 }
 
-// queue queues a reset in front of the next exchange. It reports false if no reset takes all of trace away.
+// queue queues a reset in front of the next exchange. It returns false if no reset takes all of trace away.
 func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	reset, err := s.Baseline.Reset(trace, plans, s.PG.PgConn())
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	}
 	if plans {
 		s.belief = facts.Belief{}
-	} else { // the facts say that no plans have to be dropped
+	} else { // plans are kept, because the facts say that none has another meaning
 		s.belief.Note(s.Facts)
 	}
 	s.Wire.Queue(session.FailClosed())
@@ -137,10 +137,10 @@ func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	return true
 }
 
-// drainNotifications drops the notifications that pgx has received and keeps for WaitForNotification.
+// drainNotifications drops the notifications that pgx has received and keeps for WaitForNotification, so that the next user does not get them.
 func (s *Session) drainNotifications() {
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // only those that are there already
+	cancel() // so that WaitForNotification does not wait for new ones
 	for {
 		if n, _ := s.PG.WaitForNotification(ctx); n == nil {
 			return
@@ -159,7 +159,7 @@ func (s *Session) flushReset(ctx context.Context) bool {
 
 // resetNow resets a session in which anything may have been left, waits for the answer, and reports whether the session is clean.
 func (s *Session) resetNow() bool {
-	if !s.IsFit() || !s.Reach.Own() { // nothing may be queued while pgx closes the connection: it sends its goodbye in a goroutine of its own
+	if !s.IsFit() || !s.Reach.Own() { // nothing may be queued while pgx closes the connection, since another goroutine then sends the Terminate
 		return false
 	}
 	s.foreign.add(anybody)
@@ -173,8 +173,8 @@ func (s *Session) resetNow() bool {
 	return s.flushReset(ctx) && (!left.named || s.dropNamed(ctx) == nil)
 }
 
-// differs reports whether the server has reported settings other than those of the clean session. It compares them only if the server has reported
-// any since they were last right.
+// differs reports whether the server has reported settings other than those of the clean session. It compares settings only if the server has reported
+// one since they were last right.
 func (s *Session) differs() bool {
 	n := s.Wire.Reports()
 	if n == s.reports {

@@ -8,57 +8,57 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// residue is what users have left in a session since it was clean, or what one of them has, and what has to be found out about that. The zero value
-// is nothing.
+// residue is what one lease, or all leases since the session was clean, have left in the session, and what has to be asked about that. The zero value
+// means that nothing was left.
 type residue struct {
 	parsed   []string             // texts that pgx must not keep
-	drew     drawers              // which texts have drawn values of sequences
-	unsure   []*catalog.Statement // whose names are not known yet
-	unsteady []*catalog.Statement // of which it is not known whether they draw from the same sequences each time
+	drew     drawers              // the texts that have drawn values of sequences
+	unsure   []*catalog.Statement // the statements with names about which the server has to be asked
+	unsteady []*catalog.Statement // the statements that may or may not draw from the same sequences each time
 	trace    sqltext.Trace
-	lost     bool // there are more texts than parsed has, which nobody knows
-	plans    bool // the server may have planned something with a meaning that it does not have in a clean session
-	named    bool // statements may have been prepared under names of the user's
+	lost     bool // pgx must also drop texts that are not in parsed and that nobody knows
+	plans    bool // the server may have made a plan with another meaning than in a clean session
+	named    bool // the user may have prepared statements under names
 	odd      bool // the server reports other settings, and no statement is known to have changed any
 	moved    bool // a setting has changed, so the same text may mean other sequences
 }
 
-// maxUnsure is how many statements of one lease are looked at after it.
+// maxUnsure is how many statements of one lease are looked at after it. Each look takes time in which the connection serves nobody.
 const maxUnsure = 4
 
-// add notes what a statement leaves; addPlans, that it may also leave plans that have another meaning; addNamed, that it may also leave statements
-// prepared under names of the user's.
+// add notes what a statement leaves. addPlans also notes that it may leave plans with another meaning. addNamed also notes that the user may leave
+// statements that are prepared under names.
 func (r *residue) add(t sqltext.Trace)      { r.trace = max(r.trace, t) }
 func (r *residue) addPlans(t sqltext.Trace) { r.trace, r.plans = max(r.trace, t), true }
 func (r *residue) addNamed(t sqltext.Trace) { r.trace, r.named = max(r.trace, t), true }
 
-// addParsed notes texts that pgx must not keep. With lost, there are more than these.
+// addParsed notes texts that pgx must not keep. If lost is true, there are more of them that nobody knows.
 func (r *residue) addParsed(texts []string, lost bool) {
 	r.parsed, r.lost = append(r.parsed, texts...), r.lost || lost
 }
 
-// move notes that a setting has changed; draw, that by, a text, has drawn values of sequences.
+// move notes that a setting has changed. draw notes that the text by has drawn values of sequences.
 func (r *residue) move()          { r.moved = true }
 func (r *residue) draw(by string) { r.drew.add(by) }
 
-// look has st looked at, if there is room.
+// look notes that st has to be looked at after the lease, unless maxUnsure statements are noted already.
 func (r *residue) look(st *catalog.Statement) {
 	if len(r.unsure) < maxUnsure {
 		r.insist(st)
 	}
 }
 
-// insist has these statements looked at, whether there is room or not.
+// insist notes that these statements have to be looked at after the lease, even beyond maxUnsure.
 func (r *residue) insist(st ...*catalog.Statement) { r.unsure = append(r.unsure, st...) }
 
-// addUnsteady has the server asked whether st draws from the same sequences each time.
+// addUnsteady notes that the server has to be asked whether st draws from the same sequences each time.
 func (r *residue) addUnsteady(st *catalog.Statement) {
 	if !slices.Contains(r.unsteady, st) {
 		r.unsteady = append(r.unsteady, st)
 	}
 }
 
-// merge adds what one user has left. With forgive nothing is reset, so only what concerns pgx counts.
+// merge adds what one user has left. If forgive is true, the session is never reset, so what only a reset would need is not added.
 func (r *residue) merge(user *residue, forgive bool) {
 	r.insist(user.unsure...)
 	r.unsteady = user.unsteady
@@ -68,23 +68,23 @@ func (r *residue) merge(user *residue, forgive bool) {
 	}
 }
 
-// drop forgets what had to be found out, and returns the statements that were to be looked at.
+// drop forgets the questions that had to be asked, and returns the statements that were to be looked at.
 func (r *residue) drop() (unsure []*catalog.Statement) {
 	unsure, r.unsure, r.unsteady = r.unsure, nil, nil
 	return unsure
 }
 
-// report notes that the server reports other settings than those of a clean session, in a way that nobody could foresee.
+// report notes that the server reports other settings than those of a clean session. If no statement is known to have changed one, they are odd.
 func (r *residue) report() {
 	r.odd = r.trace < sqltext.SessionTrace
 	r.addPlans(sqltext.AnyTrace)
 }
 
-// due returns what a reset to b has to take away. If there may be prepared statements that it cannot drop, it sets r.named.
+// due returns what a reset to b has to take away. If there may be prepared statements that the reset cannot drop, due sets r.named.
 func (r *residue) due(b *session.Baseline) (trace sqltext.Trace) {
 	if r.trace == sqltext.PreparedTrace {
 		r.trace = sqltext.AnyTrace
-		if len(b.Prepared) > 0 { // AfterConnect's own statements may be gone, or others by now
+		if len(b.Prepared) > 0 { // the statements that AfterConnect has prepared may be gone or replaced
 			r.trace = sqltext.LastingTrace
 		}
 	}
@@ -92,7 +92,7 @@ func (r *residue) due(b *session.Baseline) (trace sqltext.Trace) {
 		r.named = true
 	}
 	if r.named && r.trace == sqltext.AnyTrace {
-		return sqltext.SessionTrace // pgx has to hear of named statements that are dropped: see session.Baseline.DropNamed
+		return sqltext.SessionTrace // named statements must be dropped through pgx: see session.Baseline.DropNamed
 	}
 	return r.trace
 }
@@ -101,8 +101,8 @@ func (r *residue) due(b *session.Baseline) (trace sqltext.Trace) {
 type drawers []string
 
 const (
-	anybody    = "" // stands for texts that are not known
-	maxForeign = 16 // how many texts are told apart
+	anybody    = "" // stands for all texts that are not known
+	maxForeign = 16 // how many texts are remembered; with more, anybody replaces them
 )
 
 func (d *drawers) add(by ...string) {
@@ -117,25 +117,25 @@ func (d *drawers) add(by ...string) {
 	}
 }
 
-// foreign says which texts have drawn the values of sequences that a session has from earlier users.
+// foreign says which texts have drawn a session's foreign values: the values of sequences that earlier users have left.
 type foreign struct {
 	by    drawers
-	aside drawers // what by was before a statement that overwrites all these values, if it succeeds
-	since uint32  // the number of that statement's call
+	aside drawers // what by was before a statement was sent that overwrites all these values if it succeeds
+	since uint32  // the number of the call with that statement
 }
 
 func (f *foreign) any() bool { return len(f.by) > 0 }
 
-// only reports whether by alone has drawn them.
+// only reports whether the text by has drawn all foreign values.
 func (f *foreign) only(by string) bool { return len(f.by) == 1 && f.by[0] == by }
 
-// add notes that there are values that by has drawn.
+// add notes that there are foreign values that the texts by have drawn.
 func (f *foreign) add(by ...string) { f.by.add(by...) }
 
-// overwrite notes that a call overwrites all values, if it succeeds.
+// overwrite notes that the call with this number overwrites all foreign values if it succeeds.
 func (f *foreign) overwrite(call uint32) { f.by, f.aside, f.since = nil, f.by, call }
 
-// settle notes, before a call, that an earlier one that overwrote all values has succeeded.
+// settle is called before a call. If an earlier call was to overwrite all foreign values, that call has succeeded.
 func (f *foreign) settle(call uint32) {
 	if f.since != call {
 		f.aside = nil

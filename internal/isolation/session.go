@@ -18,54 +18,54 @@ import (
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
-// Sessions is what the sessions of one pool have in common.
+// Sessions is what all sessions of one pool share.
 type Sessions struct {
 	Catalog   *catalog.Store
-	OnReset   func() // counts a reset
+	OnReset   func() // is called at each reset, to count it
 	OnLearned func() // is called when a statement may ride from now on
 	Log       *slog.Logger
 	closes    sync.Once // see closesBecause
 }
 
-// Connection is the connection of a session.
+// Connection has all parts of the connection to which a Session belongs.
 type Connection struct {
 	PG    *pgx.Conn
 	Wire  *pgwire.Conn
 	Reach *upstream.Reach
-	IsFit func() bool // it is open and idle, outside a transaction
+	IsFit func() bool // reports whether the connection is open and idle, outside a transaction
 }
 
-// Session is what one connection's session was like when it was new, and what its users have left in it. Only who has the connection may use it.
+// Session knows what one connection's session was like when it was new, and what its users have left in it. Only the connection's owner may use it.
 type Session struct {
 	*Sessions
 	Connection
-	Baseline *session.Baseline    // after AfterConnect; nil: nothing is known to compare with
-	Facts    *facts.Facts         // about names, as this connection reads them; nil: statements are judged by their texts alone
+	Baseline *session.Baseline    // the session after AfterConnect; nil if it was not read
+	Facts    *facts.Facts         // the facts about names on this connection; nil if statements are judged by their texts alone
 	Types    func() *memrows.Set  // of its lane; nil: it has none
-	Kept     facts.Kept           // what its lane has prepared; nil: nothing
+	Kept     facts.Kept           // the questions that the lane has prepared; nil if it prepares none
 	hooks    []*catalog.Statement // AfterConnect's queries
 
-	left    residue           // since it was clean
-	foreign foreign           // which values of sequences it has from earlier users
-	belief  facts.Belief      // why it is taken to be clean without a reset
-	strange bool              // texts may mean something else in it than when it was new, and nobody resets it
+	left    residue           // what users have left since the session was clean
+	foreign foreign           // which values of sequences the session has from earlier users
+	belief  facts.Belief      // when the facts last said that the session is clean without a reset
+	strange bool              // texts may mean something else than when the session was new, and nobody resets it
 	reports int32             // how many settings the server had reported when they were last right
 	anew    []string          // texts that pgx has described under other settings
-	kept    []string          // names of statements that users with the raw connection have prepared, and not dropped
-	named   map[string]string // the texts of statements that users have prepared, by name; "": it is not known
+	kept    []string          // names of statements that users with the raw connection have prepared and not dropped
+	named   map[string]string // the texts of statements that users have prepared, by name; "" if a text is not known
 	commits commits
-	given   pgerr.Arguments // to the last call
+	given   pgerr.Arguments // the arguments of the last call
 }
 
-// timeout bounds what is sent between two users.
+// timeout bounds each exchange between two users, so that a slow server does not keep the connection from the next user.
 const timeout = time.Second
 
-// Open makes s the session of a new connection. was is what it was like before any hook, nil if that was not read.
+// Open makes s the session of the new connection c. was is the session's baseline before any hook has run, or nil if it was not read.
 func (s *Session) Open(of *Sessions, c Connection, was *session.Baseline) {
 	s.Sessions, s.Connection, s.Baseline = of, c, was
 }
 
-// Read reads the baseline, unless it was read and no hook has sent anything since.
+// Read reads the baseline after the hooks have run. It does nothing if Open got a baseline and no hook has sent anything since.
 func (s *Session) Read(ctx context.Context) (err error) {
 	own, isolates := s.Reach.Own(), s.Reach.Isolates()
 	sent, hooks := s.Wire.Recorded()
@@ -94,27 +94,27 @@ func (s *Session) Read(ctx context.Context) (err error) {
 	return nil
 }
 
-// setsAnything logs that sessions are closed instead of reset because AfterConnect runs something that may set any setting; "": it runs nothing of
-// the kind.
+// setsAnything logs that connections are closed instead of reset because AfterConnect runs a statement that may set any setting. runs is the start of
+// that statement. If runs is "", setsAnything does nothing.
 func (s *Sessions) setsAnything(runs string) {
 	if runs != "" {
 		s.closesBecause("AfterConnect runs what may set any setting", "set each by SET or set_config with a literal name, or in the connection string (options=-c app.x=y)", "runs", runs)
 	}
 }
 
-// closesBecause logs, once, why sessions are closed, with what to do instead.
+// closesBecause logs once per pool why connections are closed instead of reset, and what the user can do about it.
 func (s *Sessions) closesBecause(why, instead string, args ...any) {
 	s.closes.Do(func() {
 		s.Log.Warn("lmipool: "+why+", so a connection whose session a user has changed is closed instead of reset; "+instead, args...)
 	})
 }
 
-// Subject is s as a connection on which statements are looked at. Nobody else may use it meanwhile.
+// Subject returns what package catalog needs to look at statements on this connection. Nobody else may use the connection meanwhile.
 func (s *Session) Subject() *catalog.Subject {
 	return &catalog.Subject{Facts: s.Facts, Types: s.Types, Asker: facts.Asker{PG: s.PG.PgConn(), Guard: s.Baseline.Guard().Look, Kept: s.Kept}}
 }
 
-// Learn finds out what is not known yet of st. The session is clean, and nobody else uses the connection meanwhile.
+// Learn asks the server for what is not known yet about st. The session must be clean, and nobody else may use the connection meanwhile.
 func (s *Session) Learn(st *catalog.Statement) {
 	if s.Facts == nil {
 		return
@@ -128,8 +128,8 @@ func (s *Session) Learn(st *catalog.Statement) {
 	}
 }
 
-// Bind makes all that is sent from now on run with w, or without settings if w is nil. It does nothing on a closed connection, on which pgx may be
-// sending its goodbye in a goroutine of its own.
+// Bind makes all statements from now on run with the settings w, or without settings if w is nil. It does nothing on a closed connection, where another
+// goroutine of pgx may be sending the Terminate.
 func (s *Session) Bind(w *session.Settings) {
 	switch {
 	case s.PG.PgConn().IsClosed():
@@ -146,8 +146,8 @@ func (s *Session) Rest() {
 	s.noteArguments(pgerr.Arguments{})
 }
 
-// flush sends what is queued for the next exchange, because the wire may not see that exchange. It does not wait for the answer. If nothing can be
-// written now, the next exchange fails too, so the error is dropped.
+// flush sends what is queued for the next exchange, because that exchange may bypass the wire. It does not wait for the answer. If the write fails,
+// the next exchange fails too, so flush drops the error.
 func (s *Session) flush() {
 	if pc := s.PG.PgConn(); !pc.IsClosed() && !pc.IsBusy() {
 		_ = s.Wire.Flush()

@@ -15,17 +15,18 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Begin begins a lease of s, which runs with w if that is not nil. With more, it may send more than one statement or batch.
+// Begin begins a lease of s, which runs with the settings w unless w is nil. If more is true, the lease may send more than one statement or batch.
 func (u *Use) Begin(s *Session, w *session.Settings, more bool) {
 	u.s, u.with, u.more = s, w, more
 	if s.strange {
 		u.Doubt()
 	}
 	s.startCall(true)
-	s.Bind(w) // also if it is nil: the session may be bound to an earlier user's
+	s.Bind(w) // even if w is nil, because the session may still have an earlier user's settings
 }
 
-// Enter notes that the lease's call of this number begins. With sends, it sends something; with open, it may be about a result that is open.
+// Enter notes that the lease's call with this number begins. sends says whether the call sends something. If open is true, a result is open, and the
+// call may be about that result.
 func (u *Use) Enter(call uint32, sends, open bool) {
 	u.call, u.open = call, open
 	if sends && !open {
@@ -34,7 +35,7 @@ func (u *Use) Enter(call uint32, sends, open bool) {
 	}
 }
 
-// Leave notes that the call is over. tx is the state of the transaction. With raw, the user has the raw connection.
+// Leave notes that the call is over. tx is the transaction's state in pgconn's letters. If raw is true, the user has the raw connection.
 func (u *Use) Leave(tx byte, raw bool) {
 	if tx == 'E' {
 		u.s.foreign.fail()
@@ -44,7 +45,7 @@ func (u *Use) Leave(tx byte, raw bool) {
 	}
 }
 
-// Lend notes that the user has the raw connection. What is queued is sent now or, within a call, at its end.
+// Lend notes that the user has the raw connection. What is queued is sent now, or at the end of the call if inCall is true.
 func (u *Use) Lend(inCall bool) {
 	u.s.Wire.Watch(u.s.kept)
 	if !inCall {
@@ -59,15 +60,15 @@ func (u *Use) TakeBack() {
 	u.s.watched(&u.left)
 }
 
-// Ask has st looked at after the lease.
+// Ask notes that st has to be looked at after the lease.
 func (u *Use) Ask(st *catalog.Statement) {
 	if !slices.Contains(u.left.unsure, st) {
 		u.left.insist(st)
 	}
 }
 
-// BeforeStatement returns the arguments with which pgx runs sql so that the server parses it by the settings of now, and notes what sql leaves. It
-// runs in a call. st is what is known of sql, or nil. With simple, pgx sends a text without arguments by the simple protocol, which caches nothing.
+// BeforeStatement notes what sql leaves, and returns the arguments with which pgx has the server parse sql under the present settings. It is called
+// within a call. st is what is known of sql, or nil. If simple is true, pgx sends a text without arguments by the simple protocol, which caches nothing.
 func (u *Use) BeforeStatement(ctx context.Context, st *catalog.Statement, sql string, args []any, simple bool) ([]any, error) {
 	args, err := u.meant(ctx, sql, args, simple)
 	if err == nil {
@@ -95,21 +96,21 @@ func (u *Use) meant(ctx context.Context, sql string, args []any, simple bool) ([
 	switch {
 	case simple && o.Rewriter == nil && len(o.Args) == 0, !pgxargs.Caches(cmp.Or(o.Mode, s.Reach.Mode)):
 		return args, nil
-	case !s.Reach.Own() && s.PG.PgConn().TxStatus() == 'I': // the next exchange may run in another session than the last
+	case !s.Reach.Own() && s.PG.PgConn().TxStatus() == 'I': // each exchange may run in another session
 		return s.describedAnew(ctx, sql, &o)
 	}
-	return o.With(pgx.QueryExecModeDescribeExec, o.Rewriter, o.Args), nil // its results are those of the default mode, without the caches
+	return o.With(pgx.QueryExecModeDescribeExec, o.Rewriter, o.Args), nil // this mode gives the results of the default mode, without the caches
 }
 
-// hear notes what the user has sent over the raw connection so far, if he has it.
+// hear notes what the user has sent so far over the raw connection. It does nothing if the user does not have the raw connection.
 func (u *Use) hear() {
 	if u.s.watched(&u.left) {
 		u.change(sqltext.MayChangeMeaning, true)
 	}
 }
 
-// rewrite runs the user's own pgx.QueryRewriter, if args has one, and returns args with the result in its place. What the rewriter sends on the
-// connection, which it gets, may leave anything.
+// rewrite runs the user's own pgx.QueryRewriter, if args has one, and returns args with the result instead of the rewriter. The rewriter gets the
+// connection, and what it sends there may leave anything.
 func (u *Use) rewrite(ctx context.Context, sql string, args []any) []any {
 	o := pgxargs.Parse(args)
 	if !o.Foreign() {
@@ -118,7 +119,7 @@ func (u *Use) rewrite(ctx context.Context, sql string, args []any) []any {
 	before, same := u.s.Wire.Sent(), u.isSame()
 	var f pgxargs.Fixed
 	f.SQL, f.Args, f.Err = o.Rewriter.RewriteQuery(ctx, u.s.PG, sql, o.Args)
-	if u.s.Wire.Sent() != before { // nobody knows what it has sent
+	if u.s.Wire.Sent() != before { // the rewriter has sent something, and nobody knows what
 		u.noteUnknown(sqltext.MayChangeMeaning)
 		u.left.addNamed(sqltext.NoTrace)
 		u.left.addParsed(nil, !same)
@@ -126,8 +127,8 @@ func (u *Use) rewrite(ctx context.Context, sql string, args []any) []any {
 	return o.With(o.Mode, f, o.Args) // a tracer sees these arguments
 }
 
-// BeforeBatch is BeforeStatement for a batch. A batch takes no mode, but pgx prefers a statement that is prepared under its own text to its caches.
-// named are the texts that were prepared like that. Unname drops them after the batch, since the next statements may run under other settings.
+// BeforeBatch is BeforeStatement for a batch. A batch takes no mode. So where pgx's caches must not be used, each text is prepared under a name that
+// is the text itself, which pgx uses before its caches. named are these texts. Unname drops them after the batch, since settings may change again.
 func (u *Use) BeforeBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, named []string, err error) {
 	if meant, named, err = u.meantBatch(ctx, b); err != nil {
 		return nil, nil, err
@@ -152,7 +153,7 @@ func (u *Use) meantBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, n
 		return b, nil, err
 	}
 	meant = pgxargs.CopyBatch(b)
-	for _, q := range meant.QueuedQueries { // all of them before anything is prepared, because a user's rewriter may fail
+	for _, q := range meant.QueuedQueries { // all are rewritten before anything is prepared, because a user's rewriter may fail
 		if q.SQL, q.Arguments, err = pgxargs.RewriteQueued(ctx, s.PG, q.SQL, q.Arguments); err != nil {
 			return nil, nil, err
 		}
@@ -185,7 +186,7 @@ func (u *Use) meantBatch(ctx context.Context, b *pgx.Batch) (meant *pgx.Batch, n
 	return meant, tried, nil
 }
 
-// Unname drops what BeforeBatch has prepared. What cannot be dropped now is dropped by the reset after the lease.
+// Unname drops the statements that BeforeBatch has prepared. If one cannot be dropped now, the reset after the lease drops it.
 func (u *Use) Unname(ctx context.Context, named []string) {
 	for _, sql := range named {
 		if u.s.PG.Deallocate(ctx, sql) != nil {
@@ -205,11 +206,11 @@ func (u *Use) BeforeCopy(ctx context.Context, sql string) error {
 	return err
 }
 
-// BeforeBegin is BeforeStatement for the BEGIN of a transaction with these options, which runs with w; nil: without settings. BEGIN itself runs
-// without.
+// BeforeBegin is BeforeStatement for the BEGIN of a transaction with the options opts. The transaction runs with the settings w, or without settings
+// if w is nil. BEGIN itself runs without settings.
 func (u *Use) BeforeBegin(ctx context.Context, w *session.Settings, opts pgx.TxOptions) error {
 	u.with = w
-	if u.meaning == meansAsk && u.s.PG.PgConn().TxStatus() == 'I' { // after a query inside the transaction SET TRANSACTION would fail
+	if u.meaning == meansAsk && u.s.PG.PgConn().TxStatus() == 'I' { // asked now, because SET TRANSACTION fails after a query in the transaction
 		if err := u.ask(ctx); err != nil {
 			return err
 		}
@@ -228,19 +229,19 @@ func (u *Use) BeforeBegin(ctx context.Context, w *session.Settings, opts pgx.TxO
 	return nil
 }
 
-// Prepared notes that sql may be prepared under name; "": the text is not known.
+// Prepared notes that sql may be prepared under name. If sql is "", the text is not known.
 func (u *Use) Prepared(name, sql string) {
 	u.left.addNamed(sqltext.AnyTrace)
 	u.s.addName(name, sql)
 }
 
-// End adds to the session what its user has left behind, and what is to be found out.
+// End ends the lease. It adds to the session what the user has left behind, and the questions that have to be asked about that.
 func (u *Use) End() {
 	s := u.s
 	s.strange = u.meaning == meansOther && s.Baseline != nil && s.Reach.Own() && !s.Reach.Isolates() // behind a pooler the next user gets another session
 	if s.anew != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		_ = s.forgetDescribed(ctx) // an error means that the connection is lost, which is seen later
+		_ = s.forgetDescribed(ctx) // it fails only if the connection is lost, which is noticed later
 		cancel()
 	}
 	strayed, forgives := s.Wire.Strayed(), !s.Reach.Isolates()
@@ -248,7 +249,7 @@ func (u *Use) End() {
 	if forgives {
 		return
 	}
-	if strayed { // something bypassed the wire, in a tracer for example: nobody knows what it did, nor what was parsed after it
+	if strayed { // something bypassed the wire, for example in a tracer, so nobody knows what it did and what was parsed after it
 		s.left.add(sqltext.LastingTrace)
 	}
 	if s.differs() {
@@ -261,7 +262,8 @@ func (u *Use) End() {
 	}
 }
 
-// RunHook runs a hook that gets the raw connection. What it sends may leave anything behind. changed means that texts may mean something else after it.
+// RunHook runs a hook that gets the raw connection. What the hook sends may leave anything behind. If texts may mean something else after it, changed
+// is true.
 func (s *Session) RunHook(hook func()) (changed bool) {
 	s.flush()
 	before, queued, hidden := s.Wire.Sent(), s.Wire.Save(), s.hideForeign()
