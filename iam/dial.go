@@ -15,15 +15,15 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// dial has the tokens of one dial: one for each host that pgx may try.
+// dial has the tokens of one dial, one token for each host that pgx may try.
 type dial struct {
 	s       *Source
 	tokens  []*token
-	current atomic.Pointer[token] // the token of the host that is being tried
+	current atomic.Pointer[token] // the token of the host that pgx tries now
 }
 
 // perHost sends each host its own token. pgx has one password for all hosts, and does not say which host it tries. But each host has its own TLS
-// configuration, whose VerifyConnection runs after the server has proven to be that host, and before anything is sent to it.
+// configuration. Its VerifyConnection runs after the server has proven to be that host, and before the password is sent.
 func (d *dial) perHost(cc *pgx.ConnConfig) {
 	hosts := sslmode.Hosts(&cc.Config)
 	for i, h := range hosts {
@@ -59,13 +59,13 @@ func (d *dial) perHost(cc *pgx.ConnConfig) {
 	}
 }
 
-// listen makes OnPgError notice that the server refuses a token. BeforeConnect does not learn how its dial ends, but pgx calls OnPgError for each
-// error of the server.
+// listen sets OnPgError so that a refused token is noticed. BeforeConnect does not learn how its dial ends, but pgx calls OnPgError for each error of
+// the server.
 func (d *dial) listen(cc *pgx.ConnConfig) {
 	onError := cc.OnPgError
 	cc.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
-		// RDS answers 28000 for a token, RDS Proxy and PostgreSQL 28P01. A refused login is FATAL; an error with the same code that a function raises
-		// is not.
+		// RDS answers 28000 for a token, RDS Proxy and PostgreSQL 28P01. A refused login is FATAL. If a function raises an error with the same code,
+		// that error is not FATAL.
 		if (e.Code == "28000" || e.Code == "28P01") && strings.EqualFold(e.Severity, "FATAL") {
 			t := d.current.Load()
 			again := d.s.refused(t)
@@ -79,8 +79,8 @@ func (d *dial) listen(cc *pgx.ConnConfig) {
 	}
 }
 
-// refused notes that the server refused t, and reports whether the next dial gets another token. It does not if t itself replaced a refused token
-// less than 30 s ago: then the fault is not in the token.
+// refused marks t as refused and returns true, so that the next dial gets another token. It returns false if t itself replaced a refused token less
+// than 30 s ago, since then the token is not at fault.
 func (s *Source) refused(t *token) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +91,7 @@ func (s *Source) refused(t *token) bool {
 	return true
 }
 
-// advice returns what the user should check. It names everything that t was signed with, and shows nothing of t's value.
+// advice returns what the user should check. The text names everything that t was signed with, and no part of t's value.
 func (t *token) advice(again bool) string {
 	other := "this token was signed because another had been refused"
 	if again {

@@ -11,25 +11,25 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// temporary marks an error after which a later try may succeed: lmipool's Retryable looks for its method SafeToRetry. The opposite is pgerr.Config,
-// for errors that last until somebody changes configuration or rights.
+// temporary marks an error after which a later try may succeed: lmipool's Retryable looks for the method SafeToRetry. pgerr.Config marks the other
+// errors, which last until somebody changes configuration or rights.
 type temporary struct{ error }
 
 func (e *temporary) Unwrap() error     { return e.error }
 func (e *temporary) SafeToRetry() bool { return true }
 
-// misconfiguredf is fmt.Errorf, marked by pgerr.Config.
+// misconfiguredf is fmt.Errorf whose error pgerr.Config marks.
 func misconfiguredf(format string, args ...any) error {
 	return pgerr.Config(fmt.Errorf(format, args...))
 }
 
-// temporaryf is fmt.Errorf, marked by temporary.
+// temporaryf is fmt.Errorf whose error temporary marks.
 func temporaryf(format string, args ...any) error {
 	return &temporary{fmt.Errorf(format, args...)}
 }
 
-// ofProvider marks err, which wraps the credentials provider's error cause, as temporary or as a misconfiguration. The SDK has made its own retries
-// before. So an error that is not clearly AWS's or the network's means that there are no credentials, or that the role cannot be assumed.
+// ofProvider marks err, which wraps the credentials provider's error cause, as temporary or as a misconfiguration. The SDK has already retried. So an
+// error that does not clearly come from AWS or the network means that there are no credentials, or that the role cannot be assumed.
 func ofProvider(err, cause error) error {
 	var netErr net.Error
 	var status interface{ HTTPStatusCode() int }

@@ -21,10 +21,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// Config has the options of a [Source]. New reads it once. The zero value of a field means its default.
+// Config has the options of a [Source]. New reads Config once. The zero value of a field means its default.
 type Config struct {
-	// Region is the database's region. Set it if the endpoint's name has no region, as that of a global database. Defaults to the region in the
-	// endpoint's name, else to AWS_REGION, else to AWS_DEFAULT_REGION.
+	// Region is the database's region. Set it if the endpoint's name has no region, as the name of a global database has none. Defaults to the region
+	// in the endpoint's name, else to AWS_REGION, else to AWS_DEFAULT_REGION.
 	Region string
 
 	// Endpoint is the "host" or "host:port" that tokens are signed for, if another host is dialed. RDS accepts only tokens for its own endpoint, so
@@ -35,18 +35,19 @@ type Config struct {
 	// Timeout bounds the signing of one token, for which the provider may ask AWS for credentials. Defaults to 5 seconds.
 	Timeout time.Duration
 
-	// Logger gets refused tokens, failures to replace one in time, and warnings about the settings. Defaults to [slog.Default].
+	// Logger gets a record of each refused token, of each failure to replace a token in time, and warnings about the settings. Defaults to
+	// [slog.Default].
 	Logger *slog.Logger
 }
 
 const defaultTimeout = 5 * time.Second
 
-// Source makes tokens, and keeps one for each endpoint and user. Make one with [New] for each IAM role. It is safe for concurrent use, and needs no
-// closing.
+// Source makes tokens, and keeps one for each endpoint and user. Make one Source for each IAM role, with [New]. A Source is safe for concurrent use,
+// and needs no closing.
 type Source struct {
 	// Secrets are behind funcs and pointers, so that no verb of fmt shows them.
 	sign func(context.Context, identity) (*token, error)
-	drop func() // makes the provider fetch its credentials anew; nil if it cannot
+	drop func() // makes the provider fetch new credentials; it is nil if the provider cannot
 
 	cfg   Config
 	fault error // the fault in New's arguments; every use returns it
@@ -56,8 +57,8 @@ type Source struct {
 	warned map[string]bool
 }
 
-// New returns a Source. It asks credentials anew for each token, so credentials may rotate. Set the pool's Config.BeforeConnect to the Source's
-// method of that name. A nil config has all defaults. If an argument is wrong, every use of the Source returns an error.
+// New returns a Source. The Source calls credentials for each token, so the keys may rotate. Set the pool's Config.BeforeConnect to the Source's
+// method of that name. A nil config means all defaults. If an argument is wrong, every use of the Source returns an error.
 func New(credentials aws.CredentialsProvider, config *Config) *Source {
 	s := &Source{tokens: make(map[identity]*entry), warned: make(map[string]bool)}
 	if config != nil {
@@ -81,7 +82,7 @@ func New(credentials aws.CredentialsProvider, config *Config) *Source {
 	return s
 }
 
-// Format writes the type of s, whatever the verb: its fields change meanwhile, and fmt would not lock them.
+// Format writes the type of s, whatever the verb, since fmt would read the fields of s without the lock.
 func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprint(f, "iam.Source()") }
 
 func (c *Config) validate() error {
@@ -103,7 +104,7 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// shown returns s in quotes, or no part of s if a password may be in it.
+// shown returns s in quotes for an error text. If s may contain a password, shown returns no part of it.
 func shown(s string) string {
 	if strings.ContainsAny(s, "@=") {
 		return "what looks like a connection string"
@@ -111,7 +112,7 @@ func shown(s string) string {
 	return strconv.Quote(s)
 }
 
-// splitEndpoint splits "host" or "host:port"; port is 0 if there is none.
+// splitEndpoint splits "host" or "host:port". port is 0 if s has none.
 func splitEndpoint(s string) (host string, port uint16, err error) {
 	if strings.ContainsAny(s, "/@? ") {
 		return "", 0, errors.New("not a host")
@@ -130,8 +131,8 @@ func splitEndpoint(s string) (host string, port uint16, err error) {
 	return host, uint16(n), err
 }
 
-// Token returns a token for user at the endpoint host:port, for use outside of pgx, as in a migration tool. The token is a password. It is the one
-// that BeforeConnect uses. ctx bounds the wait for it, and so does Config.Timeout.
+// Token returns a token for user at the endpoint host:port, for use outside of pgx, as in a migration tool. The token is a password, and
+// BeforeConnect uses the same one. The wait for it ends when ctx ends or Config.Timeout is over.
 func (s *Source) Token(ctx context.Context, host string, port uint16, user string) (string, error) {
 	id, err := s.identity(host, port, user)
 	if err != nil {
@@ -148,7 +149,7 @@ func (s *Source) Token(ctx context.Context, host string, port uint16, user strin
 // gets its own token. Tokens are sent over TLS only: sslmode prefer (pgx's default) and allow become verify-full, disable is an error, and require
 // and verify-ca stay, with a warning.
 //
-// ctx bounds the wait for a token, and so does Config.Timeout.
+// The wait for a token ends when ctx ends or Config.Timeout is over.
 func (s *Source) BeforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 	if err := s.secure(cc); err != nil {
 		return err

@@ -16,31 +16,31 @@ import (
 const (
 	lifetime     = 15 * time.Minute // how long a token is valid: the SDK's value, and the most that RDS allows
 	refreshAfter = 10 * time.Minute // leaves 5 minutes to get new credentials
-	slack        = 30 * time.Second // the time that a token must still be valid when a dial begins
-	retryAfter   = 10 * time.Second // between tries to replace a token that is still valid
+	slack        = 30 * time.Second // how long a token must still be valid when a dial begins
+	retryAfter   = 10 * time.Second // the pause between tries to replace a token that is still valid
 	renewEvery   = 30 * time.Second // if a token that replaced a refused one is refused within this time, it is not replaced
 )
 
-// token is one signed token. Only the flags change, under Source.mu.
+// token is one signed token. Only its flags change; Source.mu guards them.
 type token struct {
 	id     identity
-	value  func() string // a func, of which fmt, loggers and debuggers print the address only
+	value  func() string // a func, since fmt and loggers print only the address of a func
 	signed time.Time
 	ends   time.Time // when its 15 minutes or its credentials end, whichever is first
 	source string    // where the credentials came from, in the SDK's words
 
-	refused bool // by the server: it is not handed out again
-	renewed bool // it was signed because another token was refused
+	refused bool // the server refused the token, so it is not handed out again
+	renewed bool // the token was signed because another token was refused
 }
 
 // entry has the tokens of one identity. Source.mu guards it.
 type entry struct {
-	token  *token    // the newest; nil: none yet
-	flight *flight   // the signing under way; nil: none
-	next   time.Time // no refresh before this
+	token  *token    // the newest; nil before the first
+	flight *flight   // the signing that runs now, or nil
+	next   time.Time // when the next refresh may begin
 }
 
-// flight is the signing of one token. All callers that need it wait for the same one.
+// flight is the signing of one token. All callers that need the token wait for the same flight.
 type flight struct {
 	ctx   context.Context // ends after Config.Timeout
 	done  chan struct{}
@@ -48,8 +48,8 @@ type flight struct {
 	err   error
 }
 
-// good reports whether t may be handed out. If t's credentials end soon, t is used for at least half of its time, since another token would not be
-// valid for longer.
+// good reports whether t may be handed out. If t's credentials end soon, t is used for at least half of its lifetime, since another token would end
+// just as early.
 func (t *token) good(now time.Time) bool {
 	if t == nil || t.refused {
 		return false
@@ -58,7 +58,7 @@ func (t *token) good(now time.Time) bool {
 	return age >= 0 && age < life-min(slack, life/2)
 }
 
-// stale reports whether a good t should be replaced, so early that the next token is there when t ends.
+// stale reports whether a good t should be replaced now, early enough to have the next token before t ends.
 func (t *token) stale(now time.Time) bool { return age(t.signed, now) >= refreshAfter }
 
 // age returns the time from since to now, as the greater of two clocks: the monotonic clock may stand still while a process is frozen, and the wall
@@ -71,8 +71,7 @@ func age(since, now time.Time) time.Duration {
 	return max(wall, now.Sub(since))
 }
 
-// token returns a good token for id. A stale one is handed out while its successor is
-// being signed, so that dials wait only if there is none.
+// token returns a good token for id. A stale token is handed out while its successor is being signed, so that dials wait only if there is no token.
 func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 	now := time.Now()
 	s.mu.Lock()
@@ -91,7 +90,7 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 	if f == nil {
 		f = &flight{done: make(chan struct{})}
 		var cancel context.CancelFunc
-		// The caller's ctx must not end it, since others may wait for the same token.
+		// The end of the caller's ctx must not stop the signing, since others may wait for the same token.
 		f.ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
 		e.flight = f
 		renewed := t != nil && t.refused
@@ -111,8 +110,8 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 		return nil, temporaryf("lmipool: iam: waiting for a token for %s: %w", id, context.Cause(ctx))
 	case <-f.ctx.Done():
 	}
-	// A provider that watches its ctx returns now, with a better error. One that does not keeps its goroutine, at most one for each identity, and no
-	// caller waits for it any more.
+	// A provider that watches its ctx returns now, with a better error. A provider that does not keeps its goroutine, at most one for each identity,
+	// but no caller waits for it any more.
 	select {
 	case <-f.done:
 		return f.token, f.err
@@ -121,7 +120,7 @@ func (s *Source) token(ctx context.Context, id identity) (*token, error) {
 	}
 }
 
-// fly signs the token that f's callers wait for. It ends when the provider returns, whose ctx ends after Timeout.
+// fly signs the token that f's callers wait for. fly ends when the provider returns. The provider's ctx ends after Config.Timeout.
 func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
 	var t *token
 	var err error
@@ -142,7 +141,7 @@ func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
 		s.mu.Unlock()
 		f.token, f.err = t, err
 		close(f.done)
-		if err != nil && stillGood { // no caller gets this error
+		if err != nil && stillGood { // the old token is used, so no caller gets this error
 			s.cfg.Logger.Warn("lmipool: iam: no new token; the old one is good until it ends", "error", err, "ends", old.ends)
 		}
 	}()

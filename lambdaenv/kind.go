@@ -5,7 +5,7 @@ import "strconv"
 // Kind is what runs a process. The zero value is NotLambda.
 type Kind int
 
-// These are the kinds of execution environments. All but ManagedInstances are sent one invocation at a time.
+// These are the kinds of execution environments. Only ManagedInstances may be sent several invocations at once.
 const (
 	NotLambda              Kind = iota // a server, a laptop, a test
 	OnDemand                           // started when an invocation finds no free environment

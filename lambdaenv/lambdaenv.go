@@ -12,8 +12,8 @@ type Env struct {
 	// Kind is what runs this process.
 	Kind Kind
 
-	// MaxConcurrency is how many invocations this process may be sent at the same time: AWS_LAMBDA_MAX_CONCURRENCY, and 1 without it. It is never
-	// less than 1. On managed instances the function's process has that variable, and extensions do not.
+	// MaxConcurrency is how many invocations this process may be sent at the same time: AWS_LAMBDA_MAX_CONCURRENCY, or 1 if that variable is not set.
+	// It is never less than 1. On managed instances the function's process has that variable, and the processes of extensions do not.
 	MaxConcurrency int
 
 	// MemoryMB is the memory of the environment in MB, AWS_LAMBDA_FUNCTION_MEMORY_SIZE, or 0 if it is not known.
@@ -42,10 +42,9 @@ func Detect() (Env, error) { return DetectFunc(os.LookupEnv) }
 //
 // The Kind is found in this order:
 //
-//  1. Without AWS_LAMBDA_RUNTIME_API it is NotLambda, whatever else is set: no one will send invocations.
-//  2. AWS_LAMBDA_INITIALIZATION_TYPE says it, if it is one of the four known words.
-//  3. With AWS_LAMBDA_MAX_CONCURRENCY, whatever its value, it is ManagedInstances. The value may be 1: the number says
-//     nothing about the kind.
+//  1. Without AWS_LAMBDA_RUNTIME_API it is NotLambda, whatever else is set, since nothing will send invocations.
+//  2. If AWS_LAMBDA_INITIALIZATION_TYPE is one of the four known words, it decides.
+//  3. If AWS_LAMBDA_MAX_CONCURRENCY is set, to whatever value, it is ManagedInstances. A value of 1 is allowed there, too.
 //  4. Otherwise it is OnDemand. AWS's local emulator sets no type in its classic mode.
 //
 // AWS_EXECUTION_ENV is not read, since Go functions from a zip file do not have it.

@@ -10,7 +10,7 @@ import (
 type VariableError struct {
 	Name  string // the variable's name
 	Value string // its value
-	Want  string // what would be right, in words
+	Want  string // which values would be right, in words
 }
 
 func (e *VariableError) Error() string {
@@ -18,10 +18,10 @@ func (e *VariableError) Error() string {
 }
 
 // limit is the largest number that a variable may have. AWS's own limits are far lower (a concurrency of 1,600, 32,768 MB) and may rise. A larger
-// number is a mistake, and a pool of that size would be an expensive one.
+// number is a mistake, and a pool of that size would be expensive.
 const limit = 1_000_000
 
-// number returns the number in a variable, 0 if there is none, and whether the variable is set at all.
+// number returns the number in a variable, or 0 if the variable has no valid number, and whether the variable is set.
 func number(lookup func(string) (string, bool), name string) (n int, set bool, err error) {
 	value, set := lookup(name)
 	if !set {

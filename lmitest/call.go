@@ -17,7 +17,7 @@ import (
 type CallOptions struct {
 	// Concurrency is the number of calls at once. Defaults to 64.
 	Concurrency int
-	// Timeout is each call's deadline, from its start. Defaults to 3 s.
+	// Timeout is the time from the start of each call to its deadline. Defaults to 3 s.
 	Timeout time.Duration
 }
 
@@ -28,14 +28,14 @@ type Result[Out any] struct {
 	// Out and Err are what the handler returned. After a panic Err is a *PanicError.
 	Out Out
 	Err error
-	// Late reports that the handler returned after its deadline. On Lambda its caller has got an error by then. On managed instances Lambda refuses
+	// Late reports that the handler returned after its deadline. On Lambda the caller has got an error by then. On managed instances Lambda refuses
 	// the late answer, which ends the process.
 	Late bool
 	// Duration is the time that the handler took.
 	Duration time.Duration
 }
 
-// PanicError is a handler's panic. Under Lambda its caller gets an error and the process ends.
+// PanicError reports that a handler panicked. On Lambda the caller gets an error and the process ends.
 type PanicError struct {
 	// Value is what the handler panicked with.
 	Value any
@@ -49,12 +49,12 @@ func (e *PanicError) Error() string {
 }
 
 // Call calls a handler once for each event, in this process, up to Concurrency at once, with the context that aws-lambda-go would give it: a
-// deadline, the request's id and ARN (lambdacontext.FromContext) and the trace id. Unlike Start it has no child process, so the race detector and the
-// debugger see the handler. But it has no Runtime API, and sets none of Lambda's variables.
+// deadline, the request's id and ARN (lambdacontext.FromContext) and the trace id. Unlike Start, Call makes no child process, so the race detector
+// and the debugger see the handler. But Call has no Runtime API, and sets none of Lambda's variables.
 //
 // Results have the order of the events. Call returns when the last handler has returned, however late: as on managed instances, nothing stops a
-// handler that ignores its context. If ctx ends, the handlers' contexts end, and events whose handler was not called yet get ctx's error. A nil
-// handler is a panic.
+// handler that ignores its context. If ctx ends, the handlers' contexts end, and events whose handler was not called yet get ctx's error. Call panics
+// if handler is nil.
 func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.Context, In) (Out, error), events []In) []Result[Out] {
 	setDefault(&o.Concurrency, 64)
 	setDefault(&o.Timeout, 3*time.Second)
@@ -91,7 +91,7 @@ func callOnce[In, Out any](ctx context.Context, timeout time.Duration, handler f
 	ctx = inprocess.Mark(ctx)
 	ctx = context.WithValue(ctx, "x-amzn-trace-id", traceID(start)) //nolint:staticcheck // aws-lambda-go's key
 
-	r.Err = errGoexit // unless the handler returns or panics
+	r.Err = errGoexit // stays if the handler neither returns nor panics
 	defer func() {
 		if v := recover(); v != nil {
 			r.Err = &PanicError{Value: v, Stack: debug.Stack()}

@@ -12,7 +12,7 @@ import (
 	"github.com/lmipool/lmipool/lambdaenv"
 )
 
-// Config says which handler to run, and in what environment. Only Command is required.
+// Config says which handler to run, and in which environment. Only Command is required.
 type Config struct {
 	// Command is the handler's binary and its arguments. A name without a slash is looked up in PATH;
 	// a relative path starts at the caller's working directory, not at Dir.
@@ -20,8 +20,8 @@ type Config struct {
 
 	// Env holds "KEY=value" pairs: the function's own variables. As on Lambda, names that begin with an underscore and names that Lambda itself sets
 	// are dropped; LANG, TZ, PATH, LD_LIBRARY_PATH, AWS_LAMBDA_LOG_FORMAT, AWS_LAMBDA_LOG_LEVEL and the X-Ray settings may be replaced. The
-	// credentials (AWS_ACCESS_KEY_ID and so on) may be given too: they stand for the function's role. Of the caller's own environment the handler
-	// gets PATH and HOME only. Values may be secrets, so text, logs and JSON of a Config leave them out.
+	// credentials (AWS_ACCESS_KEY_ID and so on) may be given too: they stand for the function's role. The handler gets only PATH and HOME from the
+	// caller's own environment. Values may be secrets, so a Config's text, logs and JSON leave them out.
 	Env Environ
 
 	// Dir is the handler's working directory and its LAMBDA_TASK_ROOT. Defaults to the caller's.
@@ -35,7 +35,7 @@ type Config struct {
 	// Defaults to 64 on managed instances. Elsewhere it is 1.
 	Concurrency int
 
-	// Environments is the greatest number of environments (processes). Defaults to 1. On managed instances Start starts all of them.
+	// Environments is how many environments (processes) may run at once. Defaults to 1. On managed instances Start starts all of them.
 	Environments int
 
 	// Timeout is the function's timeout. The handler sees it as its context's deadline. Defaults to 3 s,
@@ -61,8 +61,8 @@ type Config struct {
 	// os.Stderr.
 	Stdout, Stderr io.Writer
 
-	// NoReplace means that a managed environment whose process has ended is not replaced. By default it is replaced, at once the first time, and
-	// after growing pauses (up to 5 s) while its successors end within 10 s.
+	// NoReplace means that a managed environment whose process has ended is not replaced. By default it is replaced at once. While the replacements
+	// end within 10 s, each next one starts after a longer pause, up to 5 s.
 	NoReplace bool
 }
 
@@ -127,7 +127,7 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// managed reports whether the rules are those of managed instances.
+// managed reports whether the function follows the rules of managed instances.
 func (c *Config) managed() bool { return c.Kind == lambdaenv.ManagedInstances }
 
 func setDefault[T comparable](v *T, d T) {

@@ -8,12 +8,12 @@ import (
 // returnGrace is how long an invocation waits for a runtime that has answered and is about to poll again.
 //
 // Lambda throttles when no runtime is idle, and a runtime is idle only while it polls. Without this grace a caller that sends its next event right
-// after an answer would often be throttled: the answer reaches the caller some 100 µs before the runtime's next poll reaches this emulator. A real
-// request takes longer than that on its way. So for each poll that is expected one invocation may wait; the rest are throttled at once.
+// after an answer would often be throttled: the answer reaches the caller some 100 µs before the runtime's next poll reaches this emulator. A request
+// to AWS takes longer than that. So one invocation may wait for each poll that is expected; the rest are throttled at once.
 const returnGrace = time.Second
 
-// submit queues an invocation and dispatches. If it cannot be handed over and no poll is expected for it, its outcome is ErrThrottled when submit
-// returns.
+// submit queues an invocation and dispatches. If no runtime is idle and no poll is expected for the invocation, its outcome is ErrThrottled when
+// submit returns.
 func (f *Function) submit(inv *invocation) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -25,7 +25,7 @@ func (f *Function) submit(inv *invocation) error {
 	return nil
 }
 
-// withdraw takes back an invocation that was not handed over.
+// withdraw takes an invocation that no runtime got out of the queue.
 func (f *Function) withdraw(inv *invocation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -34,7 +34,7 @@ func (f *Function) withdraw(inv *invocation) {
 	}
 }
 
-// stopHoping gives up expected polls that did not come.
+// stopHoping stops expecting polls that did not come within returnGrace.
 func (f *Function) stopHoping() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -49,8 +49,8 @@ func (f *Function) stopHoping() {
 	f.dispatchLocked()
 }
 
-// dispatchLocked hands waiting invocations to idle runtimes, oldest first. If the kind is not managed instances, it starts environments for the
-// others, up to Config.Environments. It throttles those for which no poll is expected, newest first.
+// dispatchLocked hands waiting invocations to idle runtimes, oldest first. If the kind is not managed instances, it starts environments for the rest,
+// up to Config.Environments. It throttles invocations for which no poll is expected, newest first.
 func (f *Function) dispatchLocked() {
 	for len(f.waiting) > 0 {
 		e := f.freestLocked()
@@ -77,9 +77,9 @@ func (f *Function) dispatchLocked() {
 	}
 }
 
-// expectedLocked returns the number of polls of e that invocations may wait for. A managed environment has none before its first poll. An environment
-// of another kind is started for an invocation, which waits for its first poll; if it is ending, the invocation waits for the environment that takes
-// its place, since there are never more processes than Config.Environments.
+// expectedLocked returns the number of polls of e that invocations may wait for. No invocation waits for a managed environment's first poll. An
+// environment of another kind is started for an invocation, which waits for that poll. If the environment is ending, the invocation waits for its
+// replacement, since there are never more processes than Config.Environments.
 func (e *environment) expectedLocked() int {
 	if e.state == up {
 		return e.returning
@@ -90,7 +90,7 @@ func (e *environment) expectedLocked() int {
 	return 1
 }
 
-// freeSlotLocked returns the lowest number that no environment has.
+// freeSlotLocked returns the lowest environment number that is not in use.
 func (f *Function) freeSlotLocked() int {
 	slot := 0
 	for slices.ContainsFunc(f.environments, func(e *environment) bool { return e.slot == slot }) {
@@ -99,7 +99,7 @@ func (f *Function) freeSlotLocked() int {
 	return slot
 }
 
-// freestLocked returns the environment with the most idle runtimes, nil if none has one.
+// freestLocked returns the environment with the most idle runtimes, or nil if no runtime is idle.
 func (f *Function) freestLocked() *environment {
 	var freest *environment
 	for _, e := range f.environments {
@@ -123,14 +123,14 @@ func (f *Function) handOverLocked(inv *invocation, e *environment) {
 	}
 	e.invocations++
 	e.inFlight[inv.id] = inv
-	p.invocation <- inv // does not block: a poller gets one invocation
+	p.invocation <- inv // does not block, since a poller gets only one invocation
 
 	f.stats.Invocations++
 	f.stats.PeakInFlight = max(f.stats.PeakInFlight, f.statsLocked().InFlight)
 	f.changedLocked()
 }
 
-// finishLocked gives the caller its reply. It returns false if the caller has one already.
+// finishLocked gives the caller its reply. It returns false if the caller already has a reply.
 func (f *Function) finishLocked(inv *invocation, r *Reply) bool {
 	e := inv.environment
 	if e.inFlight[inv.id] != inv {
@@ -142,12 +142,12 @@ func (f *Function) finishLocked(inv *invocation, r *Reply) bool {
 	r.Environment = e.slot
 	r.Duration = time.Since(inv.handedOver)
 	r.InitDuration = inv.coldStart
-	inv.outcome <- outcome{reply: r} // has room
+	inv.outcome <- outcome{reply: r} // does not block, since the channel has room
 	f.changedLocked()
 	return true
 }
 
-// finish gives the caller the platform's reply, unless it has one.
+// finish gives the caller the platform's reply, unless the caller already has a reply.
 func (f *Function) finish(inv *invocation, r *Reply) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

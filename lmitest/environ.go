@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Environ holds "KEY=value" pairs; any []string is assignable to it. Its text and JSON have the keys only, for example when a failing test logs a
-// Config.
+// Environ holds "KEY=value" pairs; any []string is assignable to it. Its text and JSON have only the keys, since values may be secrets and a failing
+// test may log a Config.
 type Environ []string
 
 // Format shows c without the values of its Env.

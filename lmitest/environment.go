@@ -15,40 +15,40 @@ const (
 	// serverGrace bounds the wait for an environment's connections, which end by themselves when its process has ended.
 	serverGrace = 2 * time.Second
 
-	firstPause = 100 * time.Millisecond // before the second replacement in a row
+	firstPause = 100 * time.Millisecond // the pause before the second replacement in a row
 	maxPause   = 5 * time.Second
-	longLife   = 10 * time.Second // the pauses start anew after an environment that lasted so long
+	longLife   = 10 * time.Second // after an environment that lasted so long, the next pause is short again
 )
 
 type state int
 
 const (
 	starting state = iota
-	up             // it has polled
-	stopping       // told to end, or has ended
+	up             // the runtime has polled
+	stopping       // the environment was told to end, or has ended
 )
 
-// environment is one process and the Runtime API it talks to. Its goroutine, run, owns both from start to end. A replacement is a new environment
-// with the same slot and its own listener, so nothing that the old process still sends can reach it.
+// environment is one process and the Runtime API that it uses. The goroutine run owns both from start to end. A replacement is a new environment with
+// the same slot and its own listener, so late requests of the old process cannot reach the new one.
 type environment struct {
 	f    *Function
 	slot int
-	// early is how many environments of this slot, right before this one, ended within longLife.
+	// early is how many environments in a row, in this slot and just before this one, ended within longLife.
 	early int
 
-	stop    chan struct{} // closed: end the process
-	polled  chan struct{} // closed: init is done
-	failed  chan struct{} // closed: the runtime reported that its init failed
-	over    chan struct{} // closed: the process is gone, all handlers of the server return
-	gone    chan struct{} // closed: the server has ended, too
-	kill    chan struct{} // closed: end the process without waiting for termGrace
+	stop    chan struct{} // closed to end the process
+	polled  chan struct{} // closed when init is done
+	failed  chan struct{} // closed when the runtime has reported that its init failed
+	over    chan struct{} // closed when the process is gone; then all handlers of the server return
+	gone    chan struct{} // closed when the server has ended, too
+	kill    chan struct{} // closed to end the process without waiting for termGrace
 	killOne sync.Once
 
 	// Guarded by Function.mu.
 	state        state
 	idle         []*poller
-	returning    int       // polls that are expected soon
-	draining     bool      // a poll was dropped: the process is about to end, no poll is expected
+	returning    int       // how many polls are expected soon
+	draining     bool      // a poll was dropped, so the process is about to end and no poll is expected
 	answered     time.Time // when returning last grew
 	inFlight     map[string]*invocation
 	timedOut     recentIDs
@@ -61,7 +61,7 @@ type environment struct {
 	started      time.Time
 }
 
-// poller is one GET of /next that waits.
+// poller is one waiting GET of /next.
 type poller struct {
 	invocation chan *invocation // has room for one
 }
@@ -99,7 +99,7 @@ func (f *Function) stopLocked(e *environment) {
 	close(e.stop)
 }
 
-// killNow cuts termGrace short.
+// killNow makes the process get SIGKILL before termGrace is over.
 func (e *environment) killNow() {
 	e.killOne.Do(func() { close(e.kill) })
 }
@@ -212,7 +212,7 @@ func (f *Function) exited(e *environment, p *process) {
 	defer f.mu.Unlock()
 	exit := Exit{Environment: e.slot, PID: p.pid(), Code: p.state.ExitCode(), State: p.state.String()}
 	switch {
-	case e.initFailed: // initFailed has counted it
+	case e.initFailed: // initFailed has already counted this end
 	case e.state == stopping:
 		exit.After = time.Since(e.stopped)
 		f.stats.Stops++
@@ -235,7 +235,7 @@ func (f *Function) exited(e *environment, p *process) {
 	f.changedLocked()
 }
 
-// remove forgets an environment that has ended, and adds its successor.
+// remove removes an environment that has ended, and adds its successor if it is to have one.
 func (f *Function) remove(e *environment) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

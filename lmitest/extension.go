@@ -12,7 +12,7 @@ const (
 )
 
 // register registers an internal extension, which must not ask for events. The platform sends SIGTERM only if there is an extension;
-// lambda.WithEnableSIGTERM registers one just for that.
+// lambda.WithEnableSIGTERM registers an extension just for that.
 func (e *environment) register(w http.ResponseWriter, r *http.Request) {
 	name := r.Header.Get(headerExtensionName)
 	var body struct{ Events []string }

@@ -10,8 +10,8 @@ import (
 )
 
 var (
-	// ErrThrottled is returned at once for an invocation that no environment has room for; Lambda's callers see status 429. Nothing is queued: try
-	// again later, as Lambda's callers do.
+	// ErrThrottled is returned at once if no environment has room for the invocation; Lambda's callers see status 429. The invocation is not queued:
+	// try again later, as Lambda's callers do.
 	ErrThrottled = errors.New("lmitest: throttled: no environment has an idle runtime")
 	// ErrClosed is returned by a Function that was shut down.
 	ErrClosed = errors.New("lmitest: the function is shut down")
@@ -23,23 +23,23 @@ const maxEventSize = 6 << 20 // bytes, Lambda's limit for a synchronous invocati
 // Runtime API of its own. Its methods may be used concurrently.
 type Function struct {
 	config Config
-	output sync.Mutex     // serializes the processes' output
+	output sync.Mutex     // keeps writes of the processes' output apart
 	wg     sync.WaitGroup // one goroutine per environment
 
 	mu           sync.Mutex
-	environments []*environment // those that have not ended yet
-	waiting      []*invocation  // not handed to a runtime yet; oldest first; see dispatchLocked
-	initError    error          // the first; only Start reads it
+	environments []*environment // the environments that have not ended yet
+	waiting      []*invocation  // the invocations that no runtime has yet, oldest first; see dispatchLocked
+	initError    error          // the first error of an init; only Start reads it
 	closing      bool
 	stats        Stats
 	change       chan struct{} // closed at the next change; nil while nobody waits for one
 }
 
-// Start starts the environments of managed instances and returns when each one polls for work. If one of them does not, the error is an *InitError
-// with the process's last output. Environments of the other kinds start with the first request; if such a start fails, the request's Reply.Error says
-// so.
+// Start starts the environments of managed instances and returns when each one polls for work. If an environment never polls, the error is an
+// *InitError with the process's last output. Environments of the other kinds start with the first request; if such a start fails, the request's
+// Reply.Error says so.
 //
-// ctx bounds the start only: the Function runs until Shutdown.
+// The end of ctx stops only the start: the Function runs until Shutdown.
 func Start(ctx context.Context, c Config) (*Function, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -62,15 +62,15 @@ func Start(ctx context.Context, c Config) (*Function, error) {
 	}
 	f.mu.Unlock()
 	if err != nil {
-		_ = f.Shutdown(context.WithoutCancel(ctx)) // nothing is in flight, and err is the reason
+		_ = f.Shutdown(context.WithoutCancel(ctx)) // its error is dropped: nothing is in flight, and err is the reason
 		return nil, err
 	}
 	return f, nil
 }
 
-// Invoke hands payload to an idle runtime and returns its answer; nil is sent as {}. Errors of the handler, a timeout and the end of its process are
-// in Reply.Error. Invoke returns an error only if the invocation had no reply, because it was throttled (ErrThrottled), the Function is shut down
-// (ErrClosed) or ctx ended. As on Lambda, the end of ctx does not stop the handler.
+// Invoke hands payload to an idle runtime and returns the answer. A nil payload is sent as {}. Reply.Error has an error of the handler, a timeout, or
+// the end of the process. Invoke returns an error only if the invocation had no reply, because it was throttled (ErrThrottled), the Function is shut
+// down (ErrClosed) or ctx ended. As on Lambda, the end of ctx does not stop the handler.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
 	if len(payload) > maxEventSize {
 		return nil, fmt.Errorf("lmitest: the event has %d bytes: Lambda takes %d at most", len(payload), maxEventSize)
@@ -98,10 +98,10 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
 	}
 }
 
-// Terminate ends environments, by their numbers, as the platform does when it scales in or replaces an instance, even if they have requests. Those
-// are answered with TypeShutDown, then the process gets SIGTERM, and SIGKILL 600 ms later, or SIGKILL at once if no extension is registered
-// (lambda.WithEnableSIGTERM registers one). Without numbers Terminate ends all environments. It returns when the processes have ended. If ctx ends
-// first, the processes are killed at once, and Terminate returns ctx's error.
+// Terminate ends environments, by their numbers, as the platform does when it scales in or replaces an instance, even if they have requests. The
+// requests are answered with TypeShutDown. Then the process gets SIGTERM, and SIGKILL 600 ms later. If no extension is registered
+// (lambda.WithEnableSIGTERM registers one), the process gets SIGKILL at once. Without numbers Terminate ends all environments. It returns when the
+// processes have ended. If ctx ends first, the processes are killed at once, and Terminate returns ctx's error.
 func (f *Function) Terminate(ctx context.Context, environments ...int) error {
 	return f.end(ctx, func(e *environment) bool {
 		return len(environments) == 0 || slices.Contains(environments, e.slot)
@@ -119,11 +119,11 @@ func (f *Function) Shutdown(ctx context.Context) error {
 	f.waiting = nil
 	f.mu.Unlock()
 	err := f.Terminate(ctx)
-	f.wg.Wait() // bounded: every process is gone
+	f.wg.Wait() // does not take long, since every process is gone
 	return err
 }
 
-// end stops the environments that match and waits for their end.
+// end stops the environments for which match returns true, and waits for their end.
 func (f *Function) end(ctx context.Context, match func(*environment) bool) error {
 	f.mu.Lock()
 	var ending []*environment

@@ -43,7 +43,7 @@ func (e *environment) awaitInit(p *process) *InitError {
 	case <-t.C:
 		err = &InitError{Type: TypeTimedOut, Reason: fmt.Sprintf("no poll for work within %v", timeout)}
 	}
-	// Several of these may have happened. A poll or a report of the runtime's counts for more than the process's end.
+	// Several of these may have happened. A poll or report of the runtime comes before the process's end.
 	e.f.mu.Lock()
 	defer e.f.mu.Unlock()
 	switch {
@@ -76,8 +76,8 @@ func (e *environment) initError(w http.ResponseWriter, r *http.Request) {
 	accept(w)
 }
 
-// initFailed records why an environment never polled. The caller ends its process. If the environment was started for an invocation, the invocation
-// that has waited longest gets the error as its reply.
+// initFailed records why an environment never polled. The caller must end the process. If the environment was started for an invocation, the
+// invocation that has waited longest gets the error as its reply.
 func (f *Function) initFailed(e *environment, err *InitError) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,7 +96,7 @@ func (f *Function) initFailed(e *environment, err *InitError) {
 		f.waiting = f.waiting[1:]
 		r := platformReply(inv.id, err.Type, "%s", err.Reason)
 		r.RequestID, r.Environment = inv.id, e.slot
-		inv.outcome <- outcome{reply: r} // has room
+		inv.outcome <- outcome{reply: r} // does not block, since the channel has room
 	}
 	f.dispatchLocked()
 	f.changedLocked()

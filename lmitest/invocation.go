@@ -10,9 +10,9 @@ import (
 type invocation struct {
 	id      string
 	payload []byte
-	outcome chan outcome // buffered: the one send never blocks
+	outcome chan outcome // buffered, so the only send never blocks
 
-	environment *environment // the one that it was handed to; nil while it waits
+	environment *environment // the environment that got the invocation; nil while the invocation waits
 	handedOver  time.Time
 	deadline    *time.Timer
 	answering   bool          // the runtime is sending its answer

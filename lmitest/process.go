@@ -15,12 +15,12 @@ import (
 type process struct {
 	cmd    *exec.Cmd
 	output *child.Tail
-	exited chan struct{} // closed when the process is reaped and its output read; state is set before
+	exited chan struct{} // closed when the process is reaped and its output is read; state is set before that
 
 	state *os.ProcessState
 
 	mu   sync.Mutex
-	over bool // the process was or is being reaped: its id may belong to another one, so it is not signalled any more
+	over bool // the process was or is being reaped; it is not signalled any more, since another process may have its id
 }
 
 // startProcess starts cmd and a goroutine that owns it until its end.
@@ -52,7 +52,7 @@ func (p *process) reap() {
 	if awaitExit(p.cmd.Process.Pid) {
 		p.mu.Lock()
 		p.over = true
-		killGroup(p.cmd) // processes that this one left behind; the zombie still reserves the group's id
+		killGroup(p.cmd) // kills processes that this one left behind; the zombie still reserves the group's id
 		p.mu.Unlock()
 	}
 	_ = p.cmd.Wait() // a non-zero exit is in state

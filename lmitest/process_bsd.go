@@ -13,5 +13,6 @@ func isolate(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
 
-// awaitExit returns false at once: to wait without reaping would need unsafe here. So processes that the child leaves behind are not killed.
+// awaitExit returns false at once, since waiting without reaping would need package unsafe here. So processes that the child leaves behind are not
+// killed.
 func awaitExit(int) bool { return false }

@@ -3,7 +3,7 @@ package lmitest
 // recentIDs remembers the ids of the last 1000 invocations that timed out, as many as AWS's emulator.
 type recentIDs struct {
 	known map[string]bool
-	order []string // a ring, once full
+	order []string // used as a ring when it is full
 	next  int
 }
 
@@ -23,7 +23,7 @@ func (r *recentIDs) add(id string) {
 	r.known[id] = true
 }
 
-// take reports whether id is known, and forgets it.
+// take reports whether id is in r, and removes it.
 func (r *recentIDs) take(id string) bool {
 	known := r.known[id]
 	delete(r.known, id)

@@ -10,39 +10,39 @@ import (
 
 // These are the types of errors that come from the platform and not from the handler.
 const (
-	// TypeTimedOut: the handler had not answered at its deadline.
+	// TypeTimedOut means that the handler had not answered at its deadline.
 	TypeTimedOut = "Sandbox.Timedout"
-	// TypeExit: the process ended with the invocation in flight.
+	// TypeExit means that the process ended with the invocation in flight.
 	TypeExit = "Runtime.ExitError"
-	// TypeInit: the process could not be started.
+	// TypeInit means that the process could not be started.
 	TypeInit = "Runtime.InitError"
-	// TypeShutDown: the environment was shut down with the invocation in flight.
+	// TypeShutDown means that the environment was shut down with the invocation in flight.
 	TypeShutDown = "Client.ExecutionEnvironmentShutDown"
-	// TypeUnknown: the runtime dropped its poll just as the invocation was handed to it.
+	// TypeUnknown means that the runtime dropped its poll just when it got the invocation.
 	TypeUnknown = "Runtime.Unknown"
-	// TypeTruncated: the runtime did not send its reply to the end, and still runs.
+	// TypeTruncated means that the runtime did not send its whole reply, and still runs.
 	TypeTruncated = "Runtime.TruncatedResponse"
-	// TypeTooLarge: the reply was larger than Lambda allows.
+	// TypeTooLarge means that the reply was larger than Lambda allows.
 	TypeTooLarge = "Function.ResponseSizeTooLarge"
 )
 
 // Reply is what the caller of a function gets.
 type Reply struct {
-	// RequestID is the invocation's id, the handler's lambdacontext AwsRequestID.
+	// RequestID is the invocation's id, which the handler sees as lambdacontext's AwsRequestID.
 	RequestID string
-	// Payload is the handler's reply. With an Error it is the error's JSON, as Lambda's own callers see it, or, if a streamed reply failed, what was
-	// sent before the error.
+	// Payload is the handler's reply. If Error is set, Payload is the error's JSON, as Lambda's own callers see it. If a streamed reply failed,
+	// Payload is what was sent before the error.
 	Payload []byte
-	// Error is set if the handler failed, or the platform in its place (see the Type constants).
+	// Error is set if the handler failed, or if the platform replied for it (see the Type constants).
 	Error *FunctionError
 	// ContentType is the handler's content type; it is application/json for a value that was encoded.
 	ContentType string
 	// Streamed reports a reply that was not one buffered JSON value: the runtime asked for streaming, or
 	// sent a body of unknown length and another content type, as aws-lambda-go does for an io.Reader.
 	Streamed bool
-	// Environment is the number of the environment that answered, from 0. Its successor has the same number.
+	// Environment is the number of the environment that answered, from 0. A replacement keeps the number.
 	Environment int
-	// Duration is the time from handing the event to the runtime to its whole answer.
+	// Duration is the time from handing the event to the runtime until the answer was complete.
 	Duration time.Duration
 	// InitDuration is the time from the process's start to its first poll if this was the first invocation
 	// of its environment, else 0.
@@ -85,11 +85,11 @@ func functionError(raw []byte, headerType string) *FunctionError {
 	return &FunctionError{Type: b.Type, Message: b.Message, StackTrace: b.StackTrace, Raw: raw}
 }
 
-// platformReply returns the reply that Lambda gives in a handler's place, with the JSON that Lambda's callers get.
+// platformReply returns a reply that Lambda itself gives, with the JSON that Lambda's callers get.
 func platformReply(requestID, errorType, format string, args ...any) *Reply {
 	message := fmt.Sprintf("RequestId: %s Error: %s", requestID, fmt.Sprintf(format, args...))
 	raw, err := json.Marshal(errorBody{Message: message, Type: errorType})
-	if err != nil { // two strings: cannot happen
+	if err != nil { // cannot happen, since errorBody has only strings
 		raw = []byte(`{}`)
 	}
 	return &Reply{

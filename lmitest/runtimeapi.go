@@ -18,7 +18,7 @@ const (
 	headerARN          = "Lambda-Runtime-Invoked-Function-Arn"
 	headerTraceID      = "Lambda-Runtime-Trace-Id"
 	headerResponseMode = "Lambda-Runtime-Function-Response-Mode"
-	headerErrorType    = "Lambda-Runtime-Function-Error-Type" // also a trailer
+	headerErrorType    = "Lambda-Runtime-Function-Error-Type" // sent as a header, or as a trailer of a stream
 	trailerErrorBody   = "Lambda-Runtime-Function-Error-Body"
 	contentTypeJSON    = "application/json"
 
@@ -122,8 +122,8 @@ func (e *environment) take(w http.ResponseWriter, r *http.Request, failed bool) 
 	accept(w)
 }
 
-// truncated finishes an invocation whose answer broke off. Usually the process is ending: then exited finishes the invocation. If the process still
-// runs after 1 s, truncated does.
+// truncated finishes an invocation whose answer broke off. Usually the process is ending, and exited finishes the invocation. If the process still
+// runs after 1 s, truncated finishes it.
 func (e *environment) truncated(inv *invocation) {
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
@@ -134,7 +134,7 @@ func (e *environment) truncated(inv *invocation) {
 	}
 }
 
-// refusal is an error that a runtime gets for its call. aws-lambda-go ends the process on each of them.
+// refusal is an error that a runtime gets for its call. aws-lambda-go ends the process after any refusal.
 type refusal struct {
 	status    int
 	errorType string
@@ -160,10 +160,10 @@ func accept(w http.ResponseWriter) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", contentTypeJSON)
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	_ = json.NewEncoder(w).Encode(v) // fails if the client is gone
 }
 
-// poll registers an idle runtime. The first one ends the init phase. It returns nil if there are too many.
+// poll registers an idle runtime. The first poll ends the init phase. poll returns nil if there are too many polls.
 func (f *Function) poll(e *environment) *poller {
 	p := &poller{invocation: make(chan *invocation, 1)}
 	f.mu.Lock()
@@ -174,7 +174,7 @@ func (f *Function) poll(e *environment) *poller {
 	case starting:
 		e.state = up
 		e.initDuration = time.Since(e.started)
-		e.returning = f.config.Concurrency // its other loops poll next
+		e.returning = f.config.Concurrency // the runtime's other loops poll next
 		e.answered = time.Now()
 		close(e.polled)
 	}
@@ -204,7 +204,7 @@ func (f *Function) unpoll(e *environment, p *poller) {
 		}
 	}
 	select {
-	case inv := <-p.invocation: // it was handed over at the same moment
+	case inv := <-p.invocation: // the poll got an invocation just before
 		f.finishLocked(inv, dropped(inv))
 	default:
 	}

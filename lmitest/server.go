@@ -32,7 +32,7 @@ func (e *environment) listen() (*server, error) {
 	return s, nil
 }
 
-// close returns when no handler runs any more. The process has ended before, and with it all its connections.
+// close returns when no handler runs any more. It is called after the process has ended, and so after the end of all connections.
 func (s *server) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), serverGrace)
 	defer cancel()

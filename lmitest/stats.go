@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Stats is a snapshot of a Function's counters. Ready, Idle and InFlight are the numbers now; the others count from Start.
+// Stats is a snapshot of a Function's counters. Ready, Idle and InFlight are current; the other numbers count from Start.
 type Stats struct {
 	// Ready is the number of environments that have polled for work and are not about to end.
 	Ready int
@@ -19,18 +19,17 @@ type Stats struct {
 	Invocations int
 	// Throttled counts the invocations that were throttled.
 	Throttled int
-	// FunctionErrors counts the errors that the handler answered with.
+	// FunctionErrors counts the handler's answers that were errors.
 	FunctionErrors int
 	// Timeouts counts invocations without an answer at their deadline.
 	Timeouts int
 	// LateReplies counts answers that came after the deadline, and got 410 Gone, which aws-lambda-go takes as fatal.
 	LateReplies int
-	// Starts counts the processes that were started, InitFailures those that never polled.
+	// Starts counts the processes that were started, and InitFailures the processes that never polled.
 	Starts, InitFailures int
-	// Exits counts processes that polled and then ended without being told to, Stops those that were told to:
-	// by Terminate or Shutdown, or to be reset after a timeout.
+	// Exits counts processes that polled and then ended without being told to, and Stops counts those that Terminate, Shutdown or a timeout ended.
 	Exits, Stops int
-	// LastExit is the most recent end of a process, of either kind.
+	// LastExit is the most recent end of a process, whether it counts in Exits or in Stops.
 	LastExit Exit
 }
 
@@ -67,8 +66,8 @@ func (f *Function) statsLocked() Stats {
 	return s
 }
 
-// Wait returns nil when ok returns true, or ctx's error. It calls ok after each change and may miss short states, so ok must look for a state that
-// lasts, such as "one exit counted" or "64 in flight and blocked".
+// Wait returns nil when ok returns true, or ctx's error if ctx ends first. It calls ok after each change and may miss short states, so ok must look
+// for a state that lasts, such as "one exit counted" or "64 in flight and blocked".
 func (f *Function) Wait(ctx context.Context, ok func(Stats) bool) error {
 	for {
 		f.mu.Lock()

@@ -8,8 +8,8 @@ import (
 )
 
 // reserved has the variables that Lambda sets itself; a value in Config.Env is dropped without an error. The list is the one in AWS's Runtime
-// Interface Emulator, without the names that a function may override, and without the credentials: on Lambda they come from a role, here only the
-// caller can give them.
+// Interface Emulator, without the names that a function may override, and without the credentials: on Lambda those come from a role, and here only
+// the caller can give them.
 var reserved = map[string]bool{
 	"AWS_DEFAULT_REGION":              true,
 	"AWS_EXECUTION_ENV":               true,
