@@ -202,7 +202,7 @@ func (l *lab) press(ctx context.Context, o *overloadOptions, s scenario, seed ui
 	}
 	for i := range rivals {
 		name := rivals[(i+int(seed))%len(rivals)] // each comes first in turn
-		x, err := withPressed(ctx, l, s, name, func(d db) (outcome, error) { return on.under(ctx, o, s, d, capacity, seed) })
+		x, err := withPressed(ctx, l, s, name, func(d db) (outcome, error) { return under(ctx, on, o, s, d, capacity, seed) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -245,7 +245,7 @@ func withPressed[T any](ctx context.Context, l *lab, s scenario, name string, f 
 }
 
 // under puts d under the load of s.
-func (on *server) under(ctx context.Context, o *overloadOptions, s scenario, d db, capacity float64, seed uint64) (x outcome, err error) {
+func under(ctx context.Context, on *server, o *overloadOptions, s scenario, d db, capacity float64, seed uint64) (x outcome, err error) {
 	stretches, at, from, to := s.plan(o, capacity)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -253,7 +253,7 @@ func (on *server) under(ctx context.Context, o *overloadOptions, s scenario, d d
 	if s.kind == standing {
 		stand = make(chan error, 1)
 		began := time.Now()
-		go func() { stand <- on.freezes(ctx, began, at, o.pauses().stillFor) }()
+		go func() { stand <- freezes(ctx, on, began, at, o.pauses().stillFor) }()
 	}
 	calls, late := offer(ctx, d, s.w, arrivals(seed, stretches), s.wait, s.retries)
 	if stand != nil {
@@ -283,7 +283,7 @@ func (on *server) under(ctx context.Context, o *overloadOptions, s scenario, d d
 }
 
 // freezes has the server stand still before each of the times at.
-func (on *server) freezes(ctx context.Context, began time.Time, at []time.Duration, lasts time.Duration) error {
+func freezes(ctx context.Context, on *server, began time.Time, at []time.Duration, lasts time.Duration) error {
 	for _, t := range at {
 		if err := sleep(ctx, time.Until(began.Add(t-lasts))); err != nil {
 			return err
