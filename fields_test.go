@@ -53,7 +53,7 @@ internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/di
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: decide first=actions last=actions
-internal/sched.answer: actions Traits=admission times=admission
+internal/sched.answer: actions
 internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
 internal/sched.core: decide
 internal/sched.Group: queue Owner=pool/flight conn=decide

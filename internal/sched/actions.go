@@ -32,6 +32,21 @@ func (o *actions) tell(r *Request, c *Conn, err error) {
 	o.last = a
 }
 
+// Traits are what is known of a request that begins to wait.
+type Traits struct {
+	Expect time.Duration // how long the server is expected to take for the request; 0 if that is not known
+	Holds  bool          // whether the caller holds a connection; if so, the request goes first, since others wait for that connection
+	Key    string        // who shares the request's part of the connections, for Config.Fair
+}
+
+// times are the deadlines of a waiting request, and its account. Like Traits they are in its answer: a request that need not wait has no answer.
+type times struct {
+	due     time.Time // the ctx's deadline, or the end of MaxWait; zero if there is neither
+	latest  time.Time // the latest start: from then on the request gets no connection; zero if there is no such time
+	account *account  // the account of Traits.Key; nil if Config.Fair is not set
+	danger  time.Time // when the request will have waited for dangerPart fourths of the time until latest
+}
+
 // answer is how one wait of a request ends: with a connection, with an error, or with neither if the request ran in a group.
 type answer struct {
 	Traits
@@ -44,6 +59,9 @@ type answer struct {
 	told  func(*Conn, error) // is called instead of sending to ready; nil for Acquire, which waits for ready
 	late  *time.Timer        // fires at the request's latest start; nil until it is needed for the first time
 }
+
+// forgets clears what a knows of the request that used it before. due is the due of the request that uses a next.
+func (a *answer) forgets(due time.Time) { a.Traits, a.times = Traits{}, times{due: due} }
 
 func newAnswer() *answer {
 	return &answer{ready: make(chan struct{}, 1), again: make(chan struct{}, 1)}

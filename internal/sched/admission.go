@@ -35,26 +35,19 @@ const (
 	whyShort   = "the queue is kept short, since callers who wait run out of time"
 )
 
-// Traits are what is known of a request that begins to wait.
-type Traits struct {
-	Expect time.Duration // how long the server is expected to take for the request; 0 if that is not known
-	Holds  bool          // whether the caller holds a connection; if so, the request goes first, since others wait for that connection
-	Key    string        // who shares the request's part of the connections, for Config.Fair
-}
-
-// forgets clears what a knows of the request that used it before. due is the due of the request that uses a next.
-func (a *answer) forgets(due time.Time) { a.Traits, a.times = Traits{}, times{due: due} }
-
-// times are the deadlines of a waiting request, and its account. Like Traits they are in its answer: a request that need not wait has no answer.
-type times struct {
-	due     time.Time // the ctx's deadline, or the end of MaxWait; zero if there is neither
-	latest  time.Time // the latest start: from then on the request gets no connection; zero if there is no such time
-	account *account  // the account of Traits.Key; nil if Config.Fair is not set
-	danger  time.Time // when the request will have waited for dangerPart fourths of the time until latest
-}
-
 // admission decides who may wait, for how long, and who is next.
 type admission struct {
+	maxQueue int  // Config.MaxQueue
+	fair     bool // Config.Fair
+
+	// What admission looks at and does not change.
+	queue     *queue
+	stock     *stock
+	outage    *outage
+	leastHold *least
+
+	fairness fairness
+
 	service  average // the average of the turns whose statements were answered
 	hopeless int     // how many requests had less time left than they were expected to take
 
@@ -66,43 +59,43 @@ type admission struct {
 
 // expects returns how long r is expected to hold its connection. slack is the time until r's deadline: the average of other requests counts for at
 // most half of it, since r may be shorter than they are.
-func (k *core) expects(r *Request, slack time.Duration) time.Duration {
-	others := min(k.admission.service.d, max(slack/2, 0))
+func (m *admission) expects(r *Request, slack time.Duration) time.Duration {
+	others := min(m.service.d, max(slack/2, 0))
 	switch {
 	case !r.bounded: // MaxWait bounds the wait, and not the statement after it
 		return 0
 	case r.Share != nil:
 		return r.Share.Cost() + others
 	case r.answer.Expect > 0:
-		return k.cost(r)
+		return m.cost(r)
 	}
 	return others
 }
 
 // cost returns how long r, which does not share, is expected to hold its connection. Unlike expects it does not look at r's deadline.
-func (k *core) cost(r *Request) time.Duration {
+func (m *admission) cost(r *Request) time.Duration {
 	if r.answer != nil && r.answer.Expect > 0 {
-		return r.answer.Expect + k.growth.leastHold.d
+		return r.answer.Expect + m.leastHold.d
 	}
-	return k.admission.service.d
+	return m.service.d
 }
 
 // bound sets the latest start of r, which begins to wait. While there is no connection the latest start is r's deadline, since nobody knows when a
 // connection will come.
-func (k *core) bound(r *Request, now time.Time) {
+func (m *admission) bound(r *Request, now time.Time) {
 	t := &r.answer.times
-	if k.cfg.Fair {
-		t.account = k.fairness.see(r.answer.Key, now)
+	if m.fair {
+		t.account = m.fairness.see(r.answer.Key, now)
 	}
 	if t.latest = t.due; t.due.IsZero() {
 		return
 	}
 	slack := t.due.Sub(now)
 	defer func() { t.danger = now.Add(t.latest.Sub(now) * dangerPart / 4) }()
-	if expect := k.expects(r, slack); expect > 0 && !k.stock.isBare() {
+	if expect := m.expects(r, slack); expect > 0 && !m.stock.isBare() {
 		if expect > slack {
-			k.admission.hopeless++
-			if k.admission.hopeless%tryHopeless == 0 {
+			m.hopeless++
+			if m.hopeless%tryHopeless == 0 {
 				return
 			}
 		}
@@ -110,28 +103,20 @@ func (k *core) bound(r *Request, now time.Time) {
 	}
 }
 
-// Latest returns the latest start of r, which waits: from then on TooLate refuses r. It returns the zero time if r may wait for ever.
-func (r *Request) Latest() time.Time { return r.answer.latest }
-
-// isLate reports whether r's latest start has passed.
-func (r *Request) isLate(now time.Time) bool {
-	return r.answer != nil && !r.answer.latest.IsZero() && !now.Before(r.answer.latest)
-}
-
 // press begins pressure, unless nobody waits. Without a connection it does nothing either, since nobody can say then how much time is enough.
-func (k *core) press() {
-	if !k.admission.pressed && k.queue.len > 0 && !k.stock.isBare() {
-		k.admission.pressed = true
-		k.fairness.begins()
+func (m *admission) press() {
+	if !m.pressed && m.queue.len > 0 && !m.stock.isBare() {
+		m.pressed = true
+		m.fairness.begins()
 	}
 }
 
 // watch begins pressure if the head of the queue is in danger, and ends it if the queue is empty.
-func (k *core) watch(now time.Time) {
-	if r := k.queue.head; r == nil {
-		k.admission.pressed = false
+func (m *admission) watch(now time.Time) {
+	if r := m.queue.head; r == nil {
+		m.pressed = false
 	} else if r.isInDanger(now) {
-		k.press()
+		m.press()
 	}
 }
 
@@ -141,41 +126,72 @@ func (r *Request) isInDanger(now time.Time) bool {
 }
 
 // isPressed reports whether there is pressure now.
-func (k *core) isPressed() bool { return k.admission.pressed && k.queue.len > 0 }
+func (m *admission) isPressed() bool { return m.pressed && m.queue.len > 0 }
 
 // admits reports whether r may wait. If r goes to the front of the queue, it may as long as it has time. Without a deadline it may under any
-// pressure, as long as the queue has fewer than MaxQueue requests.
-func (k *core) admits(r *Request, first bool, now time.Time) bool {
-	k.watch(now)
+// pressure, as long as the queue has fewer than MaxQueue requests. r may also wait if other, which is not nil then, is refused in its place.
+func (m *admission) admits(r *Request, first bool, now time.Time) (may bool, other *Request) {
+	m.watch(now)
 	switch {
 	case r.isLate(now):
-		return false
+		return false, nil
 	case first || r.answer.Holds:
-		return true
-	case k.cfg.MaxQueue > 0 && k.queue.len >= k.cfg.MaxQueue:
-		return false
+		return true, nil
+	case m.maxQueue > 0 && m.queue.len >= m.maxQueue:
+		return false, nil
 	}
-	short := max(2*k.admission.service.d, leastShort, r.answer.latest.Sub(now)/shortPart)
-	return !r.bounded || !k.admission.pressed || k.stock.isBare() || k.drains(k.queue.turns()+1) <= short || k.cfg.Fair && k.makeRoom(r, now)
+	short := max(2*m.service.d, leastShort, r.answer.latest.Sub(now)/shortPart)
+	if !r.bounded || !m.pressed || m.stock.isBare() || m.drains(m.queue.turns()+1) <= short {
+		return true, nil
+	}
+	if m.fair {
+		other = m.crowds(r)
+	}
+	return other != nil, other
 }
 
 // turn returns the request that is served next, or nil if nobody waits. That is the oldest; under pressure, with Config.Fair, the oldest of the key
 // that has had least. While the head of the queue is in danger it is the newest instead.
-func (k *core) turn(now time.Time) *Request {
-	k.watch(now)
-	r := k.queue.head
+func (m *admission) turn(now time.Time) *Request {
+	m.watch(now)
+	r := m.queue.head
 	switch {
-	case !k.admission.pressed || r.ahead || !r.bounded:
+	case !m.pressed || r.ahead || !r.bounded:
 		return r
 	case r.isInDanger(now):
-		return k.ofLeast(k.queue.tail, (*Request).older)
+		return m.ofLeast(m.queue.tail, (*Request).older)
 	}
-	return k.ofLeast(r, (*Request).newer)
+	return m.ofLeast(r, (*Request).newer)
+}
+
+// ofLeast returns the first request, from r on in the direction of next, of the key that has had least. Without Config.Fair it returns r.
+func (m *admission) ofLeast(r *Request, next func(*Request) *Request) *Request {
+	for least := m.fairness.least(); least != nil && r.answer.account != least; {
+		r = next(r)
+	}
+	return r
+}
+
+func (r *Request) older() *Request { return r.prev }
+func (r *Request) newer() *Request { return r.next }
+
+// crowds returns the oldest request of the key that has most requests in the queue: it can make room for r. It returns nil if r's own key has as many.
+func (m *admission) crowds(r *Request) *Request {
+	most := m.fairness.most()
+	if most == nil || r.answer.account.queued >= most.queued {
+		return nil
+	}
+	for o := m.queue.head; o != nil; o = o.next {
+		if o.answer.account == most && o.bounded && !o.ahead {
+			return o
+		}
+	}
+	return nil
 }
 
 // noTime returns the error that refuses r.
-func (k *core) noTime(r *Request, now time.Time) *NoTimeError {
-	e := &NoTimeError{Why: whyShort, Queued: k.queue.len, Wait: k.drains(k.queue.turns())}
+func (m *admission) noTime(r *Request, now time.Time) *NoTimeError {
+	e := &NoTimeError{Why: whyShort, Queued: m.queue.len, Wait: m.drains(m.queue.turns())}
 	if due := r.answer.due; !due.IsZero() {
 		e.Left, e.Service = max(0, due.Sub(now)), due.Sub(r.answer.latest)
 	}
@@ -184,16 +200,16 @@ func (k *core) noTime(r *Request, now time.Time) *NoTimeError {
 		e.Why = whyLate
 	case r.isLate(now):
 		e.Why = whyMaxWait
-	case k.cfg.MaxQueue > 0 && k.queue.len >= k.cfg.MaxQueue:
+	case m.maxQueue > 0 && m.queue.len >= m.maxQueue:
 		e.Why = whyFull
 	}
-	if k.stock.isBare() {
-		e.Outage = k.outage.why(now)
+	if m.stock.isBare() {
+		e.Outage = m.outage.why(now)
 	}
 	return e
 }
 
 // drains returns how long the present connections take for so many turns.
-func (k *core) drains(turns int) time.Duration {
-	return time.Duration(turns) * k.admission.service.d / time.Duration(max(1, k.stock.usable()))
+func (m *admission) drains(turns int) time.Duration {
+	return time.Duration(turns) * m.service.d / time.Duration(max(1, m.stock.usable()))
 }

@@ -29,19 +29,20 @@ type core struct {
 	growth    growth
 	outage    outage
 	admission admission
-	fairness  fairness
 	closed    bool
 	totals    Totals
 	out       actions
 }
 
-func newCore(cfg Config) core {
-	return core{
+func newCore(cfg Config) *core {
+	k := &core{
 		cfg:    cfg,
 		queue:  queue{group: cmp.Or(cfg.MaxGroup, 1)},
 		growth: newGrowth(cfg.Max),
 		outage: outage{patience: cfg.Patience, random: cfg.Random},
 	}
+	k.admission = admission{maxQueue: cfg.MaxQueue, fair: cfg.Fair, queue: &k.queue, stock: &k.stock, outage: &k.outage, leastHold: &k.growth.leastHold}
+	return k
 }
 
 // take lends r an idle connection. It returns an error if r gets none: gone, if that is not nil. It returns nil and nil if r has to wait.
@@ -62,13 +63,17 @@ func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
 
 // wait queues r, for which no connection was idle, or returns the error that refuses r. If first is true, r goes in front of all others.
 func (k *core) wait(r *Request, first bool, now time.Time) error {
-	k.bound(r, now)
-	if !k.admits(r, first, now) {
+	k.admission.bound(r, now)
+	may, other := k.admission.admits(r, first, now)
+	if other != nil {
+		k.out.tell(other, nil, k.tooLate(other, now))
+	}
+	if !may {
 		k.totals.Refused++
 		if k.stock.isBare() && !k.outage.isResting(now) {
 			k.dial(1, now) // for the next callers
 		}
-		return k.noTime(r, now)
+		return k.admission.noTime(r, now)
 	}
 	if k.growth.busySince.IsZero() {
 		k.growth.busySince = now
@@ -98,9 +103,9 @@ func (k *core) tooLate(r *Request, now time.Time) error {
 	}
 	k.totals.Refused++
 	if r.bounded {
-		k.press()
+		k.admission.press()
 	}
-	return k.noTime(r, now)
+	return k.admission.noTime(r, now)
 }
 
 func (k *core) release(c *Conn, waits bool, now time.Time) {
@@ -136,7 +141,7 @@ func (k *core) held(c *Conn, took time.Duration) {
 	k.growth.held(took)
 	switch {
 	case c.gaveUp == givenUpLate:
-		k.press()
+		k.admission.press()
 	case c.gaveUp == whole && !c.leaving:
 		k.admission.service.add(took)
 	}
@@ -248,7 +253,7 @@ func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.gr
 // next returns the request whose turn it is, or nil if nobody waits. It refuses the requests that are late by now.
 func (k *core) next(now time.Time) *Request {
 	for {
-		r := k.turn(now)
+		r := k.admission.turn(now)
 		if r == nil || !r.isLate(now) {
 			return r
 		}
@@ -273,7 +278,7 @@ func (k *core) serve(c *Conn, now time.Time) {
 		k.out.carry = g
 	default:
 		k.queue.remove(r)
-		r.charge(k.cost(r))
+		r.charge(k.admission.cost(r))
 		k.lend(c, r, now)
 		k.totals.Waited += now.Sub(r.Asked)
 		k.out.tell(r, c, nil)

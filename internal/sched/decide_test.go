@@ -18,7 +18,7 @@ import (
 // against what it knows itself.
 type world struct {
 	t      *testing.T
-	k      core
+	k      *core
 	rnd    *rand.Rand
 	now    time.Time
 	log    bytes.Buffer
@@ -394,7 +394,7 @@ func owner(c *Conn) any {
 
 // holds checks what always holds.
 func (w *world) holds() {
-	k := &w.k
+	k := w.k
 	open := len(k.stock.all)
 	require.LessOrEqual(w.t, open+k.growth.dialing, k.growth.max, "never more than the server is asked for")
 	require.False(w.t, k.queue.len > 0 && len(k.stock.idle) > 0, "somebody waits beside an idle connection")

@@ -67,54 +67,19 @@ func (f *fairness) least() (least *account) {
 	return least
 }
 
+// most returns the account with most waiting requests. It returns nil if there is no account.
+func (f *fairness) most() (most *account) {
+	for _, a := range f.all {
+		if most == nil || a.queued > most.queued {
+			most = a
+		}
+	}
+	return most
+}
+
 // begins is called when pressure begins.
 func (f *fairness) begins() {
 	for _, a := range f.all {
 		a.lent = 0
 	}
-}
-
-// waits adds n to the number of waiting requests of r's key. charge adds d to the time for which that key was lent connections.
-func (r *Request) waits(n int) {
-	if r.answer != nil && r.answer.account != nil {
-		r.answer.account.queued += n
-	}
-}
-
-func (r *Request) charge(d time.Duration) {
-	if r.answer != nil && r.answer.account != nil {
-		r.answer.account.lent += d + 1
-	}
-}
-
-// ofLeast returns the first request, from r on in the direction of next, of the key that has had least. Without Config.Fair it returns r.
-func (k *core) ofLeast(r *Request, next func(*Request) *Request) *Request {
-	for least := k.fairness.least(); least != nil && r.answer.account != least; {
-		r = next(r)
-	}
-	return r
-}
-
-func (r *Request) older() *Request { return r.prev }
-func (r *Request) newer() *Request { return r.next }
-
-// makeRoom refuses the oldest request of the key that has most requests in the queue, and reports whether it did, so that there is room for r. It
-// refuses nobody if r's own key has as many.
-func (k *core) makeRoom(r *Request, now time.Time) bool {
-	var most *account
-	for _, a := range k.fairness.all {
-		if most == nil || a.queued > most.queued {
-			most = a
-		}
-	}
-	if most == nil || r.answer.account.queued >= most.queued {
-		return false
-	}
-	for o := k.queue.head; o != nil; o = o.next {
-		if o.answer.account == most && o.bounded && !o.ahead {
-			k.out.tell(o, nil, k.tooLate(o, now))
-			return true
-		}
-	}
-	return false
 }

@@ -39,6 +39,27 @@ func (r *Request) begin(a *answer, due time.Time, bounded bool) {
 	a.forgets(due)
 }
 
+// Latest returns the latest start of r, which waits: from then on TooLate refuses r. It returns the zero time if r may wait for ever.
+func (r *Request) Latest() time.Time { return r.answer.latest }
+
+// isLate reports whether r's latest start has passed.
+func (r *Request) isLate(now time.Time) bool {
+	return r.answer != nil && !r.answer.latest.IsZero() && !now.Before(r.answer.latest)
+}
+
+// waits adds n to the number of waiting requests of r's key. charge adds d to the time for which that key was lent connections.
+func (r *Request) waits(n int) {
+	if r.answer != nil && r.answer.account != nil {
+		r.answer.account.queued += n
+	}
+}
+
+func (r *Request) charge(d time.Duration) {
+	if r.answer != nil && r.answer.account != nil {
+		r.answer.account.lent += d + 1
+	}
+}
+
 // goesOn tells r's group, if r is in one, that r's caller has taken its answer and goes on (see Await).
 func (r *Request) goesOn() {
 	if r.aboard != nil {

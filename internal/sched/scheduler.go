@@ -16,7 +16,7 @@ type Scheduler struct {
 	emptied sync.Once
 
 	mu    sync.Mutex
-	core  core
+	core  *core
 	check Timer // calls tick
 }
 
@@ -132,7 +132,7 @@ func (s *Scheduler) Drop(c *Conn)   { s.put(c, (*core).drop) }
 func (s *Scheduler) put(c *Conn, where func(*core, *Conn, time.Time)) {
 	s.mu.Lock()
 	defer s.unlock()
-	where(&s.core, c, s.now())
+	where(s.core, c, s.now())
 }
 
 // Washing adds n to the number of connections that are being cleaned and will be free after a round trip.
@@ -230,11 +230,11 @@ func (s *Scheduler) Empty() <-chan struct{} { return s.empty }
 func (s *Scheduler) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := &s.core
+	k := s.core
 	return Stats{
 		Totals: k.totals,
 		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
-		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len, Pressed: k.isPressed(),
+		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len, Pressed: k.admission.isPressed(),
 		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, Service: k.admission.service.d, FailedInARow: k.outage.failures,
 	}
 }

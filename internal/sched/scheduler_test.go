@@ -397,7 +397,7 @@ func TestTheYoungestInAStandstillIsTold(t *testing.T) {
 	d := newDesk(t, 2)
 	var holders [2]Request
 	conns := [2]*Conn{{holder: &holders[0]}, {holder: &holders[1]}}
-	k, now := &d.core, time.Now()
+	k, now := d.core, time.Now()
 	k.stock.all, k.stock.held = conns[:], 2
 	var waiting [2]Request
 	for i, in := range []int{0, 1} {
