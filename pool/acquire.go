@@ -14,9 +14,9 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Acquire gets a connection for the caller alone. It waits, first come first served, until one is free. If ctx or its scope ends before, the error is
-// an [*AcquireError]. [Lease.Release] gives the connection back. For a single statement use the pool's own methods, which hold a connection for a
-// shorter time.
+// Acquire gets a connection for the caller alone. It waits, first come first served, until a connection is free. If ctx ends before that, the error
+// is an [*AcquireError]; if the scope has ended, the error is [ErrInvocationEnded]. [Lease.Release] gives the connection back. For a single statement
+// use the pool's own methods, which hold a connection for a shorter time.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	if c, err := p.engine.own(ctx); err != nil {
 		return nil, err
@@ -28,12 +28,13 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	return p.obtain(ctx, l, -1)
 }
 
-// leaseOf returns a lease with Config.Plain.
+// leaseOf returns a lease that runs on c, which is pgxpool's. It is used with Config.Plain.
 func leaseOf(c lent) *Lease { return &Lease{lent: c} }
 
 func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 
-// AcquireFunc acquires a lease, runs f with it, and releases it, even if f panics. It returns Acquire's error, or f's. ctx bounds only the acquiring.
+// AcquireFunc acquires a lease, runs f with the lease, and releases the lease even if f panics. It returns the error of Acquire or of f. ctx bounds
+// only the acquiring.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return acquireFunc(ctx, p.Acquire, f)
 }
@@ -50,16 +51,16 @@ func acquireFunc(ctx context.Context, acquire func(context.Context) (*Lease, err
 	return f(l)
 }
 
-// acquire gets a connection for ctx's scope. Its statements run with the settings with, unless that is nil. The lease's stack leaves out the
-// innermost frames callers; if frames is negative, the lease has no stack.
+// acquire gets a connection for ctx's scope. The lease's statements run with the settings with, unless with is nil. what and sql describe the lease in
+// logs. The lease's stack leaves out as many of the innermost callers as frames says; if frames is negative, the lease has no stack.
 func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, sql string, frames int) (*Lease, error) {
 	l := &Lease{p: p, with: with, what: what}
 	l.wants(sql)
 	return p.obtain(ctx, l, frames)
 }
 
-// statement is acquire for one statement outside a transaction. The statement may ride, unless it runs again; if it rides, the lease has its result
-// and no connection.
+// statement is acquire for one statement outside a transaction. The statement may ride, unless again is true: then it has run before, and failed. If
+// the statement has ridden, the lease has the statement's result and no connection.
 func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := spareLeases.Get().(*Lease)
 	l.p, l.with, l.what, l.args = p, with, what, args
@@ -96,14 +97,14 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 	}
 	if err = p.connFor(ctx, l); err == nil {
 		return l, nil
-	} else if l.ride == nil { // otherwise it rode, and err is the statement's own
+	} else if l.ride == nil { // otherwise the statement rode, and err is the statement's own error
 		err = p.acquireError(l, err)
 	}
 	return nil, err
 }
 
-// connFor gives l a connection that is fit, or lets its statement ride. It makes MaxConns + 2 tries: one may be a ride that has to run again, and the
-// other MaxConns + 1 are as in pgxpool, since every connection may turn out to be dead before a new one is dialed.
+// connFor gives l a connection that passes the checks of fit, or lets l's statement ride. It makes MaxConns + 2 tries. One of them may be a ride that
+// has to run again. The other MaxConns + 1 are as in pgxpool, since every connection may turn out to be dead before a new one is dialed.
 func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	for try := range int(p.cfg.MaxConns) + 2 {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
@@ -123,7 +124,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err
 		} else if ok {
-			if l.what == kindLease && c.wire.Flush() != nil { // its user may send nothing for a long time
+			if l.what == kindLease && c.wire.Flush() != nil { // a queued reset is sent now: the lease's user may send nothing for a long time
 				c.closeInBackground()
 				continue
 			}
@@ -133,10 +134,10 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	return pgerr.ErrUnfit
 }
 
-// fit checks whether c can be handed to l, or to a flight if l is nil: its age, its socket, a ping, PrepareConn. If it returns false, it has closed c
-// or given it back.
+// fit checks whether c can be handed to l, or to a flight if l is nil. It looks at c's age and socket, and may ping and call PrepareConn. If it
+// returns false, it has closed c or given c back.
 func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
-	returned := false // by the hooks
+	returned := false // stays false if a hook panics
 	defer c.closeUnless(&returned)
 	ok, err = c.check(ctx, l)
 	returned = true
@@ -144,7 +145,7 @@ func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 }
 
 func (c *conn) check(ctx context.Context, l *Lease) (ok bool, err error) {
-	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // Since is when c was lent, which is now
+	aged, seen := c.expired(c.place.Since()), pgdial.Nothing // Since is the time at which c was lent, which is now
 	switch {
 	case aged && !c.place.Fenced():
 		c.p.stats.aged.Add(1)
@@ -198,10 +199,10 @@ func (c *conn) check(ctx context.Context, l *Lease) (ok bool, err error) {
 	return ok, err
 }
 
-// runsWith gives l its settings after it was acquired: the BEGIN before runs without them.
+// runsWith gives l its settings after l was acquired. BeginTx calls it, because BEGIN has to run without the settings.
 func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
-// start makes l the owner of c. It fails if l's scope or the pool has ended in the meantime.
+// start makes l the owner of c. It fails if the scope or the pool has ended while l waited for c.
 func (l *Lease) start(c *conn) error {
 	l.lend(c)
 	l.use.Begin(&c.session, l.with, l.lasts())
@@ -216,9 +217,9 @@ func (l *Lease) start(c *conn) error {
 	return nil
 }
 
-// reportInside logs that l was asked for with the ctx of an InTx's function, once for each place in the code. Usually the code should have used tx:
-// what runs on l is not part of the transaction (lost updates), and l waits for a second connection while the first is held (a deadlock). It may be
-// on purpose, so it is no error.
+// reportInside logs, once for each place in the code, that l was acquired with the ctx that InTx gave to its function in. Usually the code should have
+// used tx: what runs on l is not part of the transaction (lost updates), and l waits for a second connection while the first is held (a deadlock).
+// The code may do this on purpose, so it is no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {
@@ -234,7 +235,7 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }
 
-// heldBy returns the lease of p that c holds, or that the innermost callback around c with such a lease holds, or nil.
+// heldBy returns the lease of p that c holds. If c holds none, it returns that of the innermost callback around c that holds one, or nil.
 func (p *Pool) heldBy(c *callback) *Lease {
 	for ; c != nil; c = c.outer {
 		if c.within.Holds == nil || c.starting {

@@ -18,55 +18,59 @@ import (
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
-// conn is one connection. At any time it has one owner: the scheduler while it is idle, then a lease or a flight, then the goroutine that cleans or
-// closes it. pgxpool always sees it as acquired: its health check could take an idle one for a moment, and an Acquire that finds none dials.
+// conn is one connection. At any time a conn has one owner: the scheduler while it is idle, then a lease or a flight, then the goroutine that cleans
+// or closes it. pgxpool sees every conn as acquired. Otherwise pgxpool's health check could take an idle connection for a moment, and the pool's dial,
+// which uses pgxpool's Acquire, would get an idle connection and not a new one.
 type conn struct {
 	p       *Pool
 	px      *pgxpool.Conn
 	pg      *pgx.Conn
-	expires time.Time // zero: never
+	expires time.Time // zero if it never expires
 	place   sched.Conn
 	reach   *upstream.Reach
-	copies  pgx.CopyFromTracer // nil: none
+	copies  pgx.CopyFromTracer // nil if the user's tracer is none
 	types   memrows.Maps
 	wire    *pgwire.Conn
 	cancel  *pgcancel.Canceler
-	lane    *lane.Lane // nil: no flights on this one
+	lane    *lane.Lane // nil if no statement may ride on this connection
 
 	// Only the owner uses these.
 	session      isolation.Session
-	maybeStandby bool           // its server has refused to write, and may be no writer any more
-	lost         bool           // it ended, but not because the pool closed it; the pool's health has noted that
-	peek         *pgdial.Peeker // nil: its socket cannot be looked at
+	maybeStandby bool           // the server has refused to write, and may be no writer any more
+	lost         bool           // the connection ended, but not because the pool closed it; the pool's health has noted that
+	peek         *pgdial.Peeker // nil if the socket cannot be looked at
 }
 
-// expired reports whether c is fenced or past its lifetime: nobody gets it any more.
+// expired reports whether c is fenced or past its lifetime. Then nobody gets c any more.
 func (c *conn) expired(now time.Time) bool {
 	return c.place.Fenced() || !c.expires.IsZero() && now.After(c.expires)
 }
 
-// clean reports whether c is open, idle, in no transaction, and free of doubt about cancel requests, its age and its server.
+// clean reports whether c is open and in no transaction, runs nothing, waits for no cancel request, has not expired, and leads to a writer if the pool
+// needs one.
 func (c *conn) clean() bool {
 	pc := c.pg.PgConn()
 	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() && !c.expired(time.Now()) && !c.maybeStandby
 }
 
 const (
-	// goodbyeTimeout bounds the wait for the server's end after Terminate, and each step of a way home. A living server answers in a round trip.
+	// goodbyeTimeout bounds how long the server may take to close its end after Terminate, and how long each step of wayhome.go may take. A server that
+	// is alive needs one round trip.
 	goodbyeTimeout = time.Second
 
-	// graceToAbort bounds the write of Terminate to a connection that is being cut off: its user may be stuck in a write.
+	// graceToAbort bounds the write of Terminate to a connection that is being cut off, since its user may be stuck in a write to the same socket.
 	graceToAbort = 20 * time.Millisecond
 )
 
-// closeUnless is deferred around what may call code of the user's. If that panics, or ends its goroutine (runtime.Goexit), nobody has c.
+// closeUnless is deferred around calls of the user's code. If that code panics or calls runtime.Goexit, returned is still false, and c is closed, since
+// c has no owner then.
 func (c *conn) closeUnless(returned *bool) {
 	if !*returned {
 		c.closeInBackground()
 	}
 }
 
-// closeInBackground closes c. Its place is free when the server has closed its end, so that the server never has more connections than the limit.
+// closeInBackground closes c. c's place is free only when the server has closed its end, so that the server never has more connections than the limit.
 func (c *conn) closeInBackground() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
@@ -85,13 +89,13 @@ func (c *conn) closeInBackground() {
 
 // letGo closes c for pgx and pgxpool, and waits until pgx has closed the socket.
 func (c *conn) letGo(ctx context.Context) {
-	_ = c.pg.Close(ctx) // does nothing if it is closed
+	_ = c.pg.Close(ctx) // does nothing if c is closed
 	awaitCleanup(ctx, c.pg)
 	c.px.Release() // pgxpool sees a closed connection and forgets it
 }
 
-// goodbye sends Terminate and waits until the server has closed its end, which PostgreSQL does when the process ends: then the backend is gone. pgx's
-// Close does not wait for that. A statement that still runs is cancelled, since the server would finish it first.
+// goodbye sends Terminate and waits until the server has closed its end. PostgreSQL does that when the backend process ends. pgx's Close does not wait
+// for that. goodbye cancels a statement that still runs, since the server would finish the statement first.
 func (c *conn) goodbye(ctx context.Context) {
 	pc := c.pg.PgConn()
 	if pc.IsClosed() {
@@ -107,8 +111,9 @@ func (c *conn) goodbye(ctx context.Context) {
 	}
 }
 
-// abort cuts c off from a user who still has the raw *pgx.Conn, or is stuck in a call. pgx's Close would race with that user inside pgx, but any
-// goroutine may write to and close a net.Conn. After Terminate and CloseWrite nothing more can be sent. The server's end frees the place.
+// abort cuts c off from a user who still has the raw *pgx.Conn, or is stuck in a call. It works on the net.Conn, which any goroutine may write to and
+// close: pgx's Close would race with the user inside pgx. After Terminate and CloseWrite the user can send nothing more. c's place is free when the
+// server has closed its end.
 func (c *conn) abort() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)
@@ -121,7 +126,7 @@ func (c *conn) abort() {
 	half, ok := nc.(interface{ CloseWrite() error })
 	if ok {
 		_ = half.CloseWrite()
-		_ = nc.SetReadDeadline(time.Now()) // ends a read of the user's
+		_ = nc.SetReadDeadline(time.Now()) // ends the user's read, if one is running
 	} else {
 		nc.Close()
 	}
@@ -133,13 +138,13 @@ func (c *conn) abort() {
 		_ = c.pg.PgConn().CancelRequest(ctx) // reads only what never changes
 		if ok {
 			deadline, _ := ctx.Deadline()
-			_ = nc.SetReadDeadline(deadline) // not before the cancel request: the user's read has to end
+			_ = nc.SetReadDeadline(deadline) // set only after the cancel request, since the user's read has to end first
 			_, _ = io.Copy(io.Discard, nc)
 		}
 	})
 }
 
-// closeAll closes connections that the scheduler had as idle.
+// closeAll closes connections that were taken from the scheduler, where they were idle.
 func closeAll(places []*sched.Conn) {
 	for _, place := range places {
 		place.Owner.(*conn).closeInBackground()

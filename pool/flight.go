@@ -12,7 +12,7 @@ type flight struct {
 	on *conn
 }
 
-// newFlight makes an empty flight on c.
+// newFlight makes an empty flight on c, which the scheduler fills with rides.
 func newFlight(c *conn) *sched.Group {
 	f := &flight{on: c}
 	g := f.On(c.lane)
@@ -21,12 +21,12 @@ func newFlight(c *conn) *sched.Group {
 	return g
 }
 
-// fly carries rides on f's connection as long as a ride is at the head of the queue, and then gives the connection back.
+// fly sends rides on f's connection as long as a ride is at the head of the queue. Then it gives the connection back.
 func (f *flight) fly() {
 	c, sql := f.on, f.Board()
 	defer f.Strand() // whatever happens below, no caller waits for ever
 
-	if ok, err := c.fit(c.p.ctx, nil); !ok || err != nil { // fit has given c up
+	if ok, err := c.fit(c.p.ctx, nil); !ok || err != nil { // fit has closed c, or given c back
 		return
 	}
 	f.lend(c)
@@ -36,7 +36,7 @@ func (f *flight) fly() {
 		return
 	}
 	whole := false
-	defer func() { // after a panic, too, nobody may get the connection
+	defer func() { // also after a panic: then whole is false, and nobody may get the connection
 		switch was, _, _ := f.hold.end(leaseReleased); {
 		case was != leaseActive: // Shutdown has closed it
 		case whole:
@@ -45,7 +45,7 @@ func (f *flight) fly() {
 			c.closeInBackground()
 		}
 	}()
-	if !c.wire.Queued() && !c.lane.Intact() { // a lease has left it so
+	if !c.wire.Queued() && !c.lane.Intact() { // no reset is queued that would restore default_transaction_read_only
 		c.p.log.Warn("lmipool: default_transaction_read_only is not what it was after AfterConnect, by a read or by the server's configuration; the connection is closed")
 		return
 	}
@@ -55,7 +55,7 @@ func (f *flight) fly() {
 	}
 }
 
-// end is called by Shutdown, whose ctx has ended.
+// end closes f's connection. Shutdown calls it when its ctx has ended before f has.
 func (f *flight) end(why leaseState) bool {
 	was, _, _ := f.hold.end(why)
 	if was == leaseActive {

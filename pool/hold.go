@@ -11,27 +11,27 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// hold is a user's hold on a connection: whether the user has it, and what runs on it. Only this file writes it.
+// hold is a user's hold on a connection: whether the user has the connection, and what runs on it. Only this file writes the fields.
 type hold struct {
-	c   *conn         // nil before start
-	use isolation.Use // of its session; only the caller between enter and leave uses it
+	c   *conn         // nil until lend is called
+	use isolation.Use // what the user does to the session; only the caller between enter and leave uses this field
 
 	mu       sync.Mutex
 	state    leaseState
 	calling  bool   // a call into pgx is running, or stuck
-	stuck    bool   // the call has returned to its caller, but a value that it was given is still being encoded
-	inTx     bool   // after the last call there was a transaction
+	stuck    bool   // the call has returned to its caller, but one of the call's arguments is still being encoded
+	inTx     bool   // a transaction was open after the last call
 	raw      bool   // the user has, or may have, the *pgx.Conn itself
-	reported bool   // the open result was logged
+	reported bool   // isLeftOpen has returned true for the open result
 	calls    uint32 // the number of calls so far
 	rest     rest
-	left     chan struct{} // closed when the call that runs is over; made by end
+	left     chan struct{} // made by end if a call is running, and closed when that call is over
 	result   result        // Rows or BatchResults that are still open
-	resultAt time.Time     // since when
-	since    time.Time     // when the connection was got
-	sql      string        // what runs, or ran last
+	resultAt time.Time     // when result was opened
+	since    time.Time     // when the user got the connection
+	sql      string        // the statement that runs, or ran last
 
-	uncheck context.CancelFunc // ends the checks of its connection before it gets it; nil: none run
+	uncheck context.CancelFunc // ends the checks of the connection that the user is about to get; nil if there were none
 }
 
 type leaseState uint8
@@ -44,17 +44,18 @@ const (
 	leaseClosed // by Shutdown
 )
 
-// result is what keeps a connection busy between calls.
+// result is a Rows or BatchResults that is open: it keeps the connection busy between calls.
 type result interface{ closeResult() }
 
-// rest is how housekeeping notices that a lease does nothing. It compares the number of calls between two rounds, so no call has to read the clock.
+// rest is how housekeeping notices that a lease does nothing. Housekeeping compares the number of calls in two rounds, so that no call has to read the
+// clock.
 type rest struct {
-	calls    uint32    // the number last seen
-	since    time.Time // when it was first seen, and no call was running
-	reported bool      // as idle in a transaction
+	calls    uint32    // the number of calls that housekeeping saw last
+	since    time.Time // when housekeeping first saw that number while no call was running
+	reported bool      // idleTx has returned the time since then
 }
 
-// active reports whether h has its connection, and has not ended.
+// active reports whether h's user has the connection now.
 func (h *hold) active() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -68,10 +69,10 @@ func (h *hold) released() bool {
 	return h.state == leaseReleased
 }
 
-// wants notes what the connection is asked for.
+// wants notes which statement the connection is for. Logs and errors show it.
 func (h *hold) wants(sql string) { h.sql = sql }
 
-// checking returns the ctx for the checks of a connection that h is about to get. It ends with h.
+// checking returns the ctx for the checks of a connection that h is about to get. The ctx ends when h is ended.
 func (h *hold) checking(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	h.mu.Lock()
@@ -83,13 +84,13 @@ func (h *hold) checking(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, cancel
 }
 
-// lend prepares c for h, which is about to get it.
+// lend gives c to h. The user has c when start returns true.
 func (h *hold) lend(c *conn) {
 	h.c = c
 	c.cancel.Lent()
 }
 
-// start makes h the owner of what it was lent, and returns false if h has ended meanwhile.
+// start makes h's user the owner of the lent connection. It returns false if h has ended meanwhile.
 func (h *hold) start() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,7 +101,7 @@ func (h *hold) start() bool {
 	return true
 }
 
-// enter begins a call into pgx that sends something. Every exit from it goes through leave.
+// enter begins a call into pgx that sends something. If enter succeeds, the caller has to call leave after the call.
 func (h *hold) enter(sql string) (*pgx.Conn, error) {
 	if err := h.call(sql); err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (h *hold) enter(sql string) (*pgx.Conn, error) {
 	return h.c.pg, nil
 }
 
-// resume begins a call that goes on reading a result that an earlier call has opened. Every exit from it goes through leave.
+// resume begins a call that goes on reading an open result. If resume succeeds, the caller has to call leave after the call.
 func (h *hold) resume() error {
 	if err := h.call(""); err != nil {
 		return err
@@ -129,7 +130,7 @@ func (h *hold) resume() error {
 	return nil
 }
 
-// call is the common part of enter and resume.
+// call is the common part of enter and resume. resume calls it with an empty sql.
 func (h *hold) call(sql string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -167,7 +168,7 @@ func (h *hold) leave() {
 	}
 }
 
-// leaveAfter calls leave when done is closed: a value that the call was given is in use until then.
+// leaveAfter calls leave when done is closed: until then one of the call's arguments is in use.
 func (h *hold) leaveAfter(done <-chan struct{}) {
 	h.mu.Lock()
 	h.stuck = true
@@ -178,7 +179,7 @@ func (h *hold) leaveAfter(done <-chan struct{}) {
 	}()
 }
 
-// opened and closed keep track of the result that occupies the connection. Both run between enter and leave.
+// opened notes that r occupies the connection from now on, and closed that it does not any more. Both run between enter, or resume, and leave.
 func (h *hold) opened(r result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -199,7 +200,7 @@ func (h *hold) hasResult() bool {
 	return h.result != nil
 }
 
-// tookRaw notes that the user has the connection itself, and returns false if h has ended.
+// tookRaw notes that the user gets the *pgx.Conn itself. It returns false if h has ended.
 func (h *hold) tookRaw() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -213,22 +214,22 @@ func (h *hold) tookRaw() bool {
 	return true
 }
 
-// gaveRaw reports whether the user has the connection itself.
+// gaveRaw reports whether the user has, or may have, the *pgx.Conn itself.
 func (h *hold) gaveRaw() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.raw
 }
 
-// holdsBegin reports whether a BEGIN is held back and no call is running that would send it.
+// holdsBegin reports whether a BEGIN is held back, and no call is running that would send the BEGIN.
 func (h *hold) holdsBegin() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.state == leaseActive && !h.calling && h.c.wire.BeginDeferred()
 }
 
-// end takes the connection from its user. Only the first time was is leaseActive, or leasePending if the user has not got it yet. If a call is
-// running, left is closed when that is over. quiet means that no call is running and no result is open.
+// end takes the connection from its user, and returns the state before. At the first call, was is leaseActive, or leasePending if the user has not got
+// the connection yet. If a call is running, left is closed when that call is over. quiet means that no call is running and no result is open.
 func (h *hold) end(why leaseState) (was leaseState, left chan struct{}, quiet bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -247,7 +248,7 @@ func (h *hold) end(why leaseState) (was leaseState, left chan struct{}, quiet bo
 	return was, h.left, h.left == nil && h.result == nil
 }
 
-// take returns the result that is still open, if any, after end.
+// take returns the result that is still open after end, and forgets it. It returns nil if there is none.
 func (h *hold) take() result {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -260,13 +261,13 @@ func (h *hold) take() result {
 func (h *hold) held(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.since.IsZero() { // it is still being checked
+	if h.since.IsZero() { // the connection is still being checked
 		return 0
 	}
 	return now.Sub(h.since)
 }
 
-// holder returns a Holder of h without scope and stack.
+// holder describes h in a Holder, without its scope and stack.
 func (h *hold) holder(now time.Time) Holder {
 	held := h.held(now)
 	h.mu.Lock()
@@ -274,7 +275,8 @@ func (h *hold) holder(now time.Time) Holder {
 	return Holder{Held: held, Doing: sqltext.Cut(h.sql, 200)}
 }
 
-// idleTx returns how long h has at least had a transaction and run nothing, if that is bound or more; once, and again only after h was used. Else 0.
+// idleTx returns for how long, at least, h has had an open transaction and run nothing. It returns 0 if that is less than bound, and after the first
+// report until h runs something again.
 func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

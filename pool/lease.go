@@ -20,13 +20,13 @@ import (
 type Lease struct {
 	hold
 	p     *Pool
-	lent  lent   // what it runs on
+	lent  lent   // the methods of Lease run on this
 	scope *Scope // nil outside an invocation
-	place held   // in the scope's list
+	place held   // the lease's place in the scope's list
 	what  kind
-	wish  sched.Request     // for a connection
-	stack gostack.Site      // where it was acquired
-	with  *session.Settings // what its statements run with; nil: nothing
+	wish  sched.Request     // asks the scheduler for a connection
+	stack gostack.Site      // where the lease was acquired
+	with  *session.Settings // the lease's statements run with these settings; nil if there are none
 
 	stmt
 }
@@ -47,16 +47,16 @@ type lent interface {
 // leased runs the methods of a Lease on the connection that the pool has lent it.
 type leased struct{ l *Lease }
 
-// stmt is what only a lease for one statement of the pool's has. Its caller's goroutine uses it.
+// stmt has the fields of a lease that serves one statement of the pool's methods. Only the caller's goroutine uses them.
 type stmt struct {
 	args     []any
-	ride     *lane.Ride         // nil: it goes alone
-	why      string             // for this reason; "": it was not asked, or is counted
-	st       *catalog.Statement // what the catalog knows of it; nil: it was not asked
-	lentOnce bool               // it was lent a connection, which may have been unfit
-	repeats  bool               // it rode, and runs once more
-	timed    bool               // the catalog wants to know how long it takes
-	took     time.Duration      // how long it took alone, without an error; 0: not known
+	ride     *lane.Ride         // nil if the statement goes alone
+	why      string             // why the statement goes alone; "" if it was not asked to ride, or if goesAlone has counted the reason
+	st       *catalog.Statement // what the catalog knows of the statement; nil if the catalog was not asked
+	lentOnce bool               // the statement was lent a connection, which may have failed its checks
+	repeats  bool               // the statement rode, and runs once more
+	timed    bool               // the catalog wants to know how long the statement takes
+	took     time.Duration      // how long the statement took when it went alone and succeeded; 0 if that is not known
 }
 
 // kind is what a lease is used for.
@@ -64,7 +64,7 @@ type kind uint8
 
 const (
 	kindStatement kind = iota
-	kindQuery          // its Rows
+	kindQuery          // Query, until its Rows are closed
 	kindBatch
 	kindTransaction
 	kindLease // Acquire
@@ -77,10 +77,10 @@ func (k kind) String() string {
 // lasts reports whether more than one call can run on l.
 func (l *Lease) lasts() bool { return l.what == kindTransaction || l.what == kindLease }
 
-// spareLeases has zeroed leases of statements that are over, which later statements reuse.
+// spareLeases has zeroed leases that later statements reuse, since each statement needs a lease.
 var spareLeases = sync.Pool{New: func() any { return &Lease{} }}
 
-// spare lets a later statement reuse l, which nobody uses any more. l is in no list by now, but somebody may have read one before.
+// spare lets a later statement reuse l, which nobody uses any more. l is in no list now, but a looker may have read a list when l was still in it.
 func (l *Lease) spare() {
 	if lookers.Load() == 0 {
 		*l = Lease{}
@@ -93,7 +93,7 @@ func asks(r *sched.Request, owner any) { r.Owner = owner }
 
 // occupant is a lease or a flight, which holds a connection.
 type occupant interface {
-	word() string // what log lines call it
+	word() string // what log lines call the occupant
 	held(now time.Time) time.Duration
 	holder(now time.Time) Holder
 	end(why leaseState) bool
@@ -108,7 +108,7 @@ func (l *Lease) holder(now time.Time) Holder {
 	return h
 }
 
-// holders lists what holds a connection. Its caller is one of the lookers.
+// holders lists all leases and flights that hold a connection. The caller has to be counted in lookers.
 func (p *Pool) holders() (all []occupant) {
 	for _, r := range p.sched.Holders() {
 		all = append(all, r.Owner.(occupant))
@@ -116,7 +116,7 @@ func (p *Pool) holders() (all []occupant) {
 	return all
 }
 
-// eachLease calls f with the leases among them.
+// eachLease calls f with each lease that holds a connection.
 func (p *Pool) eachLease(f func(*Lease)) {
 	lookers.Add(1)
 	defer lookers.Add(-1)
@@ -127,9 +127,9 @@ func (p *Pool) eachLease(f func(*Lease)) {
 	}
 }
 
-// Conn returns the connection itself, or a closed one if the lease has ended. It must not be used after Release. If the lease is still held when its
-// invocation ends, its connection is closed, since its user may still use the Conn. What is registered on its TypeMap stays for the connection's next
-// users: register types in AfterConnect.
+// Conn returns the connection itself, or a closed one if the lease has ended. Do not use the connection after Release. If the lease is still held when
+// its invocation ends, the pool closes the connection, since the caller may still use it. What is registered on the connection's TypeMap stays there
+// for the next users: register types in AfterConnect.
 func (l *Lease) Conn() *pgx.Conn { return l.lent.Conn() }
 
 func (w leased) Conn() *pgx.Conn {
@@ -138,15 +138,15 @@ func (w leased) Conn() *pgx.Conn {
 		return l.p.ended.Conn()
 	}
 	if l.c.cancel.Pending() {
-		if _, err := l.enter(""); err == nil { // which has settled it
+		if _, err := l.enter(""); err == nil { // enter has waited for the end of the cancel request
 			l.leave()
 		}
 	}
 	return l.c.pg
 }
 
-// begins sends a BEGIN that is held back, before the user gets the connection itself: the wire does not see all that is sent by that. It returns
-// false if it fails, since what is sent then would not be in the transaction.
+// begins sends a BEGIN that is held back, before the user gets the *pgx.Conn: the pool does not see all that the user sends with it. If begins returns
+// false, BEGIN has failed, and the user must not get the *pgx.Conn, since what it sends would not be in the transaction.
 func (l *Lease) begins() bool {
 	if !l.holdsBegin() {
 		return true

@@ -10,7 +10,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Exec is [pgxpool.Pool.Exec]. A connection is held while it runs.
+// Exec is [pgxpool.Pool.Exec]. It holds a connection while it runs.
 func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	return p.engine.exec(ctx, nil, sql, args)
 }
@@ -35,8 +35,8 @@ func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, ar
 	return tag, err
 }
 
-// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end. If the statement rode a lane they are in
-// memory and hold none; their Conn is a closed connection, with a usable TypeMap.
+// Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end. If the statement rode, the Rows are in memory
+// and hold no connection: their Conn returns a closed connection, whose TypeMap can be used.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return p.engine.query(ctx, nil, sql, args)
 }
@@ -106,9 +106,9 @@ func (p pooled) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Ba
 	return l.sendBatch(ctx, nil, "batch", b, true)
 }
 
-// CopyFrom is [pgxpool.Pool.CopyFrom], but returns within twice CancelWait after ctx has ended, even if src is slow: when the server has said that
-// nothing was copied, and the call of src that was running has returned. If that call, or a method of one of its values, takes longer, it goes on and
-// is the last one. Until it has returned src must not be used for anything else.
+// CopyFrom is [pgxpool.Pool.CopyFrom], but returns within twice CancelWait after ctx has ended, even if src is slow. It returns earlier if the server
+// has said that nothing was copied, and the call of src that was running has returned. If that call, or a method of one of its values, takes longer,
+// it goes on, and no other call follows. Do not use src for anything else until that call has returned.
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource
@@ -144,9 +144,9 @@ func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.Tx
 			return l, nil
 		}
 		if _, in := placeOf(ctx); in != nil && in.within.Holds == &l.wish {
-			in.holding(nil) // the next try's lease is
+			in.holding(nil) // the next try has another lease
 		}
-		if opts.BeginQuery == "" { // a BEGIN of the server's own leaves nothing
+		if opts.BeginQuery == "" { // a plain BEGIN has no effect after the connection is lost; a BeginQuery may have one
 			err = nothingLost("the connection was lost at BEGIN", err)
 		}
 		return l, err
@@ -207,7 +207,7 @@ func (w leased) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return w.l.sendBatch(ctx, nil, "batch", b, false)
 }
 
-// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a method of a value hangs the lease stays busy.
+// CopyFrom is [pgx.Conn.CopyFrom], but returns when ctx ends: see [Pool.CopyFrom]. While a method of one of src's values hangs, the lease stays busy.
 func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	if src == nil {
 		return 0, errNoSource

@@ -6,20 +6,21 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Release gives the connection back. It is idempotent, never waits for the network, and must not run beside another call on the same lease. What is
-// still open (a transaction, Rows) is closed in the background before the next user gets the connection.
+// Release gives the connection back. It is idempotent and never waits for the network. Do not call it while another call on the lease is running. A
+// transaction or Rows that are still open are closed in the background, before the next user gets the connection.
 func (l *Lease) Release() { l.lent.Release() }
 
 func (w leased) Release() { w.l.end(leaseReleased) }
 
-// releaseUnless is deferred by a call whose result will hold the lease. It releases if the call fails, or the user's tracer or Valuer panics.
+// releaseUnless is deferred by a call whose result will hold the lease. It releases the lease if the call fails, or if the user's tracer or Valuer
+// panics: then kept is still false.
 func (l *Lease) releaseUnless(kept *bool) {
 	if !*kept {
 		l.Release()
 	}
 }
 
-// end takes the connection from its user, once, and reports whether it was this call that did.
+// end takes the connection from its user. It reports whether this was the first call, since only the first has an effect.
 func (l *Lease) end(why leaseState) bool {
 	was, left, quiet := l.hold.end(why)
 	if was != leaseActive {
@@ -52,7 +53,8 @@ func (l *Lease) end(why leaseState) bool {
 	return true
 }
 
-// reclaim waits for the call that is running, closes what is open, and gives the connection back. It cuts off a call that does not return.
+// reclaim waits until the running call is over, closes the open result, and gives the connection back. If the call does not return, reclaim cuts the
+// connection off. left is closed when the call is over; it is nil if no call is running.
 func (l *Lease) reclaim(left <-chan struct{}) {
 	if left != nil && !l.wait(left) {
 		l.c.abort()
@@ -61,7 +63,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 	clean := false
 	defer l.c.closeUnless(&clean) // closing the result may panic, in a tracer for example
 	if r := l.take(); r != nil {
-		asked := make(chan struct{}) // closing reads the rest of the result, which can be long: its statement is cancelled
+		asked := make(chan struct{}) // closing reads the rest of the result, which can be long, so its statement is cancelled after a while
 		late := time.AfterFunc(graceToLeave, func() {
 			defer close(asked)
 			l.c.cancel.Cancel(ErrInvocationEnded)
@@ -77,7 +79,8 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 	l.c.release()
 }
 
-// wait reports whether the call that is running returns. After graceToLeave it has its statement cancelled: its ctx need not end with its invocation.
+// wait waits for the running call, and reports whether it has returned. After graceToLeave, wait cancels the call's statement: the call's ctx may go
+// on after the invocation.
 func (l *Lease) wait(left <-chan struct{}) bool {
 	select {
 	case <-left:

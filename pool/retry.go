@@ -13,11 +13,12 @@ import (
 
 // tries counts the failed tries of one call outside a transaction.
 type tries struct {
-	began time.Time // when the first began; zero until it has failed
-	n     int       // how many have failed
+	began time.Time // when the first try began; zero until it has failed
+	n     int       // how many tries have failed
 }
 
-// rerun runs a call outside a transaction as often as retry wants. once is one try, and returns the lease that it had and has released, or nil.
+// rerun runs a call outside a transaction as often as retry wants. once makes one try. It returns the try's lease, or nil if there was none. Its
+// parameter again is true if an earlier try has failed.
 func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error)) error {
 	var a tries
 	for {
@@ -31,7 +32,8 @@ func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error))
 	}
 }
 
-// nothingLost returns err, of a call that has no effect. If the connection was lost it says that the call did not run, since it may run again.
+// nothingLost returns err, the error of a call that has no effect. If the connection was lost, the returned error says that the call did not run, so
+// that the call may run again.
 func nothingLost(why string, err error) error {
 	if pgerr.IsLost(err) && !pgerr.DidNotRun(err) {
 		return pgerr.NotRun(why, err)
@@ -39,8 +41,8 @@ func nothingLost(why string, err error) error {
 	return err
 }
 
-// retry reports whether a call that has failed with err is to run once more, and waits before that. A call is if it certainly has not run: it was not
-// sent, or was refused by a standby or by a session that could not be reset. A read that could ride is too, once, if its connection was lost.
+// retry reports whether a call that has failed with err has to run once more, and waits before that. That is so if the call certainly has not run: it
+// was not sent, or a standby refused it, or its session could not be reset. It is also so, once, for a read that could ride and lost its connection.
 func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	if err == nil || l == nil {
 		return false
@@ -61,9 +63,9 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 	return true
 }
 
-// waitToRetry waits before a call that did not run tries another connection, and reports whether it does. The second try is at once: usually the
-// first connection had died while it was idle. Later tries wait, since a pooler whose server is gone accepts each connection and closes it at its
-// first message, and would be dialed a thousand times a second. Without a deadline they end when a server that is away is given up.
+// waitToRetry waits before a call that did not run tries another connection. It returns false if the call has to give up. The second try is at once,
+// since usually the first connection had died while it was idle. Later tries wait: a pooler whose server is gone accepts each connection and closes it
+// at its first message, and would be dialed a thousand times a second. Without a deadline, tries end after AwayPatience times ConnectTimeout.
 func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	switch _, bounded := ctx.Deadline(); {
 	case ctx.Err() != nil:
@@ -76,7 +78,8 @@ func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	return pause(ctx, a.n-1)
 }
 
-// mayRepeat reports whether err says that the connection was lost, and l's statement is one that could ride if it were short: it has no effect.
+// mayRepeat reports whether err says that the connection was lost, and l's statement may run again because it has no effect. That is known of
+// statements that could ride, slow ones included.
 func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 	if p.cfg.Rerun == Off || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
 		return false

@@ -15,10 +15,11 @@ import (
 
 type aloneKey struct{}
 
-// Alone returns a ctx whose statements never ride: each has a connection for itself.
+// Alone returns a ctx with which no statement rides: each statement has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// prepares returns how l, which is about to wait, can share a connection (nil: it cannot), and what is known of it.
+// prepares returns how l's statement can share a connection, or nil if it cannot, and what the scheduler has to know of l. The scheduler calls it when
+// l has to wait.
 func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits) {
 	if l.wish.MayShare {
 		with = l.rideFor(ctx)
@@ -36,7 +37,8 @@ func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits)
 	return with, t
 }
 
-// rideFor encodes l's statement for a lane when no connection is idle, and again if more becomes known of statements while l waits; nil: it goes alone.
+// rideFor encodes l's statement for a lane, or returns nil if the statement goes alone. It is called when no connection is idle, and again if the
+// catalog learns more of statements while l waits.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	l.ride, l.why = l.encode(ctx)
 	switch {
@@ -49,10 +51,10 @@ func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	return l.ride
 }
 
-// wouldRide is the reason of statements that go alone only because Lanes is Shadow.
+// wouldRide is the reason why a statement goes alone if the only reason is that Lanes is Shadow.
 const wouldRide = "shadow"
 
-// goesAlone counts l, whose statement found no idle connection and was lent one for itself.
+// goesAlone is called when l was lent a connection. If l's statement had found no idle connection, goesAlone counts the reason why it did not ride.
 func (l *Lease) goesAlone() {
 	switch {
 	case l.ride != nil:
@@ -75,7 +77,7 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	switch {
 	case ctx.Value(aloneKey{}) != nil || l.scope.holds(false) || l.wish.Within != nil:
 		return nil, catalog.AloneAsked
-	case !l.with.Custom(): // settings of PostgreSQL's own can change what the text means, or undo the guard
+	case !l.with.Custom(): // PostgreSQL's own settings can change what the text means, or undo the guard
 		return nil, catalog.AloneWith
 	case !o.Few():
 		return nil, catalog.AloneArgs
@@ -91,7 +93,7 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 	return r, why
 }
 
-// rode takes the outcome of l's ride. done means that l has its result or err. Else l is in front of the queue for its own connection.
+// rode takes the outcome of l's ride. If done is true, l has its result or err. Otherwise l has to be queued again, for a connection of its own.
 func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	outcome, err := l.ride.End()
 	switch outcome {
@@ -112,7 +114,8 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	return false, ctx.Err()
 }
 
-// takeResult returns the result of a statement that rode and the types that decode it, and ends l. rode is false if l has a connection instead.
+// takeResult returns the result of a statement that rode and the types that decode the result, and ends l. If rode is false, l has a connection, and
+// the statement has still to run.
 func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bool) {
 	if l.ride == nil {
 		return result, nil, false
@@ -128,15 +131,15 @@ func (l *Lease) goesForItself() {
 	l.wish.Alone()
 }
 
-// answered notes, once, how long a statement took that went alone.
+// answered notes, once, how long l's statement took if it went alone and the catalog wants to know.
 func (l *Lease) answered(err error) {
 	if l.timed && l.took == 0 && err == nil {
 		l.took = time.Since(l.since)
 	}
 }
 
-// observed is called when l ends. If its statement went alone while others waited, it notes in the catalog how long that took, asks for what the
-// catalog does not know of it yet, and has the others asked again if the statement is not slow any more.
+// observed is called when l ends. If answered has noted how long l's statement took, observed tells the catalog that time, and has the session ask
+// what the catalog does not know of the statement yet. If the statement is not slow any more, waiting callers are asked again whether they can ride.
 func (l *Lease) observed() {
 	if l.took <= 0 {
 		return

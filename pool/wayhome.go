@@ -6,51 +6,52 @@ import (
 	"time"
 )
 
-// A connection that its user gives back goes home in steps. Each leaves one thing less to do, and next says which is due. Two cost the caller nothing,
-// and are done at once: lend, and reset, which queues SQL in front of what the next user sends first. The others run in the background before that.
+// A connection that its user has given back takes several steps until the next user can have it. After each step, next says which step is due. Two of
+// them cost the caller nothing and are done at once: lend, and reset, which queues SQL in front of what the next user sends first. The other steps
+// run in the background.
 
-// step is what is due for a connection that has come back.
+// step is one step of a connection's way from one user to the next.
 type step uint8
 
 const (
 	// These are the last steps. All but lend close the connection.
-	lend    step = iota // it is fit for the next user
+	lend    step = iota // the connection is fit for the next user
 	spoiled             // no reset takes away what is left in its session
 	giveUp              // a cancel request may still arrive, and nobody knows when
-	closing             // it cannot be used any more, or the pool closes
+	closing             // the connection cannot be used any more, or the pool closes
 
-	runHook  // AfterRelease
+	runHook  // AfterRelease has to be called
 	settle   // a cancel request may still arrive
-	rollback // its user has left a transaction open
-	confirm  // its server has refused to write, and may be no primary any more
-	discard  // something is left in a session that may be shared
-	reset    // something is left in its session
-	tidy     // something is to be sent, asked or forgotten before the next user comes
+	rollback // the user has left a transaction open
+	confirm  // the server has refused to write, and may be no primary any more
+	discard  // something is left in a session that may be shared with other clients
+	reset    // something is left in the session
+	tidy     // something has to be sent, asked or forgotten before the next user comes
 )
 
 // state has all that next depends on.
 type state struct {
-	ended        bool // it is closed, busy, or past its lifetime
-	unsettled    bool // it was closed while a cancel request could still arrive
-	hook         bool // AfterRelease is still to be called
+	ended        bool // the connection is closed, busy, or past its lifetime
+	unsettled    bool // the connection was closed while a cancel request could still arrive
+	hook         bool // AfterRelease has still to be called
 	poolCloses   bool
 	canceling    bool // a cancel request may still arrive
 	inTx         bool
 	maybeStandby bool
-	shared       bool // something is left in its session, which may be somebody else's too
-	spoiled      bool // something is left that no reset takes away
-	left         bool // something is left that a reset takes away
+	shared       bool // something is left in the session, which other clients may use too
+	spoiled      bool // something is left in the session that no reset takes away
+	left         bool // something is left in the session that a reset takes away
 	untidy       bool // there is something for tidy to do
 }
 
-// next returns the step that is due.
+// next returns the step that is due. Some steps rely on those before them in this order.
 func (s state) next() step {
 	switch {
 	case s.ended && s.unsettled:
 		return giveUp
 	case s.ended:
 		return closing
-	case s.hook && !s.canceling && !s.inTx && !s.maybeStandby: // these three are dealt with before the hook sees the connection
+	case s.hook && !s.canceling && !s.inTx && !s.maybeStandby: // settle, rollback and confirm come before the hook sees the connection
 		return runHook
 	case s.poolCloses:
 		return closing
@@ -72,7 +73,7 @@ func (s state) next() step {
 	return lend
 }
 
-// failed returns the step that is due after s has failed, or panicked.
+// failed returns the step that is due after step s has failed or panicked.
 func (s step) failed() step {
 	switch s {
 	case settle:
@@ -83,14 +84,14 @@ func (s step) failed() step {
 	return closing
 }
 
-// way is how far a connection has come on its way home.
+// way says which steps a connection has done since its user gave it back.
 type way struct {
-	hook  bool // AfterRelease is still to be called
+	hook  bool // AfterRelease has still to be called
 	reset bool // a reset is queued
 	tidy  bool // step tidy is done
 }
 
-// state reads the state of c.
+// state returns what next has to know of c after the steps w.
 func (c *conn) state(w way, now time.Time) state {
 	pc, s := c.pg.PgConn(), &c.session
 	return state{
@@ -108,14 +109,14 @@ func (c *conn) state(w way, now time.Time) state {
 	}
 }
 
-// release takes c home. Its lease has ended, and nobody uses it any more.
+// release begins c's way to the next user. It is called when c's lease or flight has ended, and nobody uses c any more.
 func (c *conn) release() {
 	c.session.Rest()
 	c.cancel.AsPgx()
 	c.goHome(way{hook: c.p.cfg.AfterRelease != nil})
 }
 
-// goHome takes c the rest of its way.
+// goHome runs the steps that c has still to do after the steps w.
 func (c *conn) goHome(w way) {
 	now := time.Now()
 	due := c.state(w, now).next()
@@ -129,10 +130,10 @@ func (c *conn) goHome(w way) {
 	c.arrive(due, w, now)
 }
 
-// sendReset sends a queued reset by itself, since no user has come whose statement it could be sent with.
+// sendReset sends a queued reset alone. It is called when no user has come with whose statement the reset could be sent.
 func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
 
-// cleanInBackground runs the step due and those after it. A step that panics has failed.
+// cleanInBackground runs the step due and the steps after it in the background. A step that panics counts as failed.
 func (c *conn) cleanInBackground(due step, w way) {
 	tidies := func(s step, n int) {
 		if s == tidy {
@@ -163,7 +164,7 @@ func (c *conn) cleanInBackground(due step, w way) {
 	})
 }
 
-// run runs a step, and returns the one that is due after it.
+// run runs step s, notes it in w, and returns the step that is due next.
 func (c *conn) run(ctx context.Context, s step, w *way) step {
 	done := false
 	switch s {
@@ -173,7 +174,7 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 		c.types.Forget()
 	case settle:
 		done = c.cancel.Settle(max(goodbyeTimeout, c.p.cfg.cancelWait()))
-	case rollback: // costs one round trip and keeps the connection, which pgxpool would close
+	case rollback: // costs one round trip; pgxpool would close the connection instead
 		defer c.cancel.Restore(c.cancel.WaitOnly())
 		_, err := c.pg.Exec(ctx, "rollback")
 		done = err == nil && c.pg.PgConn().TxStatus() == 'I'
@@ -194,7 +195,7 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 	return c.state(*w, time.Now()).next()
 }
 
-// arrive ends c's way with its last step.
+// arrive does the last of c's steps: it makes c idle, or closes it.
 func (c *conn) arrive(last step, w way, now time.Time) {
 	switch last {
 	case lend:
@@ -209,9 +210,9 @@ func (c *conn) arrive(last step, w way, now time.Time) {
 	c.closeInBackground()
 }
 
-// isShared finds out whether c's session, behind a pooler, is certainly shared with other clients: then the pool does not clean it, and c is kept. If
-// it is not certain, c is closed: a reset could meet the session of another client and do harm there. If the session was c's alone the pooler is in
-// session mode, and cleans the session when its client leaves (PgBouncer: server_reset_query).
+// isShared finds out whether c's session, behind a pooler, is certainly shared with other clients. If so, the pool does not clean the session and keeps
+// c. Otherwise c is closed, since a reset could do harm in another client's session. If the session was c's alone, the pooler is in session mode and
+// cleans the session when c is closed (PgBouncer: server_reset_query).
 func (c *conn) isShared(ctx context.Context) bool {
 	c.session.Postpone()
 	c.reach.AwaitTwin(ctx)
