@@ -54,16 +54,14 @@ func (c *conn) clean() bool {
 }
 
 const (
-	// goodbyeTimeout bounds how long the server may take to close its end after Terminate, and how long each step of wayhome.go may take. A server that
-	// is alive needs one round trip.
+	// goodbyeTimeout bounds the wait for the server's end after Terminate, and each step of wayhome.go. A server that is alive needs one round trip.
 	goodbyeTimeout = time.Second
 
 	// graceToAbort bounds the write of Terminate to a connection that is being cut off, since its user may be stuck in a write to the same socket.
 	graceToAbort = 20 * time.Millisecond
 )
 
-// closeUnless is deferred around calls of the user's code. If that code panics or calls runtime.Goexit, returned is still false, and c is closed, since
-// c has no owner then.
+// closeUnless is deferred around calls of the user's code. If that code panics or calls runtime.Goexit, returned stays false, and c has no owner.
 func (c *conn) closeUnless(returned *bool) {
 	if !*returned {
 		c.closeInBackground()

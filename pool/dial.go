@@ -16,19 +16,20 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// dial opens one connection for the queue, in the background. Only it calls pgxpool's Acquire, which never finds an idle connection and so makes one.
+// dial opens one connection in the background and gives it to the scheduler. It uses pgxpool's Acquire, which makes a new connection each time, since
+// pgxpool has no idle one.
 func (p *Pool) dial() {
 	p.background("dial", func() {
 		start := time.Now()
 		done := false
 		defer func() {
-			if !done { // a panic below: the place of the dial must not be lost
+			if !done { // a panic below: the scheduler must learn that this dial is over
 				p.sched.DialFailed(pgerr.ErrDialPanicked, sched.Lack{}, start)
 			}
 		}()
 		c, err := p.newConn()
 		if err == nil && c.reach.Pooled() && c.reach.Isolates() {
-			p.protect("look", func() { // a type of the user's may panic
+			p.protect("look", func() { // the user's types may panic
 				for _, st := range p.lanes.Catalog.TakePostponed() {
 					c.session.Learn(st)
 				}
@@ -38,7 +39,7 @@ func (p *Pool) dial() {
 		if err != nil {
 			err = pgdial.Explain(err, p.dialer.hosts, p.cfg.Upstream == UpstreamDirect)
 			lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
-			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // logged once: while there are other connections no caller gets this error
+			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // an outage is logged once; while there are other connections no caller gets this error
 				p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
 			}
 			p.sched.DialFailed(err, lacks, start)
@@ -66,7 +67,7 @@ func (p *Pool) newConn() (*conn, error) {
 	c.session.Open(p.sessions, isolation.Connection{PG: c.pg, Wire: c.wire, Reach: c.reach, IsFit: c.clean}, g.session)
 	c.peek = pgdial.NewPeeker(c.pg.PgConn().Conn())
 	c.cancel = pgcancel.Of(c.pg.PgConn())
-	c.cancel.Opened(func() bool { return !c.wire.Busy() }) // a cancel request must not hit a statement of the pool's own
+	c.cancel.Opened(func() bool { return !c.wire.Busy() }) // a cancel request must not hit the pool's own statements
 	if life := p.cfg.MaxConnLifetime; life > 0 {
 		c.expires = now.Add(life)
 		if j := p.cfg.MaxConnLifetimeJitter; j > 0 {
@@ -84,7 +85,8 @@ func (p *Pool) newConn() (*conn, error) {
 	return nil, err
 }
 
-// open prepares c, which has just been dialed. It costs a round trip, or two if there is an AfterConnect.
+// open prepares c, which has just been dialed: it reads the session's baseline, checks that the server is the wanted one, and makes c's lane. It costs a
+// round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	config := c.pg.Config()
 	c.reach.Dialed(config.DefaultQueryExecMode)

@@ -45,7 +45,7 @@ func (f *flight) fly() {
 			c.closeInBackground()
 		}
 	}()
-	if !c.wire.Queued() && !c.lane.Intact() { // no reset is queued that would restore default_transaction_read_only
+	if !c.wire.Queued() && !c.lane.Intact() { // the setting has changed, and no reset is queued that would restore it
 		c.p.log.Warn("lmipool: default_transaction_read_only is not what it was after AfterConnect, by a read or by the server's configuration; the connection is closed")
 		return
 	}

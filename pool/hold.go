@@ -47,8 +47,7 @@ const (
 // result is a Rows or BatchResults that is open: it keeps the connection busy between calls.
 type result interface{ closeResult() }
 
-// rest is how housekeeping notices that a lease does nothing. Housekeeping compares the number of calls in two rounds, so that no call has to read the
-// clock.
+// rest is how housekeeping notices that a lease does nothing: it compares the number of calls in two rounds, so that no call has to read the clock.
 type rest struct {
 	calls    uint32    // the number of calls that housekeeping saw last
 	since    time.Time // when housekeeping first saw that number while no call was running

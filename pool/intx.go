@@ -31,23 +31,23 @@ type TxOptions struct {
 	MaxRetries int
 }
 
-// InTx runs fn in a transaction, which it commits if fn returns nil, and rolls back if fn returns an error or panics; the panic goes on. db is
-// anything that begins transactions. If it is a pgx.Tx, fn runs in a savepoint, which takes no pgx.TxOptions.
+// InTx runs fn in a transaction. It commits the transaction if fn returns nil, and rolls it back if fn returns an error or panics; the panic goes on.
+// db is anything that begins transactions. If db is a pgx.Tx, fn runs in a savepoint, which takes no pgx.TxOptions.
 //
-// On a pool or lease of lmipool's, BEGIN is sent with fn's first statement, unless opts has a BeginQuery or CommitQuery. That saves a round trip,
+// If db is lmipool's Pool or Lease, BEGIN is sent with fn's first statement, unless opts has a BeginQuery or CommitQuery. That saves a round trip,
 // except the first time that a connection runs the statement. An error of BEGIN is the first statement's error, and now() is the time of the first
-// statement. tx.Conn sends BEGIN at once, since the pool does not see what is sent by the raw connection; if that fails, it returns a closed one.
+// statement. tx.Conn sends BEGIN at once, since the pool does not see what is sent on the raw connection; if BEGIN fails, it returns a closed one.
 //
-// fn uses tx and its own ctx. What it runs with that ctx on the pool itself runs outside the transaction, does not see its writes, and needs a second
-// connection while the first is held. The pool logs this, once for each place in the code. If no connection can come free because all callers wait
-// like this, the one that began to wait last gets [ErrNestedAcquire]. To run something outside the transaction on purpose, such as a log entry that
-// has to stay, use the ctx that InTx was called with.
+// fn uses tx and its own ctx. A statement that fn runs on the pool itself with that ctx runs outside the transaction, does not see the transaction's
+// writes, and needs a second connection while the first is held. The pool logs this, once for each place in the code. If no connection can come free
+// because all callers wait like this, the caller who began to wait last gets [ErrNestedAcquire]. To run something outside the transaction on purpose,
+// such as a log entry that has to stay, use the ctx that InTx was called with.
 //
-// fn must not call tx.Commit or tx.Rollback, not even deferred: it returns nil or an error instead. If it ends the transaction all the same, what it has
-// committed stays committed, and InTx returns an error for which errors.Is(err, [pgx.ErrTxClosed]) is true, unless fn returns its own.
+// fn must not call tx.Commit or tx.Rollback, not even deferred: fn returns nil or an error instead. If fn ends the transaction all the same, what it
+// has committed stays committed, and InTx returns an error for which errors.Is(err, [pgx.ErrTxClosed]) is true, unless fn returns its own.
 //
-// InTx returns fn's error, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. It is false
-// for every error of fn's, since then nothing was committed. InTx calls no Rollback after a Commit.
+// InTx returns fn's error, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. If fn returns
+// an error, nothing was committed, and OutcomeUnknown is false. InTx calls no Rollback after a Commit.
 //
 // ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction is rolled back even after ctx has ended. InTx may be called from any
 // number of goroutines; fn runs in its caller's.
@@ -62,7 +62,7 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 	lost := false
 	for try := 0; ; try++ {
 		again, err := inTx(ctx, begin, opts, fn)
-		if !again || opts.MaxRetries == 0 || pgerr.IsLost(err) && lost { // a second loss is not tried again: fn itself may end its connection
+		if !again || opts.MaxRetries == 0 || pgerr.IsLost(err) && lost { // there is no try after a second loss: fn itself may end its connection
 			return err
 		}
 		lost = lost || pgerr.IsLost(err)
@@ -74,7 +74,7 @@ func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.
 
 var errEndedByFn = pgerr.Wrap[pgerr.TxEndedError](fmt.Errorf("lmipool: InTx: its function has called Commit or Rollback, which InTx does itself when the function returns nil or an error: %w", pgx.ErrTxClosed))
 
-// beginner returns the function that begins what opts asks for on db.
+// beginner returns the function that begins a transaction or savepoint with opts on db, or an error if db cannot begin one with opts.
 func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error), error) {
 	if p, own := db.(*Pool); db == nil || own && p == nil {
 		return nil, errNoPool
@@ -94,7 +94,7 @@ func beginner(db Beginner, opts TxOptions) (func(context.Context) (pgx.Tx, error
 	return func(ctx context.Context) (pgx.Tx, error) { return b.BeginTx(ctx, opts.TxOptions) }, nil
 }
 
-// inTx makes one try. again means that it is certain that nothing has happened, and that the next try may succeed.
+// inTx makes one try. again means that the transaction has certainly had no effect, and that the next try may succeed.
 func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts TxOptions, fn func(context.Context, pgx.Tx) error) (again bool, err error) {
 	c := &callback{}
 	c.begin(ctx)
@@ -148,7 +148,7 @@ func inTx(ctx context.Context, begin func(context.Context) (pgx.Tx, error), opts
 	return (pgerr.Transient(err) || pgerr.DidNotRun(err) && pgerr.IsLost(err)) && !OutcomeUnknown(err) && !ended, err
 }
 
-// rollBack rolls t back, even if ctx has ended: otherwise pgx would close the connection.
+// rollBack rolls t back, even if ctx has ended. With a ctx that has ended, pgx would close the connection.
 func rollBack(ctx context.Context, t pgx.Tx) error {
 	if _, own := t.(*tx); !own && ctx.Err() != nil { // our own Rollback does the same
 		var cancel context.CancelFunc
@@ -161,19 +161,19 @@ func rollBack(ctx context.Context, t pgx.Tx) error {
 // innerTx is what InTx gives to its function: a tx, or a foreignTx.
 type innerTx interface {
 	pgx.Tx
-	endedInSQL() bool          // reports whether a COMMIT or ROLLBACK in SQL has ended it, which pgx does not notice
-	mayHaveEnded() bool        // reports whether the last statement can have ended it, and its answer was lost, or is not read to its end
-	failedOver(err error) bool // reports whether err means that its connection was lost, or that its server has become a standby
+	endedInSQL() bool          // reports whether a COMMIT or ROLLBACK in SQL has ended the transaction, which pgx does not notice
+	mayHaveEnded() bool        // reports whether the last statement can have ended the transaction, and its answer was lost or not read to the end
+	failedOver(err error) bool // reports whether err means that the connection was lost, or that the server has become a standby
 }
 
-// foreignTx is a transaction that is not on a lease: with Config.Plain it is pgxpool's, in tests a mock's. The pool sees only the texts of its
-// statements, not the answers. So fn does not run again after a statement that may end the transaction ("commit and chain" begins another).
+// foreignTx is a transaction that is not on a lease. With Config.Plain it is pgxpool's; in tests it can be a mock's. The pool sees only the texts of the
+// transaction's statements, not the answers. So fn does not run again after a statement that may end the transaction ("commit and chain").
 type foreignTx struct {
 	pgx.Tx
-	mayEnd *bool // a statement of it, or of a savepoint in it, may have ended it
+	mayEnd *bool // a statement of the transaction, or of a savepoint in it, may have ended the transaction
 }
 
-// endedInSQL reports whether no transaction is open any more, or a statement may have ended this one and begun another.
+// endedInSQL reports whether no transaction is open any more, or a statement may have ended this transaction and begun another.
 func (t *foreignTx) endedInSQL() bool {
 	c := t.conn()
 	return *t.mayEnd || c != nil && !c.IsClosed() && c.PgConn().TxStatus() == 'I'
@@ -182,7 +182,7 @@ func (t *foreignTx) endedInSQL() bool {
 func (*foreignTx) mayHaveEnded() bool    { return false }
 func (*foreignTx) failedOver(error) bool { return false }
 
-// conn returns its connection, or nil if Conn panics, as a mock's does.
+// conn returns t's connection, or nil if Conn panics, as a mock's does.
 func (t *foreignTx) conn() (c *pgx.Conn) {
 	defer func() {
 		if recover() != nil {
@@ -235,7 +235,7 @@ func (t *foreignTx) Prepare(ctx context.Context, name, sql string) (*pgconn.Stat
 	return t.Tx.Prepare(ctx, name, sql)
 }
 
-// Conn hands out the raw connection: the pool does not see what is sent on it.
+// Conn returns the raw connection. The pool does not see what is sent on it, so the transaction may have ended after that.
 func (t *foreignTx) Conn() *pgx.Conn {
 	*t.mayEnd = true
 	return t.Tx.Conn()

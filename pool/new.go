@@ -22,8 +22,8 @@ import (
 // New makes a pool. It does not dial: a wrong connection string or Config is an error here, but an absent server is an error of the first use, or of
 // [Pool.Ping] or [Pool.Warm]. The dials see ctx's values, but do not end with it.
 //
-// connString is what [pgxpool.ParseConfig] takes. What config sets wins over the connection string; a nil config has all defaults. The error names
-// all faults, and shows nothing that may be part of a password; [Misconfigured] is true for it.
+// connString is what [pgxpool.ParseConfig] takes. A field that config sets counts, and not the connection string's setting; a nil config has all
+// defaults. The error names all faults, and shows nothing that may be part of a password; [Misconfigured] is true for it.
 func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	px, err := pgxpool.ParseConfig(connString)
 	if err != nil {
@@ -32,13 +32,13 @@ func New(ctx context.Context, connString string, config *Config) (*Pool, error) 
 	return newPool(ctx, px, config, told{})
 }
 
-// NewWithConfig is [New] with pgxpool's own Config, which must be from [pgxpool.ParseConfig]. Its hooks, limits and times apply where config sets
-// none. It is copied: changing it later has no effect.
+// NewWithConfig is [New] with pgxpool's own Config, which must be from [pgxpool.ParseConfig]. The hooks, limits and times of px apply where config sets
+// none. NewWithConfig copies px: changing px later has no effect.
 func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Pool, error) {
 	if px == nil || px.ConnConfig == nil || px.ConnConfig.BuildFrontend == nil || px.MaxConns == 0 && px.HealthCheckPeriod == 0 {
 		return nil, pgerr.Config(errNotParsed)
 	}
-	own, err := pgx.ParseConfig(px.ConnString()) // as it was before its user changed it
+	own, err := pgx.ParseConfig(px.ConnString()) // the ConnConfig before the user changed it
 	if err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
@@ -103,7 +103,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	return p, nil
 }
 
-// newScheduler makes the scheduler, which knows a connection as its place, and a lease or a flight as its request.
+// newScheduler makes the scheduler. For the scheduler a conn is its field place, and a lease or flight is its Request.
 func (p *Pool) newScheduler() *sched.Scheduler {
 	return sched.New(sched.Config{
 		Max:          int(p.cfg.MaxConns),
@@ -126,7 +126,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 	})
 }
 
-// gone returns the error of a request whose invocation has ended, else nil.
+// gone returns ErrInvocationEnded if r's invocation has ended, else nil.
 func gone(r *sched.Request) error {
 	if r.Owner.(*Lease).scope.gone() {
 		return ErrInvocationEnded
@@ -134,7 +134,7 @@ func gone(r *sched.Request) error {
 	return nil
 }
 
-// newPgxpool is pgxpool.NewWithConfig, which panics at a Config that is not from ParseConfig.
+// newPgxpool is pgxpool.NewWithConfig, but returns an error for a Config that is not from ParseConfig, for which pgxpool panics.
 func newPgxpool(ctx context.Context, px *pgxpool.Config) (_ *pgxpool.Pool, err error) {
 	defer func() {
 		if recover() != nil {
@@ -189,8 +189,8 @@ func (p *Pool) Config() *Config {
 	return &c
 }
 
-// Upstream returns what the pool believes its connections lead to, never UpstreamAuto. If Config.Upstream is UpstreamAuto and no host has RDS Proxy's
-// name, it returns UpstreamDirect until a connection has met a pooler, and UpstreamPgBouncer from then on.
+// Upstream returns what the pool takes its connections to lead to, never UpstreamAuto. If Config.Upstream is UpstreamAuto and no host has a name of RDS
+// Proxy's form, Upstream returns UpstreamDirect until a connection has met a pooler, and UpstreamPgBouncer after that.
 func (p *Pool) Upstream() Upstream {
 	if p.dialer.recognition.MetPooler() {
 		return UpstreamPgBouncer
@@ -198,7 +198,8 @@ func (p *Pool) Upstream() Upstream {
 	return p.cfg.Upstream
 }
 
-// WhyOff returns why [New] has turned off what the field "Lanes" or "Isolation" of Config switches, although it was [Auto]. It is "" if it has not.
+// WhyOff returns why [New] has turned off lanes or isolation although the field of Config, "Lanes" or "Isolation", was [Auto]. It returns "" if New has
+// not.
 func (p *Pool) WhyOff(field string) string {
 	lanes, isolation := p.cfg.impossible(p.mode)
 	if p.cfg.Plain == On {

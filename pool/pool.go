@@ -28,24 +28,24 @@ type Pool struct {
 	health        health
 	lanes         *lane.Shared
 	sessions      *isolation.Sessions
-	ended         *deadconn.Maker // makes the closed connections that are handed out where there is none
+	ended         *deadconn.Maker // makes closed connections for callers of Conn when there is no open one
 	writer        *pgdial.Writer
 	dialer        *dialer
-	rides         bool // statements may ride
+	rides         bool // Lanes is not Off
 	mode          pgx.QueryExecMode
-	acquireTracer pgxpool.AcquireTracer // nil: none
-	releaseTracer pgxpool.ReleaseTracer // nil: none
+	acquireTracer pgxpool.AcquireTracer // nil if the user's tracer is none
+	releaseTracer pgxpool.ReleaseTracer // nil if the user's tracer is none
 
-	ctx    context.Context // of dials and housekeeping; ends when the pool is closed
+	ctx    context.Context // the ctx of dials and housekeeping; ends when the pool is closed
 	cancel context.CancelFunc
 
-	detached atomic.Int64  // ctxs from Detach that have not ended
-	inside   gostack.Sites // where the pool was used inside a transaction's function
+	detached atomic.Int64  // how many ctxs from Detach have not ended
+	inside   gostack.Sites // the places in the code that reportInside has logged
 }
 
 // engine runs the methods of a Pool, and those of a Bound with its settings. There are two engines: pooled, and plain with Config.Plain.
 type engine interface {
-	own(ctx context.Context) (*pgxpool.Conn, error) // pgxpool's connection for a lease; nil: the scheduler gives one
+	own(ctx context.Context) (*pgxpool.Conn, error) // returns pgxpool's connection for a lease; nil if the scheduler is to give one
 	exec(ctx context.Context, with *session.Settings, sql string, args []any) (pgconn.CommandTag, error)
 	query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error)
 	queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row

@@ -12,8 +12,7 @@ func (l *Lease) Release() { l.lent.Release() }
 
 func (w leased) Release() { w.l.end(leaseReleased) }
 
-// releaseUnless is deferred by a call whose result will hold the lease. It releases the lease if the call fails, or if the user's tracer or Valuer
-// panics: then kept is still false.
+// releaseUnless is deferred by a call whose result will hold the lease. If the call fails, or the user's tracer or Valuer panics, kept stays false.
 func (l *Lease) releaseUnless(kept *bool) {
 	if !*kept {
 		l.Release()

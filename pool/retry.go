@@ -17,8 +17,7 @@ type tries struct {
 	n     int       // how many tries have failed
 }
 
-// rerun runs a call outside a transaction as often as retry wants. once makes one try. It returns the try's lease, or nil if there was none. Its
-// parameter again is true if an earlier try has failed.
+// rerun runs a call outside a transaction as often as retry wants. once makes one try and returns the try's lease, if any. again means a later try.
 func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error)) error {
 	var a tries
 	for {
@@ -78,8 +77,7 @@ func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	return pause(ctx, a.n-1)
 }
 
-// mayRepeat reports whether err says that the connection was lost, and l's statement may run again because it has no effect. That is known of
-// statements that could ride, slow ones included.
+// mayRepeat reports whether err says that the connection was lost, and l's statement could ride if it were faster: then it has no effect.
 func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
 	if p.cfg.Rerun == Off || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
 		return false

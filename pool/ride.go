@@ -18,8 +18,7 @@ type aloneKey struct{}
 // Alone returns a ctx with which no statement rides: each statement has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// prepares returns how l's statement can share a connection, or nil if it cannot, and what the scheduler has to know of l. The scheduler calls it when
-// l has to wait.
+// prepares returns how l's statement can share a connection, or nil, and what the scheduler has to know of l. It is called when l has to wait.
 func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits) {
 	if l.wish.MayShare {
 		with = l.rideFor(ctx)
@@ -114,8 +113,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	return false, ctx.Err()
 }
 
-// takeResult returns the result of a statement that rode and the types that decode the result, and ends l. If rode is false, l has a connection, and
-// the statement has still to run.
+// takeResult returns the result of a statement that rode and the types that decode the result, and ends l. If rode is false, l has a connection.
 func (l *Lease) takeResult() (result memrows.Result, types *memrows.Set, rode bool) {
 	if l.ride == nil {
 		return result, nil, false

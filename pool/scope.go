@@ -9,7 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// Scope knows all leases that one invocation holds, in every pool that it uses with the scope's ctx, until End. The methods of a nil Scope do nothing.
+// Scope knows all leases that one invocation holds, in every pool that is used with the scope's ctx. The methods of a nil Scope do nothing.
 type Scope struct {
 	name   string
 	ctx    placeContext
@@ -18,12 +18,13 @@ type Scope struct {
 	mu    sync.Mutex
 	ended bool
 	done  chan struct{} // closed when the scope ends; nil while nobody waits for it
-	held  *held         // what it holds, as a list
+	held  *held         // the list of the leases that the invocation holds
 
-	detached *atomic.Int64 // ctxs from Detach: of the pool that opened it
+	detached *atomic.Int64 // counts ctxs from Detach; belongs to the pool that opened the scope
 }
 
-// lookers counts the goroutines that use leases from a scheduler's or a scope's list. Each counts itself before it reads the list.
+// lookers counts the goroutines that use leases from a scheduler's or a scope's list: as long as there are any, spare lets nobody reuse a lease. Each
+// goroutine counts itself before it reads the list.
 var lookers atomic.Int64
 
 // held is a lease's place in the list of its scope.
@@ -34,17 +35,17 @@ type held struct {
 
 // belonging has the methods of a lease that its scope calls.
 type belonging interface {
-	lasts() bool // more than one call can run on it
+	lasts() bool // reports whether more than one call can run on the lease
 	hasResult() bool
-	// takeBack ends it. report logs that; it is nil if it had ended already.
+	// takeBack ends the lease, and returns a function that logs this. It returns nil if the lease had ended already.
 	takeBack(now time.Time) (report func())
 }
 
-// placeContext is a ctx that belongs to a scope and a callback. It works as context.WithValue does, inside the scope or callback.
+// placeContext is a ctx that carries a scope and a callback, as context.WithValue would. It is a part of the Scope or callback, to save an allocation.
 type placeContext struct {
 	context.Context
-	scope *Scope    // nil: none
-	in    *callback // nil: none
+	scope *Scope    // nil outside an invocation
+	in    *callback // nil outside a function of InTx
 }
 
 type placeKey struct{}
@@ -56,7 +57,7 @@ func (c *placeContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// placeOf returns the scope and the callback that ctx belongs to, or nil.
+// placeOf returns the scope and the callback that ctx carries, each nil if there is none.
 func placeOf(ctx context.Context) (*Scope, *callback) {
 	mustHave(ctx)
 	if c, ok := ctx.Value(placeKey{}).(*placeContext); ok {
@@ -65,10 +66,10 @@ func placeOf(ctx context.Context) (*Scope, *callback) {
 	return nil, nil
 }
 
-// OpenScope begins a scope named name, usually the invocation's request id. The returned ctx carries it, and ends with it, or at deadline unless that
-// is zero. The caller must call End.
+// OpenScope begins a scope named name, which is usually the invocation's request id. The returned ctx carries the scope, and ends with the scope, or at
+// deadline unless deadline is zero. The caller must call End.
 //
-// The scope belongs to the invocation, not to this pool: any pool that is used with the ctx registers with it. If ctx has a scope already, or with
+// The scope belongs to the invocation, not to this pool: it covers every pool that is used with the returned ctx. If ctx has a scope already, or with
 // Config.Plain, OpenScope returns ctx as it is and a nil Scope.
 func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
 	if outer, _ := placeOf(ctx); p.cfg.Plain == On || outer != nil {
@@ -94,8 +95,8 @@ func (s *Scope) gone() bool {
 	return s.ended
 }
 
-// holds reports whether the invocation has a connection for itself: its other statements may depend on a transaction on it, or wait for it. results:
-// Rows and batches that are still open count, too.
+// holds reports whether the invocation has a connection for itself, because its other statements may then depend on a transaction on that connection.
+// If results is true, open Rows and batches count, too.
 func (s *Scope) holds(results bool) bool {
 	if s == nil {
 		return false
@@ -110,7 +111,7 @@ func (s *Scope) holds(results bool) bool {
 	return false
 }
 
-// end returns a channel that is closed when the scope ends; nil for no scope.
+// end returns a channel that is closed when the scope ends. It returns nil if s is nil.
 func (s *Scope) end() <-chan struct{} {
 	if s == nil {
 		return nil
@@ -126,9 +127,9 @@ func (s *Scope) end() <-chan struct{} {
 	return s.done
 }
 
-// End ends the scope. Callers that wait for a connection under it stop waiting. What it still holds is logged and taken back. Every later use of a
-// pool, lease, transaction or result under it gets [ErrInvocationEnded]. The scope's ctx is cancelled at once, or after 50 ms if Rows are still open.
-// End does not wait for the network, and for the Logger 10 ms at most. It is idempotent and may be called from any goroutine.
+// End ends the scope. Callers that wait for a connection with the scope's ctx stop waiting. Leases that were not given back are logged and taken back.
+// Every later use of a pool, lease, transaction or result of the scope gets [ErrInvocationEnded]. The scope's ctx is cancelled at once, or after 50 ms
+// if Rows are still open. End waits 10 ms at most for the Logger, and never for the network. It is idempotent and may be called from any goroutine.
 func (s *Scope) End() {
 	if s == nil {
 		return
@@ -159,7 +160,7 @@ func (s *Scope) End() {
 			reports = append(reports, report)
 		}
 	}
-	// The end of the ctx cancels the statement of open Rows. If they were only forgotten, reclaim has read them to their end after graceToCancel.
+	// The end of the ctx cancels the statement of open Rows, and costs a cancel request. Within graceToCancel reclaim can usually read the Rows to their end.
 	if open {
 		time.AfterFunc(graceToCancel, s.cancel)
 	} else {
@@ -170,14 +171,14 @@ func (s *Scope) End() {
 	}
 }
 
-// Cancel cancels the scope's ctx and leaves the rest as it is: the invocation may still finish.
+// Cancel cancels the scope's ctx but does not end the scope: the invocation may still finish.
 func (s *Scope) Cancel() {
 	if s != nil {
 		s.cancel()
 	}
 }
 
-// sayLeaks logs what was taken back. A Logger that is slow, or hangs, does not delay the invocation's reply by more than graceToSay.
+// sayLeaks calls reports, which log what was taken back. A Logger that is slow or hangs delays the invocation's reply by graceToSay at most.
 func sayLeaks(reports []func()) {
 	said := make(chan struct{})
 	go func() {
@@ -196,15 +197,15 @@ const (
 	// graceToSay bounds the wait for the Logger: only a line that is written before the reply is certain to be in the invocation's log.
 	graceToSay = 10 * time.Millisecond
 
-	// graceToLeave is how long a call that still runs when its invocation ends may take to return by itself. Then the server is asked to stop its
-	// statement, and if the call still does not return its connection is cut off.
+	// graceToLeave is how long a call that still runs when its invocation ends may take to return by itself. After that the server is asked to stop the
+	// statement. If the call still does not return, its connection is cut off.
 	graceToLeave = 100 * time.Millisecond
 
 	// graceToCancel is shorter than graceToLeave, so that a call has its ctx cancelled before its connection is cut off.
 	graceToCancel = graceToLeave / 2
 )
 
-// add registers l, and returns false if the scope has ended.
+// add puts l into the scope's list, with the place h. It returns false if the scope has ended.
 func (s *Scope) add(h *held, l belonging) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,7 +229,7 @@ func (s *Scope) remove(h *held) {
 	*h = held{}
 }
 
-// id returns the scope's name, or "" for no scope.
+// id returns the scope's name, or "" if s is nil.
 func (s *Scope) id() string {
 	if s == nil {
 		return ""
@@ -236,15 +237,15 @@ func (s *Scope) id() string {
 	return s.name
 }
 
-// callback is a running function of InTx, with its ctx. It keeps its connection until all calls that were made with that ctx return.
+// callback is a running function of InTx, with the function's ctx. Its connection does not come free while a call that was made with that ctx waits.
 type callback struct {
 	placeContext
-	outer    *callback    // whose ctx InTx was called with; nil: none
-	within   sched.Within // the connection that it holds: none for a savepoint, and for a pool that is not lmipool's. Set once, before it runs
-	starting bool         // BEGIN is under way: this is no use of the pool inside the function
+	outer    *callback    // the callback in whose ctx InTx was called; nil if there is none
+	within   sched.Within // the connection that the callback holds; none for a savepoint, or if the pool is not lmipool's. Set before the function runs
+	starting bool         // BEGIN is under way, whose acquire is no use of the pool inside the function
 }
 
-// begin makes c the ctx for BEGIN, from the one that InTx was called with.
+// begin makes c the ctx for BEGIN. ctx is the one that InTx was called with.
 func (c *callback) begin(ctx context.Context) {
 	c.Context, c.in, c.starting = ctx, c, true
 	if c.scope, c.outer = placeOf(ctx); c.outer != nil {
@@ -255,18 +256,18 @@ func (c *callback) begin(ctx context.Context) {
 // begun notes that BEGIN is over, with or without an error.
 func (c *callback) begun() { c.starting = false }
 
-// holding notes that c holds the connection that r asked for; nil: that it holds none any more.
+// holding notes that c holds the connection that r asked for. If r is nil, c holds none any more.
 func (c *callback) holding(r *sched.Request) { c.within.Holds = r }
 
 // DetachTimeout is the time after which a ctx from [Detach] ends if its timeout is 0.
 const DetachTimeout = 30 * time.Second
 
-// Detach returns a ctx for work that may go on after its invocation. It has ctx's values but not its scope, does not end when ctx ends, and ends
-// after timeout (0 means [DetachTimeout]) or when cancel is called. Call cancel when the work is done. No scope takes back what is acquired with it,
-// so release it.
+// Detach returns a ctx for work that may go on after its invocation. The new ctx has ctx's values but no scope, and does not end when ctx ends. It ends
+// after timeout (0 means [DetachTimeout]) or when cancel is called. Call cancel when the work is done. No scope takes back a lease that is acquired
+// with the new ctx, so release it.
 //
-// Until it ends, [InvocationStat.Detached] of the pool that opened the scope counts it. In an environment that freezes after its reply, detached work
-// stands still until the next invocation.
+// Until the new ctx ends, [InvocationStat.Detached] of the pool that opened ctx's scope counts it. In an environment that freezes after its reply,
+// detached work stands still until the next invocation.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if timeout <= 0 {
 		timeout = DetachTimeout

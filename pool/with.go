@@ -19,13 +19,12 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Bound is a pool whose statements and transactions run with settings, such as the tenant that row policies ask for. [Pool.With] makes one. It holds
-// no connection, needs no closing, and is safe for concurrent use. The ctx does not carry its settings: what runs on the pool itself runs without
-// them.
+// Bound is a pool whose statements and transactions run with settings, such as the tenant that row policies ask for. [Pool.With] makes one. A Bound
+// holds no connection, needs no closing, and is safe for concurrent use. What runs on the pool itself runs without the settings.
 type Bound struct {
 	p   *Pool
 	s   *session.Settings // a pointer, since fmt does not follow it: the values are secrets
-	err error             // what every use returns
+	err error             // every use returns this error; nil if the settings are right
 }
 
 // With returns the pool bound to settings, by name:
@@ -33,10 +32,10 @@ type Bound struct {
 //	db := p.With(map[string]string{"app.tenant": tenant})
 //	err := db.QueryRow(ctx, "select …", id).Scan(&v) // policies see current_setting('app.tenant')
 //
-// Each statement, batch, CopyFrom and transaction runs with the settings, as by SET LOCAL: they end with it, and no other statement sees them. They
-// are sent in the same packet as a query, INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN, which does not run if setting them fails. If all names
-// have a dot, short reads ride as on the pool itself. If a setting is PostgreSQL's own (role, search_path, statement_timeout …), statements go alone,
-// and each is followed by a reset. If a name or value is wrong, every use returns an error.
+// Each statement, batch, CopyFrom and transaction runs with the settings, as with SET LOCAL: the settings end with it, and no other statement sees
+// them. They are sent in the same packet as a query, INSERT, UPDATE, DELETE or MERGE, a batch, or BEGIN, which does not run if the settings fail. If
+// all names have a dot, short reads ride as on the pool itself. If a setting is PostgreSQL's own (role, search_path, statement_timeout …), statements
+// go alone, and a reset follows each. If a name or value is wrong, every use returns an error.
 //
 // A Bound differs from the pool itself:
 //   - Any other command (CREATE, CALL, SET …) and CopyFrom run in an explicit transaction, which costs two more round trips. A command that cannot
@@ -45,8 +44,8 @@ type Bound struct {
 //     default_query_exec_mode is exec, in which pgx sends batches past the pool, every use is an error for which [Misconfigured] is true.
 //   - A batch can have queries, INSERT, UPDATE, DELETE, MERGE, SET, LOCK, NOTIFY and TRUNCATE only.
 //
-// A statement can change the settings for itself: they protect from mistakes, not from somebody who chooses the SQL. Once a custom setting was set on
-// a connection, PostgreSQL keeps its name: without With, current_setting returns an empty string there, not NULL. Setting them takes the
+// A statement can change the settings for itself: they protect from mistakes, not from somebody who chooses the SQL. Once a setting with a dot was set
+// on a connection, PostgreSQL keeps its name: without With, current_setting returns an empty string there, not NULL. The settings take the
 // transaction's snapshot, so SET TRANSACTION comes too late (use BeginTx), and in REPEATABLE READ a transaction that waits for a LOCK does not see
 // what was committed meanwhile. Do not declare a function IMMUTABLE that reads a setting: PostgreSQL would keep one tenant's result in the plan of a
 // prepared statement. PostgreSQL refuses COPY FROM for tables with row policies.
@@ -67,7 +66,7 @@ func (p *Pool) With(settings map[string]string) *Bound {
 	return b
 }
 
-// With returns the pool bound to b's settings and to settings, which win over b's of the same name.
+// With returns the pool bound to b's settings and to settings. If both have a name, the value in settings counts.
 func (b *Bound) With(settings map[string]string) *Bound {
 	if b.err != nil {
 		return b
@@ -176,7 +175,7 @@ func (b *Bound) Ping(ctx context.Context) error {
 	return b.p.engine.ping(ctx)
 }
 
-// apart reports whether a statement needs an explicit transaction for settings, if any: all but the plainest can end the implicit one, and these with it.
+// apart reports whether a statement with settings needs an explicit transaction: any but the plainest can end the implicit one, and so the settings.
 func apart(settings *session.Settings, sql string, args []any) bool {
 	if settings == nil {
 		return false
@@ -216,7 +215,7 @@ type txEnd struct {
 	err error
 }
 
-// end commits if err is nil, and rolls back otherwise. It returns err, or the commit's error. A second call does nothing and returns the same.
+// end commits if err is nil, and rolls back otherwise. It returns err, or the commit's error. A second call returns the first call's error.
 func (e *txEnd) end(err error) error {
 	if e.t == nil {
 		return e.err
@@ -234,7 +233,7 @@ func (e *txEnd) end(err error) error {
 	return err
 }
 
-// abandonUnless is deferred by calls whose result will end the transaction. It rolls back if the call fails, or a Valuer or rewriter panics.
+// abandonUnless is deferred by calls whose result will end the transaction. If the call fails, or a Valuer or QueryRewriter panics, kept stays false.
 func (e *txEnd) abandonUnless(kept *bool) {
 	if !*kept {
 		_ = e.end(errAbandonedTx)
@@ -257,7 +256,7 @@ func (b *Bound) rowsInTx(ctx context.Context, sql string, args []any) (pgx.Rows,
 	return w, nil
 }
 
-// txRows are Rows with a transaction of their own.
+// txRows are Rows in a transaction of their own, which they end when they are closed.
 type txRows struct {
 	pgx.Rows
 	end txEnd
