@@ -37,33 +37,33 @@ type dialer struct {
 	login       *pgdial.LoginTime
 	cancels     *pgcancel.Limiter
 	recognition *upstream.Recognition
-	hosts       []string                // what is dialed, for error texts
-	oldest      atomic.Pointer[dialing] // a dial under way that began before the others; nil: it has ended
-	listens     bool                    // the pool has to know what hooks send
+	hosts       []string                // the hosts that are dialed, for error texts
+	oldest      atomic.Pointer[dialing] // a dial under way that began before the others, for error texts; nil if there is none or it has ended
+	listens     bool                    // the pool has to know what the user's hooks send
 	saidExec    sync.Once               // logs once that BeforeConnect has chosen QueryExecModeExec
 	saidAlone   sync.Once               // logs once that BeforeConnect has chosen a mode in which no read rides, and Lanes is not off
 }
 
-// dialing is a dial under way. pgxpool and pgx call the hooks with a ctx that has it, at dialingKey.
+// dialing is a dial under way. The ctx with which pgxpool and pgx call the hooks has the dialing as its value of dialingKey.
 type dialing struct {
 	*pgdial.Dial
 	reach   *upstream.Reach
-	wire    *pgwire.Conn      // to the host that was tried last
-	session *session.Baseline // as it was before any hook; nil: it was not read
+	wire    *pgwire.Conn      // the connection to the host that was tried last
+	session *session.Baseline // what the session was like before any hook; nil if it was not read
 }
 
 type dialingKey struct{}
 
 func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil }
 
-// told says which settings of dials the user has made, and not left to their defaults.
+// told says which settings of dials come from the user, and are not defaults.
 type told struct {
 	timeout  bool // ConnectTimeout
 	upstream bool // Upstream
-	handler  bool // ConnConfig.BuildContextWatcherHandler: what the end of a ctx does
+	handler  bool // ConnConfig.BuildContextWatcherHandler, which says what happens when a ctx ends
 }
 
-// newDialer makes the dialer of a pool that dials with cc. With rides, its reads may ride.
+// newDialer makes the dialer of a pool that dials with cc. rides says whether the pool's reads may ride.
 func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
 	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != Off}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
@@ -90,7 +90,8 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	return d
 }
 
-// dial dials with px. Its ctx has no timeout, but each hook and part of a dial has: pgxpool would go on dialing, for a connection without an owner.
+// dial dials with px. Each hook and part of a dial has a timeout of its own. dial's ctx has none, since pgxpool would not stop dialing when that ended,
+// and the connection would have no owner.
 func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error) {
 	g = &dialing{Dial: pgdial.NewDial(d.login), reach: d.recognition.Dial()}
 	d.oldest.CompareAndSwap(nil, g)
@@ -108,7 +109,7 @@ func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error)
 	return g, c, g.Over(err)
 }
 
-// configure sets px so that it dials as d says. Without Config.Plain pgxpool does no more than dial, close, and count against MaxConns a second time.
+// configure makes px dial as d says. Without Config.Plain pgxpool only dials, closes, and checks MaxConns a second time.
 func (d *dialer) configure(px *pgxpool.Config) {
 	c := d.cfg
 	px.MaxConns = c.MaxConns
@@ -156,7 +157,7 @@ func (d *dialer) configure(px *pgxpool.Config) {
 	}
 }
 
-// wrap adds to cc, after BeforeConnect, what lmipool does on the connection. With ownHandler, the user's code says what the end of a ctx does.
+// wrap adds to cc, after BeforeConnect, what lmipool does on the connection. If ownHandler is true, the user's code decides what the end of a ctx does.
 func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	if next := cc.ValidateConnect; d.listens && (d.cfg.AfterConnect != nil || cc.AfterConnect != nil || next != nil) {
 		cc.ValidateConnect = func(ctx context.Context, pc *pgconn.PgConn) error { // runs before any hook that may send something, once for each host
@@ -182,7 +183,7 @@ func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	}
 }
 
-// afterConnect asks a new connection what is upstream, if that is not known, and then runs the user's hook, if any.
+// afterConnect returns an AfterConnect that asks a new connection whether there is a pooler, if that is not known, and then runs the user's hook, if any.
 func (d *dialer) afterConnect(hook func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
 	return func(ctx context.Context, pg *pgx.Conn) (err error) {
 		g, ok := ctx.Value(dialingKey{}).(*dialing) // not with Config.Plain
@@ -218,7 +219,8 @@ func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error 
 	return g.reach.Answered(s.Backend, pg.PgConn().PID(), pg.PgConn().Conn().RemoteAddr())
 }
 
-// hook returns f with a ctx that ends after within, since pgxpool's ctx does not end, and turns f's panic or Goexit into an error. It returns nil if f is nil.
+// hook returns a function that runs f with a ctx that ends after within, since pgxpool's ctx does not end, and that returns an error if f panics or calls
+// Goexit. It returns nil if f is nil.
 func hook[T any](w *workers, name string, within time.Duration, f func(context.Context, T) error) func(context.Context, T) error {
 	if f == nil {
 		return nil
@@ -230,10 +232,10 @@ func hook[T any](w *workers, name string, within time.Duration, f func(context.C
 	}
 }
 
-// closeTimeout bounds how long a connection that is being closed may hold its place: as long as pgx itself tries (pgconn's asyncClose).
+// closeTimeout bounds how long a connection that is being closed may count against the limit. pgx itself tries for that long (pgconn's asyncClose).
 const closeTimeout = 15 * time.Second
 
-// awaitCleanup waits until pgx, which may still be cancelling and draining, has closed the socket of a closed connection.
+// awaitCleanup waits until pgx has closed the socket of the closed connection c. pgx may still send a cancel request and read the answer before that.
 func awaitCleanup(ctx context.Context, c *pgx.Conn) {
 	select {
 	case <-c.PgConn().CleanupDone():
@@ -241,7 +243,7 @@ func awaitCleanup(ctx context.Context, c *pgx.Conn) {
 	}
 }
 
-// tracer calls the user's Tracer, but not for the pool's own Queries, which prepare nothing. Its panic while a connection is opened is logged.
+// tracer calls the user's Tracer, but not for the pool's own queries. If the Tracer panics while a connection is opened, that is logged.
 type tracer struct {
 	*multitracer.Tracer
 	w *workers

@@ -16,22 +16,22 @@ var (
 	ErrClosed = pgerr.ErrClosed
 
 	// ErrInvocationEnded is the error of every use of a pool with the ctx of an invocation that has ended, and of every use of a lease, transaction
-	// or result that such an invocation had: its scope took them back. Work that is to go on after its invocation needs a ctx without a scope.
+	// or result that the invocation had. Work that goes on after its invocation needs a ctx without a scope: see [Detach].
 	ErrInvocationEnded = pgerr.ErrInvocationEnded
 
-	// ErrNoTime is in the error of a caller whom the pool refused, before its ctx ended and before anything was sent, because it would not get its
-	// answer in time, or because too many wait. The error is a [*NoTimeError], inside an [*AcquireError].
+	// ErrNoTime is in the error of a caller whom the pool refused because the caller would not get its answer in time, or because too many callers
+	// wait. The pool does this before the caller's ctx ends, and sends nothing. The error is a [*NoTimeError], inside an [*AcquireError].
 	ErrNoTime = pgerr.ErrNoTime
 
-	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server accepts no more. Before, the caller has
-	// waited until its ctx ended, or for [Config.ConnectTimeout] if ctx has no deadline, for a connection that comes free, or a dial that succeeds
-	// because another environment has closed one. The error that wraps ErrServerFull has the server's own error, and says what to change.
+	// ErrServerFull is in the error of a caller who got no connection because the pool has none and the server accepts no more. The caller has waited
+	// until its ctx ended, or for [Config.ConnectTimeout] if ctx has no deadline: until then another environment may close a connection, so that a
+	// dial succeeds. The error that wraps ErrServerFull has the server's own error, and says what to change.
 	ErrServerFull = pgerr.ErrServerFull
 
 	// ErrServerAway is in the error of a caller who got no connection because no server answers, or because a standby answers where the pool needs a
-	// writer, as in a restart or failover. Before, the caller has waited until its ctx ended, or for three times [Config.ConnectTimeout] if ctx has no
-	// deadline, and the pool has dialed several times a second, and resolved the host name each time. If a pool that never had a connection gets no
-	// answer, its caller gets the dial's error at once, without ErrServerAway, since the host may be the wrong one.
+	// writer, as in a restart or failover. The caller has waited until its ctx ended, or for three times [Config.ConnectTimeout] if ctx has no
+	// deadline. Meanwhile the pool has dialed several times a second, and has resolved the host name each time. If a pool that never had a connection
+	// gets no answer, its caller gets the dial's error at once, without ErrServerAway, since the host may be the wrong one.
 	ErrServerAway = pgerr.ErrServerAway
 
 	// ErrNestedAcquire is the error of the caller who began to wait last, when no caller can ever be served because every connection is held by a
@@ -39,7 +39,7 @@ var (
 	ErrNestedAcquire = pgerr.ErrNestedAcquire
 
 	errReleased  = pgerr.Say[pgerr.LeaseReleasedError]("lmipool: the lease was released")
-	errBusy      = pgerr.Say[pgerr.LeaseBusyError]("lmipool: conn busy: another goroutine is using this lease") // pgx would have a data race here
+	errBusy      = pgerr.Say[pgerr.LeaseBusyError]("lmipool: conn busy: another goroutine is using this lease") // pgx would have a data race
 	errStuck     = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
 	errUnsettled = pgerr.Unsent("the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up"))
 
@@ -53,8 +53,8 @@ var (
 var errSimpleMode = pgerr.Say[pgerr.ExecModeError]("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +
 	"use QueryExecModeCacheDescribe, which needs no prepared statements either")
 
-// errExecMode is With's error for every use of a pool in QueryExecModeExec, and for batches on a connection whose BeforeConnect has chosen that mode.
-// Its type, ExecModeError, gives the reason; the error inside makes Misconfigured true.
+// errExecMode is With's error for every use of a pool in QueryExecModeExec, and for batches on a connection for which BeforeConnect has chosen that
+// mode. Lambda shows its type, ExecModeError, as the reason. The Config error inside makes Misconfigured true.
 var errExecMode = pgerr.Wrap[pgerr.ExecModeError](pgerr.Config(errors.New("lmipool: With: in QueryExecModeExec pgx sends batches past the pool, and they would run without the settings: " +
 	"set default_query_exec_mode to cache_describe, which needs no prepared statements either")))
 
@@ -64,12 +64,12 @@ func mustHave(ctx context.Context) {
 	}
 }
 
-// Holder describes a lease that was not given back yet: which invocation has it, for how long, and what it does with it.
+// Holder describes a lease that was not given back yet: which invocation has the lease, for how long, and which statement runs on it.
 type Holder struct {
 	Scope string        // the invocation's request id, or "" outside a scope
 	Held  time.Duration // how long the lease has lasted
-	Doing string        // the statement that it runs, or ran last, cut to 200 bytes, without its arguments
-	Stack []string      // where it was acquired, innermost first; empty for Exec and QueryRow
+	Doing string        // the statement that runs, or ran last, cut to 200 bytes, without its arguments
+	Stack []string      // where the lease was acquired, innermost function first; empty for Exec and QueryRow
 }
 
 func (h Holder) String() string {
@@ -95,9 +95,9 @@ func (h Holder) attrs() []any {
 	}
 }
 
-// AcquireError says why a caller got no connection, and how busy the pool was. Use errors.As to get it: another error wraps it, whose type says the
-// reason, and Lambda shows that type as errorType (AcquireTimeoutError, ServerFullError). Unwrap returns the reason: the ctx's error, which has the last
-// dial's in its chain if the pool had no connection, [ErrClosed], [ErrInvocationEnded], or the error of a dial or hook.
+// AcquireError says why a caller got no connection, and how busy the pool was. Use errors.As to get the AcquireError from the error that wraps it: the
+// wrapper's type names the reason, and Lambda shows that type as errorType (AcquireTimeoutError, ServerFullError). Unwrap returns the reason: the
+// ctx's error, which has the last dial's error in its chain if the pool had no connection, a [*NoTimeError], or the error of a dial or hook.
 type AcquireError struct {
 	Waited   time.Duration // how long the caller waited
 	MaxConns int           // Config.MaxConns
@@ -119,7 +119,7 @@ func (e *AcquireError) Error() string {
 		}
 		b.WriteString("): ")
 	}
-	// lmipool's own errors begin with "lmipool: ", which is there already.
+	// lmipool's own errors begin with "lmipool: ", and the text has that already.
 	b.WriteString(strings.TrimPrefix(e.Err.Error(), "lmipool: "))
 	return b.String()
 }
@@ -149,15 +149,15 @@ func (e *NestedAcquireError) Error() string {
 // Is reports whether target is ErrNestedAcquire.
 func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedAcquire }
 
-// NoTimeError is [ErrNoTime] with the numbers by which the caller was refused. It means at once what a ctx's end would have meant later:
-// errors.Is(err, context.DeadlineExceeded) and pgconn.Timeout are true, and so is [Retryable], with a ctx that has time left.
+// NoTimeError is [ErrNoTime] with the numbers for which the caller was refused. It counts as a timeout, since the caller's ctx would have ended later:
+// errors.Is(err, context.DeadlineExceeded) and pgconn.Timeout are true. [Retryable] is true, too: call again with a ctx that has time left.
 type NoTimeError struct {
 	Waiting         int           // how many other callers waited
-	ExpectedWait    time.Duration // how long those take on the connections that there are
-	ExpectedService time.Duration // how long the caller would have held its connection; 0: not known
-	Left            time.Duration // until the caller's deadline or the end of Config.MaxWait
-	why             string        // it was refused
-	outage          error         // why there was no connection; nil: there was one
+	ExpectedWait    time.Duration // how long those callers take on the connections that are open
+	ExpectedService time.Duration // how long the caller would have held its connection; 0 if that is not known
+	Left            time.Duration // the time until the caller's deadline or the end of Config.MaxWait
+	why             string        // why the caller was refused
+	outage          error         // why the pool had no connection; nil if it had one
 }
 
 func (e *NoTimeError) Error() string {
@@ -210,7 +210,7 @@ func round(d time.Duration) time.Duration {
 // Misconfigured reports whether err means that configuration or rights must be changed before the same call can work: tell somebody, and do not try
 // again. [Retryable] has the table of all classes.
 //
-// It is true for an error of a hook that has in its chain one whose method Misconfigured() bool returns true, as package iam's errors do.
+// If a hook returns an error, Misconfigured is true if an error in its chain has a method Misconfigured() bool that returns true, as package iam's have.
 func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Misconfigured }
 
 // Retryable reports whether it is certain that nothing has happened, and the same call may work later. If there was a transaction, call all of it

@@ -13,14 +13,14 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// All connections of a pool lead to one server, so what one of them finds out counts for all.
+// All connections of a pool lead to one server, so what one connection finds out about the server counts for all.
 //
-// A fence is made when the server is certainly no writer any more, and this pool needs one. Connections that were dialed before are not used again.
+// If the server is certainly no writer any more, and the pool needs a writer, fence gives up all connections that were dialed before.
 //
-// A loss is a suspicion: a connection ended that the pool did not close. A single terminated backend says nothing about the others, so each of them
-// is checked once, with one round trip, before it is handed out. Otherwise a write could be sent into a dead socket, with an unknown outcome.
+// If a connection ended that the pool did not close, the others may be dead, too. Each of them is checked once, with one round trip, before it is handed
+// out. Otherwise a write could be sent into a dead socket, with an unknown outcome.
 
-// fence gives up every connection that was dialed before now. why is what c has found out of its server.
+// fence gives up every connection that was dialed before now. why says why c's server is no writer.
 func (p *Pool) fence(c *conn, why error) {
 	idle, first := p.sched.Fence(&c.place)
 	if first {
@@ -34,7 +34,7 @@ func (p *Pool) fence(c *conn, why error) {
 	closeAll(idle)
 }
 
-// Reset closes all connections: idle ones now, those in use when they come back. The pool goes on with new ones. Call it after a change that the pool
+// Reset closes idle connections now, and those in use when they come back. The pool goes on with new ones. Call Reset after a change that the pool
 // cannot notice, such as ALTER ROLE … SET, which only new sessions follow.
 func (p *Pool) Reset() { p.engine.reset() }
 
@@ -43,10 +43,10 @@ func (p pooled) reset() {
 	closeAll(idle)
 }
 
-// suspected reports whether c was last heard from before the last loss.
+// suspected reports whether another connection was lost since c's server last sent something on c. Then c may be dead, too.
 func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Load() }
 
-// verify reports whether c's server answers, and writes if this pool needs a writer. With refused, it has just refused to write.
+// verify asks c's server, and reports whether it answers, and is a writer if the pool needs one. If refused is true, it has just refused to write.
 func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
 	defer cancel()
@@ -66,7 +66,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	switch {
 	case err != nil && ctx.Err() == nil:
 		c.p.health.lost()
-		if bound.Err() != nil { // each of the others would take as long
+		if bound.Err() != nil { // checking each of the other suspected connections would take as long
 			closeAll(c.p.sched.TakeIdle(func(o *sched.Conn, _, _ int) bool { return o.Owner.(*conn).suspected() }))
 		}
 	case why != nil:
@@ -75,14 +75,14 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	return err == nil && ok && why == nil
 }
 
-// recordError notes what err says of c and its server, and returns it with what it means for the caller. c's owner calls it for each error.
+// recordError notes what err says about c and its server. If err means that the statement did not run, the returned error says so.
 func (c *conn) recordError(err error) error {
 	pc := c.pg.PgConn()
 	if broke := c.wire.Broke(); pgerr.IsLost(broke) && errors.Is(err, pgconn.ErrConnClosed) {
 		err = fmt.Errorf("%w: %w", err, broke) // in the simple protocol pgx does not give the reason
 	}
 	switch {
-	case errors.Is(err, pgwire.ErrSimple): // without pgx's wrapper, which calls it safe to retry: it would fail again
+	case errors.Is(err, pgwire.ErrSimple): // without pgx's wrapper, which would make the error Retryable: the statement would fail again
 		return pgwire.ErrSimple
 	case pc.IsClosed() && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed)):
 		if pgerr.IsLost(err) && !c.lost {
@@ -101,8 +101,8 @@ func (c *conn) recordError(err error) error {
 	return err
 }
 
-// confirmPrimary asks a server that has refused to write whether it is no writer any more, or whether only the transaction was read-only. It does so
-// as soon as nothing else is under way on c, and reports whether, as far as is known, the server writes.
+// confirmPrimary asks a server that has refused to write whether it is no writer any more, or whether only the transaction was read-only. It asks only
+// if nothing else is under way on c. It returns false if the server is no writer, or may be none.
 func (c *conn) confirmPrimary() bool {
 	pc := c.pg.PgConn()
 	if c.maybeStandby && !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() {
@@ -113,7 +113,7 @@ func (c *conn) confirmPrimary() bool {
 	return !c.maybeStandby
 }
 
-// wrapError returns err with what c knows of it: that the statement did not run, or that it was cancelled.
+// wrapError returns err together with what c knows about it, for example that the statement did not run or was cancelled.
 func (c *conn) wrapError(err error) error {
 	if err == nil {
 		return nil
@@ -131,7 +131,7 @@ func (c *conn) wrapError(err error) error {
 	return pgerr.Named(c.committed(c.recordError(c.session.WithoutArgument(c.cancel.Explain(err)))), inPgerr)
 }
 
-// committed returns err, of the last call, so that it is not Retryable if something may have been committed before it.
+// committed returns err, the last call's error. If something may have been committed before err, the returned error is not Retryable.
 func (c *conn) committed(err error) error {
 	if pgerr.DidNotRun(err) || !c.session.MayHaveCommitted() {
 		return err
@@ -139,7 +139,7 @@ func (c *conn) committed(err error) error {
 	return partlyDone(err)
 }
 
-// partlyDone returns err for a call that may have committed something: it is not Retryable.
+// partlyDone returns err for a call that may have committed something: the returned error is not Retryable.
 func partlyDone(err error) error {
 	if err == nil || !Retryable(err) {
 		return err

@@ -11,10 +11,10 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// health is what the pool has learnt of its server from its connections and dials.
+// health is what the pool has learnt about its server from its connections and dials.
 type health struct {
 	losses    atomic.Int64 // connections that ended, but not because the pool closed them
-	shortDial atomic.Bool  // a connection was lost, or the server was away, since the last successful dial: dials get less time
+	shortDial atomic.Bool  // since the last successful dial a connection was lost or the server was away, so dials get less time
 	met       atomic.Bool  // a dial has succeeded since New
 	failovers atomic.Int64 // how often the pool noticed that its server was no writer any more
 }
@@ -25,7 +25,7 @@ func (h *health) lost() {
 	h.shortDial.Store(true)
 }
 
-// turned notes that the server is no writer any more, and the pool needs one.
+// turned notes that the server is no writer any more, although the pool needs one.
 func (h *health) turned() {
 	h.failovers.Add(1)
 	h.shortDial.Store(true)
@@ -49,8 +49,8 @@ func (h *health) dialFailed(err error, conns int) sched.Lack {
 	return sched.Lack{}
 }
 
-// afterLoss is how long a read waits before it runs once more because its connection was lost. A server that stops ends all its sessions within
-// moments. Without the wait the second and last try could get another connection that is about to end.
+// afterLoss is how long a read whose connection was lost waits before it runs once more. A server that stops ends all its sessions within moments, so
+// without the wait the second and last try could get another connection that is about to end.
 const afterLoss = 50 * time.Millisecond
 
 // pause waits before the try after this one: 5 ms, doubling up to 1 s, half of it at random. It returns false, at once, if ctx would end before that.

@@ -27,7 +27,7 @@ func (p *Pool) maintain() {
 			return
 		case <-tick.C:
 			p.protect("housekeeping", func() {
-				p.topUp() // in this order: after closeSurplus it would open again what that has closed
+				p.topUp() // before closeSurplus: after it, topUp would open again what closeSurplus has closed
 				p.closeSurplus()
 				p.reportOpenResults()
 			})
@@ -124,8 +124,8 @@ func (p pooled) shutdown(ctx context.Context) error {
 	return late
 }
 
-// takeBack ends every lease that was not given back, in parallel, and logs them after that: the process may have a few hundred milliseconds to live,
-// and the write of Terminate to a connection whose user is stuck takes up to graceToAbort.
+// takeBack ends every lease that was not given back, and logs them. It ends them in parallel, since the process may have a few hundred milliseconds to
+// live, and the write of Terminate to a connection whose user is stuck takes up to graceToAbort.
 func (p *Pool) takeBack(err error) *ShutdownError {
 	lookers.Add(1)
 	defer lookers.Add(-1)

@@ -14,7 +14,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// plain is the engine of Config.Plain: it hands each call to pgxpool. What runs with settings runs in an explicit transaction.
+// plain is the engine of Config.Plain: it hands each call to pgxpool. A Bound's statements run in explicit transactions.
 type plain struct{ *Pool }
 
 func (p plain) own(ctx context.Context) (*pgxpool.Conn, error) { return p.px.Acquire(ctx) }
@@ -108,7 +108,7 @@ func (p plain) shutdown(ctx context.Context) error {
 	}
 }
 
-// txBatch is a batch with a transaction of its own, which ends with its Close.
+// txBatch is a batch in a transaction of its own. Its Close ends the transaction.
 type txBatch struct {
 	pgx.BatchResults
 	end txEnd

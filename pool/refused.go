@@ -14,7 +14,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// refused returns the error of a caller whom the scheduler has refused. It logs that once a second at most, with the count since the last time.
+// refused returns the error of a caller whom the scheduler has refused. Once a second at most, it logs how many callers were refused since the last log.
 func (p *Pool) refused(e *sched.NoTimeError) error {
 	err := &NoTimeError{e.Queued, e.Wait, e.Service, e.Left, e.Why, e.Outage}
 	p.stats.refusals.unsaid.Add(1)
@@ -25,8 +25,8 @@ func (p *Pool) refused(e *sched.NoTimeError) error {
 	return err
 }
 
-// acquireError returns err in an AcquireError that says how busy the pool is. It returns err itself if the pool or the invocation has ended, when
-// that does not matter.
+// acquireError returns err in an AcquireError that says how busy the pool is. If the pool or the invocation has ended, that does not matter, and
+// acquireError returns err itself.
 func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
@@ -35,7 +35,7 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	defer lookers.Add(-1)
 	now := time.Now()
 	s := p.sched.Stats()
-	switch bare := err == context.DeadlineExceeded || err == context.Canceled; { //nolint:errorlint // what is wrapped has its reason already
+	switch bare := err == context.DeadlineExceeded || err == context.Canceled; { //nolint:errorlint // an error that wraps the ctx's gives a reason already
 	case bare && !l.wish.Waited() && !l.lentOnce:
 		err = pgerr.EndedBefore(err)
 	case bare && s.Total == s.Dialing:
@@ -59,7 +59,7 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 	return pgerr.NoConnection(e, inPgerr)
 }
 
-// ofScheduler translates a scheduler's error for l.
+// ofScheduler translates an error of the scheduler into one of this package.
 func (p *Pool) ofScheduler(err error) error {
 	var late *sched.NoTimeError
 	var nests *sched.NestedError
