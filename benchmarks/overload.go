@@ -14,16 +14,16 @@ type scenario struct {
 	wait    patience
 	retries int
 	kind    kind
-	x       float64 // of the capacity
+	x       float64 // the load, as a multiple of the capacity
 }
 
 type kind uint8
 
 const (
-	steady   kind = iota // a step from half of the capacity to x of it, and then that for the whole time
-	steps                // many such steps, with half of the capacity in between
+	steady   kind = iota // one step from half of the capacity to x times the capacity, which then lasts
+	steps                // many such steps, with half of the capacity between them
 	standing             // the database stands still, many times
-	fair                 // ten callers, one of whom offers 10 × its share
+	fair                 // ten keys; one offers the whole capacity, the others 9 % each
 )
 
 const (
@@ -32,7 +32,7 @@ const (
 	share = 0.09
 )
 
-// scenarios returns everything that can be measured, in the order of the report.
+// scenarios returns all scenarios, in the order of the report.
 func scenarios() (all []scenario) {
 	for i := range pressedOnes {
 		w := &pressedOnes[i]
@@ -57,14 +57,14 @@ func scenarios() (all []scenario) {
 	return append(all, scenario{name: "hold/fair", w: hold, wait: half500, kind: fair, x: (keys-1)*share + 1})
 }
 
-// durations of what the options do not set.
+// pauses has the durations that no flag sets.
 type pauses struct {
-	calm      time.Duration // at half of the capacity, before a step
-	high      time.Duration // the step, if there are many
-	stillFor  time.Duration // the database stands still
-	around    time.Duration // before and after that
-	capacity  timing        // of finding out the capacity
-	regainFor time.Duration // how long a regain is waited for
+	calm      time.Duration // how long half of the capacity is offered before a step
+	high      time.Duration // how long each step lasts in the kind steps
+	stillFor  time.Duration // how long the database stands still
+	around    time.Duration // how long the load runs before and after the database stands still
+	capacity  timing        // the times of the measurement that finds the capacity
+	regainFor time.Duration // how long the measurement waits until the capacity is regained
 }
 
 func (o *overloadOptions) pauses() pauses {
@@ -84,17 +84,17 @@ func (o *overloadOptions) pauses() pauses {
 type outcome struct {
 	Scenario string  `json:"scenario"`
 	System   string  `json:"system"`
-	Capacity figure  `json:"capacity"` // weight per second, of the best in a closed loop
-	Load     float64 `json:"load"`     // of the capacity
+	Capacity figure  `json:"capacity"` // weight per second in a closed loop, of the better one of lmipool and pgxpool
+	Load     float64 `json:"load"`     // as a multiple of the capacity
 	figures
 	Lateness figure   `json:"generator_late_p99_ms"`
 	Regains  *regains `json:"regained,omitempty"`
-	Others   *figure  `json:"others_goodput,omitempty"` // of the keys beside the noisy one, against without it
+	Others   *figure  `json:"others_goodput,omitempty"` // the goodput of all keys but the noisy one, divided by their goodput before that one came
 
 	of scenario
 }
 
-// plan returns the stretches of s, when the steps or thaws are in it, and the window that the figures are of.
+// plan returns the stretches of s, the times at which the load steps up or the server goes on, and the window in which calls are measured.
 func (s *scenario) plan(o *overloadOptions, capacity float64) (all []stretch, at []time.Duration, from, to time.Duration) {
 	p := o.pauses()
 	perSecond := capacity / s.w.meanWeight()
@@ -113,7 +113,7 @@ func (s *scenario) plan(o *overloadOptions, capacity float64) (all []stretch, at
 		calm.rates = slices.Clone(rates)
 		calm.rates[noisy] = 0
 		rates[noisy] = perSecond
-		calm.lasts = o.duration / 2 // its second half is what the others have without the noisy one
+		calm.lasts = o.duration / 2 // the second half measures the others without the noisy key
 		return []stretch{calm, {o.duration, rates}}, nil, calm.lasts, calm.lasts + o.duration
 	}
 	var now time.Duration
@@ -137,7 +137,7 @@ func (w *pressed) meanWeight() float64 {
 	return 1
 }
 
-// overload measures all that is selected.
+// overload measures the selected scenarios.
 func overload(ctx context.Context, o *overloadOptions, tell func(string, ...any)) (*overloadResult, error) {
 	r := &overloadResult{Settings: newSettings(o.general(), time.Now())}
 	all := o.selected()
@@ -173,10 +173,10 @@ func overload(ctx context.Context, o *overloadOptions, tell func(string, ...any)
 	return r, nil
 }
 
-// roomy gives room for the backends of connections that pgxpool has closed in the middle of a statement.
+// roomy has a higher max_connections: when pgxpool closes a connection in the middle of a statement, its backend stays for a while.
 var roomy = map[string]string{"max_connections": "500"}
 
-// expected is how long all will take, at least.
+// expected returns how long all scenarios take at least.
 func (o *overloadOptions) expected(all []scenario) (sum time.Duration) {
 	for i := range all {
 		stretches, _, _, _ := all[i].plan(o, 1)
@@ -189,11 +189,11 @@ func (o *overloadOptions) expected(all []scenario) (sum time.Duration) {
 	return sum
 }
 
-// press finds out the capacity, and puts each of the rivals under the load of s.
+// press measures the capacity, and then puts each of the rivals under the load of s.
 func (l *lab) press(ctx context.Context, o *overloadOptions, s scenario, seed uint64) (all []outcome, err error) {
 	on, _ := l.of(s.w)
 	capacity := 0.0
-	for _, name := range []string{lmipool, plain} { // the better one's is what can be done
+	for _, name := range []string{lmipool, plain} { // the better result of the two counts as the capacity
 		c, err := withPressed(ctx, l, s, name, func(d db) (float64, error) { return capacityOf(ctx, d, s.w, o.pauses().capacity, seed) })
 		if err != nil {
 			return nil, fmt.Errorf("the capacity, by %s: %w", name, err)
@@ -201,7 +201,7 @@ func (l *lab) press(ctx context.Context, o *overloadOptions, s scenario, seed ui
 		capacity = max(capacity, c)
 	}
 	for i := range rivals {
-		name := rivals[(i+int(seed))%len(rivals)] // each comes first in turn
+		name := rivals[(i+int(seed))%len(rivals)] // each is the first one in turn, so that none always has that place
 		x, err := withPressed(ctx, l, s, name, func(d db) (outcome, error) { return under(ctx, on, o, s, d, capacity, seed) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -213,7 +213,7 @@ func (l *lab) press(ctx context.Context, o *overloadOptions, s scenario, seed ui
 	return all, nil
 }
 
-// of returns the server of w, and the address to reach it.
+// of returns the server on which w runs, and the address to reach the server.
 func (l *lab) of(w *pressed) (on *server, addr string) {
 	switch {
 	case w.durable:
@@ -224,7 +224,7 @@ func (l *lab) of(w *pressed) (on *server, addr string) {
 	return l.fast, l.fast.pg.Addr()
 }
 
-// withPressed runs f with a new pool of the system name, when nothing of the one before is left.
+// withPressed waits until the connections of the pool before are gone, and runs f with a new pool of the system with that name.
 func withPressed[T any](ctx context.Context, l *lab, s scenario, name string, f func(db) (T, error)) (x T, err error) {
 	on, addr := l.of(s.w)
 	if s.w.durable {
@@ -244,7 +244,7 @@ func withPressed[T any](ctx context.Context, l *lab, s scenario, name string, f 
 	return f(d)
 }
 
-// under puts d under the load of s.
+// under puts d under the load of s, and returns what d did.
 func under(ctx context.Context, on *server, o *overloadOptions, s scenario, d db, capacity float64, seed uint64) (x outcome, err error) {
 	stretches, at, from, to := s.plan(o, capacity)
 	ctx, cancel := context.WithCancel(ctx)
@@ -282,7 +282,7 @@ func under(ctx context.Context, on *server, o *overloadOptions, s scenario, d db
 	return x, nil
 }
 
-// freezes has the server stand still before each of the times at.
+// freezes stops the server so that it goes on at each of the times at, after it stood still for the time lasts.
 func freezes(ctx context.Context, on *server, began time.Time, at []time.Duration, lasts time.Duration) error {
 	for _, t := range at {
 		if err := sleep(ctx, time.Until(began.Add(t-lasts))); err != nil {

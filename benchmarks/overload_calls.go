@@ -20,34 +20,34 @@ const (
 	broken         // it failed for another reason
 )
 
-// call is one call of an overloaded system. Times are from when it was due.
+// call is one call to an overloaded system. Its times count from the moment when it was due, unless the field says otherwise.
 type call struct {
 	due      time.Duration // from the start of the load
 	took     time.Duration // until it returned
 	within   time.Duration // until its deadline
-	returned time.Duration // from when it was made, which can be later than when it was due
-	service  time.Duration // what a refusal says that it would have taken
-	weight   float64       // how long it holds a connection, in units of its workload
+	returned time.Duration // until it returned, from the moment when it was made: a late generator makes a call after it was due
+	service  time.Duration // the expected service that the error of a refusal names
+	weight   float64       // how long it holds a connection, in units of the workload's light calls
 	heavy    bool
-	feasible bool // on an idle system it would end in time
+	feasible bool // it would end in time if the system were idle
 	key      int
 	fate     fate
 }
 
 func (c *call) ended() time.Duration { return c.due + c.took }
 
-// isEarly reports whether c returned before half of the time was over that it could have waited. So a refusal from the queue, which comes at the end
-// of that time, is told from one on arrival, also from one that a busy machine delays.
+// isEarly reports whether c returned in the first half of the time for which it could have waited. That tells a refusal on arrival, even one that a
+// busy machine delays, from a refusal out of the queue, which comes at the end of that time.
 func (c *call) isEarly() bool {
-	made := c.took - c.returned // later than it was due, if the generator was late
+	made := c.took - c.returned // how late the generator was
 	could := c.within - c.service - made
 	return could <= 0 || c.returned < could/2
 }
 
 // figures are what a system did in a window of a load.
 type figures struct {
-	Goodput figure `json:"goodput"` // connection time of calls answered in time, of what there is
-	Heavy   figure `json:"heavy"`   // what heavy calls had of the goodput, of what they had of the offer
+	Goodput figure `json:"goodput"` // connection time of calls answered in time, divided by the capacity
+	Heavy   figure `json:"heavy"`   // heavy calls' share of the goodput, divided by their share of the offered time
 
 	Offered   int `json:"offered"`
 	InTime    int `json:"in_time"`
@@ -58,16 +58,17 @@ type figures struct {
 	InFlight  int `json:"gave_up_in_flight"`
 	Broken    int `json:"broken"`
 
-	P50        figure `json:"p50_ms"` // of those answered in time
+	P50        figure `json:"p50_ms"` // latency of the calls answered in time
 	P99        figure `json:"p99_ms"`
-	LateBy     figure `json:"late_by_ms"`     // the latest of the late, after its deadline
-	ArrivalP50 figure `json:"arrival_p50_ms"` // of the refused on arrival: from call to return
+	LateBy     figure `json:"late_by_ms"`     // how long after its deadline the latest of the late calls was answered
+	ArrivalP50 figure `json:"arrival_p50_ms"` // from call to return, of the calls refused on arrival
 	ArrivalP99 figure `json:"arrival_p99_ms"`
-	QueueP50   figure `json:"queue_p50_ms"` // of the refused from the queue: how long after deadline minus expected service
+	QueueP50   figure `json:"queue_p50_ms"` // how long after its latest start a call was refused from the queue
 	QueueP99   figure `json:"queue_p99_ms"`
 }
 
-// measureCalls returns the figures of the window from..to. Goodput counts what ended in it, all else what was due in it. capacity is in weight per second.
+// measureCalls returns the figures of the window from..to. Goodput counts calls that ended in the window, all other figures count calls that were due
+// in it. capacity is in weight per second.
 func measureCalls(calls []call, from, to time.Duration, capacity float64) (f figures) {
 	var good float64
 	var heavy, all struct{ offered, good float64 }
@@ -112,7 +113,7 @@ func measureCalls(calls []call, from, to time.Duration, capacity float64) (f fig
 	return f
 }
 
-// count returns the counter of calls that ended so.
+// count returns the counter for calls that ended with the fate end.
 func (f *figures) count(end fate) *int {
 	return map[fate]*int{
 		inTime: &f.InTime, late: &f.Late, onArrival: &f.OnArrival, fromQueue: &f.FromQueue,
@@ -120,7 +121,7 @@ func (f *figures) count(end fate) *int {
 	}[end]
 }
 
-// percentile returns the value, in milliseconds, that so many percent of all do not exceed; NaN: there is none.
+// percentile returns the value, in milliseconds, that percent of all values do not exceed. It returns NaN if there are no values.
 func percentile(all []time.Duration, percent float64) figure {
 	if len(all) == 0 {
 		return figure(math.NaN())
@@ -131,15 +132,15 @@ func percentile(all []time.Duration, percent float64) figure {
 }
 
 const (
-	regainSpan = 100 * time.Millisecond // how long the goodput must be there to count as regained
+	regainSpan = 100 * time.Millisecond // how long the goodput must last to count as regained
 	regainStep = 10 * time.Millisecond
 )
 
-// regained returns how long after at there was first a span in which calls of perSecond or more, in weight, were answered in time. never: there was
-// none before until.
+// regained returns how long after at the first regainSpan began in which at least perSecond, in weight, was answered in time. If there was none before
+// until, it returns the whole time and true.
 func regained(calls []call, at, until time.Duration, perSecond float64) (after time.Duration, never bool) {
 	steps := int((until - at) / regainStep)
-	good := make([]float64, max(0, steps)) // in each step
+	good := make([]float64, max(0, steps)) // the weight that was answered in time, by step
 	for i := range calls {
 		c := &calls[i]
 		if n := int((c.ended() - at) / regainStep); c.fate == inTime && c.ended() >= at && n < len(good) {
@@ -160,9 +161,9 @@ func regained(calls []call, at, until time.Duration, perSecond float64) (after t
 	return until - at, true
 }
 
-// regains are several of them.
+// regains says how soon a system regained its goodput after several steps or standstills.
 type regains struct {
-	Mean  figure `json:"mean_ms"` // one that never came counts as the time that was waited for it
+	Mean  figure `json:"mean_ms"` // if the goodput did not come back, the whole wait counts
 	Most  figure `json:"most_ms"`
 	Never int    `json:"never"`
 	Of    int    `json:"of"`
@@ -182,7 +183,8 @@ func newRegains(calls []call, at []time.Duration, wait time.Duration, perSecond 
 	return r
 }
 
-// goodputOfKeys returns the connection time of calls answered in time in the window, of all keys but one, over what they offered.
+// goodputOfKeys looks at the calls that were due in the window, without those of the key but. It returns the share of their weight that was answered
+// in time.
 func goodputOfKeys(calls []call, from, to time.Duration, but int) figure {
 	var good, offered float64
 	for i := range calls {

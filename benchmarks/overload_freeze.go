@@ -5,12 +5,12 @@ import (
 	"syscall"
 )
 
-// freeze has s stand still until thaw is called: the process that accepts connections, and all that serve one but our own watch.
+// freeze stops s until thaw is called. It stops the process that accepts connections and all backends, except that of the benchmark's own watch.
 func (s *server) freeze(ctx context.Context) (thaw func(), err error) {
 	stopped := []int{s.pg.Pid()}
 	thaw = func() {
 		for _, pid := range stopped {
-			_ = syscall.Kill(pid, syscall.SIGCONT) // one that has ended needs none
+			_ = syscall.Kill(pid, syscall.SIGCONT) // a process that has ended needs no signal
 		}
 	}
 	if err := syscall.Kill(stopped[0], syscall.SIGSTOP); err != nil {

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// pressed is a workload that is offered more than can be done.
+// pressed is a workload of an overload: more of it is offered than a system can do.
 type pressed struct {
 	name    string
 	run     func(context.Context, db, pick) error
-	heavy   func(pick) bool // takes 10 × as long as the others; nil: none does
-	alone   time.Duration   // how long one that is not heavy takes on an idle system, about
-	loads   []float64       // of its capacity
-	goodput float64         // what is wanted, of its capacity
+	heavy   func(pick) bool // reports whether a call takes 10 × as long as the others; nil if no call does
+	alone   time.Duration   // about how long a call that is not heavy takes on an idle system
+	loads   []float64       // the offered loads, as multiples of the capacity
+	goodput float64         // the goodput that lmipool must reach, as a part of the capacity
 	durable bool
-	far     bool // behind the link
+	far     bool // the server is behind the link
 	conns   int  // the ceiling of all systems
 }
 
@@ -32,7 +32,7 @@ func (w *pressed) weight(p pick) float64 {
 
 func isHeavy(p pick) bool { return p.draw < 0.1 }
 
-// nap holds a connection for a time, without a CPU.
+// nap returns a call that holds a connection for 20 ms, or for 200 ms if it is heavy, and uses almost no CPU.
 func nap(sql func(pick) string) func(context.Context, db, pick) error {
 	return func(ctx context.Context, d db, p pick) error {
 		takes := 0.02
@@ -51,7 +51,7 @@ var pressedOnes = []pressed{
 		_, err := d.Exec(ctx, sleepSQL, 0.02)
 		return err
 	}},
-	// One connection and the link bound it, and not the CPUs, which the generator shares.
+	// point is limited by its one connection and the link. If the CPUs limited it, the generator, which shares them, would disturb it.
 	{name: "point", conns: 1, far: true, alone: 2 * time.Millisecond, loads: []float64{1.25, 2}, goodput: 0.85, run: selectPoint},
 	{name: "mixed", conns: 16, alone: 20 * time.Millisecond, loads: []float64{1, 1.25, 2, 5}, goodput: 0.95, heavy: isHeavy, run: nap(func(p pick) string {
 		if isHeavy(p) {
@@ -59,12 +59,12 @@ var pressedOnes = []pressed{
 		}
 		return sleepSQL
 	})},
-	// unknown is mixed with one text for both, so that nobody knows which is heavy.
+	// unknown is like mixed, but heavy and light calls have the same text, so that the pool cannot know which calls are heavy.
 	{name: "unknown", conns: 16, alone: 20 * time.Millisecond, loads: []float64{1, 1.25, 2, 5}, goodput: 0.95, heavy: isHeavy, run: nap(func(pick) string { return sleepSQL })},
 	{name: "write", conns: 16, alone: 5 * time.Millisecond, loads: []float64{1, 1.25, 2, 5}, goodput: 0.95, durable: true, run: update},
 }
 
-// patience is how long the callers give a call.
+// patience says how long after a call is due its deadline is.
 type patience struct {
 	name string
 	of   func(pick) time.Duration
@@ -80,13 +80,13 @@ var (
 	}}
 )
 
-// stretch is a time with a constant rate of arrivals, by key.
+// stretch is a part of a load in which the rate of arrivals of each key is constant.
 type stretch struct {
 	lasts time.Duration
 	rates []float64 // per second; the key is the index
 }
 
-// offered is an arrival of a key.
+// offered is one arrival and the key under which it comes.
 type offered struct {
 	arrival
 	key int
@@ -111,21 +111,21 @@ func arrivals(seed uint64, stretches []stretch) (all []offered) {
 	return all
 }
 
-// grain is how long a machine takes to wake a caller: who returns that much after the deadline was answered in time.
+// grain is how long a machine may take to wake a caller. A call that returns at most that long after its deadline counts as answered in time.
 const grain = time.Millisecond
 
-// keyOf is under which a call's ctx has its key.
+// keyOf is the type of the ctx key under which a call's fairness key is stored.
 type keyOf struct{}
 
-// fairKey returns the key of ctx's call.
+// fairKey returns the fairness key of the call that has ctx.
 func fairKey(ctx context.Context) string {
 	key, _ := ctx.Value(keyOf{}).(string)
 	return key
 }
 
-// offer makes the calls when they are due, each in a goroutine of its own, with a deadline that counts from then. A call that fails is made again at
-// once, up to retries times, with a deadline of its own: each counts as a call. It returns when all have returned, and how late the generator itself
-// was.
+// offer makes each call when it is due, in a goroutine of its own, with a deadline that counts from the moment when it was due. A call that fails is
+// made again at once, up to retries times. Each try has a deadline of its own, and counts as a call. offer waits for all calls, and returns them with
+// the p99 of the generator's lateness.
 func offer(ctx context.Context, d db, w *pressed, all []offered, wait patience, retries int) (calls []call, lateness figure) {
 	calls = make([]call, len(all)*(1+retries))
 	lag := make([]time.Duration, 0, len(all))
@@ -169,7 +169,7 @@ func offer(ctx context.Context, d db, w *pressed, all []offered, wait patience, 
 	return calls, percentile(lag, 99)
 }
 
-// capacityOf returns how much weight d answers in a second, with as many callers as make no difference, after a warm-up.
+// capacityOf returns how much weight d answers per second after a warm-up. It uses crowd callers, more than any system here has connections.
 func capacityOf(ctx context.Context, d db, w *pressed, t timing, seed uint64) (perSecond float64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -181,7 +181,7 @@ func capacityOf(ctx context.Context, d db, w *pressed, t timing, seed uint64) (p
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			for !win.over() {
 				p := newPick(rng)
-				within, done := context.WithTimeout(ctx, time.Minute) // as the callers of the load have it
+				within, done := context.WithTimeout(ctx, time.Minute) // the calls of the load have a deadline too
 				err := w.run(within, d, p)
 				done()
 				if err != nil {

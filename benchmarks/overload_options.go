@@ -15,8 +15,8 @@ import (
 
 // overloadOptions are the flags of bench overload.
 type overloadOptions struct {
-	duration time.Duration // of the overload in one scenario
-	times    int           // how many steps, and how often the database stands still
+	duration time.Duration // how long the overload of one scenario lasts
+	times    int           // how many steps there are, or how often the database stands still
 	short    bool
 	only     *regexp.Regexp
 	out      string
@@ -115,7 +115,7 @@ func (o *overloadOptions) selected() []scenario {
 	return slices.DeleteFunc(scenarios(), func(s scenario) bool { return !o.only.MatchString(s.name) })
 }
 
-// general are the options that the settings of the report are made of.
+// general returns the options from which the settings of the report are made.
 func (o *overloadOptions) general() options {
 	return options{command: o.command, short: o.short, rounds: 1, lanes: pool.Auto, timing: timing{o.pauses().calm, o.duration}}
 }

@@ -16,7 +16,7 @@ type overloadResult struct {
 	Claims   []overloadLine `json:"claims"`
 }
 
-// overloadLine is a figure of lmipool, and what is wanted of it.
+// overloadLine is a figure of lmipool and the bound that it must keep.
 type overloadLine struct {
 	Scenario string `json:"scenario"`
 	Figure   string `json:"figure"`
@@ -25,7 +25,7 @@ type overloadLine struct {
 	Met      *bool  `json:"met,omitempty"`
 }
 
-// claims returns what is wanted of lmipool. Nothing is wanted of a short run.
+// claims returns lmipool's figures with their bounds. The figures of a short run have none, since they are too noisy.
 func (o *overloadOptions) claims(all []outcome) (lines []overloadLine) {
 	for i := range all {
 		x := &all[i]
@@ -40,7 +40,7 @@ func (o *overloadOptions) claims(all []outcome) (lines []overloadLine) {
 			}
 			lines = append(lines, line)
 		}
-		some := func(name string, value figure, w want) { // there may be none, and then nothing is wanted
+		some := func(name string, value figure, w want) { // adds no line if there was no such call
 			if value.known() {
 				add(name, value, w)
 			}
@@ -53,7 +53,7 @@ func (o *overloadOptions) claims(all []outcome) (lines []overloadLine) {
 		case steady:
 			goodput := x.of.w.goodput
 			if x.Load <= 1 {
-				goodput *= 0.97 // random arrivals of 1.0 × leave gaps
+				goodput *= 0.97 // random arrivals leave gaps at 1.0 × of the capacity
 			}
 			add("goodput of capacity", x.Goodput, atLeast(goodput))
 			if x.of.w.heavy != nil {
@@ -70,7 +70,7 @@ func (o *overloadOptions) claims(all []outcome) (lines []overloadLine) {
 	return lines
 }
 
-// failed reports whether what was measured cannot be relied on. A claim that is missed is not that.
+// failed returns false: a missed bound is printed, and does not make the run fail.
 func (r *overloadResult) failed() bool { return false }
 
 func (r *overloadResult) print(w io.Writer) error {

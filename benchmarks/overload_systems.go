@@ -14,13 +14,13 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// fifo is pgxpool whose cancels cost no connection: a plain queue, first in, first out, with deadlines.
+// fifo is pgxpool with cancel requests, so that a cancel costs no connection. It stands for a plain queue: first in, first out, with deadlines.
 const fifo = "fifo"
 
 // rivals are the systems that are put under the same load, in this order.
 var rivals = []string{lmipool, plain, fifo}
 
-// openPressed makes a system with room for n connections, and its first one. fair has lmipool keep callers of different keys apart.
+// openPressed makes a system with at most n connections and opens the first one. If fair is true, lmipool keeps callers of different keys apart.
 func openPressed(ctx context.Context, name, connString string, n int, fair bool) (db, error) {
 	d, err := makePressed(ctx, name, connString, n, fair)
 	if err != nil {
@@ -35,7 +35,7 @@ func openPressed(ctx context.Context, name, connString string, n int, fair bool)
 
 func makePressed(ctx context.Context, name, connString string, n int, fair bool) (db, error) {
 	if name == lmipool {
-		c := &pool.Config{MaxConns: int32(n), Logger: slog.New(slog.DiscardHandler)} // the report counts what it would log
+		c := &pool.Config{MaxConns: int32(n), Logger: slog.New(slog.DiscardHandler)} // the report counts the refusals, so nothing is logged
 		if fair {
 			setFairBy(c, fairKey)
 		}
@@ -54,7 +54,7 @@ func makePressed(ctx context.Context, name, connString string, n int, fair bool)
 	return pgxpool.NewWithConfig(ctx, c)
 }
 
-// setFairBy sets Config.FairBy, and reports whether the library has it.
+// setFairBy sets Config.FairBy, and reports whether the library's Config has that field.
 func setFairBy(c *pool.Config, by func(context.Context) string) bool {
 	f := reflect.ValueOf(c).Elem().FieldByName("FairBy")
 	if !f.IsValid() || !f.CanSet() || f.Type() != reflect.TypeOf(by) {
@@ -64,8 +64,8 @@ func setFairBy(c *pool.Config, by func(context.Context) string) bool {
 	return true
 }
 
-// fateOf returns how a call ended that returned err, and the expected service that a refusal names. over: its deadline had passed. It takes every
-// refusal for one from the queue.
+// fateOf returns the fate of a call that returned err, and the expected service that a refusal names. over says whether the call's deadline had passed.
+// Every refusal counts as fromQueue here; offer corrects that.
 func fateOf(err error, over bool) (end fate, service time.Duration) {
 	if err == nil && !over {
 		return inTime, 0
