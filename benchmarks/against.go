@@ -11,7 +11,7 @@ import (
 
 const againstFile = "against.json"
 
-// Comparison is what against.json holds: two builds of this program, which measure the same library at two revisions.
+// Comparison is what against.json holds: the figures of two builds of this program, each with the library at another revision.
 type Comparison struct {
 	New    Settings  `json:"new"`
 	Old    Settings  `json:"old"`
@@ -31,7 +31,7 @@ type Against struct {
 	Old    figure `json:"old"`
 }
 
-// measured has the properties that are compared, and the bounds of their ratios: as much as 21 rounds of the same build may differ by.
+// measured has the properties that are compared, with the bounds of their ratios. Two sets of 21 rounds of the same build may differ by that much.
 var measured = []struct {
 	name string
 	of   func(report) figure
@@ -42,10 +42,10 @@ var measured = []struct {
 	{"client CPU", func(r report) figure { return r.Client }, want{}},
 }
 
-// pair has one round of a cell: the same measurement of both builds, one right after the other.
+// pair has one round of a cell: both builds made the same measurement, one right after the other.
 type pair struct{ new, old report }
 
-// compare measures this build and that of o.against, in turn, on one server.
+// compare measures this build and the build o.against in turn, on one server.
 func compare(ctx context.Context, o options, p *progress) (*Comparison, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -58,7 +58,7 @@ func compare(ctx context.Context, o options, p *progress) (*Comparison, error) {
 	}
 	defer l.close()
 	c := &Comparison{}
-	pairs := map[string][]pair{} // by name of the cell, one a round
+	pairs := map[string][]pair{} // by the cell's name, one pair for each round
 	p.begin(o, append(selection, selection...))
 	defer p.end()
 	for round := range o.rounds {

@@ -13,7 +13,7 @@ func TestAgainstIsTheMedianOfTheRoundsRatios(t *testing.T) {
 	at := func(perSecond, p99 float64) report {
 		return report{Throughput: figure(perSecond), P99: figure(p99), Client: figure(math.NaN())}
 	}
-	// The machine was half as fast in the second round, for both: that is no difference.
+	// In the second round the machine was half as fast for both builds, so the ratio stays as it is.
 	pairs := []pair{{at(1100, 2), at(1000, 2)}, {at(480, 8), at(500, 4)}, {at(900, 3), at(1000, 2)}}
 	got := against("cell", pairs, true)
 	for i, want := range []struct {
@@ -44,7 +44,7 @@ func TestAFigureSurvivesJSON(t *testing.T) {
 	}
 }
 
-// TestABuildAgainstItself has this binary be both builds, for a moment.
+// TestABuildAgainstItself compares this binary with itself, in short measurements.
 func TestABuildAgainstItself(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()

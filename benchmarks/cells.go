@@ -11,8 +11,8 @@ const (
 )
 
 const (
-	closed = "closed" // goroutines that send a statement when they have the answer to their last
-	open   = "open"   // arrivals on a schedule, which do not wait for earlier answers
+	closed = "closed" // each goroutine sends its next statement when it has the answer to the one before
+	open   = "open"   // statements are sent on a schedule, and do not wait for earlier answers
 )
 
 // crowd is how many invocations a managed instance runs at once, by default.
@@ -24,7 +24,7 @@ type cell struct {
 	link, loop string
 	system     system
 	goroutines int     // of a closed loop
-	rate       float64 // arrivals per second of an open loop; 0: group.share of what group.capacity has shown
+	rate       float64 // arrivals per second of an open loop; if 0, they are group.share of the throughput of group.capacity
 }
 
 func (c cell) name() string {
@@ -35,13 +35,13 @@ func (c cell) name() string {
 	return fmt.Sprintf("%s/%s/%s/%s-%d", c.workload.name, c.link, loop, c.system.name, c.system.maxConns)
 }
 
-// group has cells that are compared with each other, and so are measured one right after the other.
+// group has cells that are compared with each other. They are measured one right after the other, so that the machine's state is alike for all.
 type group struct {
-	durable bool // on the server that waits for its disk
+	durable bool // the cells run on the server that waits for its disk
 	cells   []cell
 
-	capacity *cell   // measured before the others, in each round
-	share    float64 // of its throughput, for cells without a rate
+	capacity *cell   // measured before the other cells in each round
+	share    float64 // the part of capacity's throughput that cells without a rate get
 }
 
 // groups returns everything that can be measured.
@@ -120,7 +120,7 @@ func (g group) all() []cell {
 	return append([]cell{*g.capacity}, g.cells...)
 }
 
-// turn returns the order in which a round measures the cells: over the rounds each cell has each place equally often.
+// turn returns the order in which a round measures the cells. Over the rounds each cell has each place equally often, so that no place favours a cell.
 func (g group) turn(round int) []cell {
 	n := round % len(g.cells)
 	return append(append([]cell(nil), g.cells[n:]...), g.cells[:n]...)

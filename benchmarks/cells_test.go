@@ -28,7 +28,7 @@ func TestSelected(t *testing.T) {
 	for pattern, want := range map[string]int{
 		"":                   45,
 		"^point/1ms/closed":  3,
-		"^slow/1ms/open":     3, // with what finds their rate
+		"^slow/1ms/open":     3, // with the cell that finds their rate
 		"^slow/1ms/closed":   1,
 		"^durable/.*lmipool": 2,
 		"nothing":            0,

@@ -15,7 +15,7 @@ func (c cpu) minus(o cpu) cpu { return cpu{c.client - o.client, c.server - o.ser
 // meter reads the CPU time of all processes that take part in a measurement.
 type meter struct {
 	postmaster int   // process id
-	link       *link // nil: none in between
+	link       *link // nil if there is none in between
 }
 
 func (m *meter) read() (c cpu, err error) {
@@ -33,7 +33,7 @@ func (m *meter) read() (c cpu, err error) {
 	return c, nil
 }
 
-// ownCPU returns the CPU time of this process, of all its threads.
+// ownCPU returns the CPU time of all threads of this process.
 func ownCPU() (time.Duration, error) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

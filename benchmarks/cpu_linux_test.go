@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// TestServerCPUCountsTheLivingAndTheEnded takes this process for a postmaster.
+// TestServerCPUCountsTheLivingAndTheEnded uses this process in place of a postmaster.
 func TestServerCPUCountsTheLivingAndTheEnded(t *testing.T) {
 	const burn = `i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo`
 	before := readServerCPU(t)
 
-	living := exec.Command("sh", "-c", burn+"; read x") // not t.Context: it ends when its input does
+	living := exec.Command("sh", "-c", burn+"; read x") // no CommandContext: the shell ends when its input ends
 	in, err := living.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -24,18 +24,18 @@ func TestServerCPUCountsTheLivingAndTheEnded(t *testing.T) {
 	if err := living.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := out.Read(make([]byte, 1)); err != nil { // it has computed
+	if _, err := out.Read(make([]byte, 1)); err != nil { // the shell has used its CPU time
 		t.Fatal(err)
 	}
 	lives := readServerCPU(t)
 	in.Close()
-	if err := living.Wait(); err != nil && living.ProcessState.ExitCode() != 1 { // read met the end of its input
+	if err := living.Wait(); err != nil && living.ProcessState.ExitCode() != 1 { // the shell's read, at the end of its input, returns 1
 		t.Fatal(err)
 	}
 	used := living.ProcessState.UserTime() + living.ProcessState.SystemTime()
 	ended := readServerCPU(t)
 
-	const fuzz = 3 * tick // of the two clocks
+	const fuzz = 3 * tick // how much the two clocks may differ
 	if got := lives - before; got < used-fuzz {
 		t.Errorf("%v while it lived, want its %v", got, used)
 	}

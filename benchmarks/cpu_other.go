@@ -9,5 +9,5 @@ import (
 
 const serverCPUKnown = false
 
-// serverCPU returns no time, since it needs /proc. The column is empty then.
+// serverCPU returns an error, since only Linux has the /proc that it needs. The table's column is empty then.
 func serverCPU(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

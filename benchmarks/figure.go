@@ -20,7 +20,7 @@ func (f figure) MarshalJSON() ([]byte, error) {
 	return json.Marshal(math.Round(float64(f)*1000) / 1000)
 }
 
-// String keeps three significant digits, and whole numbers whole.
+// String keeps three significant digits, and all digits of a whole number.
 func (f figure) String() string {
 	x := float64(f)
 	switch {

@@ -13,8 +13,8 @@ import (
 // lab has what the measurements need: the servers and the link.
 type lab struct {
 	fast    *server
-	durable *server // nil: no cell needs it
-	link    *link   // to fast; nil: no cell needs it
+	durable *server // nil if no cell needs it
+	link    *link   // leads to fast; nil if no cell needs it
 }
 
 func newLab(ctx context.Context, groups []group) (*lab, error) {
@@ -56,7 +56,7 @@ func (l *lab) close() {
 	}
 }
 
-// order is one measurement to make.
+// order says which measurement is to be made.
 type order struct {
 	cell
 	durable bool
@@ -70,7 +70,7 @@ const grace = 30 * time.Second
 
 var errStuck = errors.New("the measurement did not end in its time")
 
-// measure makes one measurement. The reading counts statements that fail; the error is one of the benchmark itself.
+// measure makes one measurement. Statements that fail are counted in the reading. An error is about the benchmark itself.
 func (l *lab) measure(ctx context.Context, o order) (reading, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timing.warmup+o.timing.duration+grace, errStuck)
 	defer cancel()
@@ -120,8 +120,8 @@ func (l *lab) do(ctx context.Context, o order) (r reading, err error) {
 	return newReading(o, loaded, peak), nil
 }
 
-// ready waits until nothing of the measurement before is left. It returns the server that o measures, the address to reach it, and the meter of the
-// CPU time.
+// ready waits until the connections of the measurement before are closed. It returns the server that o measures, the address to reach the server, and
+// the meter of the CPU time.
 func (l *lab) ready(ctx context.Context, o order) (s *server, addr string, m *meter, err error) {
 	s = l.fast
 	if o.durable {

@@ -20,8 +20,8 @@ const envLink = "LMIPOOL_BENCH_LINK"
 
 const roundTrip = time.Millisecond
 
-// link is a TCP proxy that delays. It is a process of its own, so that its CPU time and garbage do not count as the client's. It writes its address
-// in one line, and then its CPU time for each line that it reads. It ends at the end of its input, so it ends with its parent.
+// link is a TCP proxy that delays. It is a process of its own, so that its CPU time and garbage do not count as the client's. The process writes its
+// address in one line, and then its CPU time for each line that it reads. It ends when its input ends, so it ends with its parent.
 type link struct {
 	addr string
 	cmd  *exec.Cmd
@@ -60,7 +60,7 @@ func (l *link) line() (string, error) {
 	return strings.TrimSpace(s), err
 }
 
-// cpu returns the CPU time that the link's process has used so far. Not for concurrent use.
+// cpu returns the CPU time that the link's process has used so far. It is not safe for concurrent use.
 func (l *link) cpu() (time.Duration, error) {
 	if _, err := io.WriteString(l.in, "\n"); err != nil {
 		return 0, err
@@ -78,7 +78,7 @@ func (l *link) stop() {
 	_ = l.cmd.Wait() // the process has written its error to stderr
 }
 
-// serveLink is the link's process. It returns its exit code.
+// serveLink is what the link's process runs. It returns the exit code.
 func serveLink(target string) int {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM) // a terminal sends ^C to this process, too, and the parent still has connections through it
 	p, err := netfault.Listen(target)

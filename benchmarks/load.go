@@ -11,18 +11,18 @@ import (
 
 // load has the results of one measurement's statements.
 type load struct {
-	took      time.Duration // of the window
-	used      cpu           // in the window
-	completed int           // statements that ended well in the window
+	took      time.Duration // how long the window was open
+	used      cpu           // the CPU time used in the window
+	completed int           // statements that ended in the window without an error
 	latency   *hdrhistogram.Histogram
-	late      *hdrhistogram.Histogram // of an open loop: how late the generator itself was
+	late      *hdrhistogram.Histogram // how late the generator of an open loop was itself
 	faults    *faults
 }
 
 // longest is the longest time that a histogram counts. options.validate makes sure that no measurement takes longer.
 const longest = time.Hour
 
-// newHistogram counts nanoseconds, to three digits.
+// newHistogram returns a histogram of nanoseconds with a precision of three digits.
 func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(100, longest.Nanoseconds(), 3)
 }
@@ -33,7 +33,7 @@ func record(h *hdrhistogram.Histogram, took ...time.Duration) {
 	}
 }
 
-// window is the time that counts, between the warm-up and the end.
+// window is the time between the warm-up and the end, in which statements count.
 type window struct{ phase atomic.Int32 }
 
 const (
@@ -76,7 +76,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// faults counts the statements that failed, in the warm-up too, and keeps the first error.
+// faults counts the statements that failed, in the warm-up too, and keeps the first error that they returned.
 type faults struct {
 	mu    sync.Mutex
 	count int

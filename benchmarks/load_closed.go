@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// closedLoop keeps a number of statements under way. All goroutines run from the warm-up into the window without a stop, so there is no second start.
-// A goroutine whose statement fails ends, since the measurement is void then.
+// closedLoop keeps a number of statements under way. All goroutines run from the warm-up into the window without a stop, since a second start would
+// disturb the window. A goroutine ends when its statement fails, since the measurement is void then.
 func closedLoop(ctx context.Context, d db, w workload, goroutines int, seed uint64, t timing, m *meter) (load, error) {
 	l := load{latency: newHistogram(), faults: &faults{}}
 	var win window
@@ -17,7 +17,7 @@ func closedLoop(ctx context.Context, d db, w workload, goroutines int, seed uint
 	for i := range goroutines {
 		running.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
-			completed, latency := 0, []time.Duration(nil) // a slice, since a histogram for each goroutine would take megabytes
+			completed, latency := 0, []time.Duration(nil) // a slice for each goroutine, since its own histogram would take megabytes
 			for !win.over() {
 				p := newPick(rng)
 				began := time.Now()

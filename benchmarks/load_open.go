@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// openLoop sends each statement when it is due, in a goroutine of its own, without waiting for earlier ones: a system that falls behind gets a queue
-// and not less work. Latency is measured from the moment when a statement was due, for all statements that were due in the window, even if they end
-// after it. Throughput and CPU are those of the window.
+// openLoop sends each statement when it is due, in a goroutine of its own, and does not wait for earlier ones. So a system that falls behind gets a queue,
+// and not less work. Latency counts from the moment when a statement was due. It has all statements that were due in the window, even if they end
+// after it. Throughput and CPU time are those of the window.
 func openLoop(ctx context.Context, d db, w workload, perSecond float64, seed uint64, t timing, m *meter) (load, error) {
 	l := load{latency: newHistogram(), late: newHistogram(), faults: &faults{}}
 	arrivals := schedule(seed, perSecond, t.warmup+t.duration)
-	took := make([]time.Duration, len(arrivals)) // 0: failed, or not ended
+	took := make([]time.Duration, len(arrivals)) // 0 if the statement failed or has not ended
 	var win window
 	var completed atomic.Int64
 	var running sync.WaitGroup

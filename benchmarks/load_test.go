@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// still is a workload that only takes its time.
+// still is a workload whose statement only sleeps.
 func still(takes time.Duration) workload {
 	return workload{run: func(context.Context, db, pick) error {
 		time.Sleep(takes)
@@ -17,7 +17,7 @@ func still(takes time.Duration) workload {
 	}}
 }
 
-// noServer is a meter of nothing but ourselves: the test process has children, or none, of which it does not matter.
+// noServer returns a meter with process 1 in the server's place, since these tests have no server and do not look at its CPU time.
 func noServer(t *testing.T) *meter {
 	t.Helper()
 	return &meter{postmaster: 1}
@@ -40,8 +40,8 @@ func TestClosedLoopKeepsItsGoroutinesBusy(t *testing.T) {
 	}
 }
 
-// TestOpenLoopCountsFromTheSchedule has one statement stall all that follow, as a pool of one connection would. From
-// when each was sent, all but one would look quick.
+// TestOpenLoopCountsFromTheSchedule has one statement stall all later ones, as a pool of one connection would. If latency
+// counted from the moment when a statement was sent, all but one would look quick.
 func TestOpenLoopCountsFromTheSchedule(t *testing.T) {
 	t.Parallel()
 	one := make(chan struct{}, 1)

@@ -1,7 +1,7 @@
 // Command benchmarks compares lmipool with pgxpool on a real PostgreSQL, on loopback and behind a link of 1 ms.
 //
 //	make bench                            # from the repository's root, about 9 minutes
-//	make bench ARGS=-short                # everything once, in less than one
+//	make bench ARGS=-short                # everything once, in less than a minute
 //	make bench ARGS='-only ^point/1ms'    # some of it; -h lists the flags
 //	make bench-against REV=v0.1.0         # lmipool with itself at another revision
 //	make overload                         # more than the server can do, in about two hours
@@ -29,7 +29,7 @@ import (
 )
 
 func main() {
-	if target := os.Getenv(envLink); target != "" { // this process is the link
+	if target := os.Getenv(envLink); target != "" { // this process was started as the link
 		os.Exit(serveLink(target))
 	}
 	if task := os.Getenv(envApart); task != "" { // another build of this program asks for a measurement
@@ -96,13 +96,13 @@ func bench(args []string) int {
 	return 0
 }
 
-// printed is the result of a run. As JSON it has everything.
+// printed is the result of a run: print writes its table, and its JSON has all figures.
 type printed interface {
 	print(w io.Writer) error
 	failed() bool
 }
 
-// misused returns the exit code of a wrong command line, which the parser has told already.
+// misused returns the exit code for a wrong command line. The flag parser has already printed the error.
 func misused(err error) int {
 	if errors.Is(err, flag.ErrHelp) {
 		return 0

@@ -27,8 +27,8 @@ type options struct {
 
 // timing is how long one measurement takes.
 type timing struct {
-	// warmup is also the time in which the pools grow. lmipool needs more than a second to grow: it takes a queue for a burst until the queue has
-	// lasted a second.
+	// warmup is also the time in which the pools grow. lmipool needs more than a second for that: until a queue has lasted a second, lmipool takes it
+	// for a burst.
 	warmup   time.Duration
 	duration time.Duration
 }
@@ -93,12 +93,12 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	}
 	err := o.validate(fs.Args())
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, err) // as Parse does with its own
+		_, _ = fmt.Fprintln(stderr, err) // Parse prints its own errors too
 	}
 	return o, err
 }
 
-// selected returns what is measured. If two builds are compared, that is only lmipool in closed loops.
+// selected returns the groups to measure. If two builds are compared, these have only lmipool in closed loops.
 func (o *options) selected() []group {
 	groups := selected(o.only)
 	if o.against == "" {
@@ -111,7 +111,7 @@ func (o *options) selected() []group {
 	return slices.DeleteFunc(groups, func(g group) bool { return len(g.cells) == 0 })
 }
 
-// shorten sets the options that were not given to values of a quick run.
+// shorten gives the options that are not in given the values of a quick run.
 func (o *options) shorten(given map[string]bool) {
 	if !given["rounds"] {
 		o.rounds = 1

@@ -11,7 +11,7 @@ type progress struct {
 	f        *os.File
 	terminal bool
 	rounds   int
-	total    int // measurements
+	total    int // how many measurements the run has
 	done     int
 	round    int // the last round that was shown
 	began    time.Time

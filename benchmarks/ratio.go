@@ -19,17 +19,17 @@ var (
 	serverCPUTime = metric{"server CPU", func(r reading) float64 { return r.server }}
 )
 
-// claim is a ratio that the table shows, and its bound, if it has one.
+// claim is a ratio that the table shows, with its bound if it has one.
 type claim struct {
 	workload   workload
 	link, loop string
 	of, to     system
 	metric     metric
 	want       want
-	than       *workload // of what to is measured; nil: the same
+	than       *workload // the workload on which to is measured; nil if it is the same
 }
 
-// want is a bound of a ratio. The zero value is no bound.
+// want is the bound of a figure. The zero value is no bound.
 type want struct {
 	op    string
 	bound float64
@@ -49,7 +49,7 @@ func (w want) met(x figure) bool {
 	return w.op == ">=" && float64(x) >= w.bound || w.op == "<=" && float64(x) <= w.bound
 }
 
-// claims returns the ratios by which the library is accepted. Their bounds hold for two quiet cores, and medians of five rounds or more.
+// claims returns the ratios that a release of the library must keep. Their bounds are for two quiet cores and for medians of at least five rounds.
 func claims() []claim {
 	var all []claim
 	compare := func(w workload, link, loop string, of, to system, wants map[string]want, metrics ...metric) {
@@ -108,7 +108,7 @@ type Ratio struct {
 	where, systems, metric string // the parts of Name
 }
 
-// ratios compares rows. A claim whose rows were not measured is left out. The ratios have their bounds if wanted is true.
+// ratios returns the ratios of rows that claims names, except those whose rows were not measured. If wanted is true, the ratios have their bounds.
 func ratios(rows []Row, wanted bool) []Ratio {
 	all := []Ratio{}
 	for _, c := range claims() {

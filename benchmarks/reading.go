@@ -11,8 +11,8 @@ type reading struct {
 	throughput           float64 // per second
 	p50, p99             float64 // milliseconds
 	client, server, link float64 // CPU microseconds per statement
-	offered, lateP99     float64 // of an open loop: arrivals per second, lateness of the generator in milliseconds
-	peak                 int     // backends
+	offered, lateP99     float64 // only in an open loop: arrivals per second, and how many milliseconds the generator was late
+	peak                 int     // the greatest number of backends
 	statements           int
 	errors               int
 	firstError           error

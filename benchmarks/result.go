@@ -15,14 +15,14 @@ type Result struct {
 	Ratios   []Ratio  `json:"ratios"`
 }
 
-// Row has the figures of one cell: medians of the rounds, their least and greatest values.
+// Row has the figures of one cell: the medians of the rounds, and their least and greatest values.
 type Row struct {
 	Workload   string `json:"workload"`
 	Link       string `json:"link"`
 	Loop       string `json:"loop"`
 	System     string `json:"system"`
 	MaxConns   int    `json:"max_conns"`
-	Goroutines int    `json:"goroutines"`    // 0: an open loop
+	Goroutines int    `json:"goroutines"`    // 0 in an open loop
 	Offered    figure `json:"offered_per_s"` // arrivals of an open loop
 
 	Throughput      figure `json:"throughput_per_s"`
@@ -40,7 +40,7 @@ type Row struct {
 	Proxy       figure `json:"link_cpu_us"`
 	ProxyRange  spread `json:"link_cpu_range"`
 
-	PeakConnections int    `json:"peak_connections"` // the greatest of all rounds
+	PeakConnections int    `json:"peak_connections"` // the greatest number in any round
 	Statements      int    `json:"statements"`       // statements that were measured, in all rounds
 	LateP99         figure `json:"arrivals_late_p99_ms"`
 	Errors          int    `json:"errors"`
@@ -74,7 +74,7 @@ func newRow(c cell, readings []reading) Row {
 	return r
 }
 
-// values returns one property of all rounds.
+// values returns the value that of returns for each round.
 func (r *Row) values(of func(reading) float64) []float64 {
 	values := make([]float64, len(r.readings))
 	for i, x := range r.readings {
@@ -98,7 +98,7 @@ func (r *Result) failed() bool {
 	return false
 }
 
-// writeJSON puts v into a file, whose directory it makes.
+// writeJSON writes v to a file, and makes the file's directory if there is none.
 func writeJSON(file string, v any) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err

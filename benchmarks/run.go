@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// run measures everything that is selected, rounds times.
+// run measures everything that is selected, once in each round.
 func run(ctx context.Context, o options, p *progress) (*Result, error) {
 	r := &Result{Settings: newSettings(o, time.Now())}
 	selection := o.selected()
@@ -18,7 +18,7 @@ func run(ctx context.Context, o options, p *progress) (*Result, error) {
 		return nil, err
 	}
 
-	readings := map[string][]reading{} // by name of the cell, one a round
+	readings := map[string][]reading{} // by the cell's name, one reading for each round
 	p.begin(o, selection)
 	defer p.end()
 	for round := range o.rounds {

@@ -71,7 +71,7 @@ func checkRow(t *testing.T, c cell, row map[string]any) {
 	if peak, _ := row["peak_connections"].(float64); peak < 1 || int(peak) > c.system.maxConns {
 		t.Errorf("%s: %v connections at the peak, want 1 to %d", c.name(), row["peak_connections"], c.system.maxConns)
 	}
-	// In so short a time a busy machine may get nothing done; what was done must have its figures.
+	// In so short a time a busy machine may run no statement. If it ran some, the row must have their figures.
 	if done, _ := row["statements"].(float64); done == 0 {
 		t.Logf("%s: no statement ended in time", c.name())
 		return
@@ -95,7 +95,7 @@ func TestAnInterruptEndsTheRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	o := defaults()
-	o.only = regexp.MustCompile("^one-client/1ms") // the test beside it needs the CPUs
+	o.only = regexp.MustCompile("^one-client/1ms") // fewer cells, since a parallel test needs the CPUs
 	o.timing.duration = time.Hour
 	began := time.Now()
 	if _, err := run(ctx, o, newProgress(devNull(t))); err == nil {

@@ -38,7 +38,7 @@ func startSampler(ctx context.Context, s *server) *sampler {
 	return x
 }
 
-// finish looks once more, ends the sampling and returns the most backends seen.
+// finish takes a last sample, ends the sampling, and returns the greatest number of backends that was seen.
 func (x *sampler) finish() (peak int, err error) {
 	x.stop()
 	<-x.done

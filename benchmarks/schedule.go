@@ -7,11 +7,11 @@ import (
 
 // arrival is one statement of an open loop.
 type arrival struct {
-	due time.Duration // from the loop's start
+	due time.Duration // when it is to be sent, from the loop's start
 	pick
 }
 
-// schedule returns the arrivals of many independent clients, a Poisson process. The same seed gives the same arrivals.
+// schedule returns arrivals like those of many independent clients: a Poisson process. The same seed gives the same arrivals.
 func schedule(seed uint64, perSecond float64, total time.Duration) []arrival {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	var all []arrival

@@ -17,8 +17,8 @@ const (
 	nameLength = 32 // an MD5 in hexadecimal
 )
 
-// server is a PostgreSQL that is measured, with the one table in it. Its connection watch goes to another database, and never through the link, so
-// that it is not measured.
+// server is a PostgreSQL that is measured, with the one table t. Its connection watch goes to another database, and never through the link, so that
+// it does not count as a connection of the measured system.
 type server struct {
 	pg    *pgtest.Server
 	watch *pgx.Conn
@@ -55,7 +55,7 @@ func (s *server) fill(ctx context.Context) (err error) {
 		return err
 	}
 	err = s.within(ctx, func(conn *pgx.Conn) error {
-		// The space left in each page keeps the new version of an updated row in it, so the table stays as it is.
+		// The space left free in each page has room for the new version of an updated row, so the table does not grow.
 		_, err := conn.Exec(ctx, fmt.Sprintf(`
 			create table t (id int primary key, name text not null, n int not null default 0) with (fillfactor = 70);
 			insert into t (id, name) select i, md5(i::text) from generate_series(1, %d) i;
@@ -82,7 +82,7 @@ func connString(addr string) string {
 	return "postgres://postgres@" + addr + "/" + database + "?sslmode=disable"
 }
 
-// tidy removes the dead rows and dirty pages of writes.
+// tidy removes the dead rows and dirty pages that writes have left.
 func (s *server) tidy(ctx context.Context) error {
 	return s.within(ctx, func(conn *pgx.Conn) error {
 		for _, sql := range []string{"vacuum (analyze) t, touched", "checkpoint"} {
@@ -116,7 +116,7 @@ func (s *server) settled(ctx context.Context) error {
 	}
 }
 
-// writeTime returns how long one small write takes, alone: the median of some writes.
+// writeTime returns how long one small write takes when nothing else runs: the median of some writes.
 func (s *server) writeTime(ctx context.Context) (ms figure, err error) {
 	err = s.within(ctx, func(conn *pgx.Conn) error {
 		var took []float64

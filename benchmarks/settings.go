@@ -26,7 +26,7 @@ type Settings struct {
 	Warmup      string   `json:"warmup"`
 	Duration    string   `json:"duration"`
 	Lanes       string   `json:"lanes"`
-	FlightCap   int      `json:"flight_cap"` // reads that ride together at most
+	FlightCap   int      `json:"flight_cap"` // at most so many reads ride together
 	LoadAverage string   `json:"load_average_before"`
 	Commit      string   `json:"git_commit"`
 	Go          string   `json:"go"`
@@ -38,10 +38,10 @@ type Settings struct {
 	PostgreSQL  string   `json:"postgresql"`
 	Server      settings `json:"postgresql_settings"`
 	Durable     settings `json:"postgresql_durable_settings,omitempty"`
-	WriteTime   figure   `json:"durable_write_ms"` // one small durable write, alone: it shows how fast the disk is
+	WriteTime   figure   `json:"durable_write_ms"` // the time of one small durable write when nothing else runs, which shows how fast the disk is
 }
 
-// settings are PostgreSQL's.
+// settings are those of a PostgreSQL server.
 type settings map[string]string
 
 func (s settings) String() string {
@@ -52,7 +52,7 @@ func (s settings) String() string {
 	return strings.Join(all, " ")
 }
 
-// newSettings holds what is known before anything has started.
+// newSettings returns the settings that are known before a server has started.
 func newSettings(o options, now time.Time) Settings {
 	return Settings{
 		Started:     now.Format(time.RFC3339),
@@ -109,7 +109,7 @@ func (s *Settings) lines() [][2]string {
 	return lines
 }
 
-// loadAverage returns the machine's load averages of 1, 5 and 15 minutes, which show what else it did.
+// loadAverage returns the machine's load averages of 1, 5 and 15 minutes, which show what else the machine did.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	fields := strings.Fields(string(text))
@@ -119,7 +119,7 @@ func loadAverage() string {
 	return strings.Join(fields[:3], " ")
 }
 
-// moduleVersion is the version of a dependency that this binary was built with.
+// moduleVersion returns the version of the dependency path with which this binary was built.
 func moduleVersion(path string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {

@@ -11,15 +11,15 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// sizesSwept are the fixed numbers of connections that the automatic one is compared with.
+// sizesSwept are the fixed numbers of connections with which the automatic number is compared.
 var sizesSwept = []int{1, 2, 4, 8, 16, 32, 64}
 
 const (
-	asGood = 0.97 // the best size is the least with this much of the most that any has
-	spare  = 2    // connections that the automatic size may have more
+	asGood = 0.97 // the best size is the smallest one with this part of the highest throughput
+	spare  = 2    // how many more connections than the best size the automatic size may have
 )
 
-// mixes are the loads that the sizes are compared on. All are run on the server that waits for its disk.
+// mixes are the loads under which the sizes are compared. All run on a server that waits for its disk.
 var mixes = []workload{
 	point,
 	durable,
@@ -43,7 +43,7 @@ var mixes = []workload{
 	}},
 }
 
-// changes are pairs of mixes, of which the second replaces the first.
+// changes are pairs of mixes: after a while the second one replaces the first.
 var changes = [][2]string{{"point", "durable"}, {"durable", "point"}, {"web", "half"}, {"tx3", "point"}}
 
 func mixNamed(name string) workload {
@@ -62,14 +62,14 @@ func threeStatements(ctx context.Context, d db, p pick) error {
 	})
 }
 
-// sized is one measurement of a size.
+// sized is what a pool of one size did in one measurement.
 type sized struct {
 	perSecond   float64
-	connections float64 // open, in the middle of the window's samples
+	connections float64 // open connections, median of the window's samples
 	inUse       float64
 }
 
-// bestSize returns the least size with asGood of the most throughput that any has. throughput has the rounds' values of each size.
+// bestSize returns the smallest size that has asGood of the highest throughput. throughput has, by size, the values of the rounds.
 func bestSize(throughput map[int][]float64) int {
 	most := 0.0
 	for _, rounds := range throughput {
@@ -83,7 +83,7 @@ func bestSize(throughput map[int][]float64) int {
 	return 0
 }
 
-// newSized makes a pool of n connections, which are all open, or of an automatic number of up to 64 if n is 0.
+// newSized makes a pool with n open connections. If n is 0, the pool itself chooses how many connections it has, up to 64.
 func newSized(ctx context.Context, s *server, n int) (*pool.Pool, error) {
 	c := &pool.Config{MaxConns: 64}
 	if n > 0 {
@@ -100,7 +100,7 @@ func newSized(ctx context.Context, s *server, n int) (*pool.Pool, error) {
 	return p, nil
 }
 
-// sizeOf puts p under the load w, and returns what it did in the window.
+// sizeOf puts p under the load w, and returns what p did in the window.
 func sizeOf(ctx context.Context, s *server, p *pool.Pool, w workload, t timing, seed uint64) (x sized, err error) {
 	watching, stop := context.WithCancel(ctx)
 	var open, used []float64
@@ -122,7 +122,7 @@ func sizeOf(ctx context.Context, s *server, p *pool.Pool, w workload, t timing, 
 	return sized{float64(l.completed) / l.took.Seconds(), float64(median(open)), float64(median(used))}, err
 }
 
-// anew is sizeOf with a new pool of n connections, on a tidy server.
+// anew tidies the server and calls sizeOf with a new pool of n connections.
 func anew(ctx context.Context, s *server, n int, w workload, t timing, seed uint64) (x sized, err error) {
 	if err := s.tidy(ctx); err != nil {
 		return x, err
@@ -138,7 +138,7 @@ func anew(ctx context.Context, s *server, n int, w workload, t timing, seed uint
 	return sizeOf(ctx, s, p, w, t, seed)
 }
 
-// measureSizes measures everything.
+// measureSizes measures cold and idle pools, all mixes, and all changes of the mix.
 func measureSizes(ctx context.Context, o *sizesOptions, tell func(string, ...any)) (*sizesResult, error) {
 	r := &sizesResult{Settings: newSettings(o.general(), time.Now()), short: o.short}
 	l := &lab{}
@@ -176,7 +176,8 @@ func measureSizes(ctx context.Context, o *sizesOptions, tell func(string, ...any
 	return r, nil
 }
 
-// sweep finds the best size for w in one set of rounds, and compares the automatic one with it in another.
+// sweep finds the best size for w in one set of rounds, and compares the automatic size with it in another set, so that the choice is not judged by its
+// own luck.
 func (o *sizesOptions) sweep(ctx context.Context, s *server, w workload) (m mixResult, err error) {
 	m = mixResult{Mix: w.name, Sizes: map[int]figure{}}
 	throughput := map[int][]float64{}
@@ -212,7 +213,7 @@ func (o *sizesOptions) sweep(ctx context.Context, s *server, w workload) (m mixR
 	return m, nil
 }
 
-// change measures the automatic size after a change of mix, against the best size for the second.
+// change measures the automatic size after the mix changed from first to then, and compares it with best, the best size for then.
 func (o *sizesOptions) change(ctx context.Context, s *server, first, then workload, best int) (c changeResult, err error) {
 	c = changeResult{From: first.name, To: then.name, Best: best}
 	var fixed, auto []sized

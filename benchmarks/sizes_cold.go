@@ -12,7 +12,7 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// coldResult is what new and idle pools do, by system: the rounds' median and range.
+// coldResult is one figure of one system's new or idle pool: the rounds' median and range.
 type coldResult struct {
 	Figure string `json:"figure"`
 	System string `json:"system"`
@@ -32,7 +32,7 @@ func opened(d db) float64 {
 	panic("neither")
 }
 
-// burst has 64 callers come to a new pool, spread over a time, each for a statement of 1 ms. It returns how many connections were opened.
+// burst returns a measurement: 64 callers, spread over a time, run a statement of 1 ms each on a new pool, and it returns how many connections d opened.
 func burst(over time.Duration) func(context.Context, db) (float64, error) {
 	return func(ctx context.Context, d db) (float64, error) {
 		const callers = 64
@@ -48,12 +48,13 @@ func burst(over time.Duration) func(context.Context, db) (float64, error) {
 			})
 		}
 		all.Wait()
-		time.Sleep(50 * time.Millisecond) // dials that nobody waits for any more are over
+		time.Sleep(50 * time.Millisecond) // until then the dials that nobody waits for have ended
 		return opened(d), failed.first
 	}
 }
 
-// coldCallers has 1,024 callers come to a new pool with one text that is not known. It returns after how many milliseconds the last had its answer.
+// coldCallers has 1,024 callers run one text on a new pool, which has never seen that text. It returns after how many milliseconds the last caller had
+// its answer.
 func coldCallers(ctx context.Context, d db) (float64, error) {
 	var all sync.WaitGroup
 	var failed faults
@@ -70,7 +71,7 @@ func coldCallers(ctx context.Context, d db) (float64, error) {
 	return time.Since(began).Seconds() * 1e3, failed.first
 }
 
-// measureCold measures what needs no rounds of a load.
+// measureCold measures what needs no warm-up: the first moments of a new pool, and how many connections an idle pool keeps.
 func (r *sizesResult) measureCold(ctx context.Context, s *server, o *sizesOptions) error {
 	far, err := netfault.Listen(s.pg.Addr())
 	if err != nil {
@@ -124,7 +125,7 @@ func (r *sizesResult) addCold(name, system string, values []float64, w want) {
 	r.Cold = append(r.Cold, coldResult{name, system, median(values), spreadOf(values), w})
 }
 
-// idles returns how many backends a pool has that had work for many and has none for a while.
+// idles returns how many backends a pool still has when it has been idle for a while after work for many connections. least is its MinConns.
 func idles(ctx context.Context, s *server, least int) (float64, error) {
 	c := &pool.Config{MaxConns: 16, MinConns: int32(least), MaxConnIdleTime: 300 * time.Millisecond, HealthCheckPeriod: 50 * time.Millisecond}
 	p, err := pool.New(ctx, connString(s.pg.Addr()), c)

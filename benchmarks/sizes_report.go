@@ -18,7 +18,7 @@ const sizesFile = "sizes.json"
 type sizesOptions struct {
 	rounds  int
 	timing  timing
-	settle  time.Duration // how long the automatic size has, also after a change of the mix
+	settle  time.Duration // how long a pool may take to find its size, at first and after a change of the mix
 	short   bool
 	out     string
 	command string
@@ -76,7 +76,7 @@ func parseSizes(args []string, stderr io.Writer) (*sizesOptions, error) {
 	return o, err
 }
 
-// expected is how long all will take, about.
+// expected returns about how long all measurements take.
 func (o *sizesOptions) expected() time.Duration {
 	const between = 300 * time.Millisecond
 	one := o.timing.warmup + o.timing.duration + between
@@ -100,7 +100,7 @@ type sizesResult struct {
 
 type mixResult struct {
 	Mix   string         `json:"mix"`
-	Sizes map[int]figure `json:"per_s"` // of each fixed size
+	Sizes map[int]figure `json:"per_s"` // throughput by fixed size
 	Best  int            `json:"best"`
 	compared
 }
@@ -112,13 +112,13 @@ type changeResult struct {
 	compared
 }
 
-// compared has the automatic size beside the best fixed one: medians of the rounds, and the range of their ratios.
+// compared has the figures of the automatic size and of the best fixed size: medians of the rounds, and the range of their ratios.
 type compared struct {
 	Fixed       figure `json:"fixed_per_s"`
 	Auto        figure `json:"auto_per_s"`
 	Ratio       figure `json:"ratio"`
 	Range       spread `json:"ratio_range"`
-	Connections figure `json:"auto_connections"` // open; the greatest of the rounds
+	Connections figure `json:"auto_connections"` // open connections; the greatest value of the rounds
 	InUse       figure `json:"auto_in_use"`
 }
 
@@ -184,7 +184,7 @@ func (r *sizesResult) print(w io.Writer) error {
 	return err
 }
 
-// judge says what is wanted of x, and whether x has it. Nothing is wanted of a short run.
+// judge returns the bound w and whether x keeps it, as text. It returns "" for a short run, whose figures are too noisy to judge.
 func (r *sizesResult) judge(w want, x figure) string {
 	if r.short || w.op == "" || math.IsNaN(float64(x)) {
 		return ""

@@ -25,7 +25,7 @@ const (
 	plain   = "pgxpool"
 )
 
-// system is a pool with its ceiling, everything else at its defaults (or lanes as -lanes says).
+// system is a pool with a given ceiling. All other settings have their defaults, except lanes, which follow the flag -lanes.
 type system struct {
 	name     string
 	maxConns int

@@ -46,7 +46,7 @@ func (r *Result) print(w io.Writer) error {
 	return err
 }
 
-// verdict says which bound a ratio has, and whether it is met; nil: it has none.
+// verdict returns the bound want and whether a figure meets it, as text. met is nil if the figure has no bound.
 func verdict(want string, met *bool) string {
 	switch {
 	case met == nil:

@@ -53,7 +53,7 @@ func TestTable(t *testing.T) {
 func TestRatiosOfMediansWithTheRangeOfRounds(t *testing.T) {
 	t.Parallel()
 	r := sample().Ratios[0]
-	// 13,000 to 1,000; in the rounds 12, 10.8 and 13.
+	// The medians are 13,000 and 1,000. The ratios of the rounds are 12, 10.8 and 13.
 	if r.Name != "point 1ms: lmipool 2 / pgxpool 2 throughput" || r.Value != 13 || r.Range.String() != "10.8..13.0" {
 		t.Errorf("%+v", r)
 	}

@@ -11,7 +11,7 @@ import (
 // rowsInTable is the size of the one table, t.
 const rowsInTable = 10_000
 
-// rowsRead is what the larger of the two selects returns.
+// rowsRead is how many rows the larger of the two selects returns.
 const rowsRead = 20
 
 // pick has the random parts of a statement. They are drawn before the statement's time starts.
@@ -28,16 +28,16 @@ func newPick(rng *rand.Rand) pick {
 type workload struct {
 	name string
 	run  func(context.Context, db, pick) error
-	// slow reports whether a statement's latency is left out of the percentiles. Nil: none is left out.
+	// slow reports whether a statement's latency is left out of the percentiles. If slow is nil, none is left out.
 	slow   func(pick) bool
 	writes bool
 	cold   bool                            // there is no warm-up: the first statements are measured
-	first  func(context.Context, db) error // runs before the load; nil: nothing runs
+	first  func(context.Context, db) error // runs before the load; nil if nothing has to
 }
 
 var (
 	point = workload{name: "point", run: selectPoint}
-	// oneClient is point for one goroutine. It has its own name because it shows what a pool costs when there is nothing to share.
+	// oneClient is the same as point, and is run by one goroutine. It shows what a pool costs when nothing can be shared, so it has a name of its own.
 	oneClient = workload{name: "one-client", run: selectPoint}
 	rows20    = workload{name: "rows20", run: selectRows}
 	mixed     = workload{name: "mixed", writes: true, run: func(ctx context.Context, d db, p pick) error {
@@ -55,11 +55,11 @@ var (
 	}}
 	durable = workload{name: "durable", writes: true, run: update}
 
-	// comments is point with a comment that never comes again, as by a library that traces.
+	// comments is point with another comment in each text, as tracing libraries add them.
 	comments = workload{name: "comments", run: func(ctx context.Context, d db, p pick) error {
 		return selectAs(ctx, d, p, fmt.Sprintf("select id, name from t where id = $1 /*traceparent='00-%016x-01'*/", rand.Uint64()))
 	}}
-	// trigger, forUpdate and function run statements of which only the catalogs show that they leave nothing in the session.
+	// trigger, forUpdate and function run statements that leave nothing in the session, which only the catalogs can tell.
 	trigger   = workload{name: "trigger", writes: true, run: func(ctx context.Context, d db, p pick) error { return updateOf(ctx, d, p, "touched") }}
 	forUpdate = workload{name: "for-update", writes: true, run: func(ctx context.Context, d db, p pick) error {
 		return selectAs(ctx, d, p, "select id, name from t where id = $1 for update")
@@ -67,7 +67,7 @@ var (
 	function = workload{name: "function", run: func(ctx context.Context, d db, p pick) error {
 		return selectAs(ctx, d, p, "select id, name_of(id) from t where id = $1")
 	}}
-	// first is the first second of a pool, with 300 texts; texts has more texts than the pool, and pgx, remembers.
+	// first is the first second of a pool, with 300 texts. texts has more texts than the pool and pgx remember.
 	first = workload{name: "first", cold: true, run: oneOf(300)}
 	texts = workload{name: "texts", run: oneOf(2000)}
 	// reset leaves a setting each time; reset500 on a connection with 500 prepared statements; the others by a text that is made at run time.
@@ -77,7 +77,7 @@ var (
 	anyReset500 = workload{name: "any-reset-500", run: leave("leaves_anything"), first: prepare500}
 )
 
-// schema creates what the workloads need in addition to t.
+// schema creates the tables and functions that the workloads need besides t.
 const schema = `
 create table touched (id int primary key, n int not null default 0, updated_at timestamptz) with (fillfactor = 70);
 create function touch() returns trigger language plpgsql as $$ begin new.updated_at := now(); return new; end $$;
@@ -100,7 +100,7 @@ func leave(function string) func(context.Context, db, pick) error {
 	}
 }
 
-// prepare500 has 500 statements prepared, on one connection if they follow each other.
+// prepare500 runs 500 texts one after the other, so that one connection prepares them all.
 func prepare500(ctx context.Context, d db) error {
 	for n := range 500 {
 		var got int

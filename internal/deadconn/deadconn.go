@@ -1,6 +1,6 @@
-// Package deadconn makes closed connections. A caller gets one when he asks for the connection of a lease that has ended, or of rows that have none:
-// each use of it fails with "conn closed". With nil his goroutine would panic, which ends the process; and the lease's own connection serves somebody
-// else by now.
+// Package deadconn makes closed connections. A caller gets one when he asks for the connection of a lease that has ended, or of rows in memory. Each
+// use of a closed connection fails with "conn closed". If he got nil, his goroutine would panic and end the process. The real connection already serves
+// somebody else.
 package deadconn
 
 import (
@@ -16,11 +16,11 @@ import (
 )
 
 // Maker makes closed connections. Their Config has the pool's own host, port, user, database and runtime parameters, and nothing that could fail or
-// run code of the user's: no password, TLS, other hosts, tracer or hook.
+// run the user's code: no password, TLS, other hosts, tracer or hook.
 type Maker struct {
 	config *pgx.ConnConfig
 	first  *pgx.Conn // see First
-	tx     pgx.Tx    // on first
+	tx     pgx.Tx    // a transaction on first
 }
 
 // New returns a Maker of connections with the host, user and database of pool.
@@ -31,18 +31,18 @@ func New(pool *pgx.ConnConfig) (*Maker, error) {
 	return m, err
 }
 
-// First returns a closed connection that many callers share: tracers get it, and everybody if no other can be made.
+// First returns a closed connection that many callers share. Tracers get it, and so does everybody else if no new one can be made.
 func (m *Maker) First() *pgx.Conn { return m.first }
 
-// neverDialed is a connection string that stays valid whatever variables the environment has, except PGSERVICE.
+// neverDialed is a connection string that is valid with any PG* variables in the environment, except PGSERVICE.
 const neverDialed = "host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
 	"sslcertmode=disable sslsni=1 sslcert='' sslkey='' sslrootcert='' target_session_attrs=any connect_timeout=0 min_protocol_version=3.0 max_protocol_version=3.0 " +
 	"channel_binding=disable require_auth=''"
 
-// bare returns a configuration that cannot fail, with the host, user and database of pool.
+// bare returns a configuration with the host, user and database of pool, and with nothing that could make a connection to greet fail.
 func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
 	c, err := pgx.ParseConfig(neverDialed + " default_query_exec_mode=cache_statement")
-	if err != nil { // PGSERVICE names a service that does not exist; the pool's own string is valid, and shows in ConnString
+	if err != nil { // PGSERVICE names a service that does not exist; the pool's own string is valid, but ConnString then returns it
 		c = pool.Copy()
 	}
 	c.Tracer, c.StatementCacheCapacity, c.DescriptionCacheCapacity = nil, 512, 512
@@ -53,7 +53,7 @@ func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
 	c.ConnectTimeout, c.MaxProtocolMessageBodyLen = 0, 0
 	c.KerberosSrvName, c.KerberosSpn, c.ChannelBinding, c.RequireAuth, c.OAuthTokenProvider = "", "", "disable", "", nil
 	c.MinProtocolVersion, c.MaxProtocolVersion = "3.0", "3.0"
-	if f := reflect.ValueOf(&c.Config).Elem().FieldByName("SSLCertMode"); f.IsValid() { // pgx 5.12 has it
+	if f := reflect.ValueOf(&c.Config).Elem().FieldByName("SSLCertMode"); f.IsValid() { // pgx 5.12 has this field, 5.11 does not
 		f.SetString("")
 	}
 	c.AfterNetConnect, c.ValidateConnect, c.AfterConnect = nil, nil, nil
@@ -65,13 +65,13 @@ func bare(pool *pgx.ConnConfig) *pgx.ConnConfig {
 	return c
 }
 
-// Conn returns a closed connection of the caller's own.
+// Conn returns a closed connection that only the caller has.
 func (m *Maker) Conn() *pgx.Conn {
 	c, _ := m.both()
 	return c
 }
 
-// Tx returns a transaction on such a connection.
+// Tx returns a transaction on a closed connection that only the caller has.
 func (m *Maker) Tx() pgx.Tx {
 	_, tx := m.both()
 	return tx
@@ -92,14 +92,14 @@ func (m *Maker) both() (*pgx.Conn, pgx.Tx) {
 	return c, tx
 }
 
-// connect makes a connection to greet, begins a transaction on it, and closes it.
+// connect makes a connection to greet, begins a transaction, and closes the connection.
 func (m *Maker) connect() (*pgx.Conn, pgx.Tx, error) {
 	ctx := context.Background()
 	config := m.config.Copy()
 	config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"ended"}, nil }
 	var dialed atomic.Bool
 	config.DialFunc = func(context.Context, string, string) (net.Conn, error) {
-		if dialed.Swap(true) { // a cancel request
+		if dialed.Swap(true) { // pgx dials a second time only for a cancel request
 			return nil, net.ErrClosed
 		}
 		here, there := net.Pipe()
