@@ -8,7 +8,7 @@
 //	make sizes                            # how many connections are right, in about 15 minutes
 //
 // Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared take turns within each round, so
-// that other work of the machine disturbs them alike. The table has the median of the rounds, and their range. Client CPU is the time of this
+// that other work of the machine disturbs them alike. The table has the median and the range of the rounds. Client CPU is the time of this
 // process, which includes the load generator, the same for all systems. Server and link CPU are the times of those processes (see cpu_linux.go,
 // link.go).
 //

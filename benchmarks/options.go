@@ -18,9 +18,9 @@ type options struct {
 	rounds  int
 	timing  timing
 	short   bool
-	lanes   pool.Switch // of lmipool
+	lanes   pool.Switch // lmipool's Config.Lanes
 	only    *regexp.Regexp
-	against string // another build of this program; "": none
+	against string // the path of another build of this program; "" if there is none
 	out     string
 	command string // the command line that repeats the run, without -out
 }

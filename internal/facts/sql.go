@@ -1,16 +1,16 @@
 package facts
 
-// The questions from which facts are derived. Nothing in them is looked up by search_path: functions, operators and types are written with the schema
-// pg_catalog. The OIDs of languages are 12 internal, 13 C, 14 SQL.
+// These are the queries whose answers the facts are derived from. Functions, operators and types are written with the schema pg_catalog, so that the
+// user's search_path cannot change what a query means. The OIDs of languages are 12 for internal, 13 for C and 14 for SQL.
 
-// given is true for a function p that is neither built-in, nor a constructor that PostgreSQL has made for a range type, nor a trusted one of an
+// given is true for a function p that is neither built-in, nor a constructor that PostgreSQL has made for a range type, nor a trusted function of an
 // extension.
 const given = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 	and not (p.provolatile operator(pg_catalog.<>) 'v' and ` + ofExtension + `
 		and (p.prolang operator(pg_catalog.=) any ('{12,13,14}'::pg_catalog.oid[]) or ` + setsPath + `) and ` + takesNoSQL + `)
 	and not (p.prosrc operator(pg_catalog.~) '^(multi)?range_constructor[0-9]$' and p.prolang operator(pg_catalog.=) 12::pg_catalog.oid))`
 
-// own is true for a function p of the user's own: given, and no trigger function in PL/pgSQL, which only triggers call.
+// own is true for a user's own function p: it is given, and is not a trigger function in PL/pgSQL, since no statement can call that.
 const own = `(` + given + ` and not (p.prorettype operator(pg_catalog.=) any ('{pg_catalog.trigger,pg_catalog.event_trigger}'::pg_catalog.regtype[]::pg_catalog.oid[])
 	and ` + inPLpgSQL + `))`
 
@@ -26,15 +26,15 @@ const (
 	namesByPath = `(p.prolang operator(pg_catalog.=) 14::pg_catalog.oid and p.prosqlbody is null and not ` + setsPath + `)`
 )
 
-// sets is true for a function p that may run others while it has changed a setting on which the meaning of texts depends: what they plan then keeps
-// that meaning. A search_path of its own does no harm, since PostgreSQL plans anew when search_path differs. A setting with a dot is not one of
-// PostgreSQL's.
+// sets is true for a function p that may run other functions while it has changed a setting on which the meaning of texts depends: the plans that these
+// make then keep that meaning. Its own search_path does no harm, since PostgreSQL plans again when search_path differs. A setting with a dot in its
+// name does none either, since it is not PostgreSQL's own.
 const sets = `((coalesce(pg_catalog.array_to_string(p.proconfig, ' '), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc))
 	operator(pg_catalog.~*) '\m(timezone|time\s+zone|datestyle|intervalstyle|extra_float_digits|lc_(monetary|numeric|time)|xmloption|xml\s+option|xmlbinary|array_nulls|default_text_search_config|quote_all_identifiers|transform_null_equals|bytea_output|timezone_abbreviations|backslash_quote|standard_conforming_strings|client_encoding|row_security|session_replication_role|restrict_nonsystem_relation_kind)\M|set_config(?!\s*\(\s*''\w+\.)')`
 
-// ownedBody is what ownedBodyOf reads, for a given function p: b its body, l whether that is in PL/pgSQL, d the defaults of its arguments, p the
-// search_path that it sets, c what else it sets, o its owner if it runs as the owner. It is empty if the function is in another language or the body
-// is too long. The functions named here are volatile and known to leave nothing.
+// ownedBody is the JSON that ownedBodyOf reads, for a given function p: b is its body, l whether that is in PL/pgSQL, d the defaults of its arguments,
+// p the search_path that it sets, c what else it sets, o its owner if it runs as the owner. ownedBody is empty if the function is in another language or
+// its body is too long. The functions named here are volatile, and known to leave nothing.
 const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catalog.~) '^(uuid_generate_v(1|1mc|4)|gen_salt|gen_random_(bytes|uuid))$' then '{"b": ""}'
 	when (p.prolang operator(pg_catalog.=) 14::pg_catalog.oid or ` + inPLpgSQL + `) and pg_catalog.length(p.prosrc) operator(pg_catalog.<=) 8192
 	then pg_catalog.json_build_object('b', coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc), 'l', p.prolang operator(pg_catalog.<>) 14::pg_catalog.oid,
@@ -43,20 +43,20 @@ const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catal
 		'o', case when p.prosecdef and pg_catalog.pg_get_userbyid(p.proowner) operator(pg_catalog.<>) session_user then pg_catalog.pg_get_userbyid(p.proowner) end)::pg_catalog.text
 	else '' end`
 
-// rowSign is a number for one version of one row of a catalog, made of its OID and the transaction that wrote it. VACUUM and ANALYZE do not change
-// it: they change pg_class in place.
+// rowSign returns SQL for a number that stands for one version of a catalog's row. It is made of the row's OID and of the transaction that wrote the
+// row. VACUUM and ANALYZE do not change the number, since they change rows of pg_class in place.
 func rowSign(oid string) string {
 	return `pg_catalog.sum(pg_catalog.hashint8(xmin::pg_catalog.text::pg_catalog.int8 operator(pg_catalog.#) (` +
 		oid + `::pg_catalog.int8 operator(pg_catalog.<<) 32))::pg_catalog.int8)`
 }
 
-// sumOf is the sum of rows of a catalog.
+// sumOf returns SQL for the sum of rowSign over the rows of a catalog for which where is true.
 func sumOf(oid, catalog, where string) string {
 	return `coalesce((select ` + rowSign(oid) + ` from pg_catalog.` + catalog + ` where ` + where + `), 0)`
 }
 
-// relationSign is a number for all rows of the catalogs that describe relations; typeSign and functionSign are the same for types and functions. is
-// is a condition on the column with their OID or name, such as "= n.o". The number of several is the sum of the number of each.
+// relationSign returns SQL for the sign of relations: a number for all catalog rows that describe them. typeSign and functionSign do so for types and
+// functions. The argument is a condition on the column with the OID or name, such as "= n.o". The sign of several is the sum of their signs.
 func relationSign(is string) string {
 	return `(` + sumOf("oid", "pg_class", "oid "+is) +
 		plus + sumOf("attnum", "pg_attribute", "attrelid "+is+" and attnum operator(pg_catalog.>) 0") +
@@ -76,7 +76,7 @@ func typeSign(is string) string {
 
 func functionSign(is string) string { return sumOf("oid", "pg_proc", "proname "+is) }
 
-// isNode is the condition for the relation or type n.o.
+// isNode is the argument of relationSign and typeSign for the relation or type n.o.
 const isNode = "operator(pg_catalog.=) n.o"
 
 var globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
@@ -87,12 +87,12 @@ var globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid
 
 const (
 	plus = " operator(pg_catalog.+) "
-	// relevant leaves out built-in types: askGlobal asks whether the user has given code to them.
+	// relevant is false for built-in types, since askGlobal asks whether the user has given code to those.
 	relevant = `(m.c operator(pg_catalog.<>) 't' or m.o operator(pg_catalog.>=) 16384::pg_catalog.oid)`
 	userMade = "oid operator(pg_catalog.>=) 16384::pg_catalog.oid"
 )
 
-// The relation and the type that the name k.n in schema k.s stands for; without a schema, search_path decides.
+// These are SQL for the relation and the type that the name k.n in schema k.s stands for. If k.s is empty, search_path decides.
 const (
 	relationOf = `coalesce(case when k.s operator(pg_catalog.=) '' then pg_catalog.to_regclass(pg_catalog.quote_ident(k.n))::pg_catalog.oid
 		else (select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) c.relnamespace
@@ -105,10 +105,10 @@ const (
 	keysOf = `(select k.s, k.n, ` + relationOf + `, ` + typeOfName + ` from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) k(s, n)) k(s, n, rel, typ)`
 )
 
-// askFunctions asks what the function names $1 may mean. The columns are: the name; its sign; whether one of these functions is built-in; built-in
-// and callable with one argument; a trusted one of an extension; the schemas of the user's own; of the user's own that can be called with one
-// argument; the types of arguments and results of those that are not built-in; the bodies of trusted ones whose names are looked up in the caller's
-// search_path; whether one sets; and the ownedBody of each given one.
+// askFunctions asks what the function names $1 may mean. The columns are: the name; its sign; whether a function of that name is built-in; whether a
+// built-in one can be called with one argument; whether one is an extension's trusted function; the schemas of the user's own functions; the schemas of
+// those that can be called with one argument; the types of arguments and results of functions that are not built-in; the bodies of trusted functions
+// that look names up in the caller's search_path; whether sets is true for one; and the ownedBody of each given function.
 var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
@@ -173,7 +173,7 @@ const (
 	ofType     = ` where n.c operator(pg_catalog.=) 't' and n.o operator(pg_catalog.=) `
 )
 
-// attached are the objects of n that have expressions: class, OID, and the text of the expression that a plan or a write may run.
+// attached is SQL for the objects of the node n that have expressions: the class, the OID, and the expression's text. A plan or a write may run it.
 const attached = `(
 	select 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, pg_catalog.pg_get_viewdef(w.ev_class) from pg_catalog.pg_rewrite w
 		join pg_catalog.pg_class v on v.oid operator(pg_catalog.=) w.ev_class and v.relkind operator(pg_catalog.=) 'v'
@@ -194,7 +194,8 @@ const attached = `(
 	union all select 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 'select ' operator(pg_catalog.||) pg_catalog.pg_get_expr(t.typdefaultbin, 0) from pg_catalog.pg_type t` + ofType + `t.oid
 ) a(class, oid, expression)`
 
-// next are the nodes that n leads to: what its expressions read, its columns' types, its children, what a type is made of, what foreign keys change.
+// next is SQL for the nodes to which n leads: the relations that its expressions read, its columns' types, its children, the types inside a type, and the
+// tables that foreign keys change.
 const next = `(
 	select case when d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass then 't' when a.class operator(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass then n.c else 'r' end, d.refobjid
 		from ` + attached + ` cross join lateral ` + dependsOn + `
@@ -211,20 +212,20 @@ const next = `(
 	union all select 't', r.rngtypid from pg_catalog.pg_range r where n.c operator(pg_catalog.=) 't' and r.rngmultitypid operator(pg_catalog.=) n.o
 ) m(c, o)`
 
-// dependsOn is what a depends on. OFFSET 0 makes the planner look up each row of a by the index: it does not know that a is small, and pg_depend is
-// large.
+// dependsOn is SQL for the objects on which a depends. OFFSET 0 makes the planner use the index for each row of a. Without it the planner, which does not
+// know that a is small, may read all of pg_depend, which is large.
 const dependsOn = `(select d.refclassid, d.refobjid from pg_catalog.pg_depend d
 	where d.classid operator(pg_catalog.=) a.class and d.objid operator(pg_catalog.=) a.oid offset 0) d`
 
-// badNode says why nothing is proven of what uses a node; empty: it may be.
+// badNode is SQL for the reason why nothing can be proven about a statement that uses the node. It is empty if there is no such reason.
 const badNode = `coalesce((select case
 		when c.relkind operator(pg_catalog.=) 'f' then 'foreign table' when c.relpersistence operator(pg_catalog.=) 't' then 'temporary table'
 		when c.relam operator(pg_catalog.>=) 16384::pg_catalog.oid and c.relkind operator(pg_catalog.<>) 'i' then 'access method'
 		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_rewrite w where w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.<>) '1') then 'rule' end
 	from pg_catalog.pg_class c where n.c operator(pg_catalog.<>) 't' and c.oid operator(pg_catalog.=) n.o), '')`
 
-// askNodes asks what the names $2 in the schemas $1 stand for and lead to, if $3 is done with them: they are read, changed or inserted into. $4 are
-// types by OID. The kinds of rows are: k, a node that a name stands for, or the name's sign; n, a node, why it is bad, and
+// askNodes asks what the names $2 in the schemas $1 stand for and lead to. $3 says for each whether it is read, changed or inserted into. $4 has
+// the OIDs of types. The kinds of rows are: k, a node that a name stands for, or the name's sign; n, a node, why it is bad, and
 // its sign; e, an edge; x, an expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's
 // definition if it has a condition; f, a function of an expression or operator that may be the user's own; o, the operator family of an operator
 // class that it uses.
@@ -262,7 +263,7 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
 	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
 
-// AskSign asks for the sum of the signs of the names $2 in schemas $1, the relations $3, the types $4, the functions named $5 and what is global.
+// AskSign asks for one sum: of the signs of the names $2 in the schemas $1, the relations $3, the types $4, the functions named $5, and askGlobal's.
 var AskSign = `select (coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
 	plus + relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])") +
 	plus + typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])") +

@@ -7,10 +7,11 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// adopted is a type of a mapCopy, own, and the type that it was made from.
+// adopted is a type that a mapCopy has, and the type from which it was made.
 type adopted struct{ from, own *pgtype.Type }
 
-// copyMap copies what is registered, and the wrappers that Copy forgets. It does not copy what RegisterDefaultPgType has set: see register.
+// copyMap returns a copy of src with its registered types, and with its wrappers, which Map.Copy forgets. What RegisterDefaultPgType has set cannot be
+// copied: see register.
 func copyMap(src *pgtype.Map) *pgtype.Map {
 	m := src.Copy()
 	m.TryWrapEncodePlanFuncs = src.TryWrapEncodePlanFuncs
@@ -21,7 +22,7 @@ func copyMap(src *pgtype.Map) *pgtype.Map {
 // firstUserOID is the first OID of a type that is not built-in.
 const firstUserOID = 16384
 
-// userTypesOf returns the OIDs of types that are registered and not built-in, for which a Map has no method.
+// userTypesOf returns the OIDs of the types that are registered in m and not built-in. A Map has no method that lists them.
 func userTypesOf(m *pgtype.Map) (oids []uint32) {
 	registered := reflect.ValueOf(m).Elem().FieldByName("oidToType")
 	if registered.Kind() != reflect.Map {
@@ -126,13 +127,13 @@ func (t *mapCopy) ownCodec(src pgtype.Codec) (own pgtype.Codec, ok bool) {
 	return src, false
 }
 
-// recordCodec decodes anonymous records, as row(…) makes them, with the types of types. Which ones these are is known only from the record.
+// recordCodec decodes anonymous records, which row(…) makes, with the types in the field types. Only the record itself tells which types are inside.
 type recordCodec struct {
 	pgtype.RecordCodec
 	types *mapCopy
 }
 
-// adopt makes c.types adopt the types that are inside record.
+// adopt makes c.types adopt the types of the values inside record.
 func (c recordCodec) adopt(m *pgtype.Map, format int16, record []byte) {
 	if m != c.types.Map || format != pgtype.BinaryFormatCode || record == nil { // another m is a copy that a user has made of ours
 		return

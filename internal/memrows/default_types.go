@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// givenType returns what RegisterDefaultPgType has set for v's Go type; nil if that is the same without it. No method of a Map lists this. But a Map
-// makes a table of it when it is first asked for a type, and replaces the table when something is registered later. So a Map that has its table and
-// was copied by value can be asked at any time.
+// givenType returns the type that RegisterDefaultPgType has set for v's Go type, or nil if v has the same type without that. No method of a Map lists
+// these types. But a Map makes a table of them when it is first asked for a type, and replaces the table when something is registered later. So a Map
+// that was copied by value after it had made its table can be asked at any time.
 func (s *Set) givenType(v any) *pgtype.Type {
 	given, _ := s.given.TypeForValue(v)
 	if usual, _ := s.base.TypeForValue(v); usual == given {
@@ -17,10 +17,10 @@ func (s *Set) givenType(v any) *pgtype.Type {
 	return given
 }
 
-// planDepth is how deep pgx goes through a destination.
+// planDepth is how many levels pgx goes down into a destination's type.
 const planDepth = 8
 
-// mayAskFor reports whether a value of type oid may be, or contain, one of a type that is not known. A record may contain anything.
+// mayAskFor reports whether a value of type oid may have an unknown type, or contain a value of one. A record may contain anything.
 func (s *Set) mayAskFor(oid uint32, depth int) bool {
 	typ, ok := s.base.TypeForOID(oid)
 	if !ok || depth > planDepth {
@@ -46,8 +46,8 @@ func (t *mapCopy) askFor(dest []any) {
 	}
 }
 
-// askForType does so for typ and for what is in it, as pgx goes through a destination. If typ was met before at a greater depth, or only in tryGiven,
-// not all that is in it was asked for then.
+// askForType registers what is given for typ and for the types in it, in the order in which pgx goes through a destination. If typ was met before at a
+// greater depth, or only in tryGiven, not all types in it were asked for, so it is asked for again.
 func (t *mapCopy) askForType(typ reflect.Type, depth int) {
 	if below, ok := t.asked[typ]; depth > planDepth || ok && below >= planDepth-depth {
 		return
@@ -68,7 +68,7 @@ func (t *mapCopy) askForType(typ reflect.Type, depth int) {
 	}
 }
 
-// register gives v's Go type in t the type that the connection gives it. It reports whether that is new.
+// register registers in t, for v's Go type, the type that the connection gives it. It reports whether that is new.
 func (t *mapCopy) register(v any) bool {
 	typ := t.set.givenType(v)
 	if typ == nil {

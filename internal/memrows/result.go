@@ -5,18 +5,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// MaxResult is how many bytes of a result are kept. A larger one has its Size, but no rows.
+// MaxResult is how many bytes of a result are kept. A larger result keeps its Size, but no rows.
 const MaxResult = 256 << 10
 
 // Result is a whole result in memory, with no connection behind it. The zero value is empty.
 type Result struct {
 	fields []pgconn.FieldDescription
 	data   []byte  // all values of all rows, one after the other
-	ends   []int32 // where each ends in data; negative: NULL
-	rows   int     // how many; they may have no columns
+	ends   []int32 // where each value ends in data; negative if the value is NULL
+	rows   int     // how many rows there are, since rows may have no columns
 	tag    pgconn.CommandTag
 	err    error
-	size   int // what it needs in data, also if it was dropped
+	size   int // how many bytes its values have, also if they were not kept
 }
 
 // Read adds all rows of rr, and closes it.
@@ -38,7 +38,7 @@ func (b *Result) add(values [][]byte) {
 		return
 	}
 	b.rows++
-	if b.data == nil { // even if all values are empty: one that is nil is NULL
+	if b.data == nil { // even if all values are empty, since a nil value would be NULL
 		b.data = make([]byte, 0, b.size)
 	}
 	for _, v := range values {
@@ -51,13 +51,13 @@ func (b *Result) add(values [][]byte) {
 	}
 }
 
-// readFirst makes b the first row of r, if it has one, and closes r. It returns the row's values and its types, of c's m; nil: there is none.
+// readFirst reads the first row of r into b, and closes r. It returns the row's values, and c's types from m. Both are nil if there is no row.
 func (b *Result) readFirst(r pgx.Rows, c *pgx.Conn, m *Maps) (values [][]byte, types *mapCopy) {
 	if r.Next() {
 		types = m.Of(c).take(r.FieldDescriptions())
 		b.fields, b.rows, values = types.fields, 1, cloneValues(r.RawValues())
 	}
-	r.Close() // reads and drops the other rows; an error among them is the row's
+	r.Close() // reads and drops the other rows; if one of them fails, the row has that error
 	b.tag, b.err = r.CommandTag(), r.Err()
 	return values, types
 }
@@ -71,7 +71,7 @@ func cloneValues(values [][]byte) [][]byte {
 	buf := make([]byte, 0, n)
 	clone := make([][]byte, len(values))
 	for i, v := range values {
-		if v != nil { // nil is NULL, empty is not
+		if v != nil { // a nil value is NULL, an empty one is not
 			at := len(buf)
 			buf = append(buf, v...)
 			clone[i] = buf[at:len(buf):len(buf)]
@@ -80,10 +80,10 @@ func cloneValues(values [][]byte) [][]byte {
 	return clone
 }
 
-// End sets the columns of what was read, and the statement's error, if it had one.
+// End sets the columns of the result, and the statement's error if it had one.
 func (b *Result) End(fields []pgconn.FieldDescription, err error) { b.fields, b.err = fields, err }
 
-// Fail replaces what was read, except its size, by err.
+// Fail replaces the result by err, and keeps only its size.
 func (b *Result) Fail(err error) { *b = Result{err: err, size: b.size} }
 
 // Size returns how many bytes were read, also if the result was too large to keep.
@@ -93,7 +93,7 @@ func (b *Result) Size() int { return b.size }
 func (b *Result) Tag() pgconn.CommandTag { return b.tag }
 func (b *Result) Err() error             { return b.err }
 
-// First returns the values of the first row; nil: there is none.
+// First returns the values of the first row, or nil if there is no row.
 func (b *Result) First() [][]byte {
 	if b.rows == 0 {
 		return nil

@@ -13,22 +13,22 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// ErrClosed has pgx's own words.
+// ErrClosed is the error of using closed rows. Its text is pgx's.
 var ErrClosed = errors.New("rows is closed")
 
 // Rows are pgx.Rows over a result in memory. They do all that pgx's own Rows do, in the same order.
 type Rows struct {
 	result Result
-	set    *Set     // of the connection that carried it; nil: none did
-	types  *mapCopy // of set; nil when closed
-	next   int      // the next row
-	from   int32    // its first byte in data
-	values [][]byte // of the current row
+	set    *Set     // the types of the connection that carried the result; nil if none did
+	types  *mapCopy // a copy of set's types; nil when the rows are closed
+	next   int      // the number of the next row
+	from   int32    // where the next row begins in data
+	values [][]byte // the values of the current row
 	plans  []plan   // how the last Scan read each column
-	failed error    // of Scan or Values
+	failed error    // the error of Scan or Values
 }
 
-// Rows returns those of b, decoded with the types of s.
+// Rows returns the rows of b, decoded with the types of s.
 func (b *Result) Rows(s *Set) *Rows { return &Rows{result: *b, set: s, types: s.take(b.fields)} }
 
 func (r *Rows) Close() {
@@ -86,7 +86,7 @@ func (r *Rows) scan(dest []any) error {
 		}
 	}
 	r.types.askFor(dest)
-	if r.next < 2 || len(dest) != len(r.result.fields) || len(r.values) != len(r.result.fields) { // the first row, or an error of pgx's
+	if r.next < 2 || len(dest) != len(r.result.fields) || len(r.values) != len(r.result.fields) { // the first row has no plans yet, or pgx refuses the call
 		return pgx.ScanRow(r.types.Map, r.result.fields, r.values, dest...)
 	}
 	if r.plans == nil {
@@ -107,7 +107,7 @@ func (r *Rows) scan(dest []any) error {
 	return nil
 }
 
-// plan is how a column is read into destinations of one type. To make it is most of the cost of reading a small value, so rows share it, as in pgx.
+// plan says how a column is read into destinations of one type. Making a plan costs more than reading a small value, so rows share plans, as in pgx.
 type plan struct {
 	dest reflect.Type
 	scan pgtype.ScanPlan
@@ -126,7 +126,7 @@ func (r *Rows) Values() ([]any, error) {
 
 func (r *Rows) RawValues() [][]byte { return r.values }
 
-// Conn returns a closed connection with the TypeMap of the rows: the one that carried them serves others by now.
+// Conn returns a closed connection with the TypeMap of the rows, since the connection that carried them already serves others.
 func (r *Rows) Conn() *pgx.Conn {
 	switch {
 	case r.types != nil:
@@ -144,7 +144,7 @@ func (r *Rows) TypeMap() *pgtype.Map {
 	return r.types.Map
 }
 
-// Format shows nothing of what is inside, whatever the verb, also of a copy: it may be secret.
+// Format shows no contents, whatever the verb, since they may be secret. Its receiver is a value, so that copies are covered too.
 func (Rows) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.Rows()") }
 
 func (r *Rows) fatal(err error) {
@@ -154,9 +154,9 @@ func (r *Rows) fatal(err error) {
 
 // Row is the first row of a result in memory. Scan and its errors are those of pgx's QueryRow.
 type Row struct {
-	rows    Rows   // on its first row, or closed if there is none
-	sent    bool   // its statement was sent
-	scanErr *error // a batch's first error of Scan; nil: it is not of a batch
+	rows    Rows   // stands on its first row, or is closed if there is none
+	sent    bool   // the statement was sent
+	scanErr *error // where a batch keeps its first error of Scan; nil if the row is not part of a batch
 }
 
 // Row returns the first row of b, decoded with the types of s.
@@ -191,12 +191,12 @@ func (r *Row) Err() error {
 // OnScanError lets the first error of Scan be noted in err, for a batch whose Close returns it.
 func (r *Row) OnScanError(err *error) { r.scanErr = err }
 
-// Format is that of Rows.
+// Format shows no contents, like [Rows.Format].
 func (Row) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.Row()") }
 
-// Scan finds no row the second time, as in pgx.
+// Scan reads the row. A second Scan finds no row, as in pgx.
 func (r *Row) Scan(dest ...any) error {
-	if r.sent { // then pgx looks at dest before it looks at the statement's error
+	if r.sent { // for a statement that was sent, pgx looks at dest before it looks at the statement's error
 		for _, d := range dest {
 			if _, ok := d.(*pgtype.DriverBytes); ok {
 				return errors.New("cannot scan into *pgtype.DriverBytes from QueryRow")

@@ -14,20 +14,20 @@ type Sameness uint8
 
 const (
 	Different Sameness = iota
-	Alike              // both have the user's own codec of one Go type, and what is in it is not known
+	Alike              // both have a codec of the same Go type, written by the user, whose contents cannot be compared
 	Equal              // they have the same contents
 )
 
-// Pairs remembers which types were compared: connections that load their types have a *pgtype.Type of their own for each of them.
+// Pairs remembers how types compared, since each connection that loads its types has its own *pgtype.Type for each of them.
 type Pairs struct {
 	mu   sync.Mutex
 	seen map[[2]*pgtype.Type]Sameness
 }
 
-// maxPairs bounds what Pairs remembers: there is a pair for each type and each two connections. When it is reached, all are forgotten.
+// maxPairs bounds what Pairs remembers: there can be a pair for each type and any two connections. When the bound is reached, all pairs are forgotten.
 const maxPairs = 4096
 
-// Compare returns how alike the types are that s and t have for oid. If neither has one, they are Equal.
+// Compare returns how alike the types of s and t for oid are. If neither s nor t has a type for oid, Compare returns Equal.
 func (p *Pairs) Compare(s, t *Set, oid uint32) Sameness {
 	a, _ := s.base.TypeForOID(oid)
 	b, _ := t.base.TypeForOID(oid)

@@ -10,13 +10,13 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Maps has the Set of a connection, made when it is first needed. It is safe for concurrent use.
+// Maps has the Set of a connection, and makes it when it is first needed. It is safe for concurrent use.
 type Maps struct {
-	Closed func() *pgx.Conn // makes a closed connection, which rows in memory return as theirs
+	Closed func() *pgx.Conn // makes a closed connection, which Rows.Conn returns
 
 	mu   sync.Mutex
 	set  *Set
-	lent bool // somebody has the raw connection, and may register types at any time
+	lent bool // the user has the raw connection, and may register types at any time
 }
 
 // Of returns what c's types are now. Only the connection's owner calls it.
@@ -29,7 +29,7 @@ func (m *Maps) Of(c *pgx.Conn) *Set {
 	return m.set
 }
 
-// Lend notes that the user has the raw connection from now on; Forget, that code of the user's has had it.
+// Lend notes that the user has the raw connection from now on. Forget notes that the user's code has had it and has returned it.
 func (m *Maps) Lend()   { m.forget(true) }
 func (m *Maps) Forget() { m.forget(false) }
 
@@ -42,21 +42,21 @@ func (m *Maps) forget(lent bool) {
 // Set is the Go side of the types of one connection, as it was at one moment. It lives as long as its rows, and is safe for
 // concurrent use.
 type Set struct {
-	base   *pgtype.Map // a copy of the connection's; nobody changes it
-	given  pgtype.Map  // the connection's by value, for givenType only
+	base   *pgtype.Map // a copy of the connection's Map, which nobody changes
+	given  pgtype.Map  // the connection's Map, copied by value, for givenType only
 	closed func() *pgx.Conn
 
 	mu   sync.Mutex
 	free []*mapCopy
 }
 
-// maxFree is how many copies a Set keeps: as many as reads ride together.
+// maxFree is how many copies of its Map a Set keeps for reuse: as many as reads ride together.
 const maxFree = 32
 
-// newSet is called by the owner of the connection whose Map is m.
+// newSet returns the Set of the connection whose Map is m. Only that connection's owner may call it.
 func newSet(m *pgtype.Map, closed func() *pgx.Conn) *Set {
 	base := copyMap(m)
-	for _, oid := range userTypesOf(m) { // codecs of its own: others read base's while the connection goes on using m's
+	for _, oid := range userTypesOf(m) { // base needs its own codecs, since other goroutines read base while the connection uses m
 		if src, ok := base.TypeForOID(oid); ok {
 			if own := (*mapCopy)(nil).ownType(src); own != src {
 				base.RegisterType(own)
@@ -64,7 +64,7 @@ func newSet(m *pgtype.Map, closed func() *pgx.Conn) *Set {
 		}
 	}
 	for _, m := range []*pgtype.Map{m, base} {
-		m.TypeForValue(nil) // makes the table that givenType reads
+		m.TypeForValue(nil) // makes m build the table that givenType reads
 	}
 	return &Set{base: base, given: *m, closed: closed}
 }
@@ -93,14 +93,14 @@ func (s *Set) Encode(eqb *pgx.ExtendedQueryBuilder, d *pgconn.StatementDescripti
 type mapCopy struct {
 	*pgtype.Map
 	set     *Set
-	fields  []pgconn.FieldDescription // of the last rows; nobody changes it
+	fields  []pgconn.FieldDescription // the columns of the last rows; nobody changes the slice
 	adopted map[uint32]adopted
-	asked   map[reflect.Type]int // set was asked for the type that is given for these, and for what is in them, so many levels deep
+	asked   map[reflect.Type]int // Go types for which set was asked for the given type, and to how many levels below
 	loose   bool                 // the row may have a value whose type depends on its destination
-	conn    *pgx.Conn            // has the Map as its TypeMap; nil: nobody asked for it
+	conn    *pgx.Conn            // the closed connection that has the Map as its TypeMap; nil if nobody asked for it
 }
 
-// take returns a copy for rows of fields.
+// take returns a copy for rows whose columns are fields. give takes it back.
 func (s *Set) take(fields []pgconn.FieldDescription) *mapCopy {
 	t := s.get()
 	if slices.Equal(t.fields, fields) {
@@ -128,19 +128,19 @@ func (s *Set) get() (t *mapCopy) {
 	return t
 }
 
-// connOf returns the Conn of rows in memory: it is closed, but has the TypeMap of the rows, for which callers ask.
+// connOf returns the Conn of rows in memory. It is closed, but has the rows' TypeMap, which is why callers ask for it.
 func (t *mapCopy) connOf() *pgx.Conn {
 	if t.conn == nil {
 		t.conn = t.set.closed()
-		own := t.conn.TypeMap() // only this goroutine has both, and give will not pass t on
+		own := t.conn.TypeMap() // only this goroutine has both maps, and give drops a copy whose conn was asked for
 		*own, t.Map = *t.Map, own
 	}
 	return t.conn
 }
 
-// give gives t back. Any goroutine may call it.
+// give keeps t for the next take. Any goroutine may call it.
 func (t *mapCopy) give() {
-	if t.conn != nil { // the caller may keep that
+	if t.conn != nil { // the caller may keep that connection, and so the Map
 		return
 	}
 	s := t.set
