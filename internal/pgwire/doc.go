@@ -1,5 +1,5 @@
-// Package pgwire stands between pgx and the socket of one connection. It sends things to the server in front of what pgx sends, and notes what
-// passes. pgx knows nothing of it.
+// Package pgwire stands between pgx and the socket of one connection. It sends the pool's own messages in front of what pgx sends, and notes what
+// both sides send. pgx does not notice it.
 //
 // # Words
 //
@@ -14,14 +14,14 @@
 //   - pgx sees the answers to its own messages and nothing else, except ParameterStatus and notices, which are for everybody.
 //   - What follows a simple prologue never runs if the prologue fails: the server ends the session with the error (exit_on_error), which
 //     [Conn.Failure] returns. If the session goes on all the same, nothing more is read from it.
-//   - A part never travels with a simple Query ([ErrSimple]), and after a failed write nothing but Terminate is sent.
+//   - A prologue that is a part of an exchange never travels with a simple Query ([ErrSimple]). After a failed write only Terminate is sent.
 //
 // # Non-obvious
 //
-//   - pgx's BEGIN can be held back ([Conn.DeferBegin]): pgx gets its answer from here, and BEGIN travels with the first exchange, in the same
-//     segment, which the server skips if BEGIN fails. The server is then in no transaction, and would commit by itself what pgx sends next.
-//     So pgx is told that the transaction has failed, and can only roll it back.
-//   - pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, to the socket and not to its frontend. So nothing can travel in front
-//     of it; but its ReadyForQuery is one more than was asked for ([Conn.Strayed]).
-//   - Only here is it seen whether a statement that failed has run: BindComplete comes before anything runs.
+//   - pgx's BEGIN can be held back ([Conn.DeferBegin]). pgx gets its answer from this package, and BEGIN travels with the first exchange, up to
+//     the same Sync: if BEGIN fails, the server skips the exchange. The server is then in no transaction, and would commit by itself what pgx
+//     sends next. So pgx is told that the transaction has failed, and can only roll it back.
+//   - pgconn writes ExecBatch, which is pgx's SendBatch in exec mode, past this package to the socket. So nothing can travel in front of it, and
+//     it is noticed only by its ReadyForQuery, which no exchange has asked for ([Conn.Strayed]).
+//   - This package sees whether a statement that failed can have run: the server sends BindComplete before it runs anything.
 package pgwire

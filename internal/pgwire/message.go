@@ -15,7 +15,7 @@ func Terminate(w io.Writer) error {
 	return err
 }
 
-// Cut cuts the first message off b. If b ends inside that, whole is false and rest is nil.
+// Cut cuts the first message off b. If b ends inside the first message, whole is false and rest is nil.
 func Cut(b []byte) (kind byte, body, rest []byte, whole bool) {
 	if len(b) < 5 {
 		return 0, nil, nil, false
@@ -29,11 +29,11 @@ func Cut(b []byte) (kind byte, body, rest []byte, whole bool) {
 
 // content says what is in a packet that pgx sends.
 type content struct {
-	prepares, executes, simple bool  // one of its messages is a Parse, an Execute, a simple Query
-	unnamed                    bool  // it executes an unnamed statement that an earlier packet has prepared
-	whole                      bool  // it ends where a message ends
-	binds                      int   // how many of its messages are Binds
-	exchanges                  int32 // how many of them the server answers with ReadyForQuery: Query, Sync and FunctionCall
+	prepares, executes, simple bool  // say whether the packet has a Parse, an Execute, a simple Query
+	unnamed                    bool  // says whether the packet executes an unnamed statement that an earlier packet has prepared
+	whole                      bool  // says whether the packet ends where a message ends
+	binds                      int   // counts the packet's Binds
+	exchanges                  int32 // counts the messages that the server answers with ReadyForQuery: Query, Sync and FunctionCall
 }
 
 func contentOf(b []byte) (c content) {
@@ -45,7 +45,7 @@ func contentOf(b []byte) (c content) {
 			c.prepares = true
 		case 'B':
 			if c.binds == 0 && !c.prepares {
-				_, statement, _ := bytes.Cut(body, []byte{0}) // it follows the portal's name
+				_, statement, _ := bytes.Cut(body, []byte{0}) // the statement's name follows the portal's name
 				c.unnamed = len(statement) > 0 && statement[0] == 0
 			}
 			c.binds++

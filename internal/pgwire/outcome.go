@@ -2,39 +2,39 @@ package pgwire
 
 import "sync/atomic"
 
-// answers is what the pool has to know of the server's answers and pgx does not tell: whether a statement that failed had begun to run, and
+// answers keeps what the pool has to know of the server's answers and pgx does not tell: whether a statement that failed had begun to run, and
 // whether a transaction has ended. pgx may read in a goroutine of its own, so the fields that others ask for are atomic.
 type answers struct {
-	last      atomic.Uint32
-	tx        atomic.Uint32
-	commits   atomic.Int32 // how many transactions have committed
-	base      atomic.Int32 // what commits was when there was last no transaction
-	exchanges atomic.Int32 // exchanges that pgx has sent through Conn, and whose ReadyForQuery it has not read
-	strays    atomic.Int32 // ReadyForQueries of exchanges that did not pass Conn: see Strayed
-	reports   atomic.Int32 // ParameterStatuses
-	known     int32        // what strays was at the last Strayed
+	last      atomic.Uint32 // lastOther, lastSent or lastRefused
+	tx        atomic.Uint32 // a set of ended and rolledBack
+	commits   atomic.Int32  // counts the transactions that the server has said to have committed
+	base      atomic.Int32  // the value of commits when the connection was last outside a transaction
+	exchanges atomic.Int32  // counts the exchanges that pgx has sent through Conn and whose ReadyForQuery was not read yet
+	strays    atomic.Int32  // counts the ReadyForQueries of exchanges that did not pass Conn: see Strayed
+	reports   atomic.Int32  // counts the ParameterStatuses
+	known     int32         // the value of strays at the last call of Strayed
 }
 
-// What became of the statement that pgx has sent last.
+// These are the values of answers.last: what became of the statement that pgx has sent last.
 const (
-	// lastOther: it may have begun to run. It was bound; or it is a simple Query, which may have committed half of its text; or it was
-	// prepared in the same exchange, so that its error says nothing of an earlier one; or there were several statements.
+	// lastOther means that the statement may have begun to run: it was bound, or it is a simple Query, which may have committed half of
+	// its text. It also stands for a statement that was prepared in the same exchange, and for several statements.
 	lastOther   uint32 = iota
-	lastSent           // it was prepared before, and there is no answer yet
-	lastRefused        // it or what travelled in front of it was prepared before, and the server refused that before Bind: it did not run
+	lastSent           // the statement was prepared earlier, and there is no answer yet
+	lastRefused        // the server refused, before Bind, the statement or a prologue in front of it: the statement did not run
 )
 
-// What has become of the transaction that pgx has begun and not ended.
+// These are the bits of answers.tx: what became of the transaction that pgx has begun and not ended.
 const (
-	// ended: something may have been committed, and what followed too. The user's SQL has committed or prepared it, or there was no
-	// transaction for a while.
+	// ended is set if something may have been committed. The user's SQL has committed or prepared the transaction, or the connection was
+	// outside a transaction for a while, when each statement commits by itself.
 	ended uint32 = 1 << iota
-	// rolledBack: the user's SQL has rolled it back, or back to a savepoint: the server's answer to both is the same. If another
-	// transaction followed at once (AND CHAIN), nothing was committed.
+	// rolledBack is set if the user's SQL has rolled the transaction back, or back to a savepoint: the server answers both in the same way.
+	// If another transaction followed at once (AND CHAIN), nothing was committed.
 	rolledBack
 )
 
-// asked notes what pgx sends.
+// asked notes b, which pgx sends, and returns what is in it.
 func (a *answers) asked(b []byte) (is content) {
 	is = contentOf(b)
 	last := lastOther
@@ -46,7 +46,7 @@ func (a *answers) asked(b []byte) (is content) {
 	return is
 }
 
-// heard notes a message that pgx gets. body is that of a CommandComplete or ReadyForQuery.
+// heard notes a message that pgx gets. body is the message's body if kind is C (CommandComplete) or Z (ReadyForQuery).
 func (a *answers) heard(kind byte, body []byte) {
 	switch kind {
 	case '2': // BindComplete
@@ -82,7 +82,7 @@ func (a *answers) heard(kind byte, body []byte) {
 	}
 }
 
-// Strayed reports whether an answer was read, since Strayed was last called, to something that was sent past Conn.
+// Strayed reports whether, since Strayed was last called, an answer was read to an exchange that was not sent through Conn.
 func (a *answers) Strayed() bool {
 	n := a.strays.Load()
 	more := n != a.known
@@ -90,18 +90,18 @@ func (a *answers) Strayed() bool {
 	return more
 }
 
-// Reports counts the settings that the server has reported; Commits, the transactions that it has said to have committed. CommitsOutside is what
-// Commits was when there was last no transaction.
+// Reports counts the server's reports of settings. Commits counts the transactions that the server has said to have committed. CommitsOutside is
+// the value of Commits when the connection was last outside a transaction.
 func (a *answers) Reports() int32        { return a.reports.Load() }
 func (a *answers) Commits() int32        { return a.commits.Load() }
 func (a *answers) CommitsOutside() int32 { return a.base.Load() }
 
-// RefusedUnbound reports whether what pgx has sent last certainly did not run: it, or what travelled in front of it, had been prepared before,
-// and the server refused that before Bind.
+// RefusedUnbound reports whether the statement that pgx has sent last certainly did not run: the server has refused, before Bind, that statement or
+// the prologue in front of it, which had been prepared earlier.
 func (a *answers) RefusedUnbound() bool { return a.last.Load() == lastRefused }
 
 // BeganTx forgets what became of earlier transactions.
 func (a *answers) BeganTx() { a.tx.Store(0) }
 
-// EndedInSQL reports whether the transaction may have been ended by the user's SQL, and not by pgx.
+// EndedInSQL reports whether the user's SQL, and not pgx, may have ended the transaction.
 func (a *answers) EndedInSQL() bool { return a.tx.Load()&ended != 0 }
