@@ -13,43 +13,44 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// Options are those of [Limiter.Install].
+// Options say how the connection that [Limiter.Install] prepares cancels its statements.
 type Options struct {
-	Wait    time.Duration                  // how long the answer to a cancel request is waited for; negative: pgx's own way is used
-	UserOwn bool                           // a ctxwatch.Handler of the user's is used
-	Later   bool                           // the session begins with a call of Begun, not with the login
-	Go      func(what string, f func())    // runs f in a goroutine that somebody waits for
-	Dialing func(ctx context.Context) bool // reports whether ctx is that of a dial, not of what pgx does after one
+	Wait    time.Duration                  // bounds the wait for a statement's answer after its ctx has ended; if negative, pgx's own way is used
+	UserOwn bool                           // says that the user's ctxwatch.Handler is used instead of the Canceler
+	Later   bool                           // says that the session begins with a call of Begun, not with the login
+	Go      func(what string, f func())    // runs f in a goroutine for which the pool's Close waits
+	Dialing func(ctx context.Context) bool // reports whether ctx belongs to a dial, and not to pgx's cancel of a login that was lost
 }
 
 // Canceler is the ctxwatch.Handler of one connection. pgx calls it when the ctx of a running statement ends, and again when that statement has
-// its answer or was given up. The caller waits no longer than that; what the connection carries next waits for Settle.
+// its answer or was given up. Then the statement's caller returns, but nothing else may be sent on the connection before Settle.
 type Canceler struct {
 	pc    *pgconn.PgConn
 	nc    net.Conn
 	stage *stage
-	lost  *atomic.Int64 // the limiter's
+	lost  *atomic.Int64 // Limiter.lost
 	o     Options
-	off   bool        // pgx's own way is used, or the user's handler
+	off   bool        // says that pgx's own way or the user's handler is used
 	ready func() bool // see Opened
 
-	mode atomic.Uint32           // a Mode; only the owner sets it
-	req  atomic.Pointer[request] // of the last statement, until that is settled; nil: its ctx did not end
+	mode atomic.Uint32           // a Mode; only the connection's owner sets it
+	req  atomic.Pointer[request] // the request for the last statement until it is settled; nil if that statement's ctx did not end
 
 	mu   sync.Mutex
-	over bool // the connection is being closed: deadlines are set elsewhere
+	over bool // is set when the connection is being closed: whoever closes it sets its deadlines
 }
 
-// stage is how far a connection has come.
+// stage says how far a connection has come.
 type stage struct {
-	begun  atomic.Bool // its session has begun: there may be something to cancel
-	opened atomic.Bool // what it dials from now on are cancel connections
+	begun  atomic.Bool // is set when the session has begun, so that there may be something to cancel
+	opened atomic.Bool // is set when the dial is over: from then on pgx uses the DialFunc for cancel connections only
 }
 
 // Begun notes that the session has begun, for Options.Later.
 func (c *Canceler) Begun() { c.stage.begun.Store(true) }
 
-// Opened notes that the dial is over. A request waits until ready returns true: until then something runs that is not the caller's.
+// Opened notes that the dial is over. A cancel request is not sent before ready returns true, since until then the server may run something of the
+// pool's in front of the caller's statement.
 func (c *Canceler) Opened(ready func() bool) {
 	c.ready = ready
 	c.stage.opened.Store(true)
@@ -60,24 +61,25 @@ type Mode uint32
 
 const (
 	asPgx    Mode = iota // pgx's own way: the socket's deadline is set to now, and the connection is lost
-	asks                 // the server is asked to stop it; afterwards the connection is as good as before
-	waitOnly             // its answer is waited for, and nothing else is done: it is a COMMIT, for example
+	asks                 // the server is asked to stop the statement, and the connection can be used afterwards
+	waitOnly             // the statement's answer is waited for, and nothing else is done, for example for COMMIT
 )
 
-// Lent is called when a lease gets the connection.
+// Lent sets the mode in which the server is asked to stop a statement. It is called when a lease gets the connection.
 func (c *Canceler) Lent() { c.Restore(asks) }
 
-// AsPgx sets pgx's own way, for a connection that nobody has, or a hook, or a user who has it raw. None of these calls Settle, and users call
-// WaitForNotification with a timeout.
+// AsPgx sets pgx's own way, while nobody holds the connection, or a hook or a user has it raw. They do not call Settle, so no cancel request may be
+// sent for them.
 func (c *Canceler) AsPgx() { c.Restore(asPgx) }
 
-// WaitOnly makes the end of a ctx wait for the answer and do nothing else, until Restore is called with what it returns.
+// WaitOnly sets the mode in which the end of a ctx only waits for the answer, and returns the mode of before, for Restore.
 func (c *Canceler) WaitOnly() (was Mode) {
 	was = Mode(c.mode.Load())
 	c.Restore(waitOnly)
 	return was
 }
 
+// Restore sets the mode to was, unless the Canceler is not used.
 func (c *Canceler) Restore(was Mode) {
 	if !c.off {
 		c.mode.Store(uint32(was))
@@ -85,8 +87,8 @@ func (c *Canceler) Restore(was Mode) {
 }
 
 // Uncancelable runs a call that does nothing but begin or end a transaction. If ctx ends, the answer is waited for, and nothing else is done. pgx
-// would close the connection, however quickly the answer comes. And a COMMIT that is cancelled has an unknown outcome; or, if it was waiting for
-// a synchronous standby, it is reported as done before the standby has it.
+// would close the connection, however quickly the answer comes. A COMMIT that is cancelled has an unknown outcome; and if it was waiting for a
+// synchronous standby, the server reports it as done before the standby has it.
 func (c *Canceler) Uncancelable(ctx context.Context, call func(context.Context) error) (err error) {
 	if c.off {
 		return call(ctx)
@@ -112,14 +114,14 @@ func (c *Canceler) Uncancelable(ctx context.Context, call func(context.Context) 
 
 func (c *Canceler) HandleCancel(ctx context.Context) { c.Cancel(ctx.Err()) }
 
-// Cancel stops what runs, because of why. It does not wait.
+// Cancel begins to stop the running statement as the mode says, because its ctx has ended with the error why. It does not wait.
 func (c *Canceler) Cancel(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, mode, r := time.Now(), Mode(c.mode.Load()), c.req.Load()
 	switch {
 	case c.over:
-	case mode == asPgx, r != nil && r.ended: // the second cannot happen: nothing runs before Settle
+	case mode == asPgx, r != nil && r.ended: // an ended request cannot be met here, since nothing runs before Settle
 		_ = c.nc.SetDeadline(now)
 	case r == nil:
 		r = newRequest(&c.mu, why)
@@ -147,7 +149,7 @@ func (c *Canceler) HandleUnwatchAfterCancel() {
 	}
 }
 
-// Answered notes that what was cancelled has its answer or was given up. Only the owner calls it. It does nothing if nothing was cancelled.
+// Answered notes that the statement whose ctx has ended has its answer or was given up, and takes the deadline away. Only the connection's owner calls it.
 func (c *Canceler) Answered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,12 +162,13 @@ func (c *Canceler) Answered() {
 		return
 	}
 	r.endLocked()
-	if !closed && now.Before(r.deadline) { // otherwise it was given up, and the server still has to stop it
+	if !closed && now.Before(r.deadline) { // otherwise the statement was given up, and the server still has to stop it
 		r.withdrawLocked()
 	}
 }
 
-// Extend gives more time to a call of the owner's that goes on reading under a ctx that had ended before: all of the answer may be there already.
+// Extend gives Options.Wait once more to a call that goes on to read an answer after its ctx has ended and its deadline is over: the rest of the
+// answer may have arrived already.
 func (c *Canceler) Extend() {
 	r := c.req.Load()
 	if r == nil {
@@ -182,7 +185,7 @@ func (c *Canceler) Extend() {
 // Pending reports whether the ctx of the last statement has ended and Settle has not returned true since.
 func (c *Canceler) Pending() bool { return c.req.Load() != nil }
 
-// Why returns the error of the ctx that Pending is about; nil: Pending is false.
+// Why returns the error of that ctx, or nil if Pending is false.
 func (c *Canceler) Why() error {
 	if r := c.req.Load(); r != nil {
 		return r.why
@@ -190,8 +193,8 @@ func (c *Canceler) Why() error {
 	return nil
 }
 
-// Settle makes sure, for the owner, that no cancel request of the last statement hits what the connection carries next: see doc.go. If it returns
-// false, the connection must be closed.
+// Settle makes sure that no cancel request for the last statement stops a later statement of the connection: see the package's invariants. The owner
+// calls it before the connection's next use. If it returns false, the connection must be closed.
 func (c *Canceler) Settle(atMost time.Duration) bool {
 	r := c.req.Load()
 	if r == nil {
@@ -212,10 +215,10 @@ func (c *Canceler) Settle(atMost time.Duration) bool {
 	return true
 }
 
-// GivenUp counts the connection among those that were lost to a cancel request.
+// GivenUp counts the connection as lost because of a cancel request, for [Limiter.Stat].
 func (c *Canceler) GivenUp() { c.lost.Add(1) }
 
-// Close notes that the connection is being closed. From now on whoever does that sets its deadlines.
+// Close notes that the connection is being closed. From now on c leaves its deadlines to whoever closes it.
 func (c *Canceler) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,7 +228,7 @@ func (c *Canceler) Close() {
 	}
 }
 
-// Explain adds to err, of the last statement, that the ctx had ended, if err comes from that.
+// Explain adds the ctx's error to err, the error of the last statement, if err comes from the end of its ctx.
 func (c *Canceler) Explain(err error) error {
 	r := c.req.Load()
 	if err == nil || r == nil || errors.Is(err, r.why) {

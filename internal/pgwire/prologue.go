@@ -12,52 +12,54 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// Prologue is what travels in front of an exchange of pgx's.
+// Prologue is what travels in front of an exchange that pgx sends.
 type Prologue struct {
 	Messages []byte
-	// Simple means that Messages is a simple Query: an exchange of its own, which ends with ReadyForQuery, and behind a pooler a transaction
-	// of its own, so that the exchange behind it may reach another session. Any other prologue is a part of the exchange that it precedes.
+	// Simple means that Messages is a simple Query: an exchange of its own, which the server answers with ReadyForQuery. Behind a pooler
+	// it is a transaction of its own too, so the exchange that follows may reach another session. Any other prologue is a part of the
+	// exchange that it precedes.
 	Simple       bool
 	Replies      int  // how many CommandCompletes answer Messages, if it is not Simple
-	IgnoreErrors bool // an error does not matter, unless it ends the session
+	IgnoreErrors bool // means that an error does not matter, unless it ends the session
 
-	Prepare func() []byte     // returns what prepares the statement that Messages executes; nil: nothing has to be prepared
-	Name    string            // that statement's name; "": it is prepared each time
-	Unnamed []byte            // sent instead of Messages and Prepare where no prepared statement may stay
-	Refused func(error) error // what the caller gets for the server's error; not nil if Prepare is not nil
+	Prepare func() []byte     // returns the messages that prepare the statement that Messages executes; nil if nothing has to be prepared
+	Name    string            // is the name of that statement; "" if it is prepared each time
+	Unnamed []byte            // is sent instead of Messages and Prepare, if it is not nil and would replace no statement that the exchange needs
+	Refused func(error) error // turns the server's error into the caller's; it is not nil if Prepare is not nil
 
-	begin bool // it is a transaction's BEGIN: if it fails pgx gets the error, Simple or not
+	begin bool // says that Messages is a transaction's BEGIN; if BEGIN fails pgx gets the error, even if Simple is true
 }
 
-// Query returns sql as a simple prologue. If it fails, the server must end the session.
+// Query returns sql as a simple prologue. If sql fails, the server must end the session: see the package's invariants.
 func Query(sql string) Prologue {
-	b, _ := (&pgproto3.Query{String: sql}).Encode(nil) // fails only for a longer text than any of ours
+	b, _ := (&pgproto3.Query{String: sql}).Encode(nil) // Encode fails only for a text of more than a gigabyte
 	return Prologue{Messages: b, Simple: true}
 }
 
-// Try is Query for what may fail.
+// Try returns sql as a simple prologue whose failure does not matter, unless it ends the session.
 func Try(sql string) Prologue {
 	p := Query(sql)
 	p.IgnoreErrors = true
 	return p
 }
 
-// ErrSimple is what pgx gets when it sends a simple Query that a part was to precede: the Query would run even if the part failed.
+// ErrSimple is what pgx gets when it sends a simple Query in front of which a prologue that is not simple would have to travel: the Query would run
+// even if the prologue failed.
 var ErrSimple = pgerr.Say[pgerr.ExecModeError]("lmipool: the simple protocol cannot be used here")
 
-// queue is what goes in front of pgx's next exchange, and which prologues the server has prepared.
+// queue holds the prologues that go in front of pgx's next exchange, and the names of those that the server has prepared.
 type queue struct {
-	queued   []Prologue        // simple ones, and a BEGIN that is held back
-	every    *Prologue         // a part that goes in front of every exchange that prepares or executes; nil: none
-	prepared map[string]bool   // the names of prologues that the server has prepared
-	declined func(error) error // Refused of a prologue that the server has refused; nil: it has refused none
+	queued   []Prologue        // simple prologues, and a BEGIN that is held back
+	every    *Prologue         // goes in front of every exchange that prepares or executes; it is not simple; nil if there is none
+	prepared map[string]bool   // has the Name of each prologue that the server has prepared
+	declined func(error) error // is Refused of the prologue that the server has refused since the last Declined; nil if there was none
 }
 
 // Queue lets p, a simple prologue, travel in front of the next exchange, behind what is queued already. pgx must not be waiting for an answer,
-// since p's answers come first.
+// since the answers to p would be taken for it.
 func (q *queue) Queue(p Prologue) { q.queued = append(q.queued, p) }
 
-// QueueFirst is Queue in front of a BEGIN that is held back.
+// QueueFirst queues p behind other simple prologues, but in front of a BEGIN that is held back.
 func (q *queue) QueueFirst(p Prologue) {
 	q.queued = slices.Insert(slices.Clip(q.queued), q.simple(), p)
 }
@@ -65,21 +67,21 @@ func (q *queue) QueueFirst(p Prologue) {
 // Queued reports whether something is to go in front of the next exchange.
 func (q *queue) Queued() bool { return len(q.queued) > 0 }
 
-// Save returns what is queued, and Restore queues that and nothing else. Nothing may be sent in between.
+// Save returns what is queued. Restore puts the queue back to what Save has returned. Nothing may be sent in between.
 func (q *queue) Save() []Prologue          { return slices.Clone(q.queued) }
 func (q *queue) Restore(queued []Prologue) { q.queued = queued }
 
-// Bind puts p, a part, in front of every exchange from now on; nil: nothing.
+// Bind puts p, which is not simple, in front of every exchange from now on. If p is nil, that ends.
 func (q *queue) Bind(p *Prologue) { q.every, q.declined = p, nil }
 
-// Declined returns Refused of a prologue that the server has refused since Declined was last called; nil: it has refused none.
+// Declined returns Refused of the prologue that the server has refused since Declined was last called, or nil if there was none.
 func (q *queue) Declined() (told func(error) error) {
 	told, q.declined = q.declined, nil
 	return told
 }
 
-// simple counts the queued prologues that can be sent without pgx's exchange. Behind them is a BEGIN that is held back, and what belongs to its
-// transaction.
+// simple counts the queued prologues that can be sent without pgx's exchange. These are the ones in front of a BEGIN that is held back: what is
+// behind BEGIN belongs to its transaction.
 func (q *queue) simple() (n int) {
 	for n < len(q.queued) && !q.queued[n].begin {
 		n++
@@ -87,12 +89,14 @@ func (q *queue) simple() (n int) {
 	return n
 }
 
-// cut drops what is queued from at on. replace lets the prologue at at be msgs instead, a simple Query.
+// cut keeps the first at queued prologues and drops the others.
 func (q *queue) cut(at int) { q.queued = q.queued[:at] }
 
+// replace makes the queued prologue number at a simple one that sends msgs.
 func (q *queue) replace(at int, msgs []byte) { q.queued[at].Messages, q.queued[at].Simple = msgs, true }
 
-// words returns what to send for p. With unnamed, the exchange behind p executes the session's unnamed statement, which p then must not replace.
+// words returns the bytes to send for p. If unnamed is true, pgx's exchange executes the session's unnamed statement. Then p.Unnamed cannot be sent,
+// because it would replace that statement.
 func (q *queue) words(p *Prologue, unnamed bool) []byte {
 	switch {
 	case p.Unnamed != nil && !unnamed:
@@ -103,8 +107,8 @@ func (q *queue) words(p *Prologue, unnamed bool) []byte {
 	return append(p.Prepare(), p.Messages...)
 }
 
-// understood notes whether the server has executed p. stale means that it has not although p was prepared earlier: then what is behind p has
-// not run.
+// understood notes whether the server has executed p: ok. It returns stale if the server has refused p although p was prepared earlier. p has then
+// failed at its Bind, so the server has skipped the exchange behind p.
 func (q *queue) understood(p *Prologue, ok bool) (stale bool) {
 	if p.Prepare == nil {
 		return false
@@ -122,7 +126,7 @@ func (q *queue) understood(p *Prologue, ok bool) (stale bool) {
 	return !ok
 }
 
-// take returns the words of the first n that are queued and, with bound, of what is bound. From now on they count as sent.
+// take returns the bytes of the first n queued prologues and, if bound is true, of the one of Bind. From now on these prologues count as sent.
 func (c *Conn) take(n int, bound, unnamed bool) (all []byte) {
 	add := func(p *Prologue) {
 		all = append(all, c.words(p, unnamed)...)
@@ -142,13 +146,13 @@ func (c *Conn) take(n int, bound, unnamed bool) (all []byte) {
 	return all
 }
 
-// apart reports whether a prologue that is an exchange of its own is not answered yet.
+// apart reports whether a simple prologue was sent and is not answered yet.
 func (r *replies) apart() bool {
 	return slices.ContainsFunc(r.sent, func(p Prologue) bool { return p.Simple })
 }
 
-// Failure returns the error of a simple prologue that failed, or nil. If the server ended the session, what was behind the prologue did not run, and
-// the error is returned once. Otherwise it may have run, although it must not.
+// Failure returns the error of a simple prologue that failed, or nil. If the server has ended the session, what was behind the prologue did not run,
+// and Failure returns the error only once. Otherwise what was behind the prologue may have run, and Failure returns the error each time.
 func (c *Conn) Failure() error {
 	if failed := c.replies.failed; failed != nil {
 		c.replies.failed = nil
@@ -157,7 +161,7 @@ func (c *Conn) Failure() error {
 	return c.replies.refused
 }
 
-// receive notes what the server has sent, moves what is pgx's in b to its front, and returns how much that is.
+// receive notes b, which the server has sent. It moves the bytes that pgx gets to the front of b, and returns how many they are.
 func (c *Conn) receive(b []byte) (kept int) {
 	m := &c.incoming
 	for at := 0; at < len(b) && c.replies.refused == nil; {
@@ -192,7 +196,7 @@ func (c *Conn) receive(b []byte) (kept int) {
 			case m.ours:
 				c.replied(kind)
 			case kind == 'Z' && c.begin.state == beginFailing:
-				b[kept-1] = 'E' // the status: see beginFailed
+				b[kept-1] = 'E' // pgx gets the status of a failed transaction: see beginFailed
 				c.begin.to(beginFailed)
 				c.heard(kind, nil)
 			default:
@@ -203,7 +207,7 @@ func (c *Conn) receive(b []byte) (kept int) {
 	return kept
 }
 
-// move moves b[from:end] to at, and returns how long that is.
+// move moves b[from:end] to b[at:], and returns its length.
 func move(b []byte, at, from, end int) int {
 	if at == from {
 		return end - from
@@ -211,7 +215,7 @@ func move(b []byte, at, from, end int) int {
 	return copy(b[at:], b[from:end])
 }
 
-// isOurs decides, by its kind, whether the message that begins now is not for pgx.
+// isOurs reports whether the message that begins now, of the given kind, answers a prologue and is not for pgx.
 func (c *Conn) isOurs(kind byte) bool {
 	if len(c.replies.sent) == 0 {
 		return false
@@ -219,9 +223,9 @@ func (c *Conn) isOurs(kind byte) bool {
 	switch p := &c.replies.sent[0]; kind {
 	case 'S', 'N': // ParameterStatus and notices are pgx's, whatever caused them
 		return false
-	case 'A': // notifications that come before a reset is over are for the user before it
+	case 'A': // a notification that comes before a reset is answered was for the user before the reset
 		return p.Simple
-	case 'E': // after that of a part, the exchange fails and there are no more answers to prologues
+	case 'E': // if p is not simple, its error is the answer to the whole exchange, and no more answers to prologues come
 		if p.Simple && !p.begin {
 			return true
 		}
@@ -238,7 +242,7 @@ func (c *Conn) isOurs(kind byte) bool {
 	return true
 }
 
-// replied takes a message that is not for pgx and was read to its end.
+// replied handles the message in c.incoming, which answers a prologue and was read to its end.
 func (c *Conn) replied(kind byte) {
 	r := &c.replies
 	p := &r.sent[0]

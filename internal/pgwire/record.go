@@ -7,26 +7,26 @@ import (
 	"sync/atomic"
 )
 
-// recorder keeps all bytes that pgx sends from Record to Recorded, and the SQL texts that it sends from Watch to Watched. It has a lock because pgx
+// recorder keeps all bytes that pgx sends from Record to Recorded, and the SQL texts that pgx sends from Watch to Watched. It has a lock because pgx
 // may send from a goroutine of its own.
 type recorder struct {
-	wanted atomic.Bool // all or texts is not nil
+	wanted atomic.Bool // is true if all or texts is not nil
 	mu     sync.Mutex
-	all    []byte   // nil: nobody wants it
-	texts  *Watched // nil: nobody wants them
+	all    []byte   // the bytes since Record; nil if nothing is recorded
+	texts  *Watched // the texts since Watch; nil if nothing is watched
 }
 
-// Watched is what a user or a hook with the raw connection has sent. The pool does not see those statements, and pgx keeps in its caches what
-// was parsed, under whatever settings there were then.
+// Watched is what a user or a hook has sent on the raw connection, where the pool does not see the statements. The pool needs the texts because pgx
+// keeps what was parsed in its caches, and the settings may have been others then.
 type Watched struct {
-	Parsed []string // texts; their statements may be in pgx's caches
-	Said   []string // texts of simple Queries
-	Names  []string // of prepared statements
-	Unseen bool     // the texts of some that were executed are not here
-	Lost   bool     // more was parsed than is in Parsed
+	Parsed []string // the texts that were parsed; their statements may be in pgx's caches
+	Said   []string // the texts of simple Queries
+	Names  []string // the names of prepared statements whose texts are known
+	Unseen bool     // is true if a statement was executed whose text is not here
+	Lost   bool     // is true if more texts were parsed than are in Parsed
 }
 
-// maxWatched is how many texts of a kind are kept.
+// maxWatched bounds the texts of each kind, so that a long use of the raw connection does not keep much memory.
 const maxWatched = 64
 
 func (r *recorder) note(b []byte) {
@@ -43,7 +43,7 @@ func (r *recorder) note(b []byte) {
 	}
 }
 
-// swap lets what is sent from now on be appended to all, unless all is nil, and returns what was kept until now.
+// swap makes all the slice to which the bytes that are sent are appended, or ends that if all is nil. It returns the slice of before.
 func (r *recorder) swap(all []byte) (was []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,9 +52,10 @@ func (r *recorder) swap(all []byte) (was []byte) {
 	return was
 }
 
-// Record lets r keep all that pgx sends from now on. PauseRecord interrupts that until resume is called.
+// Record lets r keep all that pgx sends from now on.
 func (r *recorder) Record() { r.swap([]byte{}) }
 
+// PauseRecord interrupts Record until resume is called.
 func (r *recorder) PauseRecord() (resume func()) {
 	all := r.swap(nil)
 	return func() { r.swap(all) }
@@ -66,7 +67,8 @@ func (r *recorder) Recorded() ([]byte, bool) {
 	return all, all != nil
 }
 
-// Watch lets r keep the texts of what is sent from now on. names are those of statements that are prepared. It does nothing if r does so already.
+// Watch lets r keep the texts of what is sent from now on. names are the names of the statements that are prepared already. If r keeps texts already,
+// Watch does nothing.
 func (r *recorder) Watch(names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,7 +78,7 @@ func (r *recorder) Watch(names []string) {
 	}
 }
 
-// Watched ends Watch, and returns what was sent. ok is false if there was no Watch.
+// Watched ends Watch, and returns the texts that were sent. ok is false if there was no Watch.
 func (r *recorder) Watched() (w Watched, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -40,7 +40,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return min(max(0, n-front), len(b)), err
 }
 
-// Flush sends what is queued and can be sent without pgx's exchange. It does not wait for the answer.
+// Flush sends the queued prologues that can be sent without pgx's exchange. It does not wait for the answer.
 func (c *Conn) Flush() (err error) {
 	if n := c.queue.simple(); n > 0 {
 		_, err = c.send(c.take(n, false, false))
@@ -95,7 +95,7 @@ func (c *Conn) UndoDefer() {
 // BeginDeferred reports whether a BEGIN is held back.
 func (c *Conn) BeginDeferred() bool { return c.begin.state == beginHeld }
 
-// holdBack gets what pgx sends while there is a deferred BEGIN. done means that nothing of it is to be sent any more.
+// holdBack handles b, which pgx sends while the state of c.begin is not beginNone. If done is true, b must not be sent any more.
 func (c *Conn) holdBack(b []byte) (done bool, err error) {
 	d, q := &c.begin, &c.queue
 	kind, body, _, _ := Cut(b)
@@ -130,8 +130,8 @@ func (c *Conn) holdBack(b []byte) (done bool, err error) {
 	return false, nil
 }
 
-// settle sends what is queued, up to BEGIN, and reads the answer. If the server refuses BEGIN, pgx gets the error as the answer to its own
-// Query, which is then not sent: done.
+// settle sends all that is queued, of which BEGIN is the last, and reads the answer. If the server refuses BEGIN, pgx gets the error as the answer
+// to its own Query, and done is true: the Query must not be sent.
 func (c *Conn) settle() (done bool, err error) {
 	if _, err := c.send(c.take(len(c.queued), false, false)); err != nil {
 		return false, err
@@ -149,7 +149,8 @@ func (c *Conn) settle() (done bool, err error) {
 	return d.state == beginFailed, nil
 }
 
-// answer lets pgx read what the server would have answered. If pgx has read half a message, the rest of that comes first.
+// answer lets pgx read a CommandComplete with tag and a ReadyForQuery with status, as the server would have answered. If pgx has read half a message,
+// its rest comes first.
 func (c *Conn) answer(tag string, status byte) error {
 	d := &c.begin
 	for m := &c.incoming; m.n > 0 && !m.ours; {
