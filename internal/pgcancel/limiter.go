@@ -12,27 +12,28 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// most bounds the cancel connections that a pool has at once, those of closing connections included. The server forks a process for each, so more
-// of them are not served sooner, and are a load on a server that may be slow because of its load.
+// most bounds the cancel connections that a pool has at once. The server forks a process for each, so more of them would not be served sooner, and
+// would slow down a server that may be overloaded already.
 const most = 8
 
-// Limiter is what the cancel requests of a pool have in common.
+// Limiter bounds and counts the cancel connections of a pool.
 type Limiter struct {
-	slots   chan struct{}   // one for each cancel connection that is open or being opened
-	closing <-chan struct{} // closed by Shutdown
-	sent    atomic.Int64    // see Stat
-	lost    atomic.Int64
+	slots   chan struct{}   // has one value for each cancel connection that is open or being opened
+	closing <-chan struct{} // is closed by Shutdown
+	sent    atomic.Int64    // counts the cancel connections that were used
+	lost    atomic.Int64    // counts the connections that were lost because of a cancel request
 }
 
-// NewLimiter returns the Limiter of a pool of at most conns connections.
+// NewLimiter returns the Limiter of a pool of at most conns connections. closing is closed by the pool's Shutdown.
 func NewLimiter(conns int, closing <-chan struct{}) *Limiter {
 	return &Limiter{slots: make(chan struct{}, min(most, conns)), closing: closing}
 }
 
-// key is where pgx keeps the canceler of a connection for us.
+// key is the key under which a connection's CustomData holds its Canceler.
 const key = "lmipool.canceler"
 
-// Install gives the connection that cc is for its [Canceler]. cc's DialFunc and ValidateConnect must not be nil, and nobody may change them later.
+// Install makes a connection that is dialed with cc have a [Canceler]. cc's DialFunc and ValidateConnect must not be nil, and nobody may change them
+// later.
 func (l *Limiter) Install(cc *pgx.ConnConfig, o Options) {
 	s, theirs, validate := new(stage), cc.BuildContextWatcherHandler, cc.ValidateConnect
 	cc.DialFunc = l.dial(s, o.Dialing, cc.DialFunc)
@@ -50,7 +51,7 @@ func (l *Limiter) Install(cc *pgx.ConnConfig, o Options) {
 	}
 }
 
-// Of returns the canceler of a connection whose login is over; nil if none was installed.
+// Of returns the Canceler of pc, or nil if none was installed.
 func Of(pc *pgconn.PgConn) *Canceler {
 	c, _ := pc.CustomData()[key].(*Canceler)
 	return c
@@ -61,12 +62,12 @@ var (
 	errLogin    = errors.New("lmipool: the session has not begun: there is nothing to cancel")
 )
 
-// dial wraps the DialFunc of one connection. Once that is open, pgx uses it for cancel connections only, whoever asks for one. They queue here, in
-// order, except during Shutdown: the process may have a few hundred milliseconds to live, so each connection that is cut off has its own at once.
+// dial wraps the DialFunc of one connection. Once the connection is open, pgx uses its DialFunc for cancel connections only. They wait here for a slot,
+// in order, except during Shutdown. Then the process may end within a few hundred milliseconds, so each connection that is cut off gets one at once.
 func (l *Limiter) dial(s *stage, dialing func(context.Context) bool, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
 		if !s.opened.Load() {
-			if !s.begun.Load() && !dialing(ctx) { // pgx wants to cancel a login that was lost
+			if !s.begun.Load() && !dialing(ctx) { // pgx dials to cancel a login that was lost
 				return nil, errLogin
 			}
 			return dial(ctx, network, addr)
@@ -80,7 +81,7 @@ func (l *Limiter) dial(s *stage, dialing func(context.Context) bool, dial pgconn
 			return nil, ctx.Err()
 		}
 		defer func() {
-			if c.Conn == nil { // also when a DialFunc of the user's panicked
+			if c.Conn == nil { // there was an error, or the user's DialFunc has panicked
 				c.free()
 			}
 		}()
@@ -101,7 +102,7 @@ func (l *Limiter) dial(s *stage, dialing func(context.Context) bool, dial pgconn
 // cancelConn is a connection that carries one cancel request.
 type cancelConn struct {
 	net.Conn
-	free func() // frees its slot, once
+	free func() // frees the connection's slot when it is called first, and does nothing later
 }
 
 func (c *cancelConn) Close() error {
@@ -109,7 +110,8 @@ func (c *cancelConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Stat counts the cancel connections that are open, that may be, and that were used; and the connections that were given up because of one.
+// Stat returns how many cancel connections are open, how many may be open, how many were used, and how many connections were lost because of a cancel
+// request.
 func (l *Limiter) Stat() (open, limit int, sent, lost int64) {
 	return len(l.slots), cap(l.slots), l.sent.Load(), l.lost.Load()
 }

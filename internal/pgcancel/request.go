@@ -9,31 +9,31 @@ import (
 )
 
 const (
-	// askAgain is the pause before a cancel request is repeated; it doubles. A request that arrives before its statement, or between two messages
-	// of it, does nothing.
+	// askAgain is the pause before a cancel request is repeated for the first time. Each pause is twice the one before. A request is repeated
+	// because it does nothing if it arrives before its statement, or between two of the statement's messages.
 	askAgain = 25 * time.Millisecond
-	// bound is how long a request is tried in all: as long as pgx itself tries when it closes a connection (pgconn's asyncClose).
+	// bound is how long a request is tried in all: the time that pgx itself takes when it closes a connection (pgconn's asyncClose).
 	bound = 15 * time.Second
 )
 
-// request asks the server to cancel one statement, as often as that takes.
+// request asks the server to cancel one statement, until the statement has its answer.
 type request struct {
-	mu   *sync.Mutex // the canceler's
-	why  error       // the error of the ctx
-	ctx  context.Context
-	stop context.CancelFunc
-	over chan struct{} // closed when the statement has its answer, or was given up
-	done chan struct{} // closed when nothing more will be sent, or arrive
+	mu   *sync.Mutex        // Canceler.mu
+	why  error              // the error of the statement's ctx
+	ctx  context.Context    // bounds the cancel connections
+	stop context.CancelFunc // ends ctx
+	over chan struct{}      // is closed when the statement has its answer, or was given up
+	done chan struct{}      // is closed when nothing more will be sent
 
-	// guarded by mu
-	deadline  time.Time // the caller waits no longer
-	ended     bool      // over is closed
-	withdrawn bool      // it must not be sent
-	underWay  bool      // it has a cancel connection, whose end was not seen yet
+	// These are guarded by mu.
+	deadline  time.Time // the statement's caller waits until then
+	ended     bool      // says that over is closed
+	withdrawn bool      // says that the request must not be sent any more
+	underWay  bool      // says that the request has a cancel connection whose end was not seen yet
 
-	// constant once done is closed
-	asked bool // something was sent
-	sure  bool // nothing of it can arrive any more
+	// These do not change once done is closed.
+	asked bool // says that a cancel connection was used
+	sure  bool // says that the request cannot reach the server any more
 }
 
 type requestKey struct{}
@@ -51,7 +51,7 @@ func (r *request) endLocked() {
 	}
 }
 
-// withdrawLocked makes sure that the request is not sent, if it is not under way.
+// withdrawLocked makes sure that the request is not sent any more. It does nothing if the request is under way.
 func (r *request) withdrawLocked() {
 	if !r.underWay {
 		r.withdrawn = true
@@ -59,15 +59,15 @@ func (r *request) withdrawLocked() {
 	}
 }
 
-// neverAsk is called instead of ask if the answer is to be waited for and nothing else done.
+// neverAsk is called instead of ask in the mode waitOnly: the request is never sent.
 func (r *request) neverAsk() {
 	r.stop()
 	r.sure = true
 	close(r.done)
 }
 
-// ask sends the request for what pc runs when ready, if it is not nil, returns true, and again while there is no answer. For a statement that was
-// given up it does so once, since pgx sends a request too when it closes the connection.
+// ask sends the request for what pc runs, and sends it again while there is no answer. If ready is not nil, ask first waits until ready returns true.
+// For a statement that was given up, ask sends only once, since pgx sends a request too when it closes the connection.
 func (r *request) ask(pc *pgconn.PgConn, ready func() bool) {
 	defer close(r.done)
 	defer r.stop()
@@ -79,7 +79,7 @@ func (r *request) ask(pc *pgconn.PgConn, ready func() bool) {
 			case <-time.After(time.Millisecond):
 			}
 		}
-		_ = pc.CancelRequest(r.ctx) // safe beside other calls: it reads only what never changes
+		_ = pc.CancelRequest(r.ctx) // it may run beside pc's other calls: it reads only fields that never change
 		if !r.arrived() {
 			return
 		}
@@ -93,7 +93,7 @@ func (r *request) ask(pc *pgconn.PgConn, ready func() bool) {
 	}
 }
 
-// setOff is called before a cancel connection is used. It reports false if that must not be used any more.
+// setOff is called before a cancel connection is used. It returns false if the request was withdrawn or its time is over.
 func (r *request) setOff() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,8 +102,8 @@ func (r *request) setOff() bool {
 	return r.underWay
 }
 
-// arrived is called after a CancelRequest, and reports whether nothing of that can still arrive. pgx returns when the server has closed the cancel
-// connection, after it has signalled the backend; or when r.ctx ends, and then the request may still be on its way.
+// arrived is called after CancelRequest has returned. It reports whether that request cannot reach the server any more. CancelRequest returns when the
+// server has signalled the backend and closed the cancel connection, or when r.ctx ends. In the second case the request may still be on its way.
 func (r *request) arrived() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,7 +112,7 @@ func (r *request) arrived() bool {
 	return r.sure
 }
 
-// await waits until no request can arrive any more, and reports whether that is sure.
+// await waits for done, but no longer than atMost. It reports whether the request certainly cannot reach the server any more.
 func (r *request) await(atMost time.Duration) bool {
 	t := time.NewTimer(atMost)
 	defer t.Stop()
@@ -120,7 +120,7 @@ func (r *request) await(atMost time.Duration) bool {
 	case <-r.done:
 		return r.sure
 	case <-t.C:
-		r.stop() // ends the wait for its cancel connection
+		r.stop() // ask, which waits for its cancel connection, ends too
 		return false
 	}
 }

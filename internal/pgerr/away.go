@@ -15,15 +15,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// gone are the system's errors for a server, or a way to it, that is not there.
+// gone are the operating system's errors that say that the server, or a way to it, is not there.
 var gone = []error{
 	syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
 	syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN,
 }
 
-// IsAway reports whether a dial failed with err because the server does not answer, is not ready yet, or is no writer. Of several hosts this must be
-// so for all: a host that refuses the password, for example, answers. always means that there is a server: it says that it is not ready, or accepts
-// connections and says nothing.
+// IsAway reports whether a dial failed with err because the server does not answer, is not ready yet, or is no writer. If there are several hosts, this
+// must be true of each one: a host that refuses the password, for example, answers. If always is true, a server was reached: it says that it is not
+// ready or no writer, or it accepts connections and says nothing.
 func IsAway(err error) (away, always bool) {
 	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has an error
 	case nil, *HookError:
@@ -57,8 +57,8 @@ func IsAway(err error) (away, always bool) {
 	return IsAway(errors.Unwrap(err))
 }
 
-// IsLost reports whether err is of a connection that ended, or was ended by the server, while it was in use. A connection that we close ourselves, for
-// example when a ctx ends, is not lost.
+// IsLost reports whether err says that a connection ended, or was ended by the server, while it was in use. A connection that the pool closes itself,
+// for example when a ctx ends, is not lost.
 func IsLost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -67,7 +67,7 @@ func IsLost(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || slices.ContainsFunc(gone, func(e error) bool { return errors.Is(err, e) })
 }
 
-// stops reports whether the server says that it, or this session, ends, or that it is not ready yet.
+// stops reports whether the server says that it shuts down, that it ends this session, or that it is not ready yet.
 func stops(e *pgconn.PgError) bool {
 	return slices.Contains([]string{"57P01", "57P02", "57P03"}, e.Code)
 }
@@ -82,11 +82,13 @@ func poolerLost(e *pgconn.PgError) bool {
 
 var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|shutting down|starting up`)
 
-// Silent returns the error of a dial whose server accepted the connection and did not answer within the time of a dial, which is next for the next.
+// Silent wraps err, the error of a dial whose server accepted the connection and did not let it log in within the time within. The next dial may take
+// the time next.
 func Silent(err error, within, next time.Duration) error {
 	return &SilentServerError{err, within, next}
 }
 
+// SilentServerError is the error of [Silent].
 type SilentServerError struct {
 	err          error
 	within, next time.Duration
@@ -115,10 +117,10 @@ func IsFull(err error) bool {
 	return IsFull(errors.Unwrap(err))
 }
 
-// fullWords are PgBouncer's settings, and PostgreSQL's messages in English.
+// fullWords matches PgBouncer's messages, which name the setting that has been reached, and those of PostgreSQL in English that PgBouncer passes on.
 var fullWords = regexp.MustCompile(`max_client_conn|max_(db|user)_client_connections|too many (clients|connections)|connection slots are reserved`)
 
-// Full returns the error of a pool of at most maxConns for the refusal err.
+// Full returns the error that a caller gets if a dial was refused with err because of a limit. maxConns is the pool's MaxConns.
 func Full(err error, maxConns int) error {
 	return fmt.Errorf("%w: %w (environments × MaxConns, here %d, must fit into the server's max_connections and the"+
 		" CONNECTION LIMITs of role and database, or the pooler's limit: raise those, or lower MaxConns)", ErrServerFull, err, maxConns)

@@ -16,30 +16,30 @@ import (
 type Class uint8
 
 const (
-	None Class = iota // it is not known here
+	None Class = iota // this package does not know the error
 	Retryable
 	Misconfigured
 	GiveUp
 	Unknown
 )
 
-// progress is how far a call had got when it failed.
+// progress says how far a call had got when it failed.
 type progress uint8
 
 const (
-	wasSent   progress = iota // it was sent to the server, or may have been
-	notSent                   // there was no connection, or all was rolled back
-	loggingIn                 // a connection was being opened
+	wasSent   progress = iota // the call was sent to the server, or may have been sent
+	notSent                   // the call had no effect: it had no connection, or all was rolled back
+	loggingIn                 // a connection was being opened for the call
 )
 
-// EndsSession reports whether the server ends the session with err. Then the outcome of what was sent is unknown, except if the session had idled.
+// EndsSession reports whether the server ends the session with err. Then the outcome of what was sent is unknown, unless the session was idle.
 func EndsSession(err *pgconn.PgError) bool {
 	s := cmp.Or(err.SeverityUnlocalized, err.Severity)
 	return s == "FATAL" || s == "PANIC"
 }
 
-// StalePlan reports whether err says that a statement was prepared before the schema, or the session, has changed. This may be not the statement
-// that was sent but one that it has executed, after it had committed something.
+// StalePlan reports whether err says that a prepared statement is missing, or does not fit the schema any more. Such a statement can be prepared again.
+// But the error may be about a statement that a procedure or DO has executed after a COMMIT, so StalePlan does not mean that nothing has happened.
 func StalePlan(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "0A000" && pg.Routine == "RevalidateCachedQuery")
@@ -53,14 +53,14 @@ func hasCode(err error, codes ...string) bool {
 // ReadOnly reports whether the server says that it does not write.
 func ReadOnly(err error) bool { return hasCode(err, "25006") }
 
-// Transient reports whether the server says that the transaction lost a race, which it also does for some sessions that it ends. Other Retryable
-// errors, of a server that is away or full, take longer than the milliseconds that InTx waits.
+// Transient reports whether the server says that the transaction has lost a race with another one. InTx then tries again after some milliseconds. Other
+// Retryable errors, for example those of a server that is away or full, last longer than that. The session may have ended with a transient error too.
 func Transient(err error) bool { return hasCode(err, "40001", "40P01") }
 
 // endsDial reports whether pgx tries no other host after err.
 func endsDial(err error) bool { return hasCode(err, "28P01", "3D000", "42501") }
 
-// classOfPg classifies what the server says, or a pooler in its place.
+// classOfPg classifies an error that the server, or a pooler in front of it, has sent.
 func classOfPg(e *pgconn.PgError, at progress) Class {
 	kind := e.Code[:min(2, len(e.Code))]
 	switch {
@@ -76,7 +76,7 @@ func classOfPg(e *pgconn.PgError, at progress) Class {
 			return Unknown
 		}
 		return Retryable
-	case at == notSent && (e.Code == "42P05" || e.Code == "26000"): // there is a pooler that the configuration does not name
+	case at == notSent && (e.Code == "42P05" || e.Code == "26000"): // a pooler has mixed sessions, and the configuration names no pooler
 		return Misconfigured
 	case StalePlan(e), slices.Contains(again, e.Code):
 		return Retryable
@@ -87,13 +87,13 @@ func classOfPg(e *pgconn.PgError, at progress) Class {
 	return GiveUp
 }
 
-// endedIdle reports whether the session was ended because it idled, or because a pooler has found no server for it. What was sent to it meanwhile
-// has not run, and its transaction was rolled back: PostgreSQL checks this before it runs what it has read, and PgBouncer passes on nothing then.
+// endedIdle reports whether the session was ended because it was idle, or because a pooler had no server for it. A statement that was sent meanwhile did
+// not run, and its transaction was rolled back: PostgreSQL ends an idle session before it reads more, and PgBouncer passes nothing on.
 func endedIdle(e *pgconn.PgError) bool {
 	return EndsSession(e) && (e.Code == "25P03" || e.Code == "57P05" || e.Code == "08P01" && slices.Contains(bouncerIdle, e.Message))
 }
 
-// bouncerIdle are PgBouncer's messages for a client that has no server, or whose server waits for it.
+// bouncerIdle are PgBouncer's messages when it ends an idle session, or one that has waited too long for a server.
 var bouncerIdle = []string{"idle transaction timeout", "client_idle_timeout", "query_wait_timeout"}
 
 // again are the codes after which the same call may succeed, at once or later.
@@ -115,19 +115,19 @@ func classOfLogin(e *pgconn.PgError, kind string) Class {
 	return Retryable
 }
 
-// bouncerRefuses are PgBouncer's messages about the client or its own configuration, and those of PostgreSQL, in English, that it passes on without
-// their code.
+// bouncerRefuses matches PgBouncer's messages about the client or about PgBouncer's configuration, and PostgreSQL's messages in English that PgBouncer
+// passes on without their codes.
 var bouncerRefuses = regexp.MustCompile(`unsupported startup parameter|no such (user|database)|authentication failed|not allowed|SSL required|` +
 	`invalid (server parameter|user|database)|login rejected|is disabled|does not exist|no pg_hba\.conf entry|permission denied`)
 
-// Outer says what an error means whose type belongs to a package above this one: it returns an error that means the same and is known here, or nil.
-// Classify calls it for each error of a tree. Errors of users' own types are classified by their methods only.
+// Outer translates an error whose type belongs to a package above this one. It returns an error that means the same and that this package knows, or nil.
+// Classify calls it for each error of a tree. Errors of users' own types are classified only by their methods Misconfigured and SafeToRetry, and Timeout.
 type Outer func(err error) (means error)
 
-// Classify walks the tree of err.
+// Classify returns the class of err, for which it walks the tree of err.
 func Classify(err error, outer Outer) Class { return outer.classify(err, wasSent, true) }
 
-// With believe, an error that calls itself safe to retry counts as such.
+// classify classifies err, of a call that had got as far as at. If believe is true, an error counts as Retryable if its SafeToRetry returns true.
 func (outer Outer) classify(err error, at progress, believe bool) Class {
 	if err == nil {
 		return None
@@ -153,10 +153,10 @@ func (outer Outer) classify(err error, at progress, believe bool) Class {
 		switch {
 		case outer.classify(x.err, at, believe) == Unknown: // the connection was given up
 			return Unknown
-		case x.why == ErrInvocationEnded: //nolint:errorlint // it is that or a ctx's
+		case x.why == ErrInvocationEnded: //nolint:errorlint // why is this value or a ctx's error, and wraps nothing
 			return GiveUp
 		}
-		return Retryable // the server has stopped it
+		return Retryable // the server has stopped the statement
 	case *pgconn.PgError:
 		return classOfPg(x, at)
 	case net.Error: // context.DeadlineExceeded is one
@@ -183,8 +183,8 @@ func (outer Outer) classify(err error, at progress, believe bool) Class {
 	return classOfLeaf(err, at)
 }
 
-// classOfAll classifies joined errors. Those of a connection that was being opened are of the hosts, and of TLS and plain text, that were tried one
-// after the other. Then one that may succeed later is enough, unless the last is one after which pgx tries no other.
+// classOfAll classifies joined errors. While a connection is being opened, there is one for each host, with TLS and in plain text, that pgx has tried.
+// One host that may accept later is enough then to make them Retryable, unless pgx tries no other host after the last error.
 func (outer Outer) classOfAll(errs []error, at progress, believe bool) (most Class) {
 	retry := false
 	for _, err := range errs {
@@ -228,7 +228,7 @@ func classOfLeaf(err error, at progress) Class {
 	case ErrClosed, ErrInvocationEnded, ErrNestedAcquire, ErrDialPanicked:
 		return GiveUp
 	}
-	if at == loggingIn { // the server is there, but does not support what the configuration asks for: TLS, a way to authenticate
+	if at == loggingIn { // the server was reached, but does not support what the configuration asks for, such as TLS or a way to authenticate
 		return Misconfigured
 	}
 	return None

@@ -43,7 +43,7 @@ func (r *recorder) note(b []byte) {
 	}
 }
 
-// swap makes all the slice to which the bytes that are sent are appended, or ends that if all is nil. It returns the slice of before.
+// swap makes all the slice to which the bytes that are sent are appended, or ends that if all is nil. It returns the old slice.
 func (r *recorder) swap(all []byte) (was []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
