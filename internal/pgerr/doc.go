@@ -3,17 +3,17 @@
 //
 // # Classes
 //
-// An error has one [Class], by what its caller does next: change configuration or rights (Misconfigured), try again (Retryable: certainly nothing has
-// happened), look whether it has happened (Unknown), or give up. None is for errors that are not known here; it counts for nothing when it is joined
-// with another, and by itself the caller gives up too. [Classify] decides in one walk over the tree of an error. The documentation of package pool's
-// Retryable has the table for users.
+// An error has one [Class], which says what its caller does next: change configuration or rights (Misconfigured), try again (Retryable: certainly
+// nothing has happened), look whether the call has had an effect (Unknown), or give up (GiveUp). None is for errors that this package does not know:
+// beside a joined error it counts for nothing, and alone it means to give up. [Classify] decides in one walk over the tree of an error. The
+// documentation of package pool's Retryable has the table for users.
 //
-// The same error means different things by how far the call had got. If a ctx ends, the outcome of what was sent is open; but if there was no
-// connection yet, nothing has happened. The walk begins with the assumption that the call was sent. These wrappers tell it more on its way down:
+// The same error means different things, depending on how far the call had got. If a ctx ends, it is unknown whether a statement that was sent has run;
+// but if there was no connection yet, nothing has happened. The walk assumes first that the call was sent. These wrappers tell it more on its way down:
 //
 //   - [RolledBack], and pool's AcquireError: nothing has happened, whatever is inside.
-//   - pgconn.ConnectError: a connection was being opened. Of several hosts, one that may answer later is enough.
-//   - [SentUnanswered]: it was sent, and nobody gets the answer, unless it is inside RolledBack.
+//   - pgconn.ConnectError: a connection was being opened. If there are several hosts, one that may answer later is enough.
+//   - [SentUnanswered]: the call was sent, and its caller does not get the answer, unless the error is inside RolledBack.
 //   - [Canceled]: the server has stopped it, unless the error inside says that the connection was given up.
 //   - [PartlyDone]: never Retryable, since something was committed.
 //   - [Unsent] and [NotRun] have pgconn's method SafeToRetry, so they are Retryable.
@@ -21,6 +21,6 @@
 //
 // Errors whose types are in package pool cannot be known here: pool passes an [Outer] to Classify.
 //
-// [IsAway] and [IsFull] are for errors of dials, [IsLost] for errors of connections that were in use. [Arguments] and [WithoutValues] hide what an
-// error quotes of an argument, or of the value of a setting.
+// [IsAway] and [IsFull] are for errors of dials, [IsLost] for errors of connections that were in use. [Arguments] and [WithoutValues] hide an argument,
+// or the value of a setting, that an error quotes.
 package pgerr

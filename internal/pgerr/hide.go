@@ -20,21 +20,22 @@ type EncodeError struct {
 	err  error // not for Unwrap: the errors inside quote the argument too
 }
 
-func (e EncodeError) Error() string         { return e.text } // not of *EncodeError: a printed copy would show err
+func (e EncodeError) Error() string         { return e.text } // the receiver is no pointer, since a printed copy would show err then
 func (e *EncodeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *EncodeError) As(target any) bool   { return errors.As(e.err, target) }
 
-// encodes matches what pgx says about such an argument, around the value, which may be any text. The server repeats it for a COPY that pgx has ended.
+// encodes matches pgx's error about an argument that cannot be encoded. The argument's value, which may be any text, is the second submatch. The server
+// repeats that error if pgx has ended a COPY because of it.
 var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
 	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`)
 
-// These stand for a value.
+// These stand in an error in place of a value.
 const (
 	someValue   = "the value"
 	valueOfType = "a value of type "
 )
 
-// Arguments are those of a call. One of them could not be encoded.
+// Arguments are the arguments of a call, of which pgx may have failed to encode one.
 type Arguments struct {
 	Args  []any
 	Batch []*pgx.QueuedQuery
@@ -68,7 +69,8 @@ func (g Arguments) cut(text string) (string, bool) {
 	return m[1] + "unable to encode " + what + " " + m[3] + ": " + blank(m[4], m[2]), true
 }
 
-// typeOf returns the Go type of the argument that pgx shows so; "" if there is none, because a rewriter of the user's has made it.
+// typeOf returns the Go type of the argument that pgx's error shows as shown. It returns "" if no argument is shown so, because the user's
+// pgx.QueryRewriter has made the value.
 func (g Arguments) typeOf(shown string) string {
 	args := slices.Clip(g.Args)
 	for _, q := range g.Batch {
@@ -90,23 +92,23 @@ func (g Arguments) typeOf(shown string) string {
 	return ""
 }
 
-// inGo returns v as pgx shows it.
+// inGo returns the text with which pgx's errors show v, or "" if a method of v panics.
 func inGo(v any) (shown string) {
 	defer func() {
-		if recover() != nil { // a method of v's has panicked
+		if recover() != nil { // v's method GoString has panicked
 			shown = ""
 		}
 	}()
 	return fmt.Sprintf("%#v", v)
 }
 
-// leastHidden is from how many letters on a word is also hidden where it is a part of another.
+// leastHidden is the number of letters from which a word is also hidden inside longer words. Shorter ones occur inside many words by chance.
 const leastHidden = 4
 
-// blank returns why without the words of value, which it may quote.
+// blank returns why, which may quote value, without the words of value.
 func blank(why, value string) string {
 	all := words.FindAllString(value, -1)
-	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // the longest first: others may be in it
+	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // the longest first, since it may contain others
 	for _, word := range slices.Compact(all) {
 		switch {
 		case !strings.Contains(why, word):
@@ -119,16 +121,17 @@ func blank(why, value string) string {
 	return why
 }
 
-// blankAlone returns text without word where it stands alone: no character beside it is of the class letters.
+// blankAlone returns text without word, where word stands alone: the characters beside it are not in the regexp class letters.
 func blankAlone(text, word, flags, letters string) string {
 	alone := regexp.MustCompile(flags + `(^|[^` + letters + `])` + regexp.QuoteMeta(word) + `($|[^` + letters + `])`)
 	return alone.ReplaceAllString(alone.ReplaceAllString(text, "${1}…$2"), "${1}…$2") // twice: one match takes the character that the next would need
 }
 
-// words are what a value consists of.
+// words matches one word of a value.
 var words = regexp.MustCompile(`[\pL\pN]+`)
 
-// WithoutValues returns err, of a statement that sets settings, without the values: PostgreSQL quotes what it refuses, whole or word by word.
+// WithoutValues returns err, the error of a statement that sets settings to values, without these values: PostgreSQL quotes a value that it refuses,
+// whole or word by word.
 func WithoutValues(err error, values []string) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
@@ -142,7 +145,7 @@ func WithoutValues(err error, values []string) error {
 	return &c
 }
 
-// leastWord is from how many letters on a word of a value is hidden. Shorter ones tell nothing, and occur in every text.
+// leastWord is the number of letters from which a word of a value is hidden. Shorter words tell little, and occur in every text.
 const leastWord = 3
 
 func blankSettings(text string, values []string) string {
@@ -162,7 +165,7 @@ func blankSettings(text string, values []string) string {
 
 var wordsOfName = regexp.MustCompile(`[\pL\pN_]+`)
 
-// cutName returns value as the server cuts it where it is a name.
+// cutName returns value as the server shortens it if it is a name: to 63 bytes, without half a character.
 func cutName(value string) string {
 	n := min(len(value), 63)
 	for n < len(value) && n > 0 && !utf8.RuneStart(value[n]) {

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Lambda shows the name of the outermost type of the error that a handler returned, as the errorType, and nothing else of its type. So each
-// situation has a type of its own here, exported for its name. Users find errors by the values and types of package pool.
+// If a handler returns an error, Lambda reports the name of its outermost type as the errorType. So each situation has a type of its own here, which
+// is exported for its name. Users find errors by the values and types of package pool.
 
 type (
 	PoolClosedError      struct{ wrapped }
@@ -17,21 +17,21 @@ type (
 	LeaseBusyError       struct{ wrapped }
 	LeaseReleasedError   struct{ wrapped }
 	NilArgumentError     struct{ wrapped }
-	ExecModeError        struct{ wrapped } // With, in one of pgx's modes in which it cannot work
-	SettingsError        struct{ wrapped } // of With: refused by us, or by the server
-	BatchError           struct{ wrapped } // what a batch cannot have, and a batch that was not closed
+	ExecModeError        struct{ wrapped } // With cannot work in the pgx mode that was asked for
+	SettingsError        struct{ wrapped } // the pool or the server has refused the settings of With
+	BatchError           struct{ wrapped } // a batch has something that it cannot have, or was not closed
 	TxOptionsError       struct{ wrapped }
 	TxNotBegunError      struct{ wrapped }
-	TxEndedError         struct{ wrapped } // by the function of InTx
+	TxEndedError         struct{ wrapped } // the function of InTx has ended the transaction
 	TxRetriesError       struct{ wrapped } // InTx has no try left
-	CallbackPanicError   struct{ wrapped } // in a function of the user's
-	CallbackExitError    struct{ wrapped } // runtime.Goexit in one
-	HandlerError         struct{ wrapped } // a handler that Wrap cannot take
-	ReplyTypeError       struct{ wrapped } // what OnOverrun or OnPanic returned
-	ConnectionLostError  struct{ wrapped } // and nothing has happened
+	CallbackPanicError   struct{ wrapped } // the user's function has panicked
+	CallbackExitError    struct{ wrapped } // the user's function has called runtime.Goexit
+	HandlerError         struct{ wrapped } // Wrap cannot take the handler
+	ReplyTypeError       struct{ wrapped } // OnOverrun or OnPanic has returned a value of the wrong type
+	ConnectionLostError  struct{ wrapped } // the connection was lost, and the statement had no effect
 )
 
-// Why somebody got no connection. One that waits between other callers for its turn is a ServerFullError, say.
+// These types say why a caller got no connection: see [NoConnection].
 type (
 	NestedAcquireError   struct{ wrapped }
 	NoTimeError          struct{ wrapped }
@@ -39,7 +39,7 @@ type (
 	ServerAwayError      struct{ wrapped }
 	ConnectError         struct{ wrapped }
 	NoFitConnectionError struct{ wrapped }
-	StandbyError         struct{ wrapped } // a server that does not write
+	StandbyError         struct{ wrapped } // the server does not write
 	AcquireTimeoutError  struct{ wrapped }
 	AcquireCanceledError struct{ wrapped }
 )
@@ -51,10 +51,10 @@ func (t text) Error() string { return string(t) }
 
 func said(s string) wrapped { return wrapped{text(s)} }
 
-// Say is an error of type T that says s.
+// Say returns an error of type T with the text s, which wraps nothing.
 func Say[T ~struct{ wrapped }](s string) error { return newOf[T](said(s)) }
 
-// Wrap is err in type T.
+// Wrap returns an error of type T that wraps err and has its text.
 func Wrap[T ~struct{ wrapped }](err error) error { return newOf[T](wrapped{err}) }
 
 func newOf[T ~struct{ wrapped }](w wrapped) error {
@@ -62,7 +62,7 @@ func newOf[T ~struct{ wrapped }](w wrapped) error {
 	return any(&t).(error)
 }
 
-// NoConnection is err, of a caller who got no connection, in a type that says why.
+// NoConnection wraps err, the error of a caller who got no connection, in a type that says why. If there is no such type, it returns err.
 func NoConnection(err error, outer Outer) error {
 	var hook *HookError
 	var dial *pgconn.ConnectError
@@ -91,8 +91,8 @@ func NoConnection(err error, outer Outer) error {
 	return err
 }
 
-// Named is err, of something that was to be sent, in a type that says so if its outcome is unknown, or if it was not sent. What the server says
-// of a statement, and what pgx says that is neither, stays as it is.
+// Named wraps err, the error of a call, in a type that says so if the call's outcome is unknown or if the call was not sent. It returns any other err
+// as it is, such as the server's error about a statement.
 func Named(err error, outer Outer) error {
 	switch x := err.(type) { //nolint:errorlint // the outermost type is what is shown
 	case nil, *OutcomeUnknownError, *NotSentError, *NotRunError, *ConnectionLostError:
@@ -106,7 +106,7 @@ func Named(err error, outer Outer) error {
 	case Unknown:
 		return SentUnanswered(err)
 	case Retryable:
-		if ok && safe.SafeToRetry() || pgconn.SafeToRetry(err) && strings.Contains(err.Error(), alreadyDone) { // pgx's own
+		if ok && safe.SafeToRetry() || pgconn.SafeToRetry(err) && strings.Contains(err.Error(), alreadyDone) { // pgx's error for a ctx that had ended
 			return &NotSentError{err: err}
 		}
 	}

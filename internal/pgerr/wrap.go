@@ -36,11 +36,11 @@ var (
 	ErrReadOnlyServer = Say[StandbyError]("the server's configuration makes it read-only (" + ReadOnlySetting + "), and this pool writes")
 )
 
-// wrapped has the text of err. What it means is in the type that embeds it.
+// wrapped has the text of the error in it. The type that embeds wrapped says what the error means.
 type wrapped struct{ error }
 
 func (e wrapped) Unwrap() error {
-	if _, leaf := e.error.(text); leaf { //nolint:errorlint // it is said's
+	if _, leaf := e.error.(text); leaf { //nolint:errorlint // said puts a text directly into wrapped
 		return nil
 	}
 	return e.error
@@ -54,12 +54,12 @@ type (
 	HookError           struct{ wrapped }
 )
 
-// Config marks an error of the configuration, or of rights: Misconfigured.
+// Config marks err as Misconfigured: the configuration or the rights have to be changed.
 func Config(err error) error { return &MisconfiguredError{wrapped{err}} }
 
 func (e *MisconfiguredError) Misconfigured() bool { return true }
 
-// RolledBack marks an error after which the transaction was certainly rolled back, which err alone would not say.
+// RolledBack marks err as the error of a call whose transaction was certainly rolled back, which err alone would not say.
 func RolledBack(err error) error { return &RolledBackError{wrapped{err}} }
 
 func (e *RolledBackError) Error() string { return strings.ReplaceAll(e.error.Error(), mayHave, "") }
@@ -68,23 +68,24 @@ func (e *OutcomeUnknownError) Error() string {
 	return "lmipool: it was sent and its answer did not come" + mayHave + ": " + strings.TrimPrefix(e.error.Error(), "lmipool: ")
 }
 
-// mayHave is not true any more after a rollback.
+// mayHave is cut out of the text by RolledBackError, since it is not true any more after a rollback.
 const mayHave = ", so it may have happened"
 
-// SentUnanswered marks the reason why the caller does not get the answer to what was sent.
+// SentUnanswered marks err as the reason why the caller does not get the answer to a call that was sent.
 func SentUnanswered(err error) error { return &OutcomeUnknownError{wrapped{err}} }
 
-// PartlyDone marks an error as not Retryable, because a part of the call, or of its transaction, may have been committed before it failed.
+// PartlyDone marks err as not Retryable, because a part of the call, or of its transaction, may have been committed before the call failed.
 func PartlyDone(err error) error { return &PartlyDoneError{wrapped{err}} }
 
-// OfHook marks what a user's BeforeConnect returned: such an error says nothing of the server.
+// OfHook marks err as the error that the user's BeforeConnect has returned: such an error says nothing about the server.
 func OfHook(err error) error { return &HookError{wrapped{err}} }
 
-// Unsent says that what, such as "the statement", was not sent because of err.
+// Unsent returns an error that says that what, such as "the statement", was not sent because of err.
 func Unsent(what string, err error) error { return &NotSentError{what, err} }
 
+// NotSentError is the error of [Unsent] and [Named].
 type NotSentError struct {
-	what string // "": err says it
+	what string // "" if err itself says that nothing was sent
 	err  error
 }
 
@@ -101,21 +102,21 @@ func (e *NotSentError) Error() string {
 func (e *NotSentError) Unwrap() error     { return e.err }
 func (e *NotSentError) SafeToRetry() bool { return true }
 
-// As makes pgconn.Timeout report true where it does so for pgx: a ctx had ended before, for whatever reason.
+// As makes pgconn.Timeout report true if a ctx had ended before the call, for whatever reason, as it does for pgx's own error.
 func (e *NotSentError) As(target any) bool {
 	return (errors.Is(e.err, context.DeadlineExceeded) || errors.Is(e.err, context.Canceled)) && AsTimeout(target)
 }
 
-// EndedBefore returns err, of a ctx that had ended before the call, with words that say so.
+// EndedBefore returns err, the error of a ctx that had ended before the call, with words that say so.
 func EndedBefore(err error) error { return fmt.Errorf(endedBefore+"%w", err) }
 
 const (
 	endedBefore = "the context had ended before the call: "
-	alreadyDone = "context already done: " // pgx's words for it, of an error whose type is not exported
+	alreadyDone = "context already done: " // in the text of pgx's error, whose type is not exported
 )
 
-// NotRun marks the error of a statement that certainly had no effect: it was refused, or never sent, because of where it was to run; or the reset in
-// front of it failed; or it is a read. why says which.
+// NotRun marks err as the error of a statement that certainly had no effect, for example because the reset in front of it failed, or because it only
+// reads. why says what the case is.
 func NotRun(why string, err error) error {
 	n := &NotRunError{why, err}
 	if IsLost(err) {
@@ -124,6 +125,7 @@ func NotRun(why string, err error) error {
 	return n
 }
 
+// NotRunError is the error of [NotRun].
 type NotRunError struct {
 	why string
 	err error
@@ -133,15 +135,16 @@ func (e *NotRunError) Error() string     { return "lmipool: " + e.why + ": " + R
 func (e *NotRunError) Unwrap() error     { return RolledBack(e.err) }
 func (e *NotRunError) SafeToRetry() bool { return true }
 
-// DidNotRun reports whether err is one of NotRun, so that the statement can run once more, elsewhere.
+// DidNotRun reports whether err has an error of NotRun in its tree, so that the statement can run again on another connection.
 func DidNotRun(err error) bool {
 	var n *NotRunError
 	return errors.As(err, &n)
 }
 
-// Canceled returns the error of a statement that was stopped because its ctx ended. Its tree has both errors, why of the ctx and err of the server.
+// Canceled returns the error of a statement that was stopped because its ctx ended. It wraps both why, the ctx's error, and err, the statement's.
 func Canceled(why, err error) error { return &CanceledError{why, err} }
 
+// CanceledError is the error of [Canceled].
 type CanceledError struct{ why, err error }
 
 func (e *CanceledError) Error() string {
@@ -149,19 +152,19 @@ func (e *CanceledError) Error() string {
 }
 func (e *CanceledError) Unwrap() []error { return []error{e.why, e.err} }
 
-// As makes pgconn.Timeout report true where it does so for pgx: a deadline is over.
+// As makes pgconn.Timeout report true if the ctx's deadline was over.
 func (e *CanceledError) As(target any) bool {
 	return errors.Is(e.why, context.DeadlineExceeded) && AsTimeout(target)
 }
 
-// AsTimeout sets target, of errors.As, to a timeout error of pgconn's, if it is for one. pgconn.Timeout looks for a type that only pgconn can make;
-// with AsTimeout in their methods As, errors of ours that mean the same satisfy it. That error is not in their tree, whose text stays the same.
+// AsTimeout sets target, the target of errors.As, to pgconn's timeout error if target is for that type. pgconn.Timeout looks for that type, which only
+// pgconn can make. So this library's errors that mean a timeout call AsTimeout in their methods As. Their text and their tree do not change by that.
 func AsTimeout(target any) bool {
 	t := timedOut()
 	return t != nil && reflect.TypeOf(target) == reflect.PointerTo(reflect.TypeOf(t)) && errors.As(t, target)
 }
 
-// timedOut returns a timeout error of pgconn's, from a connection that nobody uses; nil if this pgconn makes none.
+// timedOut returns pgconn's timeout error, which it gets from a connection to nothing, or nil if this version of pgconn has no such error.
 var timedOut = sync.OnceValue(func() (timeout error) {
 	here, _ := net.Pipe()
 	c, err := pgconn.Construct(&pgconn.HijackedConn{Conn: here, Config: &pgconn.Config{

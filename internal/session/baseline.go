@@ -17,26 +17,26 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Baseline is what a connection's session was like after AfterConnect, and what a reset restores. It never changes.
+// Baseline is the state of a connection's session after AfterConnect, which a reset restores. It never changes.
 type Baseline struct {
-	ReadOnly    string            // default_transaction_read_only
-	Meaning     string            // all that decides the meaning of a text: see AskMeaning
-	Database    string            // which one it is; together with Meaning it decides the meaning of a name
-	Prepared    map[string]string // the texts of statements that AfterConnect has prepared, by name; "" if it has used SQL's PREPARE
-	Lasting     bool              // no reset keeps what AfterConnect has left: a LISTEN, a lock, something temporary, a cursor, or nobody knows what
+	ReadOnly    string            // the value of default_transaction_read_only
+	Meaning     string            // the answer to AskMeaning
+	Database    string            // identifies the database; together with Meaning it decides the meaning of a name
+	Prepared    map[string]string // the texts of the statements that AfterConnect has prepared, by name; "" for a PREPARE in SQL
+	Lasting     bool              // AfterConnect has left, or may have left, what a reset cannot keep: a LISTEN, a lock, a temporary table, a cursor
 	Draws       bool              // AfterConnect may have left values of sequences, which a reset discards
-	Deallocates bool              // DO can be used
+	Deallocates bool              // the session may use DO
 	Standby     bool              // the server is a standby
-	Backend     Backend           // the process that was asked
+	Backend     Backend           // the server process that has answered
 
 	statementTimeout, lockTimeout string
-	set                           []string // which of these, and of default_transaction_read_only, AfterConnect has set
+	set                           []string // those of the two timeouts and default_transaction_read_only that AfterConnect has set
 	restore                       []string // SQL that sets again what AfterConnect has set and RESET ALL takes away
-	exits                         string   // exit_on_error, if AfterConnect has set it
+	exits                         string   // the value of exit_on_error if AfterConnect has set it, else ""
 	reported                      [len(reported)]string
 }
 
-// reported are settings of which the server reports every change, some of them only in later versions.
+// reported are the settings whose changes the server reports by itself. PostgreSQL reports some of them only in later versions.
 var reported = [...]string{
 	"application_name", "client_encoding", "DateStyle", pgerr.ReadOnlySetting, "IntervalStyle", "is_superuser",
 	"search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
@@ -49,11 +49,12 @@ func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
 	return s
 }
 
-// witness is the name of a prepared statement. If it is missing, somebody has deallocated all statements, also those that pgx relies on.
+// witness is the name of a statement that is prepared in each session. If it is missing, somebody has deallocated all statements, also those that pgx
+// relies on.
 const witness = "lmipool_witness"
 
-// Read reads what the session of c is like. heard is what hooks have sent, or nil if there are none: then RESET ALL restores all settings. With
-// own the session is c's alone, and the witness is prepared in it.
+// Read reads the state of c's session. heard is what the hooks have sent; if it is nil there are no hooks, so RESET ALL restores all settings. If own is
+// true, the session belongs to c alone, and Read prepares the witness in it.
 func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, error) {
 	pc := c.PgConn()
 	const read = `select pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `'), pg_catalog.current_setting('statement_timeout'),
@@ -62,7 +63,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		pg_catalog.pg_is_in_recovery(), ` + backendSQL + `,
 		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
 		` + newMeaning
-	// pg_depend knows all that is in the temporary schema, functions and types too. The empty schema itself stays.
+	// pg_depend has all that is in the temporary schema, functions and types too. The schema itself stays when it is empty.
 	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
 			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
 				and name operator(pg_catalog.<>) all ('{role,session_authorization,transaction_isolation,transaction_read_only,transaction_deferrable,exit_on_error}')
@@ -118,7 +119,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		Database: string(row[9]),
 	}
 	if meaning := row[10:]; string(meaning[meaningTemp]) == "0" {
-		meaning[meaningTemp] = nil // what AskMeaning has there without a temporary schema
+		meaning[meaningTemp] = nil // AskMeaning has NULL in this column if there is no temporary schema
 		b.Meaning = meaningOf(meaning)
 	} else if b.Meaning, err = meaningNow(ctx, pc); err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		return b, err
 	}
 	b.Lasting = heard.Unsure != ""
-	if b.Draws = heard.draws; b.Draws && !b.Lasting { // it may be false after all: most INSERTs draw from no sequence
+	if b.Draws = heard.draws; b.Draws && !b.Lasting { // the server is asked, since most INSERTs draw from no sequence
 		r := pc.ExecParams(ctx, "select pg_catalog.lastval()", nil, nil, nil, nil).Read()
 		var pg *pgconn.PgError
 		if errors.As(r.Err, &pg) && pg.Code == "55000" { // object_not_in_prerequisite_state: nothing was drawn
@@ -155,10 +156,10 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 	return b, nil
 }
 
-// Differs reports whether the server has reported settings that are not b's.
+// Differs reports whether a setting that the server reports has another value than in b. It needs no round trip.
 func (b *Baseline) Differs(pc *pgconn.PgConn) bool { return snapshot(pc) != b.reported }
 
-// Same asks the server, in one round trip, whether all that decides the meaning of a text is as in the clean session.
+// Same asks the server, in one round trip, whether all that decides the meaning of a text (AskMeaning) is as in b.
 func (b *Baseline) Same(ctx context.Context, pc *pgconn.PgConn) (bool, error) {
 	meaning, err := meaningNow(ctx, pc)
 	return meaning == b.Meaning, err
@@ -169,7 +170,7 @@ func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
 // Backend is one server process.
 type Backend struct {
 	PID   uint32
-	since int64 // when its server was started: two servers behind one pooler may have processes of the same number
+	since int64 // the time when the server was started: two servers behind one pooler may have processes with the same number
 }
 
 const backendSQL = `pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()`
@@ -201,9 +202,9 @@ func meaningNow(ctx context.Context, pc *pgconn.PgConn) (string, error) {
 	return meaningOf(r.Rows[0]), nil
 }
 
-// AskMeaning reads all that decides the meaning of a text, or of a constant in it that is computed when it is planned;
-// TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more. The temporary schema counts by what is in it: once created it stays in the
-// session, and an empty one hides nothing.
+// AskMeaning reads all that decides the meaning of a statement's text, or of a constant in it that is computed when the statement is planned.
+// TestWhatTheServerIsAskedIsAllThatDecidesMeaning looks for more. Only the objects in the temporary schema are compared: the schema stays in the session
+// once it was created, and an empty one hides nothing.
 const AskMeaning = `select current_user, session_user,
 	pg_catalog.array_remove(pg_catalog.current_schemas(true)::pg_catalog.text[], (select nspname::pg_catalog.text from pg_catalog.pg_namespace where oid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())),
 	(select pg_catalog.string_agg(pg_catalog.concat_ws('.', classid, objid), ',' order by classid, objid) from pg_catalog.pg_depend
@@ -211,12 +212,12 @@ const AskMeaning = `select current_user, session_user,
 		and refobjid operator(pg_catalog.<>) 0),
 	` + meaningSettings
 
-// newMeaning is AskMeaning for a session without a temporary schema, such as a new one: to plan the questions about that schema takes a new
-// session as long as to plan all others. Its column meaningTemp is '0' if there is none; otherwise AskMeaning has to be asked.
+// newMeaning has the columns of AskMeaning for a session without a temporary schema, such as a new one. It is quicker: in a new session, planning the
+// questions about that schema takes as long as planning all others. If its column meaningTemp is not '0' there is such a schema, and AskMeaning is asked.
 const newMeaning = `current_user, session_user, pg_catalog.current_schemas(true)::pg_catalog.text[], pg_catalog.pg_my_temp_schema(),
 	` + meaningSettings
 
-// meaningTemp is the column in which newMeaning and AskMeaning differ; meaningCount is how many columns they have.
+// meaningTemp is the number of the column for the temporary schema; meaningCount is the number of columns of newMeaning and of AskMeaning.
 const meaningTemp, meaningCount = 3, 26
 
 const meaningSettings = `pg_catalog.current_setting('search_path'), pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('timezone_abbreviations'),

@@ -12,27 +12,28 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// Guard is SQL that sets what the reads on a lane run under. It is a second protection, behind the choice of what rides: whatever a read turns out to
-// do, it cannot write, wait for a lock, or keep others waiting for long. No search_path can replace what it calls.
+// Guard is SQL that sets the settings under which the reads on a lane run. The first protection is the choice of the reads that may ride. The guard is
+// the second: a read that does more than it should cannot write, wait long for a lock, or keep others waiting for long. The guard's SQL names schemas, so
+// no search_path can replace the functions that it calls.
 //
-// Local is transaction-local and travels in the statement's own segment, in front of it. If it fails, PostgreSQL skips the statement too. It costs about
-// a quarter of the throughput. On is set once and holds until Off, but never behind a pooler, where the session may be somebody else's. What follows On
-// in another segment runs even if On fails; so Local travels along until the reply to On was read.
+// Local is for one transaction, and travels in front of the statement in the statement's own segment. If Local fails, PostgreSQL skips the statement. It
+// costs about a quarter of the throughput. So On is sent once and holds until Off, except behind a pooler, where another client may use the session. A
+// segment after that of On runs even if On fails, so each segment has Local too until the reply to On was read.
 //
-// Off sets again what AfterConnect has set. Else it sets NULL, which does what RESET does: so if the server's configuration has become read-only
-// meanwhile, a lane's session becomes so too.
+// Off sets again what AfterConnect has set, and resets the rest by setting NULL. So if the server's configuration has become read-only meanwhile, the
+// session becomes read-only too.
 type Guard struct {
 	Local, On, Off string
-	Look           string // Local with more time, for looks, behind which nobody waits
-	readOnly       string // the session's own default_transaction_read_only
+	Look           string // Local with more time, for the pool's looks at functions, for which no caller waits
+	readOnly       string // the value of the session's own default_transaction_read_only
 }
 
-// What a statement may take on a lane, unless the session itself allows less.
+// These bound the time of a statement on a lane, unless the session's own timeout is shorter.
 const (
 	StatementTimeout = 100 * time.Millisecond
 	LockTimeout      = 50 * time.Millisecond
 
-	lookStatementTimeout = 2 * time.Second // of each question of a look
+	lookStatementTimeout = 2 * time.Second // for each question of a look
 )
 
 // Guard returns the guard for connections whose session was like b.
@@ -50,7 +51,8 @@ func (b *Baseline) Guard() *Guard {
 	statement, lock := atMost(b.statementTimeout, StatementTimeout), atMost(b.lockTimeout, LockTimeout)
 	return &Guard{
 		Local: set(true, "transaction_read_only", "'on'", statement, lock),
-		// jit is off: to compile the questions takes seconds, to run them milliseconds. The session's own timeout is for the user's statements.
+		// jit is off, because compiling the questions takes seconds and running them takes milliseconds. The session's own statement_timeout
+		// does not count here, since it is for the user's statements.
 		Look: set(true, "transaction_read_only", "'on'", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
 		On:   set(false, pgerr.ReadOnlySetting, "'on'", statement, lock),
 		Off: set(false, pgerr.ReadOnlySetting, again(pgerr.ReadOnlySetting, b.ReadOnly),
@@ -59,7 +61,7 @@ func (b *Baseline) Guard() *Guard {
 	}
 }
 
-// atMost returns the shorter of setting, a timeout as the server shows it ("0" is none), and bound, as a literal.
+// atMost returns, as a literal, the shorter one of bound and setting, which is a timeout as the server shows it ("0" means none).
 func atMost(setting string, bound time.Duration) string {
 	unit := strings.TrimLeft(setting, "0123456789")
 	n, err := strconv.ParseInt(strings.TrimSuffix(setting, unit), 10, 64)
@@ -70,7 +72,8 @@ func atMost(setting string, bound time.Duration) string {
 	return fmt.Sprintf("'%dms'", bound.Milliseconds())
 }
 
-// Intact reports whether default_transaction_read_only is what the guard, which is on or off, has left. The server reports it since version 14.
+// Intact reports whether default_transaction_read_only is as the guard has left it; on says whether On is in force. The server reports that setting
+// since version 14.
 func (g *Guard) Intact(pc *pgconn.PgConn, on bool) bool {
 	want := g.readOnly
 	if on {

@@ -13,17 +13,17 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Heard is what the hooks of a connection that is being dialed have sent: AfterConnect, and those of pgconn. A reset has to set again what they have set,
-// but the server lists no setting with a dot in its name unless an extension defines it. So the names of these are taken from what was sent: from SET,
-// and from set_config with a literal. If that may not have them all (a DO, a function of the user's), the session is never reset but closed.
+// Heard is what the hooks of a dial have sent: AfterConnect and those of pgconn. A reset has to set again what they have set, but the server does not
+// list a setting with a dot in its name unless an extension defines it. So the names of such settings are taken from what was sent: from SET, and from
+// set_config with a literal. If names may be missing, after a DO or the user's own function, the session is closed instead of reset.
 type Heard struct {
-	names   []string // of settings, or what may be one
-	Queries []string // whose functions have to be looked at
+	names   []string // the names of settings that may have been set
+	Queries []string // the texts whose functions have to be looked at
 	draws   bool     // values of sequences may be left
-	Unsure  string   // why names may not have all settings; "" if it has
+	Unsure  string   // says why a setting may be missing in names; "" if none is missing
 }
 
-// Hear reads what was sent on pc, message by message. A prepared statement counts when it is bound, since until then it has not run.
+// Hear reads sent, the messages that the hooks have sent on pc. A prepared statement counts when it is bound, since it cannot have run before.
 func Hear(sent []byte, pc *pgconn.PgConn) (s *Heard) {
 	s = new(Heard)
 	// standard_conforming_strings decides where a string with a backslash ends. It was on throughout if it is on now and was not mentioned.
@@ -72,7 +72,7 @@ func Hear(sent []byte, pc *pgconn.PgConn) (s *Heard) {
 	return s
 }
 
-// customSetting matches the name of a setting with a dot in it: simple identifiers, of any letters.
+// customSetting matches the name of a setting with a dot in it. Its parts are identifiers that need no quotes, of letters of any language.
 var customSetting = regexp.MustCompile(`^[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*(\.[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*)+$`)
 
 func (s *Heard) add(sql string, plain bool) {

@@ -18,18 +18,19 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// errNoReset is why a session has to be closed.
+// errNoReset says that a session cannot be reset and has to be closed.
 var errNoReset = errors.New("nothing takes away what its session has")
 
 const failClosed = "set exit_on_error = on"
 
-// FailClosed makes every error end the session, so that what travels behind a reset never runs in a session that was not reset. The reset begins with
-// the same; but a user may have left a statement_timeout of a millisecond, and a busy server may stop the reset before it has set that.
+// FailClosed returns a prologue that makes every error end the session. So a statement that travels behind a reset never runs in a session that was not
+// reset. The reset itself begins with the same SQL, but a short statement_timeout that a user has left may stop the reset before that has run.
 func FailClosed() pgwire.Prologue { return pgwire.Try(failClosed) }
 
-// Reset returns, as one simple Query that no user can change, what takes away what trace says, and with plans also what the server has planned.
+// Reset returns one simple Query that takes away what users have left, as trace says. If plans is true, it drops the server's plans too. If nothing can
+// take it away, Reset returns an error. Users cannot change what the Query does.
 func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p pgwire.Prologue, err error) {
-	// The server understands it only if the encoding is that in which AfterConnect has set something, or all of that is ASCII.
+	// The server reads b.restore and b.Prepared correctly only under the client_encoding of b, or if all of them is ASCII.
 	readable := pc.ParameterStatus("client_encoding") == b.reported[slices.Index(reported[:], "client_encoding")] ||
 		!strings.ContainsFunc(fmt.Sprint(b.restore, b.Prepared), func(r rune) bool { return r >= utf8.RuneSelf })
 	if trace >= sqltext.LastingTrace || b.Lasting || !readable {
@@ -42,13 +43,13 @@ func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p 
 	if pc.ParameterStatus("in_hot_standby") != "on" { // a standby refuses LISTEN and UNLISTEN
 		says = append(says, "unlisten *")
 	}
-	// Who has set a seed, in whatever way, would know the next user's random numbers.
+	// A user who has set the seed would know the next user's random numbers.
 	says = append(says, "select pg_catalog.pg_advisory_unlock_all()", "discard temp", "set seed = "+strconv.FormatFloat(2*rand.Float64()-1, 'f', -1, 64))
-	if plans { // they were made under other settings, and mean something else
+	if plans { // they were made under other settings, so they may be wrong now
 		says = append(says, "discard plans")
 	}
 	says = append(says, b.restore...)
-	if trace == sqltext.AnyTrace { // after b.restore, since Deallocates is about the role that this sets
+	if trace == sqltext.AnyTrace { // after b.restore, since Deallocates is about the role that b.restore sets
 		says = append(says, "do "+quoteText(b.deallocates()), "execute "+witness)
 	}
 	exits := "reset exit_on_error"
@@ -58,14 +59,14 @@ func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p 
 	return pgwire.Query(strings.Join(append(says, exits), "; ")), nil
 }
 
-// deallocates returns a block that drops what was prepared in SQL, and fails if a statement of AfterConnect's is gone.
-// The server makes a row of everything that is prepared, pgx's statements too: about 1 µs each, also below LIMIT and EXISTS. PREPARE leaves no cheaper
-// sign. Inside a function it has no tag on the wire, no event trigger fires, and no statistics count it. pg_backend_memory_contexts has a row for each
-// statement too, and is for superusers and pg_read_all_stats.
+// deallocates returns the body of a DO that drops the statements that were prepared in SQL, and fails if a statement of AfterConnect is gone.
+// The server makes a row of each prepared statement, pgx's too, which takes about 1 µs each, even under LIMIT or EXISTS. There is no cheaper way to see
+// a PREPARE: inside a function it sends no tag, fires no event trigger, and is in no statistics. pg_backend_memory_contexts has a row for each statement
+// too, and is only for superusers and pg_read_all_stats.
 func (b *Baseline) deallocates() string {
 	var w strings.Builder
 	w.WriteString("declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
-	there := make([]string, 0, len(b.Prepared)) // conditions, one for each statement of AfterConnect's
+	there := make([]string, 0, len(b.Prepared)) // one condition for each statement of AfterConnect
 	for name, text := range b.Prepared {
 		is := "name operator(pg_catalog.=) " + quoteText(name)
 		w.WriteString(" and not " + is)
@@ -88,7 +89,7 @@ func quoteText(s string) string {
 	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(s) + "'"
 }
 
-// LeaveWitness prepares the witness.
+// LeaveWitness returns a prologue that prepares the witness.
 func LeaveWitness() pgwire.Prologue {
 	b, _ := (&pgproto3.Parse{Name: witness, Query: "select"}).Encode(nil)
 	b, _ = (&pgproto3.Sync{}).Encode(b)
@@ -113,14 +114,14 @@ func (b *Baseline) DropNamed(ctx context.Context, c *pgx.Conn) error {
 		if err := c.Deallocate(ctx, name); err != nil {
 			return err
 		}
-		if strings.HasPrefix(name, "stmt_") { // pgx has given it this name, and knows it by its text
+		if strings.HasPrefix(name, "stmt_") { // pgx has made this name, and finds the statement by its text
 			if err := c.Deallocate(ctx, statement); err != nil {
 				return err
 			}
 		}
 	}
 	if kept <= len(b.Prepared) {
-		return errNoReset // a statement of AfterConnect's is gone, or all are
+		return errNoReset // a statement of AfterConnect, or the witness, is gone
 	}
 	return nil
 }

@@ -16,25 +16,25 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Settings are what the statements of a tenant run with. They are transaction-local, their values are parameters, and they travel in the same Sync segment
-// as the statement: they end with it, and if they fail the server skips it. They never change.
+// Settings are the settings with which the statements of a tenant run. They are set for one transaction, and their values are parameters. The statement
+// that sets them travels in front of the tenant's statement, up to the same Sync: if it fails, the server skips the other. Settings never change.
 type Settings struct {
-	Values map[string]string // by name, in lower case
-	SQL    string            // the statement that sets as many settings as there are; which ones is in its parameters
-	Params [][]byte          // those parameters: name, value, name, value …, sorted by name
+	Values map[string]string // the values by the settings' names in lower case
+	SQL    string            // a statement that sets len(Values) settings; their names are parameters too
+	Params [][]byte          // the parameters of SQL: name, value, name, value …, sorted by name
 
-	own     bool            // one of them is PostgreSQL's own, which may change what a text means
-	joined  string          // the names
-	part    pgwire.Prologue // what goes in front of a statement
-	unnamed pgwire.Prologue // the same for a session that is not the connection's alone
+	own     bool            // one of the settings belongs to PostgreSQL itself, so it may change the meaning of a text
+	joined  string          // the names, joined with commas
+	part    pgwire.Prologue // goes in front of a statement
+	unnamed pgwire.Prologue // the same for a session that other clients may use, behind a pooler
 }
 
 const (
-	maxSettings = 64 // that With takes, and therefore how many different statements set them
-	maxShown    = 80 // bytes of a wrong name that an error shows
+	maxSettings = 64 // bounds the settings of With, and so the number of different texts that set them
+	maxShown    = 80 // bounds the bytes of a wrong name that an error shows
 )
 
-// NewSettings checks what With was given. No error shows a value. With once, the statement that sets s is prepared each time.
+// NewSettings checks the settings that With was given. No error shows a value. If once is true, the statement that sets them is prepared each time.
 func NewSettings(given map[string]string, once bool) (*Settings, error) {
 	values := make(map[string]string, len(given))
 	s := &Settings{Values: values}
@@ -84,7 +84,7 @@ func NewSettings(given map[string]string, once bool) (*Settings, error) {
 	return s, nil
 }
 
-// encode makes the prologues that set s. Their statement is prepared once for each connection; with once, each time.
+// encode makes the prologues that set s. Their statement is prepared once for each connection, or, if once is true, each time.
 func (s *Settings) encode(once bool) {
 	name := sqltext.StatementName("with", s.SQL) // its meaning depends on no setting
 	b, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.Params}).Encode(nil)
@@ -106,7 +106,7 @@ func (s *Settings) encode(once bool) {
 
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*$`)
 
-// refusedSettings are those that With does not take, and why.
+// refusedSettings has the settings that With does not take, with the reasons.
 var refusedSettings = map[string]string{
 	"session_authorization":          "it is the session's; role can be set",
 	"transaction_isolation":          "it has to come first in a transaction: use BeginTx",
@@ -120,7 +120,8 @@ var refusedSettings = map[string]string{
 	"exit_on_error":                  "it would end a session that is shared",
 }
 
-// Prologue returns what sets s in front of an exchange. With own, the session is the connection's alone and keeps what is prepared.
+// Prologue returns the prologue that sets s in front of an exchange. own says that the session belongs to the connection alone, so that statements stay
+// prepared in it.
 func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	if own {
 		return &s.part
@@ -128,7 +129,8 @@ func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	return &s.unnamed
 }
 
-// Lasting returns the statement that sets s for the session, and its parameters, the values. Its text has the names: what it changes can be seen.
+// Lasting returns a statement that sets s for the session, and its parameters, which are the values. The names are in the text, so that sqltext sees which
+// settings change.
 func (s *Settings) Lasting() (sql string, params [][]byte) {
 	var sets []string
 	for i := 0; i < len(s.Params); i += 2 {
@@ -138,15 +140,15 @@ func (s *Settings) Lasting() (sql string, params [][]byte) {
 	return "select " + strings.Join(sets, ", "), params
 }
 
-// Without returns err, of the statement that sets s, without the values of s.
+// Without returns err, the error of the statement that sets s, without the values of s.
 func (s *Settings) Without(err error) error {
 	return pgerr.WithoutValues(err, slices.Sorted(maps.Values(s.Values)))
 }
 
-// Custom reports whether no setting is one of PostgreSQL's own: then the meaning of a text does not depend on them, unless it reads them.
+// Custom reports whether none of the settings belongs to PostgreSQL itself. Then a text means the same with and without them, unless it reads them.
 func (s *Settings) Custom() bool { return s == nil || !s.own }
 
-// Key returns the names, by which the catalog tells statements with settings apart.
+// Key returns the names of the settings, or "" for nil. The catalog keeps statements with different keys apart.
 func (s *Settings) Key() string {
 	if s == nil {
 		return ""
