@@ -3,11 +3,11 @@
 // A panic in the source, or in a method of a value, such as a driver.Valuer's, is the error of the copy. pgx calls these in a goroutine of its own that
 // does not recover; there a panic ends the process, and with it every invocation.
 //
-// The columns are described each time, which costs a round trip. pgx keeps their types by table and columns. Under another search_path, or after a
-// column got another type of the same size, it would write wrong values without an error.
+// The columns are described each time, which costs a round trip. pgx keeps their types by the names of table and columns. Under another search_path, or
+// after a column got another type of the same size, pgx would write wrong values without an error.
 //
-// The caller gets control back when its ctx ends, up to [Copy.Wait] after that if a call of the source is running, which then is the last one. pgx goes
-// on asking until a message is full, or for ever if the source hangs. A method of a value may hang too, and uses the connection's types meanwhile.
+// Run returns when its ctx ends. If it is calling the source then, it waits for the call up to [Copy.Wait], and does not call the source again. pgx would
+// go on until a message is full, or for ever if the source hangs. A value's method may hang too, and uses the connection's types meanwhile.
 package copyin
 
 import (
@@ -32,15 +32,16 @@ type Copy struct {
 	Table   pgx.Identifier
 	Columns []string
 	From    pgx.CopyFromSource
-	Tracer  pgx.CopyFromTracer                      // nil: none
+	Tracer  pgx.CopyFromTracer                      // nil if there is none
 	Catch   func(what string, f func() error) error // runs f, and returns its panic as an error
-	Wait    time.Duration                           // how long the source's call that runs when ctx ends may take
-	In      interface {                             // describes the columns: the connection, or the transaction on it, which refuses if it has ended
+	Wait    time.Duration                           // bounds the time after the end of ctx in which Run waits for the source's last call
+	In      interface {                             // describes the columns: the connection, or its transaction, which refuses if it has ended
 		Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
 	}
 }
 
-// Insert returns an INSERT that leaves the same in the session as a COPY into these columns: it runs the same defaults, checks and triggers.
+// Insert returns an INSERT that runs the same defaults, checks and triggers as a COPY into these columns. So the pool can find out from its text what
+// the COPY leaves in the session.
 func Insert(table pgx.Identifier, columns []string) string {
 	nulls := strings.TrimSuffix(strings.Repeat("null, ", len(columns)), ", ")
 	return fmt.Sprintf("insert into %s (%s) select %s", table.Sanitize(), quoteAll(columns), nulls)
@@ -54,7 +55,8 @@ func quoteAll(names []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// Run copies on c, and returns the number of rows. encoding is not nil if a value is still being encoded, with c's types: then it is closed after that.
+// Run copies on c, and returns the number of rows. If a value is still being encoded with c's types when Run returns, encoding is not nil, and is closed
+// when that has ended.
 func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan struct{}, err error) {
 	var tag pgconn.CommandTag
 	if t := y.Tracer; t != nil {
@@ -78,7 +80,7 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 	inValue, stopped := false, make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		w.CloseWithError(ctx.Err()) // pgx waits for what it reads, whatever its ctx
+		w.CloseWithError(ctx.Err()) // pgx reads until there is an error, even after its ctx has ended
 		inValue = s.stop()
 	})
 	tag, err = c.PgConn().CopyFrom(ctx, r, fmt.Sprintf("copy %s ( %s ) from stdin binary;", into, names))
@@ -103,9 +105,9 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 	return tag.RowsAffected(), encoding, err
 }
 
-var errOver = errors.New("lmipool: the CopyFrom is over") // nobody gets it
+var errOver = errors.New("lmipool: the CopyFrom is over") // ends the source's goroutine; no caller gets it
 
-// source sends what a CopyFromSource has in PostgreSQL's binary format.
+// source sends the rows of a CopyFromSource in PostgreSQL's binary format.
 type source struct {
 	src    pgx.CopyFromSource
 	w      *io.PipeWriter
@@ -114,23 +116,23 @@ type source struct {
 	does   atomic.Uint32
 }
 
-// These are what a source does.
+// These are the values of source.does.
 const (
-	asks    uint32 = iota // it calls the CopyFromSource, or sends what it has encoded
-	encodes               // it encodes values
-	over                  // nothing more
+	asks    uint32 = iota // the source calls the CopyFromSource, or sends what it has encoded
+	encodes               // the source encodes values
+	over                  // the source does nothing more
 )
 
-// to goes on to the next step, unless s is over.
+// to sets s.does to next and returns true. If s is over, it returns false.
 func (s *source) to(next uint32) bool {
 	now := s.does.Load()
 	return now != over && s.does.CompareAndSwap(now, next)
 }
 
-// stop makes the call that runs the last one. It reports whether that call encodes a value.
+// stop sets s.does to over, so that the call that is running is the last one. It reports whether that call encodes a value.
 func (s *source) stop() (encoding bool) { return s.does.Swap(over) == encodes }
 
-// chunk is what pgconn sends in one message, without its header.
+// chunk is the number of bytes that pgconn sends in one message, without the message's header.
 const chunk = 65536 - 5
 
 func (s *source) send() error {
@@ -151,7 +153,7 @@ func (s *source) send() error {
 		if err != nil {
 			return err
 		}
-		// More than a chunk would be sent as a large and a tiny message.
+		// A row more than a chunk would be sent as a large and a tiny message.
 		if largest = max(largest, len(buf)-at); len(buf) <= chunk-largest {
 			continue
 		}
@@ -171,7 +173,7 @@ func (s *source) write(buf []byte) error {
 	if err := s.src.Err(); err != nil {
 		return err
 	}
-	_, err := s.w.Write(buf) // fails if nobody reads any more
+	_, err := s.w.Write(buf) // Write fails if pgx does not read any more
 	return err
 }
 
@@ -188,7 +190,7 @@ func (s *source) row(buf []byte, values []any) (_ []byte, err error) {
 	return buf, nil
 }
 
-// value appends one value: its length and itself, or -1 for NULL.
+// value appends v in the binary format of type oid to buf: its length and its bytes, or -1 for NULL.
 func (s *source) value(buf []byte, oid uint32, v any) ([]byte, error) {
 	at := len(buf)
 	buf = append(buf, "\xff\xff\xff\xff"...)
@@ -207,7 +209,7 @@ func (s *source) value(buf []byte, oid uint32, v any) ([]byte, error) {
 	return encoded, nil
 }
 
-// fromText appends a value that cannot be encoded in binary directly, but whose text can be parsed as one of that type.
+// fromText appends a value that cannot be encoded in the binary format directly, but whose text can be parsed as a value of type oid.
 func (s *source) fromText(buf []byte, oid uint32, v any) ([]byte, error) {
 	text, ok := v.(string)
 	if !ok {
@@ -218,7 +220,7 @@ func (s *source) fromText(buf []byte, oid uint32, v any) ([]byte, error) {
 		text = string(b)
 	}
 	if t, ok := s.types.TypeForOID(oid); ok {
-		if _, ok := t.Codec.(*pgtype.ArrayCodec); ok { // as pgx 5.12, which keeps the dimensions
+		if _, ok := t.Codec.(*pgtype.ArrayCodec); ok { // pgx 5.12 keeps the dimensions in the same way
 			var a pgtype.Array[any]
 			if s.types.Scan(oid, pgx.TextFormatCode, []byte(text), &a) == nil {
 				return s.types.Encode(oid, pgx.BinaryFormatCode, a, buf)

@@ -18,7 +18,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
-// InAWS reports whether a host of cc has the name of a database in AWS, and, if kinds are given, of one of these.
+// InAWS reports whether a host of cc has the name of a database in AWS. If kinds are given, the database must be of one of these kinds.
 func InAWS(cc *pgx.ConnConfig, kinds ...awshost.Kind) bool {
 	return slices.ContainsFunc(sslmode.Hosts(&cc.Config), func(h *pgconn.FallbackConfig) bool {
 		a, ok := awshost.Parse(h.Host)
@@ -26,7 +26,7 @@ func InAWS(cc *pgx.ConnConfig, kinds ...awshost.Kind) bool {
 	})
 }
 
-// ForPooler makes cc suitable for a pooler in transaction mode, and warns of settings that RDS Proxy, if it is one, may refuse.
+// ForPooler makes cc suitable for a pooler in transaction mode. If rdsProxy is true, it warns of settings that RDS Proxy may refuse.
 func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 	cc.DefaultQueryExecMode = PoolerMode(cc)
 	if !rdsProxy {
@@ -40,7 +40,8 @@ func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 	}
 }
 
-// PoolerMode returns the mode for a pooler in transaction mode: the user's, if there is one, else cache_describe, or exec without a description cache.
+// PoolerMode returns pgx's QueryExecMode for a pooler in transaction mode: the user's, if he has set one, or else cache_describe, or exec if cc has no
+// description cache.
 func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	switch {
 	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
@@ -63,7 +64,7 @@ var fixedIn512 = func() bool {
 	return ok
 }()
 
-// RefuseUnsafe reports the settings of cc that this pgx must not be used with.
+// RefuseUnsafe returns an error that names the settings of cc that are unsafe with this version of pgx, or nil.
 func RefuseUnsafe(cc *pgx.ConnConfig) error {
 	if fixedIn512 {
 		return nil
@@ -88,15 +89,16 @@ func RefuseUnsafe(cc *pgx.ConnConfig) error {
 	return errors.Join(errs...)
 }
 
-// SameFunc reports whether two functions of a configuration have the same code: Go does not compare functions. Method values of two receivers have.
+// SameFunc reports whether a and b, functions of a configuration, have the same code, since Go cannot compare functions. It also returns true for the
+// same method of two receivers.
 func SameFunc[F any](a, b F) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
-// Secure makes verify-full the default for the databases of AWS, since their certificates are for the names by which they are reached, and for any
-// host if the caller gives roots, in PEM. The default of pgx and libpq, prefer, does not protect against an impostor. An sslmode that the user has set
-// wins. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall back. It returns the sslmode, and who has chosen
-// it; "": there is only a socket in the file system.
+// Secure makes verify-full the default sslmode for the databases of AWS, whose certificates have the names by which they are reached. If the caller gives
+// roots, in PEM, it does so for any host. The default of pgx and libpq, prefer, does not protect against an impostor. An sslmode that the user has set is
+// kept. Secure changes cc itself, so no dial can use less, and a verification that fails cannot fall back to plain text. It returns the sslmode and who
+// has chosen it, or "" for both if cc has only a socket in the file system.
 func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logger) (mode sslmode.Mode, by string) {
 	guarded := func(host string) bool {
 		_, inAWS := awshost.Parse(host)
@@ -133,8 +135,8 @@ func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logge
 // sslmodeWord matches sslmode, or its alias ssl=true, in either form of a connection string.
 var sslmodeWord = regexp.MustCompile(`(^|[\s?&'])(sslmode\s*=|ssl=true)`)
 
-// chosen returns who has set an sslmode; "": nobody. pgx's configuration does not tell its default, prefer, from a prefer that was set, so chosen
-// reads the connection string and the environment. It does not read a service file: prefer there counts as not set.
+// chosen returns who has set an sslmode, or "" if nobody has. In pgx's configuration a prefer that was set looks like the default, so chosen reads the
+// connection string and the environment. It does not read a service file: prefer there counts as not set.
 func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) string {
 	defaults := mode == sslmode.Prefer ||
 		mode == sslmode.Require && cc.SSLNegotiation == "direct" // direct negotiation turns prefer into require

@@ -22,10 +22,10 @@ import (
 type Dial struct {
 	login    *LoginTime
 	within   time.Duration             // how long it may take, for each host
-	accepted atomic.Pointer[time.Time] // when the server accepted the connection; nil: it has not yet
-	over     atomic.Bool               // the dial has ended: what the configuration dials now are cancel connections
+	accepted atomic.Pointer[time.Time] // when the server accepted the connection; nil if it has not yet
+	over     atomic.Bool               // the dial has ended: from now on the configuration dials cancel connections
 	began    time.Time
-	waits    atomic.Value // a string: what for
+	waits    atomic.Value // a string that says what the dial waits for
 }
 
 // NewDial returns a Dial that may take as long as l says.
@@ -35,7 +35,7 @@ func NewDial(l *LoginTime) *Dial {
 	return d
 }
 
-// Progress says what d waits for, and since when it runs. Any goroutine may call it.
+// Progress returns a text that says what d waits for and how long it has run. Any goroutine may call it.
 func (d *Dial) Progress() string {
 	return fmt.Sprintf("the dial that began %s ago waits for %s", time.Since(d.began).Round(time.Millisecond), d.waits.Load())
 }
@@ -43,7 +43,7 @@ func (d *Dial) Progress() string {
 // Bound bounds the TCP part of the dials with cc, and makes d note whether a server accepts and logs in. cc's ValidateConnect must not be nil.
 func (d *Dial) Bound(cc *pgx.ConnConfig) {
 	var names []string
-	for _, h := range sslmode.Hosts(&cc.Config) { // with sslmode=prefer a host is there twice
+	for _, h := range sslmode.Hosts(&cc.Config) { // with sslmode=prefer each host is in this list twice
 		if _, addr := pgconn.NetworkAddress(h.Host, h.Port); !slices.Contains(names, addr) {
 			names = append(names, addr)
 		}
@@ -75,10 +75,10 @@ func (d *Dial) Bound(cc *pgx.ConnConfig) {
 	}
 }
 
-// Guard turns a panic of the user's code that cc calls into an error, while a connection is opened or cancelled. That code runs in goroutines of
-// pgxpool's and pgx's, which do not recover, so a panic would end the process. OnNotice, OnNotification and OnPgError are guarded until the dial is
-// over. From then on they run in the goroutine of a statement's caller, who gets the panic, or in one of the pool's, which recovers. catch runs f and
-// returns its panic as an error. Not guarded are BuildFrontend and BuildContextWatcherHandler, what they return, and the Tracer.
+// Guard makes cc return an error if the user's code in it panics while a connection is opened or cancelled. pgxpool and pgx run that code in their own
+// goroutines and do not recover, so a panic would end the process. OnNotice, OnNotification and OnPgError are guarded until the dial is over. Later they
+// run in the goroutine of a statement's caller, who gets the panic, or in a goroutine of the pool, which recovers. catch runs f and returns its panic as
+// an error. Guard leaves out the Tracer, BuildFrontend and BuildContextWatcherHandler, and what the last two return.
 func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error) error) {
 	dial, lookup := cc.DialFunc, cc.LookupFunc
 	cc.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -128,7 +128,7 @@ func (d *Dial) Guard(cc *pgx.ConnConfig, catch func(what string, f func() error)
 	}
 }
 
-// caught runs f by catch. If f panics it returns otherwise, and the panic as an error.
+// caught runs f with catch, and returns what f returns. If f panics, it returns otherwise and the panic as an error.
 func caught[T any](catch func(string, func() error) error, what string, otherwise T, f func() (T, error)) (T, error) {
 	err := catch(what, func() (err error) { otherwise, err = f(); return err })
 	return otherwise, err
@@ -147,28 +147,29 @@ func (d *Dial) Over(err error) error {
 	return err
 }
 
-// LoginTime says how long a dial may take, in two parts. A machine that runs accepts a TCP connection within a round trip, so that part is short.
-// TLS, authentication and the first answer take as long as the server needs: one that was paused (Aurora Serverless) accepts at once and then sends
-// nothing for 15 seconds and more. But a server that hangs looks the same, and its name may lead to another server meanwhile. So the first login has
-// a short time, and each login that gets no answer gives the next one twice its time. Logins that succeed slowly keep the time long. If the user has
-// set ConnectTimeout, that is the time for one whole dial.
+// LoginTime says how long a dial may take: its TCP part, and the login. A machine that runs accepts a TCP connection within a round trip, so the TCP
+// part has a short time. The login is TLS, authentication and the first answer. A server that was paused (Aurora Serverless) accepts at once and then sends
+// nothing for 15 seconds or more. A server that hangs looks the same, and its name may lead to another server by now. So the first login has a short time,
+// and after a login without an answer the next one may take twice as long. After a slow login that succeeds, the time stays long. If the user has set
+// ConnectTimeout, that is the time for one whole dial.
 type LoginTime struct {
 	tcp, first, most time.Duration
 	short            func() bool
-	doubled          atomic.Int32 // how often first was doubled
+	doubled          atomic.Int32 // counts how often first was doubled
 }
 
 const (
-	// mostLogin is the longest that a login may take, unless the user allows more. A server that hangs keeps a dial for so long.
+	// mostLogin is the longest time of a login, unless the user allows more. A server that hangs keeps a dial waiting for that time.
 	mostLogin = 30 * time.Second
 
-	// shortConnect bounds the TCP part of a dial that is to be short, because the server was lost or does not answer: a machine that is gone sends
-	// no answer, and its name may lead to another machine by now. A machine that runs answers within a round trip. Through a tunnel, for example, a
-	// round trip may take longer than shortConnect, so not all dials in a row may be short.
+	// shortConnect bounds the TCP part of a dial after the server was lost or did not answer. A machine that is gone sends no answer, and its
+	// name may lead to another machine by now, so the next dial should come soon. A machine that runs answers within a round trip. But a round
+	// trip may take longer than shortConnect, through a tunnel for example, so not all dials in a row may be short.
 	shortConnect = time.Second
 )
 
-// NewLoginTime returns a LoginTime for dials that may take connect. said: the user has set it, so it never grows. short: a dial's TCP part is to be short.
+// NewLoginTime returns a LoginTime whose first dials may take connect. If said is true, the user has set connect, so the time never grows. short reports
+// whether the TCP part of the next dial is bounded by shortConnect.
 func NewLoginTime(connect time.Duration, said bool, short func() bool) *LoginTime {
 	l := &LoginTime{tcp: connect, first: connect, most: mostLogin, short: short}
 	if said {
@@ -186,14 +187,14 @@ func (l *LoginTime) Next() time.Duration {
 	return min(t, l.most)
 }
 
-// silent notes that a login was silent for within, which was all its time.
+// silent notes that a login got no answer within its time, within. The next login may take twice that.
 func (l *LoginTime) silent(within time.Duration) {
 	if n := l.doubled.Load(); within == l.Next() && within < l.most { // otherwise another dial has noted it at the same time
 		l.doubled.CompareAndSwap(n, n+1)
 	}
 }
 
-// took notes how long a login took. The next ones may take twice that.
+// took notes that a login has succeeded and took d. The next ones may take at least twice that.
 func (l *LoginTime) took(d time.Duration) {
 	n := int32(0)
 	for t := l.first; t < min(2*d, l.most); t *= 2 {
@@ -210,11 +211,11 @@ type password struct {
 
 type passwordKey struct{}
 
-// errSamePassword ends the second try, since the server would refuse the same password again.
+// errSamePassword ends the second try of WithPasswords, since the server would refuse the same password again.
 var errSamePassword = errors.New("lmipool: BeforeConnect has no other password")
 
-// WithPasswords calls acquire, which dials. If the server refuses the password, it calls acquire once more, which succeeds only if BeforeConnect, which
-// must end with TryPassword, has another one by then. So no caller gets an error because of a token that the server no longer accepts.
+// WithPasswords calls acquire, which dials. If the server refuses the password, it calls acquire once more, and BeforeConnect, which must end with
+// TryPassword, is asked for another password. So no caller gets an error because of a token that the server does not accept any more.
 func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.Conn, error)) (*pgxpool.Conn, error) {
 	ctx = context.WithValue(ctx, passwordKey{}, &password{})
 	c, err := acquire(ctx)
@@ -228,7 +229,7 @@ func WithPasswords(ctx context.Context, acquire func(context.Context) (*pgxpool.
 	return again, errAgain
 }
 
-// TryPassword notes the password that BeforeConnect has chosen. It returns an error if WithPasswords dials with it for the second time.
+// TryPassword notes the password that BeforeConnect has chosen. It returns an error if WithPasswords would dial with the same password again.
 func TryPassword(ctx context.Context, cc *pgx.ConnConfig) error {
 	p, _ := ctx.Value(passwordKey{}).(*password)
 	if p == nil {

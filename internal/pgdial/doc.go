@@ -4,6 +4,6 @@
 //
 // # Invariants
 //
-//   - A panic in the user's code does not end the process, even in a goroutine of pgx's or pgxpool's ([Dial.Guard], which names the exceptions).
-//   - A ConnConfig is wrapped in this order: Guard, Writer.Validate, Dial.Bound. What cancels statements wraps all of these.
+//   - A panic in the user's code does not end the process, even in a goroutine of pgx or pgxpool ([Dial.Guard], which names the exceptions).
+//   - The functions of a ConnConfig are wrapped in this order: Guard, Writer.Validate, Dial.Bound, and last the Install of package pgcancel.
 package pgdial

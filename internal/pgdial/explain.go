@@ -14,14 +14,14 @@ import (
 )
 
 // Explain returns err, the error of a dial to one of hosts, and adds what to do about it. It removes the password, which pgx keeps in the
-// configuration inside each of its errors. With direct, no pooler is known.
+// configuration inside each of its errors. direct says that the pool's configuration names no pooler.
 func Explain(err error, hosts []string, direct bool) error {
 	var ce *pgconn.ConnectError
 	tls, nothing := true, false
 	if errors.As(err, &ce) && ce.Config != nil {
 		nothing, ce.Config.Password = ce.Config.Password == "", "" // the configuration belongs to this dial alone
 		switch sslmode.Of(ce.Config) {
-		case sslmode.Disable, sslmode.Allow, sslmode.Prefer: // it was tried in plain text too
+		case sslmode.Disable, sslmode.Allow, sslmode.Prefer: // pgx has tried plain text too
 			tls = false
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// AWS recommends these values for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). While something that was sent,
-// such as a statement, is unacknowledged, TCP sends no keepalive probes. awsUnacknowledged bounds that time.
+// AWS recommends these values for quick failovers (Aurora User Guide, "Fast failover with Amazon Aurora PostgreSQL"). TCP sends no keepalive probes while
+// data that was sent, such as a statement, is not acknowledged. So awsUnacknowledged bounds that time.
 const (
 	AWSConnectTimeout = 2 * time.Second
 	awsKeepAlive      = time.Second
@@ -19,8 +19,8 @@ const (
 	awsUnacknowledged = awsKeepAlive * (awsKeepAliveCount + 1)
 )
 
-// LookAfter returns dial, whose TCP connections then fail within seconds when the other machine is gone. A socket that dial has given times of its own
-// keeps them.
+// LookAfter wraps dial, so that its TCP connections fail within seconds when the other machine is gone. A socket whose keepalive or user timeout dial has
+// set itself stays as it is.
 func LookAfter(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := dial(ctx, network, addr)
@@ -33,7 +33,8 @@ func LookAfter(dial pgconn.DialFunc) pgconn.DialFunc {
 	}
 }
 
-// PeekAfter is how long a connection must have been idle before its owner looks at its socket: right after an answer it is not worth the system call.
+// PeekAfter is how long a connection must have been idle before its owner looks at its socket. Right after an answer it is hardly ever closed, and the
+// look costs a system call.
 const PeekAfter = time.Millisecond
 
 // Sight is what can be read from a socket on which no answer is due.
@@ -41,8 +42,8 @@ type Sight uint8
 
 const (
 	Nothing   Sight = iota
-	Something       // a change of a setting, a notification, or why the server ended the session
-	End             // its other end is closed
+	Something       // there is a message, such as a changed setting, a notification, or the error with which the session has ended
+	End             // the server has closed its end
 )
 
 // Peeker looks at a connection's socket (MSG_PEEK), without a round trip. A server that restarts closes its sockets. Without the look, the next

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Linux's names for options of TCP. Package syscall does not have the first, and has the second on Linux only.
+// These are TCP options with Linux's numbers. Package syscall does not have the first one, and has the second one only on Linux.
 const (
 	tcpUserTimeout = 18
 	tcpKeepIdle    = 4
 )
 
-// boundUnacknowledged bounds, on Linux, how long data that was sent on c may stay unacknowledged. It returns false, and does nothing, if c has not
-// the times that Go gives a socket: keepalive after 15 s, and no such bound.
+// boundUnacknowledged bounds, on Linux, how long data that was sent on c may stay unacknowledged. It returns false and does nothing if somebody has set
+// c's times: by default Go sends keepalive probes after 15 s and sets no such bound.
 func boundUnacknowledged(c syscall.RawConn, bound time.Duration) (done bool) {
 	if runtime.GOOS != "linux" {
 		return true
@@ -30,7 +30,7 @@ func boundUnacknowledged(c syscall.RawConn, bound time.Duration) (done bool) {
 	return done
 }
 
-// peek returns what can be read from fd, and reads nothing.
+// peek returns what can be read from fd, and leaves it there.
 func peek(fd uintptr) Sight {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)

@@ -19,18 +19,19 @@ type Standing uint8
 
 const (
 	Writes    Standing = iota
-	StandsBy           // it is a standby
-	ReadsOnly          // its own configuration makes it read-only, for this session too
+	StandsBy           // the server is a standby
+	ReadsOnly          // the server's own configuration makes it read-only, for this session too
 )
 
-// askStanding asks a server for its Standing. A server is ReadsOnly only if pg_settings says that its configuration makes it so: a setting of a role,
-// a database, the connection string or the session says nothing about the server. pg_settings is slow, and is read only if the session is read-only.
+// askStanding asks a server for its Standing. The answer is ReadsOnly only if pg_settings says that the server's configuration makes it read-only: a
+// setting of a role, a database, the connection string or the session says nothing about the server. pg_settings is slow, so it is read only if the
+// session is read-only.
 const askStanding = `select case when pg_catalog.pg_is_in_recovery() then 1
 	when pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `') operator(pg_catalog.=) 'on' and exists(select from pg_catalog.pg_settings
 		where name operator(pg_catalog.=) '` + pgerr.ReadOnlySetting + `' and source operator(pg_catalog.=) any ('{configuration file,command line}')) then 2
 	else 0 end`
 
-// StandingOf asks the server behind pc for its Standing. It does not use a simple Query, in front of which settings cannot travel.
+// StandingOf asks the server of pc for its Standing. It does not use a simple Query, since the settings of With cannot travel in front of one.
 func StandingOf(ctx context.Context, pc *pgconn.PgConn) (Standing, error) {
 	r := pc.ExecParams(ctx, askStanding, nil, nil, nil, nil).Read()
 	if r.Err != nil || len(r.Rows) != 1 {
@@ -44,13 +45,13 @@ func StandingOf(ctx context.Context, pc *pgconn.PgConn) (Standing, error) {
 // switch-over, is not refused for that alone, since an application may begin each transaction that writes with READ WRITE. It is refused from the first
 // write that it refuses, if new sessions could write before, until a new session can write again.
 type Writer struct {
-	never  bool // the connection string asks for something else, or an RDS Proxy chooses the server
+	never  bool // is set if the connection string asks for another kind of server, or an RDS Proxy chooses the server
 	wanted atomic.Bool
-	open   atomic.Bool // the last new session could write
-	shut   atomic.Bool // since then a write was refused because of the server's configuration
+	open   atomic.Bool // is set when a new session can write
+	shut   atomic.Bool // is set if a write was refused since then because of the server's configuration
 }
 
-// NewWriter returns the Writer for a connection string, which pgx has parsed to cc. With rdsProxy, it leads to an RDS Proxy.
+// NewWriter returns the Writer for cc. rdsProxy says that cc leads to an RDS Proxy.
 func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 	w := new(Writer)
 	is := func(f pgconn.ValidateConnectFunc) bool { return SameFunc(cc.ValidateConnect, f) } // pgx keeps target_session_attrs only as this function
@@ -70,12 +71,12 @@ func NewWriter(cc *pgx.ConnConfig, rdsProxy bool) *Writer {
 // Wanted reports whether a writer is wanted.
 func (w *Writer) Wanted() bool { return w.wanted.Load() }
 
-// Concerns reports whether it matters to the pool, and may be due to the server itself, that a write was refused in the session of pc.
+// Concerns is called when a write was refused in the session of pc. It reports whether the pool has to ask the server for its Standing.
 func (w *Writer) Concerns(pc *pgconn.PgConn) bool {
 	return w.Wanted() || !w.never && pc.ParameterStatus(pgerr.ReadOnlySetting) == "on"
 }
 
-// Why returns why the pool's server is no writer.
+// Why returns the error that says why the pool's server is no writer. It is called after Refused has returned false or Misses an error.
 func (w *Writer) Why() error {
 	if w.shut.Load() {
 		return pgerr.ErrReadOnlyServer
@@ -83,7 +84,7 @@ func (w *Writer) Why() error {
 	return pgerr.ErrStandby
 }
 
-// Misses returns why a server that stands as s is not what the pool wants; nil if it is.
+// Misses returns an error if the pool wants a writer and a server with Standing s is not one, or else nil.
 func (w *Writer) Misses(s Standing) error {
 	switch {
 	case !w.Wanted():
@@ -95,7 +96,7 @@ func (w *Writer) Misses(s Standing) error {
 	return nil
 }
 
-// Refused notes that a server that stands as s has refused a write. It reports false if the connection is useless for writes.
+// Refused notes that a server with Standing s has refused a write. It returns false if the connection is useless for writes.
 func (w *Writer) Refused(s Standing) bool {
 	if s == ReadsOnly && w.Wanted() && w.open.Load() {
 		w.shut.Store(true)
@@ -143,8 +144,8 @@ func (w *Writer) Validate(cc *pgx.ConnConfig) {
 	}
 }
 
-// Admit checks a new session. If ask is set and a writer is wanted, it asks the server for its Standing, and returns an error if that is wrong. readOnly
-// is the session's default_transaction_read_only; "": the value that the server has reported counts.
+// Admit checks a new session. If ask is true and a writer is wanted, it asks the server for its Standing, and returns the error of Misses. readOnly is the
+// session's default_transaction_read_only, or "" if the value that the server has reported counts.
 func (w *Writer) Admit(ctx context.Context, pc *pgconn.PgConn, ask bool, readOnly string) error {
 	if ask && w.Wanted() {
 		s, err := StandingOf(ctx, pc)
