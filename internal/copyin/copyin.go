@@ -153,7 +153,7 @@ func (s *source) send() error {
 		if err != nil {
 			return err
 		}
-		// A row more than a chunk would be sent as a large and a tiny message.
+		// If buf became longer than a chunk, pgconn would send it as a large and a tiny message.
 		if largest = max(largest, len(buf)-at); len(buf) <= chunk-largest {
 			continue
 		}

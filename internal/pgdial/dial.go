@@ -194,7 +194,7 @@ func (l *LoginTime) silent(within time.Duration) {
 	}
 }
 
-// took notes that a login has succeeded and took d. The next ones may take at least twice that.
+// took notes that a login has succeeded and took d. The next ones may take twice that or more, up to l.most.
 func (l *LoginTime) took(d time.Duration) {
 	n := int32(0)
 	for t := l.first; t < min(2*d, l.most); t *= 2 {

@@ -76,7 +76,7 @@ func (w *Writer) Concerns(pc *pgconn.PgConn) bool {
 	return w.Wanted() || !w.never && pc.ParameterStatus(pgerr.ReadOnlySetting) == "on"
 }
 
-// Why returns the error that says why the pool's server is no writer. It is called after Refused has returned false or Misses an error.
+// Why returns the error that says why the pool's server is no writer.
 func (w *Writer) Why() error {
 	if w.shut.Load() {
 		return pgerr.ErrReadOnlyServer
