@@ -220,7 +220,7 @@ var situations = map[string]situation{
 		ctx, cancel := context.WithCancel(w.ctx)
 		db := w.open(lmipool.Config{CancelWait: -1})
 		err := w.while(func(sql string) error { _, err := db.Exec(ctx, sql); return err }, cancel)
-		if err != nil && !strings.HasPrefix(err.Error(), "lmipool: it was sent and its answer did not come, so it may have happened: ") {
+		if err != nil && !strings.HasPrefix(err.Error(), "lmipool: no answer came, so it may have happened: ") {
 			return errors.New(err.Error())
 		}
 		return err

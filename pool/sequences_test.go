@@ -167,6 +167,7 @@ create function last() returns text language plpgsql volatile as $$ begin return
 	type querier interface {
 		Query(context.Context, string, ...any) (pgx.Rows, error)
 	}
+	const unknown = "lmipool: no answer came, so it may have happened: " // pgx does not say so
 	ask := func(ctx context.Context, on querier, sql string) string {
 		r, err := on.Query(ctx, sql)
 		if err == nil {
@@ -183,7 +184,7 @@ create function last() returns text language plpgsql volatile as $$ begin return
 		if ok := errors.As(err, &pg); ok {
 			return pg.Code
 		}
-		return err.Error()
+		return strings.TrimPrefix(err.Error(), unknown)
 	}
 	batch := func(ctx context.Context, on interface {
 		SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
@@ -208,7 +209,7 @@ create function last() returns text language plpgsql volatile as $$ begin return
 			if errors.As(err, &pg) {
 				return append(answers, pg.Code)
 			}
-			text := fmt.Sprint(err)
+			text := strings.TrimPrefix(fmt.Sprint(err), unknown)
 			if i := strings.Index(text, "received unexpected message type"); i > 0 {
 				text = text[i:] // before it is said whether pgx had a name for the statement
 			}

@@ -65,7 +65,7 @@ func RolledBack(err error) error { return &RolledBackError{wrapped{err}} }
 func (e *RolledBackError) Error() string { return strings.ReplaceAll(e.error.Error(), mayHave, "") }
 
 func (e *OutcomeUnknownError) Error() string {
-	return "lmipool: it was sent and its answer did not come" + mayHave + ": " + strings.TrimPrefix(e.error.Error(), "lmipool: ")
+	return "lmipool: no answer came" + mayHave + ": " + strings.TrimPrefix(e.error.Error(), "lmipool: ")
 }
 
 // mayHave is cut out of the text by RolledBackError, since it is not true any more after a rollback.

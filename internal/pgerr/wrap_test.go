@@ -31,7 +31,7 @@ func TestAnOutcomeThatIsUnknownSaysSo(t *testing.T) {
 	err := Named(Canceled(context.DeadlineExceeded, errors.New("timeout")), above)
 	assert.NotErrorAs(t, err, new(*OutcomeUnknownError), "the server has stopped it")
 	err = SentUnanswered(errors.New("lmipool: canceled: too late"))
-	const said = "it was sent and its answer did not come"
+	const said = "no answer came"
 	assert.EqualError(t, err, "lmipool: "+said+", so it may have happened: canceled: too late")
 	err = fmt.Errorf("order 7: %w", err)
 	for _, not := range []error{RolledBack(err), NotRun("a standby", err)} {
