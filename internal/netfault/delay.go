@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// delay holds parcels back, those of all links in one queue. One goroutine looks after it, so a delay costs one sleep
-// per moment at which something is due, not one per parcel, and no parcel overtakes another.
+// delay holds back the parcels of all links in one queue. One goroutine serves the queue, so there is one sleep for each
+// moment at which parcels are due, not one for each parcel, and no parcel overtakes another.
 type delay struct {
 	mu    sync.Mutex
 	half  time.Duration
-	queue []held        // by due
-	look  chan struct{} // tells run that the head of queue is another or due earlier
+	queue []held        // in the order of due
+	look  chan struct{} // tells run that queue has another head, or that its head is due earlier
 }
 
 type held struct {
@@ -23,8 +23,8 @@ type held struct {
 
 func newDelay() *delay { return &delay{look: make(chan struct{}, 1)} }
 
-// set changes the delay, for what is under way too if it becomes shorter: one long delay would otherwise hold up
-// everything behind it long after it was taken back.
+// set changes the delay. A shorter delay also applies to parcels that are under way: otherwise these would hold up all
+// later ones long after the longer delay was taken back.
 func (d *delay) set(half time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -38,7 +38,7 @@ func (d *delay) set(half time.Duration) {
 	d.wake()
 }
 
-// send sends p to a channel that has room for it, in time.
+// send sends p, after the delay, to a channel that has room for it.
 func (d *delay) send(to chan<- parcel, p parcel) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,7 +72,7 @@ func (d *delay) run(ctx context.Context) {
 	}
 }
 
-// deliver sends what is due, and returns when the next parcel will be.
+// deliver sends the parcels that are due, and returns when the next one is due. ok is false if there is none.
 func (d *delay) deliver() (next time.Time, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,7 +82,7 @@ func (d *delay) deliver() (next time.Time, ok bool) {
 		d.queue[n].to <- d.queue[n].parcel
 		n++
 	}
-	clear(d.queue[:n]) // the bytes are garbage, though the array lives on
+	clear(d.queue[:n]) // lets the parcels be collected, since the array lives on
 	d.queue = d.queue[n:]
 	if len(d.queue) == 0 {
 		return next, false
@@ -90,9 +90,9 @@ func (d *delay) deliver() (next time.Time, ok bool) {
 	return d.queue[0].due, true
 }
 
-// sleepUntil returns at about due, or earlier, at most 2 ms after there is a reason to look again.
+// sleepUntil returns at about due, or earlier if there is a reason to look again: then at most 2 ms after that.
 func (d *delay) sleepUntil(ctx context.Context, due time.Time) {
-	// An idle runtime waits in whole milliseconds, so its timers are good for all but the last two.
+	// An idle Go runtime waits in whole milliseconds, so its timers are exact enough until the last two.
 	const fine = 2 * time.Millisecond
 	if coarse := time.Until(due) - fine; coarse > 0 {
 		timer := time.NewTimer(coarse)

@@ -19,7 +19,7 @@ func TestRoundTripIsAddedAndTakenBack(t *testing.T) {
 	for range 9 {
 		took = append(took, timed(func() { ping(t, c) }))
 	}
-	best := slices.Min(took) // the others tell of this machine's load
+	best := slices.Min(took) // the longer ones show only this machine's load
 	require.GreaterOrEqual(t, best, d-time.Millisecond)
 	require.Less(t, best, 2*d)
 
@@ -59,7 +59,7 @@ func TestAShorterDelayHoldsForWhatIsUnderWayAndOvertakesNothing(t *testing.T) {
 	p, other := proxy(t, target), proxy(t, target)
 	c, clock := dial(t, p), dial(t, other)
 	ping(t, c)
-	// From an hour, and from a delay so short that the proxy is already in its last, deaf sleep.
+	// The delay is shortened from an hour, and from one so short that the proxy is already in its last sleep, which nothing interrupts.
 	for _, longest := range []time.Duration{time.Hour, 3 * time.Millisecond} {
 		for range 10 {
 			for _, s := range []struct {
@@ -68,7 +68,7 @@ func TestAShorterDelayHoldsForWhatIsUnderWayAndOvertakesNothing(t *testing.T) {
 			}{{longest, "a"}, {longest / 2, "b"}, {0, "c"}} {
 				p.SetRoundTrip(s.d)
 				send(t, c, s.text)
-				// No one tells when the proxy has read that and given it its delay. Another has made round trips by then.
+				// The test cannot see when the proxy has read that and delayed it. After some round trips of another connection it has.
 				for range 4 {
 					ping(t, clock)
 				}

@@ -8,11 +8,11 @@ import (
 	"sync"
 )
 
-// Cut closes all connections in the orderly way (FIN), as a server does that shuts down. What was under way is lost. New
-// connections are served.
+// Cut closes all connections in the orderly way (FIN), as a server does that shuts down. Bytes that were under way are
+// lost. New connections are served.
 func (p *Proxy) Cut() { p.endLinks((*link).close) }
 
-// Reset ends all connections with a RST, as a machine does that was restarted and knows nothing of them.
+// Reset ends all connections with a RST, as a machine does that has restarted and no longer knows them.
 func (p *Proxy) Reset() { p.endLinks((*link).reset) }
 
 func (p *Proxy) endLinks(end func(*link)) {
@@ -28,8 +28,8 @@ func (p *Proxy) endLinks(end func(*link)) {
 // nothing that is sent from now on arrives. When the stall is over, everything that was held back arrives, in order.
 func (p *Proxy) Stall(on bool) { p.gate.set(!on) }
 
-// Refuse makes new connections fail (connection refused); those that exist go on. Taking it back needs the proxy's port
-// again, which another program may have been given meanwhile: hence the error, which refusing itself never returns.
+// Refuse makes new connections fail (connection refused); those that exist go on. Refuse(false) needs the proxy's port
+// again, and fails if another program has got the port meanwhile. Refuse(true) returns no error.
 func (p *Proxy) Refuse(on bool) error {
 	p.mu.Lock()
 	l := p.listen
@@ -50,7 +50,7 @@ func (p *Proxy) Refuse(on bool) error {
 	return nil
 }
 
-// gate is what every byte passes on its way out; Stall shuts it.
+// gate lets bytes out of the proxy while it is open. Stall shuts it.
 type gate struct {
 	mu   sync.Mutex
 	open chan struct{} // closed while the gate is open

@@ -10,7 +10,7 @@ import (
 
 const (
 	chunk  = 64 << 10 // bytes that are read at once
-	window = 256      // chunks that may be under way in one direction; then its sender feels back-pressure
+	window = 256      // chunks that may be under way in one direction; when they are, the proxy stops reading from the sender
 )
 
 // link is one forwarded connection: the client's and the server's side of it.
@@ -59,14 +59,14 @@ func (l *link) reset() {
 	})
 }
 
-// parcel is what travels in one direction: bytes, or the news that there are no more.
+// parcel travels in one direction of a link: it has bytes, or says that there are no more.
 type parcel struct {
 	bytes []byte
 	end   error // io.EOF, or why from could not be read
 }
 
-// pipe is one direction of a link: read → delay → write. At most window parcels are between read and write, so that
-// neither a send to out nor, therefore, the delay that all links share is ever blocked by one of them.
+// pipe is one direction of a link: read → delay → write. At most window parcels are between read and write, so a send to
+// out never blocks. Otherwise one slow link would block the delay, which all links share.
 type pipe struct {
 	*link
 	from, to net.Conn
@@ -85,7 +85,7 @@ func (w *pipe) read(d *delay) {
 		n, err := w.from.Read(buf)
 		if n > 0 {
 			d.send(w.out, parcel{bytes: bytes.Clone(buf[:n])})
-			continue // an error comes again
+			continue // after an error the next read returns it again
 		}
 		if err != nil {
 			d.send(w.out, parcel{end: err})

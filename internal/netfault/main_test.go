@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // soon is a bound that only a broken proxy exceeds.
 const soon = 10 * time.Second
 
-// serve starts a TCP server and returns its address. Handle owns the connection; all are closed when the test ends.
+// serve starts a TCP server and returns its address. handle owns the connection that it gets. All connections are closed when the test ends.
 func serve(t *testing.T, handle func(*net.TCPConn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -50,7 +50,7 @@ func serve(t *testing.T, handle func(*net.TCPConn)) string {
 	return l.Addr().String()
 }
 
-// echo sends back all it receives, and closes when its client has.
+// echo sends back all that it receives, and closes c when its client has closed.
 func echo(c *net.TCPConn) {
 	_, _ = io.Copy(c, c)
 	c.Close()
@@ -94,7 +94,7 @@ func ping(t *testing.T, c net.Conn) {
 	receive(t, c, "ping")
 }
 
-// readError returns the error that the next read of a connection ends with.
+// readError returns the error of the next read of a connection.
 func readError(t *testing.T, c net.Conn) error {
 	t.Helper()
 	n, err := c.Read(make([]byte, 1))

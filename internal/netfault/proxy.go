@@ -49,11 +49,11 @@ func Listen(target string) (*Proxy, error) {
 // Addr returns the proxy's host:port. It stays the same for the proxy's life.
 func (p *Proxy) Addr() string { return p.addr }
 
-// Retarget has connections that are made from now on forwarded to target. Those that exist stay what they are.
+// Retarget makes the proxy forward new connections to target. Existing connections keep their target.
 func (p *Proxy) Retarget(target string) { p.target.Store(&target) }
 
-// SetRoundTrip adds d to every round trip from now on, half of it each way. It does not limit the rate: what is sent
-// together arrives together. What is under way keeps its order, and its delay unless the new one ends earlier.
+// SetRoundTrip adds d to every round trip from now on, half of it each way. It does not limit the rate: bytes that are
+// sent together arrive together. Bytes under way keep their order, and their delay unless the new one ends earlier.
 func (p *Proxy) SetRoundTrip(d time.Duration) { p.delay.set(d / 2) }
 
 // Conns returns the number of connections that are being forwarded now.
@@ -90,7 +90,7 @@ func (p *Proxy) acceptFrom(l net.Listener) {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if err == nil { // else of that one connection, or too many open files
+			if err == nil { // an error is about one connection only, or there are too many open files
 				p.accepted.Add(1)
 				p.running.Go(func() { p.serve(client) })
 			}

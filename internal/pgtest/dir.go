@@ -12,8 +12,8 @@ import (
 	"github.com/lmipool/lmipool/internal/child"
 )
 
-// place is where servers keep their files. Not os.TempDir: $TMPDIR may be too long for the socket's path (107 bytes) or
-// closed to the user the server runs as.
+// place is where servers keep their files. It is not os.TempDir, since $TMPDIR may be too long for the socket's path (107
+// bytes), or closed to the user as whom the server runs.
 const place = "/tmp"
 
 // makeDir makes a server's directory: lmipool-pg-<pid of the owner>-<random>.
@@ -30,8 +30,8 @@ func makeDir() (string, error) {
 	return dir, nil
 }
 
-// sweep removes the directories whose owner was killed before it could. It is a courtesy: what another user owns, or
-// what a server that is just ending still writes to, stays for the next sweep.
+// sweep removes the directories of processes that were killed before they could do so. A directory that belongs to another
+// user, or to which a server still writes while it ends, stays for a later sweep.
 func sweep() {
 	dirs, _ := filepath.Glob(filepath.Join(place, "lmipool-pg-*"))
 	for _, dir := range dirs {

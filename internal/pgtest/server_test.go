@@ -33,7 +33,7 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-// value runs a query that yields one text.
+// value runs a query and returns its one text.
 func value(t *testing.T, conn *pgx.Conn, sql string) (s string) {
 	t.Helper()
 	require.NoError(t, conn.QueryRow(t.Context(), sql).Scan(&s))
@@ -42,7 +42,7 @@ func value(t *testing.T, conn *pgx.Conn, sql string) (s string) {
 
 func alive(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-// directory returns where a server keeps its files, by its own account.
+// directory asks a server where it keeps its files.
 func directory(t *testing.T, conn *pgx.Conn) string {
 	t.Helper()
 	return filepath.Dir(value(t, conn, "show data_directory"))
@@ -113,7 +113,7 @@ func TestAnUnknownVersionIsNamed(t *testing.T) {
 
 func TestACancelledStartLeavesNothing(t *testing.T) {
 	t.Parallel()
-	// The first words of initdb, and of postgres: two points on the way at which the caller gives up.
+	// These are the first words of initdb and of postgres. The caller gives up at one of these two points.
 	for _, sign := range []string{"creating directory", "listening on"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		log := &cancelOn{sign: sign, cancel: cancel}

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Options are what pgx takes from the front of a statement's arguments, in any order. Of two of a kind the last counts.
+// Options has the options that pgx takes from the front of a statement's arguments, in any order. If there are two of a kind, the last one counts.
 type Options struct {
-	Mode     pgx.QueryExecMode // 0: none was given
-	Rewriter pgx.QueryRewriter // nil: none
-	Args     []any             // what is left: the arguments themselves
+	Mode     pgx.QueryExecMode // 0 if none was given
+	Rewriter pgx.QueryRewriter // nil if none was given
+	Args     []any             // the arguments behind the options
 	given    []any             // the options, as they were given
 }
 
@@ -37,7 +37,7 @@ func Parse(args []any) (o Options) {
 	return o
 }
 
-// Foreign reports whether the user's own rewriter is there. It may look at the connection, and return another text each time.
+// Foreign reports whether Rewriter is the user's own. Such a rewriter may look at the connection, and return another text each time.
 func (o *Options) Foreign() bool {
 	switch o.Rewriter.(type) {
 	case nil, pgx.NamedArgs, pgx.StrictNamedArgs, Fixed:
@@ -46,7 +46,7 @@ func (o *Options) Foreign() bool {
 	return true
 }
 
-// Few reports whether there is no option except perhaps one rewriter. A statement with any other cannot ride.
+// Few reports whether there is no option except perhaps one rewriter. A statement with any other option cannot ride.
 func (o *Options) Few() bool {
 	return len(o.given) == 0 || len(o.given) == 1 && o.Rewriter != nil
 }
@@ -64,7 +64,7 @@ func (o *Options) Rewritten(ctx context.Context, sql string) (text string, args 
 	return text, args, err == nil
 }
 
-// With returns arguments with another mode (0: none), the formats that were given, another rewriter (nil: none) and args.
+// With returns the arguments of a statement: mode unless it is 0, the formats that were given, rewriter unless it is nil, and args.
 func (o *Options) With(mode pgx.QueryExecMode, rewriter pgx.QueryRewriter, args []any) []any {
 	all := make([]any, 0, len(o.given)+2+len(args))
 	if mode != 0 {
@@ -82,15 +82,15 @@ func (o *Options) With(mode pgx.QueryExecMode, rewriter pgx.QueryRewriter, args 
 	return append(all, args...)
 }
 
-// Text returns sql as the server gets it. It returns false if a rewriter of the user's own changes it.
+// Text returns the text that the server gets for sql. It returns false if the user's own rewriter makes that text.
 func Text(ctx context.Context, sql string, args []any) (string, bool) {
 	o := Parse(args)
 	text, _, ok := o.Rewritten(ctx, sql)
 	return text, ok
 }
 
-// Fixed is a rewriter that returns always the same. A user's own may return another text each time, so it is called once, and its result is put in a
-// Fixed before it is decided what the text may do.
+// Fixed is a rewriter that always returns the same text. A user's rewriter may return another text each time. So it is called once, and its result is
+// put in a Fixed before the pool decides what the text may do.
 type Fixed struct {
 	SQL  string
 	Args []any
@@ -102,12 +102,12 @@ func (f Fixed) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, 
 	return f.SQL, f.Args, f.Err
 }
 
-// Caches reports whether pgx keeps in this mode what it has prepared or described for a text.
+// Caches reports whether pgx, in this mode, keeps a text's prepared statement or description for later.
 func Caches(mode pgx.QueryExecMode) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe
 }
 
-// RewriteQueued applies a rewriter as pgx does in a batch, where there are no other options. A rewriter of the user's own gets c.
+// RewriteQueued applies a rewriter as pgx does in a batch, where there are no other options. The user's own rewriter gets c.
 func RewriteQueued(ctx context.Context, c *pgx.Conn, sql string, args []any) (string, []any, error) {
 	var rw pgx.QueryRewriter
 	for len(args) > 0 {
@@ -123,7 +123,7 @@ func RewriteQueued(ctx context.Context, c *pgx.Conn, sql string, args []any) (st
 	return rw.RewriteQuery(ctx, c, sql, args)
 }
 
-// CopyBatch returns a copy of b, which must not have been sent. pgx keeps in a batch that was sent what its connection has prepared for it.
+// CopyBatch returns a copy of b, which must not have been sent: sending stores a connection's prepared statements in a batch.
 func CopyBatch(b *pgx.Batch) *pgx.Batch {
 	c := *b
 	queries := make([]pgx.QueuedQuery, len(b.QueuedQueries))
@@ -135,8 +135,8 @@ func CopyBatch(b *pgx.Batch) *pgx.Batch {
 	return &c
 }
 
-// MayChange reports whether an argument is a buffer. The caller may use that for something else as soon as Query has returned, so a statement that is
-// found to be stale later must not be sent again with it.
+// MayChange reports whether an argument is a buffer. The caller may write to a buffer as soon as Query has returned. So a statement with such an
+// argument must not be sent again later, when its prepared statement turns out to be stale.
 func MayChange(args []any) bool { return slices.ContainsFunc(args, mayChange) }
 
 func mayChange(arg any) bool {

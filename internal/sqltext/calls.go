@@ -11,9 +11,9 @@ import (
 type calls struct {
 	Statement
 	tokens  []token
-	partner []int  // for a bracket: the index of its other half
-	call    []bool // for an opening parenthesis: it holds arguments of a function, or belongs to its FILTER or WITHIN GROUP
-	cte     []bool // for a name: WITH defines it here
+	partner []int  // of a bracket: the index of its other half
+	call    []bool // of an opening parenthesis: whether it holds a function's arguments, or belongs to the call's FILTER or WITHIN GROUP
+	cte     []bool // of a name: whether WITH defines it here
 }
 
 // find adds the functions of one text. It does nothing if a text was refused before.
@@ -33,7 +33,7 @@ func (c *calls) find(tokens []token) {
 		case c.at(i).is("("):
 			c.parenthesis(i)
 		case c.at(i).word("current_schema") && !c.at(i+1).is("("):
-			c.add(Function{Name: "current_schema"}) // a function without parentheses; it may create the schema of temporary tables
+			c.add(Function{Name: "current_schema"}) // this function needs no parentheses, and may create the schema of temporary tables
 		}
 	}
 }

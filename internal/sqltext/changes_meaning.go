@@ -12,18 +12,18 @@ import (
 type Meaning uint8
 
 const (
-	// KeepsMeaning: later texts mean what they meant before.
+	// KeepsMeaning means that later texts mean what they meant before.
 	KeepsMeaning Meaning = iota
-	// RestoresMeaning: a transaction, or its part since a savepoint, ends, and the settings that were made in it may end too.
+	// RestoresMeaning means that a transaction, or its part since a savepoint, ends, and that the settings made in it may end too.
 	RestoresMeaning
-	// MayChangeMeaning: it may change settings, but its text does not show which. The server can be asked afterwards.
+	// MayChangeMeaning means that it may change settings, but its text does not show which. The server can be asked afterwards.
 	MayChangeMeaning
-	// ChangesMeaning: later texts may mean something else.
+	// ChangesMeaning means that later texts may mean something else.
 	ChangesMeaning
 )
 
 // AfterMeaning returns what sql does to the meaning of later texts, judged by its text alone. Functions that it calls and triggers that it fires may
-// do more; of those AfterMeaning knows only set_config.
+// do more: AfterMeaning knows only set_config.
 func AfterMeaning(sql string) (m Meaning) {
 	tokens, refused := lex(sql)
 	if refused != "" {

@@ -2,8 +2,8 @@ package sqltext
 
 import "strings"
 
-// WithoutComments returns sql with a space in the place of each comment. So texts that differ only in their comments become the same text. It returns
-// a text that lex refuses as it is.
+// WithoutComments returns sql with a space in the place of each comment. So texts that differ only in their comments become the same text. A text that
+// lex refuses is returned unchanged.
 func WithoutComments(sql string) string {
 	if !strings.Contains(sql, "--") && !strings.Contains(sql, "/*") {
 		return sql

@@ -29,7 +29,7 @@ func TestTextsThatDifferInCommentsAreOne(t *testing.T) {
 		"select 1 +/* c */- 2":                     "select 1 + - 2",
 		"select 1\n\n, 2 -- x\n\n, 3":              "select 1\n\n, 2 , 3",
 		"select E'a\\' -- ' /* c */ , 'x'":         "select E'a\\' -- ' , 'x'",
-		"select 'a\\' -- c\n, 'b'":                 "select 'a\\' -- c\n, 'b'", // where the string ends hangs on a setting
+		"select 'a\\' -- c\n, 'b'":                 "select 'a\\' -- c\n, 'b'", // where the string ends depends on a setting
 	} {
 		assert.Equal(t, want, sqltext.WithoutComments(sql), sql)
 	}

@@ -17,7 +17,7 @@ func harmless(s sqltext.Statement) bool {
 	return s.Refused == ""
 }
 
-// A setting with a dot in its name is none that a lane's guard changes.
+// A lane's guard changes no setting with a dot in its name, so reading one has the same result on a lane.
 func TestCurrentSettingIsHarmlessForNamesWithADot(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]bool{

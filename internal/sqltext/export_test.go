@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// HarmlessNames is the allowlist.
+// HarmlessNames returns the names for which Harmless is true.
 func HarmlessNames() []string { return slices.Clone(harmless[:]) }
 
-// NotCalled is the keywords that are never taken for functions.
+// NotCalled returns the keywords that never count as functions.
 func NotCalled() []string { return slices.Sorted(maps.Keys(notCalled)) }

@@ -32,13 +32,13 @@ func (t token) word(words ...string) bool {
 // maxName is the longest identifier that PostgreSQL does not truncate, in bytes.
 const maxName = 63
 
-// symbols are the characters that are a token each, those of operators included. The lexer does not join the characters of an operator: nothing here
-// depends on which operator it is, and so it needs no rule for an operator that ends where a comment begins.
+// symbols has the characters that are a token each, including those of operators. The lexer does not join an operator's characters, since nothing here
+// depends on which operator they make. So it needs no rule for an operator that ends where a comment begins.
 const symbols = "()[],;.:" + operatorChars
 
 const operatorChars = "+-*/<>=~!@#%^&|`?"
 
-// lex cuts text into tokens by the rules of PostgreSQL's scan.l, and leaves out comments and white space. refused says why it cannot; "": it can.
+// lex cuts text into tokens by the rules of PostgreSQL's scan.l, and leaves out comments and white space. If it cannot, refused says why.
 func lex(text string) (tokens []token, refused string) {
 	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
 		return nil, "encoding"
@@ -68,7 +68,7 @@ func (l *lexer) refuse(why string) {
 	}
 }
 
-// peek returns the byte n ahead, or 0 beyond the end. 0 is never a byte of the text.
+// peek returns the byte n ahead, or 0 behind the end. No byte of the text is 0.
 func (l *lexer) peek(n int) byte {
 	if l.at+n < len(l.text) {
 		return l.text[l.at+n]
@@ -165,7 +165,7 @@ func (l *lexer) word() token {
 		}
 	case 'u', 'U':
 		if next == '&' && (l.peek(2) == '\'' || l.peek(2) == '"') {
-			l.refuse("unicode escape") // its end is easy to find, but not the name that its escapes make
+			l.refuse("unicode escape") // its end is easy to find, but its escapes would have to be decoded for the name
 			return token{}
 		}
 	}
@@ -204,8 +204,8 @@ func (l *lexer) quoted() token {
 	return token{}
 }
 
-// string reads a string, from its opening quote, and the parts that continue it on later lines, which follow the rules of the first part. If
-// backslash, the string may have a backslash in it. If escapes, a backslash escapes the next character, which then does not end the string.
+// string reads a string from its opening quote, with the parts that continue it on later lines. All parts follow the rules of the first. If backslash
+// is true, the string may contain backslashes. If escapes is true, a backslash escapes the next character, so that a quote there does not end the string.
 func (l *lexer) string(backslash, escapes bool) token {
 	from, plain := l.at+1, !backslash || !escapes
 	for {
@@ -247,8 +247,8 @@ func (l *lexer) string(backslash, escapes bool) token {
 	}
 }
 
-// continued reports whether the string that has just ended goes on: with a quote after white space that has a newline in it. Only -- comments may
-// stand between. If so, it moves to that quote.
+// continued reports whether the string that has just ended goes on with another quote, behind white space with a newline in it and perhaps -- comments.
+// If so, it moves to that quote.
 func (l *lexer) continued() bool {
 	from, newline := l.at, false
 	for {

@@ -14,8 +14,8 @@ type Mentions struct {
 	Dotted []string
 	// Names has what may be a relation or a type: every name, and each a.b.
 	Names []Name
-	// Written has the tables of INSERT, MERGE and UPDATE with DEFAULT. Changed has those of other UPDATEs and of DELETEs. Both include statements
-	// inside WITH.
+	// Written has the tables of INSERTs, MERGEs, and UPDATEs with DEFAULT. Changed has the tables of other UPDATEs and of DELETEs. Both include
+	// statements inside WITH.
 	Written, Changed []Name
 	// Operators has every run of operator characters, and the operators that keywords stand for. White space between the characters is left out. So
 	// each operator of the text is a part of one of these.

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// namePrefix begins the name of every statement that the pool prepares for itself. A reset, and the query that reads what a session has, leave out
-// names that begin with it.
+// namePrefix begins the name of every statement that the pool prepares for itself. A reset does not touch these names, and the query that reads what a
+// session has leaves them out.
 const namePrefix = "lmipool_"
 
 var nameEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // StatementName returns the name under which a text is prepared. parts are the text and all that decides what it means: its connection's baseline,
-// the settings that it runs with, its parameters and columns. The name is a hash of them and not a counter, because behind a pooler that was not
-// declared a connection meets other sessions, in which another connection has given the same number to another text. The name has 60 bytes;
-// PostgreSQL keeps 63.
+// the settings under which it runs, its parameters and columns. The name is a hash of parts and not a counter: behind a pooler that was not declared, a
+// connection meets other sessions, in which another connection may have given the same number to another text. The name has 60 bytes, since PostgreSQL
+// keeps 63.
 func StatementName(parts ...string) string {
 	h := sha256.New()
 	for _, s := range parts {

@@ -65,7 +65,7 @@ var accepted = []struct{ sql, functions string }{
 	{"select 1 -- \rfrom f(1)", "f"}, // a comment ends at a carriage return too
 	{`select "f("`, ""},
 
-	// What is no call.
+	// These are no calls.
 	{"select x::numeric(10, 2), x::varchar(3)[], x::my.type(3), cast(x as mytype(4))", ""},
 	{"select x::character varying(20), x::bit varying(3), x::timestamp(3) with time zone", ""},
 	{"select interval(3) '1 s', interval '1' year, time(0) '12:00', date '2020-01-01'", ""},
@@ -218,7 +218,7 @@ func TestHarmlessIsAboutPgCatalog(t *testing.T) {
 	assert.Equal(t, "public.lower", sqltext.Function{Schema: "public", Name: "lower"}.String())
 }
 
-// FuzzScan holds that what does not matter does not matter, and that what is refused is not made good by what follows.
+// FuzzScan checks that comments and white space do not change what Scan returns, and that a refused text stays refused inside a longer one.
 func FuzzScan(f *testing.F) {
 	for _, c := range accepted {
 		f.Add(c.sql)
@@ -256,7 +256,7 @@ func FuzzScan(f *testing.F) {
 		}
 		switch s.Refused {
 		case "empty", "not a read", "unbalanced parentheses", "unterminated string", "unterminated name", "unterminated comment":
-			// These can become another text by what is put around them.
+			// Such a text may mean something else with the text that is put around it.
 		default:
 			require.NotEmpty(t, sqltext.Scan("select (\n"+sql+"\n)").Refused)
 			require.NotEmpty(t, sqltext.Scan(sql+"\n (select 1)").Refused)

@@ -4,16 +4,16 @@ import "strings"
 
 // Sequences is what a statement does with the values of sequences that its session has, judged by its text alone.
 type Sequences struct {
-	// Reads: it names currval or lastval, which return what nextval returned before in the session.
+	// Reads is true if it names currval or lastval, which return what nextval returned before in the session.
 	Reads bool
-	// Draws: it may call nextval or setval, because it names one of them, or changes data, and a column's default may call them. Other functions
-	// that it calls may draw too; Draws does not say that.
+	// Draws is true if it may call nextval or setval: it names one of them, or it changes data, and a column's default may call them. Draws does
+	// not say whether other functions that it calls draw.
 	Draws bool
-	// Steady: it draws from the same sequences each time that it succeeds, if Table is "" or the defaults of that table are steady too. Then it
-	// overwrites all values that another invocation has left by the same text.
+	// Steady is true if it draws from the same sequences each time that it succeeds, provided that Table is "" or the defaults of that table are
+	// steady too. Then it overwrites all values that another invocation has left with the same text.
 	Steady bool
-	Table  string // the table of an INSERT, with its names quoted; "": it has none
-	// Moves: it sets something, so the same names may mean other sequences afterwards.
+	Table  string // the table of an INSERT, with its names quoted; "" for other statements
+	// Moves is true if it sets something, so that the same names may mean other sequences afterwards.
 	Moves  bool
 	Begins bool // it is BEGIN
 }

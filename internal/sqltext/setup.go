@@ -6,17 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// Setup is what a text does to the settings of its session. It is for callers that need the name of each setting.
+// Setup says what a text does to the settings of its session. It is for callers that need the name of each setting.
 type Setup struct {
 	Settings []string // settings with a dot in their name that it sets, or may set
 	Queries  []string // its queries and changes of data, one text each: the functions that they call may set more
 	Draws    bool     // it may leave values of sequences
-	// Unsure says why it may set others than Settings: the kind of statement, or the part that the scan does not understand. "": it does not.
+	// Unsure says why the text may set others than Settings: the kind of statement, or the part that the scan does not understand. Else it is "".
 	Unsure string
 }
 
-// SetupOf scans a text of one statement or several. If plain, standard_conforming_strings is on, so a backslash in a string without E is allowed, and
-// is no escape.
+// SetupOf scans a text of one statement or several. If plain is true, standard_conforming_strings is known to be on, so a backslash in a string without
+// E is allowed, and escapes nothing.
 func SetupOf(sql string, plain bool) (s Setup) {
 	statements, refused := split(sql, plain)
 	if refused != "" {
@@ -67,7 +67,7 @@ func (s *Setup) add(p piece) {
 	case asks:
 		s.Queries = append(s.Queries, p.text)
 		s.query(p.tokens)
-	case first.word("load"), first.word("discard", "deallocate"): // a library stays loaded; package session finds out what the others leave
+	case first.word("load"), first.word("discard", "deallocate"): // LOAD sets no setting, and package session finds out what DISCARD and DEALLOCATE leave
 	case trace >= AnyTrace && trace != PreparedTrace:
 		s.Unsure, s.Draws = first.text, true
 		if s.Unsure == "" {

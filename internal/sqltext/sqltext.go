@@ -81,8 +81,8 @@ func oneStatement(tokens []token) ([]token, string) {
 	return tokens, ""
 }
 
-// forbidden returns why tokens may not ride, judged by a list of words; "": it found nothing. It looks for the words everywhere, also where they only
-// name a column: a statement with a column called "lock" goes alone.
+// forbidden returns why tokens may not ride, judged by a list of words, or "" if it finds none of them. It looks for the words everywhere, even where
+// they only name a column: a statement with a column called "lock" goes alone.
 func forbidden(tokens []token) string {
 	first := 0
 	for first < len(tokens) && tokens[first].is("(") {

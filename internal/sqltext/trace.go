@@ -9,22 +9,22 @@ import (
 type Trace uint8
 
 const (
-	// NoTrace: nothing.
+	// NoTrace means that it leaves nothing.
 	NoTrace Trace = iota
-	// SequenceTrace: what currval and lastval return.
+	// SequenceTrace means that it may leave what currval and lastval return.
 	SequenceTrace
-	// SessionTrace: settings, the seed of random, cursors, advisory locks, channels listened to, temporary tables.
+	// SessionTrace means settings, the seed of random, cursors, advisory locks, channels listened to, and temporary tables.
 	SessionTrace
-	// AnyTrace: all of these, statements prepared in SQL, and whatever else the text does not show.
+	// AnyTrace means all of these, statements prepared in SQL, and whatever else the text does not show.
 	AnyTrace
-	// PreparedTrace: like AnyTrace, and it certainly prepares statements in SQL or deallocates them.
+	// PreparedTrace means the same as AnyTrace, and that it certainly prepares statements in SQL or deallocates them.
 	PreparedTrace
-	// LastingTrace: what lasts as long as the session, such as loaded libraries and connections of dblink. No reset takes it away.
+	// LastingTrace means what lasts as long as the session, such as loaded libraries and connections of dblink. No reset takes that away.
 	LastingTrace
 )
 
-// Session returns what a statement leaves behind in its session, judged by its text alone. If asks is true, it is a query or a change of data: then
-// trace is what the functions leave that it names, judged by their names, and other functions that it leads to may leave more.
+// Session returns what a statement leaves behind in its session, judged by its text alone. If asks is true, the statement is a query or a change of
+// data. Then trace is what the functions that it names leave, judged by their names; other functions to which it leads may leave more.
 func Session(sql string) (trace Trace, asks bool, functions []Function) {
 	tokens, refused := lex(sql)
 	if refused != "" {
@@ -99,7 +99,7 @@ func compiles(tokens []token) bool {
 	return false
 }
 
-// lasts reports whether tokens call a function, anywhere, whose name says that it leaves a LastingTrace.
+// lasts reports whether tokens call, anywhere, a function in lasting.
 func lasts(tokens []token) bool {
 	for i := 1; i < len(tokens); i++ {
 		if tokens[i].is("(") && tokens[i-1].name() && (Function{Name: tokens[i-1].text}).Trace() == LastingTrace {

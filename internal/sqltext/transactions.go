@@ -34,8 +34,8 @@ var atOnce = append([]string{
 // apartOnly matches the text of a command that must not run inside a transaction, because it commits before it ends.
 var apartOnly = regexp.MustCompile(`(?i)\b(concurrently|database|tablespace|subscription|system)\b`)
 
-// MayEndTx reports whether sql can end the transaction that it runs in. sql may also be the name that a lease gives to an operation: "batch",
-// "savepoint".
+// MayEndTx reports whether sql can end the transaction in which it runs. sql may also be the name that a lease gives to an operation, such as "batch"
+// or "savepoint".
 func MayEndTx(sql string) bool {
 	return !slices.Contains(staysInside, First(sql)) || strings.Contains(sql, ";") && endsInside.MatchString(sql)
 }
