@@ -61,7 +61,7 @@ func TestPercentile(t *testing.T) {
 	}
 }
 
-// every makes a call that is answered in time every gap from..to.
+// every returns one call for each gap between from and to, all answered in time.
 func every(gap, from, to time.Duration) (calls []call) {
 	for end := from; end < to; end += gap {
 		calls = append(calls, call{due: end - ms, took: ms, weight: 2, fate: inTime})
@@ -71,9 +71,9 @@ func every(gap, from, to time.Duration) (calls []call) {
 
 func TestRegained(t *testing.T) {
 	t.Parallel()
-	const perSecond = 180                            // of 200: a call of weight 2 every 10 ms
-	slow := every(20*ms, 0, time.Second)             // half
-	back := every(10*ms, time.Second, 2*time.Second) // all of it
+	const perSecond = 180                            // of 200, which is a call of weight 2 every 10 ms
+	slow := every(20*ms, 0, time.Second)             // half of 200
+	back := every(10*ms, time.Second, 2*time.Second) // all of 200
 	for _, c := range []struct {
 		calls []call
 		at    time.Duration
@@ -109,7 +109,7 @@ func TestGoodputOfKeys(t *testing.T) {
 	calls := []call{
 		{due: 1 * ms, weight: 1, key: 1, fate: inTime},
 		{due: 1 * ms, weight: 3, key: 2, fate: onArrival},
-		{due: 1 * ms, weight: 100, key: 0, fate: inTime}, // the one that is left out
+		{due: 1 * ms, weight: 100, key: 0, fate: inTime}, // the key that is left out
 		{due: 9 * ms, weight: 7, key: 1, fate: inTime},   // outside
 		{due: 1 * ms, key: 1},
 	}

@@ -47,7 +47,7 @@ func TestOverloadIsMeasured(t *testing.T) {
 	}
 }
 
-// TestAServerThatIsFrozenAnswersNobody needs a wall clock only to see that an answer does not come.
+// TestAServerThatIsFrozenAnswersNobody uses the wall clock only to see that no answer comes.
 func TestAServerThatIsFrozenAnswersNobody(t *testing.T) {
 	t.Parallel()
 	s, err := startServer(t.Context(), quiet)
@@ -113,7 +113,7 @@ func TestARefusalOnArrivalIsToldFromOneFromTheQueue(t *testing.T) {
 		{0, ms, true},
 		{0, 100 * ms, true}, // much too late, but on arrival
 		{0, 480 * ms, false},
-		{0, 440 * ms, false},       // what was expected has changed since
+		{0, 440 * ms, false},       // the expected service has changed since the call was made
 		{400 * ms, 401 * ms, true}, // the generator was late
 		{400 * ms, 480 * ms, false},
 		{490 * ms, 491 * ms, true}, // so late that there was no time to wait

@@ -33,7 +33,7 @@ func TestSizesAreMeasured(t *testing.T) {
 			t.Errorf("%s: %s: %v", c.Figure, c.System, c.Value)
 		}
 		if strings.Contains(c.Figure, "MinConns") && !c.want.met(c.Value) {
-			t.Errorf("%s: %v, want %v", c.Figure, c.Value, c.want) // after seconds of 300 ms
+			t.Errorf("%s: %v, want %v", c.Figure, c.Value, c.want) // the pool was idle for seconds, and its MaxConnIdleTime is 300 ms
 		}
 	}
 	var b strings.Builder
@@ -50,7 +50,7 @@ func TestTheBestSizeIsTheLeastThatIsAsGood(t *testing.T) {
 	}{
 		{map[int][]float64{1: {50}, 2: {96}, 4: {98}, 8: {100}, 16: {99}}, 4},
 		{map[int][]float64{1: {50}, 2: {97}, 4: {100}}, 2},
-		{map[int][]float64{1: {500, 1, 2}, 2: {90, 90, 90}}, 2}, // one round is no reason
+		{map[int][]float64{1: {500, 1, 2}, 2: {90, 90, 90}}, 2}, // size 1 was fast in one round only
 		{map[int][]float64{64: {1}}, 64},
 		{nil, 0},
 	} {
@@ -112,7 +112,7 @@ func TestFaultySizesFlagsAreNamed(t *testing.T) {
 	}
 }
 
-// TestAMixOfEachKindRuns runs each mix's every branch once.
+// TestAMixOfEachKindRuns runs every branch of each mix once.
 func TestAMixOfEachKindRuns(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// These are sizes in the drawing of a system's curves, in units of its viewBox. A panel is about 360 pixels wide on a phone and on a desktop, so the
-// drawing's text is as large as the page's.
+// These are sizes in a panel, which draws the curves of one system, in units of its viewBox. A panel is about 360 pixels wide on a phone and on a
+// desktop, so its text is as large as the page's.
 const (
 	panelWidth, panelHeight                  = 360, 210
 	plotLeft, plotRight, plotTop, plotBottom = 34, 350, 12, 178
 	plotWidth, plotHeight                    = plotRight - plotLeft, plotBottom - plotTop
-	columns                                  = plotWidth / 2 // more columns could not be seen
+	columns                                  = plotWidth / 2 // with more columns nobody would see a difference
 )
 
 // scale has the axes' scales. All panels share them, so that they can be compared by eye. Both axes start at zero.
@@ -49,7 +49,7 @@ func newScale(systems []System) scale {
 	return s
 }
 
-// niceStep returns 1, 2, 2.5 or 5 times a power of ten, so that at most n steps make up total.
+// niceStep returns the distance of an axis's marks: 1, 2, 2.5 or 5 times a power of ten, so that at most n steps cover total.
 func niceStep(total float64, n int) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(total/float64(n))))
 	for _, m := range []float64{1, 2, 2.5, 5} {
@@ -63,7 +63,7 @@ func niceStep(total float64, n int) float64 {
 func (s scale) x(seconds float64) float64 { return plotLeft + plotWidth*seconds/s.seconds }
 func (s scale) y(level float64) float64   { return plotBottom - plotHeight*level/float64(s.level) }
 
-// line draws a step function from time zero to its end.
+// line returns the path of a step function from time zero to its end.
 func (s scale) line(values []int, step time.Duration) string {
 	var b strings.Builder
 	last := -1
@@ -85,7 +85,7 @@ func (s scale) line(values []int, step time.Duration) string {
 	return b.String()
 }
 
-// area is line, closed along the axis.
+// area returns the path of line, closed along the axis so that it can be filled.
 func (s scale) area(values []int, step time.Duration) string {
 	line := s.line(values, step)
 	if line == "" {
@@ -94,13 +94,13 @@ func (s scale) area(values []int, step time.Duration) string {
 	return fmt.Sprintf("%sV%dH%dZ", line, plotBottom, plotLeft)
 }
 
-// point is where a step function takes a value.
+// point is a place where a step function changes its value.
 type point struct {
 	at time.Duration
 	n  int
 }
 
-// thin leaves one value for each column of the drawing: the highest.
+// thin keeps the highest value in each column of the drawing, so that no peak is lost.
 func (s scale) thin(values []int, step time.Duration) []point {
 	column := time.Duration(s.seconds / float64(columns) * float64(time.Second))
 	var out []point

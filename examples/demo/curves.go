@@ -2,7 +2,7 @@ package main
 
 import "time"
 
-// Curves are the two lines of the original experiment, one value per step.
+// Curves has the two lines that the original experiment showed, with one value for each step.
 type Curves struct {
 	Step        time.Duration
 	InFlight    []int

@@ -10,10 +10,10 @@ func TestCurvesKeepPeaksAndFillGaps(t *testing.T) {
 	t.Parallel()
 	ms := time.Millisecond
 	c := newCurves(10*ms, 49*ms, []sample{
-		{-15 * ms, 9, 9}, // before the load: only the last of them is where the curve begins
+		{-15 * ms, 9, 9}, // samples before the load: the curve begins with the last of them
 		{-5 * ms, 0, 2},
 		{3 * ms, 5, 3},
-		{6 * ms, 1, 1}, // the same step: the higher values stay
+		{6 * ms, 1, 1}, // a sample in the same step: the higher values stay
 		{31 * ms, 4, 2},
 	})
 	if want := []int{5, 1, 1, 4, 4}; !slices.Equal(c.InFlight, want) {

@@ -53,7 +53,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		err = errors.New(`invalid value "" for flag -out: want a directory such as out/demo`)
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, err) // as Parse does with its own
+		_, _ = fmt.Fprintln(stderr, err) // Parse prints its own errors too
 		return o, err
 	}
 	o.command = "cd examples && go run ./demo"

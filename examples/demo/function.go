@@ -89,5 +89,5 @@ func (fn *function) wrote() string {
 func (fn *function) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = fn.f.Shutdown(ctx) // if ctx ends, the processes are killed, which is good enough here
+	_ = fn.f.Shutdown(ctx) // if ctx ends, the processes are killed, which does no harm here
 }

@@ -30,7 +30,7 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// work is the handler of the original experiment: ask, hold, ask again.
+// work does what the handler of the original experiment does: ask, hold, ask again.
 func work(ctx context.Context, db querier, hold time.Duration) (r reply, err error) {
 	if err := db.QueryRow(ctx, "select now()").Scan(&r.Before); err != nil {
 		return r, fmt.Errorf("first query: %w", err)
@@ -58,7 +58,7 @@ func serve(name string) error {
 	return fmt.Errorf("%s=%q: no such system", envSystem, name)
 }
 
-// serveGlobalConn keeps one connection in a global, as functions of concurrency 1 do: made in the init phase, never closed.
+// serveGlobalConn makes one connection in the init phase and never closes it, as functions of concurrency 1 do with a global variable.
 func serveGlobalConn(ctx context.Context, connString string, hold time.Duration) error {
 	conn, err := pgx.Connect(ctx, connString)
 	if err != nil {

@@ -21,16 +21,16 @@ type load struct {
 	clients  int
 	pause    time.Duration // mean pause before a throttled request is sent again
 	invoke   invoker
-	progress func(done, requests int) // called from many goroutines, may be nil
+	progress func(done, requests int) // called from many goroutines; may be nil
 }
 
-// outcome is what a load saw.
+// outcome is what happened to the requests of a load.
 type outcome struct {
 	start             time.Time
 	wall              time.Duration
-	latency           []time.Duration // of the accepted attempt, completed requests only
-	withRetries       []time.Duration // the same requests from their first attempt on
-	throttled         int             // requests that met a throttle
+	latency           []time.Duration // how long the accepted attempt of each completed request took
+	withRetries       []time.Duration // how long the same requests took from their first attempt on
+	throttled         int             // requests that were throttled at least once
 	throttleResponses int
 	failed            int
 	firstFailure      error
@@ -117,7 +117,7 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d+1)
 }
 
-// sleep returns false when ctx ended first.
+// sleep sleeps for d. It returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -21,7 +21,7 @@ import (
 // connection is unknown on the next, so nothing may be prepared by name.
 const pgbouncerExecMode = pgx.QueryExecModeExec
 
-// pgbouncerOptions are those of the original experiment. The pool size is PgBouncer's own default, 20.
+// pgbouncerOptions are the options of the original experiment. The pool size is PgBouncer's own default, 20.
 const pgbouncerOptions = `pool_mode = transaction
 server_reset_query = DISCARD ALL
 server_reset_query_always = 1`
@@ -35,7 +35,7 @@ type pgbouncer struct {
 	log  *child.Tail
 }
 
-// findPgbouncer returns the path of the program. On Debian it is in a directory that only root's PATH has.
+// findPgbouncer returns the path of PgBouncer's program. It also looks where Debian puts it, since only root's PATH has that directory.
 func findPgbouncer() (string, error) {
 	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -45,7 +45,7 @@ func findPgbouncer() (string, error) {
 	return "", errNoPgbouncer
 }
 
-// pgbouncerVersion returns the output of --version, or its error.
+// pgbouncerVersion returns what PgBouncer prints for --version, or the error as text.
 func pgbouncerVersion(ctx context.Context) string {
 	path, err := findPgbouncer()
 	if err != nil {

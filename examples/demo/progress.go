@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// progress tells a person how far the run is: a bar on a terminal, a line per system and quarter elsewhere.
+// progress shows a person how far the run is: with a bar on a terminal, elsewhere with a line for each quarter of each system's run.
 type progress struct {
 	w   io.Writer
 	bar bool

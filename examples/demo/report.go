@@ -12,7 +12,7 @@ import (
 //go:embed report.html.tmpl
 var reportTemplate string
 
-// page has the values of the template, in the template's order.
+// page has the values that the template shows, in the template's order.
 type page struct {
 	Headline string
 	Lead     string
@@ -37,7 +37,7 @@ type bar struct {
 	InFlight, Connections int
 	FlightPct, ConnPct    float64
 	Error                 string
-	Throttled             string // of a published system
+	Throttled             string // only in the bar of a published system
 	Ran, Ours             bool
 }
 
@@ -58,7 +58,7 @@ type panel struct {
 	Alt                   string
 }
 
-// render makes the report: one file that needs no other.
+// render makes the report: one HTML file that needs no other file.
 func render(r *Result) ([]byte, error) {
 	t, err := template.New("report").Parse(reportTemplate)
 	if err != nil {

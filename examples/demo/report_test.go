@@ -16,7 +16,7 @@ func TestReportIsWellFormedAndNeedsNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The template is written so that it is XML too, which a strict parser can check.
+	// The template is written as XML too, so that a strict parser can check it.
 	charts := 0
 	for d := xml.NewDecoder(bytes.NewReader(page)); ; {
 		token, err := d.Token()

@@ -53,9 +53,9 @@ type System struct {
 	RequestsPerSec  float64 `json:"requests_per_s"`      // completed requests ÷ Seconds
 	P50             float64 `json:"p50_ms"`              // of the accepted attempt
 	P99             float64 `json:"p99_ms"`              // of the accepted attempt
-	P99WithRetries  float64 `json:"p99_with_retries_ms"` // from the first attempt, pauses between retries included
+	P99WithRetries  float64 `json:"p99_with_retries_ms"` // from the first attempt on, with the pauses between retries
 
-	Throttled         int `json:"throttled"`          // requests that met a throttle at least once
+	Throttled         int `json:"throttled"`          // requests that were throttled at least once
 	ThrottleResponses int `json:"throttle_responses"` // throttled attempts of all requests
 	Failed            int `json:"failed"`
 	Completed         int `json:"completed"`
@@ -99,7 +99,7 @@ type Published struct {
 	Throttled       string `json:"throttled"`
 }
 
-// published are the figures of the experiment the project started from:
+// published returns the figures of the experiment from which the project started:
 // hold 5 s, ab -c 100 -n 1000, on AWS.
 func published() []Published {
 	return []Published{
@@ -171,7 +171,7 @@ func (r *Result) writeCurves(path string) (err error) {
 	return w.Error()
 }
 
-// percentile returns the nearest-rank p-th percentile in milliseconds, 0 for no values.
+// percentile returns the nearest-rank p-th percentile in milliseconds, or 0 if there are no values.
 func percentile(values []time.Duration, p float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -182,7 +182,7 @@ func percentile(values []time.Duration, p float64) float64 {
 	return round(float64(sorted[rank-1]) / float64(time.Millisecond))
 }
 
-// round keeps two decimals, since such a run is not more precise.
+// round keeps two decimals, since a run is not more precise than that.
 func round(x float64) float64 {
 	r, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'f', 2, 64), 64)
 	return r

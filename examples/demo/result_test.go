@@ -83,7 +83,7 @@ func TestWrittenFiles(t *testing.T) {
 	}
 }
 
-// sampleResult is a run as it may look, with one system that did not run and one of which requests failed.
+// sampleResult returns a result as a run may make it. One of its systems did not run, and one had failed requests.
 func sampleResult() *Result {
 	o := options{
 		requests: 1000, clients: 100, concurrency: 64, hold: 500 * time.Millisecond, link: time.Millisecond,

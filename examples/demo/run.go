@@ -13,7 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgtest"
 )
 
-// demoDatabase is where the handlers work. The sampler is connected to another.
+// demoDatabase is the database of the handlers. The sampler connects to another one, so that it does not count itself.
 const demoDatabase = "demo"
 
 // run starts the server, runs the systems one after the other and stops the server. It returns an error if the server fails; if a system fails, its
@@ -62,7 +62,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 
 func (b *bench) open(ctx context.Context) (err error) {
 	o := b.options
-	// This is as many connections as any system may open, and some for the sampler and the superuser.
+	// The server has room for as many connections as any system may open, and 50 for the sampler and the superuser.
 	b.settings.MaxConnections = max(200, max(o.clients, o.concurrency)+50)
 	b.server, err = pgtest.Start(ctx, pgtest.Options{
 		Settings: map[string]string{"max_connections": strconv.Itoa(b.settings.MaxConnections)},
@@ -182,7 +182,7 @@ func (b *bench) serve(ctx context.Context, sys system, s *System, p progress) er
 	return nil
 }
 
-// databaseURL is what the handler connects to.
+// databaseURL returns the connection string for the handler.
 func databaseURL(sys system, addr string) string {
 	q := url.Values{"sslmode": {"disable"}}
 	if sys.pgbouncer {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestRun is the demo in small: real processes, a real server, every system that can run here.
+// TestRun runs the demo with a small load: real processes, a real server, every system that can run here.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a PostgreSQL")

@@ -7,10 +7,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// sampleEvery is how often the sampler looks. The samples may miss a connection that lasts less; System.Opened counts it.
+// sampleEvery is the time between two samples. They may miss a connection that lasts less, but System.Opened counts it.
 const sampleEvery = 10 * time.Millisecond
 
-// sample has the numbers of one moment. The moment is relative to the start of the load.
+// sample has the numbers of one moment, which counts from the start of the load.
 type sample struct {
 	at          time.Duration
 	inFlight    int
@@ -78,7 +78,7 @@ func (s *sampler) settled(ctx context.Context) (int64, error) {
 	}
 }
 
-// recording is a sampler at work.
+// recording is what a sampler has seen since record was called.
 type recording struct {
 	stop    context.CancelFunc
 	done    chan struct{}
@@ -87,7 +87,7 @@ type recording struct {
 	err     error
 }
 
-// record looks every sampleEvery until finish is called. inFlight must be safe for concurrent use.
+// record takes a sample every sampleEvery until finish is called. inFlight must be safe for concurrent use.
 func (s *sampler) record(ctx context.Context, inFlight func() int) *recording {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &recording{stop: cancel, done: make(chan struct{}), began: time.Now()}

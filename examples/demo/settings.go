@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// setting is one line of the settings, for people.
+// setting is one line of the settings in the table and the report.
 type setting struct{ Name, Value string }
 
-// newSettings holds what is known before anything has started.
+// newSettings returns the settings that are known before the server has started.
 func newSettings(o options, now time.Time) Settings {
 	return Settings{
 		Started:       now.Format(time.RFC3339),
@@ -57,7 +57,7 @@ func (r *Result) list() []setting {
 	}
 }
 
-// moduleVersion is the version of a dependency that this binary was built with.
+// moduleVersion returns the version of the dependency path with which this binary was built.
 func moduleVersion(path string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// system is one way to get from 100 clients to a database.
+// system is one way to connect the handlers to the database.
 type system struct {
 	name string
 	how  string // one sentence for the table and the report
 
-	onDemand  bool // as many environments of concurrency 1 as needed, instead of one with many invocations
+	onDemand  bool // it has as many environments of concurrency 1 as needed, instead of one environment with many invocations
 	pgbouncer bool // the handler connects through a PgBouncer on the same machine
 
 	serve func(ctx context.Context, connString string, hold time.Duration) error
@@ -59,7 +59,7 @@ func systemNames() []string {
 	return names
 }
 
-// pickSystems parses the value of -systems: names with commas between them, run in the demo's order.
+// pickSystems parses the value of -systems: names with commas between them. The systems run in the demo's order.
 func pickSystems(list string) ([]system, error) {
 	want := map[string]bool{}
 	for name := range strings.SplitSeq(list, ",") {

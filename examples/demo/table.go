@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// writeTable prints the result for a terminal: figures, errors, what others published, settings.
+// writeTable prints the result for a terminal: figures, errors, published figures, settings.
 func writeTable(w io.Writer, r *Result) error {
 	rows := [][]string{{"system", "in flight", "connections", "opened", "req/s", "p50 ms", "p99 ms", "throttled", "failed"}}
 	for i := range r.Systems {
@@ -37,7 +37,7 @@ func writeTable(w io.Writer, r *Result) error {
 	return err
 }
 
-// row is the system's line, as text.
+// row returns the system's line in the table, as text.
 func (s *System) row() []string {
 	if !s.Ran() {
 		return []string{s.Name, "-", "-", "-", "-", "-", "-", "-", fmt.Sprint(s.Failed)}

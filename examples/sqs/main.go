@@ -1,5 +1,5 @@
 // Command sqs is a function behind an SQS queue. Each record has its own transaction, all records of a batch are processed at once, and SQS delivers
-// only the failed ones again (the event source mapping needs ReportBatchItemFailures).
+// again only the records that failed. For that the event source mapping needs ReportBatchItemFailures.
 package main
 
 import (

@@ -19,8 +19,8 @@ type order struct {
 	Count int
 }
 
-// Orders is the handler. It returns soon after its ctx has ended: lmipool ends ctx a margin before the deadline, so records that still wait for the
-// database fail then, and the others are reported as done.
+// Orders returns the handler. The handler returns soon after its ctx has ended, which lmipool does a margin before the deadline. So records that still
+// wait for the database fail then, and the others are reported as done in time.
 func Orders(db lmipool.DB) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
 	return func(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
 		errs := make([]error, len(e.Records))
@@ -42,7 +42,7 @@ func Orders(db lmipool.DB) func(context.Context, events.SQSEvent) (events.SQSEve
 	}
 }
 
-// place works on one record. SQS may deliver a record twice, and delivers a batch that overran again as a whole, so the transaction that does the
+// place works on one record. SQS may deliver a record twice, and it delivers a batch that overran again as a whole. So the transaction that does the
 // work also notes that the record is done.
 func place(ctx context.Context, db lmipool.DB, m events.SQSMessage) (err error) {
 	// lmipool catches the handler's panics. It cannot catch panics of goroutines that the handler starts: such a panic ends the process with all
@@ -63,7 +63,7 @@ func place(ctx context.Context, db lmipool.DB, m events.SQSMessage) (err error) 
 		}
 		var left int
 		if err := tx.QueryRow(ctx, "update stock set count = count - $2 where item = $1 returning count", o.Item, o.Count).Scan(&left); err != nil {
-			return err // also pgx.ErrNoRows: no such item
+			return err // pgx.ErrNoRows if there is no such item
 		}
 		if left < 0 {
 			return fmt.Errorf("%s is sold out", o.Item)

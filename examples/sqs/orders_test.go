@@ -88,7 +88,7 @@ func TestOnlyTheRecordsThatFailedComeAgain(t *testing.T) {
 		`{"Item":"lamp","Count":2}`,
 		`{"Item":"book","Count":3}`,
 	)
-	for range 2 { // the second time as SQS delivers twice now and then
+	for range 2 { // twice, since SQS sometimes delivers a record twice
 		r, err := handler(t.Context(), e)
 		if err != nil {
 			t.Fatal(err)
@@ -113,7 +113,7 @@ func TestAllIsWellGivesAnEmptyList(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := json.Marshal(r); err != nil || string(got) != `{"batchItemFailures":null}` && string(got) != `{"batchItemFailures":[]}` {
-		t.Errorf("got %s, %v", got, err) // Lambda takes both for success
+		t.Errorf("got %s, %v", got, err) // to Lambda both null and [] mean that all records succeeded
 	}
 }
 
@@ -134,7 +134,7 @@ func TestManyBatchesAtOnceShareThePool(t *testing.T) {
 	}
 }
 
-// When time is up, what is done is done, and the rest comes again.
+// When the time is up, the records that are done stay done, and SQS delivers the others again.
 func TestARecordThatWaitsAtTheDeadlineFailsAlone(t *testing.T) {
 	t.Parallel()
 	db := open(t)

@@ -1,5 +1,5 @@
-// Package orders is a Lambda handler that uses PostgreSQL, written so that it can
-// be unit-tested without one: it takes an lmipool.DB.
+// Package orders is a Lambda handler that uses PostgreSQL. It takes an lmipool.DB,
+// so that it can be unit-tested without a database.
 package orders
 
 import (
@@ -23,7 +23,7 @@ type Receipt struct {
 	ID int64 `json:"id"`
 }
 
-// ErrSoldOut is returned when there is not enough left.
+// ErrSoldOut is the error of an order for more than is left.
 var ErrSoldOut = errors.New("sold out")
 
 // Place returns the handler. db is lmipool's pool in production, a mock or a plain

@@ -29,7 +29,7 @@ func TestPlaceOnAMock(t *testing.T) {
 	db.ExpectBegin()
 	db.ExpectExec("update stock").WithArgs("book", 2).WillReturnResult(pgxmock.NewResult("UPDATE", 1))
 	db.ExpectQuery("insert into orders").WithArgs("book", 2).WillReturnRows(pgxmock.NewRows([]string{"id"}).AddRow(int64(7)))
-	db.ExpectCommit() // and no Rollback behind it
+	db.ExpectCommit() // no Rollback follows
 
 	receipt, err := orders.Place(db)(t.Context(), orders.Order{Item: "book", Count: 2})
 	require.NoError(t, err)
@@ -51,8 +51,8 @@ func TestSoldOutOnAMock(t *testing.T) {
 	assert.NoError(t, db.ExpectationsWereMet())
 }
 
-// A deadlock is tried again, since MaxRetries allows it; a serializable transaction is
-// one by its options.
+// After a deadlock the transaction runs again, since MaxRetries allows it. A transaction
+// that is to be serializable begins with these options.
 func TestADeadlockOnAMockIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	db, err := pgxmock.NewPool()
@@ -77,7 +77,7 @@ func TestADeadlockOnAMockIsTriedAgain(t *testing.T) {
 	assert.NoError(t, db.ExpectationsWereMet())
 }
 
-// The same handler on a plain *pgxpool.Pool: leaving lmipool is one line.
+// The same handler runs on a plain *pgxpool.Pool: one line changes to leave lmipool.
 func TestPlaceOnPgxpool(t *testing.T) {
 	t.Parallel()
 	db, err := pgxpool.NewWithConfig(t.Context(), database(t))
@@ -86,7 +86,7 @@ func TestPlaceOnPgxpool(t *testing.T) {
 	place(t, db)
 }
 
-// And on lmipool's pool.
+// The same handler runs on lmipool's pool.
 func TestPlaceOnLmipool(t *testing.T) {
 	t.Parallel()
 	db, err := lmipool.OpenConfig(t.Context(), database(t), nil)

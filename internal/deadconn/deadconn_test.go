@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// closed checks that c and tx are there and do nothing, and that c leads to where want does.
+// closed checks that c and tx are not nil and do nothing, that c has the host, user and database of want, and that it shows none of secrets.
 func closed(t *testing.T, c *pgx.Conn, tx pgx.Tx, want *pgconn.Config, secrets ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -54,7 +54,7 @@ func closed(t *testing.T, c *pgx.Conn, tx pgx.Tx, want *pgconn.Config, secrets .
 	}
 }
 
-// must is for Query, whose Rows have the error, too.
+// must drops the error of Query, since its Rows have the same error.
 func must(r pgx.Rows, _ error) pgx.Rows { return r }
 
 func second[T any](_ T, err error) error { return err }
@@ -97,7 +97,7 @@ func TestItsConfigurationFollowsAnyConnectionString(t *testing.T) {
 	}
 }
 
-// boom is a tracer that nobody is to call.
+// boom is a tracer that must not be called.
 type boom struct{}
 
 func (boom) TraceQueryStart(context.Context, *pgx.Conn, pgx.TraceQueryStartData) context.Context {
@@ -109,7 +109,7 @@ func (boom) TraceConnectStart(context.Context, pgx.TraceConnectStartData) contex
 }
 func (boom) TraceConnectEnd(context.Context, pgx.TraceConnectEndData) { panic("traced") }
 
-// Whatever PG* variables there are, before the pool is made or after, and however broken.
+// The PG* variables have no effect, whether they are set before the pool is made or after, and even if their values are broken.
 func TestItsConfigurationReadsNoVariable(t *testing.T) {
 	const dsn = "host=a port=5 user=u dbname=d password=hunter2 sslmode=disable target_session_attrs=any connect_timeout=3 " +
 		"min_protocol_version=3.0 max_protocol_version=3.0 application_name=app"
@@ -189,7 +189,7 @@ func TestItsConfigurationReadsNoVariable(t *testing.T) {
 	t.Logf("%d pools made, %d refused", parsed, refused)
 }
 
-// What pgx may call, follow or be refused by is all named in bare: a field that a newer pgx has is looked at before it is let in.
+// bare names every field of pgx's configuration. A field that a newer pgx adds must be looked at, since it may run code or make connect fail.
 func TestItsConfigurationKnowsEveryFieldThatPgxHas(t *testing.T) {
 	t.Parallel()
 	known := strings.Fields("Host Port Database User Password TLSConfig ConnectTimeout DialFunc LookupFunc BuildFrontend " +

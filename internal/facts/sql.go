@@ -130,11 +130,11 @@ left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 1638
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
 group by n.n`
 
-// askGlobal asks what concerns every statement. The rows are: s, the sign of all this; o, an operator of the user's own, with the schema and name of
-// its function, or of the function that it leads to: by its negator or commutator, by its family (unless it is in a built-in family too, whose OID is
-// smaller, and which the planner takes), or by a cast to an argument's type; t, a type to which the user has given code, by a cast, an operator class
-// or family, or a range's functions; f, an operator family to which the user has given code. If a built-in type is among them, which takes a
-// superuser, even 1 + 1 may run that code.
+// askGlobal asks what concerns every statement. The kinds of rows are: s, the sign of all this; o, a user's own operator, with the schema and name of
+// its function or of a function to which it leads; t, a type to which the user has given code, by a cast, an operator class or family, or a range's
+// functions; f, an operator family to which the user has given code. An operator leads to functions by its negator or commutator, by a cast to an
+// argument's type, and by its family, unless it is in a built-in family too: the planner takes that, since its OID is smaller. Only a superuser can
+// give code to a built-in type. Then even 1 + 1 may run that code.
 var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
 amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
 amop as materialized (select a.* from pg_catalog.pg_amop a join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) a.amopopr join own on own.oid operator(pg_catalog.=) o.oprcode),
