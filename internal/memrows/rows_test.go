@@ -144,7 +144,7 @@ func TestTypesAreEqualWhenTheirContentsAre(t *testing.T) {
 		return &pgtype.CompositeCodec{Fields: []pgtype.CompositeCodecField{{Name: name, Type: text}}}
 	}
 	var p Pairs
-	for range 2 { // what was compared is known
+	for range 2 { // the second time Pairs knows the result
 		assert.Equal(t, Equal, p.Compare(of(nil), of(nil), oid))
 		assert.Equal(t, Different, p.Compare(of(nil), of(&pgtype.EnumCodec{}), oid))
 		assert.Equal(t, Equal, p.Compare(of(&pgtype.EnumCodec{}), of(&pgtype.EnumCodec{}), oid))
@@ -154,7 +154,7 @@ func TestTypesAreEqualWhenTheirContentsAre(t *testing.T) {
 	}
 }
 
-// theirs is a codec of a user's, with a state.
+// theirs is a user's own codec that keeps a state.
 type theirs struct {
 	pgtype.TextCodec
 	n int

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The codecs of a connection's copy are its own: an EnumCodec changes when it decodes.
+// A Set has codecs of its own, since an EnumCodec changes when it decodes.
 func TestTheTypesOfASetAreNotTheConnections(t *testing.T) {
 	t.Parallel()
 	m := pgtype.NewMap()

@@ -28,7 +28,7 @@ func TestAClusterFailsOverAndBack(t *testing.T) {
 	require.Equal(t, "2", value(t, connect(t, c.Writer.ConnString()), "select count(*)::text from t"))
 }
 
-// What was committed before CatchUp is on the standby after it.
+// After CatchUp the standby has every commit that was made before it.
 func TestCatchUpWaitsForEachCommit(t *testing.T) {
 	t.Parallel()
 	c, err := pgtest.StartCluster(t.Context(), pgtest.Options{})

@@ -44,7 +44,7 @@ func TestAKilledProcessLeavesNoServer(t *testing.T) {
 	require.NoError(t, end.Err(), "the backend still runs")
 	require.Eventually(t, func() bool { return refuses(addr) }, 10*time.Second, 10*time.Millisecond)
 
-	// The files are left until the next start.
+	// The files of the server that was killed stay until the next start.
 	start(t, pgtest.Options{})
 	require.NoDirExists(t, dir)
 }

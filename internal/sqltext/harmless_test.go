@@ -34,11 +34,11 @@ having bool_and(prokind in ('f', 'a', 'w') and provolatile <> 'v' and (proparall
 	and not (proargtypes::oid[] || prorettype) && array['internal', 'cstring', 'cstring[]', 'trigger', 'event_trigger',
 		'language_handler', 'index_am_handler', 'fdw_handler', 'tsm_handler', 'table_am_handler']::regtype[]::oid[])`
 
-// leftOut are the candidates that are not put on the list: those whose effect, or what they look at, is more than
-// their arguments and the data of an ordinary query, and those that nobody calls by name. Who regenerates the list
-// reads what came new.
+// leftOut matches the candidates that are not put on the list: those that do more than compute from their arguments and
+// the data of an ordinary query, and those that nobody calls by name. Whoever regenerates the list must look at each
+// name that is new on it.
 var leftOut = regexp.MustCompile(strings.Join([]string{
-	`^pg_`, // administration, catalogs, statistics; kept are those in kept
+	`^pg_`, // administration, catalogs, statistics; those in kept stay
 	`^(has_|acl|makeacl|row_security_active)`, // privileges
 	`^txid_`, // transactions
 	`^(current_setting|current_user|session_user|system_user|getpgusername|get_current_ts_config|getdatabaseencoding)$`, // the session
@@ -64,7 +64,7 @@ func TestHarmlessFunctionsOfThisServer(t *testing.T) {
 	checkKeywords(t, conn)
 }
 
-// TestHarmlessIsWhatTheVersionsSay holds the whole list against all versions, and writes it with -update.
+// TestHarmlessIsWhatTheVersionsSay compares the whole list with all versions of PostgreSQL, and writes it with -update.
 func TestHarmlessIsWhatTheVersionsSay(t *testing.T) {
 	if os.Getenv("LMIPOOL_TEST_MATRIX") != "1" {
 		t.Skip("LMIPOOL_TEST_MATRIX is not 1")
@@ -137,7 +137,7 @@ var harmless = [...]string{
 	return b.String()
 }
 
-// checkHarmless holds the list against the functions a server has, and those of them that may be on it.
+// checkHarmless compares the list with there, the functions that a server has, and with fit, those that may be on the list.
 func checkHarmless(t *testing.T, there, fit map[string]bool) {
 	t.Helper()
 	require.Greater(t, len(there), 2000)
@@ -160,7 +160,7 @@ func checkHarmless(t *testing.T, there, fit map[string]bool) {
 	}
 }
 
-// checkKeywords proves that what the scanner takes for grammar can be no function's name on this server.
+// checkKeywords proves that no word that the scanner takes for grammar can be a function's name on this server.
 func checkKeywords(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	never := all(t, conn, `select word from pg_get_keywords() where catcode in ('R', 'C')`)
@@ -189,7 +189,7 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-// all returns what a query of one column finds.
+// all returns the values that a query of one column finds.
 func all(t *testing.T, conn *pgx.Conn, sql string) map[string]bool {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), sql)

@@ -39,7 +39,7 @@ func TestMentionFindsWhatIsWritten(t *testing.T) {
 		`delete from only ("T") where x = 1`:                                  {nil, {{Name: "T"}}},
 		"with d as (delete from t returning *) insert into u select * from d": {{{Name: "u"}}, {{Name: "t"}}},
 		"merge into m using s on m.id = s.id when matched then update set x = 1 when not matched then delete": {{{Name: "m"}}, nil},
-		"select * from t for update":        {nil, {{Name: "t"}, {Name: "update"}}}, // every name, as to its policies
+		"select * from t for update":        {nil, {{Name: "t"}, {Name: "update"}}}, // Changed has every name, since the policies for UPDATE apply
 		"select * from t for no key update": {nil, {{Name: "key"}, {Name: "no"}, {Name: "t"}, {Name: "update"}}},
 		"open c for update t set x = 1":     {nil, {{Name: "c"}, {Name: "open"}, {Name: "set"}, {Name: "t"}, {Name: "update"}, {Name: "x"}}},
 		"update set set x = 1":              {nil, {{Name: "set"}}},

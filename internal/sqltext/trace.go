@@ -65,7 +65,7 @@ func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 		switch {
 		case t.word("into") && (i == 0 || !tokens[i-1].word("insert", "merge")), // creates a table, which may be temporary
 			t.word("truncate", "copy", "call", "execute", "create", "alter", "drop", "grant", "revoke", "listen",
-				"vacuum", "treat"): // see forbidden
+				"vacuum", "treat"): // forbidden says why treat is here
 			return AnyTrace, false, nil
 		}
 	}
@@ -99,7 +99,7 @@ func compiles(tokens []token) bool {
 	return false
 }
 
-// lasts reports whether tokens call, anywhere, a function in lasting.
+// lasts reports whether tokens call, anywhere, a function that leaves a LastingTrace, judged by its name.
 func lasts(tokens []token) bool {
 	for i := 1; i < len(tokens); i++ {
 		if tokens[i].is("(") && tokens[i-1].name() && (Function{Name: tokens[i-1].text}).Trace() == LastingTrace {
@@ -130,7 +130,7 @@ func command(tokens []token) Trace {
 		"notify"):
 		return NoTrace
 	case tokens[0].word("set") && (at(1).word("local", "constraints") || at(1).word("transaction")):
-		return NoTrace // they end with the transaction
+		return NoTrace // such settings end with the transaction
 	case tokens[0].word("load"):
 		return LastingTrace
 	case tokens[0].word("discard") && at(1).word("all"), tokens[0].word("deallocate") && (at(1).word("all") || at(1).word("prepare") && at(2).word("all")):
