@@ -33,8 +33,7 @@ func leaseOf(c lent) *Lease { return &Lease{lent: c} }
 
 func (p pooled) own(context.Context) (*pgxpool.Conn, error) { return nil, nil }
 
-// AcquireFunc acquires a lease, runs f with the lease, and releases the lease even if f panics. It returns the error of Acquire or of f. ctx bounds
-// only the acquiring.
+// AcquireFunc acquires a lease, runs f with it, and releases the lease even if f panics. It returns Acquire's or f's error. ctx bounds only Acquire.
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return acquireFunc(ctx, p.Acquire, f)
 }
@@ -202,7 +201,7 @@ func (c *conn) check(ctx context.Context, l *Lease) (ok bool, err error) {
 // runsWith gives l its settings after l was acquired. BeginTx calls it, because BEGIN has to run without the settings.
 func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
-// start makes l the owner of c. It fails if the scope or the pool has ended while l waited for c.
+// start makes l the owner of c. It fails if l's scope has ended or the pool was closed while l waited for c.
 func (l *Lease) start(c *conn) error {
 	l.lend(c)
 	l.use.Begin(&c.session, l.with, l.lasts())
@@ -217,9 +216,9 @@ func (l *Lease) start(c *conn) error {
 	return nil
 }
 
-// reportInside logs, once for each place in the code, that l was acquired with the ctx that InTx gave to its function in. Usually the code should have
-// used tx: what runs on l is not part of the transaction (lost updates), and l waits for a second connection while the first is held (a deadlock).
-// The code may do this on purpose, so it is no error.
+// reportInside logs, once for each place in the code, that l is acquired with the ctx of in, a function that InTx runs. Usually the code should have used
+// tx: what runs on l is not part of the transaction (lost updates), and l waits for a second connection while the first is held (a deadlock). It may be
+// done on purpose, so it is no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {
@@ -235,7 +234,7 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }
 
-// heldBy returns the lease of p that c holds. If c holds none, it returns that of the innermost callback around c that holds one, or nil.
+// heldBy returns the lease of p that c holds. If c holds none, heldBy looks at the callbacks around c, innermost first, and then returns nil.
 func (p *Pool) heldBy(c *callback) *Lease {
 	for ; c != nil; c = c.outer {
 		if c.within.Holds == nil || c.starting {

@@ -14,10 +14,10 @@ import (
 type workers struct {
 	log    *slog.Logger
 	wg     sync.WaitGroup // every goroutine of the pool; Shutdown waits for them
-	panics atomic.Int64   // how many were caught
+	panics atomic.Int64   // how many panics were caught
 }
 
-// background runs f in a goroutine of its own. f has to defer what must happen even if it panics.
+// background runs f in a goroutine of its own. f has to defer what must happen even if f panics.
 func (w *workers) background(what string, f func()) { w.wg.Go(func() { w.protect(what, f) }) }
 
 // protect runs f, and recovers and logs a panic.
@@ -37,8 +37,8 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 	return f()
 }
 
-// isolate is catchPanic for a hook of a dial. f runs in a goroutine of its own: if f ended that of pgxpool's dial (runtime.Goexit), neither the dial nor
-// pgxpool's Close would ever end.
+// isolate is catchPanic for a hook of a dial. It runs f in a goroutine of its own: if f called runtime.Goexit in the goroutine of pgxpool's dial, neither
+// the dial nor pgxpool's Close would ever end.
 func (w *workers) isolate(what string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {

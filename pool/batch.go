@@ -12,7 +12,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// sendBatch returns a result that is open. With own, its Close releases the lease. doing describes the batch in logs and errors.
+// sendBatch sends b and returns the open result. If own is true, the result's Close releases the lease. doing describes the batch in logs and errors.
 func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch, own bool) pgx.BatchResults {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -26,14 +26,14 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 		return l.p.failedBatch(b, l.c.wrapError(err))
 	}
 	if l.c.reach.Mode == pgx.QueryExecModeExec { // pgx writes the batch past its frontend, and so past the wire
-		if own && l.with != nil { // BeforeConnect has chosen the mode: With refuses a pool that has it
+		if own && l.with != nil { // BeforeConnect has chosen the mode, since With refuses a pool in this mode
 			return l.p.failedBatch(b, errExecMode)
 		}
 		l.c.wire.Passed()
 	}
 	w := &batch{l: l, releasesLease: own, named: named}
 	defer func() {
-		if w.BatchResults == nil { // code of the user's (a tracer, a Valuer) has panicked
+		if w.BatchResults == nil { // the user's code (a tracer, a Valuer) has panicked
 			w.unname()
 		}
 	}()
@@ -43,7 +43,7 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 	return w
 }
 
-// watch returns a copy of q whose callbacks do not run once b is abandoned: pgx's Close would run those that are left, in a goroutine of the pool.
+// watch returns a copy of q whose callbacks do not run after b is abandoned. Otherwise pgx's Close would run the rest of them in the pool's goroutine.
 func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 	c := *q
 	c.QueuedQueries = slices.Clone(q.QueuedQueries)
@@ -55,7 +55,7 @@ func (b *batch) watch(q *pgx.Batch) *pgx.Batch {
 				if b.abandoned {
 					return errAbandoned
 				}
-				b.abandoned = true // if f panics
+				b.abandoned = true // stays true if f panics
 				err := f(br)
 				b.abandoned = false
 				return err
@@ -81,16 +81,17 @@ type batch struct {
 	pgx.BatchResults // has the methods that newer versions of pgx add to the interface
 	l                *Lease
 	releasesLease    bool
-	err              error // of Close; a second Close returns it again
+	err              error // Close's error, which a second Close returns again
 	done             bool
 	tx               *tx
-	calls            bool     // some of its queries have callbacks
-	abandoned        bool     // none of them may run any more
-	scanErr          error    // of a row; pgx's Close returns it too
-	named            []string // the statements that are prepared for it only
+	calls            bool     // some of the batch's queries have callbacks
+	abandoned        bool     // no callback may run any more
+	scanErr          error    // the error of a row's Scan, which Close returns, too, as pgx's does
+	named            []string // the statements that are prepared for this batch only
 }
 
-// wrapError is conn.wrapError. If the server has refused to write, it reads the rest of a batch of its own first, so that the server can be asked why.
+// wrapError is conn.wrapError. If the server has refused to write, and the lease is only for this batch, wrapError first reads the rest of the batch, so
+// that the server can be asked why.
 func (b *batch) wrapError(err error) error {
 	if b.releasesLease && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
 		_ = b.BatchResults.Close()
@@ -169,7 +170,7 @@ func (b *batch) Tx() pgx.Tx {
 	return b.tx
 }
 
-// closeResult is called by reclaim, which has the connection to itself.
+// closeResult closes the batch for reclaim, when nobody else uses the connection.
 func (b *batch) closeResult() {
 	b.abandoned = true
 	_ = b.BatchResults.Close()

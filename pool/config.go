@@ -183,13 +183,13 @@ const (
 	defaultPingAfter       = time.Second
 )
 
-// absurdConns is the largest MaxConns that is not warned about: few servers have a max_connections above 1000.
+// absurdConns is the largest MaxConns for which New logs no warning: few servers have a max_connections above 1000.
 const absurdConns = 1000
 
-// forever stands for "never", which some of pgxpool's periods do not have. It is a hundred years.
+// forever, a hundred years, stands for "never", since some of pgxpool's periods have no value for that.
 const forever = 100 * 365 * 24 * time.Hour
 
-// withDefaults returns a copy of c whose unset fields have px's value, which comes from the connection string, or the default.
+// withDefaults returns a copy of c in which each unset field has px's value, which comes from the connection string, or else the default.
 func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	var d Config
 	if c != nil {
@@ -311,12 +311,12 @@ func oneOf[T ~string](values []T) string {
 	return list[:last] + " or " + list[last+len(", "):]
 }
 
-// execModeIsolation is the warning for a pool whose Isolation is off because of QueryExecModeExec, logged once. With batches that the pool does not
-// see, a reset may come too late, and the pool cannot tell what they leave behind.
+// execModeIsolation is the warning for a pool whose Isolation is off because of QueryExecModeExec. The pool does not see batches in that mode, so it
+// cannot tell what they leave behind, and a reset may come too late.
 const execModeIsolation = "lmipool: in QueryExecModeExec pgx sends batches past the pool: what an invocation leaves in a session is not taken away (Isolation is off), and InTx sends BEGIN by itself." +
 	" Set default_query_exec_mode to cache_describe, which needs no prepared statements either, or Isolation to \"off\""
 
-// ridesWith reports whether a ride is known to get the answer that pgx gives in the mode. With pooled, the connection has a pooler.
+// ridesWith reports whether a ride is known to get the answer that pgx gives in mode. If pooled is true, the connection leads to a pooler.
 func (c *Config) ridesWith(mode pgx.QueryExecMode, pooled bool) bool {
 	return mode == pgx.QueryExecModeCacheStatement || mode == pgx.QueryExecModeCacheDescribe && (pooled || c.Upstream.shares())
 }

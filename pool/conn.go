@@ -46,8 +46,7 @@ func (c *conn) expired(now time.Time) bool {
 	return c.place.Fenced() || !c.expires.IsZero() && now.After(c.expires)
 }
 
-// clean reports whether c is open and in no transaction, runs nothing, waits for no cancel request, has not expired, and leads to a writer if the pool
-// needs one.
+// clean reports whether c is open, runs nothing, is in no transaction, waits for no cancel request, and has neither expired nor a server in doubt.
 func (c *conn) clean() bool {
 	pc := c.pg.PgConn()
 	return !pc.IsClosed() && !pc.IsBusy() && pc.TxStatus() == 'I' && !c.cancel.Pending() && !c.expired(time.Now()) && !c.maybeStandby
@@ -109,9 +108,8 @@ func (c *conn) goodbye(ctx context.Context) {
 	}
 }
 
-// abort cuts c off from a user who still has the raw *pgx.Conn, or is stuck in a call. It works on the net.Conn, which any goroutine may write to and
-// close: pgx's Close would race with the user inside pgx. After Terminate and CloseWrite the user can send nothing more. c's place is free when the
-// server has closed its end.
+// abort cuts c off from a user who still has the raw *pgx.Conn, or is stuck in a call. pgx's Close would race with that user inside pgx, but any
+// goroutine may write to and close a net.Conn. After Terminate and CloseWrite the user can send nothing. The server's end frees c's place.
 func (c *conn) abort() {
 	c.cancel.Close()
 	c.p.sched.Leaves(&c.place)

@@ -16,8 +16,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// dial opens one connection in the background and gives it to the scheduler. It uses pgxpool's Acquire, which makes a new connection each time, since
-// pgxpool has no idle one.
+// dial opens one connection in the background and gives it to the scheduler. pgxpool's Acquire makes a new one, since pgxpool has none that is idle.
 func (p *Pool) dial() {
 	p.background("dial", func() {
 		start := time.Now()
@@ -85,8 +84,8 @@ func (p *Pool) newConn() (*conn, error) {
 	return nil, err
 }
 
-// open prepares c, which has just been dialed: it reads the session's baseline, checks that the server is the wanted one, and makes c's lane. It costs a
-// round trip, or two if there is an AfterConnect.
+// open prepares c, which has just been dialed: it reads the baseline, checks whether the server is a writer if the pool needs one, and makes c's lane.
+// It costs a round trip, or two if there is an AfterConnect.
 func (c *conn) open(ctx context.Context) (err error) {
 	config := c.pg.Config()
 	c.reach.Dialed(config.DefaultQueryExecMode)

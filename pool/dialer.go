@@ -90,8 +90,7 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	return d
 }
 
-// dial dials with px. Each hook and part of a dial has a timeout of its own. dial's ctx has none, since pgxpool would not stop dialing when that ended,
-// and the connection would have no owner.
+// dial dials with px. Its ctx has no timeout: pgxpool would go on dialing, and nobody would own the connection. Each part of a dial has its own timeout.
 func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error) {
 	g = &dialing{Dial: pgdial.NewDial(d.login), reach: d.recognition.Dial()}
 	d.oldest.CompareAndSwap(nil, g)
@@ -219,8 +218,7 @@ func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error 
 	return g.reach.Answered(s.Backend, pg.PgConn().PID(), pg.PgConn().Conn().RemoteAddr())
 }
 
-// hook returns a function that runs f with a ctx that ends after within, since pgxpool's ctx does not end, and that returns an error if f panics or calls
-// Goexit. It returns nil if f is nil.
+// hook returns f with a ctx that ends after within, since pgxpool's ctx does not end, and with an error for a panic or Goexit. It returns nil for nil.
 func hook[T any](w *workers, name string, within time.Duration, f func(context.Context, T) error) func(context.Context, T) error {
 	if f == nil {
 		return nil

@@ -274,8 +274,7 @@ func (h *hold) holder(now time.Time) Holder {
 	return Holder{Held: held, Doing: sqltext.Cut(h.sql, 200)}
 }
 
-// idleTx returns for how long, at least, h has had an open transaction and run nothing. It returns 0 if that is less than bound, and after the first
-// report until h runs something again.
+// idleTx returns for how long, at least, h has had an open transaction and run nothing, or 0 if that is less than bound or has been returned before.
 func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

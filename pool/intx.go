@@ -19,15 +19,15 @@ type Beginner interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 }
 
-// TxOptions are pgx's TxOptions, and how often fn may run again. The zero value means the server's default transaction, tried once.
+// TxOptions are pgx's TxOptions, and how often fn may run again. The zero value means the server's default transaction and one try.
 type TxOptions struct {
 	pgx.TxOptions
 
-	// MaxRetries is how often fn may run again, in a new transaction. It runs again after a serialization failure (40001) or a deadlock (40P01), or
-	// if its server became a standby or its connection was lost (the latter once) before COMMIT was sent: in all these cases nothing has happened,
-	// and the next try may succeed. Set it only if all that fn does outside its transaction may be done twice. Between two tries InTx waits 5 ms,
-	// doubling to 1 s, half of it at random, but never beyond ctx's deadline. For a savepoint it has no effect: only the whole transaction can be
-	// tried again. Defaults to 0.
+	// MaxRetries is how often fn may run again, in a new transaction. fn runs again after a serialization failure (40001) or a deadlock (40P01), or if
+	// the server became a standby or the connection was lost (the latter once) before COMMIT was sent. In these cases nothing has happened, and the
+	// next try may succeed. Set MaxRetries only if all that fn does outside the transaction may be done twice. InTx waits 5 ms before the second try,
+	// and twice as long before each later one, up to 1 s, half of it at random, and never beyond ctx's deadline. MaxRetries has no effect on a
+	// savepoint, since only the whole transaction can run again. Defaults to 0.
 	MaxRetries int
 }
 

@@ -198,8 +198,7 @@ func (p *Pool) Upstream() Upstream {
 	return p.cfg.Upstream
 }
 
-// WhyOff returns why [New] has turned off lanes or isolation although the field of Config, "Lanes" or "Isolation", was [Auto]. It returns "" if New has
-// not.
+// WhyOff returns why [New] has turned off the field "Lanes" or "Isolation" of Config, although it was [Auto]. It returns "" if New has not done that.
 func (p *Pool) WhyOff(field string) string {
 	lanes, isolation := p.cfg.impossible(p.mode)
 	if p.cfg.Plain == On {

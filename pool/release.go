@@ -78,8 +78,7 @@ func (l *Lease) reclaim(left <-chan struct{}) {
 	l.c.release()
 }
 
-// wait waits for the running call, and reports whether it has returned. After graceToLeave, wait cancels the call's statement: the call's ctx may go
-// on after the invocation.
+// wait waits for the running call, and reports whether it has returned. After graceToLeave it cancels the call's statement, whose ctx may go on.
 func (l *Lease) wait(left <-chan struct{}) bool {
 	select {
 	case <-left:

@@ -31,8 +31,7 @@ func (p *Pool) rerun(ctx context.Context, once func(again bool) (*Lease, error))
 	}
 }
 
-// nothingLost returns err, the error of a call that has no effect. If the connection was lost, the returned error says that the call did not run, so
-// that the call may run again.
+// nothingLost returns err, a failed call's error. The call has no effect, so if the connection was lost, the returned error says that it did not run.
 func nothingLost(why string, err error) error {
 	if pgerr.IsLost(err) && !pgerr.DidNotRun(err) {
 		return pgerr.NotRun(why, err)

@@ -21,7 +21,7 @@ type rows struct {
 	r             pgx.Rows
 	releasesLease bool
 
-	asked asked // the Query, if the lease is its own and no row was read yet; else zero
+	asked asked // the Query, if the lease was acquired for it and no row was read yet; else zero
 
 	// These stay readable after Close, when somebody else has the connection.
 	done   bool
@@ -37,7 +37,7 @@ type asked struct {
 	args []any
 }
 
-// query returns Rows that are open. With own, their end releases the lease.
+// query returns Rows that are open. If own is true, the end of the Rows releases the lease.
 func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bool) (pgx.Rows, error) {
 	kept := !own
 	defer l.releaseUnless(&kept)
@@ -64,11 +64,11 @@ func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bo
 	return w, nil
 }
 
-// ofBatch are rows of a batch on l.
+// ofBatch makes rows of r, the result of one query in a batch on l.
 func ofBatch(l *Lease, r pgx.Rows) *rows { return &rows{l: l, r: r} }
 
-// wrapError is conn.wrapError. If the connection was lost before the caller has seen a row of a statement that could ride, and so has no effect, the
-// error says that the caller may run it again. The pool does not, since the caller has the Rows.
+// wrapError is conn.wrapError. If the connection was lost before the caller has seen a row, and the statement has no effect, the error says that the
+// caller may run the statement again. The pool does not run it again, since the caller has the Rows.
 func (r *rows) wrapError(err error) error {
 	err = r.l.c.wrapError(err)
 	if q := r.asked.ctx; err != nil && q != nil && r.l.p.mayRepeat(q, r.l, err) {
@@ -92,7 +92,7 @@ func (r *rows) enter() bool {
 	return true
 }
 
-// finish keeps what the caller may still ask for. It runs between enter and leave.
+// finish closes the Rows, and keeps what the caller may still ask for: error, tag and fields. It runs between enter and left.
 func (r *rows) finish() {
 	r.r.Close()
 	r.done = true
@@ -104,7 +104,7 @@ func (r *rows) finish() {
 	r.l.closed(r)
 }
 
-// left ends a call, and releases the lease if the rows are done and own it.
+// left ends a call. It releases the lease if the rows are done and releasesLease is true.
 func (r *rows) left() {
 	r.l.leave()
 	if r.done && r.releasesLease {
@@ -112,7 +112,7 @@ func (r *rows) left() {
 	}
 }
 
-// closeResult is called by reclaim, which has the connection to itself.
+// closeResult closes the Rows for reclaim, when nobody else uses the connection.
 func (r *rows) closeResult() { r.r.Close() }
 
 func (r *rows) Close() {
@@ -150,7 +150,7 @@ func (r *rows) Values() (v []any, err error) {
 	return v, err
 }
 
-// decode runs f on the current row. An error of it closes r, as in pgx.
+// decode runs f on the current row. If f fails, decode closes r, as pgx does.
 func (r *rows) decode(f func() error) error {
 	if !r.enter() {
 		return cmp.Or(r.err, memrows.ErrClosed)
@@ -163,7 +163,7 @@ func (r *rows) decode(f func() error) error {
 	return err
 }
 
-// open returns f(r.r) while r is open, and otherwise after that.
+// open returns f(r.r) while r is open. After that it returns the value otherwise.
 func open[T any](r *rows, f func(pgx.Rows) T, otherwise T) T {
 	if !r.enter() {
 		return otherwise
@@ -191,5 +191,5 @@ func (r *rows) Err() error {
 	return r.l.c.wrapError(r.r.Err())
 }
 
-// Conn hands out the raw connection: see Lease.Conn.
+// Conn returns the raw connection: see Lease.Conn.
 func (r *rows) Conn() *pgx.Conn { return r.l.Conn() }

@@ -12,21 +12,21 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 )
 
-// The functions here run a statement on a lease. x is the transaction that it runs in, or nil. With own, the lease was acquired for this statement
+// The functions here run a statement on a lease. x is the statement's transaction, or nil. If own is true, the lease was acquired for this statement
 // alone: the lease's settings are the statement's, and the statement runs once more if it did not run because its prepared form is stale.
 
 // tx is pgx's Tx on a lease: a transaction, or a savepoint inside one. After its own end its methods return [pgx.ErrTxClosed], so that a deferred
-// Rollback is safe. After the end of its invocation they return [ErrInvocationEnded].
+// Rollback is safe. After the invocation's end they return [ErrInvocationEnded].
 type tx struct {
 	l             *Lease
 	t             pgx.Tx
-	releasesLease bool // its end releases the lease
-	lost          bool // when it ended its connection was lost, or its server was a standby
+	releasesLease bool // the end of the transaction releases the lease
+	lost          bool // when the transaction ended, the connection was lost, or the server had become a standby
 }
 
 func newTx(l *Lease, t pgx.Tx, own bool) *tx { return &tx{l: l, t: t, releasesLease: own} }
 
-// runner has the methods of pgx that run a statement: on the connection, or in a transaction, which knows whether it has ended.
+// runner has pgx's methods that run a statement. It is a *pgx.Conn, or a pgx.Tx, which refuses statements after its end.
 type runner interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -34,7 +34,7 @@ type runner interface {
 	Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error)
 }
 
-// enterFor is enter, and returns what runs the statement.
+// enterFor is enter, but returns x's pgx.Tx if x is not nil.
 func (l *Lease) enterFor(x *tx, sql string) (runner, error) {
 	c, err := l.enter(sql)
 	switch {
@@ -46,7 +46,7 @@ func (l *Lease) enterFor(x *tx, sql string) (runner, error) {
 	return x.t, err
 }
 
-// announce notes what is about to run, and returns the args to run it with.
+// announce tells the session which statement is about to run, and returns the arguments for it. If simple is true, pgx may use the simple protocol.
 func (l *Lease) announce(ctx context.Context, sql string, args []any, simple bool) ([]any, error) {
 	meant, err := l.use.BeforeStatement(ctx, l.st, sql, args, simple)
 	return meant, l.c.wrapError(err)
@@ -78,7 +78,7 @@ func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own boo
 	return tag, l.c.wrapError(err)
 }
 
-// extended is Exec by the extended protocol, which pgx's own Exec uses only if there are arguments.
+// extended is Exec in the extended protocol. pgx's own Exec uses the simple protocol if there are no arguments.
 func extended(ctx context.Context, on runner, sql string, args []any) (pgconn.CommandTag, error) {
 	r, err := on.Query(ctx, sql, args...)
 	if err != nil {
@@ -88,7 +88,7 @@ func extended(ctx context.Context, on runner, sql string, args []any) (pgconn.Co
 	return r.CommandTag(), r.Err()
 }
 
-// queryRow reads the row into memory.
+// queryRow runs a query and reads the first row into memory.
 func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own bool) *memrows.Row {
 	on, err := l.enterFor(x, sql)
 	if err != nil {
@@ -106,7 +106,7 @@ func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own
 	return w
 }
 
-// readRow reads the first row of r, if any, into memory, and closes r. r and err are what a Query on l's connection returned.
+// readRow reads the first row of r, if any, into memory, and closes r. A Query on l's connection has returned r and err.
 func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
 	if err != nil {
 		return memrows.Failed(l.c.wrapError(err))
@@ -117,13 +117,13 @@ func (l *Lease) readRow(r pgx.Rows, err error) *memrows.Row {
 	return w
 }
 
-// stale reports whether err is the answer to the statement that c has just sent, and says that the schema or the session has changed since the
-// statement was prepared. It did not run, and pgx has dropped the prepared form, so that it can run again.
+// stale reports whether err says that the statement that c has just sent did not run because the schema or the session has changed since the statement
+// was prepared. Then pgx has dropped the prepared form, and the statement can run again.
 func (c *conn) stale(err error) bool {
 	if err == nil || !c.wire.RefusedUnbound() || !pgerr.StalePlan(err) {
 		return false
 	}
-	c.wire.Declined() // the settings in front of it are prepared anew, too
+	c.wire.Declined() // forgets the error of the settings in front of the statement: they are sent again, too
 	return true
 }
 
@@ -139,7 +139,7 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 	defer func() {
 		if encoding == nil {
 			l.leave()
-		} else { // a value's method hangs. Until it returns nobody else may use the connection's types, and the lease's end cuts the connection off
+		} else { // a method of a value hangs. Until it returns nobody else may use the connection's types, and the lease's end cuts the connection off
 			l.leaveAfter(encoding)
 		}
 	}()

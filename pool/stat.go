@@ -25,8 +25,8 @@ import (
 //   - Cancels().Lost: connections that a cancelled statement cost. If it grows, raise Config.CancelWait.
 //   - PanicCount: a hook, a tracer or lmipool itself is broken. The log has the stack.
 //
-// A read that rides counts in EmptyAcquireCount, EmptyAcquireWaitTime and AcquireDuration, but not in AcquireCount, which counts the connections that
-// were handed out. Invocations().Resets counts the first use of each statement, too: watch what grows after the warm-up.
+// A read that rides counts in EmptyAcquireCount, EmptyAcquireWaitTime and AcquireDuration. It does not count in AcquireCount, which counts the
+// connections that were handed out. The first use of a statement can cause a reset, too: watch how Invocations().Resets grows after the warm-up.
 type Stat struct{ n numbers }
 
 // numbers are what a Stat shows, by their names in JSON.
@@ -80,10 +80,10 @@ type LaneStat struct {
 	GuardRefusals int64 `json:"guard_refusals"`
 	// Reruns is how many rides ran again, alone: the guard stopped them, the result was too large, its columns had changed, or the connection was lost.
 	Reruns int64 `json:"reruns"`
-	// CatalogChanges is how often the catalogs had changed in a way that concerns statements, so that the pool found out anew which may ride.
+	// CatalogChanges is how often the catalogs had changed in a way that concerns statements. Then the pool asks again which statements may ride.
 	CatalogChanges int64 `json:"catalog_changes"`
-	// UnconfirmedRides is how many reads rode after the last look at the catalogs that found them unchanged, and before the look that found such a
-	// change. In that time, about a second, a table or view that they read may have been changed so that it calls a function of the user's own.
+	// UnconfirmedRides is how many reads rode after the last check that found the catalogs unchanged, and before the check that found such a change.
+	// In that time, about a second, a table or view that the reads used may have been changed so that it calls a user's own function.
 	UnconfirmedRides int64 `json:"unconfirmed_rides"`
 }
 
@@ -130,7 +130,7 @@ type DialStat struct {
 	Refused int64 `json:"refused"`
 	// Failovers is how often the pool noticed that its server had become a standby, and gave up all connections to it.
 	Failovers int64 `json:"failovers"`
-	// Time and HoldTime are moving averages, from which the pool decides whether to dial: of a dial, and of how long a caller keeps a connection.
+	// Time is the moving average of how long a dial takes, HoldTime of how long a caller keeps a connection. From both the pool decides whether to dial.
 	Time     time.Duration `json:"-"`
 	HoldTime time.Duration `json:"-"`
 }
@@ -163,7 +163,7 @@ func (s *Stat) ConstructingConns() int32 { return s.n.ConstructingConns }
 // EmptyAcquireCount returns how many acquires found no idle connection and had to wait.
 func (s *Stat) EmptyAcquireCount() int64 { return s.n.EmptyAcquireCount }
 
-// EmptyAcquireWaitTime returns how long the acquires that had to wait and then succeeded waited, in sum.
+// EmptyAcquireWaitTime returns the sum of the waits of all acquires that had to wait and then succeeded.
 func (s *Stat) EmptyAcquireWaitTime() time.Duration { return time.Duration(s.n.EmptyAcquireWaitTime) }
 
 // IdleConns returns how many connections are idle now.
@@ -172,7 +172,7 @@ func (s *Stat) IdleConns() int32 { return s.n.IdleConns }
 // MaxConns returns Config.MaxConns.
 func (s *Stat) MaxConns() int32 { return s.n.MaxConns }
 
-// TotalConns returns how many connections the server may have of this pool now, those included that are being dialed or closed.
+// TotalConns returns how many connections of this pool the server may have now. It includes those that are being dialed or closed.
 func (s *Stat) TotalConns() int32 { return s.n.TotalConns }
 
 // NewConnsCount returns how many connections were opened.
@@ -184,17 +184,17 @@ func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.n.MaxLifetimeDestroyCo
 // MaxIdleDestroyCount returns how many connections were closed because of Config.MaxConnIdleTime.
 func (s *Stat) MaxIdleDestroyCount() int64 { return s.n.MaxIdleDestroyCount }
 
-// Limit returns up to how many connections the pool opens without weighing whether one more is worth a dial. It starts at 1, grows with each dial, up
+// Limit returns how many connections the pool opens without first weighing whether one more is worth a dial. Limit starts at 1, grows with each dial, up
 // to MaxConns, and falls when connections that were idle for long are closed.
 func (s *Stat) Limit() int32 { return s.n.Limit }
 
 // Queued returns how many acquires wait now.
 func (s *Stat) Queued() int32 { return s.n.Queued }
 
-// RefusedCount returns how many acquires were refused with [ErrNoTime]. If it grows, more is asked for than the connections can do in time.
+// RefusedCount returns how many acquires were refused with [ErrNoTime]. If it grows, the connections cannot do in time all that callers ask for.
 func (s *Stat) RefusedCount() int64 { return s.n.RefusedCount }
 
-// Pressed reports whether callers who wait are in danger of being too late: then the newest may be served first, and others be refused at once.
+// Pressed reports whether waiting callers are in danger of being too late. Then the newest caller may be served first, and others be refused at once.
 func (s *Stat) Pressed() bool { return s.n.Pressed }
 
 // ExpectedService returns the moving average of how long a caller, or a group of reads that ride, keeps a connection until its answer is there.
@@ -221,15 +221,15 @@ func (s *Stat) Invocations() InvocationStat { return s.n.Invocations }
 
 // stats has the totals since New that the scheduler does not count.
 type stats struct {
-	aged, unused, unclean atomic.Int64 // connections closed because of their age, of their idle time, or of a session that no reset cleans
+	aged, unused, unclean atomic.Int64 // connections that were closed because of their age, their idle time, or a session that no reset cleans
 	resets, leaks         atomic.Int64
 	reruns, shadow        atomic.Int64 // reads that ran again, alone; reads that would have ridden
 	refusals              refusals
-	alone                 catalog.Reasons // of statements that found no idle connection and did not ride
+	alone                 catalog.Reasons // why statements that found no idle connection did not ride
 }
 
-// refusals counts callers who were refused, for the log.
+// refusals counts callers who were refused, so that the log has one line for many.
 type refusals struct {
-	unsaid atomic.Int64
-	saidAt atomic.Int64 // Unix nanoseconds
+	unsaid atomic.Int64 // refusals since the last line
+	saidAt atomic.Int64 // the last line's time, in Unix nanoseconds
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The Format methods below show one line, whatever the verb. Without them fmt would read fields that others write (a data race), and show secrets.
+// The Format methods below write one line for every verb. Without them fmt would read fields that others write (a data race), and show secrets.
 
 // String describes p in one line.
 func (p *Pool) String() string {
@@ -28,7 +28,7 @@ func (b Bound) Format(f fmt.State, _ rune) {
 	write(f, "Bound", inside)
 }
 
-// Format describes l as a [Holder] does.
+// Format writes what l's [Holder] shows.
 func (l *Lease) Format(f fmt.State, _ rune) {
 	inside := ""
 	if l.c != nil { // nil with Config.Plain
@@ -46,7 +46,7 @@ func (s *Scope) Format(f fmt.State, _ rune) {
 	write(f, "Scope", inside)
 }
 
-// These show nothing of what they hold: results may be secrets.
+// Rows and BatchResults show nothing of their results, which may be secrets.
 func (*rows) Format(f fmt.State, _ rune)  { write(f, "Rows", "") }
 func (*batch) Format(f fmt.State, _ rune) { write(f, "BatchResults", "") }
 func (*tx) Format(f fmt.State, _ rune)    { write(f, "Tx", "") }

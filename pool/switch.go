@@ -29,9 +29,9 @@ const (
 //
 // Behind a pooler in transaction mode each transaction may be in another session, which other clients use before and after it. So the pool prepares
 // nothing by name there: default_query_exec_mode defaults to cache_describe, which describes each statement once and then needs one round trip, as
-// prepared statements do, and gives the same results. Isolation is off, since a reset could run in another client's session. What an invocation
-// leaves in a session, other clients of the pooler meet: use SET LOCAL, in a transaction. Reads ride, each with its own guard, and with the search_path
-// that another client may have left. AfterConnect may register types; a SET of it holds in one of many sessions only. LISTEN, temporary tables,
+// prepared statements do, and gives the same results. Isolation is off, since a reset could run in another client's session. Other clients of the
+// pooler meet what an invocation leaves in a session: use SET LOCAL, in a transaction. Reads ride, each with its own guard, and with the search_path
+// that another client may have left. AfterConnect may register types, but a SET in it holds in one of many sessions only. LISTEN, temporary tables,
 // session-level advisory locks and cursors WITH HOLD need a direct connection.
 type Upstream string
 
@@ -80,8 +80,8 @@ func (c *Config) switches() []switchField {
 	}
 }
 
-// settle turns off the parts that other settings make impossible, as far as that is known before the first connection, and adapts cc to a pooler
-// upstream. It returns an error for each such part that is On or Shadow.
+// settle turns off the parts of the pool that other settings make impossible, as far as that is known before the first connection. It returns an error
+// for each such part that is On or Shadow. If there is a pooler upstream, settle adapts cc to it.
 func (c *Config) settle(cc *pgx.ConnConfig) error {
 	if c.Upstream.shares() {
 		pgdial.ForPooler(cc, c.Upstream == UpstreamRDSProxy, c.Logger)
@@ -114,7 +114,7 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 
 const plainIsOn = `Plain is "on", which turns off all that lmipool adds`
 
-// impossible returns why statements cannot ride and sessions cannot be reset with mode; "": they can.
+// impossible returns why statements cannot ride with mode, and why sessions cannot be reset with it. Each reason is "" if they can.
 func (c *Config) impossible(mode pgx.QueryExecMode) (lanes, isolation string) {
 	if c.Plain == On {
 		return plainIsOn, plainIsOn

@@ -90,9 +90,9 @@ func (x *tx) Commit(ctx context.Context) error {
 	return pgerr.Unsent("commit", pgerr.EndedBefore(ctx.Err()))
 }
 
-// Rollback with a ctx that has ended rolls back all the same. If the transaction has its own connection that happens in the background, before the
-// next user gets it: the caller has no time, and pgx would close the connection, since it uses the caller's ctx for the rollback. A savepoint, or a
-// transaction on an acquired lease, is rolled back at once, since its caller may go on there.
+// Rollback with a ctx that has ended rolls back all the same, where pgx would close the connection. If the transaction has its own connection, that
+// happens in the background, since the caller has no time, and before the next user gets the connection. A savepoint, or a transaction on an acquired
+// lease, is rolled back at once, since the caller may go on with the lease.
 func (x *tx) Rollback(ctx context.Context) error {
 	if ctx.Err() != nil && x.releasesLease {
 		err := x.l.resume()
@@ -142,14 +142,14 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	return err
 }
 
-// endedInSQL reports whether a COMMIT or ROLLBACK in SQL has ended the transaction, which pgx does not notice.
+// endedInSQL reports whether a COMMIT or ROLLBACK in SQL has ended the transaction. pgx does not notice that.
 func (x *tx) endedInSQL() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
 	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.EndedInSQL())
 }
 
-// mayHaveEnded reports whether the last statement can have ended the transaction, and its answer was lost, or is not read to its end.
+// mayHaveEnded reports whether the last statement can have ended the transaction, and its answer was lost or not read to the end.
 func (x *tx) mayHaveEnded() bool {
 	x.l.mu.Lock()
 	defer x.l.mu.Unlock()
@@ -165,7 +165,7 @@ func (x *tx) failedOver(err error) bool {
 	return x.releasesLease && x.lost && (pgerr.IsLost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgerr.ReadOnly(err))
 }
 
-// mayEndTx reports whether sql, a text or the name of a prepared statement, may end its transaction.
+// mayEndTx reports whether sql may end the transaction that it runs in. sql is a text or the name of a prepared statement.
 func (l *Lease) mayEndTx(sql string) bool {
 	text, ok := l.c.session.TextOf(sql)
 	return !ok || sqltext.MayEndTx(text)
@@ -211,7 +211,7 @@ func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDe
 	return sd, x.l.c.wrapError(err)
 }
 
-// LargeObjects sends on the raw connection, which the pool does not see: see Lease.Conn.
+// LargeObjects returns pgx's, which send on the raw connection. The pool does not see that: see Lease.Conn.
 func (x *tx) LargeObjects() pgx.LargeObjects {
 	if !x.l.tookRaw() {
 		return x.l.p.ended.Tx().LargeObjects()
@@ -219,5 +219,5 @@ func (x *tx) LargeObjects() pgx.LargeObjects {
 	return x.t.LargeObjects()
 }
 
-// Conn hands out the raw connection: see Lease.Conn.
+// Conn returns the raw connection: see Lease.Conn.
 func (x *tx) Conn() *pgx.Conn { return x.l.Conn() }

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// A connection that its user has given back takes several steps until the next user can have it. After each step, next says which step is due. Two of
-// them cost the caller nothing and are done at once: lend, and reset, which queues SQL in front of what the next user sends first. The other steps
-// run in the background.
+// A connection that its user has given back takes some steps until the next user can have it. After each step, next says which step is due. Two steps
+// are done at once, since they cost the caller nothing: lend, and reset, which only queues SQL for the next user. The others run in the background.
 
 // step is one step of a connection's way from one user to the next.
 type step uint8

@@ -13,13 +13,13 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Acquire is [Pool.Acquire], and then sets b's settings in the lease's session, as by SET, which costs one round trip. They hold until Release, or
-// the end of the scope, for all that runs on the lease: a text of several statements, a transaction, and what is sent by its Conn. The reset in front
-// of the next user's first statement takes them away.
+// Acquire is [Pool.Acquire], and then sets b's settings in the lease's session, as SET does, which costs one round trip. The settings hold until
+// Release, or the end of the scope, for all that runs on the lease, also for what is sent by its Conn. The reset in front of the next user's first
+// statement takes them away.
 //
-// Acquire is an error behind a pooler, where the session may be another client's at the next transaction, and with [Config.Isolation] off, when
-// nothing would take the settings away: use Begin or [InTx] there, whose settings end with the transaction. The setting transaction_read_only, which
-// ends with a transaction by itself, is an error, too. With [Config.Plain], Release closes the connection.
+// Acquire returns an error behind a pooler, where the session may be another client's at the next transaction, and if [Config.Isolation] is off, since
+// nothing would take the settings away. Use Begin or [InTx] there, whose settings end with the transaction. Acquire returns an error, too, for the
+// setting transaction_read_only, which ends with each transaction. With [Config.Plain], Release closes the connection.
 func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	if b.err != nil {
 		return nil, b.err
@@ -27,7 +27,7 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	if b.p.cfg.Upstream.shares() {
 		return nil, errSharedSession
 	}
-	if _, has := b.s.Values["transaction_read_only"]; has { // With refuses the others of its kind
+	if _, has := b.s.Values["transaction_read_only"]; has { // With refuses the other settings that end with a transaction
 		return nil, errEndsWithTx
 	}
 	var l *Lease
@@ -55,7 +55,7 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	return l, nil
 }
 
-// AcquireFunc is [Pool.AcquireFunc] with a lease of b's Acquire.
+// AcquireFunc is [Pool.AcquireFunc], but acquires the lease with b's Acquire.
 func (b *Bound) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return acquireFunc(ctx, b.Acquire, f)
 }
@@ -66,8 +66,8 @@ var errSharedSession = pgerr.Wrap[pgerr.SettingsError](pgerr.Config(errors.New("
 
 var errEndsWithTx = pgerr.Say[pgerr.SettingsError](`lmipool: With: setting "transaction_read_only" ends with a transaction, so a lease cannot have it: use BeginTx`)
 
-// ownsSession returns errSharedSession if there is a pooler between pc, a connection with Config.Plain, and the server, unless the user has said that
-// there is none. Plain does not find that out when it dials.
+// ownsSession returns errSharedSession if pc leads to a pooler, unless the user has set Upstream. Bound.Acquire calls it with Config.Plain, since then
+// no dial finds out whether there is a pooler.
 func (d *dialer) ownsSession(ctx context.Context, pc *pgconn.PgConn) error {
 	if d.told.upstream {
 		return nil
@@ -98,14 +98,14 @@ func (l *Lease) setInSession(ctx context.Context, s *session.Settings) error {
 	return withSettings(s, l.c.wrapError(setIn(ctx, l.c.pg, sql, params)))
 }
 
-// setIn runs on c what sets settings. No tracer sees the values.
+// setIn runs sql, which sets settings, on c. It does so without pgx's methods, so that no tracer sees the values in params.
 func setIn(ctx context.Context, c *pgx.Conn, sql string, params [][]byte) error {
 	return c.PgConn().ExecParams(ctx, sql, params, nil, nil, nil).Read().Err
 }
 
-// withSettings returns err, from the statement that sets s, as a SettingsError without the values of s.
+// withSettings returns err, the error of the statement that sets s, as a SettingsError without s's values, since they may be secrets.
 func withSettings(s *session.Settings, err error) error {
-	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // a wrapped one says what happened to the connection: it stays as it is
+	if pg, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // a wrapped PgError says what happened to the connection, and is returned as it is
 		return pgerr.Wrap[pgerr.SettingsError](fmt.Errorf("lmipool: With: %w", s.Without(pg)))
 	}
 	return err
@@ -113,12 +113,12 @@ func withSettings(s *session.Settings, err error) error {
 
 // withLease is a lease with Config.Plain whose session has settings. pgxpool would not take them away, so Release closes the connection.
 type withLease struct {
-	lent     // a *pgxpool.Conn
+	lent     // is a *pgxpool.Conn
 	p        *Pool
 	released bool
 }
 
-// Release closes the connection, in the background, before pgxpool gets it: pgxpool discards it then, and counts it until that is done.
+// Release closes the connection in the background, and then gives it back to pgxpool, which discards closed connections.
 func (w *withLease) Release() {
 	if w.released {
 		return
