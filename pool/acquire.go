@@ -133,8 +133,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	return pgerr.ErrUnfit
 }
 
-// fit checks whether c can be handed to l, or to a flight if l is nil. It looks at c's age and socket, and may ping and call PrepareConn. If it
-// returns false, it has closed c or given c back.
+// fit checks c before l, or a flight if l is nil, gets c: its age, its socket, a ping, PrepareConn. If fit returns false, it has closed c or given c back.
 func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	returned := false // stays false if a hook panics
 	defer c.closeUnless(&returned)

@@ -37,8 +37,7 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 	return f()
 }
 
-// isolate is catchPanic for a hook of a dial. It runs f in a goroutine of its own: if f called runtime.Goexit in the goroutine of pgxpool's dial, neither
-// the dial nor pgxpool's Close would ever end.
+// isolate is catchPanic for a dial's hook, in a goroutine of its own: if f called runtime.Goexit in the dial's, pgxpool's Close would never end.
 func (w *workers) isolate(what string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {

@@ -90,8 +90,7 @@ type batch struct {
 	named            []string // the statements that are prepared for this batch only
 }
 
-// wrapError is conn.wrapError. If the server has refused to write, and the lease is only for this batch, wrapError first reads the rest of the batch, so
-// that the server can be asked why.
+// wrapError is conn.wrapError. If the server has refused to write, it first reads the rest of a batch with its own lease, so that it can ask the server.
 func (b *batch) wrapError(err error) error {
 	if b.releasesLease && !b.calls && pgerr.ReadOnly(err) && b.l.c.p.writer.Concerns(b.l.c.pg.PgConn()) {
 		_ = b.BatchResults.Close()

@@ -67,7 +67,7 @@ type told struct {
 func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
 	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != Off}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
-		return h.shortDial.Load() && s.Stats().FailedInARow%4 != 3 // each fourth dial has the whole time, which a server far away needs
+		return h.shortDial.Load() && s.Stats().FailedInARow%4 != 3 // each fourth dial has the whole time, since a server far away may need it
 	})
 	d.cancels = pgcancel.NewLimiter(int(cfg.MaxConns), ctx.Done())
 	d.writer = pgdial.NewWriter(cc, cfg.Upstream == UpstreamRDSProxy)
@@ -81,7 +81,7 @@ func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, 
 	case told.upstream:
 		known.Said = upstream.Direct
 	default:
-		known.Asks = cfg.Plain != On && d.listens // otherwise the answer would change nothing
+		known.Asks = cfg.Plain != On && d.listens // otherwise it would change nothing to know whether there is a pooler
 		if m := pgdial.PoolerMode(cc); known.Asks && cc.DescriptionCacheCapacity > 0 && m != cc.DefaultQueryExecMode {
 			known.PoolerMode = m
 		}
@@ -134,10 +134,10 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		px.ConnConfig.DialFunc = pgdial.LookAfter(px.ConnConfig.DialFunc) // BeforeConnect may set another
 	}
 	px.PrepareConn, px.AfterRelease, px.BeforeClose = nil, nil, nil
-	px.MinConns, px.MinIdleConns, px.MaxConnLifetime = 0, 0, 0 // no lifetime is unlimited
+	px.MinConns, px.MinIdleConns, px.MaxConnLifetime = 0, 0, 0 // a lifetime of 0 has no limit
 	px.MaxConnIdleTime, px.HealthCheckPeriod = forever, forever
 	px.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
-	px.ConnConfig.Tracer = nil // pgxpool would call its AcquireTracer for our dials; BeforeConnect gives the tracer to each connection
+	px.ConnConfig.Tracer = nil // otherwise pgxpool would trace each dial as an acquire; BeforeConnect gives the tracer to each connection
 	px.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
 		g, ok := ctx.Value(dialingKey{}).(*dialing)
 		if !ok {
@@ -176,7 +176,7 @@ func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	g.Bound(cc)
 	d.cancels.Install(cc, pgcancel.Options{Wait: d.cfg.CancelWait, UserOwn: ownHandler, Later: d.recognition.Asks(), Go: d.workers.background, Dialing: isDialing})
 	build := cc.BuildFrontend
-	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // once for each host that is tried
+	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // runs once for each host that is tried
 		g.wire = pgwire.New(r, w, &d.health.losses)
 		return build(g.wire, g.wire)
 	}
@@ -185,7 +185,7 @@ func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 // afterConnect returns an AfterConnect that asks a new connection whether there is a pooler, if that is not known, and then runs the user's hook, if any.
 func (d *dialer) afterConnect(hook func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
 	return func(ctx context.Context, pg *pgx.Conn) (err error) {
-		g, ok := ctx.Value(dialingKey{}).(*dialing) // not with Config.Plain
+		g, ok := ctx.Value(dialingKey{}).(*dialing) // ok is false with Config.Plain
 		if ok && d.recognition.Asks() {
 			err = d.recognise(ctx, g, pg)
 		}
@@ -204,7 +204,7 @@ func (d *dialer) afterConnect(hook func(context.Context, *pgx.Conn) error) func(
 }
 
 // recognise asks on a new connection, before anything else, which server process answers, and reads in the same round trip what the session is like.
-// It uses unnamed statements in a transaction of its own, so that it leaves nothing in a session that may be somebody else's.
+// It uses unnamed statements in a transaction of its own, so that it leaves nothing in a session that may be another client's.
 func (d *dialer) recognise(ctx context.Context, g *dialing, pg *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.ConnectTimeout)
 	defer cancel()

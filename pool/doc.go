@@ -4,7 +4,7 @@
 //
 //   - A connection that comes free goes to the caller that has waited longest. A new one is dialed only when waiting costs more than dialing, at most two
 //     at once, so that a burst of short statements does not become a burst of connections. See [Config.MaxConns].
-//   - [Pool.QueryRow] reads its row and frees the connection before it returns, so a forgotten Scan loses nothing.
+//   - [Pool.QueryRow] reads its row and frees the connection before it returns, so a forgotten Scan holds no connection.
 //   - Everything that is acquired with a ctx from [Pool.OpenScope] is taken back when the [Scope] ends, even if the invocation forgot it, and cannot
 //     be used after that ([ErrInvocationEnded]).
 //   - An error of Acquire says who holds the connections ([AcquireError]).

@@ -43,7 +43,7 @@ var (
 	errStuck     = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
 	errUnsettled = pgerr.Unsent("the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up"))
 
-	// These are the errors for nil arguments. A nil ctx is a panic, as in package context.
+	// These are the errors for nil arguments. A nil ctx causes a panic, as in package context.
 	errNoBatch  = pgerr.Say[pgerr.NilArgumentError]("lmipool: SendBatch: the batch is nil")
 	errNoSource = pgerr.Say[pgerr.NilArgumentError]("lmipool: CopyFrom: the source is nil")
 	errNoFunc   = pgerr.Say[pgerr.NilArgumentError]("lmipool: the function is nil")
@@ -178,7 +178,7 @@ func (e *NoTimeError) Unwrap() error { return e.outage }
 // ShutdownError is Shutdown's error if its ctx ended before every lease was given back. The connections are closed all the same, except Open of them.
 type ShutdownError struct {
 	Out  []Holder // the leases that were not given back
-	Open int      // connections that are not closed yet, since a hook such as AfterRelease has not returned; with Config.Plain, since they are in use
+	Open int      // how many connections are not closed yet, since a hook has not returned or, with Config.Plain, since they are in use
 	Err  error    // the ctx's error
 }
 

@@ -53,14 +53,14 @@ func (h *health) dialFailed(err error, conns int) sched.Lack {
 // without the wait the second and last try could get another connection that is about to end.
 const afterLoss = 50 * time.Millisecond
 
-// pause waits before the try after this one: 5 ms, doubling up to 1 s, half of it at random. It returns false, at once, if ctx would end before that.
+// pause waits before the try after this one: 5 ms, then twice as long each time, up to 1 s, half of it at random. It returns what sleep returns.
 func pause(ctx context.Context, try int) bool {
 	d := 5 * time.Millisecond << min(try, 8)
 	d = min(d, time.Second)
 	return sleep(ctx, d/2+rand.N(d/2))
 }
 
-// sleep waits for d. It returns false, at once, if ctx would end before that.
+// sleep waits for d. It returns false if ctx ends before that, and at once if ctx's deadline is not later.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
 		return false

@@ -49,8 +49,8 @@ type TxOptions struct {
 // InTx returns fn's error, or Commit's. If Commit's answer was lost, [OutcomeUnknown] is true for the error, and fn does not run again. If fn returns
 // an error, nothing was committed, and OutcomeUnknown is false. InTx calls no Rollback after a Commit.
 //
-// ctx bounds Begin, Commit and the waits; fn's ctx ends with it. A transaction is rolled back even after ctx has ended. InTx may be called from any
-// number of goroutines; fn runs in its caller's.
+// ctx bounds Begin, Commit and the waits between tries, and fn's ctx ends with ctx. A transaction is rolled back even after ctx has ended. InTx may be
+// called from any number of goroutines, and runs fn in its caller's.
 func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	begin, err := beginner(db, opts)
 	switch {

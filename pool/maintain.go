@@ -60,7 +60,7 @@ func (p *Pool) topUp() {
 	}
 }
 
-// reportOpenResults logs Rows and BatchResults that were opened outside a scope and stay open: no scope takes them back.
+// reportOpenResults logs Rows and BatchResults that were opened outside a scope and stay open, since no scope takes them back.
 func (p *Pool) reportOpenResults() {
 	if p.cfg.ReportRowsAfter < 0 {
 		return
@@ -86,12 +86,12 @@ func (p *Pool) reportIdleTx() {
 	})
 }
 
-// Close closes the pool and waits, without bound, until every connection has come back and is closed, as pgxpool's does. [Pool.Shutdown] has a bound.
+// Close closes the pool and waits until every connection has come back and is closed, as pgxpool's Close does. [Pool.Shutdown] waits for a bounded time.
 func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 
 // Shutdown refuses every new use ([ErrClosed]), closes idle connections in parallel, and waits until those in use come back. If ctx ends first, it
-// takes them back, cancels what they run, and returns a [*ShutdownError] that lists them. When it returns, all goroutines of the pool have ended, unless
-// a hook has not returned 15 s after ctx's end: then Open of the error is not 0, and what is left ends when the hook returns. It is idempotent.
+// takes them back, cancels what they run, and returns a [*ShutdownError] that lists them. After Shutdown all goroutines of the pool have ended, unless a
+// hook has not returned 15 s after ctx's end. Then the error's Open is not 0, and the rest ends when the hook returns. Shutdown is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
 	return p.engine.shutdown(ctx)
@@ -99,7 +99,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 
 func (p pooled) shutdown(ctx context.Context) error {
 	closeAll(p.sched.Close())
-	p.cancel() // dials under way, and housekeeping
+	p.cancel() // ends dials under way, and housekeeping
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

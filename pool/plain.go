@@ -78,7 +78,7 @@ func (p plain) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxO
 
 func (p plain) ping(ctx context.Context) error { return p.px.Ping(ctx) }
 
-// stat has only the counters that pgxpool has.
+// stat returns only the counters that pgxpool has.
 func (p plain) stat() *Stat {
 	s := p.px.Stat()
 	return &Stat{numbers{

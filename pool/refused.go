@@ -25,8 +25,7 @@ func (p *Pool) refused(e *sched.NoTimeError) error {
 	return err
 }
 
-// acquireError returns err in an AcquireError that says how busy the pool is. If the pool or the invocation has ended, that does not matter, and
-// acquireError returns err itself.
+// acquireError returns err in an AcquireError that says how busy the pool is, or err itself if the pool or the invocation has ended.
 func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
 		return err
@@ -74,8 +73,7 @@ func (p *Pool) ofScheduler(err error) error {
 	return err
 }
 
-// nested returns the error of a caller who waits inside a function of InTx that holds the lease held. The error has the stack of the caller's
-// goroutine.
+// nested returns the error of a caller who waits inside a function of InTx that holds the lease held. The error has the caller's stack.
 func nested(held *Lease) error {
 	var s gostack.Site
 	s.Capture(4, gostack.Deep)

@@ -63,7 +63,7 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 
 // waitToRetry waits before a call that did not run tries another connection. It returns false if the call has to give up. The second try is at once,
 // since usually the first connection had died while it was idle. Later tries wait: a pooler whose server is gone accepts each connection and closes it
-// at its first message, and would be dialed a thousand times a second. Without a deadline, tries end after AwayPatience times ConnectTimeout.
+// at its first message, and would be dialed a thousand times a second. Without a deadline, tries end when a caller would give up a server that is away.
 func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	switch _, bounded := ctx.Deadline(); {
 	case ctx.Err() != nil:

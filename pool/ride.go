@@ -36,8 +36,8 @@ func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits)
 	return with, t
 }
 
-// rideFor encodes l's statement for a lane, or returns nil if the statement goes alone. It is called when no connection is idle, and again if the
-// catalog learns more of statements while l waits.
+// rideFor encodes l's statement for a lane, or returns nil if it goes alone. It is called when no connection is idle, and again when the catalog has
+// learned more about statements while l waited.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	l.ride, l.why = l.encode(ctx)
 	switch {

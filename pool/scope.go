@@ -23,8 +23,8 @@ type Scope struct {
 	detached *atomic.Int64 // counts ctxs from Detach; belongs to the pool that opened the scope
 }
 
-// lookers counts the goroutines that use leases from a scheduler's or a scope's list: as long as there are any, spare lets nobody reuse a lease. Each
-// goroutine counts itself before it reads the list.
+// lookers counts the goroutines that use leases from a scheduler's or a scope's list, so that spare lets nobody reuse a lease meanwhile. Each counts
+// itself before it reads the list.
 var lookers atomic.Int64
 
 // held is a lease's place in the list of its scope.

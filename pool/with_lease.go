@@ -66,8 +66,7 @@ var errSharedSession = pgerr.Wrap[pgerr.SettingsError](pgerr.Config(errors.New("
 
 var errEndsWithTx = pgerr.Say[pgerr.SettingsError](`lmipool: With: setting "transaction_read_only" ends with a transaction, so a lease cannot have it: use BeginTx`)
 
-// ownsSession returns errSharedSession if pc leads to a pooler, unless the user has set Upstream. Bound.Acquire calls it with Config.Plain, since then
-// no dial finds out whether there is a pooler.
+// ownsSession returns errSharedSession if pc leads to a pooler, unless the user has set Upstream. With Config.Plain no dial has found that out.
 func (d *dialer) ownsSession(ctx context.Context, pc *pgconn.PgConn) error {
 	if d.told.upstream {
 		return nil
