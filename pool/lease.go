@@ -16,7 +16,7 @@ import (
 )
 
 // Lease is a connection that one invocation has for itself, from Acquire until Release or the end of its scope. Like a *pgx.Conn it is for one
-// goroutine at a time; a second one gets an error, not a data race.
+// goroutine at a time. A second goroutine gets an error, and causes no data race.
 type Lease struct {
 	hold
 	p     *Pool

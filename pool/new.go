@@ -22,8 +22,8 @@ import (
 // New makes a pool. It does not dial: a wrong connection string or Config is an error here, but an absent server is an error of the first use, or of
 // [Pool.Ping] or [Pool.Warm]. The dials see ctx's values, but do not end with it.
 //
-// connString is what [pgxpool.ParseConfig] takes. A field that config sets counts, and not the connection string's setting; a nil config has all
-// defaults. The error names all faults, and shows nothing that may be part of a password; [Misconfigured] is true for it.
+// connString is what [pgxpool.ParseConfig] takes. If connString and config set the same thing, config's value counts. A nil config has all defaults.
+// The error names all faults, and shows nothing that may be part of a password. [Misconfigured] is true for the error.
 func New(ctx context.Context, connString string, config *Config) (*Pool, error) {
 	px, err := pgxpool.ParseConfig(connString)
 	if err != nil {
@@ -145,7 +145,7 @@ func newPgxpool(ctx context.Context, px *pgxpool.Config) (_ *pgxpool.Pool, err e
 }
 
 // Warm opens connections before the first invocation needs them: the greater of MinConns and MinIdleConns, and at least one. It returns when the
-// first of them answers, or with [Pool.Ping]'s error; the others follow in the background.
+// first connection answers, or with [Pool.Ping]'s error. The others are opened in the background.
 func (p *Pool) Warm(ctx context.Context) error {
 	if err := p.Ping(ctx); err != nil {
 		return err

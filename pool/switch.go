@@ -49,12 +49,11 @@ const (
 	UpstreamAuto Upstream = "auto"
 	// UpstreamDirect is a PostgreSQL server, or a pooler in session mode. The pool does not look for a pooler.
 	UpstreamDirect Upstream = "direct"
-	// UpstreamRDSProxy is Amazon RDS Proxy. Nothing that the pool itself sends pins a session; SET, a statement of more than 16 KB, and the other
-	// cases in AWS's documentation do. RDS Proxy takes no cancel requests, so Config.CancelWait defaults to -1, and a cancelled statement may run on:
-	// give the role a statement_timeout (ALTER ROLE ... SET). Lanes are off unless Config.Lanes is On, since pipelines through RDS Proxy are not
-	// tested.
+	// UpstreamRDSProxy is Amazon RDS Proxy. Nothing that the pool itself sends pins a session. SET, a statement of more than 16 KB, and the other
+	// cases in AWS's documentation pin it. RDS Proxy takes no cancel requests, so Config.CancelWait defaults to -1, and a cancelled statement may run
+	// on: give the role a statement_timeout (ALTER ROLE ... SET). Lanes are off unless Config.Lanes is On, since nobody has tested them there.
 	UpstreamRDSProxy Upstream = "rds-proxy"
-	// UpstreamPgBouncer is PgBouncer in transaction mode, of any version. From 1.21 on it can keep prepared statements (max_prepared_statements); to
+	// UpstreamPgBouncer is PgBouncer in transaction mode, of any version. From 1.21 on it can keep prepared statements (max_prepared_statements). To
 	// use them, set default_query_exec_mode=cache_statement in the connection string. PgBouncer accepts the startup parameters application_name,
 	// client_encoding, DateStyle and TimeZone, and others only if its ignore_startup_parameters names them.
 	UpstreamPgBouncer Upstream = "pgbouncer"
