@@ -133,7 +133,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 	return pgerr.ErrUnfit
 }
 
-// fit checks c before l, or a flight if l is nil, gets c: its age, its socket, a ping, PrepareConn. If fit returns false, it has closed c or given c back.
+// fit checks c before l, or a flight if l is nil, gets it: age, socket, ping, PrepareConn. If fit returns false, it has closed c or given c back.
 func (c *conn) fit(ctx context.Context, l *Lease) (ok bool, err error) {
 	returned := false // stays false if a hook panics
 	defer c.closeUnless(&returned)

@@ -37,7 +37,7 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 	return f()
 }
 
-// isolate is catchPanic for a dial's hook, in a goroutine of its own: if f called runtime.Goexit in the dial's, pgxpool's Close would never end.
+// isolate is catchPanic for a dial's hook, in a goroutine of its own: if f called runtime.Goexit in the dial's goroutine, pgxpool's Close would hang.
 func (w *workers) isolate(what string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {

@@ -28,7 +28,7 @@ type conn struct {
 	expires time.Time // zero if it never expires
 	place   sched.Conn
 	reach   *upstream.Reach
-	copies  pgx.CopyFromTracer // nil if the user's tracer is none
+	copies  pgx.CopyFromTracer // the user's tracer; nil if it is no CopyFromTracer
 	types   memrows.Maps
 	wire    *pgwire.Conn
 	cancel  *pgcancel.Canceler

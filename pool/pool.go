@@ -33,8 +33,8 @@ type Pool struct {
 	dialer        *dialer
 	rides         bool // Lanes is not Off
 	mode          pgx.QueryExecMode
-	acquireTracer pgxpool.AcquireTracer // nil if the user's tracer is none
-	releaseTracer pgxpool.ReleaseTracer // nil if the user's tracer is none
+	acquireTracer pgxpool.AcquireTracer // the user's tracer; nil if it is no AcquireTracer
+	releaseTracer pgxpool.ReleaseTracer // the user's tracer; nil if it is no ReleaseTracer
 
 	ctx    context.Context // the ctx of dials and housekeeping; ends when the pool is closed
 	cancel context.CancelFunc
