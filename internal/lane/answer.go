@@ -19,7 +19,7 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	r.types = f.ln.Types.Of(f.ln.PG)
 	match := f.verify(s.stmt, a.own, r.st, r.desc, r.types)
 	switch {
-	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // it stood behind slow ones, and the facts may have changed
+	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // s waited behind slow segments, and the facts may have changed meanwhile
 		f.unprepared(s, a, took)
 		r.ends(Again, errors.New("lmipool: the answer came too late: the catalogs may have changed since the statement was judged"))
 	case match == memrows.Different:
@@ -40,16 +40,16 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 		r.ends(Own, a.failed)
 		return r.result.Size() > 0
 	default:
-		f.ln.forget(s.stmt) // it may be stale
+		f.ln.forget(s.stmt) // the prepared statement may not fit the schema any more
 		r.ends(Again, a.failed)
 	}
 	return false
 }
 
-// concludeOwn takes the answer to s, a segment of the lane's own.
+// concludeOwn handles the answer to s, a segment that the lane has sent for itself and not for a rider.
 func (f *Flight) concludeOwn(s *segment, a *answer) {
 	switch {
-	case a.lost != nil || s.stmt == nil: // a name was deallocated
+	case a.lost != nil || s.stmt == nil: // if stmt is nil, s has only deallocated a name
 	case a.failed != nil:
 		f.ln.forget(s.stmt)
 	case s.exec:
@@ -58,13 +58,13 @@ func (f *Flight) concludeOwn(s *segment, a *answer) {
 }
 
 // verify returns whether arguments that were encoded for d, and rows that are decoded with set, are right for s, the prepared statement of st. own is
-// the description that the server has just sent of s; nil: none. If d is not right, later rides of st are encoded for what s is on this connection.
+// the server's new description of s, or nil if it has sent none. If d is not right, later rides of st are encoded for the description of s.
 func (f *Flight) verify(s *prepared, own *pgconn.StatementDescription, st *catalog.Statement, d *catalog.Description, set *memrows.Set) memrows.Sameness {
-	if own != nil { // the last comparison was with another description
+	if own != nil { // the last comparison was with an older description
 		s.verified = verified{own: own}
 	}
 	switch {
-	case s.own == nil: // its Parse has failed
+	case s.own == nil: // the Parse of s has failed
 		return memrows.Different
 	case s.verified.desc == d && s.set == set:
 		return s.match
@@ -95,19 +95,19 @@ func (f *Flight) unprepared(s *segment, a *answer, took time.Duration) {
 			f.ln.forget(of)
 		}
 	}
-	if r := rideOf(s.w); a.at > inGuard && a.at < inExec && !f.stopped(r, a.failed.Code, took) { // its table may be gone: others need not try
+	if r := rideOf(s.w); a.at > inGuard && a.at < inExec && !f.stopped(r, a.failed.Code, took) { // the statement's table may be gone, so later rides would fail too
 		r.st.Redescribe(r.desc, nil)
 	}
 	f.ln.forget(s.stmt)
 }
 
-// stopped reports whether code is an error with which the guard stops a statement, and notes that it has stopped r's.
+// stopped reports whether code is an error with which the guard stops a statement. If so, it notes that the guard has stopped r's statement.
 func (f *Flight) stopped(r *Ride, code string, took time.Duration) bool {
 	switch code {
 	case "25006": // read_only_sql_transaction
 		r.st.Wrote()
 	case "55P03", "57014": // lock_not_available, query_canceled
-		r.st.Took(10 * max(took, session.LockTimeout)) // so it counts as slow for a while
+		r.st.Took(10 * max(took, session.LockTimeout)) // so the statement counts as slow for a while
 	default:
 		return false
 	}
@@ -115,8 +115,8 @@ func (f *Flight) stopped(r *Ride, code string, took time.Duration) bool {
 	return true
 }
 
-// ofData reports whether an error is the rider's own for certain, because it cannot come from a table, type or function that has changed since the
-// statement was Parsed or planned. Errors about values that the server could not read do not count: the values may have been encoded for a type that
+// ofData reports whether the rider certainly would get the same error alone, because it cannot come from a table, type or function that has changed since
+// the statement was Parsed or planned. Errors about values that the server could not read do not count: the values may have been encoded for a type that
 // has changed. If ofData returns false the statement runs again, which is cheap, so codes that are not certain are left out.
 func ofData(code string) bool {
 	switch code {

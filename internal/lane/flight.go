@@ -31,24 +31,24 @@ const (
 type Flight struct {
 	ln     *Lane
 	turn   sched.Group           // the group that has boarded last
-	group  []*sched.Request      // its requests that are still to be sent; nil: it was dealt with, and its caller may use it again
+	group  []*sched.Request      // the group's requests that are still to be sent; nil in place of one that was handled, whose caller may reuse it
 	riders []*sched.Request      // requests that were sent and have no answer yet
 	served []*sched.Request      // requests that have their answer and are to be woken
-	coming []segment             // what is sent for the group, in this order
-	seen   []catalog.Observation // how the rides went that have their answer
+	coming []segment             // the segments that are sent for the group, in this order
+	seen   []catalog.Observation // times and sizes of the rides that have their answer
 
-	last         bool          // no other group boards: a request for a lease waits, or the facts are suspect
+	last         bool          // no other group boards, because a request for a lease waits or the facts may be wrong
 	guardCleared bool          // the statement that takes the session guard off was sent
-	groups       int           // how many groups have boarded
+	groups       int           // counts the groups that have boarded
 	flushed      chan struct{} // is closed when the group has been sent
 
 	pl       *pgconn.Pipeline
-	lost     error         // why the connection is lost; nil: it is not
-	broken   bool          // a setting of the guard was changed, and not by the lane
+	lost     error         // why the connection is lost; nil if it is not
+	broken   bool          // somebody other than the lane has changed a setting of the guard
 	heard    time.Time     // when something was last read, or sent to an idle server
-	overhead time.Duration // the network's share in the time of the next answer
-	silence  time.Time     // the connection's deadline
-	proven   time.Time     // when the facts by which the group rides were last right
+	overhead time.Duration // the network's part in the time of the next answer
+	silence  time.Time     // the connection's deadline, after which it counts as lost
+	proven   time.Time     // when the facts by which the group rides were last known to be right
 }
 
 // On puts f on ln, which must have no other flight, and returns f's group, which is still empty.
@@ -125,7 +125,7 @@ func (f *Flight) confirm() {
 		return
 	}
 	s := f.sign()
-	if s == nil { // another connection is asking, or the facts are suspect
+	if s == nil { // another connection is asking, or the facts may be wrong
 		return
 	}
 	f.extend(time.Now())
@@ -137,7 +137,7 @@ func (f *Flight) confirm() {
 	}
 }
 
-// sign returns the segment that asks for the sign of the facts, or nil if that is not due.
+// sign returns the segment that asks for the sign of the facts, or nil if the sign need not be asked for now.
 func (f *Flight) sign() *segment {
 	by, now := f.ln.Facts, time.Now()
 	if by.IsSuspect() || !by.Claim(now) {
@@ -224,7 +224,8 @@ func (f *Flight) plan() {
 	}
 }
 
-// own returns sql, a statement of the pool's own. If it has to be Parsed, or exec is set, own adds a segment for it in front of the next one.
+// own returns the prepared statement of sql, a text of the pool's own. If that has to be Parsed, or exec is true, own adds a segment for it in front of
+// the next segment.
 func (f *Flight) own(sql string, exec bool) *prepared {
 	s := f.ln.find(sql)
 	if parse := s.parses() && !f.ln.Unnamed; parse || exec {
@@ -268,7 +269,7 @@ func (f *Flight) receive(s *segment) {
 	f.served = append(f.served, s.w)
 }
 
-// signed takes the answer to s, a segment that asked for the sign of the facts.
+// signed handles the answer to s, a segment that has asked for the sign of the facts.
 func (f *Flight) signed(s *segment, a *answer, row [][]byte) {
 	defer f.ln.Facts.Release()
 	if a.failed != nil || a.lost != nil {
@@ -277,7 +278,7 @@ func (f *Flight) signed(s *segment, a *answer, row [][]byte) {
 	}
 	s.sign.Take(row, a.lost)
 	if row != nil && f.ln.Facts.IsSuspect() {
-		f.last = true // when the connection comes back, the facts are derived anew
+		f.last = true // when the connection comes back, the facts are read again
 	}
 }
 
@@ -291,8 +292,8 @@ func (f *Flight) wake() {
 
 func (f *Flight) answer(w *sched.Request) { f.ln.of.Sched.Answer(w) }
 
-// Strand ends the wait of all requests that have no answer because f did not fly, or panicked. Requests that were not sent ask again; for the others
-// the connection counts as lost.
+// Strand ends the wait of all requests that have no answer because f did not fly, or panicked. Requests that were not sent ask again. Those that were
+// sent get the outcome Lost.
 func (f *Flight) Strand() {
 	f.wake()
 	for _, w := range f.riders {

@@ -20,16 +20,16 @@ const MaxFlight = 32
 // Config is what NewShared needs to know of the pool.
 type Config struct {
 	Sched     *sched.Scheduler
-	Functions []string                      // functions of the user's that are declared harmless
+	Functions []string                      // the user's functions that he has declared harmless
 	Gone      func(*sched.Request) error    // see [sched.Config]
 	Lost      func()                        // is called when a connection was lost
-	Protect   func(what string, run func()) // runs code of the user's, and recovers if it panics
-	Tracer    pgx.QueryTracer               // nil: there is none
+	Protect   func(what string, run func()) // runs the user's code, and recovers if it panics
+	Tracer    pgx.QueryTracer               // nil if there is none
 	Closed    *pgx.Conn                     // a closed connection, which the tracer is shown
 	Log       *slog.Logger
 }
 
-// Shared is what the lanes of a pool have in common.
+// Shared is the state that all lanes of a pool share.
 type Shared struct {
 	Config
 	Catalog   *catalog.Store
@@ -58,8 +58,8 @@ type Conn struct {
 	Facts    *facts.Facts
 	Types    *memrows.Maps
 	Baseline *session.Baseline
-	Expired  func() bool // reports whether the connection is not to be used any more
-	Unnamed  bool        // there is a pooler: each segment prepares its statement anew, without a name
+	Expired  func() bool // reports whether the connection must not be used any more
+	Unnamed  bool        // says that there is a pooler, so that each segment prepares its statement again, without a name
 }
 
 // Lane is the part of a connection that only flights use. Whoever has the connection has its lane too; there is no lock.
@@ -69,7 +69,7 @@ type Lane struct {
 	guard   *session.Guard
 	guarded bool // the session guard is on
 
-	prepared map[any]*prepared // the key is a *catalog.Statement, or the text of a statement of the pool's own
+	prepared map[any]*prepared // the key is a *catalog.Statement, or a text of the pool's own
 	order    []*prepared       // the same statements, the oldest first
 	surplus  []string          // names to deallocate with the next group
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// maxPrepared is how many statements a connection keeps prepared for lanes.
+// maxPrepared bounds the statements that a connection keeps prepared for its lane, because each takes memory on the server.
 const maxPrepared = 256
 
 // prepared is a statement that this connection has Parsed and Described itself, because another connection's description can be wrong here without
@@ -21,20 +21,20 @@ type prepared struct {
 	sql  string
 	name string
 	sent bool                 // its Parse was sent, and did not fail
-	as   *catalog.Description // what its riders' arguments are encoded for; nil: it is a statement of the pool's own
+	as   *catalog.Description // the description for which its riders' arguments are encoded; nil for a statement of the pool's own
 	sd   *pgconn.StatementDescription
 	verified
 }
 
 // verified is the server's description of a statement that a connection has Parsed, and the last comparison with it.
 type verified struct {
-	own   *pgconn.StatementDescription // the parameters and columns as the server described them; nil: it has not yet
-	desc  *catalog.Description         // what own was last compared with
+	own   *pgconn.StatementDescription // the parameters and columns as the server described them; nil if it has not yet
+	desc  *catalog.Description         // the description with which own was last compared
 	set   *memrows.Set                 // the connection's Go types at that comparison
 	match memrows.Sameness             // the result of that comparison
 }
 
-// find returns the statement of sql, a text of the pool's own. Its Parse may not have been sent yet.
+// find returns the prepared statement of sql, a text of the pool's own. Its Parse may not have been sent yet.
 func (ln *Lane) find(sql string) *prepared {
 	if s, ok := ln.prepared[sql]; ok {
 		return s
@@ -50,11 +50,12 @@ func (ln *Lane) findFor(r *Ride) *prepared {
 	if r.text == r.st.SQL {
 		return ln.findAs(r.st, r.desc)
 	}
-	// The text has comments, which may never come again. So it is not prepared under a name.
+	// The text has comments, and the same comments may never come again. So the statement is not prepared under a name.
 	return &prepared{sql: r.text, as: r.desc, sd: &pgconn.StatementDescription{Fields: r.desc.Fields}}
 }
 
-// findAs returns st's statement as d describes it. Its Parse may not have been sent yet. A statement of st that has another description is dropped.
+// findAs returns the prepared statement of st for arguments encoded for d. Its Parse may not have been sent yet. If st has a prepared statement for
+// another description, findAs drops that.
 func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared {
 	if s, ok := ln.prepared[st]; ok {
 		if s.as == d || d.IsLike(s.as.StatementDescription) {
@@ -67,8 +68,8 @@ func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared 
 	return s
 }
 
-// add makes the statement of key. If another statement has its name, that one is forgotten, since nobody uses it any more: for example, the catalog
-// has forgotten a text and then made a new statement of it.
+// add makes the prepared statement of key. If another statement has the same name, add forgets that one, since it is not used any more: for example, the
+// catalog has forgotten a text and then made a new Statement of it.
 func (ln *Lane) add(key any, sql, name string, fields []pgconn.FieldDescription) *prepared {
 	s := &prepared{key: key, sql: sql}
 	if !ln.Unnamed {
@@ -90,7 +91,7 @@ func (ln *Lane) add(key any, sql, name string, fields []pgconn.FieldDescription)
 	return s
 }
 
-// forget drops s, here and, with the next flight, on the server.
+// forget drops s from the lane at once, and on the server with the next flight.
 func (ln *Lane) forget(s *prepared) {
 	if ln.prepared[s.key] != s {
 		return
@@ -108,14 +109,14 @@ func (ln *Lane) takeSurplus() (names []string) {
 	return names
 }
 
-// parses reports whether s has to be Parsed before it is executed, and notes that it was.
+// parses reports whether s has to be Parsed before it is executed. From then on s counts as Parsed.
 func (s *prepared) parses() bool {
 	parse := !s.sent
 	s.sent = s.name != ""
 	return parse
 }
 
-// Kept returns the lane, on which package facts has its questions prepared, or nil if nothing may be prepared.
+// Kept returns ln, so that package facts can keep its questions prepared there, or nil if nothing may be prepared.
 func (ln *Lane) Kept() facts.Kept {
 	if ln.Unnamed {
 		return nil

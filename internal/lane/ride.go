@@ -21,26 +21,26 @@ type Ride struct {
 	Call
 	of      *Shared
 	st      *catalog.Statement
-	desc    *catalog.Description     // what eqb is encoded for
-	by      facts.Proven             // the facts that say that it may ride
+	desc    *catalog.Description     // the description for which eqb is encoded
+	by      facts.Proven             // the facts that say that the statement may ride
 	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
-	text    string                   // what the server gets: st's text, perhaps with comments
-	traced  context.Context          // what TraceQueryStart returned; nil: no tracer was called
-	flushed chan struct{}            // is closed when the group is in the socket; set before state becomes sent
+	text    string                   // the text that the server gets: st's text, perhaps with comments
+	traced  context.Context          // the ctx that TraceQueryStart has returned; nil if it was not called
+	flushed chan struct{}            // is closed when the group is in the socket; it is set before state becomes sent
 	state   atomic.Uint32            // waiting, sent or givenUp
 
 	// Only the lane uses these until the scheduler's answer, and only the caller afterwards.
 	result  memrows.Result
-	types   *memrows.Set // the types of the connection that carried it
+	types   *memrows.Set // the types of the connection that has carried the ride
 	outcome Outcome
 }
 
-// Call is what a caller asks for.
+// Call is one read as its caller has asked for it.
 type Call struct {
 	Ctx  context.Context // only the tracer gets it
-	SQL  string          // as the caller wrote it
+	SQL  string          // the text as the caller wrote it
 	Args []any
-	With *session.Settings // the settings that it runs with; nil: none
+	With *session.Settings // the settings of pool.Pool.With; nil if there are none
 }
 
 // The states of a ride say who came first: the lane that sends it, or the caller who gives it up. A ride that was given up is not sent.
@@ -55,27 +55,27 @@ type Outcome uint8
 
 const (
 	Unsent Outcome = iota
-	Own            // the caller gets its result, or its error
-	Again          // it had no effect, or its result was dropped: the statement has to run again, alone
-	Lost           // its connection was lost; End returns why
+	Own            // the caller gets the ride's result or error
+	Again          // the ride failed or its result was dropped, so the statement has to run again, alone
+	Lost           // the connection was lost; End returns why
 )
 
-// spare has rides that are over, for their memory for encoded arguments. At tens of thousands of rides a second that would be a large part of the
-// garbage, and the garbage collector takes CPU from the statements that run.
+// spare has rides that are over, so that their memory for encoded arguments is used again. At tens of thousands of rides a second this memory would be a
+// large part of the garbage, and the garbage collector takes CPU from the statements that run.
 var spare = sync.Pool{New: func() any { return &Ride{} }}
 
-// Encode returns a ride for call, or why call goes alone. The server gets text and args, which may differ from call's: a rewriter can have changed
-// them. timed reports whether the catalog can use the time that call takes if it goes alone.
+// Encode returns a ride for call, or the reason why call goes alone. The server gets text and args, which differ from call's if a pgx.QueryRewriter has
+// changed them. timed reports whether the catalog can use the time that call takes when it goes alone.
 func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []any) (r *Ride, timed bool, why string) {
 	desc, by, why := st.Shareable()
 	switch why {
-	case "", catalog.AloneNew, catalog.AloneSlow, catalog.AloneLarge: // it rides, or may ride later
+	case "", catalog.AloneNew, catalog.AloneSlow, catalog.AloneLarge: // the statement rides, or may ride later
 		timed = true
 	}
 	switch {
 	case why != "":
 		return nil, timed, why
-	case len(args) != len(desc.ParamOIDs): // pgx decides whether that is an error, and words it
+	case len(args) != len(desc.ParamOIDs): // the call goes alone, so that the caller gets pgx's error
 		return nil, timed, catalog.AloneArgs
 	}
 	r = spare.Get().(*Ride)
@@ -97,14 +97,14 @@ func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []an
 // rideOf returns the ride of w, a request that has boarded.
 func rideOf(w *sched.Request) *Ride { return w.Share.(*Ride) }
 
-// graceToSend bounds the wait in Withdraw.
+// graceToSend bounds the wait in Withdraw, because writing to the socket can hang.
 const graceToSend = 20 * time.Millisecond
 
 // Cost tells the scheduler how long r will probably take on the server.
 func (r *Ride) Cost() time.Duration { return r.st.Expected() }
 
 // Withdraw is called by the scheduler when r's caller leaves because of err. A ride that waits is not sent any more. If r is being sent, Withdraw
-// waits until it is in the socket, at most graceToSend, so that nothing is sent after the caller has gone; the lane reads the answer and drops it.
+// waits until r is in the socket, at most graceToSend, so that nothing is sent after the caller has gone. The lane reads the answer and drops it.
 func (r *Ride) Withdraw(err error) {
 	if r.state.CompareAndSwap(waiting, givenUp) {
 		return
@@ -116,8 +116,8 @@ func (r *Ride) Withdraw(err error) {
 	r.traceEnd(err)
 }
 
-// boards makes r ready to be sent, and reports whether it is: not if its caller has gone. flushed is closed when r's group has been sent. It calls
-// the tracer, on the lane's goroutine.
+// boards makes r ready to be sent and returns true, or returns false if r's caller has gone. flushed is closed when r's group has been sent. boards calls
+// the tracer, in the lane's goroutine.
 func (r *Ride) boards(flushed chan struct{}) bool {
 	if t := r.of.Tracer; t != nil {
 		r.of.Protect("TraceQueryStart", func() {
@@ -163,8 +163,8 @@ func (r *Ride) End() (Outcome, error) {
 func (r *Ride) Take() (result memrows.Result, types *memrows.Set) {
 	result, types = r.result, r.types
 	*r = Ride{eqb: r.eqb}
-	// A new slice next time: when the server has skipped a statement, pgconn keeps that statement's result formats and looks at them while it reads
-	// the answer to a later one. It keeps the fields too, so a ride's rows are decoded with the ride's own description and never with pgconn's.
+	// The next ride gets a new slice: when the server has skipped a statement, pgconn keeps that statement's result formats and looks at them while
+	// it reads a later answer. It keeps the fields too, so a ride's rows are decoded with the ride's own description and never with pgconn's.
 	r.eqb.ResultFormats = nil
 	spare.Put(r)
 	return result, types

@@ -10,17 +10,17 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// segment is what is sent up to one Sync, and so one transaction. Each of its steps is optional.
+// segment has the messages that are sent up to one Sync, which are one transaction. Each of its steps is optional.
 type segment struct {
 	set    *prepared      // sets the rider's settings
 	before *prepared      // sets the local guard
 	drop   string         // the name to deallocate
-	stmt   *prepared      // the statement; parse and exec say what is done with it
+	stmt   *prepared      // the rider's statement, or one of the pool's own
 	parse  bool           // stmt is Parsed and Described
 	exec   bool           // stmt is executed
 	params [][]byte       // the parameters of set, or of stmt if that is the pool's own
-	w      *sched.Request // the rider; nil: the segment is the lane's own
-	sign   *facts.Sign    // the sign that stmt asks for; nil: it asks for none
+	w      *sched.Request // the rider; nil if the lane sends the segment for itself
+	sign   *facts.Sign    // the sign that stmt asks for; nil if it asks for none
 }
 
 // run sends s, a statement of the pool's own.
@@ -73,8 +73,8 @@ const (
 type answer struct {
 	at     step                         // the last step that has an answer
 	own    *pgconn.StatementDescription // the answer to the Parse and Describe
-	failed *pgconn.PgError              // the server's error at that step
-	lost   error                        // why the connection is lost; nil: it is not
+	failed *pgconn.PgError              // the server's error in the step at; nil if there was none
+	lost   error                        // why the connection is lost; nil if it is not
 }
 
 // read reads the answers to all steps of s, up to ReadyForQuery, and its rows into b. It reads nothing if lost is not nil.
@@ -86,7 +86,7 @@ func (s *segment) read(pl *pgconn.Pipeline, pc *pgconn.PgConn, b *memrows.Result
 			a.next(pl, pc, b)
 		}
 	}
-	for a.lost == nil { // up to the Sync, also after a failure
+	for a.lost == nil { // the Sync has an answer even after a failure
 		if _, ok := a.next(pl, pc, b).(*pgconn.PipelineSync); ok {
 			break
 		}
