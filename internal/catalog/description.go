@@ -15,13 +15,13 @@ import (
 // Description is a statement's parameters and columns as the server described them to one connection, with the Go side of their types.
 type Description struct {
 	*pgconn.StatementDescription
-	Shown   []pgconn.FieldDescription // its columns, in the formats that are asked for
+	Shown   []pgconn.FieldDescription // the statement's columns, in the formats that are asked for
 	Formats []int16                   // these formats, one for each column
 	set     *memrows.Set              // the connection's types
-	user    []uint32                  // the OIDs of its types that are not built-in
+	user    []uint32                  // the OIDs of the statement's types that are not built-in
 }
 
-// Describe returns the Description of a statement. d is what the server told a connection, and set has the types of that connection.
+// Describe returns the Description of a statement. d is the server's description for a connection, and set has the types of that connection.
 func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
 	desc := &Description{StatementDescription: d, set: set, Shown: slices.Clone(d.Fields), Formats: make([]int16, len(d.Fields))}
 	oids := slices.Clone(d.ParamOIDs)
@@ -40,7 +40,7 @@ func (d *Description) Encode(eqb *pgx.ExtendedQueryBuilder, args []any) bool {
 	return d.set.Encode(eqb, d.StatementDescription, args) == nil
 }
 
-// Alike returns how alike the Go types of d are to those that s has for the same OIDs.
+// Alike compares the Go types of d with those that s has for the same OIDs.
 func (d *Description) Alike(s *memrows.Set, p *memrows.Pairs) memrows.Sameness {
 	if d.set == s {
 		return memrows.Equal
@@ -55,16 +55,16 @@ func (d *Description) Alike(s *memrows.Set, p *memrows.Pairs) memrows.Sameness {
 	return all
 }
 
-// IsLike reports whether own, what the server told another connection, has the same parameters and columns as d.
+// IsLike reports whether own, the server's description for another connection, has the same parameters and columns as d.
 func (d *Description) IsLike(own *pgconn.StatementDescription) bool {
 	return slices.Equal(own.ParamOIDs, d.ParamOIDs) && slices.Equal(own.Fields, d.Fields)
 }
 
-// Key is a text, and the names of the settings of pool.Pool.With that it runs with. They are part of the key because a row security policy that reads
-// a setting cannot be planned without it.
+// Key is a text, and the names of the settings of pool.Pool.With with which the text runs. The names are part of the key because a row security policy
+// that reads a setting cannot be planned without it.
 type Key struct{ SQL, Settings string }
 
-// Name returns the name under which a connection with this baseline prepares the statement of d.
+// Name returns the name under which a connection prepares the statement of d. baseline is the Meaning of the connection's session.Baseline.
 func (d *Description) Name(of Key, baseline string) string {
 	return sqltext.StatementName("lane", of.SQL, baseline, of.Settings, fmt.Sprintf("%v %#v", d.ParamOIDs, d.Fields))
 }

@@ -13,12 +13,12 @@ import (
 // Subject is a connection on which statements are looked at. No caller uses it meanwhile, and its session is clean.
 type Subject struct {
 	facts.Asker
-	Facts *facts.Facts        // nil: statements are not judged by its facts
-	Types func() *memrows.Set // returns its Go types; nil: it has no lane
+	Facts *facts.Facts        // nil if statements are not judged by the connection's facts
+	Types func() *memrows.Set // returns the connection's Go types; nil if it has no lane
 }
 
-// Learn asks the server for what is not known yet about s: facts about what it mentions and, if it may ride, its description. It takes 5 s at most.
-// The caller should log an error: for a while nothing is asked then, and statements that are not known go alone.
+// Learn asks the server for facts about the names in s that are not known yet and, if s may ride, for the description of s. It takes 5 s at most. The
+// caller should log an error: for a while nothing is asked then, and statements that are not known go alone.
 func (g *Store) Learn(s *Statement, on *Subject) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // for all that is asked about one statement
 	defer cancel()
@@ -26,7 +26,7 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 		return nil
 	}
 	if on.PG.ParameterStatus("standard_conforming_strings") != "on" || on.PG.ParameterStatus("client_encoding") != "UTF8" {
-		return nil // the scanner would read other strings than the server
+		return nil // the scanner and the server would disagree where a string ends
 	}
 	know := func(types []uint32) (bool, error) {
 		return on.Facts.Know(ctx, on.Answers, s.Mentions, types, g.unproven)
@@ -55,8 +55,8 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	return err
 }
 
-// IsSteady reports whether s draws from the same sequences each time, by the facts of its connection. If that is not known, FindSteady asks the
-// server.
+// IsSteady reports whether s draws from the same sequences each time, as long as by, the facts of its connection, hold. If known is false, FindSteady can
+// ask the server.
 func (s *Statement) IsSteady(by *facts.Facts) (steady, known bool) {
 	if s.Sequences.Table == "" {
 		return true, true

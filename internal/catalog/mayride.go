@@ -10,26 +10,26 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// Why a statement that found no idle connection went alone: the keys of pool.LaneStat.Alone.
+// These are the reasons why a statement that found no idle connection went alone, and the keys of pool.LaneStat.Alone.
 const (
-	AloneAsked   = "asked"      // Alone(ctx), or its invocation holds a lease or a transaction, or it is inside InTx
-	AloneArgs    = "arguments"  // it has a mode, result formats or a rewriter, or its arguments cannot be encoded
-	AloneText    = "text"       // its text is not a read
-	AloneCalls   = "function"   // it calls something that is not known to be harmless
-	AloneNew     = "new"        // it is not known yet
-	AloneSlow    = "slow"       // it usually takes longer than Slow
-	AloneLarge   = "large"      // its result usually has more than Large bytes
-	AloneGuarded = "guard"      // the guard once stopped it from writing
-	AloneWith    = "settings"   // one of the settings of With is PostgreSQL's own
-	AloneOnly    = "no company" // nobody else was waiting to ride
+	AloneAsked   = "asked"      // the call has Alone(ctx) or is inside InTx, or its invocation holds a lease or a transaction
+	AloneArgs    = "arguments"  // the call has a mode, result formats or a rewriter, or its arguments cannot be encoded
+	AloneText    = "text"       // the text is not that of a read
+	AloneCalls   = "function"   // the statement calls a function that is not known to be harmless
+	AloneNew     = "new"        // the server was not asked about the statement yet
+	AloneSlow    = "slow"       // the statement usually takes longer than Slow
+	AloneLarge   = "large"      // the result usually has more than Large bytes
+	AloneGuarded = "guard"      // the guard once stopped the statement from writing
+	AloneWith    = "settings"   // one of the settings of With belongs to PostgreSQL itself
+	AloneOnly    = "no company" // no other statement was waiting to ride
 )
 
-// Large is how many bytes the results of a statement that rides may have on average, and its arguments each time. A result of more than
-// memrows.MaxResult bytes is dropped, and its statement runs alone from then on.
+// Large bounds the bytes of a riding statement's results, on average, and of its arguments, each time. A result of more than memrows.MaxResult bytes is
+// dropped, and its statement runs alone from then on.
 const Large = 64 << 10
 
-// Shareable returns why s goes alone, or "" if it may ride. Then d is what its arguments have to be encoded for, and by are the facts that say that
-// it may ride.
+// Shareable returns the reason why s goes alone, or "" if s may ride. If s may ride, its arguments have to be encoded for d, and by are the facts that
+// prove it.
 func (s *Statement) Shareable() (d *Description, by facts.Proven, why string) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -52,14 +52,14 @@ func (s *Statement) Shareable() (d *Description, by facts.Proven, why string) {
 	return nil, by, why
 }
 
-// IsHarmless reports whether s may ride, or could if it took less time and had smaller results.
+// IsHarmless reports whether s may ride, or only goes alone because it is slow or its results are large.
 func (s *Statement) IsHarmless() bool {
 	_, _, why := s.Shareable()
 	return why == "" || why == AloneSlow || why == AloneLarge
 }
 
-// Unfit returns why a statement with this description goes alone: "" if it may ride. It goes alone if a parameter's type is not known, because then
-// the way to encode an argument depends on its value.
+// Unfit returns the reason why a statement with this description goes alone, or "" if it may ride. It goes alone if a parameter's type is not known,
+// because the way to encode an argument depends on its value then.
 func (d *Description) Unfit() string {
 	if len(d.Fields) == 0 {
 		return AloneText
@@ -70,7 +70,7 @@ func (d *Description) Unfit() string {
 	return ""
 }
 
-// Why returns why the statement that p is about has to go alone: "" if it may ride.
+// Why returns the reason why the statement that p is about has to go alone, or "" if it may ride.
 func Why(p *facts.Proof) string {
 	switch {
 	case !p.Known:
@@ -81,7 +81,7 @@ func Why(p *facts.Proof) string {
 	return ""
 }
 
-// judgeLocked returns what f says of s now.
+// judgeLocked returns the proof by f of what s may do, and makes it if there is none yet.
 func (s *Statement) judgeLocked(f *facts.Facts) *facts.Proof {
 	if f == nil || s.Mentions == nil {
 		return &unjudged
@@ -99,7 +99,7 @@ func (s *Statement) judgeLocked(f *facts.Facts) *facts.Proof {
 // unjudged is the proof of a statement that cannot be judged: it may leave anything.
 var unjudged = facts.Proof{Trace: sqltext.AnyTrace}
 
-// Wants reports whether s needs a look: without one it is not known whether s may ride, or how.
+// Wants reports whether the server has to be asked about s, before it is known whether and how s may ride.
 func (s *Statement) Wants() bool {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -115,10 +115,10 @@ func (s *Statement) wantsLocked() bool {
 	return !p.Known || Why(p) == "" && (d == nil || s.doubted)
 }
 
-// pace has moving averages, in which a run counts for an eighth: of the time that a statement takes on the server, and of its results' bytes.
+// pace has the moving averages of a statement's time on the server and of its results' bytes. The newest run counts for an eighth.
 type pace struct {
 	took  time.Duration
-	known bool // took is known
+	known bool // says whether a run has set took
 	size  int
 }
 

@@ -10,23 +10,23 @@ import (
 )
 
 const (
-	MaxText  = 16 << 10 // bytes of the longest text that a store keeps; callers check it
-	maxLooks = 5        // a statement that so many looks in a row could not describe goes alone for good
+	MaxText  = 16 << 10 // bounds the bytes of a text that a store keeps; callers check it
+	maxLooks = 5        // a statement that could not be described so many times in a row goes alone for good
 )
 
-// Text is what a statement's text says about it.
+// Text has what the scanner has found in a statement's text.
 type Text struct {
 	Key
 	Functions []sqltext.Function // the functions that it names
-	Mentions  *sqltext.Mentions  // nil: the text cannot be cut into tokens for certain, so it is never judged
-	Sequences sqltext.Sequences  // what it does with the values of sequences
-	Trace     sqltext.Trace      // what it leaves in its session
-	Asks      bool               // it may leave more than Trace says: that depends on the functions that it leads to
-	IsPlain   bool               // it is a query or a change of data
-	Aside     bool               // it takes no snapshot, and reads no values of sequences
-	Meaning   sqltext.Meaning    // what it does to the meaning of later texts
-	Commits   bool               // it may commit before it ends
-	IsRead    bool               // its text is that of a read that may ride
+	Mentions  *sqltext.Mentions  // nil if the text cannot be cut into tokens for certain, so that it is never judged
+	Sequences sqltext.Sequences  // what the statement does with the values of sequences
+	Trace     sqltext.Trace      // what the statement leaves in its session
+	Asks      bool               // the statement may leave more than Trace says, depending on the functions that it calls
+	IsPlain   bool               // the statement is a query or a change of data
+	Aside     bool               // the statement takes no snapshot, and reads no values of sequences
+	Meaning   sqltext.Meaning    // what the statement changes in the meaning of later texts
+	Commits   bool               // the statement may commit before it ends
+	IsRead    bool               // the text is that of a read that may ride
 }
 
 // textOf scans the text of k.
@@ -48,26 +48,26 @@ type Statement struct {
 	Text
 	of *Store
 
-	// guarded by the store's mutex
-	again bool   // it was wanted more than once
-	alone string // why it goes alone, for good; "": it may still ride
-	wrote bool   // the guard has stopped it from writing: what it does is not known
+	// These are guarded by the store's mutex.
+	again bool   // the statement was wanted more than once
+	alone string // the reason why the statement goes alone for good; "" if it may still ride
+	wrote bool   // the guard has stopped the statement from writing, so it is not known what the statement does
 	proof facts.Proof
 	pace
 
 	desc      atomic.Pointer[Description] // nil until it is needed; stored under the mutex
-	looking   bool                        // a look is asking for its description
-	looks     int                         // see maxLooks
-	doubted   bool                        // desc may be out of date, and is to be made anew
-	doubtedBy facts.Proven                // the facts when it was last doubted: these facts allow one doubt
+	looking   bool                        // somebody is asking the server for the description
+	looks     int                         // counts such questions in a row that failed; see maxLooks
+	doubted   bool                        // desc may be out of date, and the server has to be asked again
+	doubtedBy facts.Proven                // the facts when desc was last doubted; Doubt works once for each generation of facts
 
 	expected atomic.Int64 // see Expected; stored under the mutex
 
-	isSteady bool         // it is an INSERT that draws from the same sequences each time
-	steadyBy facts.Proven // isSteady is right as long as these facts hold; zero: it was not asked yet
+	isSteady bool         // the statement is an INSERT that draws from the same sequences each time
+	steadyBy facts.Proven // the facts with which isSteady holds; zero if the server was not asked yet
 }
 
-// newStatement returns the statement of a new text. same is the statement of the text without its comments, or nil: what is known of it is copied.
+// newStatement returns the statement of a new text. same is the statement of the text without its comments, whose knowledge is copied, or nil.
 func newStatement(t Text, of *Store, same *Statement) *Statement {
 	s := &Statement{Text: t, of: of}
 	if !t.IsRead {
@@ -81,9 +81,9 @@ func newStatement(t Text, of *Store, same *Statement) *Statement {
 	return s
 }
 
-// Claim reports whether the caller is to ask for the description of s; if so, the caller must call Record afterwards. Claim refuses if another look
-// is asking or no description is needed. When the store is full, most texts may never come again, and a look costs more than a run: then Claim also
-// refuses for a text that has come only once.
+// Claim reports whether the caller should ask the server for the description of s. If so, the caller must call Record afterwards. Claim returns false if
+// another caller is asking, or no description is needed. When the store is full, Claim also returns false for a text that has come only once: most such
+// texts may never come again, and asking costs more than a run.
 func (s *Statement) Claim() bool {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *Statement) Claim() bool {
 func (s *Statement) Record(d *Description, why string) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
-	s.looking, s.proof.Known = false, false // the proof has to take the types of d into account
+	s.looking, s.proof.Known = false, false // the next proof takes the types of d into account
 	switch {
 	case why != "":
 		s.alone = why
@@ -119,12 +119,12 @@ func (s *Statement) Redescribe(old, d *Description) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	if s.desc.CompareAndSwap(old, d) {
-		s.proof.Known = false // the proof has to take the types of d into account
+		s.proof.Known = false // the next proof takes the types of d into account
 	}
 }
 
-// Doubt has s described again, because an argument could not be encoded for d: a parameter may have another type since. It does that once for each
-// generation of facts.
+// Doubt makes s be described again, because an argument could not be encoded for d: a parameter may have another type by now. It does so only once for
+// each generation of facts, since the argument itself may be wrong.
 func (s *Statement) Doubt(d *Description) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -133,7 +133,7 @@ func (s *Statement) Doubt(d *Description) {
 	}
 }
 
-// Wrote notes that the guard has stopped s from writing. From now on s goes alone, and counts as one that may leave anything.
+// Wrote notes that the guard has stopped s from writing. From now on s goes alone, and counts as a statement that may leave anything in its session.
 func (s *Statement) Wrote() {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -144,14 +144,14 @@ func (s *Statement) Wrote() {
 // Leaves is what a statement leaves in its session, as far as is known.
 type Leaves struct {
 	Trace sqltext.Trace
-	Ask   bool // not all facts about the functions that it leads to are known; the server can be asked
-	Tells bool // it may return values of sequences that were drawn before in the session
-	Draws bool // it may draw from sequences, or set them
-	Other bool // it may run code of the user's own
+	Ask   bool // not all facts about the functions that the statement calls are known, and the server can be asked
+	Tells bool // the statement may return values of sequences that were drawn before in the session
+	Draws bool // the statement may draw from sequences, or set them
+	Other bool // the statement may run the user's own code
 	Plans bool // functions may plan while a setting is changed on which the meaning of texts depends
 }
 
-// Leaves returns what s leaves in a session. by are the facts of its connection; nil: it has none.
+// Leaves returns what s leaves in a session. by are the facts of the connection, or nil if it has none.
 func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -167,14 +167,14 @@ func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	return l
 }
 
-// Expected returns how long s will probably take on the server, by its runs so far; 0: that is not known.
+// Expected returns how long s will probably take on the server, by its runs so far, or 0 if there was none.
 func (s *Statement) Expected() time.Duration { return time.Duration(s.expected.Load()) }
 
 // Observation is one run of a statement.
 type Observation struct {
 	Statement *Statement
-	Took      time.Duration // on the server
-	Size      int           // bytes of its result; negative: not known
+	Took      time.Duration // the time on the server
+	Size      int           // the bytes of the result; negative if they are not known
 }
 
 // Observe notes how long runs of statements took, and how large their results were.

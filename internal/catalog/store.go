@@ -18,31 +18,31 @@ const (
 	storeBytes = 4 << 20
 )
 
-// Slow is the time that a statement that rides may take on the server, on average. Rides behind it wait that long.
+// Slow bounds the average time on the server of a statement that rides, since the rides behind it wait that long.
 const Slow = 10 * time.Millisecond
 
 // Store keeps what is known about statements, by their text. Its methods may be called by several goroutines at once.
 type Store struct {
 	Slow  time.Duration       // a statement that usually takes longer goes alone; must not be changed after the first use
-	facts func() *facts.Facts // returns the facts that statements are judged by; nil: there was no connection yet
+	facts func() *facts.Facts // returns the facts by which statements are judged, or nil if there was no connection yet
 
 	mu    sync.Mutex            // guards what follows, and the statements
-	bySQL map[Key]*list.Element // of *Statement
-	used  list.List             // the most recently wanted first
-	bytes int                   // the length of their texts together
+	bySQL map[Key]*list.Element // has the elements of used
+	used  list.List             // of *Statement, the most recently wanted one first
+	bytes int                   // the bytes of all texts together
 	full  bool                  // there is no room for another text
 	once  [1024]uint64          // hashes of texts with comments that were wanted once
 
 	postponed []*Statement // statements that could not be looked at where they ran
 }
 
-// NewStore returns a Store without statements. They are judged by the facts that newest returns.
+// NewStore returns a Store without statements. newest returns the facts by which its statements will be judged.
 func NewStore(newest func() *facts.Facts) *Store {
 	return &Store{Slow: Slow, facts: newest, bySQL: make(map[Key]*list.Element)}
 }
 
-// Find returns the statement of sql with these settings, and scans the text if it is new. For a text with comments that comes for the first time it
-// returns the statement of the text without them, because the comments may be new each time (a trace's id).
+// Find returns the statement of sql with these settings, and scans the text if it is new. If a text with comments comes for the first time, Find returns
+// the statement of the text without comments, because the comments may be new each time, for example with the id of a trace.
 func (g *Store) Find(sql, settings string) *Statement {
 	key := Key{sql, settings}
 	g.mu.Lock()
@@ -75,7 +75,7 @@ func (g *Store) Find(sql, settings string) *Statement {
 	return s
 }
 
-// foundLocked returns the statement of key, and notes that it is wanted again; nil: there is none.
+// foundLocked returns the statement of key, and notes that it is wanted again. It returns nil if there is none.
 func (g *Store) foundLocked(key Key) *Statement {
 	e, ok := g.bySQL[key]
 	if !ok {
@@ -100,7 +100,7 @@ func (g *Store) wantedBefore(sql string) bool {
 	return before
 }
 
-// unproven goes through the 64 statements that were wanted last, and returns what those mention that are not judged yet.
+// unproven returns the Mentions of those of the 64 last wanted statements that are not judged yet.
 func (g *Store) unproven() (ms []*sqltext.Mentions) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,13 +113,14 @@ func (g *Store) unproven() (ms []*sqltext.Mentions) {
 	return ms
 }
 
-// maxPostponed is how many statements may wait for a connection on which they can be looked at. atOnce is how many of them one connection gets.
+// maxPostponed bounds the statements that wait for a connection on which the server can be asked about them. atOnce bounds how many one connection gets.
 const (
 	maxPostponed = 64
 	atOnce       = 4
 )
 
-// Postpone keeps statements that could not be looked at where they ran, until a new connection takes them. It drops those beyond maxPostponed.
+// Postpone keeps statements until a new connection takes them, because the server could not be asked about them on the connection where they ran. It
+// drops those beyond maxPostponed.
 func (g *Store) Postpone(statements []*Statement) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

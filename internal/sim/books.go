@@ -11,7 +11,7 @@ import (
 type books struct {
 	e               *Env
 	alone, together line // callers who wait for a connection of their own, and callers who share
-	dials           int  // how many dials are under way
+	dials           int  // counts the dials that are under way
 	limit           int
 	lent, opened    int64
 	failed          int64
@@ -36,7 +36,8 @@ func (b *books) lineOf(c *caller) *line {
 	return &b.alone
 }
 
-// waits notes that c waits; first: its turn had come before. Who holds a connection is in front of those who have just come and hold none.
+// waits notes that c waits. If first is true, c has got a dead connection before, and is in front of all. A caller who holds a connection is in front of
+// those who have just come and hold none.
 func (b *books) waits(c *caller, first bool) {
 	b.latest(c)
 	b.must(!b.isLong(c, first) || b.roomAt == b.e.w.Events, "the queue is short under pressure, and never longer than MaxQueue")
@@ -97,7 +98,7 @@ func (b *books) latest(c *caller) {
 	}
 }
 
-// usable is how many connections are lent, or will be.
+// usable counts the connections that can be lent now or later: those that are not fenced and not being closed.
 func (b *books) usable() (n int) {
 	for _, c := range b.e.conns {
 		if c.is != closing && !c.place.Fenced() {
@@ -107,7 +108,7 @@ func (b *books) usable() (n int) {
 	return n
 }
 
-// refused notes that c, who asked, gets err.
+// refused notes that c has asked and gets err at once.
 func (b *books) refused(c *caller, first bool, err error) {
 	if n := (*sched.NoTimeError)(nil); errors.As(err, &n) {
 		b.must(c.isLate() || b.isLong(c, first), "a caller is refused on arrival only if its time is over, or the queue is too long")
@@ -174,7 +175,7 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	}
 }
 
-// isNewest and isOldest report whether c is that of its line, and with cfg.Fair of its key.
+// isNewest and isOldest report whether c is the newest or the oldest caller of its line, or, if cfg.Fair is set, of its key.
 func (b *books) isNewest(c *caller) bool {
 	return !b.hasKey(c, c.next, func(o *caller) *caller { return o.next })
 }
@@ -183,7 +184,7 @@ func (b *books) isOldest(c *caller) bool {
 	return !b.hasKey(c, c.prev, func(o *caller) *caller { return o.prev })
 }
 
-// hasKey reports whether there is a caller, from o on, that c competes with.
+// hasKey reports whether there is a caller, from o on, that competes with c: any, or, if cfg.Fair is set, one with the same key.
 func (b *books) hasKey(c, o *caller, next func(*caller) *caller) bool {
 	for b.e.cfg.Fair && o != nil && o.kind.Key != c.kind.Key {
 		o = next(o)
@@ -191,7 +192,7 @@ func (b *books) hasKey(c, o *caller, next func(*caller) *caller) bool {
 	return o != nil
 }
 
-// hasMost reports whether no key has more callers in the queue than c's.
+// hasMost reports whether no key has more callers in the queue than the key of c.
 func (b *books) hasMost(c *caller) bool {
 	queued, most := map[string]int{}, 0
 	for _, l := range []*line{&b.alone, &b.together} {

@@ -8,41 +8,41 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// caller asks for a connection. It is also the ctx that it asks with.
+// caller asks for a connection. It is also the ctx with which it asks.
 type caller struct {
 	e       *Env
 	id      int
 	kind    *Kind
 	work    time.Duration
 	r       sched.Request
-	due     time.Duration // its deadline; 0: none
+	due     time.Duration // the caller's deadline, since epoch; 0 if there is none
 	tries   int
 	is      state
 	gen     uint32
-	cut     bool // its connection does not settle in time, and is cut off
-	ahead   bool // it is in front of those who have just come and hold no connection
-	minding bool // there is an event for its deadline
+	cut     bool // the connection does not settle in time after a cancel, and is cut off
+	ahead   bool // the caller is in front of those who have just come and hold no connection
+	minding bool // there is an event for the caller's deadline
 	told    func(*sched.Conn, error)
 
-	conn       *conn   // the connection that it was given
-	err        error   // the error that it was given
-	flight     *flight // the flight that carries it; nil: none
-	inner      *caller // the caller that it has made while it holds conn; nil: none
-	outer      *caller // the caller whose inner it is; nil: none
+	conn       *conn   // the connection that the caller has got
+	err        error   // the error that the caller has got
+	flight     *flight // the flight that carries the caller; nil if none does
+	inner      *caller // the caller that this one has made while it holds conn; nil if there is none
+	outer      *caller // the caller that has made this one as its inner; nil if there is none
 	in         sched.Within
-	prev, next *caller // the callers before and after it in its line
+	prev, next *caller // the callers before and after this one in its line
 }
 
-// state is how far a caller is.
+// state says how far a caller has come.
 type state uint8
 
 const (
 	asking    state = iota
-	waiting         // it is queued
-	aboard          // its group has the connection
-	hasAnswer       // it has its answer, and has not gone on with it yet
-	holds           // it holds a connection
-	left            // its deadline has come, and its statement still runs
+	waiting         // the caller is queued
+	aboard          // the caller's group has the connection
+	hasAnswer       // the caller has its answer, and has not gone on with it yet
+	holds           // the caller holds a connection
+	left            // the caller's deadline has come, and its statement still runs
 	over
 )
 
@@ -87,7 +87,7 @@ func (e *Env) caller(k *Kind, work time.Duration, tries int) *caller {
 	return c
 }
 
-// ask asks for a connection; first: in front of the queue, because the connection that it got was dead.
+// ask asks for a connection. If first is true, the connection that c got before was dead, and c asks in front of the queue.
 func (c *caller) ask(first bool) {
 	c.is = asking
 	got, err := c.e.s.Ask(c, &c.r, first, c.told)
@@ -108,7 +108,7 @@ func (c *caller) ask(first bool) {
 	}
 }
 
-// prepares returns how c, which is about to wait, can share, and what is known of it.
+// prepares returns how c, which is about to wait, can share, and what the pool knows about the time that c takes.
 func (c *caller) prepares() (sched.Share, sched.Traits) {
 	t := sched.Traits{Holds: c.outer != nil, Key: c.kind.Key}
 	if c.kind.Known {
@@ -128,7 +128,7 @@ func (c *caller) minds() {
 	}
 }
 
-// hears takes the scheduler's answer. c goes on with it within cfg.Wakes.
+// hears notes the scheduler's answer to c. c goes on with it within cfg.Wakes.
 func (c *caller) hears(got *sched.Conn, err error) {
 	c.e.books.told(c, got, err)
 	c.is, c.err = hasAnswer, err
@@ -146,7 +146,7 @@ func (c *caller) happens(what kind, gen uint32) {
 	case what == release: // its pause is over
 		c.ask(false)
 	case what == grant && c.is == hasAnswer:
-		if c.Err() != nil && c.e.w.chance(0.5) { // when the answer and the deadline are both there, a select takes either
+		if c.Err() != nil && c.e.w.chance(0.5) { // if both the answer and the deadline are there, Go's select takes either one
 			c.leaves()
 		} else {
 			c.goesOn()
@@ -200,7 +200,7 @@ func (c *caller) leaves() {
 	} // otherwise the flight still needs c
 }
 
-// goesOn goes on with the answer that c has.
+// goesOn makes c go on with its answer.
 func (c *caller) goesOn() {
 	got, err := c.e.s.Take(&c.r)
 	id := 0
@@ -220,7 +220,7 @@ func (c *caller) goesOn() {
 	}
 }
 
-// begin begins c's work on a connection, or asks again if that turns out to be dead.
+// begin begins c's work on the connection that it has got, or asks again if the connection turns out to be dead.
 func (c *caller) begin(got *sched.Conn) {
 	c.conn = got.Owner.(*conn)
 	w := c.e.w

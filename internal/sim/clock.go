@@ -11,7 +11,7 @@ import (
 // epoch is the time at which every world begins.
 var epoch = time.Unix(1e9, 0)
 
-// actor is something to which events happen. gen is the number that World.in was given: an actor that has another one by now ignores the event.
+// actor is something to which events happen. gen is the number that World.in was given. An actor whose own number has changed since ignores the event.
 type actor interface{ happens(what kind, gen uint32) }
 
 // kind is the kind of an event.
@@ -22,7 +22,7 @@ const (
 	grant        // a caller goes on with its answer
 	deadline
 	tooLate // a caller who waits has come to its latest start
-	release // a connection's state ends: a statement, a reset or a close; or a caller's pause
+	release // a connection's statement, reset or close ends, or a caller's pause
 	timer
 	dialEnds
 	upkeep
@@ -31,7 +31,7 @@ const (
 
 type event struct {
 	at   time.Duration // since epoch
-	seq  uint64        // the order in which events were made: it decides between two at the same time
+	seq  uint64        // the number of the event in the order in which events were made; of two events at the same time the lower one is first
 	who  actor
 	gen  uint32
 	what kind
@@ -49,11 +49,11 @@ type World struct {
 	seq  uint64
 	heap []event // a heap in which each event has up to four below it; the first one is next
 
-	trace []byte // lines that were not yet written; nil: there is no trace
+	trace []byte // the lines that were not written yet; nil if there is no trace
 	write func([]byte)
 }
 
-// NewWorld returns a World whose random numbers come from seed. trace is called with the trace, in parts, and must not keep them; nil: no trace.
+// NewWorld returns a World whose random numbers come from seed. If trace is not nil, it is called with the parts of the trace, and must not keep them.
 func NewWorld(seed uint64, trace func([]byte)) *World {
 	w := &World{Rand: rand.New(rand.NewPCG(seed, 7)), write: trace}
 	if trace != nil {

@@ -8,27 +8,27 @@ import (
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
-// conn is a connection of the pool's.
+// conn is a connection of the pool.
 type conn struct {
 	place sched.Conn
 	e     *Env
 	id    int
 	is    where
 	began time.Duration // when its dial began
-	user  *caller       // the caller that holds it; nil: none, or a flight has it
+	user  *caller       // the caller that holds the connection; nil if none does or a flight has it
 	ends  time.Duration // when the server has done its statement
 	gen   uint32
 }
 
-// where is the place where a connection is.
+// where says what happens with a connection now.
 type where uint8
 
 const (
 	dialing where = iota
 	idle
-	lent    // a caller holds it
-	flying  // a flight has it
-	washing // it is being cleaned
+	lent    // a caller holds the connection
+	flying  // a flight has the connection
+	washing // the connection is being cleaned
 	closing
 	gone
 )
@@ -137,7 +137,7 @@ func (c *conn) release(waits bool) {
 	c.e.s.Release(&c.place, waits, c.e.w.Now())
 }
 
-// sendsAlone sends what c has to send, because no statement has come with which it could travel.
+// sendsAlone sends the reset that c has to send, because no statement has come in front of which it could travel.
 func (c *conn) sendsAlone() {
 	c.e.w.say("sends alone", c.id)
 	c.e.books.must(c.is == idle, "a connection is idle before it sends alone")
@@ -166,7 +166,7 @@ func (c *conn) dropped() {
 type flight struct {
 	g      sched.Group
 	c      *conn
-	coming int // how many callers have their answer and have not gone on with it yet
+	coming int // counts the callers that have their answer and have not gone on with it yet
 }
 
 func (e *Env) newFlight(c *sched.Conn) *sched.Group {
@@ -206,7 +206,7 @@ func (f *flight) happens(kind, uint32) {
 			f.coming++
 			e.s.Answer(r)
 		} else {
-			c.forget() // it has left
+			c.forget() // the caller has left
 		}
 	}
 	f.goesOn()

@@ -9,20 +9,20 @@ import (
 
 // Config is what NewEnv needs to know of an Env.
 type Config struct {
-	Max, Min int             // the number of connections
-	Group    int             // the largest group that shares a connection; 0: no caller shares
+	Max, Min int             // bound the number of connections
+	Group    int             // the largest group that shares a connection; 0 if no caller shares
 	Patience time.Duration   // how long a caller without a deadline waits while the server is full
-	Fair     bool            // each Kind.Key gets its part
-	MaxQueue int             // how many callers may wait; 0: any number
-	MaxWait  time.Duration   // how long a caller without a deadline waits; 0: for ever
-	Idle     time.Duration   // a connection that is idle for so long is closed; 0: none is
-	Cancel   time.Duration   // if a caller leaves while its statement runs, its connection is held for so long and a round trip
-	Wakes    time.Duration   // a caller goes on within so long after its answer, at random
+	Fair     bool            // each Kind.Key gets its part of the connections
+	MaxQueue int             // how many callers may wait; 0 for any number
+	MaxWait  time.Duration   // how long a caller without a deadline waits; 0 for ever
+	Idle     time.Duration   // a connection that is idle for this time is closed; 0 if none is closed
+	Cancel   time.Duration   // if a caller leaves while its statement runs, its connection is held for this time and a round trip
+	Wakes    time.Duration   // a caller goes on within a random time up to this after its answer
 	Unfit    float64         // the probability that a connection that is lent turns out to be dead
-	Fences   []time.Duration // when the connections are fenced
+	Fences   []time.Duration // the times at which the connections are fenced
 	Load     Load
 	Check    bool          // check the rules after each event
-	Every    time.Duration // how often a sample is taken; 0: never
+	Every    time.Duration // how often a sample is taken; 0 for never
 }
 
 // Env is a pool with its callers.
@@ -35,16 +35,16 @@ type Env struct {
 	cfg    Config
 	s      *sched.Scheduler
 	source source
-	alarms int       // how many timers are set
-	conns  []*conn   // the connections that there are, without dials
-	made   int       // how many connections were ever dialed
-	asks   int       // how many callers there ever were
+	alarms int       // counts the timers that are set
+	conns  []*conn   // all connections, without those that are still being dialed
+	made   int       // counts the connections that were ever dialed
+	asks   int       // counts the callers so far
 	spare  []*caller // callers that are over, to be used again
-	fences int       // how many of cfg.Fences have been
+	fences int       // counts the cfg.Fences that are over
 	closed bool
 	books  books
 	last   Counts               // Total at the last sample
-	ended  func(*caller, error) // is told how each caller ends; nil: it is not
+	ended  func(*caller, error) // is called when a caller ends, unless it is nil
 }
 
 // upkeepEach is how often the pool looks for connections that were idle for too long.
@@ -210,16 +210,16 @@ func (a *alarm) happens(_ kind, gen uint32) {
 	}
 }
 
-// Counts is how many callers there were, and how they ended.
+// Counts says how many callers there were, and how they ended.
 type Counts struct {
-	Offered  int           // all callers; one that asks again counts again
-	Done     int           // had an answer in time
-	Late     int           // had an answer after their deadline
-	Canceled int           // their deadline came while their statement ran
-	Expired  int           // their deadline came while they waited
-	Refused  int           // were refused, because there was not enough time
-	Failed   int           // had another error
-	Work     time.Duration // the time on the server of those that are Done
+	Offered  int           // all callers; a caller that asks again counts again
+	Done     int           // callers that had an answer in time
+	Late     int           // callers that had an answer after their deadline
+	Canceled int           // callers whose deadline came while their statement ran
+	Expired  int           // callers whose deadline came while they waited
+	Refused  int           // callers that were refused, because there was not enough time
+	Failed   int           // callers that had another error
+	Work     time.Duration // the time on the server of the callers that are Done
 }
 
 func (c Counts) sub(o Counts) Counts {

@@ -17,29 +17,29 @@ type Step struct {
 	Rate  float64 // callers a second, on average; they arrive at random
 	Ramp  bool    // the rate changes evenly to that of the next step
 	Burst int     // callers who arrive at once, at From
-	Kinds []Kind  // replaces Load.Kinds from then on; nil: the kinds stay
+	Kinds []Kind  // replaces Load.Kinds from then on, unless it is nil
 }
 
 // Kind is what a caller wants.
 type Kind struct {
 	Name     string
-	Weight   float64       // its share in the callers, relative to the other kinds
-	Work     time.Duration // time on the server, on average
+	Weight   float64       // the kind's share in the callers, relative to the other kinds
+	Work     time.Duration // the time on the server, on average
 	Spread   Spread
-	Within   time.Duration // its deadline, after it asks; 0: none
-	Key      string        // whose callers they are, for Config.Fair
-	Known    bool          // the pool knows how long each takes; else it knows the average of all
-	Retries  int           // how often it asks again after a failure
-	Pause    time.Duration // the pause before it asks again; 0: at once
-	Shares   bool          // it can share a connection
-	Nests    bool          // it asks for a second connection while it holds the first, and waits for it
-	Dirty    float64       // the probability that its connection has to be cleaned afterwards
-	Breaks   float64       // the probability that its connection is closed afterwards
-	Reset    float64       // the probability that its connection has something to send with the next statement
-	CutAfter time.Duration // a connection that has not settled so long after its caller left is cut off; 0: 1 s
+	Within   time.Duration // the time from the caller's request to its deadline; 0 if it has none
+	Key      string        // the key by which Config.Fair tells callers apart
+	Known    bool          // the pool knows how long each caller takes, and not only the average of all
+	Retries  int           // how often a caller asks again after a failure
+	Pause    time.Duration // the pause before a caller asks again; 0 if it asks at once
+	Shares   bool          // the callers can share a connection
+	Nests    bool          // each caller asks for a second connection while it holds the first, and waits for the second
+	Dirty    float64       // the probability that the connection has to be cleaned afterwards
+	Breaks   float64       // the probability that the connection is closed afterwards
+	Reset    float64       // the probability that the connection has a reset to send in front of the next statement
+	CutAfter time.Duration // a connection that has not settled this time after its caller left is cut off; 0 means 1 s
 }
 
-// Spread is how the work of the callers of a kind is distributed. Each Spread has the average Kind.Work.
+// Spread says how the work of the callers of a kind is distributed. Its average is always Kind.Work.
 type Spread uint8
 
 const (
@@ -63,7 +63,7 @@ type source struct {
 	w      *World
 	arrive func(*Kind)
 	load   Load
-	at     int           // the present step's index in load.Steps; -1: none has begun
+	at     int           // the present step's index in load.Steps; -1 if none has begun
 	kinds  []Kind        // the present kinds
 	stop   time.Duration // when the load ends
 }
@@ -112,7 +112,7 @@ func (s *source) happens(what kind, _ uint32) {
 	}
 	if gap <= pause {
 		w.in(gap, s, arrival, 0)
-	} else { // arrivals at random have no memory: a gap may be drawn anew at any moment
+	} else { // random arrivals do not depend on earlier ones, so a gap may be drawn again at any moment
 		w.in(pause, s, sample, 0)
 	}
 }

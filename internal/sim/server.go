@@ -7,13 +7,13 @@ import (
 
 // Server is a model of a database.
 type Server struct {
-	RoundTrip time.Duration // the time to it and back
+	RoundTrip time.Duration // the time to the server and back
 	DialTime  time.Duration // the average time of a dial: one half is fixed, the other is random
-	Slots     int           // the connections that it accepts; 0: any number
+	Slots     int           // how many connections the server accepts; 0 for any number
 	Refuses   float64       // the probability that a dial fails by chance
-	Knee      int           // the statements that run at full speed at the same time; 0: any number
+	Knee      int           // how many statements run at full speed at the same time; 0 for any number
 	Contends  float64       // the part by which each statement beyond Knee makes all statements slower
-	Phases    []Phase       // the times at which it is not as usual, in order; they must not overlap
+	Phases    []Phase       // the times at which the server is not as usual, in order; they must not overlap
 
 	open, running int
 }
@@ -21,7 +21,7 @@ type Server struct {
 // Phase is a time at which a server is not as usual.
 type Phase struct {
 	From, To time.Duration
-	Slow     float64 // statements that begin in it take so many times as long; 0: as usual
+	Slow     float64 // the factor by which statements that begin in the phase take longer; 0 if they take as long as usual
 	Still    bool    // the server does nothing
 	Away     bool    // the server refuses dials
 }
@@ -41,7 +41,7 @@ func (s *Server) phase(at time.Duration) (p Phase) {
 	return p
 }
 
-// ends returns when the answer to a statement arrives that begins now and needs d on a server without other work.
+// ends returns the time when the answer to a statement arrives. The statement begins now and would take d on a server without other work.
 func (s *Server) ends(now, d time.Duration) time.Duration {
 	if f := s.phase(now).Slow; f > 0 {
 		d = time.Duration(float64(d) * f)
@@ -62,7 +62,7 @@ func (s *Server) still(from, end time.Duration) time.Duration {
 	return end
 }
 
-// dial returns the error of a dial that ends now; nil: it succeeds.
+// dial returns the error of a dial that ends now, or nil if the dial succeeds.
 func (s *Server) dial(w *World) error {
 	switch {
 	case s.phase(w.now).Away:
