@@ -55,8 +55,7 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	return err
 }
 
-// IsSteady reports whether s draws from the same sequences each time, as long as by, the facts of its connection, hold. If known is false, FindSteady can
-// ask the server.
+// IsSteady reports whether s draws from the same sequences each time, by the facts of its connection. If known is false, FindSteady can ask the server.
 func (s *Statement) IsSteady(by *facts.Facts) (steady, known bool) {
 	if s.Sequences.Table == "" {
 		return true, true

@@ -28,8 +28,7 @@ const (
 // dropped, and its statement runs alone from then on.
 const Large = 64 << 10
 
-// Shareable returns the reason why s goes alone, or "" if s may ride. If s may ride, its arguments have to be encoded for d, and by are the facts that
-// prove it.
+// Shareable returns the reason why s goes alone, or "" if s may ride. Then its arguments have to be encoded for d, and by are the facts that prove it.
 func (s *Statement) Shareable() (d *Description, by facts.Proven, why string) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()

@@ -119,8 +119,7 @@ const (
 	atOnce       = 4
 )
 
-// Postpone keeps statements until a new connection takes them, because the server could not be asked about them on the connection where they ran. It
-// drops those beyond maxPostponed.
+// Postpone keeps statements about which the server could not be asked where they ran, until a new connection takes them. It drops those beyond maxPostponed.
 func (g *Store) Postpone(statements []*Statement) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

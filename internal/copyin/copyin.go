@@ -40,8 +40,7 @@ type Copy struct {
 	}
 }
 
-// Insert returns an INSERT that runs the same defaults, checks and triggers as a COPY into these columns. So the pool can find out from its text what
-// the COPY leaves in the session.
+// Insert returns an INSERT that runs the same defaults, checks and triggers as a COPY into these columns, so that it leaves the same in the session.
 func Insert(table pgx.Identifier, columns []string) string {
 	nulls := strings.TrimSuffix(strings.Repeat("null, ", len(columns)), ", ")
 	return fmt.Sprintf("insert into %s (%s) select %s", table.Sanitize(), quoteAll(columns), nulls)
@@ -55,8 +54,7 @@ func quoteAll(names []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// Run copies on c, and returns the number of rows. If a value is still being encoded with c's types when Run returns, encoding is not nil, and is closed
-// when that has ended.
+// Run copies on c, and returns the number of rows. If a value is still being encoded with c's types, encoding is not nil and is closed when that ends.
 func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan struct{}, err error) {
 	var tag pgconn.CommandTag
 	if t := y.Tracer; t != nil {

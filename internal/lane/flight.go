@@ -224,8 +224,7 @@ func (f *Flight) plan() {
 	}
 }
 
-// own returns the prepared statement of sql, a text of the pool's own. If that has to be Parsed, or exec is true, own adds a segment for it in front of
-// the next segment.
+// own returns the prepared statement of sql, a text of the pool's own. If that has to be Parsed, or exec is true, own adds a segment for it to f.coming.
 func (f *Flight) own(sql string, exec bool) *prepared {
 	s := f.ln.find(sql)
 	if parse := s.parses() && !f.ln.Unnamed; parse || exec {
@@ -292,8 +291,7 @@ func (f *Flight) wake() {
 
 func (f *Flight) answer(w *sched.Request) { f.ln.of.Sched.Answer(w) }
 
-// Strand ends the wait of all requests that have no answer because f did not fly, or panicked. Requests that were not sent ask again. Those that were
-// sent get the outcome Lost.
+// Strand ends the wait of all requests that have no answer because f did not fly, or panicked. Requests that were not sent ask again; the others are Lost.
 func (f *Flight) Strand() {
 	f.wake()
 	for _, w := range f.riders {

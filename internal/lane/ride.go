@@ -116,8 +116,7 @@ func (r *Ride) Withdraw(err error) {
 	r.traceEnd(err)
 }
 
-// boards makes r ready to be sent and returns true, or returns false if r's caller has gone. flushed is closed when r's group has been sent. boards calls
-// the tracer, in the lane's goroutine.
+// boards calls the tracer and makes r ready to be sent. It returns false if r's caller has gone. flushed is closed when r's group has been sent.
 func (r *Ride) boards(flushed chan struct{}) bool {
 	if t := r.of.Tracer; t != nil {
 		r.of.Protect("TraceQueryStart", func() {

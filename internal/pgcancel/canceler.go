@@ -49,8 +49,7 @@ type stage struct {
 // Begun notes that the session has begun, for Options.Later.
 func (c *Canceler) Begun() { c.stage.begun.Store(true) }
 
-// Opened notes that the dial is over. A cancel request is not sent before ready returns true, since until then the server may run something of the
-// pool's in front of the caller's statement.
+// Opened notes that the dial is over. A cancel request is not sent before ready returns true: until then the server may run the pool's own SQL.
 func (c *Canceler) Opened(ready func() bool) {
 	c.ready = ready
 	c.stage.opened.Store(true)
@@ -68,8 +67,7 @@ const (
 // Lent sets the mode in which the server is asked to stop a statement. It is called when a lease gets the connection.
 func (c *Canceler) Lent() { c.Restore(asks) }
 
-// AsPgx sets pgx's own way, while nobody holds the connection, or a hook or a user has it raw. They do not call Settle, so no cancel request may be
-// sent for them.
+// AsPgx sets pgx's own way, while nobody holds the connection, or a hook or a user has it raw: they do not call Settle, which a request would need.
 func (c *Canceler) AsPgx() { c.Restore(asPgx) }
 
 // WaitOnly sets the mode in which the end of a ctx only waits for the answer, and returns the mode of before, for Restore.

@@ -32,8 +32,7 @@ func NewLimiter(conns int, closing <-chan struct{}) *Limiter {
 // key is the key under which a connection's CustomData holds its Canceler.
 const key = "lmipool.canceler"
 
-// Install makes a connection that is dialed with cc have a [Canceler]. cc's DialFunc and ValidateConnect must not be nil, and nobody may change them
-// later.
+// Install gives a connection that is dialed with cc a [Canceler]. cc's DialFunc and ValidateConnect must not be nil, and must not be changed later.
 func (l *Limiter) Install(cc *pgx.ConnConfig, o Options) {
 	s, theirs, validate := new(stage), cc.BuildContextWatcherHandler, cc.ValidateConnect
 	cc.DialFunc = l.dial(s, o.Dialing, cc.DialFunc)
@@ -110,8 +109,7 @@ func (c *cancelConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Stat returns how many cancel connections are open, how many may be open, how many were used, and how many connections were lost because of a cancel
-// request.
+// Stat counts the cancel connections that are open, that may be open and that were used, and the connections that were lost because of a cancel request.
 func (l *Limiter) Stat() (open, limit int, sent, lost int64) {
 	return len(l.slots), cap(l.slots), l.sent.Load(), l.lost.Load()
 }

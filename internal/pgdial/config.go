@@ -40,8 +40,7 @@ func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 	}
 }
 
-// PoolerMode returns pgx's QueryExecMode for a pooler in transaction mode: the user's, if he has set one, or else cache_describe, or exec if cc has no
-// description cache.
+// PoolerMode returns pgx's QueryExecMode for a pooler in transaction mode: the user's if he has set one, else cache_describe, or exec if cc has no cache.
 func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	switch {
 	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
@@ -89,8 +88,7 @@ func RefuseUnsafe(cc *pgx.ConnConfig) error {
 	return errors.Join(errs...)
 }
 
-// SameFunc reports whether a and b, functions of a configuration, have the same code, since Go cannot compare functions. It also returns true for the
-// same method of two receivers.
+// SameFunc reports whether two functions have the same code, since Go cannot compare functions. It is also true for the same method of two receivers.
 func SameFunc[F any](a, b F) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }

@@ -19,8 +19,7 @@ const (
 	awsUnacknowledged = awsKeepAlive * (awsKeepAliveCount + 1)
 )
 
-// LookAfter wraps dial, so that its TCP connections fail within seconds when the other machine is gone. A socket whose keepalive or user timeout dial has
-// set itself stays as it is.
+// LookAfter wraps dial, so that its TCP connections fail within seconds when the other machine is gone. It keeps a keepalive that dial itself has set.
 func LookAfter(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := dial(ctx, network, addr)
@@ -33,8 +32,7 @@ func LookAfter(dial pgconn.DialFunc) pgconn.DialFunc {
 	}
 }
 
-// PeekAfter is how long a connection must have been idle before its owner looks at its socket. Right after an answer it is hardly ever closed, and the
-// look costs a system call.
+// PeekAfter is how long a connection must have been idle before its owner looks at its socket: right after an answer that is not worth a system call.
 const PeekAfter = time.Millisecond
 
 // Sight is what can be read from a socket on which no answer is due.

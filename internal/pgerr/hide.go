@@ -24,8 +24,7 @@ func (e EncodeError) Error() string         { return e.text } // the receiver is
 func (e *EncodeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *EncodeError) As(target any) bool   { return errors.As(e.err, target) }
 
-// encodes matches pgx's error about an argument that cannot be encoded. The argument's value, which may be any text, is the second submatch. The server
-// repeats that error if pgx has ended a COPY because of it.
+// encodes matches pgx's error about an argument that cannot be encoded, which the server repeats for a COPY. The second submatch is the argument's value.
 var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
 	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`)
 
@@ -69,8 +68,7 @@ func (g Arguments) cut(text string) (string, bool) {
 	return m[1] + "unable to encode " + what + " " + m[3] + ": " + blank(m[4], m[2]), true
 }
 
-// typeOf returns the Go type of the argument that pgx's error shows as shown. It returns "" if no argument is shown so, because the user's
-// pgx.QueryRewriter has made the value.
+// typeOf returns the Go type of the argument that pgx's error shows as shown, or "" if there is none because the user's QueryRewriter has made it.
 func (g Arguments) typeOf(shown string) string {
 	args := slices.Clip(g.Args)
 	for _, q := range g.Batch {
@@ -130,8 +128,7 @@ func blankAlone(text, word, flags, letters string) string {
 // words matches one word of a value.
 var words = regexp.MustCompile(`[\pL\pN]+`)
 
-// WithoutValues returns err, the error of a statement that sets settings to values, without these values: PostgreSQL quotes a value that it refuses,
-// whole or word by word.
+// WithoutValues returns err, the error of a statement that sets values, without them: PostgreSQL quotes a value that it refuses, whole or word by word.
 func WithoutValues(err error, values []string) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

@@ -91,8 +91,7 @@ func NoConnection(err error, outer Outer) error {
 	return err
 }
 
-// Named wraps err, the error of a call, in a type that says so if the call's outcome is unknown or if the call was not sent. It returns any other err
-// as it is, such as the server's error about a statement.
+// Named wraps err, the error of a call, in a type that says so if the call's outcome is unknown or if it was not sent. Any other err stays as it is.
 func Named(err error, outer Outer) error {
 	switch x := err.(type) { //nolint:errorlint // the outermost type is what is shown
 	case nil, *OutcomeUnknownError, *NotSentError, *NotRunError, *ConnectionLostError:

@@ -115,8 +115,7 @@ const (
 	alreadyDone = "context already done: " // in the text of pgx's error, whose type is not exported
 )
 
-// NotRun marks err as the error of a statement that certainly had no effect, for example because the reset in front of it failed, or because it only
-// reads. why says what the case is.
+// NotRun marks err as the error of a statement that certainly had no effect. why is the reason, for example that the reset in front of it failed.
 func NotRun(why string, err error) error {
 	n := &NotRunError{why, err}
 	if IsLost(err) {

@@ -15,9 +15,8 @@ import (
 // Prologue is what travels in front of an exchange that pgx sends.
 type Prologue struct {
 	Messages []byte
-	// Simple means that Messages is a simple Query: an exchange of its own, which the server answers with ReadyForQuery. Behind a pooler
-	// it is a transaction of its own too, so the exchange that follows may reach another session. Any other prologue is a part of the
-	// exchange that it precedes.
+	// Simple means that Messages is a simple Query, which is an exchange of its own. Behind a pooler it is also a transaction of its own, so
+	// the exchange that follows may reach another session. Any other prologue is a part of the exchange that it precedes.
 	Simple       bool
 	Replies      int  // how many CommandCompletes answer Messages, if it is not Simple
 	IgnoreErrors bool // means that an error does not matter, unless it ends the session
@@ -43,8 +42,7 @@ func Try(sql string) Prologue {
 	return p
 }
 
-// ErrSimple is what pgx gets when it sends a simple Query in front of which a prologue that is not simple would have to travel: the Query would run
-// even if the prologue failed.
+// ErrSimple is what pgx gets when it sends a simple Query behind a prologue that is not simple: the Query would run even if the prologue failed.
 var ErrSimple = pgerr.Say[pgerr.ExecModeError]("lmipool: the simple protocol cannot be used here")
 
 // queue holds the prologues that go in front of pgx's next exchange, and the names of those that the server has prepared.

@@ -67,8 +67,7 @@ func (r *recorder) Recorded() ([]byte, bool) {
 	return all, all != nil
 }
 
-// Watch lets r keep the texts of what is sent from now on. names are the names of the statements that are prepared already. If r keeps texts already,
-// Watch does nothing.
+// Watch lets r keep the texts that are sent from now on, unless it does so already. names are the names of the statements that are already prepared.
 func (r *recorder) Watch(names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -149,8 +149,7 @@ func (c *Conn) settle() (done bool, err error) {
 	return d.state == beginFailed, nil
 }
 
-// answer lets pgx read a CommandComplete with tag and a ReadyForQuery with status, as the server would have answered. If pgx has read half a message,
-// its rest comes first.
+// answer lets pgx read a CommandComplete with tag and a ReadyForQuery with status. If pgx has read half a message, the rest of that comes first.
 func (c *Conn) answer(tag string, status byte) error {
 	d := &c.begin
 	for m := &c.incoming; m.n > 0 && !m.ours; {

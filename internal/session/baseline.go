@@ -49,8 +49,7 @@ func snapshot(pc *pgconn.PgConn) (s [len(reported)]string) {
 	return s
 }
 
-// witness is the name of a statement that is prepared in each session. If it is missing, somebody has deallocated all statements, also those that pgx
-// relies on.
+// witness is the name of a statement that is prepared in each session. If it is missing, somebody has deallocated all statements, pgx's too.
 const witness = "lmipool_witness"
 
 // Read reads the state of c's session. heard is what the hooks have sent; if it is nil there are no hooks, so RESET ALL restores all settings. If own is

@@ -13,8 +13,7 @@ import (
 )
 
 // Guard is SQL that sets the settings under which the reads on a lane run. The first protection is the choice of the reads that may ride. The guard is
-// the second: a read that does more than it should cannot write, wait long for a lock, or keep others waiting for long. The guard's SQL names schemas, so
-// no search_path can replace the functions that it calls.
+// the second: a read that does more than it should cannot write, wait long for a lock, or run long. No search_path can replace what the guard calls.
 //
 // Local is for one transaction, and travels in front of the statement in the statement's own segment. If Local fails, PostgreSQL skips the statement. It
 // costs about a quarter of the throughput. So On is sent once and holds until Off, except behind a pooler, where another client may use the session. A
@@ -51,8 +50,7 @@ func (b *Baseline) Guard() *Guard {
 	statement, lock := atMost(b.statementTimeout, StatementTimeout), atMost(b.lockTimeout, LockTimeout)
 	return &Guard{
 		Local: set(true, "transaction_read_only", "'on'", statement, lock),
-		// jit is off, because compiling the questions takes seconds and running them takes milliseconds. The session's own statement_timeout
-		// does not count here, since it is for the user's statements.
+		// jit is off: compiling the questions takes seconds, running them milliseconds. The session's own timeout is for the user's statements.
 		Look: set(true, "transaction_read_only", "'on'", atMost("0", lookStatementTimeout), lock) + ", pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
 		On:   set(false, pgerr.ReadOnlySetting, "'on'", statement, lock),
 		Off: set(false, pgerr.ReadOnlySetting, again(pgerr.ReadOnlySetting, b.ReadOnly),
@@ -72,8 +70,7 @@ func atMost(setting string, bound time.Duration) string {
 	return fmt.Sprintf("'%dms'", bound.Milliseconds())
 }
 
-// Intact reports whether default_transaction_read_only is as the guard has left it; on says whether On is in force. The server reports that setting
-// since version 14.
+// Intact reports whether default_transaction_read_only is as the guard, which is on or off, has left it. The server reports it since version 14.
 func (g *Guard) Intact(pc *pgconn.PgConn, on bool) bool {
 	want := g.readOnly
 	if on {

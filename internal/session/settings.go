@@ -120,8 +120,7 @@ var refusedSettings = map[string]string{
 	"exit_on_error":                  "it would end a session that is shared",
 }
 
-// Prologue returns the prologue that sets s in front of an exchange. own says that the session belongs to the connection alone, so that statements stay
-// prepared in it.
+// Prologue returns the prologue that sets s in front of an exchange. own says that the session is the connection's alone, so it keeps prepared statements.
 func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	if own {
 		return &s.part
@@ -129,8 +128,7 @@ func (s *Settings) Prologue(own bool) *pgwire.Prologue {
 	return &s.unnamed
 }
 
-// Lasting returns a statement that sets s for the session, and its parameters, which are the values. The names are in the text, so that sqltext sees which
-// settings change.
+// Lasting returns a statement that sets s for the session, and the values as its parameters. The names are in its text, where sqltext sees them.
 func (s *Settings) Lasting() (sql string, params [][]byte) {
 	var sets []string
 	for i := 0; i < len(s.Params); i += 2 {
