@@ -19,7 +19,7 @@ const (
 	awsUnacknowledged = awsKeepAlive * (awsKeepAliveCount + 1)
 )
 
-// LookAfter wraps dial, so that its TCP connections fail within seconds when the other machine is gone. It keeps a keepalive that dial itself has set.
+// LookAfter wraps dial, so that its TCP connections fail within seconds when the other machine is gone. It does nothing if dial has set such times.
 func LookAfter(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := dial(ctx, network, addr)

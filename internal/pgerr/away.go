@@ -82,7 +82,7 @@ func poolerLost(e *pgconn.PgError) bool {
 
 var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|shutting down|starting up`)
 
-// Silent wraps err, the error of a dial whose server accepted the connection and let nobody log in within this time. next is the time of the next dial.
+// Silent wraps err, the error of a dial whose server accepted the connection and let nobody log in for the time within. next is the time of the next dial.
 func Silent(err error, within, next time.Duration) error {
 	return &SilentServerError{err, within, next}
 }

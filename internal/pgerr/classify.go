@@ -88,7 +88,7 @@ func classOfPg(e *pgconn.PgError, at progress) Class {
 }
 
 // endedIdle reports whether the session was ended because it was idle, or because a pooler had no server for it. A statement that was sent meanwhile did
-// not run, and its transaction was rolled back: PostgreSQL ends an idle session before it reads more, and PgBouncer passes nothing on.
+// not run, and its transaction was rolled back: PostgreSQL checks this before it runs what it has read, and PgBouncer passes nothing on then.
 func endedIdle(e *pgconn.PgError) bool {
 	return EndsSession(e) && (e.Code == "25P03" || e.Code == "57P05" || e.Code == "08P01" && slices.Contains(bouncerIdle, e.Message))
 }

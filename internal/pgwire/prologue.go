@@ -105,8 +105,8 @@ func (q *queue) words(p *Prologue, unnamed bool) []byte {
 	return append(p.Prepare(), p.Messages...)
 }
 
-// understood notes whether the server has executed p: ok. It returns stale if the server has refused p although p was prepared earlier. p has then
-// failed at its Bind, so the server has skipped the exchange behind p.
+// understood notes whether the server has executed p: ok. It returns stale if the server has refused p although p was prepared earlier. Then the
+// server has skipped the exchange behind p.
 func (q *queue) understood(p *Prologue, ok bool) (stale bool) {
 	if p.Prepare == nil {
 		return false
