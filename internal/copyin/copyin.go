@@ -82,7 +82,7 @@ func (y *Copy) Run(ctx context.Context, c *pgx.Conn) (_ int64, encoding <-chan s
 		inValue = s.stop()
 	})
 	tag, err = c.PgConn().CopyFrom(ctx, r, fmt.Sprintf("copy %s ( %s ) from stdin binary;", into, names))
-	if pg := (*pgconn.PgError)(nil); ctx.Err() != nil && errors.As(err, &pg) && pg.Code == "57014" { // of a cancel request, or since r has failed
+	if pg := (*pgconn.PgError)(nil); ctx.Err() != nil && errors.As(err, &pg) && pg.Code == "57014" { // the server was asked to cancel, or pgx has ended the COPY because its reads of r failed
 		err = pgerr.Canceled(ctx.Err(), err)
 	}
 	r.Close()

@@ -100,7 +100,7 @@ func (c *Canceler) Uncancelable(ctx context.Context, call func(context.Context) 
 		defer close(ended)
 		c.Cancel(ctx.Err())
 	})
-	defer func() { // also when a tracer panics: the end of ctx must not stop what the next user runs
+	defer func() { // this runs even if a tracer panics, since the end of ctx must not stop the next user's statement
 		if !stop() {
 			<-ended
 			c.Answered()
@@ -203,7 +203,7 @@ func (c *Canceler) Settle(atMost time.Duration) bool {
 	}
 	if r.asked {
 		_ = c.nc.SetDeadline(time.Now().Add(atMost))
-		_ = c.pc.Exec(context.Background(), "-- absorbs a cancel request").Close() // it may fail with 57014, which is its purpose
+		_ = c.pc.Exec(context.Background(), "-- absorbs a cancel request").Close() // this query is there to fail with 57014 in place of a later one
 	}
 	if c.pc.IsClosed() {
 		return false

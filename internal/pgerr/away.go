@@ -25,7 +25,7 @@ var gone = []error{
 // must be true of each one: a host that refuses the password, for example, answers. If always is true, a server was reached: it says that it is not
 // ready or no writer, or it accepts connections and says nothing.
 func IsAway(err error) (away, always bool) {
-	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has an error
+	switch x := err.(type) { //nolint:errorlint // IsAway walks the tree itself, since each host that was tried has an error
 	case nil, *HookError:
 		return false, false
 	case *SilentServerError:
@@ -105,7 +105,7 @@ func (e *SilentServerError) Unwrap() error { return e.err }
 // IsFull reports whether a dial was refused because of a limit: max_connections, the reserved slots, the CONNECTION LIMIT of the role or of the
 // database (PostgreSQL says 53300 for each), or a pooler's own limit. PgBouncer says that with a message of its own or of the server behind it.
 func IsFull(err error) bool {
-	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: each host that was tried has an error
+	switch x := err.(type) { //nolint:errorlint // IsFull walks the tree itself, since each host that was tried has an error
 	case nil:
 		return false
 	case *pgconn.PgError:

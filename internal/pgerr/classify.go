@@ -80,7 +80,7 @@ func classOfPg(e *pgconn.PgError, at progress) Class {
 		return Misconfigured
 	case StalePlan(e), slices.Contains(again, e.Code):
 		return Retryable
-	case e.Code == "42501" && e.Routine != "ExecWithCheckOptions", // that routine refuses one row by a policy, not the role
+	case e.Code == "42501" && e.Routine != "ExecWithCheckOptions", // this routine refuses one row because of a policy, and other routines refuse the role
 		e.Code == "53400", kind == "F0":
 		return Misconfigured
 	}
@@ -135,7 +135,7 @@ func (outer Outer) classify(err error, at progress, believe bool) Class {
 	if means := outer(err); means != nil {
 		return outer.classify(means, at, believe)
 	}
-	switch x := err.(type) { //nolint:errorlint // it walks the tree itself: a wrapper changes the meaning of what is inside
+	switch x := err.(type) { //nolint:errorlint // classify walks the tree itself, since a wrapper changes the meaning of the error inside
 	case *RolledBackError:
 		return outer.classify(x.error, max(at, notSent), believe)
 	case *PartlyDoneError:
@@ -216,14 +216,14 @@ func classOfNet(err net.Error, at progress) Class {
 
 // classOfLeaf classifies errors that wrap nothing and have no type of their own.
 func classOfLeaf(err error, at progress) Class {
-	switch err { //nolint:errorlint // it is a leaf
+	switch err { //nolint:errorlint // err wraps nothing
 	case context.Canceled, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed:
 		if at == wasSent {
 			return Unknown
 		}
 		return Retryable
 	case ErrServerFull, ErrServerAway, ErrUnfit, ErrStandby, ErrReadOnlyServer,
-		pgconn.ErrReadOnlyConnection, pgconn.ErrReadWriteConnection, pgconn.ErrPrimaryConnection, pgconn.ErrStandbyConnection: // of target_session_attrs
+		pgconn.ErrReadOnlyConnection, pgconn.ErrReadWriteConnection, pgconn.ErrPrimaryConnection, pgconn.ErrStandbyConnection: // pgx returns these for target_session_attrs
 		return Retryable
 	case ErrClosed, ErrInvocationEnded, ErrNestedAcquire, ErrDialPanicked:
 		return GiveUp

@@ -1,5 +1,5 @@
 // Package pgerr says what an error means. It knows the errors of pgx, of the server, of poolers, of the network and of contexts, and the wrappers
-// that say how far a call had got when it failed. It does nothing but look at errors.
+// that say how far a call had got when it failed. The package only looks at errors and wraps them.
 //
 // # Classes
 //

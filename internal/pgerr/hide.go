@@ -17,7 +17,7 @@ import (
 // EncodeError is pgx's error for an argument that cannot be encoded, with the argument's Go type in place of the argument.
 type EncodeError struct {
 	text string
-	err  error // not for Unwrap: the errors inside quote the argument too
+	err  error // Unwrap does not return it, since the errors inside quote the argument too
 }
 
 func (e EncodeError) Error() string         { return e.text } // the receiver is no pointer, since a printed copy would show err then
@@ -42,7 +42,7 @@ type Arguments struct {
 
 // WithoutArgument hides the argument that err quotes, if pgx could not encode one of g.
 func (g Arguments) WithoutArgument(err error) error {
-	if e, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // as it came from the server
+	if e, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // only the server's error itself, and not one inside a wrapper
 		if text, found := g.cut(e.Message); found {
 			c := *e
 			c.Message = text
@@ -58,7 +58,7 @@ func (g Arguments) WithoutArgument(err error) error {
 
 func (g Arguments) cut(text string) (string, bool) {
 	m := encodes.FindStringSubmatch(text)
-	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // it was cut before
+	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // the value was hidden before
 		return "", false
 	}
 	what := someValue

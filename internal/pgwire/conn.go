@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Conn stands between pgx and the socket of one connection: pgx writes to it and reads from it. Only the connection's owner uses it; but
-// Busy, Executed, Sent, Commits, CommitsOutside, RefusedUnbound, Broke and Epoch may be called from any goroutine.
+// Conn stands between pgx and the socket of one connection: pgx writes to it and reads from it. Only the connection's owner may call its methods, except
+// Busy, Executed, Sent, Commits, CommitsOutside, RefusedUnbound, Broke and Epoch, which any goroutine may call.
 type Conn struct {
 	r        io.Reader
 	w        io.Writer

@@ -93,7 +93,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		_, err = pl.GetResults()
 	}
 	if err != nil {
-		_ = pl.Close() // it returns no other error
+		_ = pl.Close() // Close would only return err again
 		return nil, err
 	}
 	var rows [2][][]byte

@@ -17,7 +17,7 @@ import (
 )
 
 // Settings are the settings with which the statements of a tenant run. They are set for one transaction, and their values are parameters. The statement
-// that sets them travels in front of the tenant's statement, up to the same Sync: if it fails, the server skips the other. Settings never change.
+// that sets them travels in front of the tenant's statement, up to the same Sync: if it fails, the server skips the tenant's. Settings never change.
 type Settings struct {
 	Values map[string]string // the values by the settings' names in lower case
 	SQL    string            // a statement that sets len(Values) settings; their names are parameters too
@@ -86,7 +86,7 @@ func NewSettings(given map[string]string, once bool) (*Settings, error) {
 
 // encode makes the prologues that set s. Their statement is prepared once for each connection, or, if once is true, each time.
 func (s *Settings) encode(once bool) {
-	name := sqltext.StatementName("with", s.SQL) // its meaning depends on no setting
+	name := sqltext.StatementName("with", s.SQL) // the text alone is enough, since the meaning of s.SQL depends on no setting
 	b, _ := (&pgproto3.Bind{PreparedStatement: name, Parameters: s.Params}).Encode(nil)
 	b, _ = (&pgproto3.Execute{}).Encode(b)
 	s.part = pgwire.Prologue{Messages: b, Replies: 1, Name: name, Refused: s.Without, Prepare: func() []byte {

@@ -143,7 +143,7 @@ func (c *caller) happens(what kind, gen uint32) {
 		return
 	}
 	switch {
-	case what == release: // its pause is over
+	case what == release: // the caller's pause is over
 		c.ask(false)
 	case what == grant && c.is == hasAnswer:
 		if c.Err() != nil && c.e.w.chance(0.5) { // if both the answer and the deadline are there, Go's select takes either one
