@@ -149,8 +149,8 @@ func (e *NestedAcquireError) Error() string {
 // Is reports whether target is ErrNestedAcquire.
 func (e *NestedAcquireError) Is(target error) bool { return target == ErrNestedAcquire }
 
-// NoTimeError is [ErrNoTime] with the numbers for which the caller was refused. It counts as a timeout, since the caller's ctx would have ended later:
-// errors.Is(err, context.DeadlineExceeded) and pgconn.Timeout are true. [Retryable] is true, too: call again with a ctx that has time left.
+// NoTimeError is [ErrNoTime] with the numbers that led to the refusal. It counts as a timeout, since the caller's time would have ended before the
+// answer came: errors.Is(err, context.DeadlineExceeded) and pgconn.Timeout are true. [Retryable] is true, too: call again with a ctx that has time left.
 type NoTimeError struct {
 	Waiting         int           // how many other callers waited
 	ExpectedWait    time.Duration // how long those callers take on the connections that are open

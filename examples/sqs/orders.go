@@ -19,8 +19,8 @@ type order struct {
 	Count int
 }
 
-// Orders returns the handler. The handler returns soon after its ctx has ended, which lmipool does a margin before the deadline. So records that still
-// wait for the database fail then, and the others are reported as done in time.
+// Orders returns the handler. lmipool ends the handler's ctx a margin before the deadline, and the handler returns soon after that. So records that
+// still wait for the database fail then, and there is time left to report the others as done.
 func Orders(db lmipool.DB) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
 	return func(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
 		errs := make([]error, len(e.Records))

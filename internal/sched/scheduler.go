@@ -360,7 +360,8 @@ func (s *Scheduler) AskAgain() {
 	}
 }
 
-// shareNow asks Prepare whether r, which waits, can share by now. If Prepare panics, r leaves the queue: nobody would take the connection lent to r.
+// shareNow asks Prepare whether r, which waits, can share by now. If Prepare panics, r leaves the queue: its caller is gone, so a connection that was
+// lent to r later would never be used or given back.
 func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
 	returned := false
 	defer func() {

@@ -28,7 +28,7 @@ const failClosed = "set exit_on_error = on"
 func FailClosed() pgwire.Prologue { return pgwire.Try(failClosed) }
 
 // Reset returns one simple Query that takes away what users have left, as trace says. If plans is true, it drops the server's plans too. If nothing can
-// take it away, Reset returns an error. Users cannot change what the Query does.
+// take it away, Reset returns an error. Nothing that users did in the session can change what that Query does.
 func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p pgwire.Prologue, err error) {
 	// The server reads b.restore and b.Prepared correctly only under the client_encoding of b, or if all of them is ASCII.
 	readable := pc.ParameterStatus("client_encoding") == b.reported[slices.Index(reported[:], "client_encoding")] ||
