@@ -142,11 +142,7 @@ func (c *Comparison) print(w io.Writer) error {
 		of   *Settings
 	}{{"new", &c.New}, {"old", &c.Old}} {
 		b.WriteString(s.name + "\n")
-		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		for _, l := range s.of.lines() {
-			fmt.Fprintf(t, "  %s\t%s\n", l[0], l[1])
-		}
-		t.Flush()
+		s.of.print(&b, "  ", "")
 	}
 	b.WriteString("\nnew / old: median of the rounds' ratios, least..most of them; medians of new and old (per s, ms, CPU µs per statement)\n\n")
 	t := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)

@@ -52,34 +52,15 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	fs.DurationVar(&o.timing.duration, "duration", o.timing.duration, "of one measurement")
 	fs.DurationVar(&o.timing.warmup, "warmup", o.timing.warmup, "before each measurement")
 	fs.BoolVar(&o.short, "short", false, "everything once and for a moment, to see that it works; ratios mean nothing then")
-	fs.Func("only", "measure the cells whose `name` matches this regular expression", func(s string) (err error) {
-		o.only, err = regexp.Compile(s)
-		return err
-	})
+	fs.TextVar(o.only, "only", o.only, "measure the cells whose `name` matches this regular expression")
 	fs.StringVar((*string)(&o.lanes), "lanes", string(o.lanes), "lmipool's Config.Lanes: auto, shadow or off")
 	fs.StringVar(&o.against, "against", "", "measure lmipool only, in turn with another `build` of this program, and compare the two (make bench-against)")
 	fs.StringVar(&o.out, "out", o.out, "directory for "+resultFile)
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
-	given := map[string]bool{}
-	o.command = "make bench"
-	var flags []string
-	fs.Visit(func(f *flag.Flag) {
-		given[f.Name] = true
-		switch f.Name {
-		case "out", "against":
-		case "only":
-			flags = append(flags, fmt.Sprintf("-only=%q", o.only))
-		case "short":
-			flags = append(flags, "-short")
-		default:
-			flags = append(flags, fmt.Sprintf("-%s=%s", f.Name, f.Value))
-		}
-	})
-	if len(flags) > 0 {
-		o.command += " ARGS='" + strings.Join(flags, " ") + "'"
-	}
+	o.command = commandOf("make bench", fs)
+	given := givenTo(fs)
 	if o.against != "" {
 		if !given["rounds"] {
 			o.rounds = 21
@@ -96,6 +77,33 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		_, _ = fmt.Fprintln(stderr, err) // Parse prints its own errors too
 	}
 	return o, err
+}
+
+// givenTo returns the flags that were on the command line.
+func givenTo(fs *flag.FlagSet) map[string]bool {
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	return given
+}
+
+// commandOf returns the command line that repeats the run. -out is left out, and so is -against, which make bench-against adds.
+func commandOf(make string, fs *flag.FlagSet) string {
+	var flags []string
+	fs.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "out", "against":
+		case "short":
+			flags = append(flags, "-short")
+		case "only": // the shell would read its characters
+			flags = append(flags, fmt.Sprintf("-only=%q", f.Value))
+		default:
+			flags = append(flags, fmt.Sprintf("-%s=%s", f.Name, f.Value))
+		}
+	})
+	if len(flags) == 0 {
+		return make
+	}
+	return make + " ARGS='" + strings.Join(flags, " ") + "'"
 }
 
 // selected returns the groups to measure. If two builds are compared, these have only lmipool in closed loops.

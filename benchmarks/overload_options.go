@@ -7,7 +7,6 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lmipool/lmipool/pool"
@@ -42,10 +41,7 @@ func parseOverload(args []string, stderr io.Writer) (*overloadOptions, error) {
 	fs.DurationVar(&o.duration, "duration", o.duration, "of the overload in each scenario")
 	fs.IntVar(&o.times, "times", o.times, "how many steps, and how often the database stands still")
 	fs.BoolVar(&o.short, "short", false, "a few scenarios, each for a moment, to see that it works; what is wanted is not judged then")
-	fs.Func("only", "measure the scenarios whose `name` matches this regular expression", func(s string) (err error) {
-		o.only, err = regexp.Compile(s)
-		return err
-	})
+	fs.TextVar(o.only, "only", o.only, "measure the scenarios whose `name` matches this regular expression")
 	fs.StringVar(&o.out, "out", o.out, "directory for "+overloadFile)
 	if err := fs.Parse(args); err != nil {
 		return o, err
@@ -68,31 +64,6 @@ func parseOverload(args []string, stderr io.Writer) (*overloadOptions, error) {
 		_, _ = fmt.Fprintln(stderr, err)
 	}
 	return o, err
-}
-
-// givenTo returns the flags that were on the command line.
-func givenTo(fs *flag.FlagSet) map[string]bool {
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	return given
-}
-
-// commandOf returns the command line that repeats the run, without -out.
-func commandOf(make string, fs *flag.FlagSet) string {
-	var flags []string
-	fs.Visit(func(f *flag.Flag) {
-		switch f.Name {
-		case "out":
-		case "short":
-			flags = append(flags, "-short")
-		default:
-			flags = append(flags, fmt.Sprintf("-%s=%q", f.Name, f.Value))
-		}
-	})
-	if len(flags) == 0 {
-		return make
-	}
-	return make + " ARGS='" + strings.Join(flags, " ") + "'"
 }
 
 func (o *overloadOptions) validate(rest []string) error {

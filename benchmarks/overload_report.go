@@ -75,17 +75,11 @@ func (r *overloadResult) failed() bool { return false }
 
 func (r *overloadResult) print(w io.Writer) error {
 	var b strings.Builder
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, l := range r.Settings.lines() {
-		if l[0] != "rounds" {
-			fmt.Fprintf(t, "%s\t%s\n", l[0], l[1])
-		}
-	}
-	t.Flush()
+	r.Settings.print(&b, "", "rounds")
 	fmt.Fprintf(&b, "\nof all calls: answered in time, refused on arrival, from the queue, given up in the queue, in flight, late without an error (and the latest by how much), failed;\n"+
 		"ms: latency of those in time; from call to return of those refused on arrival; after deadline minus service of those from the queue;\n"+
 		"regained: mean and most until 0.9 of the capacity for 100 ms; the last: p99 of the generator's own lateness\n\n")
-	t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "scenario\tsystem\tcapacity\tgoodput\theavy\tin time\tarrival\tqueue\tgave up\tin flight\tlate\tby ms\tfailed\tp50\tp99\tarrival p99\tqueue p99\tregained\tnever\tothers\tlate ms")
 	for i := range r.Outcomes {
 		x := &r.Outcomes[i]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,45 +22,24 @@ var rivals = []string{lmipool, plain, fifo}
 // openPressed makes a system with at most n connections and opens the first one. If fair is true, lmipool keeps callers of different keys apart.
 func openPressed(ctx context.Context, name, connString string, n int, fair bool) (db, error) {
 	d, err := makePressed(ctx, name, connString, n, fair)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.Ping(ctx); err != nil {
-		d.Close()
-		return nil, err
-	}
-	return d, nil
+	return opens(ctx, d, err)
 }
 
 func makePressed(ctx context.Context, name, connString string, n int, fair bool) (db, error) {
 	if name == lmipool {
 		c := &pool.Config{MaxConns: int32(n), Logger: slog.New(slog.DiscardHandler)} // the report counts the refusals, so nothing is logged
 		if fair {
-			setFairBy(c, fairKey)
+			c.FairBy = fairKey
 		}
 		return pool.New(ctx, connString, c)
 	}
-	c, err := pgxpool.ParseConfig(connString)
-	if err != nil {
-		return nil, err
-	}
-	c.MaxConns = int32(n)
-	if name == fifo {
-		c.ConnConfig.BuildContextWatcherHandler = func(pc *pgconn.PgConn) ctxwatch.Handler {
-			return &pgconn.CancelRequestContextWatcherHandler{Conn: pc, DeadlineDelay: 5 * time.Second}
+	return newPgxpool(ctx, connString, n, func(c *pgxpool.Config) {
+		if name == fifo {
+			c.ConnConfig.BuildContextWatcherHandler = func(pc *pgconn.PgConn) ctxwatch.Handler {
+				return &pgconn.CancelRequestContextWatcherHandler{Conn: pc, DeadlineDelay: 5 * time.Second}
+			}
 		}
-	}
-	return pgxpool.NewWithConfig(ctx, c)
-}
-
-// setFairBy sets Config.FairBy, and reports whether the library's Config has that field.
-func setFairBy(c *pool.Config, by func(context.Context) string) bool {
-	f := reflect.ValueOf(c).Elem().FieldByName("FairBy")
-	if !f.IsValid() || !f.CanSet() || f.Type() != reflect.TypeOf(by) {
-		return false
-	}
-	f.Set(reflect.ValueOf(by))
-	return true
+	})
 }
 
 // fateOf returns the fate of a call that returned err, and the expected service that a refusal names. over says whether the call's deadline had passed.

@@ -212,3 +212,11 @@ func TestFaultyOverloadFlagsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestTheCommandThatRepeatsAnOverloadHasItsFlags(t *testing.T) {
+	t.Parallel()
+	o, err := parseOverload([]string{"-only", "^hold/5", "-times", "3", "-out", "x"}, io.Discard)
+	if want := `make overload ARGS='-only="^hold/5" -times=3'`; err != nil || o.command != want {
+		t.Errorf("command %s, %v, want %s", o.command, err, want)
+	}
+}

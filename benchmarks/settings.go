@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/lane"
@@ -88,6 +90,17 @@ func (s *Settings) ofServers(ctx context.Context, l *lab) (err error) {
 	}
 	s.WriteTime, err = l.durable.writeTime(ctx)
 	return err
+}
+
+// print writes the settings as a table, each line behind indent, without the line called but.
+func (s *Settings) print(w io.Writer, indent, but string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, l := range s.lines() {
+		if l[0] != but {
+			fmt.Fprintf(t, "%s%s\t%s\n", indent, l[0], l[1])
+		}
+	}
+	t.Flush()
 }
 
 // lines returns the settings for the table, in the order in which they are shown.

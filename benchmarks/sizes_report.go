@@ -139,15 +139,9 @@ func (r *sizesResult) failed() bool { return false }
 
 func (r *sizesResult) print(w io.Writer) error {
 	var b strings.Builder
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, l := range r.Settings.lines() {
-		if l[0] != "1ms" {
-			fmt.Fprintf(t, "%s\t%s\n", l[0], l[1])
-		}
-	}
-	t.Flush()
+	r.Settings.print(&b, "", "1ms")
 	b.WriteString("\nper second, medians of the rounds, by the number of connections\n\n")
-	t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "mix")
 	for _, n := range sizesSwept {
 		fmt.Fprintf(t, "\t%d", n)

@@ -107,7 +107,7 @@ func TestFaultySizesFlagsAreNamed(t *testing.T) {
 		}
 	}
 	o, err := parseSizes([]string{"-short", "-settle", "1s"}, io.Discard)
-	if err != nil || o.settle != time.Second || o.rounds != 1 || o.command != `make sizes ARGS='-settle="1s" -short'` {
+	if err != nil || o.settle != time.Second || o.rounds != 1 || o.command != `make sizes ARGS='-settle=1s -short'` {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

@@ -36,6 +36,11 @@ func (s system) String() string { return fmt.Sprintf("%s %d", s.name, s.maxConns
 // open makes the pool and its first connection.
 func (s system) open(ctx context.Context, connString string, lanes pool.Switch) (db, error) {
 	d, err := s.make(ctx, connString, lanes)
+	return opens(ctx, d, err)
+}
+
+// opens opens the first connection of d, which was made with err. If it cannot, it closes d.
+func opens(ctx context.Context, d db, err error) (db, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -50,10 +55,16 @@ func (s system) make(ctx context.Context, connString string, lanes pool.Switch) 
 	if s.name == lmipool {
 		return pool.New(ctx, connString, &pool.Config{MaxConns: int32(s.maxConns), Lanes: lanes})
 	}
-	config, err := pgxpool.ParseConfig(connString)
+	return newPgxpool(ctx, connString, s.maxConns, func(*pgxpool.Config) {})
+}
+
+// newPgxpool makes a pgxpool with at most n connections. change may change its Config.
+func newPgxpool(ctx context.Context, connString string, n int, change func(*pgxpool.Config)) (db, error) {
+	c, err := pgxpool.ParseConfig(connString)
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = int32(s.maxConns)
-	return pgxpool.NewWithConfig(ctx, config)
+	c.MaxConns = int32(n)
+	change(c)
+	return pgxpool.NewWithConfig(ctx, c)
 }

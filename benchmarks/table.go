@@ -10,14 +10,9 @@ import (
 // print writes the result for a terminal: settings, figures, ratios, errors.
 func (r *Result) print(w io.Writer) error {
 	var b strings.Builder
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, l := range r.Settings.lines() {
-		fmt.Fprintf(t, "%s\t%s\n", l[0], l[1])
-	}
-	t.Flush()
-
+	r.Settings.print(&b, "", "")
 	b.WriteString("\nmedians, and least..most of the rounds; CPU in µs per statement; peak: most backends seen in pg_stat_activity\n\n")
-	t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "workload\tlink\tloop\tsystem\tpeak\tper s\t\tp50 ms\t\tp99 ms\t\tclient\tserver\tlink")
 	for i := range r.Rows {
 		x := &r.Rows[i]
