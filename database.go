@@ -17,11 +17,10 @@ import (
 
 // database has the settings that the connection string, or pgxpool's Config, gives. Config and the LMIPOOL_* variables are applied to them later.
 type database struct {
-	from       string          // the source of the connection string, such as a variable; errors and the log name it
-	dsn        *pgx.ConnConfig // the host, user and so on of the dial
-	connString string
-	given      func(setting) (value, by string)                        // the value of a setting and who set it; both are empty if it is not set
-	pool       func(context.Context, *pool.Config) (*pool.Pool, error) // makes the pool
+	from  string                                                  // the source of the connection string, such as a variable; errors and the log name it
+	dsn   *pgx.ConnConfig                                         // the host, user and so on of the dial
+	given func(setting) (value, by string)                        // the value of a setting and who set it; both are empty if it is not set
+	pool  func(context.Context, *pool.Config) (*pool.Pool, error) // makes the pool
 }
 
 // origin makes a database. If mustName is true and nothing names a host, it returns an error, since libpq's default, a local socket, would be dialed
@@ -43,7 +42,7 @@ func fromString(connString string) origin {
 			return nil, fmt.Errorf("lmipool: %s: %w", source, err)
 		}
 		return &database{
-			from: source, dsn: dsn, connString: connString,
+			from: source, dsn: dsn,
 			given: func(s setting) (value, by string) { return s.inConnString(dsn) },
 			pool: func(ctx context.Context, c *pool.Config) (*pool.Pool, error) {
 				return pool.New(ctx, connString, c)
@@ -76,7 +75,7 @@ func fromPgxpool(px *pgxpool.Config) origin {
 			return nil, noHost(connString, source)
 		}
 		return &database{
-			from: source, dsn: px.ConnConfig.Copy(), connString: connString,
+			from: source, dsn: px.ConnConfig.Copy(),
 			given: func(s setting) (value, by string) {
 				if is := s.inPgxpool(px); is != s.inPgxpool(parsed) {
 					return is, source

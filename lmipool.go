@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/lambdaenv"
@@ -162,8 +161,8 @@ func (p *Pool) logOpen(db *database, chosen []chosen) {
 			"from", db.from, "upstream", p.Upstream(), "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
 			"application_name", appName),
 	}
-	if mode, by := pgdial.Secure(dsn, db.connString, c.RootCAs, slog.New(slog.DiscardHandler)); by != "" { // the pool has made the same decision
-		attrs = append(attrs, slog.Group("sslmode", "value", string(mode), "by", by))
+	if mode, by := p.SSLMode(); by != "" {
+		attrs = append(attrs, slog.Group("sslmode", "value", mode, "by", by))
 	}
 	for _, s := range chosen {
 		value, by := any(s.value), s.by

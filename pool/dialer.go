@@ -56,11 +56,14 @@ type dialingKey struct{}
 
 func isDialing(ctx context.Context) bool { return ctx.Value(dialingKey{}) != nil }
 
-// told says which settings of dials come from the user, and are not defaults.
+// told says which settings of dials come from the user, and are not defaults, and who has chosen the sslmode.
 type told struct {
 	timeout  bool // ConnectTimeout
 	upstream bool // Upstream
 	handler  bool // ConnConfig.BuildContextWatcherHandler, which says what happens when a ctx ends
+
+	sslmode   sslmode.Mode
+	sslmodeBy string // who has chosen it
 }
 
 // newDialer makes the dialer of a pool that dials with cc. rides says whether the pool's reads may ride.

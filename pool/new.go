@@ -67,7 +67,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", err))
 	}
 	cfg := config.withDefaults(px)
-	pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
+	told.sslmode, told.sslmodeBy = pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
 	if err := errors.Join(cfg.validate(), cfg.settle(px.ConnConfig), pgdial.RefuseUnsafe(px.ConnConfig)); err != nil {
 		return nil, pgerr.Config(err)
 	}
@@ -196,6 +196,11 @@ func (p *Pool) Upstream() Upstream {
 		return UpstreamPgBouncer
 	}
 	return p.cfg.Upstream
+}
+
+// SSLMode returns the sslmode of p's dials and who has chosen it, such as "connection string", or "" for both if p dials only a socket in the file system.
+func (p *Pool) SSLMode() (mode, by string) {
+	return string(p.dialer.told.sslmode), p.dialer.told.sslmodeBy
 }
 
 // WhyOff returns why [New] has turned off the field "Lanes" or "Isolation" of Config, although it was [Auto]. It returns "" if New has not done that.

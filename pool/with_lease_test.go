@@ -276,7 +276,7 @@ func (b *tenants) lease(ctx context.Context, t *testing.T, r *rand.Rand, none st
 }
 
 // ofThePool are the methods of Pool that Bound has not: they are about all of the pool.
-var ofThePool = []string{"Close", "Config", "Format", "Reset", "Shutdown", "Stat", "String", "Upstream", "Warm", "WhyOff"}
+var ofThePool = []string{"Close", "Config", "Format", "Reset", "SSLMode", "Shutdown", "Stat", "String", "Upstream", "Warm", "WhyOff"}
 
 // testsOwn are those of export_test.go.
 var testsOwn = []string{"Findings", "Leaves", "NeverOld", "NeverSlow", "SignTook", "SlowAbove", "Traces"}
