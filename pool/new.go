@@ -114,15 +114,14 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		MaxQueue:     int(p.cfg.MaxQueue),
 		Fair:         p.cfg.FairBy != nil,
 		Dial:         p.dial,
-		Prepare: func(ctx context.Context, r *sched.Request) (sched.Share, sched.Traits) {
-			return r.Owner.(*Lease).prepares(ctx)
-		},
-		Gone:  gone,
-		Done:  func(r *sched.Request) <-chan struct{} { return r.Owner.(*Lease).scope.end() },
-		Group: func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
-		Carry: func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
-		Close: func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
-		Send:  func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
+		Prepare:      func(ctx context.Context, r *sched.Request) sched.Share { return r.Owner.(*Lease).rideFor(ctx) },
+		Traits:       func(ctx context.Context, r *sched.Request) sched.Traits { return r.Owner.(*Lease).traits(ctx) },
+		Gone:         gone,
+		Done:         func(r *sched.Request) <-chan struct{} { return r.Owner.(*Lease).scope.end() },
+		Group:        func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
+		Carry:        func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
+		Close:        func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
+		Send:         func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
 	})
 }
 

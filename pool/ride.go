@@ -18,11 +18,8 @@ type aloneKey struct{}
 // Alone returns a ctx with which no statement rides: each statement has a connection for itself.
 func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
 
-// prepares returns how l's statement can share a connection, or nil, and what the scheduler has to know of l. It is called when l has to wait.
-func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits) {
-	if l.wish.MayShare {
-		with = l.rideFor(ctx)
-	}
+// traits returns what the scheduler has to know of l, which begins to wait. rideFor was called before.
+func (l *Lease) traits(ctx context.Context) (t sched.Traits) {
 	t.Holds = l.scope.holds(true)
 	for w := l.wish.Within; w != nil; w = w.Outer {
 		t.Holds = t.Holds || w.Holds != nil
@@ -33,12 +30,15 @@ func (l *Lease) prepares(ctx context.Context) (with sched.Share, t sched.Traits)
 	if by := l.p.cfg.FairBy; by != nil {
 		l.p.protect("FairBy", func() { t.Key = by(ctx) })
 	}
-	return with, t
+	return t
 }
 
 // rideFor encodes l's statement for a lane, or returns nil if it goes alone. It is called when no connection is idle, and again when the catalog has
 // learned more about statements while l waited.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
+	if !l.wish.MayShare {
+		return nil
+	}
 	l.ride, l.why = l.encode(ctx)
 	switch {
 	case l.ride == nil:

@@ -16,9 +16,9 @@ const ms = time.Millisecond
 // busy is a scheduler whose connections, n of them, are lent, and on which a statement takes 20 ms. It is for a bubble of synctest.
 func busy(t *testing.T, n int, change func(*Config)) (s *Scheduler, lent []*Conn) {
 	cfg := testConfig(n)
-	cfg.Prepare = func(_ context.Context, r *Request) (Share, Traits) {
+	cfg.Traits = func(_ context.Context, r *Request) Traits {
 		t, _ := r.Owner.(Traits)
-		return nil, t
+		return t
 	}
 	if change != nil {
 		change(&cfg)
@@ -389,7 +389,7 @@ func TestTheTimeOfPrepareIsNoHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, lent := busy(t, 1, func(c *Config) {
-			c.Prepare = func(context.Context, *Request) (Share, Traits) { time.Sleep(time.Second); return nil, Traits{} }
+			c.Prepare = func(context.Context, *Request) Share { time.Sleep(time.Second); return nil }
 		})
 		end := waits(s, 0, &Request{})
 		lent[0].GaveUp(false)
@@ -407,7 +407,7 @@ func TestWhoCannotWaitBeginsTheFirstDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig(1)
 		cfg.MaxWait = 1
-		cfg.Prepare = func(context.Context, *Request) (Share, Traits) { time.Sleep(ms); return nil, Traits{} }
+		cfg.Prepare = func(context.Context, *Request) Share { time.Sleep(ms); return nil }
 		s := New(cfg)
 		defer s.Close()
 		refused := waits(s, 0, &Request{})

@@ -16,14 +16,15 @@ type Config struct {
 	MaxQueue     int                  // the most requests that wait; 0 means any number
 	MaxWait      time.Duration        // the longest wait of a request without a deadline; 0 means no limit
 
-	Dial    func()                                          // begins one dial; Dialed or DialFailed is called at its end
-	Prepare func(context.Context, *Request) (Share, Traits) // is called when nothing is idle; the Share is nil if the request cannot share (see AskAgain)
-	Gone    func(*Request) error                            // why the request no longer needs a connection, apart from its ctx; nil if it does
-	Done    func(*Request) <-chan struct{}                  // is closed when Gone changes; nil if that never happens
-	Group   func(*Conn) *Group                              // makes a group for the connection, and does nothing else
-	Carry   func(*Group)                                    // runs the group, and the groups that Next boards; then it calls Release or Drop
-	Close   func(*Conn)                                     // closes a connection that nobody wants; Drop follows
-	Send    func(*Conn)                                     // sends what is queued on the connection; Release or Drop follows
+	Dial    func()                                 // begins one dial; Dialed or DialFailed is called at its end
+	Prepare func(context.Context, *Request) Share  // is called when nothing is idle; nil if the request cannot share (see AskAgain)
+	Traits  func(context.Context, *Request) Traits // is called after Prepare, once for each request that begins to wait
+	Gone    func(*Request) error                   // why the request no longer needs a connection, apart from its ctx; nil if it does
+	Done    func(*Request) <-chan struct{}         // is closed when Gone changes; nil if that never happens
+	Group   func(*Conn) *Group                     // makes a group for the connection, and does nothing else
+	Carry   func(*Group)                           // runs the group, and the groups that Next boards; then it calls Release or Drop
+	Close   func(*Conn)                            // closes a connection that nobody wants; Drop follows
+	Send    func(*Conn)                            // sends what is queued on the connection; Release or Drop follows
 
 	// Each of these may be nil: then the function of package time or math/rand is used.
 	Now    func() time.Time

@@ -88,13 +88,15 @@ func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig(1)
 		known, carried := false, (*Group)(nil)
-		cfg.Prepare = func(context.Context, *Request) (Share, Traits) {
+		cfg.Prepare = func(context.Context, *Request) Share {
 			if known {
-				return &share{}, Traits{}
+				return &share{}
 			}
-			return nil, Traits{}
+			return nil
 		}
 		cfg.Carry = func(g *Group) { carried = g }
+		var described atomic.Int32
+		cfg.Traits = func(context.Context, *Request) Traits { described.Add(1); return Traits{} }
 		s := New(cfg)
 		c := &Conn{Shares: true}
 		s.Begin(c, nil)
@@ -123,6 +125,7 @@ func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
 		s.AskAgain()
 		synctest.Wait()
 		assert.Nil(t, alone.Share, "who may have run is not asked again")
+		assert.EqualValues(t, 4, described.Load(), "the traits of each request, once")
 		end(ended)
 		synctest.Wait()
 		s.Release(c, false, time.Now())

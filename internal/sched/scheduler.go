@@ -278,7 +278,7 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 		now = s.now()
 	}
 	c, err := s.take(ctx, r, now)
-	s.mu.Unlock() // what follows calls methods of ctx, and Prepare: the caller's code must not run under the lock
+	s.mu.Unlock() // what follows calls methods of ctx, Prepare and Traits: the caller's code must not run under the lock
 	if c != nil || err != nil {
 		return c, err
 	}
@@ -291,9 +291,10 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 	r.begin(a, due, bounded)
 	if !r.asked {
 		r.asked = true
-		r.Share, a.Traits = s.cfg.Prepare(ctx, r)
+		r.Share = s.cfg.Prepare(ctx, r)
+		a.Traits = s.cfg.Traits(ctx, r)
 	}
-	c, err = s.take(ctx, r, s.now()) // Prepare may have taken long
+	c, err = s.take(ctx, r, s.now()) // that may have taken long
 	if c == nil && err == nil {
 		err = s.core.wait(r, first, s.now())
 	}
@@ -369,7 +370,7 @@ func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
 			_ = s.Leave(ctx, r, ErrClosed)
 		}
 	}()
-	with, _ := s.cfg.Prepare(ctx, r)
+	with := s.cfg.Prepare(ctx, r)
 	returned = true
 	s.share(r, with)
 }

@@ -26,7 +26,8 @@ func testConfig(maxConns int) Config {
 	return Config{
 		Max: maxConns, MaxGroup: 32, MaxGroupTime: func() time.Duration { return 20 * time.Millisecond }, Patience: 5 * time.Second,
 		Dial:    func() {},
-		Prepare: func(context.Context, *Request) (Share, Traits) { return nil, Traits{} },
+		Prepare: func(context.Context, *Request) Share { return nil },
+		Traits:  func(context.Context, *Request) Traits { return Traits{} },
 		Gone:    func(*Request) error { return nil },
 		Done:    func(*Request) <-chan struct{} { return nil },
 		Group:   func(*Conn) *Group { return &Group{} },

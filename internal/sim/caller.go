@@ -108,16 +108,21 @@ func (c *caller) ask(first bool) {
 	}
 }
 
-// prepares returns how c, which is about to wait, can share, and what the pool knows about the time that c takes.
-func (c *caller) prepares() (sched.Share, sched.Traits) {
+// shares returns how c, which is about to wait, can share a connection, or nil.
+func (c *caller) shares() sched.Share {
+	if c.r.MayShare {
+		return c
+	}
+	return nil
+}
+
+// traits returns what the pool knows of c, which is about to wait.
+func (c *caller) traits() sched.Traits {
 	t := sched.Traits{Holds: c.outer != nil, Key: c.kind.Key}
 	if c.kind.Known {
 		t.Expect = c.work
 	}
-	if c.r.MayShare {
-		return c, t
-	}
-	return nil, t
+	return t
 }
 
 // minds adds an event at c's deadline, unless there is one.

@@ -60,19 +60,18 @@ func NewEnv(w *World, server *Server, cfg Config) *Env {
 	e.books.begin(e)
 	e.s = sched.New(sched.Config{
 		Max: cfg.Max, MaxGroup: cfg.Group, MaxGroupTime: func() time.Duration { return maxGroupTime }, Patience: cfg.Patience, MaxWait: cfg.MaxWait, MaxQueue: cfg.MaxQueue, Fair: cfg.Fair,
-		Dial: e.dial,
-		Prepare: func(_ context.Context, r *sched.Request) (sched.Share, sched.Traits) {
-			return r.Owner.(*caller).prepares()
-		},
-		Gone:   func(*sched.Request) error { return nil },
-		Done:   func(*sched.Request) <-chan struct{} { return nil },
-		Group:  e.newFlight,
-		Carry:  func(g *sched.Group) { g.Owner.(*flight).takesOff() },
-		Close:  func(c *sched.Conn) { c.Owner.(*conn).close() },
-		Send:   func(c *sched.Conn) { c.Owner.(*conn).sendsAlone() },
-		Now:    w.Now,
-		After:  e.after,
-		Random: w.random,
+		Dial:    e.dial,
+		Prepare: func(_ context.Context, r *sched.Request) sched.Share { return r.Owner.(*caller).shares() },
+		Traits:  func(_ context.Context, r *sched.Request) sched.Traits { return r.Owner.(*caller).traits() },
+		Gone:    func(*sched.Request) error { return nil },
+		Done:    func(*sched.Request) <-chan struct{} { return nil },
+		Group:   e.newFlight,
+		Carry:   func(g *sched.Group) { g.Owner.(*flight).takesOff() },
+		Close:   func(c *sched.Conn) { c.Owner.(*conn).close() },
+		Send:    func(c *sched.Conn) { c.Owner.(*conn).sendsAlone() },
+		Now:     w.Now,
+		After:   e.after,
+		Random:  w.random,
 	})
 	if cfg.Check {
 		w.each = append(w.each, e.books.hold)
