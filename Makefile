@@ -72,8 +72,12 @@ test-next: ## the library's tests, and pgxpool's own of that version, with the n
 	cd compat && go get -modfile=../out/compat-next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) && GOFLAGS=-modfile=$(CURDIR)/out/compat-next.mod go test -count 1 $(FLAGS) ./...
 
 .PHONY: sim
-sim: ## the scheduler in virtual time: its rules after each event, the planted bugs that they find, and events a second, in about 3 minutes (FOR=1m)
+sim: pictures ## the scheduler in virtual time: its pictures, its rules after each event, the planted bugs that they find, and events a second, in about 3 minutes (FOR=1m)
 	LMIPOOL_TEST_SIM=$(or $(FOR),1m) go test -count 1 -v -timeout 60m -bench . $(FLAGS) ./internal/sim
+
+.PHONY: pictures
+pictures: ## draw the pictures of docs/sizing.md again, in a few seconds
+	LMIPOOL_TEST_PICTURES=$(CURDIR)/docs/img go test -count 1 -run Picture ./internal/sim
 
 .PHONY: lint
 lint: ## golangci-lint, gofumpt, tidy go.mod files
