@@ -34,6 +34,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/copyin":        join(pgx, own("internal/pgerr")),
 		"/internal/deadconn":      pgx,
 		"/internal/facts":         join(pgx, own("internal/sqltext")),
+		"/internal/fleet":         nil,
 		"/internal/gostack":       nil,
 		"/internal/inprocess":     nil,
 		"/internal/lane":          join(pgx, own("internal/catalog", "internal/facts", "internal/memrows", "internal/pgerr", "internal/sched", "internal/session", "internal/sqltext")),

@@ -1,0 +1,70 @@
+package fleet
+
+import (
+	"math"
+	"time"
+)
+
+// settled returns the share of each of n members that have counted each other, of a budget of free connections.
+func settled(free, n int, hard bool) int {
+	return max(1, min(free/(n+1), (free-arrivals(n, hard))/n))
+}
+
+// newcomer returns the share of one of n members of which young are newcomers. The others may have counted before any newcomer came, and hold their
+// shares of that time. What they leave, less a connection for each that may still arrive, is divided so that the sum fits even if each newcomer counts before
+// the next one comes: the k-th takes 1/(k(k+1)) of it, and these fractions add up to less than 1.
+func newcomer(free, n, young int, hard bool) int {
+	old, young := max(0, n-young), max(1, young)
+	room := free
+	if old > 0 {
+		room -= old * settled(free, old, hard)
+	}
+	room -= max(arrivals(old, hard), room/2)
+	return 1 + max(0, room)/(young*(young+1))
+}
+
+// arrivals returns how many newcomers may come within one lease after n members were counted. Each of them opens one connection before it knows of the
+// others. If the server refuses what is above the budget, these are those that come when the fleet doubles in doubling; else as many as a deployment
+// starts at one moment, which is n.
+func arrivals(n int, hard bool) int {
+	if !hard {
+		return max(1, n)
+	}
+	return max(1, int(math.Ceil(float64(n)*(math.Exp2(float64(Lease(n))/float64(doubling))-1))))
+}
+
+// members returns how many members there may be at age after n were counted: n within a lease, and after it twice as many every two intervals.
+func members(n int, age time.Duration) int {
+	late := age - Lease(n)
+	if late <= 0 {
+		return n
+	}
+	return int(math.Ceil(float64(n) * math.Exp2(min(20, float64(late)/float64(2*interval(n))))))
+}
+
+// doubling is the time in which AWS lets a fleet double.
+const doubling = 5 * time.Minute
+
+// peak is the largest number seen lately.
+type peak struct {
+	value int
+	at    time.Time
+}
+
+// forget is how long a peak holds after it was last reached.
+const forget = 5 * time.Minute
+
+func (p *peak) saw(n int, now time.Time) {
+	if n >= p.max(now) {
+		p.value, p.at = n, now
+	}
+}
+
+// max returns the peak, which falls to 0 in the second forget after it was reached.
+func (p *peak) max(now time.Time) int {
+	late := now.Sub(p.at) - forget
+	if late <= 0 {
+		return p.value
+	}
+	return int(math.Ceil(float64(p.value) * max(0, 1-float64(late)/float64(forget))))
+}

@@ -1,0 +1,142 @@
+package fleet
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Unbounded is what [Share.Most] returns when neither a budget nor a limit of the role is known.
+const Unbounded = math.MaxInt32
+
+// Share is what one environment knows of the fleet, and what follows for its own connections. It is for one goroutine at a time.
+type Share struct {
+	budget int // as configured; 0: the role's limit
+	random func() float64
+
+	count Count
+	asked time.Time // when the last count was asked for; zero if there was none since the pool had no connection
+	known bool      // there was a count since New, so count.RoleLimit is known
+
+	others peak
+	cap    int       // AIMD's bound after a refused dial; 0 if there is none
+	capped time.Time // the last time that cap fell
+	misses int       // since the last count
+	tokens float64
+	polled time.Time
+}
+
+// New returns the Share of an environment that has no connection yet. A budget of 0 means the role's own CONNECTION LIMIT, as soon as a count has
+// told it. random returns a number of at least 0 and less than 1.
+func New(budget int, random func() float64) *Share {
+	return &Share{budget: budget, random: random, tokens: saved}
+}
+
+// Counted tells of a poll that was answered. asked is the time just before the poll was sent: the count may be as old as that.
+func (s *Share) Counted(c Count, asked, now time.Time) {
+	s.paid(now)
+	if c.Mine == 0 { // this environment's name did not reach the server
+		c.Members++
+	}
+	s.count, s.asked, s.known, s.misses = c, asked, true, 0
+	s.others.saw(int(c.Others), now)
+	if s.cap > 0 {
+		s.cap++
+	}
+}
+
+// Missed tells of a poll that failed or took too long.
+func (s *Share) Missed(now time.Time) {
+	s.paid(now)
+	s.misses++
+}
+
+// Left tells that the pool has no connection any more: it idles, or the server went away. Others cannot see it from now on, so its next connection is a
+// newcomer's.
+func (s *Share) Left() { s.asked, s.misses, s.cap = time.Time{}, 0, 0 }
+
+// Refused tells of a dial that the server refused because it was full (53300), while the pool had open connections.
+func (s *Share) Refused(open int, now time.Time) {
+	if b, _ := s.limit(); b == 0 || now.Sub(s.capped) < interval(int(s.count.Members)) {
+		return
+	}
+	s.cap, s.capped = max(1, open/2), now
+}
+
+// limit returns the budget, 0 if there is none, and whether the server itself refuses what is above it.
+func (s *Share) limit() (budget int, hard bool) {
+	role := int(s.count.RoleLimit)
+	if !s.known || role < 0 {
+		return s.budget, false
+	}
+	if s.budget == 0 || role <= s.budget {
+		return role, true
+	}
+	return s.budget, false
+}
+
+// Most returns how many connections the pool may hold now. It is at least 1, and [Unbounded] if no budget is known. It changes with a count, after a
+// refused dial, and when counts fail for long: ask again before each dial, and about once a second whether there are too many.
+func (s *Share) Most(now time.Time) int {
+	budget, hard := s.limit()
+	switch {
+	case budget == 0 && (s.known || s.misses > 0):
+		return Unbounded
+	case s.asked.IsZero() || budget == 0:
+		return 1
+	}
+	n := int(s.count.Members)
+	free := max(0, budget-s.others.max(now))
+	most := settled(free, members(n, now.Sub(s.asked)), hard)
+	if time.Duration(s.count.Age)*time.Second+now.Sub(s.asked) < Lease(n) {
+		most = min(most, newcomer(free, n, int(s.count.Young), hard))
+	}
+	if s.cap > 0 {
+		most = min(most, s.cap)
+	}
+	return most
+}
+
+// Scarce reports whether the budget has less than one connection for each environment. Then a pool should close a connection that is idle for a moment,
+// so that another environment can have one.
+func (s *Share) Scarce(now time.Time) bool {
+	budget, _ := s.limit()
+	return budget > 0 && !s.asked.IsZero() && budget-s.others.max(now) < int(s.count.Members)
+}
+
+// Numbers are for Stat. They are zero while they are not known.
+type Numbers struct {
+	Budget       int // of all environments together
+	Hard         bool
+	Environments int // members at the last count
+	Others       int // the most backends of the role, not lmipool's, that were seen lately
+	Share        int // what Most returned; 0 if there is no bound
+}
+
+// Numbers returns what is known now.
+func (s *Share) Numbers(now time.Time) Numbers {
+	budget, hard := s.limit()
+	n := Numbers{Budget: budget, Hard: hard, Environments: int(s.count.Members), Others: s.others.max(now), Share: s.Most(now)}
+	if n.Share == Unbounded {
+		n.Share = 0
+	}
+	return n
+}
+
+// Why says in one sentence where the share comes from. It is for the log.
+func (s *Share) Why(now time.Time) string {
+	n := s.Numbers(now)
+	from := "FleetBudget"
+	if n.Hard {
+		from = "the role's CONNECTION LIMIT"
+	}
+	switch {
+	case n.Share == 0:
+		return "no fleet budget: FleetBudget is not set, and the role has no CONNECTION LIMIT"
+	case s.asked.IsZero():
+		return "1 connection until the fleet is counted"
+	case s.Scarce(now):
+		return fmt.Sprintf("%d of %d: %s is %d, less %d backends of others, for %d environments: there is not one connection for each", n.Share, n.Budget, from, n.Budget, n.Others, n.Environments)
+	}
+	return fmt.Sprintf("%d of %d: %s is %d, less %d backends of others, for %d environments", n.Share, n.Budget, from, n.Budget, n.Others, n.Environments)
+}
