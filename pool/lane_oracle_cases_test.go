@@ -361,7 +361,7 @@ var singleStatements = []question{
 	{sql: "select $1::int as v", args: []any{pgx.QueryExecModeDescribeExec, 1}, alone: "arguments"},
 	{sql: "select $1::int as v", args: []any{pgx.QueryExecModeCacheDescribe, 1}, alone: "arguments"},
 	{sql: "select $1::int as v", args: []any{pgx.QueryResultFormats{pgx.TextFormatCode}, 1}, alone: "arguments"},
-	{sql: "select $1::int as v", args: []any{pgx.QueryResultFormatsByOID{pgtype.Int4OID: pgx.TextFormatCode}, 1}, alone: "arguments"},
+	{sql: "select $1::int as v", args: []any{pgx.QueryResultFormatsByOID{pgtype.Int4OID: pgx.TextFormatCode}, pgx.QueryResultFormatsByOID{}, 1}, alone: "arguments"},
 	{sql: "select $1::int as v", args: []any{rewriter{}, 1}, alone: "arguments"},
 	{sql: "select @a::int as v", args: []any{pgx.QueryExecModeExec, pgx.NamedArgs{"a": 1}}, alone: "arguments"},
 	{sql: "select @a::int as v", args: []any{pgx.NamedArgs{"a": 1}, pgx.QueryResultFormats{pgx.TextFormatCode}}, alone: "arguments"},

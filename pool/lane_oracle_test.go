@@ -140,26 +140,39 @@ func clones(raw [][]byte) [][]byte {
 	return c
 }
 
+// walk reads all rows of q, and all that they show.
+func walk(ctx context.Context, d asked, q question) (a answer) {
+	r, err := d.Query(ctx, q.sql, q.args...)
+	a.note(err)
+	for r.Next() {
+		v, err := r.Values()
+		a.note(v, err, clones(r.RawValues()), r.Err(), r.CommandTag())
+	}
+	fields := slices.Clone(r.FieldDescriptions())
+	if r.Err() == nil { // pgx has none after an error in Bind
+		a.note(fields)
+	}
+	a.note(r.Err(), r.CommandTag(), r.RawValues(), r.Next())
+	_, err = r.Values()
+	a.note(err != nil) // "rows is closed", or why
+	r.Close()
+	a.note(r.Err(), r.CommandTag(), r.Next())
+	return a
+}
+
+// walkIn is walk, and asks for the rows in formats.
+func walkIn(formats pgx.QueryResultFormatsByOID) func(context.Context, asked, question) answer {
+	return func(ctx context.Context, d asked, q question) answer {
+		q.args = append([]any{formats}, q.args...)
+		return walk(ctx, d, q)
+	}
+}
+
 // ways are the ways to ask.
 var ways = map[string]func(ctx context.Context, d asked, q question) answer{
-	"walk": func(ctx context.Context, d asked, q question) (a answer) {
-		r, err := d.Query(ctx, q.sql, q.args...)
-		a.note(err)
-		for r.Next() {
-			v, err := r.Values()
-			a.note(v, err, clones(r.RawValues()), r.Err(), r.CommandTag())
-		}
-		fields := slices.Clone(r.FieldDescriptions())
-		if r.Err() == nil { // pgx has none after an error in Bind
-			a.note(fields)
-		}
-		a.note(r.Err(), r.CommandTag(), r.RawValues(), r.Next())
-		_, err = r.Values()
-		a.note(err != nil) // "rows is closed", or why
-		r.Close()
-		a.note(r.Err(), r.CommandTag(), r.Next())
-		return a
-	},
+	"walk":          walk,
+	"walk in text":  walkIn(pgx.QueryResultFormatsByOID{}),
+	"walk in mixed": walkIn(pgx.QueryResultFormatsByOID{pgtype.Int4OID: pgx.BinaryFormatCode, pgtype.TimestamptzOID: pgx.BinaryFormatCode, pgtype.ByteaOID: pgx.BinaryFormatCode}),
 	"early close": func(ctx context.Context, d asked, q question) (a answer) {
 		r, err := d.Query(ctx, q.sql, q.args...)
 		a.note(err)

@@ -88,7 +88,7 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 		return nil, catalog.AloneText
 	}
 	l.st = l.p.lanes.Catalog.Find(sql, l.with.Key())
-	r, l.timed, why = l.p.lanes.Encode(lane.Call{Ctx: ctx, SQL: l.sql, Args: l.args, With: l.with}, l.st, sql, args)
+	r, l.timed, why = l.p.lanes.Encode(lane.Call{Ctx: ctx, SQL: l.sql, Args: l.args, With: l.with, Formats: o.Formats}, l.st, sql, args)
 	return r, why
 }
 

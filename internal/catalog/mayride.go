@@ -13,7 +13,7 @@ import (
 // These are the reasons why a statement that found no idle connection went alone, and the keys of pool.LaneStat.Alone.
 const (
 	AloneAsked   = "asked"      // the call has Alone(ctx) or is inside InTx, or its invocation holds a lease or a transaction
-	AloneArgs    = "arguments"  // the call has a mode, result formats or a rewriter, or its arguments cannot be encoded
+	AloneArgs    = "arguments"  // the call has a mode, QueryResultFormats or a rewriter of the user, or its arguments cannot be encoded
 	AloneText    = "text"       // the text is not that of a read
 	AloneCalls   = "function"   // the statement calls a function that is not known to be harmless
 	AloneNew     = "new"        // the server was not asked about the statement yet

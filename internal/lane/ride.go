@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
@@ -21,13 +22,14 @@ type Ride struct {
 	Call
 	of      *Shared
 	st      *catalog.Statement
-	desc    *catalog.Description     // the description for which eqb is encoded
-	by      facts.Proven             // the facts that say that the statement may ride
-	eqb     pgx.ExtendedQueryBuilder // the encoded arguments
-	text    string                   // the text that the server gets: st's text, perhaps with comments
-	traced  context.Context          // the ctx that TraceQueryStart has returned; nil if it was not called
-	flushed chan struct{}            // is closed when the group is in the socket; it is set before state becomes sent
-	state   atomic.Uint32            // waiting, sent or givenUp
+	desc    *catalog.Description      // the description for which eqb is encoded
+	by      facts.Proven              // the facts that say that the statement may ride
+	eqb     pgx.ExtendedQueryBuilder  // the encoded arguments, and the formats of the result
+	shown   []pgconn.FieldDescription // the columns of the result, in these formats
+	text    string                    // the text that the server gets: st's text, perhaps with comments
+	traced  context.Context           // the ctx that TraceQueryStart has returned; nil if it was not called
+	flushed chan struct{}             // is closed when the group is in the socket; it is set before state becomes sent
+	state   atomic.Uint32             // waiting, sent or givenUp
 
 	// Only the lane uses these until the scheduler's answer, and only the caller afterwards.
 	result  memrows.Result
@@ -41,6 +43,8 @@ type Call struct {
 	SQL  string          // the text as the caller wrote it
 	Args []any
 	With *session.Settings // the settings of pool.Pool.With; nil if there are none
+
+	Formats pgx.QueryResultFormatsByOID // the formats that the call asks for; nil if it leaves them to pgx
 }
 
 // The states of a ride say who came first: the lane that sends it, or the caller who gives it up. A ride that was given up is not sent.
@@ -79,7 +83,8 @@ func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []an
 		return nil, timed, catalog.AloneArgs
 	}
 	r = spare.Get().(*Ride)
-	if !desc.Encode(&r.eqb, args) {
+	shown, ok := desc.Encode(&r.eqb, args, call.Formats)
+	if !ok {
 		st.Doubt(desc)
 		return nil, timed, catalog.AloneArgs
 	}
@@ -90,7 +95,7 @@ func (s *Shared) Encode(call Call, st *catalog.Statement, text string, args []an
 	if size > catalog.Large {
 		return nil, timed, catalog.AloneLarge
 	}
-	r.Call, r.of, r.st, r.desc, r.by, r.text = call, s, st, desc, by, text
+	r.Call, r.of, r.st, r.desc, r.shown, r.by, r.text = call, s, st, desc, shown, by, text
 	return r, timed, ""
 }
 
@@ -146,7 +151,7 @@ func (r *Ride) traceEnd(err error) {
 // ends notes how r ended. Unless the outcome is Own, the rows are dropped, and r's error is err.
 func (r *Ride) ends(o Outcome, err error) {
 	if r.outcome = o; o == Own {
-		r.result.End(r.desc.Shown, err)
+		r.result.End(r.shown, err)
 	} else {
 		r.result.Fail(err)
 	}

@@ -17,6 +17,8 @@ type Options struct {
 	Rewriter pgx.QueryRewriter // nil if none was given
 	Args     []any             // the arguments behind the options
 	given    []any             // the options, as they were given
+
+	Formats pgx.QueryResultFormatsByOID // nil if none were given
 }
 
 // Parse reads args as pgx does.
@@ -25,7 +27,9 @@ func Parse(args []any) (o Options) {
 		switch a := a.(type) {
 		case pgx.QueryExecMode:
 			o.Mode = a
-		case pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
+		case pgx.QueryResultFormats:
+		case pgx.QueryResultFormatsByOID:
+			o.Formats = a
 		case pgx.QueryRewriter:
 			o.Rewriter = a
 		default:
@@ -46,9 +50,16 @@ func (o *Options) Foreign() bool {
 	return true
 }
 
-// Few reports whether there is no option except perhaps one rewriter. A statement with any other option cannot ride.
+// Few reports whether there is no option except perhaps one rewriter and one map of formats. A statement with any other option cannot ride.
 func (o *Options) Few() bool {
-	return len(o.given) == 0 || len(o.given) == 1 && o.Rewriter != nil
+	n := len(o.given)
+	if o.Rewriter != nil {
+		n--
+	}
+	if o.Formats != nil {
+		n--
+	}
+	return n == 0
 }
 
 // Rewritten applies a rewriter of pgx's own, or Fixed, to sql: these do not look at the connection. ok is false if the rewriter is the user's own, or

@@ -12,6 +12,7 @@ func TestOptionsAreReadAsPgxReadsThem(t *testing.T) {
 	t.Parallel()
 	const exec, describe = pgx.QueryExecModeExec, pgx.QueryExecModeDescribeExec
 	formats, named, user := pgx.QueryResultFormats{pgx.TextFormatCode}, pgx.NamedArgs{"a": 1}, userRewriter{}
+	byOID := pgx.QueryResultFormatsByOID{25: pgx.TextFormatCode}
 	for _, c := range []struct {
 		args          []any
 		given         int
@@ -26,6 +27,10 @@ func TestOptionsAreReadAsPgxReadsThem(t *testing.T) {
 		{[]any{exec, formats, describe, 1}, 3, describe, false, false, "@a", []any{describe, formats, 1}, []any{1}},
 		{[]any{named}, 1, 0, true, false, "$1", []any{describe, named}, nil},
 		{[]any{named, exec, 1}, 2, exec, false, false, "$1", []any{describe, named, 1}, []any{1}},
+		{[]any{byOID, 1}, 1, 0, true, false, "@a", []any{describe, byOID, 1}, []any{1}},
+		{[]any{named, byOID}, 2, 0, true, false, "$1", []any{describe, byOID, named}, nil},
+		{[]any{byOID, byOID, 1}, 2, 0, false, false, "@a", []any{describe, byOID, byOID, 1}, []any{1}},
+		{[]any{pgx.QueryResultFormatsByOID(nil), 1}, 1, 0, false, false, "@a", []any{describe, pgx.QueryResultFormatsByOID(nil), 1}, []any{1}},
 		{[]any{user, named}, 2, 0, false, false, "$1", []any{describe, named}, nil},
 		{[]any{named, user, 2}, 2, 0, false, true, "", []any{describe, user, 2}, []any{2}},
 	} {
