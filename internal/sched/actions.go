@@ -7,7 +7,7 @@ type actions struct {
 	first, last *answer       // the list of the answers to send
 	dials       int           // how many dials are to begin
 	carry       *Group        // this group is to be carried; nil if there is none
-	close       *Conn         // this connection is to be closed; nil if there is none
+	close       []*Conn       // these connections are to be closed
 	check       time.Duration // tick is to be called after this time; 0 if it need not be called
 	join        *Conn         // joinDue is to be called with this connection; nil if it need not be called
 	joinIn      time.Duration // joinDue is to be called after this time

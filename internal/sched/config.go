@@ -49,8 +49,8 @@ type Totals struct {
 type Stats struct {
 	Totals
 
-	Held, Idle, Dialing, Total int // numbers of connections; Total includes dials, and connections that are being closed
-	Max, Limit                 int
+	Held, Idle, Dialing, Total int  // numbers of connections; Total includes dials, and connections that are being closed
+	Max, Ceiling, Limit        int  // Ceiling is how many connections there may be now: Max, or less if SetCeiling says so
 	Pressed                    bool // there is pressure (see Admission in the package's doc)
 	Queued                     int
 	DialTime, HoldTime         time.Duration // moving averages

@@ -111,9 +111,9 @@ func (k *core) tooLate(r *Request, now time.Time) error {
 func (k *core) release(c *Conn, waits bool, now time.Time) {
 	k.retain(c, now)
 	c.waits = waits
-	waits = waits && !k.closed && k.queue.len == 0
+	waits = waits && k.queue.len == 0
 	k.serve(c, now)
-	if waits {
+	if waits && !c.leaving {
 		k.stock.joinLast(c)
 		k.out.join, k.out.joinIn = c, joinWithin
 	}
@@ -209,12 +209,33 @@ func (k *core) setFloor(n int, now time.Time) {
 	k.plan(now)
 }
 
+func (k *core) setCeiling(n int, now time.Time) {
+	k.growth.allow(n)
+	for len(k.stock.idle) > 0 && k.isOver() {
+		k.discard(k.stock.shift())
+	}
+	k.plan(now)
+}
+
+// isOver reports whether there are more connections than the ceiling allows. Those that are being dialed do not count: a dial may fail, and what it
+// opens is closed if it is too much.
+func (k *core) isOver() bool {
+	n := k.growth.ceiling()
+	return len(k.stock.all) > n && k.stock.usable() > n
+}
+
+// discard has c closed, which nobody uses. From now on c does not count as usable.
+func (k *core) discard(c *Conn) {
+	c.leaving = true
+	k.out.close = append(k.out.close, c)
+}
+
 func (k *core) replace(now time.Time) bool {
 	return !k.closed && !k.outage.isResting(now) && k.dial(maxDials, now)
 }
 
 func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
-	if k.closed || g.conn.holder != &g.Holder {
+	if k.closed || g.conn.holder != &g.Holder || k.isOver() {
 		return false
 	}
 	if r := k.next(now); r == nil || r.Share == nil || k.queue.sharing == 1 && !alone {
@@ -261,12 +282,13 @@ func (k *core) next(now time.Time) *Request {
 	}
 }
 
-// serve lends c to the request whose turn it is, or to a group if that request shares. If nobody waits, c becomes idle. After Close, c is closed.
+// serve lends c to the request whose turn it is, or to a group if that request shares. If nobody waits, c becomes idle. After Close, and while there
+// are more connections than the ceiling allows, c is closed.
 func (k *core) serve(c *Conn, now time.Time) {
 	r := k.next(now)
 	switch {
-	case k.closed:
-		k.out.close = c
+	case k.closed || k.isOver():
+		k.discard(c)
 	case r == nil:
 		k.stock.keep(c, now)
 		k.growth.busySince = time.Time{}
@@ -317,7 +339,7 @@ func (k *core) plan(now time.Time) {
 		k.out.check = stallTick
 	}
 	// While a connection is being dialed, or cleaned in the background, there is no standstill: that connection will come free.
-	for k.queue.inside > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.max {
+	for k.queue.inside > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.ceiling() {
 		held := breakable(&k.queue, &k.stock)
 		if held == nil {
 			break

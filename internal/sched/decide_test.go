@@ -25,6 +25,7 @@ type world struct {
 	check  time.Time           // when tick is due; zero: it is not
 	joins  map[*Conn]time.Time // when joinDue is
 	conns  int                 // that were ever dialed
+	ceil   int                 // what setCeiling was told last
 	asks   int
 	closed bool
 
@@ -58,7 +59,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	cfg := testConfig(1 + w.rnd.IntN(6))
 	cfg.MaxGroup = 4
 	cfg.Random = func(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
-	w.k = newCore(cfg)
+	w.k, w.ceil = newCore(cfg), cfg.Max
 	return w
 }
 
@@ -346,6 +347,7 @@ func (w *world) do(out actions) {
 		c := &Conn{Shares: true}
 		w.k.stock.begin(c, w.conns)
 		w.say("dial %d", w.conns)
+		require.LessOrEqual(w.t, len(w.k.stock.all)+w.k.growth.dialing, w.k.growth.ceiling(), "a dial goes beyond the ceiling")
 		w.dials = append(w.dials, dialing{c, w.now})
 	}
 	if g := out.carry; g != nil {
@@ -354,9 +356,9 @@ func (w *world) do(out actions) {
 		w.boards(g, slices.Clone(w.waiting))
 		w.groups = append(w.groups, g)
 	}
-	if out.close != nil {
-		require.True(w.t, w.closed)
-		w.retire(out.close)
+	for _, c := range out.close {
+		require.True(w.t, w.closed || w.ceil < w.k.growth.max)
+		w.retire(c)
 	}
 	if out.check > 0 {
 		require.True(w.t, w.check.IsZero(), "it is asked for once")
@@ -398,6 +400,7 @@ func (w *world) holds() {
 	open := len(k.stock.all)
 	require.LessOrEqual(w.t, open+k.growth.dialing, k.growth.max, "never more than the server is asked for")
 	require.False(w.t, k.queue.len > 0 && len(k.stock.idle) > 0, "somebody waits beside an idle connection")
+	require.False(w.t, len(k.stock.idle) > 0 && k.isOver(), "an idle connection is above the ceiling")
 	require.Equal(w.t, w.closed && open+len(w.dials) == 0, k.isEmpty())
 	require.Equal(w.t, len(w.waiting), k.queue.len)
 	require.Equal(w.t, len(w.dials), k.growth.dialing)
@@ -405,16 +408,17 @@ func (w *world) holds() {
 	require.Equal(w.t, open, len(k.stock.idle)+len(w.holding)+len(w.groups)+len(w.washing)+len(w.closing), "each is somewhere")
 	require.Equal(w.t, []int64{w.lent, w.opened, w.failed, w.nested, w.refused}, []int64{k.totals.Acquires, k.totals.Opened, k.totals.FailedDials, k.totals.Nested, k.totals.Refused})
 	if free := k.growth.dialing < k.outage.mostDials(k.growth.grewAt, w.now) && !k.outage.isResting(w.now) && !w.closed; free && w.check.IsZero() {
-		require.GreaterOrEqual(w.t, open+k.growth.dialing, min(k.growth.floor, k.growth.max), "the floor is kept, or will be looked at")
+		require.GreaterOrEqual(w.t, open+k.growth.dialing, min(k.growth.floor, k.growth.ceiling()), "the floor is kept, or will be looked at")
 		require.False(w.t, open+k.growth.dialing == 0 && k.queue.len > 0, "somebody waits for nothing")
 	}
 }
 
-// run is the log of a program, to its end: all that is out comes back, and nothing is left.
-func run(t *testing.T, seed uint64, steps int) string {
+// run is the log of a program, to its end: all that is out comes back, and nothing is left. after is called after each step.
+func run(t *testing.T, seed uint64, steps int, after func(*world)) string {
 	w := newWorld(t, seed)
 	for range steps {
 		w.step()
+		after(w)
 	}
 	w.closed = true
 	for _, c := range w.k.close() {
@@ -434,14 +438,105 @@ func TestARunCanBeRepeatedToTheByte(t *testing.T) {
 	t.Parallel()
 	seen, all := map[string]bool{}, sha256.New()
 	for seed := range uint64(60) {
-		first := run(t, seed, 500)
-		require.Equal(t, first, run(t, seed, 500), "seed %d", seed)
+		first := run(t, seed, 500, func(*world) {})
+		require.Equal(t, first, run(t, seed, 500, func(*world) {}), "seed %d", seed)
 		seen[first] = true
 		all.Write([]byte(first))
 	}
 	assert.Len(t, seen, 60, "each seed is another program")
 	// Whoever changes a decision on purpose has the new number here; whoever only moves code has not.
 	assert.Equal(t, "446fc9ee4cf90880", fmt.Sprintf("%.8x", all.Sum(nil)), "what is decided in these programs has changed")
+}
+
+// The same programs with a ceiling that moves.
+func TestTheCeilingIsNeverExceeded(t *testing.T) {
+	t.Parallel()
+	above := 0
+	for seed := range uint64(60) {
+		run(t, seed, 500, func(w *world) {
+			if w.rnd.IntN(20) == 0 {
+				w.ceil = w.rnd.IntN(8)
+				w.say("ceiling %d", w.ceil)
+				w.k.setCeiling(w.ceil, w.now)
+				w.do(w.k.out.done())
+				w.holds()
+			}
+			if len(w.holding)+len(w.groups)+len(w.washing) > w.k.growth.ceiling() {
+				above++
+			}
+		})
+	}
+	assert.NotZero(t, above, "at times more was in use than the new ceiling allows")
+}
+
+func TestWhatIsAboveTheCeilingIsGivenBack(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	k := newCore(testConfig(4))
+	var conns []*Conn
+	for range 4 {
+		c := &Conn{}
+		k.growth.dialing++
+		k.dialed(c, time.Millisecond, now)
+		conns = append(conns, c)
+	}
+	for range 2 {
+		_, err := k.take(&Request{}, nil, now)
+		require.NoError(t, err)
+	}
+	k.setCeiling(3, now)
+	assert.Equal(t, conns[:1], k.out.done().close, "the one that would be used last, at once")
+	k.setCeiling(1, now)
+	assert.Equal(t, conns[1:2], k.out.done().close)
+	k.drop(conns[0], now)
+	k.drop(conns[1], now)
+	waits := &Request{answer: newAnswer()}
+	require.NoError(t, k.wait(waits, false, now))
+	assert.Zero(t, k.out.done().dials)
+	k.release(conns[3], true, now)
+	out := k.out.done()
+	assert.Equal(t, conns[3:], out.close, "when it comes free, though somebody waits")
+	assert.Nil(t, out.join)
+	assert.True(t, waits.queued)
+	k.drop(conns[3], now)
+	k.release(conns[2], false, now)
+	out = k.out.done()
+	assert.Same(t, waits.answer, out.first, "the last one stays")
+	assert.Empty(t, out.close)
+	k.setFloor(3, now)
+	assert.Zero(t, k.out.done().dials, "no floor is above the ceiling")
+	k.setCeiling(3, now)
+	assert.Equal(t, 2, k.out.done().dials)
+}
+
+func TestAGroupThatIsAboveTheCeilingHasNoNext(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	cfg := testConfig(2)
+	cfg.MaxGroup = 4
+	k := newCore(cfg)
+	conns := []*Conn{{Shares: true}, {Shares: true}}
+	for _, c := range conns {
+		k.growth.dialing++
+		k.dialed(c, time.Millisecond, now)
+		_, err := k.take(&Request{}, nil, now)
+		require.NoError(t, err)
+	}
+	ask := func() {
+		require.NoError(t, k.wait(&Request{Share: &caller{}, answer: newAnswer()}, false, now))
+	}
+	for range 4 {
+		ask()
+	}
+	k.release(conns[0], false, now)
+	g := k.out.done().carry
+	require.NotNil(t, g)
+	ask()
+	ask()
+	k.setCeiling(1, now)
+	assert.False(t, k.nextGroup(g, true, now))
+	k.release(conns[0], false, now)
+	assert.Equal(t, conns[:1], k.out.done().close)
 }
 
 func TestWhatHasSomethingToSendWaitsForCompanyForAWhile(t *testing.T) {

@@ -40,12 +40,15 @@
 //
 // # Growth
 //
-// One more connection is dialed when somebody waits for whom no dial is under way, fewer than two dials run, there are fewer connections than Max,
-// and one of these holds:
+// One more connection is dialed when somebody waits for whom no dial is under way, fewer than two dials run, there are fewer connections than the
+// ceiling, and one of these holds:
 //
 //   - there are fewer than the limit: as many as were wanted at once before, less those that turned out not to be needed;
 //   - waiting has cost more than a dial does (growth.grow): nothing came free for as long as a dial takes, or short stalls add up to that; or there is
 //     only a first dial, which may hang; or the queue would take longer to drain than four dials; or the load has lasted for too long to be a burst.
+//
+// The ceiling is Max, or less if [Scheduler.SetCeiling] says so. When it sinks, connections above it are closed: idle ones at once, others when their
+// users are done.
 //
 // A dial belongs to nobody: whoever waits takes the first connection that is there. 64 statements of 1 ms at once open 1 to 4 connections, where
 // pgxpool opens 64; 24 holds of 300 ms get all 8 of 8. Known limit: on a machine whose CPUs are overcommitted four times over, the demo's peak was 5
@@ -67,7 +70,7 @@
 //
 // After each event:
 //
-//	connections + dials ≤ limit ≤ Max, except for a limit that has just been lowered
+//	connections + dials ≤ limit ≤ ceiling ≤ Max, except while what is above a lowered limit or ceiling goes
 //	if the queue is not empty, nothing is idle: whatever comes free goes to the head
 //	each request gets one answer: a connection, an error, or that it was shared
 //	after Close nobody gets anything

@@ -24,6 +24,7 @@ const (
 // growth is how many connections there may be, and what the growth rule needs to know.
 type growth struct {
 	max     int
+	allowed int // what SetCeiling was told last; max until then
 	limit   int
 	floor   int // how many connections are kept open without demand
 	dialing int // dials that run
@@ -39,11 +40,20 @@ type growth struct {
 	checking   bool          // tick will be called, so it need not be asked for
 }
 
-func newGrowth(most int) growth { return growth{max: most, limit: 1} }
+func newGrowth(most int) growth { return growth{max: most, allowed: most, limit: 1} }
 
-// begin counts one more dial and returns true. It returns false if the open connections and the dials are max already, or if most dials run.
+// ceiling returns how many connections there may be now.
+func (g *growth) ceiling() int { return max(1, min(g.max, g.allowed)) }
+
+// allow sets the ceiling to n, as far as max allows it, and lowers the limit to it.
+func (g *growth) allow(n int) {
+	g.allowed = n
+	g.limit = min(g.limit, g.ceiling())
+}
+
+// begin counts one more dial and returns true. It returns false if the open connections and the dials are at the ceiling already, or if most dials run.
 func (g *growth) begin(open, most int, now time.Time) bool {
-	if g.dialing >= most || open+g.dialing >= g.max {
+	if g.dialing >= most || open+g.dialing >= g.ceiling() {
 		return false
 	}
 	g.limit = max(g.limit, open+g.dialing+1)
@@ -92,7 +102,7 @@ func (g *growth) grow(waiting, conns int, now time.Time) bool {
 // check reports whether tick must be called. It must if a dial may be wanted later: if nothing comes free, no other event would find that out.
 func (g *growth) check(q *queue, open int) bool {
 	wanted := q.turns() > g.dialing || open+g.dialing < g.floor
-	if g.checking || !wanted || open+g.dialing >= g.max {
+	if g.checking || !wanted || open+g.dialing >= g.ceiling() {
 		return false
 	}
 	g.checking, g.wasFreed = true, false

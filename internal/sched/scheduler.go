@@ -63,8 +63,8 @@ func (s *Scheduler) unlock() {
 	if out.carry != nil {
 		s.cfg.Carry(out.carry)
 	}
-	if out.close != nil {
-		s.cfg.Close(out.close)
+	for _, c := range out.close {
+		s.cfg.Close(c)
 	}
 	if empty {
 		s.emptied.Do(func() { close(s.empty) })
@@ -140,20 +140,6 @@ func (s *Scheduler) Washing(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.core.growth.washing += n
-}
-
-// SetFloor has n connections kept open without demand.
-func (s *Scheduler) SetFloor(n int) {
-	s.mu.Lock()
-	defer s.unlock()
-	s.core.setFloor(n, s.now())
-}
-
-// Replace begins a dial for a connection that is about to be closed, and reports whether there was room for both.
-func (s *Scheduler) Replace() bool {
-	s.mu.Lock()
-	defer s.unlock()
-	return s.core.replace(s.now())
 }
 
 // Await waits until the callers in g have gone on with their answers. Most of them ask again, and whoever misses the next group waits for a whole
@@ -234,7 +220,7 @@ func (s *Scheduler) Stats() Stats {
 	return Stats{
 		Totals: k.totals,
 		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
-		Max: k.growth.max, Limit: k.growth.limit, Queued: k.queue.len, Pressed: k.admission.isPressed(),
+		Max: k.growth.max, Ceiling: k.growth.ceiling(), Limit: k.growth.limit, Queued: k.queue.len, Pressed: k.admission.isPressed(),
 		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, Service: k.admission.service.d, FailedInARow: k.outage.failures,
 	}
 }

@@ -87,6 +87,13 @@ func (s *stock) pop() *Conn {
 	return c
 }
 
+// shift takes the idle connection that would be used last. There must be one.
+func (s *stock) shift() *Conn {
+	c := s.idle[0]
+	s.idle = slices.Delete(s.idle, 0, 1)
+	return c
+}
+
 func (s *stock) lend(c *Conn, r *Request, now time.Time) {
 	c.idleFor = now.Sub(c.since)
 	c.since = now

@@ -12,7 +12,7 @@ type books struct {
 	e               *Env
 	alone, together line // callers who wait for a connection of their own, and callers who share
 	dials           int  // counts the dials that are under way
-	limit           int
+	limit, ceiling  int
 	lent, opened    int64
 	failed          int64
 	refusedOf       int64
@@ -25,7 +25,7 @@ type line struct {
 	len        int
 }
 
-func (b *books) begin(e *Env) { b.e, b.limit = e, 1 }
+func (b *books) begin(e *Env) { b.e, b.limit, b.ceiling = e, 1, e.cfg.Max }
 
 func (b *books) must(ok bool, rule string) { b.e.w.must(ok, rule) }
 
@@ -136,8 +136,14 @@ func (b *books) removed(c *caller) {
 func (b *books) lend(c *conn, u *caller) {
 	b.must(c.is == idle, "a connection that is lent was idle before")
 	b.must(!b.e.closed, "no connection is lent after Close")
+	b.fits(c)
 	b.lent++
 	c.is, c.user = lent, u
+}
+
+// fits checks that c, which is lent or carries on, is not above the ceiling. A fenced one is closed by whoever gets it.
+func (b *books) fits(c *conn) {
+	b.must(c.place.Fenced() || b.usable() <= b.ceiling, "while there are more connections than the ceiling allows, none that comes free is lent")
 }
 
 // told notes the scheduler's answer to c.
@@ -222,8 +228,9 @@ func (b *books) fly(c *conn) {
 	c.is = flying
 }
 
-// board notes that rs leave the queue as one group.
-func (b *books) board(rs []*sched.Request) {
+// board notes that rs leave the queue as one group on c.
+func (b *books) board(c *conn, rs []*sched.Request) {
+	b.fits(c)
 	b.must(len(rs) > 0 && len(rs) <= b.e.cfg.Group, "a group has from 1 to MaxGroup requests")
 	for _, r := range rs {
 		c := r.Owner.(*caller)
@@ -238,6 +245,7 @@ func (b *books) board(rs []*sched.Request) {
 
 func (b *books) dial() {
 	b.dials++
+	b.must(len(b.e.conns)+b.dials <= b.ceiling, "no dial goes beyond the ceiling")
 	b.limit = max(b.limit, len(b.e.conns)+b.dials)
 }
 
@@ -253,6 +261,8 @@ func (b *books) dialFailed(l sched.Lack) {
 		b.limit = max(1, len(b.e.conns)+b.dials)
 	}
 }
+
+func (b *books) moves(n int) { b.ceiling, b.limit = n, min(b.limit, n) }
 
 func (b *books) surplus(n int) { b.limit = max(1, b.limit-n) }
 
@@ -274,11 +284,13 @@ func (b *books) hold() {
 	b.must(s.Queued == queued, "Stats.Queued is the number of callers who wait")
 	b.must(queued == 0 || is[idle] == 0, "no caller waits while a connection is idle")
 	b.must(total <= e.cfg.Max, "connections and dials are no more than Max")
+	b.must(is[idle] == 0 || b.usable() <= b.ceiling, "no connection above the ceiling is idle")
+	b.must(s.Ceiling == b.ceiling, "the ceiling is what it was set to")
 	b.must(s.Idle == is[idle] && s.Held == held && s.Dialing == b.dials && s.Total == total, "each connection is in one place")
 	b.must(s.Limit == b.limit, "the limit follows from dials, surplus and fences")
 	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed && s.Refused == b.refusedOf, "the counters agree with what happened")
 	// If there is room and no dial, a timer must be set that decides again whether to dial.
-	b.must(queued == 0 || total == e.cfg.Max || b.dials > 0 || e.alarms > 0, "while a caller waits and there is room, a dial or a timer is under way")
+	b.must(queued == 0 || total >= b.ceiling || b.dials > 0 || e.alarms > 0, "while a caller waits and there is room, a dial or a timer is under way")
 }
 
 // over checks the rules that hold after all callers have ended.

@@ -27,6 +27,7 @@ const (
 	dialEnds
 	upkeep
 	sample
+	ceiling // the ceiling moves
 )
 
 type event struct {

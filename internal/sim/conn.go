@@ -183,7 +183,7 @@ func (f *flight) takesOff() {
 // flies carries the group that has boarded.
 func (f *flight) flies() {
 	e := f.c.e
-	e.books.board(f.g.Requests)
+	e.books.board(f.c, f.g.Requests)
 	var work time.Duration
 	for _, r := range f.g.Requests {
 		c := r.Owner.(*caller)

@@ -20,6 +20,7 @@ type Config struct {
 	Wakes    time.Duration   // a caller goes on within a random time up to this after its answer
 	Unfit    float64         // the probability that a connection that is lent turns out to be dead
 	Fences   []time.Duration // the times at which the connections are fenced
+	Ceilings time.Duration   // each time after this long the ceiling moves to a random number up to Max; 0 if it never moves
 	Load     Load
 	Check    bool          // check the rules after each event
 	Every    time.Duration // how often a sample is taken; 0 for never
@@ -81,6 +82,9 @@ func NewEnv(w *World, server *Server, cfg Config) *Env {
 	if cfg.Every > 0 {
 		w.in(cfg.Every, e, sample, 0)
 	}
+	if cfg.Ceilings > 0 {
+		w.in(cfg.Ceilings, e, ceiling, 0)
+	}
 	return e
 }
 
@@ -115,6 +119,13 @@ func (e *Env) happens(what kind, _ uint32) {
 	if e.closed {
 		return
 	}
+	if what == ceiling {
+		if e.w.now < e.source.stop {
+			e.moves(1 + e.w.Rand.IntN(e.cfg.Max))
+			e.w.in(e.cfg.Ceilings, e, ceiling, 0)
+		}
+		return
+	}
 	e.w.say("upkeep")
 	st := e.s.Stats()
 	if st.Opened > 0 {
@@ -138,6 +149,13 @@ func (e *Env) happens(what kind, _ uint32) {
 		}
 	}
 	e.w.in(upkeepEach, e, upkeep, 0)
+}
+
+// moves sets the ceiling to n.
+func (e *Env) moves(n int) {
+	e.w.say("ceiling", n)
+	e.books.moves(n)
+	e.s.SetCeiling(n)
 }
 
 func (e *Env) dial() {

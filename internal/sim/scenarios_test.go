@@ -80,6 +80,10 @@ var scenarios = []scenario{
 		Max: 16, Group: 32, Idle: sec, Cancel: 100 * ms, Wakes: 50 * us,
 		Load: Load{Kinds: []Kind{text, long, read}, Steps: []Step{{Rate: 500}, {From: sec, Rate: 2000}, {From: 3 * sec, Rate: 200, Burst: 300}}},
 	}},
+	{"fleet", 6 * sec, Server{RoundTrip: ms, DialTime: 10 * ms, Slots: 12, Refuses: 0.02}, Config{
+		Max: 16, Min: 3, Group: 8, Idle: sec / 2, Patience: sec, Cancel: ms, Wakes: 50 * us, Unfit: 0.02, Fences: []time.Duration{2 * sec}, Ceilings: 150 * ms,
+		Load: Load{Kinds: []Kind{hold, mess, read, wait}, Steps: []Step{{Rate: 400}, {From: 2 * sec, Rate: 3000}, {From: 4 * sec, Rate: 50, Burst: 64}}},
+	}},
 	{"nests", 4 * sec, near, Config{
 		Max: 4, Group: 4, Idle: sec, Wakes: 50 * us,
 		Load: Load{Kinds: []Kind{nest, hold, read}, Steps: []Step{{Rate: 20}, {From: sec, Rate: 300}, {From: 2 * sec, Rate: 50, Burst: 16}}},

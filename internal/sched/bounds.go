@@ -1,0 +1,23 @@
+package sched
+
+// SetFloor has n connections kept open without demand.
+func (s *Scheduler) SetFloor(n int) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.core.setFloor(n, s.now())
+}
+
+// SetCeiling sets how many connections there may be from now on. If n is above Max, Max counts; if n is below 1, 1 counts. Connections above n are
+// closed: idle ones at once, the others when their users are done. Requests that wait go on waiting.
+func (s *Scheduler) SetCeiling(n int) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.core.setCeiling(n, s.now())
+}
+
+// Replace begins a dial for a connection that is about to be closed, and reports whether there was room for both.
+func (s *Scheduler) Replace() bool {
+	s.mu.Lock()
+	defer s.unlock()
+	return s.core.replace(s.now())
+}
