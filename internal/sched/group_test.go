@@ -140,3 +140,29 @@ func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
 		s.Close()
 	})
 }
+
+// More is learned while a caller finds out that it can share: the caller was told twice, and a group has it before it looks a second time.
+func TestWhoSharesByNowIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig(1)
+		var s *Scheduler
+		var asked atomic.Int32
+		cfg.Prepare = func(context.Context, *Request) Share {
+			if asked.Add(1)%2 == 1 {
+				return nil
+			}
+			s.AskAgain()
+			return &share{}
+		}
+		s = New(cfg)
+		r := &Request{Asked: time.Now(), MayShare: true}
+		go s.Acquire(t.Context(), r, false)
+		synctest.Wait()
+		s.AskAgain()
+		synctest.Wait()
+		assert.EqualValues(t, 2, asked.Load(), "when it came, and when it was asked again")
+		assert.NotNil(t, r.Share)
+		s.Close()
+	})
+}

@@ -347,9 +347,15 @@ func (s *Scheduler) AskAgain() {
 	}
 }
 
-// shareNow asks Prepare whether r, which waits, can share by now. If Prepare panics, r leaves the queue: its caller is gone, so a connection that was
-// lent to r later would never be used or given back.
+// shareNow asks Prepare whether r can share by now, if r waits and does not share yet. AskAgain can tell a caller twice before
+// the caller has looked. Then a group may carry r already, and Prepare would replace the ride that the group carries. If Prepare panics, r leaves the queue: its caller is gone, so a connection that was lent to r later would never be used or given back.
 func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
+	s.mu.Lock()
+	asked := !r.queued || r.Share != nil
+	s.mu.Unlock()
+	if asked {
+		return
+	}
 	returned := false
 	defer func() {
 		if !returned {
