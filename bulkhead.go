@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/tell"
 )
 
 // These are the replies to invocations that come after the process has begun to end.
@@ -87,6 +89,8 @@ type bulkhead struct {
 	onOverrun            func(ctx context.Context, in any) (any, error)
 	onPanic              func(ctx context.Context, in, recovered any) (any, error)
 	log                  *slog.Logger
+	observers            *tell.Observers // nil if nobody wants to hear of anything
+	seenPanics           atomic.Int64    // panics of observers
 	profiles             gostack.Profiler
 	absurd               sync.Once
 	late                 lateness
@@ -133,7 +137,7 @@ func (p *Pool) HandlerStat() HandlerStat {
 
 // newBulkhead returns the bulkhead for c, whose switches and limits Config.settle must have set.
 func newBulkhead(c *Config) *bulkhead {
-	return &bulkhead{
+	b := &bulkhead{
 		standIn:     c.StandIn == On,
 		catchPanics: c.CatchPanics == On,
 		margin:      c.Margin,
@@ -144,6 +148,8 @@ func newBulkhead(c *Config) *bulkhead {
 		onPanic:     c.OnPanic,
 		log:         c.Logger,
 	}
+	b.observers, _ = tell.New(c.Observers, c.Logger, &b.seenPanics) // pool.New has returned the error, if there is one
+	return b
 }
 
 // DeadlinePassedError is the reply to an invocation whose deadline had passed when it came. Its handler was not called. Lambda shows its type as
@@ -250,7 +256,7 @@ func (b *bulkhead) shutDown() {
 }
 
 // overran counts a handler that overran, and reports whether the process is to end.
-func (b *bulkhead) overran() (exit bool) {
+func (b *bulkhead) overran(ctx context.Context, began time.Time) (exit bool) {
 	b.mu.Lock()
 	b.stat.Overruns++
 	b.stat.Overrunning++
@@ -258,7 +264,9 @@ func (b *bulkhead) overran() (exit bool) {
 	first := n > b.maxOverruns && b.beginLocked()
 	exit = b.down.begun
 	b.mu.Unlock()
+	b.tellOverrun(ctx, began, n)
 	if first {
+		b.tellStandDown(ctx, "overruns", n)
 		b.sayWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
 	}
 	return exit
@@ -275,7 +283,7 @@ func (b *bulkhead) cameBack() {
 const panicWindow = 10 * time.Second
 
 // panics counts a panic, and reports whether the process is to end.
-func (b *bulkhead) panics() (exit bool) {
+func (b *bulkhead) panics(ctx context.Context) (exit bool) {
 	now := time.Now()
 	b.mu.Lock()
 	b.stat.Panics++
@@ -288,6 +296,7 @@ func (b *bulkhead) panics() (exit bool) {
 	exit = b.down.begun
 	b.mu.Unlock()
 	if first {
+		b.tellStandDown(ctx, "panics", n)
 		b.sayWhy("too many handlers panic", "panics", n, "within", panicWindow, "max_panics", b.maxPanics)
 	}
 	return exit

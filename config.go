@@ -154,6 +154,10 @@ type Config struct {
 	// Tracer is given to each connection. If it is a pgxpool.AcquireTracer or ReleaseTracer, the pool calls it for that too. Defaults to none.
 	Tracer pgx.QueryTracer `json:"-"`
 
+	// Observers hear of what happens in the pool: each is a value with one or more of the methods that the interfaces of package observe have. A value that
+	// has none of them is an error. Defaults to none.
+	Observers []any `json:"-"`
+
 	// Logger gets a record of each failure in the background, and of what invocations left behind. If its slog.Handler panics, only that record is
 	// lost. Defaults to slog.Default.
 	Logger *slog.Logger `json:"-"`

@@ -36,12 +36,12 @@ conn: dial lost=fence maybeStandby=fence
 Connection: pool/dial
 deferral: stream
 Description: description
-Dial: dial
+internal/pgdial.Dial: dial
 dialer: dialer
 dialing: dialer
 extent: fact
 Facts: facts
-Flight: flight
+internal/lane.Flight: flight
 foreign: residue
 functionFact: find
 globalFact: find
@@ -52,7 +52,7 @@ Holder: hold Scope=lease Stack=lease
 internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=use
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
-internal/sched.actions: decide first=actions last=actions
+internal/sched.actions: decide first=actions last=actions limit=actions
 internal/sched.answer: actions
 internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
 internal/sched.core: decide
@@ -82,7 +82,7 @@ request: request
 prepared: prepared verified=answer
 residue: residue
 Result: result
-Ride: ride types=answer
+Ride: ride server=answer types=answer
 rows: rows
 Scope: scope
 Set: types

@@ -211,7 +211,7 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 	defer func() {
 		switch v := recover(); {
 		case v != nil:
-			sayPanic(ctx, h.log, "a handler", v)
+			sayPanic(ctx, h.bulkhead, "a handler", v)
 			r.out, r.err = h.panicked(ctx, in, v, panicReply(v))
 		case !returned:
 			h.log.Error("lmipool: a handler ended its goroutine without a reply",
@@ -224,7 +224,7 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 
 // panicked returns the reply for a panic of fn with the value v.
 func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply error) (out Out, err error) {
-	exit := h.panics()
+	exit := h.panics(ctx)
 	if !h.catchPanics { // then the panic goes on as without lmipool, except that fn ran in a goroutine of its own
 		if _, own := v.(messages.InvokeResponse_Error); own {
 			return out, reply
@@ -245,7 +245,7 @@ func (h *handler[In, Out]) panicked(ctx context.Context, in In, v any, reply err
 
 // overrun replies for fn, which did not return in time.
 func (h *handler[In, Out]) overrun(ctx context.Context, in In, p plan, run *run[Out]) (out Out, err error) {
-	exit := h.overran()
+	exit := h.overran(ctx, p.began)
 	go h.forget(ctx, p, run, exit)
 	out, err = h.standInReply(ctx, in, p)
 	if exit && err != nil {
@@ -281,7 +281,7 @@ func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out
 func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (any, error)) (out Out, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			sayPanic(ctx, h.log, "Config."+name, v)
+			sayPanic(ctx, h.bulkhead, "Config."+name, v)
 			err = panicReply(v)
 		}
 	}()
@@ -332,7 +332,7 @@ func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], ex
 func (h *handler[In, Out]) closeLate(ctx context.Context, out Out) {
 	defer func() {
 		if v := recover(); v != nil { // Close of a nil *events.LambdaFunctionURLStreamingResponse panics
-			sayPanic(ctx, h.log, "closing a late result", v)
+			sayPanic(ctx, h.bulkhead, "closing a late result", v)
 		}
 	}()
 	if c, ok := any(out).(io.Closer); ok {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"sync/atomic"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/aws/aws-lambda-go/lambdaurl"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
-	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 // HTTPHandler is [Handler] for an http.Handler behind a function URL with response streaming. It uses aws-lambda-go's package lambdaurl, which runs h
@@ -63,12 +61,10 @@ func (s *recovering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *recovering) report(ctx context.Context, v any) {
-	log := safelog.Guard(slog.Default())
 	if s.b != nil {
-		log = s.b.log
-		s.b.panics()
+		s.b.panics(ctx)
 	}
-	sayPanic(ctx, log, "an http.Handler", v)
+	sayPanic(ctx, s.b, "an http.Handler", v)
 }
 
 // headerWatcher is a ResponseWriter that knows whether the header was sent.

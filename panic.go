@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 // panicReply returns the error that Lambda shows for a panic with the value v. Type, message and stack are as aws-lambda-go makes them, but the error
@@ -28,10 +29,15 @@ func panicReply(v any) messages.InvokeResponse_Error {
 }
 
 // sayPanic logs a caught panic with the value v, because a reply never shows the request id, and Config.OnPanic's reply may show nothing of the
-// panic. The deferred function that recovered v must call sayPanic.
-func sayPanic(ctx context.Context, log *slog.Logger, what string, v any) {
-	log.Error("lmipool: "+what+" panicked", slog.String("request_id", requestID(ctx)),
-		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", gostack.Panicked()))
+// panic. The deferred function that recovered v must call sayPanic. b may be nil.
+func sayPanic(ctx context.Context, b *bulkhead, what string, v any) {
+	log, at := slog.Default(), gostack.Panicked()
+	if b != nil {
+		log = b.log
+		b.tellPanic(ctx, what, v, at)
+	}
+	safelog.Guard(log).Error("lmipool: "+what+" panicked", slog.String("request_id", requestID(ctx)),
+		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", at))
 }
 
 // errorType returns aws-lambda-go's name for the type of an error or panic.

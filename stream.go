@@ -10,10 +10,10 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -179,7 +179,7 @@ func (h *handler[In, Out]) newStream(ctx context.Context, src io.Reader, scope *
 		w.CloseWithError(&StreamCutError{})
 		end()
 		if h.bulkhead != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			h.overran()
+			h.overran(ctx, time.Time{})
 			<-over // waits while the source hangs
 			h.cameBack()
 		}
@@ -201,12 +201,10 @@ func (h *handler[In, Out]) copyStream(ctx context.Context, w io.Writer, src io.R
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicReply(v)
-			log := safelog.Guard(slog.Default())
 			if h.bulkhead != nil {
-				log = h.log
-				h.panics()
+				h.panics(ctx)
 			}
-			sayPanic(ctx, log, "a stream", v)
+			sayPanic(ctx, h.bulkhead, "a stream", v)
 		}
 	}()
 	if c, ok := src.(io.Closer); ok {

@@ -58,14 +58,17 @@ func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, s
 	return p.obtain(ctx, l, frames)
 }
 
-// statement is acquire for one statement outside a transaction. The statement may ride, unless again is true: then it has run before, and failed. If
-// the statement has ridden, the lease has the statement's result and no connection.
-func (p *Pool) statement(ctx context.Context, again bool, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
+// statement is acquire for one statement outside a transaction. The statement may ride at its first try. If it has ridden, the lease has the statement's
+// result and no connection.
+// m learns what came of it.
+func (p *Pool) statement(ctx context.Context, m *meter, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := spareLeases.Get().(*Lease)
 	l.p, l.with, l.what, l.args = p, with, what, args
 	l.wants(sql)
-	l.wish.MayShare = p.rides && !again
-	return p.obtain(ctx, l, frames)
+	l.wish.MayShare = p.rides && m.tries == 0
+	got, err := p.obtain(ctx, l, frames)
+	m.obtained(l, err)
+	return got, err
 }
 
 func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err error) {
@@ -94,12 +97,16 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
 		}()
 	}
-	if err = p.connFor(ctx, l); err == nil {
-		return l, nil
-	} else if l.ride == nil { // otherwise the statement rode, and err is the statement's own error
+	if err = p.connFor(ctx, l); err != nil && l.ride == nil { // otherwise the statement rode, and err is the statement's own error
 		err = p.acquireError(l, err)
 	}
-	return nil, err
+	if p.observers != nil {
+		p.tellAcquire(ctx, l, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // connFor gives l a connection that passes the checks of fit, or lets l's statement ride. It makes MaxConns + 2 tries. One of them may be a ride that
@@ -109,7 +116,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 		got, err := p.sched.Acquire(ctx, &l.wish, try > 0)
 		if err != nil {
 			l.gaveUp()
-			return p.ofScheduler(err)
+			return p.ofScheduler(ctx, l, err)
 		}
 		if got == nil {
 			if done, err := l.rode(ctx); done || err != nil {
@@ -117,8 +124,8 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 			}
 			continue
 		}
-		l.goesAlone()
 		c := got.Owner.(*conn)
+		l.goesAlone(c)
 		l.lentOnce = true
 		if ok, err := c.fit(ctx, l); err != nil {
 			return err

@@ -1,13 +1,17 @@
 package pool
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/tell"
+	"github.com/lmipool/lmipool/observe"
 )
 
 // workers runs a pool's goroutines. It recovers and logs their panics, which would otherwise end the process with all its invocations.
@@ -15,6 +19,9 @@ type workers struct {
 	log    *slog.Logger
 	wg     sync.WaitGroup // every goroutine of the pool; Shutdown waits for them
 	panics atomic.Int64   // how many panics were caught
+
+	observers *tell.Observers // nil if nobody wants to hear of anything
+	ctx       context.Context // the ctx of dials, housekeeping and events without a caller; ends when the pool is closed
 }
 
 // background runs f in a goroutine of its own. f has to defer what must happen even if f panics.
@@ -31,10 +38,18 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 		if v := recover(); v != nil {
 			err = pgerr.Say[pgerr.CallbackPanicError](fmt.Sprintf("lmipool: %s panicked: %v", what, v))
 			w.panics.Add(1)
+			w.tellPanic(what, v, gostack.Panicked())
 			w.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.Any("stack", gostack.Panicked()))
 		}
 	}()
 	return f()
+}
+
+// tellPanic tells the observers of a panic with the value v.
+func (w *workers) tellPanic(what string, v any, at []string) {
+	if w.observers != nil {
+		w.observers.Panic(w.ctx, observe.Panic{At: time.Now(), In: what, Value: fmt.Sprint(v), Place: at})
+	}
 }
 
 // isolate is catchPanic for a dial's hook, in a goroutine of its own: if f called runtime.Goexit in the dial's goroutine, pgxpool's Close would hang.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/observe"
 )
 
 // sendBatch sends b and returns the open result. If own is true, the result's Close releases the lease. doing describes the batch in logs and errors.
@@ -21,9 +22,13 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 		return l.p.failedBatch(b, err)
 	}
 	defer l.leave()
+	r := l.runs(ctx, l.inLease(), observe.Batch, "")
+	r.queries = len(b.QueuedQueries)
 	meant, named, err := l.use.BeforeBatch(ctx, b)
 	if err != nil {
-		return l.p.failedBatch(b, l.c.wrapError(err))
+		err = l.c.wrapError(err)
+		r.over(pgconn.CommandTag{}, err)
+		return l.p.failedBatch(b, err)
 	}
 	if l.c.reach.Mode == pgx.QueryExecModeExec { // pgx writes the batch past its frontend, and so past the wire
 		if own && l.with != nil { // BeforeConnect has chosen the mode, since With refuses a pool in this mode
@@ -31,7 +36,7 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 		}
 		l.c.wire.Passed()
 	}
-	w := &batch{l: l, releasesLease: own, named: named}
+	w := &batch{l: l, releasesLease: own, named: named, running: r}
 	defer func() {
 		if w.BatchResults == nil { // the user's code (a tracer, a Valuer) has panicked
 			w.unname()
@@ -88,6 +93,7 @@ type batch struct {
 	abandoned        bool     // no callback may run any more
 	scanErr          error    // the error of a row's Scan, which Close returns, too, as pgx's does
 	named            []string // the statements that are prepared for this batch only
+	running          running  // tells when the batch is over
 }
 
 // wrapError is conn.wrapError. If the server has refused to write, it first reads the rest of a batch with its own lease, so that it can ask the server.
@@ -154,6 +160,7 @@ func (b *batch) Close() error {
 		b.err = b.scanErr
 	}
 	b.l.closed(b)
+	b.running.over(pgconn.CommandTag{}, b.err)
 	return b.err
 }
 
@@ -174,6 +181,7 @@ func (b *batch) closeResult() {
 	b.abandoned = true
 	_ = b.BatchResults.Close()
 	b.unname()
+	b.running.over(pgconn.CommandTag{}, ErrInvocationEnded)
 }
 
 // unname deallocates the statements that are prepared for the batch only.

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"io"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,6 +46,9 @@ type conn struct {
 func (c *conn) expired(now time.Time) bool {
 	return c.place.Fenced() || !c.expires.IsZero() && now.After(c.expires)
 }
+
+// server returns what c leads to.
+func (c *conn) server() net.Addr { return c.pg.PgConn().Conn().RemoteAddr() }
 
 // clean reports whether c is open, runs nothing, is in no transaction, waits for no cancel request, and has neither expired nor a server in doubt.
 func (c *conn) clean() bool {

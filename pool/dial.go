@@ -24,6 +24,7 @@ func (p *Pool) dial() {
 		defer func() {
 			if !done { // a panic below: the scheduler must learn that this dial is over
 				p.sched.DialFailed(pgerr.ErrDialPanicked, sched.Lack{}, start)
+				p.tellDial(start, nil, pgerr.ErrDialPanicked, sched.Lack{})
 			}
 		}()
 		c, err := p.newConn()
@@ -42,9 +43,11 @@ func (p *Pool) dial() {
 				p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
 			}
 			p.sched.DialFailed(err, lacks, start)
+			p.tellDial(start, nil, err, lacks)
 			return
 		}
 		p.health.answers()
+		defer p.tellDial(start, c.server(), nil, sched.Lack{})
 		if until := p.sched.Dialed(&c.place, time.Since(start)); until.Err != nil && !until.Full {
 			p.log.Info("lmipool: the server is back", "after", round(time.Since(until.Since)))
 		}

@@ -29,9 +29,12 @@ func (p *Pool) fence(c *conn, why error) {
 		if why == pgerr.ErrReadOnlyServer { //nolint:errorlint // it is one of two
 			now = "is read-only now, by its configuration"
 		}
-		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.pg.PgConn().Conn().RemoteAddr())
+		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.server())
 	}
 	closeAll(idle)
+	if first {
+		p.tellFence(c, why, len(idle))
+	}
 }
 
 // Reset closes idle connections now, and those in use when they come back. The pool goes on with new ones. Call Reset after a change that the pool

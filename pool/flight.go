@@ -36,6 +36,9 @@ func (f *flight) fly() {
 		return
 	}
 	whole := false
+	if c.p.observers != nil {
+		defer c.p.tellRelease(f.word(), f.since, c.server(), "", leaseReleased)
+	}
 	defer func() { // also after a panic: then whole is false, and nobody may get the connection
 		switch was, _, _ := f.hold.end(leaseReleased); {
 		case was != leaseActive: // Shutdown has closed it

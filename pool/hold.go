@@ -49,8 +49,8 @@ type result interface{ closeResult() }
 
 // rest is how housekeeping notices that a lease does nothing: it compares the number of calls in two rounds, so that no call has to read the clock.
 type rest struct {
+	since    time.Time // when housekeeping first saw that number of calls while no call was running
 	calls    uint32    // the number of calls that housekeeping saw last
-	since    time.Time // when housekeeping first saw that number while no call was running
 	reported bool      // idleTx has returned the time since then
 }
 

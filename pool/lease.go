@@ -51,12 +51,14 @@ type leased struct{ l *Lease }
 type stmt struct {
 	args     []any
 	ride     *lane.Ride         // nil if the statement goes alone
-	why      string             // why the statement goes alone; "" if it was not asked to ride, or if goesAlone has counted the reason
+	why      string             // why the statement goes alone; "" if it was not asked to ride
 	st       *catalog.Statement // what the catalog knows of the statement; nil if the catalog was not asked
 	lentOnce bool               // the statement was lent a connection, which may have failed its checks
+	counted  bool               // goesAlone has counted why
 	repeats  bool               // the statement rode, and runs once more
 	timed    bool               // the catalog wants to know how long the statement takes
 	took     time.Duration      // how long the statement took when it went alone and succeeded; 0 if that is not known
+	waited   time.Duration      // how long the statement waited until it rode, or was lent a connection, for the first time
 }
 
 // kind is what a lease is used for.

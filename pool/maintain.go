@@ -94,7 +94,10 @@ func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 // hook has not returned 15 s after ctx's end. Then the error's Open is not 0, and the rest ends when the hook returns. Shutdown is idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
-	return p.engine.shutdown(ctx)
+	start := time.Now()
+	err := p.engine.shutdown(ctx)
+	p.tellShutdown(ctx, start, err)
+	return err
 }
 
 func (p pooled) shutdown(ctx context.Context) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
+	"github.com/lmipool/lmipool/internal/tell"
 )
 
 // New makes a pool. It does not dial: a wrong connection string or Config is an error here, but an absent server is an error of the first use, or of
@@ -68,13 +69,15 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	}
 	cfg := config.withDefaults(px)
 	told.sslmode, told.sslmodeBy = pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
-	if err := errors.Join(cfg.validate(), cfg.settle(px.ConnConfig), pgdial.RefuseUnsafe(px.ConnConfig)); err != nil {
+	p := &Pool{workers: workers{log: cfg.Logger}}
+	p.observers, err = tell.New(cfg.Observers, cfg.Logger, &p.panics)
+	if err := errors.Join(cfg.validate(), cfg.settle(px.ConnConfig), pgdial.RefuseUnsafe(px.ConnConfig), err); err != nil {
 		return nil, pgerr.Config(err)
 	}
 	if cfg.MaxConns > absurdConns {
 		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
 	}
-	p := &Pool{cfg: cfg, workers: workers{log: cfg.Logger}}
+	p.cfg = cfg
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.sched = p.newScheduler()
 	p.mode = px.ConnConfig.DefaultQueryExecMode
@@ -88,8 +91,9 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 		p.lanes = lane.NewShared(lane.Config{
 			Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
 			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
+			Flew: ifObserved(p.observers, p.tellFlight),
 		})
-		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: func() { p.stats.resets.Add(1) }, OnLearned: p.sched.AskAgain, Log: p.log}
+		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.tellReset, OnLearned: p.sched.AskAgain, Log: p.log}
 		p.px, err = newPgxpool(p.ctx, px)
 	}
 	if err != nil {
@@ -122,6 +126,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Carry:        func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close:        func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
 		Send:         func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
+		Moved:        ifObserved(p.observers, p.tellLimit),
 	})
 }
 
@@ -184,7 +189,7 @@ func (p pooled) stat() *Stat {
 // Config returns a copy of the pool's settings: what it was given, completed by the connection string and the defaults. No field holds a secret.
 func (p *Pool) Config() *Config {
 	c := p.cfg
-	c.RootCAs, c.LaneFunctions = slices.Clone(c.RootCAs), slices.Clone(c.LaneFunctions)
+	c.RootCAs, c.LaneFunctions, c.Observers = slices.Clone(c.RootCAs), slices.Clone(c.LaneFunctions), slices.Clone(c.Observers)
 	return &c
 }
 

@@ -36,8 +36,7 @@ type Pool struct {
 	acquireTracer pgxpool.AcquireTracer // the user's tracer; nil if it is no AcquireTracer
 	releaseTracer pgxpool.ReleaseTracer // the user's tracer; nil if it is no ReleaseTracer
 
-	ctx    context.Context // the ctx of dials and housekeeping; ends when the pool is closed
-	cancel context.CancelFunc
+	cancel context.CancelFunc // ends workers.ctx
 
 	detached atomic.Int64  // how many ctxs from Detach have not ended
 	inside   gostack.Sites // the places in the code that reportInside has logged

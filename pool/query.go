@@ -8,6 +8,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/observe"
 )
 
 // Exec is [pgxpool.Pool.Exec]. It holds a connection while it runs.
@@ -19,8 +20,9 @@ func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, ar
 	if apart(with, sql, args) {
 		return p.bound(with).execInTx(ctx, sql, args)
 	}
-	err = p.rerun(ctx, func(again bool) (*Lease, error) {
-		l, err := p.statement(ctx, again, with, kindStatement, sql, args, -1)
+	m := running{p: p.Pool, ctx: ctx, op: observe.Exec, sql: sql}
+	err = p.rerun(ctx, func(bool) (*Lease, error) {
+		l, err := p.statement(ctx, &m.meter, with, kindStatement, sql, args, -1)
 		if err != nil {
 			return nil, err
 		}
@@ -32,6 +34,7 @@ func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, ar
 		tag, err = l.exec(ctx, nil, sql, args, true)
 		return l, err
 	})
+	m.over(tag, err)
 	return tag, err
 }
 
@@ -45,14 +48,16 @@ func (p pooled) query(ctx context.Context, with *session.Settings, sql string, a
 	if apart(with, sql, args) {
 		return p.bound(with).rowsInTx(ctx, sql, args)
 	}
-	l, err := p.statement(ctx, false, with, kindQuery, sql, args, 2)
+	m := running{p: p.Pool, ctx: ctx, op: observe.Query, sql: sql}
+	l, err := p.statement(ctx, &m.meter, with, kindQuery, sql, args, 2)
 	if err != nil {
-		return memrows.FailedRows(err), err
+		return m.fails(err)
 	}
 	if r, types, rode := l.takeResult(); rode {
+		m.over(r.Tag(), r.Err())
 		return r.Rows(types), nil
 	}
-	return l.query(ctx, nil, sql, args, true)
+	return l.query(ctx, nil, sql, args, &m)
 }
 
 // QueryRow is [pgxpool.Pool.QueryRow], but reads the row at once: the connection is free when QueryRow returns, even if Scan is never called. Scan
@@ -73,8 +78,9 @@ func (p pooled) queryRow(ctx context.Context, with *session.Settings, sql string
 		}
 		return row
 	}
-	_ = p.rerun(ctx, func(again bool) (*Lease, error) { // row has its error
-		l, err := p.statement(ctx, again, with, kindStatement, sql, args, -1)
+	m := running{p: p.Pool, ctx: ctx, op: observe.Query, sql: sql}
+	_ = p.rerun(ctx, func(bool) (*Lease, error) { // row has its error
+		l, err := p.statement(ctx, &m.meter, with, kindStatement, sql, args, -1)
 		if err != nil {
 			row = memrows.Failed(err)
 			return nil, err
@@ -87,6 +93,7 @@ func (p pooled) queryRow(ctx context.Context, with *session.Settings, sql string
 		row = l.queryRow(ctx, nil, sql, args, true)
 		return l, row.Err()
 	})
+	m.over(row.Tag(), row.Err())
 	return row
 }
 
@@ -183,7 +190,7 @@ func (l *Lease) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 }
 
 func (w leased) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return w.l.query(ctx, nil, sql, args, false)
+	return w.l.query(ctx, nil, sql, args, nil)
 }
 
 // QueryRow is [pgx.Conn.QueryRow], but reads the row at once: the lease is free when QueryRow returns, even if Scan is never called.

@@ -15,9 +15,10 @@ import (
 )
 
 // refused returns the error of a caller whom the scheduler has refused. Once a second at most, it logs how many callers were refused since the last log.
-func (p *Pool) refused(e *sched.NoTimeError) error {
+func (p *Pool) refused(ctx context.Context, l *Lease, e *sched.NoTimeError) error {
 	err := &NoTimeError{e.Queued, e.Wait, e.Service, e.Left, e.Why, e.Outage}
 	p.stats.refusals.unsaid.Add(1)
+	p.tellRefused(ctx, l, e)
 	now, last := time.Now().UnixNano(), p.stats.refusals.saidAt.Load()
 	if now-last >= int64(time.Second) && p.stats.refusals.saidAt.CompareAndSwap(last, now) {
 		p.log.Warn("lmipool: callers were refused", slog.Int64("refused", p.stats.refusals.unsaid.Swap(0)), slog.String("last", err.Error()))
@@ -59,12 +60,12 @@ func (p *Pool) acquireError(l *Lease, err error) error {
 }
 
 // ofScheduler translates an error of the scheduler into one of this package.
-func (p *Pool) ofScheduler(err error) error {
+func (p *Pool) ofScheduler(ctx context.Context, l *Lease, err error) error {
 	var late *sched.NoTimeError
 	var nests *sched.NestedError
 	switch {
 	case errors.As(err, &late):
-		return p.refused(late)
+		return p.refused(ctx, l, late)
 	case errors.As(err, &nests):
 		return nested(nests.Held.Owner.(*Lease))
 	case errors.Is(err, sched.ErrClosed):

@@ -28,6 +28,9 @@ func (l *Lease) end(why leaseState) bool {
 	if l.scope != nil {
 		l.scope.remove(&l.place)
 	}
+	if l.p.observers != nil {
+		defer l.p.tellRelease(l.word(), l.since, l.c.server(), l.scope.id(), why)
+	}
 	if t := l.p.releaseTracer; t != nil {
 		l.p.protect("TraceRelease", func() { t.TraceRelease(l.p.px, pgxpool.TraceReleaseData{Conn: l.c.pg}) })
 	}
@@ -102,6 +105,7 @@ func (l *Lease) takeBack(now time.Time) (report func()) {
 	}
 	l.p.stats.leaks.Add(1)
 	return func() {
+		l.p.tellLeak(l.what, &h)
 		l.p.log.Warn("lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
 	}
 }

@@ -53,18 +53,23 @@ func (l *Lease) rideFor(ctx context.Context) sched.Share {
 // wouldRide is the reason why a statement goes alone if the only reason is that Lanes is Shadow.
 const wouldRide = "shadow"
 
-// goesAlone is called when l was lent a connection. If l's statement had found no idle connection, goesAlone counts the reason why it did not ride.
-func (l *Lease) goesAlone() {
+// goesAlone is called when l was lent c. If l's statement had found no idle connection, goesAlone counts the reason why it did not ride.
+func (l *Lease) goesAlone(c *conn) {
+	if !l.repeats {
+		l.waited = c.place.Since().Sub(l.wish.Asked)
+	}
 	switch {
 	case l.ride != nil:
-		l.p.stats.alone.Count(catalog.AloneOnly)
+		l.why = catalog.AloneOnly
+		l.p.stats.alone.Count(l.why)
 		l.goesForItself()
+	case l.counted:
 	case l.why == wouldRide:
 		l.p.stats.shadow.Add(1)
 	case l.why != "":
 		l.p.stats.alone.Count(l.why)
 	}
-	l.why = ""
+	l.counted = true
 }
 
 // gaveUp notes that the caller has stopped waiting.
@@ -95,6 +100,10 @@ func (l *Lease) encode(ctx context.Context) (r *lane.Ride, why string) {
 // rode takes the outcome of l's ride. If done is true, l has its result or err. Otherwise l has to be queued again, for a connection of its own.
 func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	outcome, err := l.ride.End()
+	if outcome != lane.Unsent {
+		at, _ := l.ride.Sent()
+		l.waited = at.Sub(l.wish.Asked)
+	}
 	switch outcome {
 	case lane.Own:
 		return true, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgxargs"
+	"github.com/lmipool/lmipool/observe"
 )
 
 // rows are pgx's Rows on a lease. Each method enters the lease first, so that the end of the invocation can take the connection without a data race.
@@ -21,7 +22,8 @@ type rows struct {
 	r             pgx.Rows
 	releasesLease bool
 
-	asked asked // the Query, if the lease was acquired for it and no row was read yet; else zero
+	asked asked   // the Query, if the lease was acquired for it and no row was read yet; else zero
+	query running // the Query, for those who are told when it is over
 
 	// These stay readable after Close, when somebody else has the connection.
 	done   bool
@@ -37,27 +39,32 @@ type asked struct {
 	args []any
 }
 
-// query returns Rows that are open. If own is true, the end of the Rows releases the lease.
-func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own bool) (pgx.Rows, error) {
-	kept := !own
+// query returns Rows that are open. If the lease was acquired for them, own is the call, and the end of the Rows releases the lease; else own is nil.
+func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own *running) (_ pgx.Rows, err error) {
+	kept := own == nil
 	defer l.releaseUnless(&kept)
 	on, err := l.enterFor(x, sql)
 	if err != nil {
 		return memrows.FailedRows(err), err
 	}
 	defer l.leave()
-	if args, err = l.announce(ctx, sql, args, false); err != nil {
-		return memrows.FailedRows(err), err
+	w := &rows{l: l, releasesLease: own != nil}
+	if own != nil {
+		w.query = *own
+	} else {
+		w.query = l.runs(ctx, l.inLease(), observe.Query, sql)
 	}
-	w := &rows{l: l, releasesLease: own}
-	if w.r, err = on.Query(ctx, sql, args...); own {
+	if args, err = l.announce(ctx, sql, args, false); err != nil {
+		return w.query.fails(err)
+	}
+	if w.r, err = on.Query(ctx, sql, args...); own != nil {
 		w.asked = asked{ctx, sql, args}
 		if l.c.stale(err) {
 			w.r, err = on.Query(ctx, sql, args...)
 		}
 	}
 	if err = w.wrapError(err); err != nil {
-		return memrows.FailedRows(err), err
+		return w.query.fails(err)
 	}
 	l.opened(w)
 	kept = true
@@ -102,6 +109,7 @@ func (r *rows) finish() {
 	r.fields = slices.Clone(r.r.FieldDescriptions())
 	r.l.answered(r.err)
 	r.l.closed(r)
+	r.query.over(r.tag, r.err)
 }
 
 // left ends a call. It releases the lease if the rows are done and releasesLease is true.
@@ -113,7 +121,10 @@ func (r *rows) left() {
 }
 
 // closeResult closes the Rows for reclaim, when nobody else uses the connection.
-func (r *rows) closeResult() { r.r.Close() }
+func (r *rows) closeResult() {
+	r.r.Close()
+	r.query.over(r.r.CommandTag(), cmp.Or(r.r.Err(), ErrInvocationEnded))
+}
 
 func (r *rows) Close() {
 	if r.enter() {

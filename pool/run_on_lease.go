@@ -10,6 +10,7 @@ import (
 	"github.com/lmipool/lmipool/internal/copyin"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/observe"
 )
 
 // The functions here run a statement on a lease. x is the statement's transaction, or nil. If own is true, the lease was acquired for this statement
@@ -58,9 +59,14 @@ func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own boo
 		return tag, err
 	}
 	defer l.leave()
+	var r running
+	if !own {
+		r = l.runs(ctx, l.inLease(), observe.Exec, sql)
+	}
 	simple := !own || l.with == nil
 	args, err = l.announce(ctx, sql, args, simple)
 	if err != nil {
+		r.over(tag, err)
 		return tag, err
 	}
 	for again := own; ; again = false {
@@ -75,7 +81,9 @@ func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own boo
 	}
 	l.answered(err)
 	l.p.writer.Wrote(tag)
-	return tag, l.c.wrapError(err)
+	err = l.c.wrapError(err)
+	r.over(tag, err)
+	return tag, err
 }
 
 // extended is Exec in the extended protocol. pgx's own Exec uses the simple protocol if there are no arguments.
@@ -95,7 +103,12 @@ func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own
 		return memrows.Failed(err)
 	}
 	defer l.leave()
+	var r running
+	if !own {
+		r = l.runs(ctx, l.inLease(), observe.Query, sql)
+	}
 	if args, err = l.announce(ctx, sql, args, false); err != nil {
+		r.over(pgconn.CommandTag{}, err)
 		return memrows.Failed(err)
 	}
 	w := l.readRow(on.Query(ctx, sql, args...))
@@ -103,6 +116,7 @@ func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own
 		w = l.readRow(on.Query(ctx, sql, args...))
 	}
 	l.answered(w.Err())
+	r.over(w.Tag(), w.Err())
 	return w
 }
 
@@ -143,11 +157,17 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 			l.leaveAfter(encoding)
 		}
 	}()
+	r := l.runs(ctx, l.inLease(), observe.Copy, "copy "+table.Sanitize())
 	if err := l.use.BeforeCopy(ctx, copyin.Insert(table, columns)); err != nil {
-		return 0, l.c.wrapError(err)
+		err = l.c.wrapError(err)
+		r.over(pgconn.CommandTag{}, err)
+		return 0, err
 	}
 	y := copyin.Copy{Table: table, Columns: columns, From: src, In: on, Tracer: l.c.copies, Catch: l.p.catchPanic, Wait: l.p.cfg.cancelWait()}
 	n, encoding, err := y.Run(ctx, l.c.pg)
 	l.p.writer.Copied(err)
-	return n, l.c.wrapError(err)
+	err = l.c.wrapError(err)
+	r.copied = n
+	r.over(pgconn.CommandTag{}, err)
+	return n, err
 }

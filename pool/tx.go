@@ -11,6 +11,7 @@ import (
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sqltext"
+	"github.com/lmipool/lmipool/observe"
 )
 
 // begin starts a transaction on the lease, with the lease's settings, if any. If own is true, the end of the transaction releases the lease.
@@ -43,6 +44,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		}
 	}
 	var t pgx.Tx
+	r := l.runs(ctx, l.inLease(), observe.Begin, "begin")
 	err = l.c.cancel.Uncancelable(ctx, func(ctx context.Context) (err error) {
 		if t, err = c.BeginTx(ctx, opts); err == nil && l.with != nil {
 			l.c.session.Bind(l.with) // the settings are sent behind the deferred BEGIN, in front of an empty statement
@@ -52,9 +54,15 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	})
 	if err != nil {
 		if opts.BeginQuery == "" && l.c.stale(err) { // only BEGIN has run, and it was rolled back
-			return nil, pgerr.NotRun("With: what sets the settings is not prepared any more", err)
+			err = pgerr.NotRun("With: what sets the settings is not prepared any more", err)
+		} else {
+			err = l.c.wrapError(err)
 		}
-		return nil, l.c.wrapError(err)
+		r.over(pgconn.CommandTag{}, err)
+		return nil, err
+	}
+	if !l.c.wire.BeginDeferred() {
+		r.over(pgconn.CommandTag{}, nil)
 	}
 	kept = true
 	l.c.session.Begun()
@@ -125,6 +133,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	}
 	defer x.l.leave()
 	x.l.use.BeforeEnd()
+	r := x.l.runs(ctx, x.l.inLease(), observe.Op(sql), sql)
 	err = x.l.c.cancel.Uncancelable(ctx, end)
 	c := x.l.c
 	if err != nil {
@@ -139,6 +148,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 		c.confirmPrimary() // if a write of the transaction was refused
 		x.lost = c.lost || c.maybeStandby && c.place.Fenced()
 	}
+	r.over(pgconn.CommandTag{}, err)
 	return err
 }
 
@@ -176,7 +186,7 @@ func (x *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandT
 }
 
 func (x *tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return x.l.query(ctx, x, sql, args, false)
+	return x.l.query(ctx, x, sql, args, nil)
 }
 
 func (x *tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {

@@ -132,7 +132,7 @@ func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	}
 	s.Wire.Queue(session.FailClosed())
 	s.Wire.Queue(reset)
-	s.OnReset()
+	s.OnReset(s, trace)
 	s.drainNotifications()
 	return true
 }

@@ -15,14 +15,15 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/sqltext"
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
 // Sessions is what all sessions of one pool share.
 type Sessions struct {
 	Catalog   *catalog.Store
-	OnReset   func() // is called at each reset, to count it
-	OnLearned func() // is called when a statement may ride from now on
+	OnReset   func(*Session, sqltext.Trace) // is called at each reset with what was left, or may have been left
+	OnLearned func()                        // is called when a statement may ride from now on
 	Log       *slog.Logger
 	closes    sync.Once // see closesBecause
 }

@@ -16,7 +16,7 @@ import (
 // result or its error is the one that the rider would get alone.
 func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	r := rideOf(s.w)
-	r.types = f.ln.Types.Of(f.ln.PG)
+	r.types, r.server = f.ln.Types.Of(f.ln.PG), f.ln.server
 	match := f.verify(s.stmt, a.own, r.st, r.desc, r.types)
 	switch {
 	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // s waited behind slow segments, and the facts may have changed meanwhile

@@ -40,6 +40,7 @@ type Flight struct {
 	last         bool          // no other group boards, because a request for a lease waits or the facts may be wrong
 	guardCleared bool          // the statement that takes the session guard off was sent
 	groups       int           // counts the groups that have boarded
+	flown        Flown         // the group that is being carried; Reads is 0 if there is none
 	flushed      chan struct{} // is closed when the group has been sent
 
 	pl       *pgconn.Pipeline
@@ -95,6 +96,7 @@ func (f *Flight) Fly() (whole bool) {
 			f.receive(&f.coming[i])
 		}
 		f.wake()
+		f.tell()
 		if f.lost != nil {
 			break
 		}
@@ -157,6 +159,9 @@ func (f *Flight) send() {
 	if n := len(f.group); n > 0 {
 		of.flights.Add(1)
 		of.rides.Add(int64(n))
+		if of.Flew != nil {
+			f.flown = Flown{Start: time.Now(), Reads: n}
+		}
 	}
 	f.group = nil
 	of.Catalog.Observe(f.seen)
@@ -171,6 +176,15 @@ func (f *Flight) send() {
 	}
 	f.lost = f.pl.Flush()
 	close(f.flushed)
+}
+
+// tell says, once for each group, that the group was carried.
+func (f *Flight) tell() {
+	if f.flown.Reads > 0 {
+		f.flown.Server, f.flown.Lost = f.ln.server, f.lost
+		f.ln.of.Flew(f.flown)
+	}
+	f.flown = Flown{}
 }
 
 // extend moves the connection's deadline to maxSilence from now, if less than half of that is left.
@@ -196,11 +210,12 @@ func (f *Flight) plan() {
 		}
 	}
 	f.proven = ln.Facts.RightAt()
-	fresh := ln.Facts.IsFresh(time.Now())
+	now := time.Now()
+	fresh := ln.Facts.IsFresh(now)
 	for i, w := range f.group {
 		r := rideOf(w)
 		// If the facts have changed, it may be that the statement must not ride any more.
-		if !fresh || !r.by.Holds(ln.Facts) || ln.of.Gone(w) != nil || !r.boards(f.flushed) {
+		if !fresh || !r.by.Holds(ln.Facts) || ln.of.Gone(w) != nil || !r.boards(f.flushed, now) {
 			f.group[i] = nil
 			f.answer(w)
 			continue
@@ -303,4 +318,5 @@ func (f *Flight) Strand() {
 			f.answer(w)
 		}
 	}
+	f.tell()
 }

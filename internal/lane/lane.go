@@ -2,7 +2,9 @@ package lane
 
 import (
 	"log/slog"
+	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,6 +27,7 @@ type Config struct {
 	Lost      func()                        // is called when a connection was lost
 	Protect   func(what string, run func()) // runs the user's code, and recovers if it panics
 	Tracer    pgx.QueryTracer               // nil if there is none
+	Flew      func(Flown)                   // hears of each group that was carried; nil if nobody wants to hear
 	Closed    *pgx.Conn                     // a closed connection, which the tracer is shown
 	Log       *slog.Logger
 }
@@ -62,11 +65,20 @@ type Conn struct {
 	Unnamed  bool        // says that there is a pooler, so that each segment prepares its statement again, without a name
 }
 
+// Flown is one group of rides that was carried, from sending to the last answer.
+type Flown struct {
+	Start  time.Time
+	Reads  int
+	Server net.Addr
+	Lost   error // why the connection was lost; nil if it was not
+}
+
 // Lane is the part of a connection that only flights use. Whoever has the connection has its lane too; there is no lock.
 type Lane struct {
 	Conn
 	of      *Shared
 	guard   *session.Guard
+	server  net.Addr
 	guarded bool // the session guard is on
 
 	prepared map[any]*prepared // the key is a *catalog.Statement, or a text of the pool's own
@@ -75,7 +87,9 @@ type Lane struct {
 }
 
 // New makes the lane of a connection.
-func New(s *Shared, c Conn) *Lane { return &Lane{Conn: c, of: s, guard: c.Baseline.Guard()} }
+func New(s *Shared, c Conn) *Lane {
+	return &Lane{Conn: c, of: s, guard: c.Baseline.Guard(), server: c.PG.PgConn().Conn().RemoteAddr()}
+}
 
 // Intact reports whether the guard's settings are as the lane has set them.
 func (ln *Lane) Intact() bool { return ln.guard.Intact(ln.PG.PgConn(), ln.guarded) }

@@ -2,6 +2,7 @@ package lane
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,11 +30,13 @@ type Ride struct {
 	text    string                    // the text that the server gets: st's text, perhaps with comments
 	traced  context.Context           // the ctx that TraceQueryStart has returned; nil if it was not called
 	flushed chan struct{}             // is closed when the group is in the socket; it is set before state becomes sent
+	boarded time.Time                 // when the ride's group was about to be sent
 	state   atomic.Uint32             // waiting, sent or givenUp
 
 	// Only the lane uses these until the scheduler's answer, and only the caller afterwards.
 	result  memrows.Result
 	types   *memrows.Set // the types of the connection that has carried the ride
+	server  net.Addr     // what that connection leads to
 	outcome Outcome
 }
 
@@ -122,7 +125,8 @@ func (r *Ride) Withdraw(err error) {
 }
 
 // boards calls the tracer and makes r ready to be sent. It returns false if r's caller has gone. flushed is closed when r's group has been sent.
-func (r *Ride) boards(flushed chan struct{}) bool {
+func (r *Ride) boards(flushed chan struct{}, now time.Time) bool {
+	r.boarded = now
 	if t := r.of.Tracer; t != nil {
 		r.of.Protect("TraceQueryStart", func() {
 			r.traced = t.TraceQueryStart(r.Ctx, r.of.Closed, pgx.TraceQueryStartData{SQL: r.SQL, Args: r.Args})
@@ -162,6 +166,9 @@ func (r *Ride) End() (Outcome, error) {
 	r.traceEnd(r.result.Err())
 	return r.outcome, r.result.Err()
 }
+
+// Sent returns when r boarded, and what the connection leads to that has carried r; nil if r has no answer.
+func (r *Ride) Sent() (at time.Time, server net.Addr) { return r.boarded, r.server }
 
 // Take returns the result of r, whose outcome is Own, and the types that decode it. r must not be used afterwards: another call may get it.
 func (r *Ride) Take() (result memrows.Result, types *memrows.Set) {

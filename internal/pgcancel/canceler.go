@@ -19,7 +19,16 @@ type Options struct {
 	UserOwn bool                           // says that the user's ctxwatch.Handler is used instead of the Canceler
 	Later   bool                           // says that the session begins with a call of Begun, not with the login
 	Go      func(what string, f func())    // runs f in a goroutine for which the pool's Close waits
+	Over    func(Over)                     // hears what became of each statement whose ctx ended; nil if nobody wants to hear
 	Dialing func(ctx context.Context) bool // reports whether ctx belongs to a dial, and not to pgx's cancel of a login that was lost
+}
+
+// Over says what became of one statement whose ctx had ended.
+type Over struct {
+	Since  time.Time // when the ctx ended
+	Sent   bool      // a cancel request was sent
+	Lost   bool      // the connection was given up
+	Server net.Addr
 }
 
 // Canceler is the ctxwatch.Handler of one connection. pgx calls it when the ctx of a running statement ends, and again when that statement has
@@ -141,6 +150,7 @@ func (c *Canceler) HandleUnwatchAfterCancel() {
 		// The user has taken the raw connection meanwhile, so Settle will not be called before he uses it.
 		if r.await(c.o.Wait) {
 			c.req.Store(nil)
+			c.tell(r, false)
 		} else {
 			_ = c.nc.SetDeadline(time.Now())
 		}
@@ -210,11 +220,26 @@ func (c *Canceler) Settle(atMost time.Duration) bool {
 	}
 	_ = c.nc.SetDeadline(time.Time{})
 	c.req.Store(nil)
+	c.tell(r, false)
 	return true
 }
 
+// tell says what became of the statement of r.
+func (c *Canceler) tell(r *request, lost bool) {
+	if c.o.Over == nil || r == nil {
+		return
+	}
+	c.mu.Lock()
+	sent := r.asked
+	c.mu.Unlock()
+	c.o.Over(Over{r.began, sent, lost, c.nc.RemoteAddr()})
+}
+
 // GivenUp counts the connection as lost because of a cancel request, for [Limiter.Stat].
-func (c *Canceler) GivenUp() { c.lost.Add(1) }
+func (c *Canceler) GivenUp() {
+	c.lost.Add(1)
+	c.tell(c.req.Load(), true)
+}
 
 // Close notes that the connection is being closed. From now on c leaves its deadlines to whoever closes it.
 func (c *Canceler) Close() {

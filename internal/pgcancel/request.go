@@ -18,12 +18,13 @@ const (
 
 // request asks the server to cancel one statement, until the statement has its answer.
 type request struct {
-	mu   *sync.Mutex        // Canceler.mu
-	why  error              // the error of the statement's ctx
-	ctx  context.Context    // bounds the cancel connections
-	stop context.CancelFunc // ends ctx
-	over chan struct{}      // is closed when the statement has its answer, or was given up
-	done chan struct{}      // is closed when nothing more will be sent
+	mu    *sync.Mutex        // Canceler.mu
+	why   error              // the error of the statement's ctx
+	began time.Time          // when that ctx ended
+	ctx   context.Context    // bounds the cancel connections
+	stop  context.CancelFunc // ends ctx
+	over  chan struct{}      // is closed when the statement has its answer, or was given up
+	done  chan struct{}      // is closed when nothing more will be sent
 
 	// These are guarded by mu.
 	deadline  time.Time // the statement's caller waits until then
@@ -39,7 +40,7 @@ type request struct {
 type requestKey struct{}
 
 func newRequest(mu *sync.Mutex, why error) *request {
-	r := &request{mu: mu, why: why, over: make(chan struct{}), done: make(chan struct{})}
+	r := &request{mu: mu, why: why, began: time.Now(), over: make(chan struct{}), done: make(chan struct{})}
 	r.ctx, r.stop = context.WithTimeout(context.WithValue(context.Background(), requestKey{}, r), bound)
 	return r
 }

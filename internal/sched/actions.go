@@ -11,6 +11,32 @@ type actions struct {
 	check       time.Duration // tick is to be called after this time; 0 if it need not be called
 	join        *Conn         // joinDue is to be called with this connection; nil if it need not be called
 	joinIn      time.Duration // joinDue is to be called after this time
+	limit       Move          // how the limit has changed
+}
+
+// Move is a change of the limit, from one number of connections to another. If From is 0, the limit has not changed.
+type Move struct {
+	From, To int
+	Why      string // one of the reasons below
+}
+
+// The reasons for a Move.
+const (
+	MovedByDemand = "demand" // a dial began
+	MovedByIdle   = "idle"   // idle connections were closed
+	MovedByFence  = "fence"  // all connections were given up
+	MovedByFull   = "full"   // the server takes no more connections
+	MovedByAway   = "away"   // the server is away
+)
+
+// moved notes that the limit was from and is now to.
+func (o *actions) moved(from, to int, why string) {
+	if o.limit.From != 0 {
+		from = o.limit.From
+	}
+	if o.limit = (Move{from, to, why}); from == to {
+		o.limit = Move{}
+	}
 }
 
 // done returns the actions that were noted since the last call, and forgets them.

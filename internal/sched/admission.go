@@ -27,6 +27,11 @@ type NoTimeError struct {
 
 func (e *NoTimeError) Error() string { return e.Why }
 
+// Reason returns e's reason in a word or two.
+func (e *NoTimeError) Reason() string {
+	return map[string]string{whyLate: "late", whyMaxWait: "max wait", whyFull: "full", whyShort: "pressure"}[e.Why]
+}
+
 // The reasons for a NoTimeError.
 const (
 	whyLate    = "not enough time is left"

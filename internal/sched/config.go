@@ -26,6 +26,8 @@ type Config struct {
 	Close   func(*Conn)                            // closes a connection that nobody wants; Drop follows
 	Send    func(*Conn)                            // sends what is queued on the connection; Release or Drop follows
 
+	Moved func(Move) // hears of each change of the limit; may be nil
+
 	// Each of these may be nil: then the function of package time or math/rand is used.
 	Now    func() time.Time
 	After  func(time.Duration, func()) Timer

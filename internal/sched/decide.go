@@ -182,8 +182,11 @@ func (k *core) dialFailed(err error, lacks Lack, start, now time.Time) {
 	if lacks.Full {
 		k.totals.RefusedDials++
 	}
-	if lacks.Err != nil {
-		k.growth.lower(len(k.stock.all) + k.growth.dialing)
+	switch open := len(k.stock.all) + k.growth.dialing; {
+	case lacks.Full:
+		k.lower(open, MovedByFull)
+	case lacks.Err != nil:
+		k.lower(open, MovedByAway)
 	}
 	switch {
 	case !bare:
@@ -249,7 +252,7 @@ func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
 
 func (k *core) takeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	taken := k.stock.takeIdle(surplus)
-	k.growth.lower(k.growth.limit - len(taken))
+	k.lower(k.growth.limit-len(taken), MovedByIdle)
 	return taken
 }
 
@@ -258,7 +261,7 @@ func (k *core) fence(c *Conn) (idle []*Conn, first bool) {
 		return nil, false
 	}
 	idle = k.stock.takeAll()
-	k.growth.lower(len(k.stock.all) - len(idle))
+	k.lower(len(k.stock.all)-len(idle), MovedByFence)
 	return idle, true
 }
 
@@ -350,11 +353,20 @@ func (k *core) plan(now time.Time) {
 }
 
 func (k *core) dial(most int, now time.Time) bool {
+	was := k.growth.limit
 	if !k.growth.begin(len(k.stock.all), most, now) {
 		return false
 	}
+	k.out.moved(was, k.growth.limit, MovedByDemand)
 	k.out.dials++
 	return true
+}
+
+// lower sets the limit to n, and notes why.
+func (k *core) lower(n int, why string) {
+	was := k.growth.limit
+	k.growth.lower(n)
+	k.out.moved(was, k.growth.limit, why)
 }
 
 // breakable looks for a standstill: every connection is held by a callback in which a request waits. It returns the request whose connection is held

@@ -66,6 +66,9 @@ func (s *Scheduler) unlock() {
 	for _, c := range out.close {
 		s.cfg.Close(c)
 	}
+	if out.limit.From != 0 && s.cfg.Moved != nil {
+		s.cfg.Moved(out.limit)
+	}
 	if empty {
 		s.emptied.Do(func() { close(s.empty) })
 	}
@@ -177,7 +180,7 @@ func (*Scheduler) Answer(r *Request) {
 // surplus is called with the lock held. It gets the numbers of idle and of open connections, without those that were taken before.
 func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	return s.core.takeIdle(surplus)
 }
 
@@ -185,7 +188,7 @@ func (s *Scheduler) TakeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn
 // earlier Fence, it does nothing, and first is false.
 func (s *Scheduler) Fence(c *Conn) (idle []*Conn, first bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	return s.core.fence(c)
 }
 

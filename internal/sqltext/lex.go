@@ -57,6 +57,7 @@ func lex(text string) (tokens []token, refused string) {
 type lexer struct {
 	text    string
 	plain   bool // standard_conforming_strings is known to be on: a backslash in a string without E is no escape
+	long    bool // a long name is not refused
 	at      int
 	refused string
 }
@@ -176,7 +177,7 @@ func (l *lexer) word() token {
 
 // checkLength refuses a name that PostgreSQL truncates, because it means another name than the text has.
 func (l *lexer) checkLength(name string) {
-	if len(name) > maxName {
+	if len(name) > maxName && !l.long {
 		l.refuse("long name")
 	}
 }
