@@ -200,7 +200,7 @@ type LimitObserver interface {
 type Limit struct {
 	At       time.Time
 	From, To int
-	Why      string // "demand", "idle", "fence", "full" or "away"
+	Why      string // "demand", "idle", "fence", "full", "away" or "ceiling"
 }
 
 // RefusedObserver hears of each caller that was refused with ErrNoTime. That caller waits.

@@ -22,11 +22,12 @@ type Move struct {
 
 // The reasons for a Move.
 const (
-	MovedByDemand = "demand" // a dial began
-	MovedByIdle   = "idle"   // idle connections were closed
-	MovedByFence  = "fence"  // all connections were given up
-	MovedByFull   = "full"   // the server takes no more connections
-	MovedByAway   = "away"   // the server is away
+	MovedByDemand  = "demand"  // a dial began
+	MovedByIdle    = "idle"    // idle connections were closed
+	MovedByFence   = "fence"   // all connections were given up
+	MovedByFull    = "full"    // the server takes no more connections
+	MovedByAway    = "away"    // the server is away
+	MovedByCeiling = "ceiling" // SetCeiling was called with less
 )
 
 // moved notes that the limit was from and is now to.

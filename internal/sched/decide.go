@@ -213,7 +213,9 @@ func (k *core) setFloor(n int, now time.Time) {
 }
 
 func (k *core) setCeiling(n int, now time.Time) {
+	was := k.growth.limit
 	k.growth.allow(n)
+	k.out.moved(was, k.growth.limit, MovedByCeiling)
 	for len(k.stock.idle) > 0 && k.isOver() {
 		k.discard(k.stock.shift())
 	}
