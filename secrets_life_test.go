@@ -453,7 +453,7 @@ func (l *life) rest(t *testing.T) {
 		"CallOptions", lmitest.CallOptions{}, "Result", results[0], "PanicError", panicErr, "Reply", &lmitest.Reply{}, "FunctionError", &lmitest.FunctionError{},
 		"InitError", &lmitest.InitError{}, "Environ", config.Env, "lambdaenv.Env", lambdaenv.Env{}, "Kind", lambdaenv.OnDemand, "VariableError", variableErr, "its join", variable,
 		"OverrunError", &lmipool.OverrunError{}, "GoexitError", &lmipool.GoexitError{}, "StreamCutError", &lmipool.StreamCutError{}, "DeadlinePassedError", &lmipool.DeadlinePassedError{}, "Switch", pool.On,
-		"Upstream", pool.UpstreamDirect, "TxOptions", pool.TxOptions{}, "ErrClosed", pool.ErrClosed,
+		"Upstream", pool.UpstreamDirect, "TxOptions", pool.TxOptions{}, "PlanInput", lmipool.PlanInput{}, "PlanResult", lmipool.PlanResult{}, "ErrClosed", pool.ErrClosed,
 		"ShutdownError", &pool.ShutdownError{Err: context.DeadlineExceeded})
 }
 
