@@ -91,7 +91,9 @@ type Config struct {
 	// Negative means never. Defaults to 1 second.
 	ReportIdleTxAfter time.Duration
 
-	// ApplicationName is sent as application_name unless the connection string or PGAPPNAME names one. Defaults to none.
+	// ApplicationName is the end of the application_name that the server shows, unless the connection string or PGAPPNAME names one. The whole name is
+	// "lmipool/<id>/<name>", cut at 63 bytes. The random id is this pool's: it tells the environments of a fleet apart, whoever sets the name. Config of
+	// the pool returns the whole name. Defaults to none; lmipool.Open takes the function's name.
 	ApplicationName string
 
 	// RootCAs are certificates of authorities, in PEM, that may have signed the server's certificate. They count in addition to those of sslrootcert,

@@ -2,8 +2,6 @@ package lmipool
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,8 +51,8 @@ func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
 // The certificate of an AWS host is verified (sslmode=verify-full) unless the connection string or PGSSLMODE says otherwise; [Config.RootCAs] has the
 // certificates that this needs. Package iam logs in with the function's role in place of a password.
 //
-// Unless the connection string or PGAPPNAME names one, application_name is "lmipool/<8 random hex digits>/<function>": each environment has its own
-// name.
+// The server shows each connection as "lmipool/<id>/<name>" (application_name). The id is random, and each pool has its own. The name is that of the
+// connection string, PGAPPNAME, config or the function.
 //
 // One log line at level Info says what was detected, which settings were chosen from which source, what each switch's Auto means here, and why. Open
 // reads config once. Dials get ctx's values, but do not end when ctx ends.
@@ -104,7 +102,7 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 	}
 	chosen, errs := c.resolve(lookup, db.given, ceiling(env))
 	if c.ApplicationName == "" {
-		c.ApplicationName = applicationName(env.FunctionName)
+		c.ApplicationName = env.FunctionName
 	}
 	p, err := db.pool(ctx, c.forPool())
 	if err := named(errors.Join(errs, c.validate(chosen), err), chosen); err != nil {
@@ -130,26 +128,10 @@ func ceiling(env lambdaenv.Env) int32 {
 	return 2
 }
 
-// applicationName returns a name with random digits, so that each process has another name and pg_stat_activity tells a function's environments
-// apart.
-func applicationName(function string) string {
-	id := make([]byte, 4)
-	rand.Read(id) // never fails
-	name := "lmipool/" + hex.EncodeToString(id)
-	if function != "" {
-		name += "/" + function
-	}
-	return name[:min(len(name), 63)] // function names are ASCII; PostgreSQL keeps 63 bytes
-}
-
 // logOpen logs what Open has detected and chosen, in one line without secrets. The line always shows the switches whose Auto depends on the
 // environment, as on or off, with the reason.
 func (p *Pool) logOpen(db *database, chosen []chosen) {
 	dsn, env, c := db.dsn, p.env, p.Config()
-	appName := c.ApplicationName
-	if named := dsn.RuntimeParams["application_name"]; named != "" {
-		appName = named
-	}
 	kind := []any{"kind", env.Kind.String()}
 	if env.Kind != lambdaenv.NotLambda {
 		kind = append(kind, "max_concurrency", env.MaxConcurrency, "memory_mb", env.MemoryMB,
@@ -159,7 +141,7 @@ func (p *Pool) logOpen(db *database, chosen []chosen) {
 		slog.Group("environment", kind...),
 		slog.Group("database",
 			"from", db.from, "upstream", p.Upstream(), "host", dsn.Host, "port", dsn.Port, "database", dsn.Database, "user", dsn.User,
-			"application_name", appName),
+			"application_name", c.ApplicationName),
 	}
 	if mode, by := p.SSLMode(); by != "" {
 		attrs = append(attrs, slog.Group("sslmode", "value", mode, "by", by))

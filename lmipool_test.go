@@ -106,7 +106,7 @@ func TestOpenSaysWhatItChoseAndNoSecret(t *testing.T) {
 	database := line["database"].(map[string]any)
 	assert.Equal(t, "DATABASE_URL", database["from"])
 	assert.Equal(t, "127.0.0.1", database["host"])
-	assert.Regexp(t, `^lmipool/[0-9a-f]{8}/orders$`, database["application_name"])
+	assert.Regexp(t, `^lmipool/[0-9a-z]{8}/orders$`, database["application_name"])
 	assert.Equal(t, map[string]any{"value": "1m30s", "by": "LMIPOOL_MAX_CONN_IDLE_TIME"}, line["max_conn_idle_time"])
 	unknown := log.line(t, "unknown variable")
 	assert.Equal(t, "LMIPOOL_MAX_CONN", unknown["variable"])
@@ -236,7 +236,8 @@ func TestApplicationNameIsCutAndTheUsersOwnStays(t *testing.T) {
 	require.NoError(t, err)
 	defer own.Close()
 	require.NoError(t, own.QueryRow(ctx, "show application_name").Scan(&name))
-	assert.Equal(t, "mine", name)
+	assert.Regexp(t, `^lmipool/[0-9a-z]{8}/mine$`, name)
+	assert.Equal(t, own.Config().ApplicationName, name)
 }
 
 func TestALowerCeilingCutsTheFloor(t *testing.T) {

@@ -98,7 +98,9 @@ type Config struct {
 	// Negative means never. Defaults to 1 second.
 	ReportIdleTxAfter time.Duration
 
-	// ApplicationName is sent as application_name unless the connection string or PGAPPNAME names one. Defaults to none.
+	// ApplicationName is the end of the application_name that the server shows, unless the connection string or PGAPPNAME names one. The whole name is
+	// "lmipool/<id>/<name>", cut at 63 bytes. The random id is this pool's: it tells the environments of a fleet apart, whoever sets the name. Config of
+	// the pool returns the whole name. Defaults to none; lmipool.Open takes the function's name.
 	ApplicationName string
 
 	// RootCAs are certificates of authorities, in PEM, that may have signed the server's certificate. They count in addition to those of sslrootcert,
@@ -300,10 +302,6 @@ func (c *Config) validate() error {
 	}
 	if len(c.RootCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(c.RootCAs) {
 		fault("RootCAs", fmt.Sprintf("%d bytes without a certificate", len(c.RootCAs)), "PEM, with -----BEGIN CERTIFICATE-----")
-	}
-	// PostgreSQL cuts a longer name and sends only a notice. Somebody who looks for the whole name would not find it.
-	if len(c.ApplicationName) > 63 {
-		fault("ApplicationName", fmt.Sprintf("%q (%d bytes)", c.ApplicationName, len(c.ApplicationName)), "at most 63 bytes")
 	}
 	return errors.Join(errs...)
 }

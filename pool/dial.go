@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -101,6 +102,9 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
+	if c.isRenamed() && !c.rename(ctx) {
+		return errors.New("lmipool: application_name could not be set after AfterConnect")
+	}
 	if !rides && !c.reach.Resets() {
 		if c.p.cfg.Isolation != Off {
 			c.p.dialer.saidExec.Do(func() { c.p.log.Warn(execModeIsolation) })

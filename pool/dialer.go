@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/fleet"
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
@@ -30,6 +31,7 @@ import (
 type dialer struct {
 	cfg         *Config
 	told        told
+	id          fleet.ID
 	ctx         context.Context // ends when the pool is closed
 	workers     *workers
 	health      *health
@@ -66,9 +68,9 @@ type told struct {
 	sslmodeBy string // who has chosen it
 }
 
-// newDialer makes the dialer of a pool that dials with cc. rides says whether the pool's reads may ride.
-func newDialer(ctx context.Context, cfg *Config, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
-	d := &dialer{cfg: cfg, told: told, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != Off}
+// newDialer makes the dialer of the pool id, which dials with cc. rides says whether the pool's reads may ride.
+func newDialer(ctx context.Context, cfg *Config, id fleet.ID, cc *pgx.ConnConfig, told told, rides bool, w *workers, h *health, s *sched.Scheduler) *dialer {
+	d := &dialer{cfg: cfg, told: told, id: id, ctx: ctx, workers: w, health: h, listens: rides || cfg.Isolation != Off}
 	d.login = pgdial.NewLoginTime(cc.ConnectTimeout, told.timeout, func() bool {
 		return h.shortDial.Load() && s.Stats().FailedInARow%4 != 3 // each fourth dial has the whole time, since a server far away may need it
 	})
@@ -115,10 +117,8 @@ func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error)
 func (d *dialer) configure(px *pgxpool.Config) {
 	c := d.cfg
 	px.MaxConns = c.MaxConns
-	if c.ApplicationName != "" && px.ConnConfig.RuntimeParams["application_name"] == "" {
-		px.ConnConfig.RuntimeParams["application_name"] = c.ApplicationName
-	}
-	before := hook(d.workers, "BeforeConnect", c.ConnectTimeout, c.BeforeConnect)
+	px.ConnConfig.RuntimeParams[appName] = c.ApplicationName
+	before := d.keepsName(hook(d.workers, "BeforeConnect", c.ConnectTimeout, c.BeforeConnect))
 	px.AfterConnect = d.afterConnect(hook(d.workers, "AfterConnect", c.ConnectTimeout, c.AfterConnect))
 	if c.Plain == On {
 		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
@@ -156,6 +156,21 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		}
 		d.wrap(cc, g, d.told.handler || !pgdial.SameFunc(cc.BuildContextWatcherHandler, handler))
 		return pgdial.TryPassword(ctx, cc)
+	}
+}
+
+// keepsName returns before, after which the application_name has d's id again. It returns nil for nil.
+func (d *dialer) keepsName(before func(context.Context, *pgx.ConnConfig) error) func(context.Context, *pgx.ConnConfig) error {
+	if before == nil {
+		return nil
+	}
+	return func(ctx context.Context, cc *pgx.ConnConfig) error {
+		err := before(ctx, cc)
+		if cc.RuntimeParams == nil {
+			cc.RuntimeParams = make(map[string]string)
+		}
+		cc.RuntimeParams[appName] = d.id.Name(cc.RuntimeParams[appName])
+		return err
 	}
 }
 

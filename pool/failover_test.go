@@ -135,7 +135,7 @@ func (c *pair) whoHasWrittenKnowsAStandby(t *testing.T) {
 	_, err := p.Exec(bounded(t), "insert into learned values (1)")
 	require.NoError(t, err)
 	n.lead(c.Standby)
-	i.exec("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'learned'")
+	i.exec("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'lmipool/%/learned'")
 	done := make(chan error)
 	go func() {
 		_, err := p.Exec(bounded(t), "insert into learned values (2)")

@@ -120,9 +120,9 @@ func (p program) on(ctx context.Context, r runner) {
 }
 
 // traceProbe shows all that a session may have in it, a line each. What PL/pgSQL's library
-// brings along when it is loaded, as by a reset, shows if it was changed.
+// brings along when it is loaded, as by a reset, shows if it was changed. Names without the pool's id.
 const traceProbe = `
-select 'setting ' || name || ' = ' || setting from pg_settings where name !~ '^(transaction_|in_hot_standby)' and not (name like 'plpgsql.%' and setting = boot_val)
+select 'setting ' || name || ' = ' || regexp_replace(setting, '^lmipool/[^/]*/', '') from pg_settings where name !~ '^(transaction_|in_hot_standby)' and not (name like 'plpgsql.%' and setting = boot_val)
 union all select 'user ' || current_user || ' ' || session_user || ' role ' || current_setting('role')
 union all select 'custom ' || n || ' = ' || current_setting(n, true) from unnest('{app.tenant,app.cte,app.b,app.a,app.inside,app.hidden,app.do,app.trigger,app.checked,app.over,app.local}'::text[]) n
 	where current_setting(n, true) <> ''

@@ -207,7 +207,7 @@ func (s *storm) weather() (over func()) {
 		case s.done() > 0.95: // so that there are connections to look at
 		case how == 0 || !s.cuts():
 			var pid int
-			err := c.QueryRow(context.Background(), "select pid from pg_stat_activity where application_name = 'storm' and datname = current_database() order by random() limit 1").Scan(&pid)
+			err := c.QueryRow(context.Background(), "select pid from pg_stat_activity where application_name like 'lmipool/%/storm' and datname = current_database() order by random() limit 1").Scan(&pid)
 			if err == nil {
 				s.killed.Store(pid, true)
 				exec(c, fmt.Sprintf("select pg_terminate_backend(%d)", pid))
@@ -227,7 +227,7 @@ func (s *storm) weather() (over func()) {
 	every(20*time.Millisecond, 1004, func(c *pgx.Conn, _ *rand.Rand) {
 		s.looked.Add(1)
 		strict := !s.cuts()
-		rows, err := c.Query(context.Background(), "select pid from pg_stat_activity where application_name = 'storm' and datname = current_database()")
+		rows, err := c.Query(context.Background(), "select pid from pg_stat_activity where application_name like 'lmipool/%/storm' and datname = current_database()")
 		if !assert.NoError(s.t, err) {
 			return
 		}

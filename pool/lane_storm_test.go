@@ -226,7 +226,7 @@ func (s *storm) rage() {
 	c := s.connect()
 	defer c.Close(context.Background())
 	eventually(s.t, "no backend is left", func() (none bool) {
-		err := c.QueryRow(ctx, "select count(*) = 0 from pg_stat_activity where application_name in ('storm', 'dblink') and datname = current_database()").Scan(&none)
+		err := c.QueryRow(ctx, "select count(*) = 0 from pg_stat_activity where (application_name = 'dblink' or application_name like 'lmipool/%/storm') and datname = current_database()").Scan(&none)
 		return assert.NoError(s.t, err) && none
 	})
 	s.audit(ctx, c, heard)

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/connstring"
 	"github.com/lmipool/lmipool/internal/deadconn"
+	"github.com/lmipool/lmipool/internal/fleet"
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/pgdial"
@@ -77,12 +79,14 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	if cfg.MaxConns > absurdConns {
 		cfg.Logger.Warn("lmipool: MaxConns is more than a server takes from one process", "max_conns", cfg.MaxConns)
 	}
+	id := fleet.NewID()
+	cfg.ApplicationName = id.Name(cmp.Or(px.ConnConfig.RuntimeParams[appName], cfg.ApplicationName))
 	p.cfg = cfg
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.sched = p.newScheduler()
 	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != Off
-	p.dialer = newDialer(p.ctx, &p.cfg, px.ConnConfig, told, p.rides, &p.workers, &p.health, p.sched)
+	p.dialer = newDialer(p.ctx, &p.cfg, id, px.ConnConfig, told, p.rides, &p.workers, &p.health, p.sched)
 	p.writer = p.dialer.writer
 	p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 	p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)

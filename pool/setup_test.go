@@ -148,9 +148,9 @@ func TestWhatAfterConnectSetsInWhateverWayIsThereForEach(t *testing.T) {
 	}
 }
 
-// state is what a session shows: all settings, and who it is.
+// state is what a session shows: all settings, its name without the pool's id, and who it is.
 func state(ctx context.Context, c prober) ([]string, error) {
-	r, err := c.Query(ctx, `select 'setting ' || name || ' = ' || coalesce(setting, '') from pg_settings where name !~ '^(transaction_|in_hot_standby)' and name !~ '^plpgsql'
+	r, err := c.Query(ctx, `select 'setting ' || name || ' = ' || regexp_replace(coalesce(setting, ''), '^lmipool/[^/]*/', '') from pg_settings where name !~ '^(transaction_|in_hot_standby)' and name !~ '^plpgsql'
 		union all select 'user ' || current_user || ' ' || session_user || ' ' || current_setting('role')
 		union all select 'custom ' || coalesce(current_setting('app.custom', true), '') || coalesce(current_setting('app.more', true), '')
 		union all select 'temporary ' || proname from pg_proc where pronamespace = pg_my_temp_schema()

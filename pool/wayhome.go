@@ -104,7 +104,7 @@ func (c *conn) state(w way, now time.Time) state {
 		shared:       s.IsForeign(),
 		spoiled:      s.IsSpoiled(),
 		left:         !w.reset && s.NeedsReset(),
-		untidy:       !w.tidy && (!s.IsTidy(now, w.reset) || c.reach.Wonders(now)),
+		untidy:       !w.tidy && (!s.IsTidy(now, w.reset) || c.reach.Wonders(now) || !c.reach.Isolates() && c.isRenamed()),
 	}
 }
 
@@ -186,7 +186,7 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 		done = c.session.QueueReset()
 	case tidy:
 		w.tidy = true
-		done = c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
+		done = (c.reach.Isolates() || !c.isRenamed() || c.rename(ctx)) && c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
 	}
 	if !done {
 		return s.failed()

@@ -59,7 +59,7 @@ func (p *Pool) With(settings map[string]string) *Bound {
 	case pgx.QueryExecModeExec:
 		b.err = errExecMode
 	default:
-		if b.s, b.err = session.NewSettings(settings, p.mode != pgx.QueryExecModeCacheStatement); b.err != nil {
+		if b.s, b.err = session.NewSettings(named(p.dialer.id, settings), p.mode != pgx.QueryExecModeCacheStatement); b.err != nil {
 			b.err = pgerr.Wrap[pgerr.SettingsError](b.err)
 		}
 	}
