@@ -1,0 +1,73 @@
+package lmiotel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
+
+	"github.com/lmipool/lmipool"
+	"github.com/lmipool/lmipool/pool"
+)
+
+// Pool is what Watch reads: a *lmipool.Pool or a *pool.Pool.
+type Pool interface{ Stat() *pool.Stat }
+
+// minIdleConns returns the setting of that name.
+func minIdleConns(db Pool) int64 {
+	switch db := db.(type) {
+	case interface{ Config() *lmipool.Config }:
+		return int64(max(0, db.Config().MinIdleConns))
+	case interface{ Config() *pool.Config }:
+		return int64(max(0, db.Config().MinIdleConns))
+	}
+	return 0
+}
+
+// Watch has the meter read db's Stat whenever metrics are collected. Stop what Watch returns before db is closed, or never.
+func (t *Telemetry) Watch(db Pool) (metric.Registration, error) {
+	var errs [8]error
+	count, err := dbconv.NewClientConnectionCountObservable(t.meter)
+	errs[0] = err
+	idleMax, err := dbconv.NewClientConnectionIdleMaxObservable(t.meter)
+	errs[1] = err
+	idleMin, err := dbconv.NewClientConnectionIdleMinObservable(t.meter)
+	errs[2] = err
+	most, err := dbconv.NewClientConnectionMaxObservable(t.meter)
+	errs[3] = err
+	pending, err := dbconv.NewClientConnectionPendingRequestsObservable(t.meter)
+	errs[4] = err
+	limit, err := t.meter.Int64ObservableUpDownCounter("lmipool.limit", metric.WithUnit("{connection}"),
+		metric.WithDescription("Connections that the pool may have now."))
+	errs[5] = err
+	flights, err := t.meter.Int64ObservableCounter("lmipool.flights", metric.WithUnit("{flight}"),
+		metric.WithDescription("Pipelines of reads that shared a connection."))
+	errs[6] = err
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("lmiotel: %w", err)
+	}
+	least := minIdleConns(db)
+	all := metric.WithAttributeSet(t.poolAttrs)
+	idle := metric.WithAttributeSet(attribute.NewSet(append(t.poolAttrs.ToSlice(), count.AttrClientConnectionState(dbconv.ClientConnectionStateIdle))...))
+	used := metric.WithAttributeSet(attribute.NewSet(append(t.poolAttrs.ToSlice(), count.AttrClientConnectionState(dbconv.ClientConnectionStateUsed))...))
+	read := func(_ context.Context, o metric.Observer) error {
+		s := db.Stat()
+		o.ObserveInt64(count.Inst(), int64(s.IdleConns()), idle)
+		o.ObserveInt64(count.Inst(), int64(s.AcquiredConns()), used)
+		o.ObserveInt64(idleMax.Inst(), int64(s.MaxConns()), all)
+		o.ObserveInt64(idleMin.Inst(), least, all)
+		o.ObserveInt64(most.Inst(), int64(s.MaxConns()), all)
+		o.ObserveInt64(pending.Inst(), int64(s.Queued()), all)
+		o.ObserveInt64(limit, int64(s.Limit()), all)
+		o.ObserveInt64(flights, s.Lanes().Flights, all)
+		return nil
+	}
+	reg, err := t.meter.RegisterCallback(read, count.Inst(), idleMax.Inst(), idleMin.Inst(), most.Inst(), pending.Inst(), limit, flights)
+	if err != nil {
+		return nil, fmt.Errorf("lmiotel: %w", err)
+	}
+	return reg, nil
+}
