@@ -16,7 +16,7 @@ func Shown(sql string, n int) string {
 	// With standard_conforming_strings off, \' does not end a string. A text that has it is not read beyond that string.
 	l := lexer{text: strings.ToValidUTF8(sql, "\uFFFD"), plain: !strings.Contains(sql, `\'`), long: true}
 	var b strings.Builder
-	b.Grow(min(len(sql), n+len("…")))
+	b.Grow(min(len(sql), n) + len("…"))
 	for from := 0; l.space(); from = l.at {
 		if l.at > from && b.Len() > 0 {
 			b.WriteByte(' ')
