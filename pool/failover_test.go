@@ -17,6 +17,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/netfault"
 	"github.com/lmipool/lmipool/internal/pgtest"
+	"github.com/lmipool/lmipool/observe"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -226,8 +227,13 @@ func (c *pair) severalHosts(t *testing.T) {
 func (c *pair) healthySocketsToWhatWasTheWriter(t *testing.T) {
 	i := c.table(t, "moved")
 	dsn, move := c.through(t)
-	log := &logs{}
-	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 3, Upstream: pool.UpstreamPgBouncer, Logger: log.logger()})
+	log, w := &logs{}, &eyes{}
+	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 3, Upstream: pool.UpstreamPgBouncer, Logger: log.logger(), Observers: []any{w}})
+	defer func() {
+		fences := all[observe.Fence](w)
+		assert.Len(t, fences, int(p.Stat().Dials().Failovers))
+		assert.Equal(t, "standby", fences[0].Why)
+	}()
 	id := 0
 	insert := func(ctx context.Context, q interface {
 		Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
