@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/internal/tell"
 )
 
@@ -92,6 +93,7 @@ type bulkhead struct {
 	observers            *tell.Observers // nil if nobody wants to hear of anything
 	seenPanics           atomic.Int64    // panics of observers
 	profiles             gostack.Profiler
+	tally                gostack.Tally // which lines of handlers that overran were logged
 	absurd               sync.Once
 	late                 lateness
 
@@ -102,8 +104,13 @@ type bulkhead struct {
 	stat     HandlerStat
 }
 
-// HandlerStat is a snapshot of what Handler did. Its JSON has names in snake case, and Lateness in seconds.
+// HandlerStat is a snapshot of what Handler did. Its JSON has names in snake case, and times in milliseconds.
 type HandlerStat struct {
+	// InFlight is how many invocations run now. An invocation whose stream is still being read counts.
+	InFlight int `json:"in_flight"`
+	// Durations has how many invocations got their reply, and how long that took. Replies that Handler made count, too, but not refused invocations.
+	Durations DurationStat `json:"durations"`
+
 	Overrunning int   `json:"overrunning"`  // handlers that run on after their reply
 	Overruns    int64 `json:"overruns"`     // stand-in replies for handlers that were too slow, since Open
 	Panics      int64 `json:"panics"`       // panics that were caught, since Open
@@ -116,13 +123,13 @@ type HandlerStat struct {
 	Lateness time.Duration `json:"-"`
 }
 
-// MarshalJSON returns s as JSON, with Lateness in seconds.
+// MarshalJSON returns s as JSON, with Lateness in milliseconds.
 func (s HandlerStat) MarshalJSON() ([]byte, error) {
 	type numbers HandlerStat
 	return json.Marshal(struct {
 		numbers
-		Lateness float64 `json:"lateness_seconds"`
-	}{numbers(s), s.Lateness.Seconds()})
+		Lateness float64 `json:"lateness_ms"`
+	}{numbers(s), safelog.Milliseconds(s.Lateness)})
 }
 
 // HandlerStat returns the counters of all handlers that were wrapped with p.
@@ -131,6 +138,7 @@ func (p *Pool) HandlerStat() HandlerStat {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.stat
+	s.InFlight = b.down.running
 	s.LateReplies, s.Lateness = b.late.missed.Load(), b.late.at(time.Now())
 	return s
 }
@@ -239,6 +247,13 @@ func (b *bulkhead) sayAbsurd(ctx context.Context) {
 	})
 }
 
+// logAt logs message for a handler at place. One place has one line a minute at most, with the number of handlers since the last one.
+func (b *bulkhead) logAt(level slog.Level, place, message string, attrs ...any) {
+	if count, say := b.tally.Count(message, place, time.Now()); say {
+		b.log.Log(context.Background(), level, message, append(attrs, count...)...)
+	}
+}
+
 // giveUp begins the end of the process after a panic that is not caught. It logs nothing, since the panic was logged.
 func (b *bulkhead) giveUp() {
 	b.mu.Lock()
@@ -297,7 +312,7 @@ func (b *bulkhead) panics(ctx context.Context) (exit bool) {
 	b.mu.Unlock()
 	if first {
 		b.tellStandDown(ctx, "panics", n)
-		b.sayWhy("too many handlers panic", "panics", n, "within", panicWindow, "max_panics", b.maxPanics)
+		b.sayWhy("too many handlers panic", "panics", n, safelog.Ms("within", panicWindow), "max_panics", b.maxPanics)
 	}
 	return exit
 }

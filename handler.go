@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -108,11 +110,12 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		return h.fn(ctx, in)
 	}
 	if h.bulkhead != nil {
-		if err := h.enter(ctx); err != nil {
+		began, err := h.enter(ctx)
+		if err != nil {
 			scope.End()
 			return out, err
 		}
-		defer h.leave()
+		defer h.replied(began)
 		if p.absurd {
 			h.sayAbsurd(ctx)
 		}
@@ -215,7 +218,7 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 			r.out, r.err = h.panicked(ctx, in, v, panicReply(v))
 		case !returned:
 			h.log.Error("lmipool: a handler ended its goroutine without a reply",
-				slog.String("request_id", requestID(ctx)), slog.Any("stack", gostack.Panicked()))
+				safelog.Request(requestID(ctx)), slog.Any("stack", gostack.Panicked()))
 		}
 	}()
 	r.out, r.err = h.fn(ctx, in)
@@ -272,7 +275,7 @@ func (h *handler[In, Out]) standInReply(ctx context.Context, in In, p plan) (out
 	case r := <-done:
 		return r.out, r.err
 	case <-t.C:
-		h.log.Error("lmipool: Config.OnOverrun did not return in time; the reply is the plain error")
+		h.log.Error("lmipool: Config.OnOverrun did not return in time; the reply is the plain error", safelog.Request(requestID(ctx)))
 		return out, overrun
 	}
 }
@@ -302,9 +305,10 @@ func (h *handler[In, Out]) custom(ctx context.Context, name string, f func() (an
 }
 
 // forget waits for a handler that overran, logs its stack at the deadline, and logs when it returns. Only if the process is to end, it logs the stack
-// at once. Many handlers may overrun together, and a goroutine profile and a long log line for each would delay their replies beyond the deadline.
+// at once. Many handlers may overrun together, and a goroutine profile and a long log line for each would delay their replies beyond the deadline. The
+// log has one line a minute at most for handlers that hang at one place.
 func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], exit bool) {
-	request := requestID(ctx)
+	place := "" // a handler that returned before its deadline has no stack
 	var r reply[Out]
 	wait := time.Until(p.replyBy.Add(2 * p.spare)) // the deadline
 	if exit {
@@ -315,16 +319,24 @@ func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], ex
 	select {
 	case r = <-run.done:
 	case <-t.C:
-		h.log.Error("lmipool: a handler did not return before its deadline; it was answered for and runs on",
-			slog.String("request_id", request), slog.Duration("had", p.replyBy.Sub(p.began)), slog.Any("stacks", run.label.StacksIn(h.profiles.Since(time.Now()))))
+		stacks := run.label.StacksIn(h.profiles.Since(time.Now()))
+		if len(stacks) > 0 {
+			place = strings.Join(stacks[0], "\n")
+		}
+		h.logAt(slog.LevelError, place, "lmipool: a handler did not return before its deadline; it was answered for and runs on",
+			safelog.Request(requestID(ctx)), safelog.Ms("had", p.replyBy.Sub(p.began)), slog.Any("stacks", stacks))
 		r = <-run.done
 	}
 	h.cameBack()
 	if r.err == nil {
 		h.closeLate(ctx, r.out)
 	}
-	h.log.Warn("lmipool: a handler that overran has returned",
-		slog.String("request_id", request), slog.Duration("late", time.Since(p.replyBy)), slog.Any("error", r.err))
+	var failed slog.Attr
+	if r.err != nil {
+		failed = slog.Any("error", r.err)
+	}
+	h.logAt(slog.LevelWarn, place, "lmipool: a handler that overran has returned",
+		safelog.Request(requestID(ctx)), safelog.Ms("late", time.Since(p.replyBy)), failed)
 }
 
 // closeLate closes the result of a handler that overran. Nobody reads that result, so its writer (lambdaurl's, for example) would wait for ever if it

@@ -45,7 +45,7 @@ func TestHandlerEndsWhatItsInvocationHolds(t *testing.T) {
 	_, err = db.Exec(ctx, "select 1")
 	assert.NoError(t, err, "a ctx without a scope always works")
 	line := log.line(t, "the invocation ended with a lease still held")
-	assert.Equal(t, "8f3a", line["request_id"])
+	assert.Equal(t, "8f3a", line["requestId"])
 	assert.Contains(t, line["acquired_at"].([]any)[0], "handler_test.go")
 }
 

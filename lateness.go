@@ -3,10 +3,11 @@ package lmipool
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 // lateness measures how late things happen in this process: how long a goroutine waits before it runs, how late a timer fires, and how long a reply
@@ -67,7 +68,7 @@ func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
 			l.warned.Do(func() {
 				deadline, _ := ctx.Deadline()
 				b.log.Error("lmipool: a reply that had been returned was not sent by its deadline; on managed instances Lambda then ends the environment. The CPU is short: give the function more, or fewer invocations at once",
-					slog.Duration("returned_before_deadline", deadline.Sub(began)), slog.Duration("lateness", l.at(now)))
+					safelog.Ms("returned_before_deadline", deadline.Sub(began)), safelog.Ms("lateness", l.at(now)), safelog.Request(requestID(ctx)))
 			})
 		}
 	})

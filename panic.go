@@ -36,7 +36,7 @@ func sayPanic(ctx context.Context, b *bulkhead, what string, v any) {
 		log = b.log
 		b.tellPanic(ctx, what, v, at)
 	}
-	safelog.Guard(log).Error("lmipool: "+what+" panicked", slog.String("request_id", requestID(ctx)),
+	safelog.Guard(log).Error("lmipool: "+what+" panicked", safelog.Request(requestID(ctx)),
 		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", at))
 }
 

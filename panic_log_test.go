@@ -131,7 +131,7 @@ func TestEveryPanicThatIsCaughtIsLoggedWithRequestIDAndStack(t *testing.T) {
 					}
 					lines = append(lines, strings.TrimPrefix(msg, "lmipool: ")+": "+text)
 					assert.Equal(t, "ERROR", m["level"])
-					assert.Equal(t, "8f3a", m["request_id"])
+					assert.Equal(t, "8f3a", m["requestId"])
 					frames, _ := m["stack"].([]any)
 					if assert.NotEmpty(t, frames) {
 						assert.Regexp(t, `^/.*panic_log_test\.go:\d+ github\.com/lmipool/lmipool_test\.culprit$`, frames[0])
@@ -154,7 +154,7 @@ func TestAHandlerThatExitsItsGoroutineIsLoggedToo(t *testing.T) {
 	var goexit *lmipool.GoexitError
 	require.ErrorAs(t, err, &goexit)
 	line := log.line(t, "a handler ended its goroutine without a reply")
-	assert.Equal(t, "8f3a", line["request_id"])
+	assert.Equal(t, "8f3a", line["requestId"])
 	frames, _ := line["stack"].([]any)
 	if assert.NotEmpty(t, frames) {
 		assert.Regexp(t, `^/.*panic_log_test\.go:\d+ github\.com/lmipool/lmipool_test\.TestAHandlerThatExits`, frames[0])

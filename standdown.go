@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 
 	"github.com/lmipool/lmipool/internal/inprocess"
+	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 // standDown ends the process after too many overruns or panics. First the type of the error replies asks aws-lambda-go to exit. Code around the
@@ -47,9 +48,10 @@ func (s *standDown) beganAt(ctx context.Context, now time.Time) time.Time {
 	return deadline.Add(-s.longest)
 }
 
-// enter counts an invocation until leave is called. If the process is to end, it returns the error that refuses the invocation.
-func (b *bulkhead) enter(ctx context.Context) error {
-	now := time.Now()
+// enter counts an invocation until replied is called, with the time that enter returns. If the process is to end, enter returns the error that refuses
+// the invocation.
+func (b *bulkhead) enter(ctx context.Context) (now time.Time, err error) {
+	now = time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	began := b.down.beganAt(ctx, now)
@@ -58,16 +60,26 @@ func (b *bulkhead) enter(ctx context.Context) error {
 		if deadline, ok := ctx.Deadline(); ok && deadline.After(b.down.latest) && deadline.Sub(now) <= absurd {
 			b.down.latest = deadline
 		}
-		return nil
+		return now, nil
 	}
 	b.stat.Refused++
 	if !b.down.begun {
-		return b.refusing
+		return now, b.refusing
 	}
 	if !b.down.asked.IsZero() && began.Sub(b.down.asked) > hearWithin && b.down.exit != nil && !inprocess.Marked(ctx) {
 		b.unheardLocked(now)
 	}
-	return b.askLocked(b.refusing)
+	return now, b.askLocked(b.refusing)
+}
+
+// replied ends an invocation that enter has counted, and counts how long its reply took.
+func (b *bulkhead) replied(began time.Time) {
+	took := time.Since(began)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stat.Durations.add(took)
+	b.down.running--
+	b.endLocked()
 }
 
 // stay counts an invocation that has returned a stream a second time, until a second leave.
@@ -77,7 +89,7 @@ func (b *bulkhead) stay() {
 	b.down.running++
 }
 
-// leave takes back one count of enter or stay.
+// leave takes back one count of stay.
 func (b *bulkhead) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,7 +163,7 @@ func (p *Pool) endProcess() {
 	b.log.Error("lmipool: standing down was not heard: invocations still arrive. "+
 		"Something around the handler swallows the error that asks aws-lambda-go to exit (a reply with status 500, a list of failed records, a wrapped error): "+
 		"put it inside, as the function that Handler or Wrap is given. The process ends now",
-		slog.Duration("asked_ago", time.Since(asked)), slog.Int64("refused", refused))
+		safelog.Ms("asked", time.Since(asked)), slog.Int64("refused", refused))
 	p.closeWithin("standing down")
 	os.Exit(1)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -75,9 +76,9 @@ func (p *Pool) closeWithin(why string) {
 		if err != nil {
 			log = log.With("error", err)
 		}
-		log.Info("lmipool: "+why+": all connections closed", "took", time.Since(began))
+		log.Info("lmipool: "+why+": all connections closed", safelog.Ms("took", time.Since(began)))
 	case <-t.C:
-		log.Warn("lmipool: "+why+": not all connections are closed yet", "took", time.Since(began), "open", p.Stat().TotalConns())
+		log.Warn("lmipool: "+why+": not all connections are closed yet", safelog.Ms("took", time.Since(began)), "open", p.Stat().TotalConns())
 	}
 }
 

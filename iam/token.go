@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
+
+	"github.com/lmipool/lmipool/internal/gostack"
 )
 
 const (
@@ -127,7 +128,7 @@ func (s *Source) fly(id identity, e *entry, f *flight, renewed bool) {
 	defer func() {
 		if v := recover(); v != nil { // a provider's panic would end the process
 			err = fmt.Errorf("lmipool: iam: the credentials provider panicked: %v", v)
-			s.cfg.Logger.Error("lmipool: iam: the credentials provider panicked", "panic", v, "stack", string(debug.Stack()))
+			s.cfg.Logger.Error("lmipool: iam: the credentials provider panicked", "panic", fmt.Sprint(v), "stack", gostack.Panicked())
 		}
 		s.mu.Lock()
 		old := e.token

@@ -10,6 +10,7 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -97,7 +98,11 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 			p.protect("TraceAcquireEnd", func() { t.TraceAcquireEnd(ctx, p.px, end) })
 		}()
 	}
-	if err = p.connFor(ctx, l); err != nil && l.ride == nil { // otherwise the statement rode, and err is the statement's own error
+	err = p.connFor(ctx, l)
+	if l.wish.Waited() && in == nil {
+		p.reportNested(l)
+	}
+	if err != nil && l.ride == nil { // otherwise the statement rode, and err is the statement's own error
 		err = p.acquireError(l, err)
 	}
 	if p.observers != nil {
@@ -211,6 +216,9 @@ func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 func (l *Lease) start(c *conn) error {
 	l.lend(c)
 	l.use.Begin(&c.session, l.with, l.lasts())
+	if l.what == kindStatement { // here and not in obtain, since a ride needs no stack
+		l.stack.Capture(6, 5)
+	}
 	if !l.hold.start() {
 		c.release()
 		return ErrClosed
@@ -222,7 +230,7 @@ func (l *Lease) start(c *conn) error {
 	return nil
 }
 
-// reportInside logs, once for each place in the code, that l is acquired with the ctx of in, a function that InTx runs. Usually the code should have used
+// reportInside logs that l is acquired with the ctx of in, a function that InTx runs. Usually the code should have used
 // tx: what runs on l is not part of the transaction (lost updates), and l waits for a second connection while the first is held (a deadlock). It may be
 // done on purpose, so it is no error.
 func (p *Pool) reportInside(l *Lease, in *callback) {
@@ -230,14 +238,10 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 	if held == nil {
 		return
 	}
-	var s gostack.Site
-	s.Capture(2, gostack.Deep)
-	if !p.inside.First(&s) {
-		return
-	}
-	p.log.Warn("lmipool: the pool was used with the ctx of a transaction's function; this runs outside the transaction, on a second connection",
-		slog.String("request_id", l.scope.id()), slog.String("doing", sqltext.Cut(l.sql, 200)),
-		slog.Any("used_at", s.Lines()), slog.Any("begun_at", held.stack.Lines()))
+	used := gostack.Here()
+	p.warnAt(&used, time.Now(), "lmipool: the pool was used with the ctx of a transaction's function; this runs outside the transaction, on a second connection",
+		safelog.Request(l.scope.id()), slog.String("doing", sqltext.Cut(l.sql, 200)),
+		slog.Any("used_at", used.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }
 
 // heldBy returns the lease of p that c holds. If c holds none, heldBy looks at the callbacks around c, innermost first, and then returns nil.

@@ -39,7 +39,7 @@ func (w *workers) catchPanic(what string, f func() error) (err error) {
 			err = pgerr.Say[pgerr.CallbackPanicError](fmt.Sprintf("lmipool: %s panicked: %v", what, v))
 			w.panics.Add(1)
 			w.tellPanic(what, v, gostack.Panicked())
-			w.log.Error("lmipool: "+what+" panicked", slog.Any("panic", v), slog.Any("stack", gostack.Panicked()))
+			w.log.Error("lmipool: "+what+" panicked", slog.String("panic", fmt.Sprint(v)), slog.Any("stack", gostack.Panicked()))
 		}
 	}()
 	return f()

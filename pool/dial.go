@@ -14,6 +14,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
@@ -41,7 +42,7 @@ func (p *Pool) dial() {
 			err = pgdial.Explain(err, p.dialer.hosts, p.cfg.Upstream == UpstreamDirect)
 			lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
 			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // an outage is logged once; while there are other connections no caller gets this error
-				p.log.Warn("lmipool: dial failed", "error", err, "took", round(time.Since(start)))
+				p.log.Warn("lmipool: dial failed", "error", err, safelog.Ms("took", time.Since(start)))
 			}
 			p.sched.DialFailed(err, lacks, start)
 			p.tellDial(start, nil, err, lacks)
@@ -50,7 +51,7 @@ func (p *Pool) dial() {
 		p.health.answers()
 		defer p.tellDial(start, c.server(), nil, sched.Lack{})
 		if until := p.sched.Dialed(&c.place, time.Since(start)); until.Err != nil && !until.Full {
-			p.log.Info("lmipool: the server is back", "after", round(time.Since(until.Since)))
+			p.log.Info("lmipool: the server is back", safelog.Ms("after", time.Since(until.Since)))
 		}
 	})
 }

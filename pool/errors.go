@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 var (
@@ -69,7 +70,7 @@ type Holder struct {
 	Scope string        // the invocation's request id, or "" outside a scope
 	Held  time.Duration // how long the lease has lasted
 	Doing string        // the statement that runs, or ran last, cut to 200 bytes, without its arguments
-	Stack []string      // where the lease was acquired, innermost function first; empty for Exec and QueryRow
+	Stack []string      // where the lease was acquired, innermost function first
 }
 
 func (h Holder) String() string {
@@ -90,7 +91,7 @@ func (h Holder) String() string {
 // attrs returns the attributes of h for the log.
 func (h Holder) attrs() []any {
 	return []any{
-		slog.String("request_id", h.Scope), slog.Duration("held", h.Held),
+		safelog.Request(h.Scope), safelog.Ms("held", h.Held),
 		slog.String("doing", h.Doing), slog.Any("acquired_at", h.Stack),
 	}
 }

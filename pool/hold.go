@@ -256,6 +256,13 @@ func (h *hold) take() result {
 	return r
 }
 
+// started reports whether start has run.
+func (h *hold) started() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.since.IsZero()
+}
+
 // held returns how long h has had its connection.
 func (h *hold) held(now time.Time) time.Duration {
 	h.mu.Lock()

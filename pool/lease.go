@@ -106,7 +106,10 @@ func (l *Lease) word() string { return l.what.String() }
 // holder describes l as it is now.
 func (l *Lease) holder(now time.Time) Holder {
 	h := l.hold.holder(now)
-	h.Scope, h.Stack = l.scope.id(), l.stack.Lines()
+	h.Scope = l.scope.id()
+	if l.started() { // before that a statement's stack may be written
+		h.Stack = l.stack.Lines()
+	}
 	return h
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -113,6 +114,16 @@ func (l *logs) Handle(_ context.Context, r slog.Record) error {
 	defer l.mu.Unlock()
 	l.records = append(l.records, r)
 	return nil
+}
+
+// with are the lines that contain text.
+func (l *logs) with(text string) (lines []string) {
+	for _, line := range l.lines() {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // lines are the records, each as its message and attributes.

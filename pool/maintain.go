@@ -2,10 +2,10 @@ package pool
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/internal/sched"
 )
 
@@ -69,8 +69,7 @@ func (p *Pool) reportOpenResults() {
 	p.eachLease(func(l *Lease) {
 		if l.scope == nil && l.isLeftOpen(now, p.cfg.ReportRowsAfter) {
 			h := l.holder(now)
-			p.log.Warn("lmipool: Rows or BatchResults are still open; a connection is lost until they are closed",
-				slog.Duration("held", h.Held), slog.String("doing", h.Doing), slog.Any("acquired_at", h.Stack))
+			p.warnAt(&l.stack, now, "lmipool: Rows or BatchResults are still open; a connection is lost until they are closed", h.attrs()...)
 		}
 	})
 }
@@ -80,8 +79,8 @@ func (p *Pool) reportIdleTx() {
 	now := time.Now()
 	p.eachLease(func(l *Lease) {
 		if idle := l.idleTx(now, p.cfg.ReportIdleTxAfter); idle > 0 {
-			p.log.Warn("lmipool: a transaction is open and idle; its connection and its locks are kept from others",
-				append([]any{slog.Duration("idle", idle)}, l.holder(now).attrs()...)...)
+			p.warnAt(&l.stack, now, "lmipool: a transaction is open and idle; its connection and its locks are kept from others",
+				append([]any{safelog.Ms("idle", idle)}, l.holder(now).attrs()...)...)
 		}
 	})
 }

@@ -168,9 +168,9 @@ func (p *Pool) Stat() *Stat { return p.engine.stat() }
 func (p pooled) stat() *Stat {
 	s, own := p.sched.Stats(), &p.stats
 	n := numbers{
-		AcquireCount: s.Acquires, AcquireDuration: seconds(s.Waited), AcquiredConns: int32(s.Held), CanceledAcquireCount: s.Canceled,
-		EmptyAcquireCount: s.Waits, EmptyAcquireWaitTime: seconds(s.Waited), Queued: int32(s.Queued),
-		RefusedCount: s.Refused, Pressed: s.Pressed, ExpectedService: seconds(s.Service),
+		AcquireCount: s.Acquires, AcquireDuration: milliseconds(s.Waited), AcquiredConns: int32(s.Held), CanceledAcquireCount: s.Canceled,
+		EmptyAcquireCount: s.Waits, EmptyAcquireWaitTime: milliseconds(s.Waited), Queued: int32(s.Queued),
+		RefusedCount: s.Refused, Pressed: s.Pressed, ExpectedService: milliseconds(s.Service),
 		ConstructingConns: int32(s.Dialing), IdleConns: int32(s.Idle), TotalConns: int32(s.Total), MaxConns: int32(s.Max), Limit: int32(s.Limit),
 		NewConnsCount: s.Opened, MaxLifetimeDestroyCount: own.aged.Load(), MaxIdleDestroyCount: own.unused.Load(), PanicCount: p.panics.Load(),
 		Dials: DialStat{
@@ -181,7 +181,7 @@ func (p pooled) stat() *Stat {
 			CatalogChanges: p.lanes.Baselines.Changes.Load(), UnconfirmedRides: p.lanes.Baselines.Unconfirmed.Load(),
 		},
 		Invocations: InvocationStat{
-			Leaks: own.leaks.Load(), Nested: s.Nested, Detached: p.detached.Load(), Resets: own.resets.Load(), Unclean: own.unclean.Load(),
+			Leaks: own.leaks.Load(), LateUses: own.late.Load(), Nested: s.Nested, Detached: p.detached.Load(), Resets: own.resets.Load(), Unclean: own.unclean.Load(),
 		},
 	}
 	n.Lanes.Rides, n.Lanes.Flights, n.Lanes.GuardRefusals = p.lanes.Stat()

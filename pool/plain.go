@@ -82,8 +82,8 @@ func (p plain) ping(ctx context.Context) error { return p.px.Ping(ctx) }
 func (p plain) stat() *Stat {
 	s := p.px.Stat()
 	return &Stat{numbers{
-		AcquireCount: s.AcquireCount(), AcquireDuration: seconds(s.EmptyAcquireWaitTime()), AcquiredConns: s.AcquiredConns(),
-		CanceledAcquireCount: s.CanceledAcquireCount(), EmptyAcquireCount: s.EmptyAcquireCount(), EmptyAcquireWaitTime: seconds(s.EmptyAcquireWaitTime()),
+		AcquireCount: s.AcquireCount(), AcquireDuration: milliseconds(s.EmptyAcquireWaitTime()), AcquiredConns: s.AcquiredConns(),
+		CanceledAcquireCount: s.CanceledAcquireCount(), EmptyAcquireCount: s.EmptyAcquireCount(), EmptyAcquireWaitTime: milliseconds(s.EmptyAcquireWaitTime()),
 		ConstructingConns: s.ConstructingConns(), IdleConns: s.IdleConns(), TotalConns: s.TotalConns(), MaxConns: s.MaxConns(), Limit: s.MaxConns(),
 		NewConnsCount: s.NewConnsCount(), MaxLifetimeDestroyCount: s.MaxLifetimeDestroyCount(), MaxIdleDestroyCount: s.MaxIdleDestroyCount(),
 		Lanes: LaneStat{MaxFlightSize: lane.MaxFlight},

@@ -39,7 +39,7 @@ type Pool struct {
 	cancel context.CancelFunc // ends workers.ctx
 
 	detached atomic.Int64  // how many ctxs from Detach have not ended
-	inside   gostack.Sites // the places in the code that reportInside has logged
+	tally    gostack.Tally // which lines warnAt has logged
 }
 
 // engine runs the methods of a Pool, and those of a Bound with its settings. There are two engines: pooled, and plain with Config.Plain.

@@ -29,6 +29,7 @@ func (p *Pool) refused(ctx context.Context, l *Lease, e *sched.NoTimeError) erro
 // acquireError returns err in an AcquireError that says how busy the pool is, or err itself if the pool or the invocation has ended.
 func (p *Pool) acquireError(l *Lease, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrInvocationEnded) {
+		p.outlives(l.scope, l.sql, err)
 		return err
 	}
 	lookers.Add(1)

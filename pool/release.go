@@ -106,6 +106,6 @@ func (l *Lease) takeBack(now time.Time) (report func()) {
 	l.p.stats.leaks.Add(1)
 	return func() {
 		l.p.tellLeak(l.what, &h)
-		l.p.log.Warn("lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
+		l.p.warnAt(&l.stack, now, "lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
 	}
 }

@@ -111,6 +111,21 @@ func (s *Scope) holds(results bool) bool {
 	return false
 }
 
+// other returns a lease that the invocation holds besides l, or nil. The caller has to be counted in lookers.
+func (s *Scope) other(l *Lease) *Lease {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := s.held; h != nil; h = h.next {
+		if other, ok := h.l.(*Lease); ok && other != l && (other.lasts() || other.hasResult()) {
+			return other
+		}
+	}
+	return nil
+}
+
 // end returns a channel that is closed when the scope ends. It returns nil if s is nil.
 func (s *Scope) end() <-chan struct{} {
 	if s == nil {

@@ -2,7 +2,6 @@ package pool_test
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -81,15 +80,16 @@ func TestWhatAnInvocationForgetsComesBack(t *testing.T) {
 			})
 			eventually(t, "the pool is whole", func() bool { return p.Stat().AcquiredConns() == 0 && p.Stat().TotalConns() == p.Stat().IdleConns() })
 			assert.EqualValues(t, 64, p.Stat().Invocations().Leaks)
-			warned := 0
-			for _, line := range log.lines() {
-				if strings.Contains(line, "the invocation ended with "+leak.logged+" still held") {
-					warned++
-					assert.Contains(t, line, "request_id=req-1")
-					assert.Contains(t, line, "scope_test.go", "the stack that acquired it")
+			for message, places := range map[string]int{"the invocation ended with " + leak.logged + " still held": 1, "use Detach": 2} {
+				lines := log.with(message)
+				assert.Len(t, lines, places, "one for each place in the code: %s", message)
+				for _, line := range lines {
+					assert.Contains(t, line, "requestId=req-1")
+					assert.Contains(t, line, "scope_test.go", "the place")
+					assert.Contains(t, line, "count=1")
 				}
 			}
-			assert.Equal(t, 64, warned)
+			assert.EqualValues(t, 128, p.Stat().Invocations().LateUses)
 			assert.NoError(t, p.Ping(ctx))
 		})
 	}

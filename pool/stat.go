@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/safelog"
 )
 
 // Stat is a snapshot of a pool's counters, which are totals since New. Methods that pgxpool.Stat has too mean the same.
@@ -17,7 +18,8 @@ import (
 //     MaxConns if the database has room, or make transactions shorter.
 //   - Queued: callers that wait now. If it stays above 0 while AcquiredConns is Limit, connections are held for long; AcquireError names the holder.
 //   - Dials().Refused: the server had no room. Lower MaxConns or the number of environments, or raise max_connections.
-//   - Invocations().Leaks: leases that invocations forgot to give back. The log has the stack that acquired each: correct the code.
+//   - Invocations().Leaks: leases that invocations forgot to give back, and LateUses: goroutines that use the pool after their invocation. The log has the
+//     place of each in the code: correct it.
 //   - Invocations().Resets and Unclean: sessions in which invocations left something. Each Unclean costs a new connection: find the statement.
 //   - Lanes().Rides and Lanes().Alone: how many reads share connections, and why other statements do not. If "function" is large, see
 //     Config.LaneFunctions.
@@ -32,12 +34,12 @@ type Stat struct{ n numbers }
 // numbers are what a Stat shows, by their names in JSON.
 type numbers struct {
 	AcquireCount            int64          `json:"acquire_count"`
-	AcquireDuration         seconds        `json:"acquire_duration_seconds"`
+	AcquireDuration         milliseconds   `json:"acquire_duration_ms"`
 	AcquiredConns           int32          `json:"acquired_conns"`
 	CanceledAcquireCount    int64          `json:"canceled_acquire_count"`
 	ConstructingConns       int32          `json:"constructing_conns"`
 	EmptyAcquireCount       int64          `json:"empty_acquire_count"`
-	EmptyAcquireWaitTime    seconds        `json:"empty_acquire_wait_time_seconds"`
+	EmptyAcquireWaitTime    milliseconds   `json:"empty_acquire_wait_time_ms"`
 	IdleConns               int32          `json:"idle_conns"`
 	MaxConns                int32          `json:"max_conns"`
 	TotalConns              int32          `json:"total_conns"`
@@ -48,7 +50,7 @@ type numbers struct {
 	Queued                  int32          `json:"queued"`
 	RefusedCount            int64          `json:"refused_count"`
 	Pressed                 bool           `json:"pressed"`
-	ExpectedService         seconds        `json:"expected_service_seconds"`
+	ExpectedService         milliseconds   `json:"expected_service_ms"`
 	PanicCount              int64          `json:"panic_count"`
 	Dials                   DialStat       `json:"dials"`
 	Lanes                   LaneStat       `json:"lanes"`
@@ -56,12 +58,14 @@ type numbers struct {
 	Invocations             InvocationStat `json:"invocations"`
 }
 
-// MarshalJSON returns all numbers of s as JSON, with times in seconds.
+// MarshalJSON returns all numbers of s as JSON, with times in milliseconds.
 func (s Stat) MarshalJSON() ([]byte, error) { return json.Marshal(s.n) }
 
-type seconds time.Duration
+type milliseconds time.Duration
 
-func (s seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).Seconds()) }
+func (m milliseconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(safelog.Milliseconds(time.Duration(m)))
+}
 
 // LaneStat has the counters of reads that found no idle connection.
 type LaneStat struct {
@@ -111,6 +115,8 @@ type CancelStat struct {
 type InvocationStat struct {
 	// Leaks is how many leases the pool took back because their invocation had ended.
 	Leaks int64 `json:"leaks"`
+	// LateUses is how often a goroutine used the pool, or what it had got from the pool, after its invocation had ended, and got [ErrInvocationEnded].
+	LateUses int64 `json:"late_uses"`
 	// Nested is how many callers got [ErrNestedAcquire].
 	Nested int64 `json:"nested"`
 	// Detached is how many ctxs from Detach have not ended yet. They count for the pool that opened the scope of their invocation.
@@ -135,14 +141,14 @@ type DialStat struct {
 	HoldTime time.Duration `json:"-"`
 }
 
-// MarshalJSON returns the numbers of s as JSON, with times in seconds.
+// MarshalJSON returns the numbers of s as JSON, with times in milliseconds.
 func (s DialStat) MarshalJSON() ([]byte, error) {
 	type numbers DialStat
 	return json.Marshal(struct {
 		numbers
-		Time     float64 `json:"time_seconds"`
-		HoldTime float64 `json:"hold_time_seconds"`
-	}{numbers(s), s.Time.Seconds(), s.HoldTime.Seconds()})
+		Time     milliseconds `json:"time_ms"`
+		HoldTime milliseconds `json:"hold_time_ms"`
+	}{numbers(s), milliseconds(s.Time), milliseconds(s.HoldTime)})
 }
 
 // AcquireCount returns how many acquires got a connection.
@@ -222,7 +228,7 @@ func (s *Stat) Invocations() InvocationStat { return s.n.Invocations }
 // stats has the totals since New that the scheduler does not count.
 type stats struct {
 	aged, unused, unclean atomic.Int64 // connections that were closed because of their age, their idle time, or a session that no reset cleans
-	resets, leaks         atomic.Int64
+	resets, leaks, late   atomic.Int64
 	reruns, shadow        atomic.Int64 // reads that ran again, alone; reads that would have ridden
 	refusals              refusals
 	alone                 catalog.Reasons // why statements that found no idle connection did not ride

@@ -29,8 +29,8 @@ func TestStatAsJSONHasAllNumbers(t *testing.T) {
 	assert.EqualValues(t, 3, all["max_conns"])
 	assert.EqualValues(t, 1, all["acquired_conns"])
 	assert.EqualValues(t, 2, all["acquire_count"])
-	assert.Positive(t, all["dials"].(map[string]any)["time_seconds"])
-	assert.Less(t, all["acquire_duration_seconds"], 60.0)
+	assert.Positive(t, all["dials"].(map[string]any)["time_ms"])
+	assert.Less(t, all["acquire_duration_ms"], 60_000.0)
 
 	groups := map[string]any{}
 	methods := reflect.TypeFor[*pool.Stat]()
@@ -59,7 +59,7 @@ func jsonName(name string, of reflect.Type) string {
 	name = regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(name, "${1}_${2}")
 	name = regexp.MustCompile(`[A-Z]`).ReplaceAllStringFunc(name, func(s string) string { return string(s[0] + 'a' - 'A') })
 	if of == reflect.TypeFor[time.Duration]() {
-		name += "_seconds"
+		name += "_ms"
 	}
 	return name
 }

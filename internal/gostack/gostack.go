@@ -29,6 +29,18 @@ const Deep = 10
 // Capture records up to most functions: the one that called it and its callers, except the first skip of them.
 func (s *Site) Capture(skip, most int) { s.n = runtime.Callers(skip+2, s.pcs[:most]) }
 
+// Here returns the Site of the innermost function of the user's that leads to the call of Here. It costs microseconds.
+func Here() (s Site) {
+	pcs := make([]uintptr, 4*Deep)
+	for pcs = pcs[:runtime.Callers(2, pcs)]; len(pcs) > 0; pcs = pcs[1:] {
+		if frame, _ := runtime.CallersFrames(pcs[:1]).Next(); !Hidden(frame.Function) {
+			break
+		}
+	}
+	s.n = copy(s.pcs[:], pcs)
+	return s
+}
+
 // Lines are "file:line function", innermost first, of the user's frames.
 func (s *Site) Lines() (lines []string) {
 	each(s.pcs[:s.n], func(function, line string) {
@@ -79,29 +91,6 @@ func Hidden(function string) bool {
 		return strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "github.com/aws/aws-lambda-go/")
 	}
 	return of == "" || of == "/pool" || of == "/lmitest" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")
-}
-
-// Sites remembers places in the code, to log each once.
-type Sites struct {
-	mu   sync.Mutex
-	seen map[Site]bool
-}
-
-// mostSites is how many places are told apart, and therefore how many lines are logged.
-const mostSites = 100
-
-// First reports whether s is new.
-func (i *Sites) First(s *Site) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.seen[*s] || len(i.seen) == mostSites {
-		return false
-	}
-	if i.seen == nil {
-		i.seen = make(map[Site]bool)
-	}
-	i.seen[*s] = true
-	return true
 }
 
 // Label marks the goroutine of one handler call, and those that it starts, so that the log of a handler that hangs can say where. It is a profiler

@@ -112,7 +112,7 @@ func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 		r.cfg.Log.Warn("lmipool: there is a pooler between this pool and PostgreSQL, and nobody has said which."+
 			" It is taken to share its sessions: nothing is prepared or set in them, and a connection that may have left something in one is closed."+
 			" Say what it is with Config.Upstream or LMIPOOL_UPSTREAM: \"pgbouncer\" or \"rds-proxy\" if it gives each transaction another session (then Isolation is off),"+
-			" \"direct\" if each connection has a session for itself", "server", server)
+			" \"direct\" if each connection has a session for itself", "server", server.String())
 	}
 	if r.cfg.PoolerMode != 0 && q.ForPooler == q.Own() && (!q.Own() || !q.redialed) { // a direct connection works in the mode for a pooler too
 		q.ForPooler, q.redialed = !q.Own(), true
