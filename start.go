@@ -70,15 +70,16 @@ func (p *Pool) closeWithin(why string) {
 	}()
 	t := time.NewTimer(terminateBy)
 	defer t.Stop()
-	log := p.bulkhead.log.With(slog.Int("connections", int(open)))
+	log, connections := p.bulkhead.log, slog.Int("connections", int(open))
 	select {
 	case err := <-done:
+		var failed slog.Attr
 		if err != nil {
-			log = log.With("error", err)
+			failed = slog.Any("error", err)
 		}
-		log.Info("lmipool: "+why+": all connections closed", safelog.Ms("took", time.Since(began)))
+		log.Info("lmipool: "+why+": all connections closed", connections, safelog.Ms("took", time.Since(began)), failed)
 	case <-t.C:
-		log.Warn("lmipool: "+why+": not all connections are closed yet", safelog.Ms("took", time.Since(began)), "open", p.Stat().TotalConns())
+		log.Warn("lmipool: "+why+": not all connections are closed yet", connections, safelog.Ms("took", time.Since(began)), "open", p.Stat().TotalConns())
 	}
 }
 

@@ -241,7 +241,7 @@ type Leak struct {
 	For       string // as in Acquire
 	Held      time.Duration
 	SQL       string   // the statement that runs, or ran last, as in Statement
-	Place     []string // where it was acquired: "file:line function", innermost first; empty for Exec and QueryRow
+	Place     []string // where it was acquired: "file:line function", innermost first
 	RequestID string
 }
 

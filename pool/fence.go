@@ -29,7 +29,7 @@ func (p *Pool) fence(c *conn, why error) {
 		if why == pgerr.ErrReadOnlyServer { //nolint:errorlint // it is one of two
 			now = "is read-only now, by its configuration"
 		}
-		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.server())
+		p.log.Warn("lmipool: the server "+now+"; its connections are given up", "server", c.server().String())
 	}
 	closeAll(idle)
 	if first {
