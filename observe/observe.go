@@ -9,7 +9,7 @@
 //     returns. The comment of each interface says who waits then. So a method must be quick, and must not block: a channel that may be full, or a
 //     network, belongs behind a goroutine of the observer's own.
 //   - It may be called by several goroutines at once, and from different goroutines not in the order of the events' times.
-//   - A panic in it is caught, counted in pool.Stat.PanicCount, and logged once for each place. The other observers are called all the same.
+//   - A panic in it is caught, counted in pool.Stat.PanicCount, and logged. The other observers are called all the same.
 //   - ctx is the caller's, with its values (a trace's parent). It may have ended. Where the pool itself does the work (dials, resets, flights …) ctx has
 //     the values of the ctx that New or Open was called with. Do not use the pool with ctx: that would cause events in the midst of an event.
 //   - Start and End are the true times, so that a span can be made afterwards.

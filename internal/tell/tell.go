@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
-	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/observe"
@@ -19,8 +19,7 @@ type Observers struct {
 	log    *slog.Logger
 	panics *atomic.Int64 // counts the observers' panics
 
-	mu   sync.Mutex
-	seen map[string]bool // the places of panics that were logged
+	tally gostack.Tally // the places of panics that were logged
 
 	acquire    []observe.AcquireObserver
 	release    []observe.ReleaseObserver
@@ -45,7 +44,7 @@ func New(all []any, log *slog.Logger, panics *atomic.Int64) (*Observers, error) 
 	if len(all) == 0 {
 		return nil, nil //nolint:nilnil // nil has a meaning
 	}
-	s := &Observers{log: log, panics: panics, seen: map[string]bool{}}
+	s := &Observers{log: log, panics: panics}
 	kinds := s.kinds()
 	for i, v := range all {
 		if err := add(kinds, v); err != nil {
@@ -127,7 +126,7 @@ func one[O, E any](s *Observers, o O, f func(O, context.Context, E), ctx context
 	f(o, ctx, e)
 }
 
-// recovers is deferred around the call of an observer. It logs a panic, once for each place.
+// recovers is deferred around the call of an observer. It logs a panic: each place at once, and then once a minute at most.
 func (s *Observers) recovers() {
 	v := recover()
 	if v == nil {
@@ -135,24 +134,9 @@ func (s *Observers) recovers() {
 	}
 	s.panics.Add(1)
 	at := gostack.Panicked()
-	if s.first(at) {
-		s.log.Error("lmipool: an observer panicked; this place is logged once", slog.Any("panic", v), slog.Any("stack", at))
+	place := strings.Join(at[:min(1, len(at))], "")
+	const message = "lmipool: an observer panicked"
+	if count, say := s.tally.Count(message, place, time.Now()); say {
+		s.log.Error(message, append([]any{slog.String("panic", fmt.Sprint(v)), slog.Any("stack", at)}, count...)...)
 	}
-}
-
-// mostPlaces bounds how many places are told apart.
-const mostPlaces = 100
-
-// first reports whether no panic was logged before that happened where at begins.
-func (s *Observers) first(at []string) bool {
-	if len(at) == 0 {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.seen[at[0]] || len(s.seen) == mostPlaces {
-		return false
-	}
-	s.seen[at[0]] = true
-	return true
 }
