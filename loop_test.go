@@ -114,7 +114,8 @@ func TestSixtyFourLeaksOfEachKindThroughTheRealLoop(t *testing.T) {
 				assert.Contains(t, line, "loop_test.go", "the stack that acquired it")
 			}
 		}
-		assert.Equal(t, 64, logged, leak)
+		assert.Positive(t, logged, leak)
+		assert.LessOrEqual(t, logged, 2, "one at once, and one a minute: %s", leak)
 	}
 	assert.Zero(t, f.Stats().FunctionErrors)
 }
