@@ -7,7 +7,7 @@ package fleet
 // application_name of its own backends without any grant.
 const SQL = `select
 	pg_catalog.count(id)::int4,
-	pg_catalog.count(id) filter (where age < greatest(12.5, 0.125 * members))::int4,
+	pg_catalog.count(id) filter (where age < greatest(8.75, 0.0875 * members))::int4,
 	coalesce(pg_catalog.sum(backends) filter (where id = $1), 0)::int4,
 	coalesce(pg_catalog.max(age) filter (where id = $1), 0)::int4,
 	coalesce(pg_catalog.sum(backends) filter (where id is null), 0)::int4,

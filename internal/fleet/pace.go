@@ -2,46 +2,79 @@ package fleet
 
 import "time"
 
-// interval returns the time in which each of n environments may poll once, so that all together poll at most 20 times a second.
-func interval(n int) time.Duration { return max(5*time.Second, time.Duration(n)*50*time.Millisecond) }
+// interval returns the time in which each of n environments may poll once, so that all together poll at most pollsPerSecond times.
+func interval(n int) time.Duration {
+	return max(5*time.Second, time.Duration(n)*time.Second/pollsPerSecond)
+}
 
 // Lease returns how long a count of n members is good for. It is also how long a newcomer is one: after it each other member has counted it, or knows that
 // its own count is too old.
-func Lease(n int) time.Duration { return interval(n) * 5 / 2 }
+func Lease(n int) time.Duration { return interval(n) * 7 / 4 }
 
 const (
-	// saved is how many polls an environment can save up for retries.
-	saved = 3
-	// unboundedInterval is the time between two polls when no budget is known. They only look whether the role has got a limit.
+	// pollsPerSecond is how often all environments together may poll.
+	pollsPerSecond = 20
+	// mostSaved is how many polls an environment can save up for retries.
+	mostSaved = 6
+	// unboundedInterval is the least time between two polls when no budget is known. They only look whether the role has got a limit.
 	unboundedInterval = time.Minute
 )
 
-// paid takes the poll that has ended now from the polls that were saved up.
-func (s *Share) paid(now time.Time) {
-	if !s.polled.IsZero() {
-		s.tokens += float64(now.Sub(s.polled)) / float64(interval(int(s.count.Members)))
-	}
-	s.tokens, s.polled = min(saved, s.tokens)-1, now
+// pace says when to poll. A poll that was answered is followed by the next one after more than the time in which the environment may poll once. So polls
+// are saved up, and a lost poll is tried again soon if one is saved.
+type pace struct {
+	random func() float64
+
+	every  time.Duration // the time in which this environment may poll once; 0 before the first count
+	ended  time.Time     // when the last poll ended
+	saved  float64       // polls
+	misses int           // lost polls since the last count, or since the pool had no connection
+	at     time.Time     // when members was counted; zero if it was not
+	count  int           // members at at
 }
 
-// NextPoll returns how long to wait before the next poll. Call it once when the pool has got its first connection, and once after each poll. A poll that
-// was answered is followed by the next after a bit more than an interval, so polls are saved up; a lost one is soon tried again if one is saved.
-func (s *Share) NextPoll() time.Duration {
-	every := interval(int(s.count.Members))
-	switch budget, _ := s.limit(); {
-	case s.asked.IsZero() && s.misses == 0:
-		return s.jitter(time.Second, 0, 1)
-	case budget == 0 && s.known:
-		return s.jitter(max(every, unboundedInterval), 1, 1.5)
-	case s.misses == 0:
-		return s.jitter(every, 1.2, 1.5)
-	case s.tokens >= 1:
-		return s.jitter(every, 0.2, 0.3)
+// paid takes the poll that has ended now from the polls that were saved up.
+func (p *pace) paid(now time.Time) {
+	if !p.ended.IsZero() {
+		p.saved += float64(now.Sub(p.ended)) / float64(max(p.every, interval(1)))
 	}
-	return s.jitter(every, 1, 1.3)
+	p.saved, p.ended = min(mostSaved, p.saved)-1, now
+}
+
+// counted takes note of a count of n members, of which young came within the last lease.
+//
+// The rate of all polls must not exceed pollsPerSecond while the fleet grows or shrinks. So the time for one poll follows from the members that there will
+// be when half of it is over, if the fleet goes on as since the last count, and from the polls that newcomers make when they come.
+func (p *pace) counted(n, young int, at time.Time) {
+	expected := float64(n)
+	if since := at.Sub(p.at); !p.at.IsZero() && since > 0 {
+		expected += float64(n-p.count) / since.Seconds() * interval(n).Seconds() / 2
+		expected = min(2*float64(n), max(float64(n)/2, expected))
+	}
+	newcomers := min(pollsPerSecond/2, 1.5*float64(young)/Lease(n).Seconds())
+	p.every = max(interval(1), time.Duration(expected/(pollsPerSecond-newcomers)*float64(time.Second)))
+	p.at, p.count, p.misses = at, n, 0
+}
+
+// left forgets the counts: others do not see this environment any more.
+func (p *pace) left() { p.at, p.every, p.misses = time.Time{}, 0, 0 }
+
+// next returns how long to wait before the next poll, of which bounded says that it is for more than to see whether there is a bound.
+func (p *pace) next(bounded bool) time.Duration {
+	switch {
+	case p.at.IsZero() && p.misses == 0:
+		return p.jitter(time.Second, 0, 1)
+	case p.misses == 0 && !bounded:
+		return p.jitter(max(p.every, unboundedInterval), 1, 1.5)
+	case p.misses == 0:
+		return p.jitter(p.every, 1.3, 1.6)
+	case p.saved >= 1:
+		return p.jitter(max(p.every, interval(1)), 0.15, 0.25)
+	}
+	return p.jitter(max(p.every, interval(1)), 1, 1.3)
 }
 
 // jitter returns d times a random number of at least least and less than most.
-func (s *Share) jitter(d time.Duration, least, most float64) time.Duration {
-	return time.Duration(float64(d) * (least + s.random()*(most-least)))
+func (p *pace) jitter(d time.Duration, least, most float64) time.Duration {
+	return time.Duration(float64(d) * (least + p.random()*(most-least)))
 }

@@ -33,13 +33,14 @@ func arrivals(n int, hard bool) int {
 	return max(1, int(math.Ceil(float64(n)*(math.Exp2(float64(Lease(n))/float64(doubling))-1))))
 }
 
-// members returns how many members there may be at age after n were counted: n within a lease, and after it twice as many every two intervals.
+// members returns how many members there may be at age after n were counted: n within a lease, and after it the number that doubles in the time in which
+// AWS lets a fleet double. A small fleet, which may grow by a jump, is taken to double within six intervals.
 func members(n int, age time.Duration) int {
 	late := age - Lease(n)
 	if late <= 0 {
 		return n
 	}
-	return int(math.Ceil(float64(n) * math.Exp2(min(20, float64(late)/float64(2*interval(n))))))
+	return int(math.Ceil(float64(n) * math.Exp2(min(20, float64(late)/float64(min(doubling, 6*interval(n)))))))
 }
 
 // doubling is the time in which AWS lets a fleet double.

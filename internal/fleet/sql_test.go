@@ -71,7 +71,7 @@ func TestTheSQLCountsTheRolesBackends(t *testing.T) {
 	require.NoError(t, c.QueryRow(ctx, fleet.SQL, "a").Scan(got.Row()...))
 	assert.Less(t, got.Age, int32(300))
 	got.Age = 0
-	if got.Young < 3 { // a machine that needed 12.5 s to open them
+	if got.Young < 3 { // a machine that needed 8.75 s to open them
 		got.Young = 3
 	}
 	assert.Equal(t, fleet.Count{Members: 3, Young: 3, Mine: 2, Others: 3, RoleLimit: 17}, got)
