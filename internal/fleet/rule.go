@@ -33,14 +33,24 @@ func arrivals(n int, hard bool) int {
 	return max(1, int(math.Ceil(float64(n)*(math.Exp2(float64(Lease(n))/float64(doubling))-1))))
 }
 
-// members returns how many members there may be at age after n were counted: n within a lease, and after it the number that doubles in the time in which
-// AWS lets a fleet double. A small fleet, which may grow by a jump, is taken to double within six intervals.
+// members returns how many members there may be at age after n were counted: n within a lease. Then it doubles in the time in which AWS lets a fleet
+// double. A small fleet may double by a jump, which newcomers take for counted when they are [newcomers] no more.
 func members(n int, age time.Duration) int {
 	late := age - Lease(n)
 	if late <= 0 {
 		return n
 	}
-	return int(math.Ceil(float64(n) * math.Exp2(min(20, float64(late)/float64(min(doubling, 6*interval(n)))))))
+	every := interval(n).Seconds()
+	return int(math.Ceil(float64(n) * math.Exp2(min(20, late.Seconds()/min(doubling.Seconds(), every*every/4)))))
+}
+
+// grace returns how long a member is a newcomer. Each other member has then counted it, or knows that its own count is too old. Where the server does
+// not refuse what is above the budget, it is as long as a small fleet's members take, without a count, to expect a fleet twice as large.
+func grace(n int, hard bool) time.Duration {
+	if hard {
+		return Lease(n)
+	}
+	return 3 * interval(n)
 }
 
 // doubling is the time in which AWS lets a fleet double.

@@ -94,7 +94,7 @@ func (s *Share) Most(now time.Time) int {
 	n := int(s.count.Members)
 	free := max(0, budget-s.others.max(now))
 	most := settled(free, members(n, now.Sub(s.asked)), hard)
-	if time.Duration(s.count.Age)*time.Second+now.Sub(s.asked) < Lease(n) {
+	if time.Duration(s.count.Age)*time.Second+now.Sub(s.asked) < grace(n, hard) {
 		most = min(most, newcomer(free, n, int(s.count.Young), hard))
 	}
 	if s.cap > 0 {
