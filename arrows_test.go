@@ -53,7 +53,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/pgxargs":       pgx,
 		"/internal/safelog":       nil,
 		"/internal/sched":         nil,
-		"/internal/sim":           own("internal/sched"),
+		"/internal/sim":           own("internal/fleet", "internal/sched"),
 		"/internal/session":       join(pgx, own("internal/pgerr", "internal/pgwire", "internal/sqltext")),
 		"/internal/sqltext":       nil,
 		"/internal/sslmode":       pgx,

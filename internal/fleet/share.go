@@ -103,11 +103,11 @@ func (s *Share) Most(now time.Time) int {
 	return most
 }
 
-// Scarce reports whether the budget has less than one connection for each environment. Then a pool should close a connection that is idle for a moment,
-// so that another environment can have one.
+// Scarce reports whether the budget leaves no connection for one more environment. Others may then wait for one, which no count shows. So a pool should
+// close a connection that is idle for a moment.
 func (s *Share) Scarce(now time.Time) bool {
 	budget, _ := s.limit()
-	return budget > 0 && !s.asked.IsZero() && budget-s.others.max(now) < int(s.count.Members)
+	return budget > 0 && !s.asked.IsZero() && budget-s.others.max(now) <= int(s.count.Members)
 }
 
 // Numbers are for Stat. They are zero while they are not known.
@@ -142,7 +142,7 @@ func (s *Share) Why(now time.Time) string {
 	case s.asked.IsZero():
 		return "1 connection until the fleet is counted"
 	case s.Scarce(now):
-		return fmt.Sprintf("%d of %d: %s is %d, less %d backends of others, for %d environments: there is not one connection for each", n.Share, n.Budget, from, n.Budget, n.Others, n.Environments)
+		return fmt.Sprintf("%d of %d: %s is %d, less %d backends of others, for %d environments: there is none for one more", n.Share, n.Budget, from, n.Budget, n.Others, n.Environments)
 	}
 	return fmt.Sprintf("%d of %d: %s is %d, less %d backends of others, for %d environments", n.Share, n.Budget, from, n.Budget, n.Others, n.Environments)
 }
