@@ -49,6 +49,7 @@ Heard: heard
 pool.held: scope
 hold: hold
 Holder: hold Scope=lease Stack=lease
+internal/fleet.Share: share
 internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=use
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
@@ -72,6 +73,8 @@ LoginTime: dial
 Maps: types Closed=pool/dial
 nodeFact: find deep=facts
 pace: mayride
+peak: rule
+internal/fleet.polls: pace
 internal/pgwire.queue: prologue
 Reach: upstream
 Recognition: upstream

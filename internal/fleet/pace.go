@@ -20,9 +20,9 @@ const (
 	unboundedInterval = time.Minute
 )
 
-// pace says when to poll. A poll that was answered is followed by the next one after more than the time in which the environment may poll once. So polls
+// polls says when to poll. A poll that was answered is followed by the next one after more than the time in which the environment may poll once. So polls
 // are saved up, and a lost poll is tried again soon if one is saved.
-type pace struct {
+type polls struct {
 	random func() float64
 
 	every  time.Duration // the time in which this environment may poll once; 0 before the first count
@@ -33,19 +33,22 @@ type pace struct {
 	count  int           // members at at
 }
 
+func newPolls(random func() float64) polls { return polls{random: random, saved: mostSaved} }
+
 // paid takes the poll that has ended now from the polls that were saved up.
-func (p *pace) paid(now time.Time) {
+func (p *polls) paid(now time.Time) {
 	if !p.ended.IsZero() {
 		p.saved += float64(now.Sub(p.ended)) / float64(max(p.every, interval(1)))
 	}
 	p.saved, p.ended = min(mostSaved, p.saved)-1, now
 }
 
-// counted takes note of a count of n members, of which young came within the last lease.
+// counted takes note of a count of n members, of which young came within the last lease. It was asked for at at, and told at now.
 //
 // The rate of all polls must not exceed pollsPerSecond while the fleet grows or shrinks. So the time for one poll follows from the members that there will
 // be when half of it is over, if the fleet goes on as since the last count, and from the polls that newcomers make when they come.
-func (p *pace) counted(n, young int, at time.Time) {
+func (p *polls) counted(n, young int, at, now time.Time) {
+	p.paid(now)
 	expected := float64(n)
 	if since := at.Sub(p.at); !p.at.IsZero() && since > 0 {
 		expected += float64(n-p.count) / since.Seconds() * interval(n).Seconds() / 2
@@ -56,11 +59,17 @@ func (p *pace) counted(n, young int, at time.Time) {
 	p.at, p.count, p.misses = at, n, 0
 }
 
+// missed takes note of a poll that was lost.
+func (p *polls) missed(now time.Time) {
+	p.paid(now)
+	p.misses++
+}
+
 // left forgets the counts: others do not see this environment any more.
-func (p *pace) left() { p.at, p.every, p.misses = time.Time{}, 0, 0 }
+func (p *polls) left() { p.at, p.every, p.misses = time.Time{}, 0, 0 }
 
 // next returns how long to wait before the next poll, of which bounded says that it is for more than to see whether there is a bound.
-func (p *pace) next(bounded bool) time.Duration {
+func (p *polls) next(bounded bool) time.Duration {
 	switch {
 	case p.at.IsZero() && p.misses == 0:
 		return p.jitter(time.Second, 0, 1)
@@ -75,6 +84,6 @@ func (p *pace) next(bounded bool) time.Duration {
 }
 
 // jitter returns d times a random number of at least least and less than most.
-func (p *pace) jitter(d time.Duration, least, most float64) time.Duration {
+func (p *polls) jitter(d time.Duration, least, most float64) time.Duration {
 	return time.Duration(float64(d) * (least + p.random()*(most-least)))
 }

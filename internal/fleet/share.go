@@ -12,7 +12,7 @@ const Unbounded = math.MaxInt32
 // Share is what one environment knows of the fleet, and what follows for its own connections. It is for one goroutine at a time.
 type Share struct {
 	budget int // as configured; 0: the role's limit
-	pace   pace
+	polls  polls
 
 	count  Count
 	asked  time.Time // when the last count was asked for; zero if there was none since the pool had no connection
@@ -25,16 +25,15 @@ type Share struct {
 // New returns the Share of an environment that has no connection yet. A budget of 0 means the role's own CONNECTION LIMIT, as soon as a count has
 // told it. random returns a number of at least 0 and less than 1.
 func New(budget int, random func() float64) *Share {
-	return &Share{budget: budget, pace: pace{random: random, saved: mostSaved}}
+	return &Share{budget: budget, polls: newPolls(random)}
 }
 
 // Counted tells of a poll that was answered. asked is the time just before the poll was sent: the count may be as old as that.
 func (s *Share) Counted(c Count, asked, now time.Time) {
-	s.pace.paid(now)
 	if c.Mine == 0 { // this environment's name did not reach the server
 		c.Members++
 	}
-	s.pace.counted(int(c.Members), int(c.Young), asked)
+	s.polls.counted(int(c.Members), int(c.Young), asked, now)
 	s.count, s.asked, s.known = c, asked, true
 	s.others.saw(int(c.Others), now)
 	if s.cap > 0 {
@@ -44,21 +43,20 @@ func (s *Share) Counted(c Count, asked, now time.Time) {
 
 // Missed tells of a poll that failed or took too long.
 func (s *Share) Missed(now time.Time) {
-	s.pace.paid(now)
-	s.pace.misses++
+	s.polls.missed(now)
 }
 
 // Left tells that the pool has no connection any more: it idles, or the server went away. Others cannot see it from now on, so its next connection is a
 // newcomer's.
 func (s *Share) Left() {
 	s.asked, s.cap = time.Time{}, 0
-	s.pace.left()
+	s.polls.left()
 }
 
 // NextPoll returns how long to wait before the next poll. Call it once when the pool has got its first connection, and once after each poll.
 func (s *Share) NextPoll() time.Duration {
 	budget, _ := s.limit()
-	return s.pace.next(budget > 0)
+	return s.polls.next(budget > 0)
 }
 
 // Refused tells of a dial that the server refused because it was full (53300), while the pool had open connections.
@@ -86,7 +84,7 @@ func (s *Share) limit() (budget int, hard bool) {
 func (s *Share) Most(now time.Time) int {
 	budget, hard := s.limit()
 	switch {
-	case budget == 0 && (s.known || s.pace.misses > 0):
+	case budget == 0 && (s.known || s.polls.misses > 0):
 		return Unbounded
 	case s.asked.IsZero() || budget == 0:
 		return 1
