@@ -28,6 +28,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/lambdaenv":              nil,
 		"/observe":                own("internal/sqltext"),
 		"/internal/tell":          own("internal/gostack", "observe"),
+		"/stdlib":                 join(pgx, own("internal/pgerr", "pool")),
 		"/lmitest":                join(lambda, own("lambdaenv", "internal/child", "internal/inprocess")),
 		"/lmitest/cmd/lmirun":     join(pgx, own("lmitest", "lambdaenv", "internal/connstring")),
 		"/internal/awshost":       nil,

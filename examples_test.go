@@ -16,8 +16,9 @@ import (
 // mostUsed are the identifiers that a user meets first, by the directory of their package. Godoc shows no example for a method that another package
 // has, so those of a pool are in package pool.
 var mostUsed = map[string]string{
-	".":    "Open OpenConfig Config Handler HTTPHandler Wrap Start Pool.With DB InTx Alone Detach Misconfigured Retryable OutcomeUnknown",
-	"pool": "Pool.Acquire Pool.QueryRow Pool.Query Pool.Exec Pool.SendBatch Pool.CopyFrom Pool.Stat Bound.Acquire",
+	".":      "Open OpenConfig Config Handler HTTPHandler Wrap Start Pool.With DB InTx Alone Detach Misconfigured Retryable OutcomeUnknown",
+	"stdlib": "OpenDB",
+	"pool":   "Pool.Acquire Pool.QueryRow Pool.Query Pool.Exec Pool.SendBatch Pool.CopyFrom Pool.Stat Bound.Acquire",
 }
 
 func TestTheMostUsedHaveAnExample(t *testing.T) {

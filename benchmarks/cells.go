@@ -58,6 +58,8 @@ func groups() []group {
 	for _, link := range links {
 		closedLoop(point, link, crowd, system{lmipool, 2}, system{plain, 2}, system{plain, 64})
 	}
+	closedLoop(point, farther, crowd, system{lmipoolSQL, 2}, system{plainSQL, 2}, system{plainSQL, 64})
+	closedLoop(oneClient, loopback, 1, system{lmipoolSQL, 2}, system{plainSQL, 2})
 	all = append(all, group{cells: []cell{
 		{workload: point, link: farther, loop: open, rate: 2500, system: system{lmipool, 2}},
 		{workload: point, link: farther, loop: open, rate: 2500, system: system{plain, 64}},

@@ -65,6 +65,10 @@ func claims() []claim {
 	compare(point, farther, closed, two, system{plain, 2}, map[string]want{"throughput": atLeast(10)}, cost...)
 	compare(point, farther, closed, two, system{plain, 64},
 		map[string]want{"throughput": atLeast(1.5), "p99": atMost(0.6), "server CPU": atMost(0.65)}, cost...)
+	twoSQL := system{lmipoolSQL, 2}
+	compare(point, farther, closed, twoSQL, system{plainSQL, 2}, map[string]want{"throughput": atLeast(8)}, cost...)
+	compare(point, farther, closed, twoSQL, system{plainSQL, 64}, map[string]want{"throughput": atLeast(1.2)}, cost...)
+	compare(oneClient, loopback, closed, twoSQL, system{plainSQL, 2}, nil, p50, p99, clientCPU)
 	compare(point, farther, open, two, system{plain, 64}, map[string]want{"p99": atMost(1.25)}, p50, p99, clientCPU, serverCPUTime)
 	// DESIGN.md, invariants: one client on an idle pool costs what pgxpool costs, within 10 %.
 	alone := map[string]want{"p50": atMost(1.1), "client CPU": atMost(1.1)}

@@ -52,7 +52,12 @@ func opens(ctx context.Context, d db, err error) (db, error) {
 }
 
 func (s system) make(ctx context.Context, connString string, lanes pool.Switch) (db, error) {
-	if s.name == lmipool {
+	switch s.name {
+	case lmipoolSQL:
+		return overSQL(system{lmipool, s.maxConns}.make(ctx, connString, lanes))
+	case plainSQL:
+		return overSQL(system{plain, s.maxConns}.make(ctx, connString, lanes))
+	case lmipool:
 		return pool.New(ctx, connString, &pool.Config{MaxConns: int32(s.maxConns), Lanes: lanes})
 	}
 	return newPgxpool(ctx, connString, s.maxConns, func(*pgxpool.Config) {})

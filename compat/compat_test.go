@@ -19,10 +19,14 @@ import (
 
 const own = "github.com/lmipool/lmipool/compat/"
 
-// Each test of pgxpool's passes, or is in differences, or in racy.
-func TestPgxpoolsOwnTests(t *testing.T) {
+func TestPgxpoolsOwnTests(t *testing.T) { runs(t, "pgxpool", differences) }
+
+func TestPgxStdlibsOwnTests(t *testing.T) { runs(t, "stdlib", differencesOfStdlib) }
+
+// runs runs the tests of one of pgx's packages. Each passes, or is in differences, or in racy.
+func runs(t *testing.T, of string, differences map[string]string) {
 	t.Parallel()
-	binary := build(t)
+	binary := build(t, of)
 	dsn := pgtest.Database(t)
 	var mu sync.Mutex
 	var passed, differ []string
@@ -61,35 +65,35 @@ func TestPgxpoolsOwnTests(t *testing.T) {
 	})
 	for name := range differences {
 		if !seen[name] && !slices.Contains(onlyIn512, name) {
-			t.Errorf("%s is in the list of differences, and pgxpool has no such test", name)
+			t.Errorf("%s is in the list of differences, and %s has no such test", name, of)
 		}
 	}
-	t.Logf("%d tests of pgxpool's pass, %d differ on purpose", len(passed), len(differ))
+	t.Logf("%d tests of %s pass, %d differ on purpose", len(passed), of, len(differ))
 	slices.Sort(differ)
 	for _, name := range differ {
 		t.Logf("%s: %s", name, differences[name])
 	}
 }
 
-// build compiles pgxpool's tests with our package pgxpool in place of pgx's.
-func build(t *testing.T) (binary string) {
+// build compiles the tests of pgx's package of with our package of that name in place of pgx's.
+func build(t *testing.T, of string) (binary string) {
 	pgx := strings.TrimSpace(output(t, exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/jackc/pgx/v5")))
 	root, err := os.Getwd()
 	require.NoError(t, err)
 	dir := t.TempDir()
 	overlay := map[string]string{} // where a file seems to be, and where it is
-	tests, err := filepath.Glob(filepath.Join(pgx, "pgxpool", "*_test.go"))
+	tests, err := filepath.Glob(filepath.Join(pgx, of, "*_test.go"))
 	require.NoError(t, err)
 	require.NotEmpty(t, tests)
 	ours := strings.NewReplacer(
-		`"github.com/jackc/pgx/v5/pgxpool"`, `"`+own+`pgxpool"`,
+		`"github.com/jackc/pgx/v5/`+of+`"`, `"`+own+of+`"`,
 		`"github.com/jackc/pgx/v5/internal/pgmock"`, `"`+own+`pgmock"`)
 	for _, file := range tests {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		at := filepath.Join(dir, filepath.Base(file))
 		require.NoError(t, os.WriteFile(at, []byte(ours.Replace(string(text))), 0o600))
-		overlay[filepath.Join(root, "pgxpool", filepath.Base(file))] = at
+		overlay[filepath.Join(root, of, filepath.Base(file))] = at
 	}
 	mock, err := filepath.Glob(filepath.Join(pgx, "internal", "pgmock", "*.go"))
 	require.NoError(t, err)
@@ -102,8 +106,8 @@ func build(t *testing.T) (binary string) {
 	require.NoError(t, err)
 	list := filepath.Join(dir, "overlay.json")
 	require.NoError(t, os.WriteFile(list, replace, 0o600))
-	binary = filepath.Join(dir, "pgxpool.test")
-	output(t, exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", list, "-o", binary, "./pgxpool"))
+	binary = filepath.Join(dir, of+".test")
+	output(t, exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", list, "-o", binary, "./"+of))
 	return binary
 }
 

@@ -27,3 +27,22 @@ var racy = map[string]string{
 
 // onlyIn512 are tests that pgx 5.11 has not.
 var onlyIn512 = []string{"TestPoolInitialConnectionError", "TestPoolBackgroundConnectionsContext", "TestPoolAcquireCanceledDuringStalledPing"}
+
+// differencesOfStdlib are the tests of pgx's stdlib that lmipool's does not pass, on purpose, with the reason.
+var differencesOfStdlib = map[string]string{
+	"TestConnExec":                           ofTempTable,
+	"TestConnExecInsertByteSliceIntoJSON":    ofTempTable,
+	"TestConnQueryJSONIntoByteSlice":         ofTempTable,
+	"TestConnQueryRowConstraintErrors":       ofTempTable,
+	"TestRowsColumnTypeLength":               ofTempTable,
+	"TestTransactionLifeCycle":               ofTempTable,
+	"TestStmtExecContextCancel":              ofTempTable,
+	"TestStmtExecContextSuccess":             ofTempTable,
+	"TestConnMultiplePrepareAndDeallocate":   "Prepare keeps a text and prepares nothing by itself on the server",
+	"TestOptionBeforeAfterConnect":           "the connections are the pool's, and MaxIdleConns closes none",
+	"TestOptionShouldPing_HookCalledOnReuse": "OptionShouldPing is missing: pool.Config has ShouldPing",
+	"TestCheckIdleConn":                      "it uses OptionShouldPing",
+	"TestResetSessionHookCalled":             "OptionResetSession is missing: pool.Config has PrepareConn",
+}
+
+const ofTempTable = "a temporary table that (*sql.DB).Exec makes is gone when that call is over: use a *sql.Conn or a transaction"

@@ -19,14 +19,19 @@ import (
 // is an [*AcquireError]; if the scope has ended, the error is [ErrInvocationEnded]. [Lease.Release] gives the connection back. For a single statement
 // use the pool's own methods, which hold a connection for a shorter time.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
+	var at gostack.Site
+	at.Capture(0, 5) // fewer frames than Deep, since each frame costs time
+	return p.acquireAt(ctx, &at)
+}
+
+// acquireAt is Acquire for a caller at the place at.
+func (p *Pool) acquireAt(ctx context.Context, at *gostack.Site) (*Lease, error) {
 	if c, err := p.engine.own(ctx); err != nil {
 		return nil, err
 	} else if c != nil {
 		return leaseOf(c), nil
 	}
-	l := &Lease{p: p, what: kindLease}
-	l.stack.Capture(0, 5) // fewer frames than Deep, since each frame costs time
-	return p.obtain(ctx, l, -1)
+	return p.obtain(ctx, &Lease{p: p, what: kindLease, stack: *at}, -1)
 }
 
 // leaseOf returns a lease that runs on c, which is pgxpool's. It is used with Config.Plain.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/session"
 )
@@ -21,6 +22,13 @@ import (
 // nothing would take the settings away. Use Begin or [InTx] there, whose settings end with the transaction. Acquire returns an error, too, for the
 // setting transaction_read_only, which ends with each transaction. With [Config.Plain], Release closes the connection.
 func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
+	var at gostack.Site
+	at.Capture(0, 5)
+	return b.acquireAt(ctx, &at)
+}
+
+// acquireAt is Acquire for a caller at the place at.
+func (b *Bound) acquireAt(ctx context.Context, at *gostack.Site) (*Lease, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
@@ -32,7 +40,7 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	}
 	var l *Lease
 	err := b.p.rerun(ctx, func(bool) (_ *Lease, err error) {
-		if l, err = b.p.Acquire(ctx); err != nil {
+		if l, err = b.p.acquireAt(ctx, at); err != nil {
 			return nil, err
 		}
 		if c, plain := l.lent.(*pgxpool.Conn); plain {

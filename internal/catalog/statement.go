@@ -148,6 +148,7 @@ type Leaves struct {
 	Tells bool // the statement may return values of sequences that were drawn before in the session
 	Draws bool // the statement may draw from sequences, or set them
 	Other bool // the statement may run the user's own code
+	Self  bool // the statement's result may say which session it runs in
 	Plans bool // functions may plan while a setting is changed on which the meaning of texts depends
 }
 
@@ -162,9 +163,16 @@ func (s *Statement) Leaves(by *facts.Facts) Leaves {
 	case s.Asks:
 		p := s.judgeLocked(by)
 		l.Trace, l.Ask, l.Other, l.Plans = p.Trace, !p.Told, p.Why != "", p.Plans
-		l.Tells, l.Draws = l.Tells || p.Tells, l.Draws || p.Draws
+		l.Tells, l.Draws, l.Self = l.Tells || p.Tells, l.Draws || p.Draws, p.Self
 	}
 	return l
+}
+
+// NeedsSession reports whether s has to run in one session with the statements after it, by the newest facts. Statements that run the user's own code
+// always have to, since they never ride, and what is known of that code may be old.
+func (s *Statement) NeedsSession() bool {
+	l := s.Leaves(s.of.facts())
+	return !s.Asks || l.Trace > sqltext.NoTrace || l.Tells || l.Self || l.Other
 }
 
 // Expected returns how long s will probably take on the server, by its runs so far, or 0 if there was none.

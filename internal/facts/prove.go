@@ -90,6 +90,7 @@ type Proof struct {
 	Rides bool          // the functions that the statement calls have no effect except their results
 	Trace sqltext.Trace // what the statement leaves in its session
 	Tells bool          // the statement may call currval or lastval
+	Self  bool          // the statement may call a function that says which session it runs in
 	Draws bool          // the statement may call nextval or setval
 	Plans bool          // functions may plan while a setting on which the meaning of texts depends is changed
 }
@@ -130,6 +131,7 @@ func (f *Facts) Prove(m *sqltext.Mentions, functions []sqltext.Function, types [
 		p.Rides = p.Rides && c.Harmless()
 		p.Trace = max(p.Trace, c.Trace())
 		p.Tells, p.Draws = p.Tells || c.TellsSequence(), p.Draws || c.Trace() == sqltext.SequenceTrace
+		p.Self = p.Self || c.TellsSession()
 	}
 	return p
 }

@@ -1,7 +1,7 @@
 // Package gostack says where in the code something happened. [Site] records cheaply who called a function that leases a connection. [Label] finds,
 // in a goroutine profile of a [Profiler], what the goroutines of one handler call do. Both are for the log, and nothing is decided by them.
 //
-// Frames of the library, of aws-lambda-go and of Go's runtime are left out: whoever reads them looks for his own code. They are known by the path of
+// Frames of the library, of aws-lambda-go, of database/sql and of Go's runtime are left out: whoever reads them looks for his own code. They are known by the path of
 // their package, which a test of package pool holds against the names that Go gives them.
 package gostack
 
@@ -88,9 +88,9 @@ func Hidden(function string) bool {
 	name, _, _ := strings.Cut(path[slash:], ".")
 	of, own := strings.CutPrefix(path[:slash+len(name)], module)
 	if !own {
-		return strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "github.com/aws/aws-lambda-go/")
+		return strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "database/sql.") || strings.HasPrefix(function, "github.com/aws/aws-lambda-go/")
 	}
-	return of == "" || of == "/pool" || of == "/lmitest" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")
+	return of == "" || of == "/pool" || of == "/stdlib" || of == "/lmitest" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")
 }
 
 // Label marks the goroutine of one handler call, and those that it starts, so that the log of a handler that hangs can say where. It is a profiler

@@ -168,6 +168,11 @@ func (f Function) Trace() Trace {
 // TellsSequence reports whether f returns what nextval returned before in the session.
 func (f Function) TellsSequence() bool { return f.Name == "currval" || f.Name == "lastval" }
 
+// TellsSession reports whether f returns which session it runs in.
+func (f Function) TellsSession() bool {
+	return f.Name == "pg_backend_pid" || f.Name == "inet_client_port" || f.Name == "inet_client_addr"
+}
+
 // lasting has the functions of pg_catalog whose effect on the session no reset takes away.
 var lasting = set(`
 	pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
