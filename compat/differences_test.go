@@ -20,8 +20,9 @@ var differences = map[string]string{
 	"TestPoolAcquireCanceledDuringStalledPing": "a new connection is asked what its session is like, and the test's server does not answer",
 }
 
-// racy are tests of pgxpool's that pass or not by who is quicker, with the reason.
+// racy are tests of both packages that pass or not by who is quicker, with the reason.
 var racy = map[string]string{
+	"TestOptionBeforeAfterConnect":   "of stdlib: it wants a second connection for a second statement, and the pool may need one or two",
 	"TestPoolAcquireChecksIdleConns": "it ends sessions behind the pool's back and expects that nobody knows; a session whose raw connection was lent is reset soon, which tells",
 }
 
@@ -39,7 +40,6 @@ var differencesOfStdlib = map[string]string{
 	"TestStmtExecContextCancel":              ofTempTable,
 	"TestStmtExecContextSuccess":             ofTempTable,
 	"TestConnMultiplePrepareAndDeallocate":   "Prepare keeps a text and prepares nothing by itself on the server",
-	"TestOptionBeforeAfterConnect":           "the connections are the pool's, and MaxIdleConns closes none",
 	"TestOptionShouldPing_HookCalledOnReuse": "OptionShouldPing is missing: pool.Config has ShouldPing",
 	"TestCheckIdleConn":                      "it uses OptionShouldPing",
 	"TestResetSessionHookCalled":             "OptionResetSession is missing: pool.Config has PrepareConn",

@@ -39,7 +39,7 @@ var texts = []string{
 	"create temporary table thing as select 'temporary' as v", "create temporary table if not exists mine (a int)", "insert into mine values (1)", "select count(*) from mine", "drop table if exists pg_temp.thing",
 	"insert into numbered (name) values ('x') returning id", "insert into numbered (name) values ('x')", "select currval('numbered_id_seq')", "select lastval()", "select nextval('numbered_id_seq')", "discard sequences",
 	"prepare p as select v from thing order by v limit 1", "execute p", "deallocate p", "declare c cursor with hold for select v from thing order by v", "fetch c", "close c",
-	"select pg_try_advisory_lock(5)", "select pg_advisory_unlock(5)", "select count(*) from pg_locks where locktype = 'advisory' and objid = 5",
+	"select pg_try_advisory_lock(5)", "select pg_advisory_unlock(5)", "select count(*) from pg_locks where locktype = 'advisory' and objid = 5 and pid = pg_backend_pid()",
 	"listen news", "select count(*) from pg_listening_channels()", "unlisten *",
 	"set time zone 'Asia/Tokyo'", "reset time zone", "show time zone", "select '2024-01-01'::timestamptz::text", "set datestyle = 'SQL, DMY'", "select date '2024-02-03'::text", "set intervalstyle = 'iso_8601'", "select interval '1 day 2 hours'",
 	"begin", "begin isolation level repeatable read", "commit", "rollback", "savepoint s", "rollback to s", "release s", "show transaction_isolation",
