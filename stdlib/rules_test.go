@@ -100,8 +100,15 @@ func TestATxIsWhatItsOptionsSay(t *testing.T) {
 	l := newLab(t, &pool.Config{MaxConns: 2})
 	l.exec("create table items (id int)")
 	for _, o := range []sql.TxOptions{
-		{}, {ReadOnly: true}, {Isolation: sql.LevelReadUncommitted}, {Isolation: sql.LevelReadCommitted}, {Isolation: sql.LevelRepeatableRead},
-		{Isolation: sql.LevelSnapshot}, {Isolation: sql.LevelSerializable, ReadOnly: true}, {Isolation: sql.LevelLinearizable}, {Isolation: sql.LevelWriteCommitted},
+		{},
+		{ReadOnly: true},
+		{Isolation: sql.LevelReadUncommitted},
+		{Isolation: sql.LevelReadCommitted},
+		{Isolation: sql.LevelRepeatableRead},
+		{Isolation: sql.LevelSnapshot},
+		{Isolation: sql.LevelSerializable, ReadOnly: true},
+		{Isolation: sql.LevelLinearizable},
+		{Isolation: sql.LevelWriteCommitted},
 	} {
 		see := func(db *sql.DB) (seen []string) {
 			tx, err := db.BeginTx(t.Context(), &o)
@@ -324,8 +331,15 @@ func TestValuesAndColumnsArePgxs(t *testing.T) {
 		}
 	}
 	for _, arg := range []any{
-		7, int64(7), "7", 7.5, true, []byte("7"), nil, time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC), sql.NullString{}, sql.NullInt64{Int64: 7, Valid: true}, pgtype.Int4{Int32: 7, Valid: true},
-		[]int{1, 2}, []string{"a"}, map[string]int{"a": 1}, struct{}{}, sql.Named("name", 7), make(chan int),
+		7, int64(7), "7", 7.5, true, []byte("7"), nil, time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
+		sql.NullString{},
+		sql.NullInt64{Int64: 7, Valid: true},
+		pgtype.Int4{Int32: 7, Valid: true},
+		[]int{1, 2},
+		[]string{"a"},
+		map[string]int{"a": 1},
+		struct{}{},
+		sql.Named("name", 7), make(chan int),
 	} {
 		for _, text := range []string{"select $1::text", "select $1::int", "select $1::int[]::text", "select $1::jsonb", "select $1::timestamptz"} {
 			want, got := seen(l.pgx.Query(text, arg)), seen(l.db.Query(text, arg))
