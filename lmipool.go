@@ -104,6 +104,9 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 	if c.ApplicationName == "" {
 		c.ApplicationName = env.FunctionName
 	}
+	socket, _ := lookup(statusSocket)
+	feed := new(statusFeed)
+	feed.watch(&c, socket)
 	p, err := db.pool(ctx, c.forPool())
 	if err := named(errors.Join(errs, c.validate(chosen), err), chosen); err != nil {
 		if p != nil {
@@ -113,6 +116,10 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 	}
 	c.settle(env)
 	own := &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c)}
+	if err := feed.serve(socket, own); err != nil {
+		own.Close()
+		return nil, pgerr.Config(err)
+	}
 	own.logOpen(db, chosen)
 	return own, nil
 }

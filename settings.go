@@ -262,7 +262,7 @@ func (s setting) show(field any) string {
 // warnOfUnknown logs every LMIPOOL_ variable that is not read, with the name that was probably meant. Otherwise nobody would notice that a misspelled
 // variable has no effect.
 func warnOfUnknown(environ []string, log *slog.Logger) {
-	known := append([]string(nil), forTests...)
+	known := append([]string{statusSocket}, forTests...)
 	for _, s := range settings {
 		known = append(known, s.variable())
 	}

@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,6 +121,21 @@ func (p *Pool) holders() (all []occupant) {
 		all = append(all, r.Owner.(occupant))
 	}
 	return all
+}
+
+// Holders describes who has a connection now, the one who has had it longest first. The flights of lanes are among them. With Config.Plain the list is
+// empty.
+func (p *Pool) Holders() []Holder {
+	lookers.Add(1)
+	defer lookers.Add(-1)
+	now := time.Now()
+	all := p.holders()
+	list := make([]Holder, 0, len(all))
+	for _, h := range all {
+		list = append(list, h.holder(now))
+	}
+	slices.SortFunc(list, func(a, b Holder) int { return cmp.Compare(b.Held, a.Held) })
+	return list
 }
 
 // eachLease calls f with each lease that holds a connection.

@@ -19,6 +19,8 @@ type options struct {
 	link        time.Duration
 	systems     []system
 	out         string
+	watch       bool
+	socket      string // the directory of the functions' status sockets, with watch
 	command     string // the command line that repeats the run, without -out
 }
 
@@ -42,6 +44,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	fs.Var(duration{&o.link, time.Second}, "link", "round trip added between handler and database")
 	fs.Var(systemList{&o.systems}, "systems", "systems to run, with commas between them")
 	fs.StringVar(&o.out, "out", o.out, "directory for result.json, curves.csv and report.html")
+	fs.BoolVar(&o.watch, "watch", false, "serve a page with lmipool's live numbers on this machine, and print its URL")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
@@ -58,7 +61,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	}
 	o.command = "cd examples && go run ./demo"
 	fs.Visit(func(f *flag.Flag) {
-		if f.Name != "out" {
+		if f.Name != "out" && f.Name != "watch" {
 			o.command += fmt.Sprintf(" -%s %s", f.Name, f.Value)
 		}
 	})

@@ -42,6 +42,9 @@ func startFunction(ctx context.Context, sys system, o options, addr string) (*fu
 		Stdout:       fn.log,
 		Stderr:       fn.log,
 	}
+	if o.socket != "" {
+		config.Env = append(config.Env, "LMIPOOL_STATUS_SOCKET="+o.socket)
+	}
 	if sys.onDemand {
 		config.Kind, config.Concurrency, config.Environments = lambdaenv.OnDemand, 1, o.clients
 	}

@@ -20,6 +20,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"github.com/lmipool/lmipool/status"
 )
 
 func main() {
@@ -46,6 +48,18 @@ func demo(args []string) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second ^C ends this process at once; the kernel then kills its children
 
+	if o.watch {
+		if o.socket, err = os.MkdirTemp("", "demo"); err == nil {
+			defer os.RemoveAll(o.socket)
+			var url string
+			url, err = status.New(status.Options{Title: "demo", Socket: o.socket}).Start(ctx, "127.0.0.1:0")
+			fmt.Fprintln(os.Stderr, "status page:", url)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "demo: -watch:", err)
+			return 1
+		}
+	}
 	r, err := run(ctx, o, newProgress(os.Stderr))
 	if ctx.Err() != nil {
 		fmt.Fprintln(os.Stderr, "demo: interrupted; nothing is left running and nothing was written")

@@ -39,6 +39,8 @@ What is printed:
   -dsn DSN      also the connections to this PostgreSQL database, a URL or
                 key=value pairs: the peak, sampled every 10 ms, and how many were
                 opened in all. Connections that were there before do not count
+  -status ADDR  a page with the live numbers of the function's lmipool, such as
+                :8080, for this machine only
   -v            also what the function writes while a load runs
 
 A throttled request is tried again for up to 30 s, with growing pauses, and its
@@ -57,6 +59,7 @@ type options struct {
 	clients  int
 	event    []byte
 	dsn      string
+	status   string
 	verbose  bool
 }
 
@@ -102,6 +105,7 @@ func parse(args []string, stdin io.Reader, environ []string) (*options, error) {
 	})
 	fs.StringVar(&eventFile, "e", "", "")
 	fs.StringVar(&o.dsn, "dsn", "", "")
+	fs.StringVar(&o.status, "status", "", "")
 	fs.BoolVar(&o.verbose, "v", false, "")
 	if err := fs.Parse(args); err != nil {
 		return nil, err

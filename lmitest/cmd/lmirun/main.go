@@ -64,6 +64,11 @@ func drive(ctx context.Context, o *options, stdout io.Writer, stderr *os.File) (
 		defer db.close()
 	}
 
+	closePage, err := servePage(ctx, o, stderr)
+	if err != nil {
+		return false, err
+	}
+	defer closePage()
 	quiet := o.requests > 0 && !o.verbose
 	config := o.config
 	config.Stdout, config.Stderr = stderr, stderr

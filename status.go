@@ -1,0 +1,47 @@
+package lmipool
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/lmipool/lmipool/internal/snapshot"
+	"github.com/lmipool/lmipool/observe"
+)
+
+// statusSocket is the variable that names the Unix socket on which a pool serves what a status page shows. Package status and lmirun read it there, so
+// that a handler needs neither a web server nor html/template.
+const statusSocket = "LMIPOOL_STATUS_SOCKET"
+
+// statusFeed serves the snapshots of one pool. Its zero value serves none.
+type statusFeed struct {
+	snapshot.Recorder
+	listener net.Listener
+}
+
+// watch has the pool that c is for tell f, if path is set.
+func (f *statusFeed) watch(c *Config, path string) {
+	if path != "" {
+		c.Observers = append(slices.Clone(c.Observers), f)
+	}
+}
+
+// serve begins to serve p's snapshots at path. It does nothing if path is empty.
+func (f *statusFeed) serve(path string, p *Pool) (err error) {
+	if path == "" {
+		return nil
+	}
+	f.listener, err = snapshot.Serve(path, func() snapshot.Snapshot { return f.Take(p.Pool, snapshot.NewAbout(p.Pool, p.env), p.HandlerStat()) })
+	if err != nil {
+		return fmt.Errorf("lmipool: %s is %q: want the path of a Unix socket that can be made, or of a directory: %w", statusSocket, path, err)
+	}
+	return nil
+}
+
+// ObserveShutdown ends f with its pool.
+func (f *statusFeed) ObserveShutdown(context.Context, observe.Shutdown) {
+	if f.listener != nil {
+		_ = f.listener.Close()
+	}
+}
