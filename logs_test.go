@@ -127,7 +127,7 @@ func logRow(call *ast.CallExpr, constants map[string]ast.Expr) string {
 	message := w.before + messageText(call.Args[w.message], constants) + w.after
 	keys := map[string]bool{}
 	addKeys(keys, call.Args[w.message+1+w.skip:])
-	for _, key := range strings.Fields(w.adds) {
+	for key := range strings.FieldsSeq(w.adds) {
 		keys[key] = true
 	}
 	attributes := "–"

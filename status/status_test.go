@@ -47,7 +47,7 @@ func get(page http.Handler, path string, change ...func(*http.Request)) *httptes
 
 type snapshot struct {
 	ID      string
-	Pool    struct{ Limit, Acquired_Conns int } //nolint:revive,staticcheck // as in the JSON
+	Pool    struct{ Limit, Acquired_Conns int } //nolint:revive // as in the JSON
 	Handler struct{ Overruns int }
 	Slowest []struct{ Text, How string }
 	Holders []struct{ Doing string }

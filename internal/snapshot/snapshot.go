@@ -31,7 +31,7 @@ type Snapshot struct {
 	Pool       *pool.Stat `json:"pool"`
 	Handler    any        `json:"handler,omitempty"` // lmipool.HandlerStat
 	Statements int64      `json:"statements"`
-	Holders    []Holding   `json:"holders"`
+	Holders    []Holding  `json:"holders"`
 	Slowest    []Slow     `json:"slowest"`
 	Events     []Event    `json:"events"` // newest first
 }
@@ -78,9 +78,10 @@ type Recorder struct {
 	statements atomic.Int64
 	least      atomic.Int64 // a statement that ran for less is not among the slowest; in nanoseconds
 
-	mu     sync.Mutex
-	slow   []Slow // slowest first
-	events []Event
+	mu        sync.Mutex
+	slow      []Slow // slowest first
+	events    []Event
+	limitFrom int // the limit before the last event, if that is a move of the limit
 }
 
 // Take returns what r knows now, with the numbers and holders of db, and handler's numbers.
@@ -152,7 +153,14 @@ func (r *Recorder) add(at time.Time, what, format string, args ...any) {
 
 // ObserveLimit and the methods below remember an event.
 func (r *Recorder) ObserveLimit(_ context.Context, e observe.Limit) {
-	r.add(e.At, "limit", "%d connections instead of %d: %s", e.To, e.From, e.Why)
+	from := e.From
+	r.mu.Lock()
+	if last := len(r.events) - 1; last >= 0 && r.events[last].What == "limit" && e.At.Sub(r.events[last].At) < time.Second {
+		from, r.events = r.limitFrom, r.events[:last] // a burst makes many steps, of which one line tells
+	}
+	r.limitFrom = from
+	r.mu.Unlock()
+	r.add(e.At, "limit", "%d connections instead of %d: %s", e.To, from, e.Why)
 }
 
 func (r *Recorder) ObserveLeak(_ context.Context, e observe.Leak) {
