@@ -85,6 +85,12 @@ type Config struct {
 	// that opened them. Negative means never. Defaults to 1 minute.
 	ReportRowsAfter time.Duration
 
+	// ReportSlowAfter is how long a statement may take, its wait for a connection included, before it is logged, with the place in the code that called it. The
+	// same bound holds for an invocation: it is logged with its account ([observe.Usage]) if it lasted that long and its statements, waits and open
+	// transactions add up to that. An invocation that runs one text 50 times or more is logged as well. Texts are shown with their literals replaced by ?.
+	// Negative means never. Defaults to 1 second, a third of the timeout that Lambda gives a function by default: a healthy statement is far below it.
+	ReportSlowAfter time.Duration
+
 	// ReportIdleTxAfter is how long a lease with an open transaction may do nothing before it is logged, with the stack that acquired it: an idle
 	// transaction keeps its connection from other callers, holds its locks, and keeps the server from removing dead rows. The log line comes once, at
 	// most half of ReportIdleTxAfter late, and again only after the lease was used. A lease whose *pgx.Conn the user has taken is not watched.

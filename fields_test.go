@@ -97,7 +97,7 @@ source: copyin
 stmt: ride lentOnce=acquire
 Store: store
 Text: statement
-tx: run_on_lease lost=tx
+tx: run_on_lease lost=tx ran=meter
 verified: answer
 recorder: record
 way: wayhome

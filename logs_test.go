@@ -53,6 +53,7 @@ var logWrappers = map[string]struct {
 	"Warn":          {level: "warn"},
 	"Error":         {level: "error"},
 	"warnAt":        {message: 2, level: "warn", adds: "count places"},
+	"warnUsage":     {level: "warn", skip: 2, adds: "count places requestId lasted_ms statements rides rows waited_ms ran_ms idle_in_tx_ms longest_ms longest_text repeated repeated_text"},
 	"logAt":         {message: 2, adds: "count places"}, // the level is the first argument
 	"warnOnce":      {message: 1, level: "warn"},
 	"sayWhy":        {level: "error", before: "lmipool: standing down: ", after: "; what runs is finished, then the process ends and Lambda replaces the environment"},

@@ -43,6 +43,7 @@ var settings = []setting{
 	{field: "CancelWait"},
 	{field: "ReportRowsAfter"},
 	{field: "ReportIdleTxAfter"},
+	{field: "ReportSlowAfter"},
 	{field: "Lanes"},
 	{field: "Isolation"},
 	{field: "Upstream"},

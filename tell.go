@@ -6,7 +6,12 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/observe"
+	"github.com/lmipool/lmipool/pool"
 )
+
+// Usage returns what the invocation of ctx has asked of its pools so far: statements, rows, times, and the statement that it repeats. It is the zero value
+// outside an invocation. See [pool.Usage].
+func Usage(ctx context.Context) observe.Usage { return pool.Usage(ctx) }
 
 // The functions here tell the observers what Handler does. They are called without locks.
 

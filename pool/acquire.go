@@ -110,6 +110,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 	if err != nil && l.ride == nil { // otherwise the statement rode, and err is the statement's own error
 		err = p.acquireError(l, err)
 	}
+	l.accountForWait(err)
 	if p.observers != nil {
 		p.tellAcquire(ctx, l, err)
 	}

@@ -22,7 +22,7 @@ func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch
 		return l.p.failedBatch(b, err)
 	}
 	defer l.leave()
-	r := l.runs(ctx, l.inLease(), observe.Batch, "")
+	r := l.runs(ctx, x, observe.Batch, "")
 	r.queries = len(b.QueuedQueries)
 	meant, named, err := l.use.BeforeBatch(ctx, b)
 	if err != nil {
@@ -171,7 +171,7 @@ func (b *batch) Tx() pgx.Tx {
 		if !ok || t.Tx() == nil {
 			return nil
 		}
-		b.tx = newTx(b.l, t.Tx(), b.releasesLease)
+		b.tx = newTx(b.l, t.Tx(), b.releasesLease, nil)
 	}
 	return b.tx
 }

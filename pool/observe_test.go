@@ -438,3 +438,21 @@ func givenBack(w *eyes) (n int) {
 }
 
 func dropped[A any](_ A, err error) error { return err }
+
+// blind is an observer of everything that does nothing.
+type blind struct{}
+
+func (blind) ObserveAcquire(context.Context, observe.Acquire)       {}
+func (blind) ObserveRelease(context.Context, observe.Release)       {}
+func (blind) ObserveStatement(context.Context, observe.Statement)   {}
+func (blind) ObserveInvocation(context.Context, observe.Invocation) {}
+func (blind) ObserveFlight(context.Context, observe.Flight)         {}
+func (blind) ObserveDial(context.Context, observe.Dial)             {}
+func (blind) ObserveReset(context.Context, observe.Reset)           {}
+func (blind) ObserveCancel(context.Context, observe.Cancel)         {}
+func (blind) ObserveLimit(context.Context, observe.Limit)           {}
+func (blind) ObserveRefused(context.Context, observe.Refusal)       {}
+func (blind) ObserveLeak(context.Context, observe.Leak)             {}
+func (blind) ObservePanic(context.Context, observe.Panic)           {}
+func (blind) ObserveFence(context.Context, observe.Fence)           {}
+func (blind) ObserveShutdown(context.Context, observe.Shutdown)     {}

@@ -32,6 +32,44 @@ func (p *Pool) reportNested(l *Lease) {
 		append(other.holder(now).attrs(), safelog.Ms("waited", now.Sub(l.wish.Asked)), slog.Any("waited_at", at.Lines()))...)
 }
 
+// reportSlow logs r, a statement that was slow. took is how long it ran.
+func (p *Pool) reportSlow(r *running, took time.Duration, err error) {
+	at, failed := gostack.Here(), slog.Attr{}
+	if err != nil {
+		failed = slog.Any("error", err)
+	}
+	p.warnAt(&at, time.Now(), "lmipool: a statement was slow", safelog.Request(r.scope.id()), slog.String("doing", r.shown()), safelog.Ms("waited", r.waited),
+		safelog.Ms("ran", took), slog.String("alone", r.alone), slog.Int("tries", r.tries), slog.Any("used_at", at.Lines()), failed)
+}
+
+// oftenRepeated is from how many runs of one text on an invocation is logged: that many statements, one after the other, take longer than one statement
+// that gets all rows, even if each of them is fast.
+const oftenRepeated = 50
+
+// reportInvocation logs the account of s, whose invocation has ended, if it was slow or ran one text often. Each longest or repeated text has one line a
+// minute at most.
+func (p *Pool) reportInvocation(s *Scope, now time.Time) {
+	switch slow := p.cfg.ReportSlowAfter; {
+	case slow <= 0:
+	case now.Sub(s.began) >= slow && s.account.Busy() >= slow:
+		p.warnUsage("lmipool: an invocation was slow in the database", s, now)
+	case s.account.Repeated() >= oftenRepeated:
+		p.warnUsage("lmipool: an invocation ran one statement again and again; one statement for all, or a batch, is faster", s, now)
+	}
+}
+
+// warnUsage logs message with the account of s.
+func (p *Pool) warnUsage(message string, s *Scope, now time.Time) {
+	u := s.account.Usage()
+	if count, say := p.tally.Count(message, u.LongestText+u.RepeatText, now); say {
+		p.log.Warn(message, append([]any{
+			safelog.Request(s.name), safelog.Ms("lasted", now.Sub(s.began)), slog.Int("statements", u.Statements), slog.Int("rides", u.Rides), slog.Int64("rows", u.Rows),
+			safelog.Ms("waited", u.Waited), safelog.Ms("ran", u.Ran), safelog.Ms("idle_in_tx", u.IdleInTx),
+			safelog.Ms("longest", u.Longest), slog.String("longest_text", u.LongestText), slog.Int("repeated", u.Repeated), slog.String("repeated_text", u.RepeatText),
+		}, count...)...)
+	}
+}
+
 // outlives counts and logs that a goroutine used the pool after its invocation, of the scope s, had ended. It does nothing if err says something else.
 func (p *Pool) outlives(s *Scope, sql string, err error) {
 	if !errors.Is(err, ErrInvocationEnded) {

@@ -52,7 +52,7 @@ func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own *r
 	if own != nil {
 		w.query = *own
 	} else {
-		w.query = l.runs(ctx, l.inLease(), observe.Query, sql)
+		w.query = l.runs(ctx, x, observe.Query, sql)
 	}
 	if args, err = l.announce(ctx, sql, args, false); err != nil {
 		return w.query.fails(err)

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,10 +23,24 @@ type tx struct {
 	l             *Lease
 	t             pgx.Tx
 	releasesLease bool // the end of the transaction releases the lease
+	outer         *tx  // the transaction around a savepoint; nil if x is no savepoint
 	lost          bool // when the transaction ended, the connection was lost, or the server had become a standby
+
+	began time.Time     // when the transaction was begun; zero once its idle time is accounted for
+	ran   time.Duration // how long its statements have taken
 }
 
-func newTx(l *Lease, t pgx.Tx, own bool) *tx { return &tx{l: l, t: t, releasesLease: own} }
+func newTx(l *Lease, t pgx.Tx, own bool, outer *tx) *tx {
+	return &tx{l: l, t: t, releasesLease: own, outer: outer, began: time.Now()}
+}
+
+// accountForIdle adds to the account of x's invocation, once, how long x was open and ran nothing.
+func (x *tx) accountForIdle() {
+	if x.outer == nil && x.l.scope != nil && !x.began.IsZero() {
+		x.l.scope.account.IdleInTx(time.Since(x.began) - x.ran)
+	}
+	x.began = time.Time{}
+}
 
 // runner has pgx's methods that run a statement. It is a *pgx.Conn, or a pgx.Tx, which refuses statements after its end.
 type runner interface {
@@ -61,7 +76,7 @@ func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own boo
 	defer l.leave()
 	var r running
 	if !own {
-		r = l.runs(ctx, l.inLease(), observe.Exec, sql)
+		r = l.runs(ctx, x, observe.Exec, sql)
 	}
 	simple := !own || l.with == nil
 	args, err = l.announce(ctx, sql, args, simple)
@@ -105,7 +120,7 @@ func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own
 	defer l.leave()
 	var r running
 	if !own {
-		r = l.runs(ctx, l.inLease(), observe.Query, sql)
+		r = l.runs(ctx, x, observe.Query, sql)
 	}
 	if args, err = l.announce(ctx, sql, args, false); err != nil {
 		r.over(pgconn.CommandTag{}, err)
@@ -157,7 +172,7 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 			l.leaveAfter(encoding)
 		}
 	}()
-	r := l.runs(ctx, l.inLease(), observe.Copy, "copy "+table.Sanitize())
+	r := l.runs(ctx, x, observe.Copy, "copy "+table.Sanitize())
 	if err := l.use.BeforeCopy(ctx, copyin.Insert(table, columns)); err != nil {
 		err = l.c.wrapError(err)
 		r.over(pgconn.CommandTag{}, err)

@@ -6,7 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/account"
 	"github.com/lmipool/lmipool/internal/sched"
+	"github.com/lmipool/lmipool/observe"
 )
 
 // Scope knows all leases that one invocation holds, in every pool that is used with the scope's ctx. The methods of a nil Scope do nothing.
@@ -20,7 +22,9 @@ type Scope struct {
 	done  chan struct{} // closed when the scope ends; nil while nobody waits for it
 	held  *held         // the list of the leases that the invocation holds
 
-	detached *atomic.Int64 // counts ctxs from Detach; belongs to the pool that opened the scope
+	p       *Pool     // the pool that opened the scope: it counts ctxs from Detach, and is told when the scope ends
+	began   time.Time // when the scope was opened
+	account account.Account
 }
 
 // lookers counts the goroutines that use leases from a scheduler's or a scope's list, so that spare lets nobody reuse a lease meanwhile. Each counts
@@ -75,7 +79,7 @@ func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (
 	if outer, _ := placeOf(ctx); p.cfg.Plain == On || outer != nil {
 		return ctx, nil
 	}
-	s := &Scope{name: name, detached: &p.detached}
+	s := &Scope{name: name, p: p, began: time.Now()}
 	s.ctx.scope = s
 	if deadline.IsZero() {
 		s.ctx.Context, s.cancel = context.WithCancel(ctx)
@@ -184,6 +188,17 @@ func (s *Scope) End() {
 	if len(reports) > 0 {
 		sayLeaks(reports)
 	}
+	if s.p != nil {
+		s.p.tellInvocation(s)
+	}
+}
+
+// Usage returns what the invocation of ctx has asked of its pools so far. It returns the zero value for a ctx without a scope, and with Config.Plain.
+func Usage(ctx context.Context) observe.Usage {
+	if s, _ := placeOf(ctx); s != nil {
+		return s.account.Usage()
+	}
+	return observe.Usage{}
 }
 
 // Cancel cancels the scope's ctx but does not end the scope: the invocation may still finish.
@@ -291,8 +306,8 @@ func Detach(ctx context.Context, timeout time.Duration) (context.Context, contex
 	free := &placeContext{Context: context.WithoutCancel(ctx)}
 	detached, cancel := context.WithTimeout(free, timeout)
 	if s != nil {
-		s.detached.Add(1)
-		context.AfterFunc(detached, func() { s.detached.Add(-1) })
+		s.p.detached.Add(1)
+		context.AfterFunc(detached, func() { s.p.detached.Add(-1) })
 	}
 	return detached, cancel
 }

@@ -6,12 +6,8 @@ import (
 	"net"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
-	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -137,108 +133,11 @@ func (p *Pool) tellShutdown(ctx context.Context, start time.Time, err error) {
 	p.observers.Shutdown(ctx, e)
 }
 
-// meter follows one call of a statement through its tries, for the event and the account of the call. It stays in its caller's frame.
-type meter struct {
-	asked  time.Time // when the call began
-	start  time.Time // when it was sent for the first time
-	waited time.Duration
-	tries  int // how often it was sent
-	rode   bool
-	alone  string
-	server net.Addr
-	scope  *Scope
-}
-
-// obtained notes what came of obtain for l, which has returned err.
-func (m *meter) obtained(l *Lease, err error) {
-	m.scope = l.scope
-	if m.asked.IsZero() {
-		m.asked = l.wish.Asked
+// tellInvocation tells that the invocation of s has ended, and logs it if it was slow.
+func (p *Pool) tellInvocation(s *Scope) {
+	end := time.Now()
+	p.reportInvocation(s, end)
+	if p.observers != nil && p.observers.WantInvocations() {
+		p.observers.Invocation(s.ctx.Context, observe.Invocation{Start: s.began, End: end, RequestID: s.name, Usage: s.account.Usage()})
 	}
-	if err != nil && l.ride == nil && !l.repeats { // it was not sent
-		m.waited += time.Since(l.wish.Asked)
-		return
-	}
-	m.waited += l.waited
-	m.tries++
-	if m.start.IsZero() {
-		m.start = l.wish.Asked.Add(l.waited)
-	}
-	switch m.rode, m.alone = l.ride != nil || err != nil, l.why; {
-	case l.ride != nil:
-		_, m.server = l.ride.Sent()
-		return
-	case m.rode: // and was to run again
-		return
-	case l.repeats:
-		m.tries++
-		m.alone = aloneAgain
-	case m.tries > 1:
-		m.alone = aloneAgain
-	case m.alone == "" && l.wish.Waited():
-		m.alone = aloneOff
-	case m.alone == "":
-		m.alone = aloneIdle
-	}
-	if l.p.observers != nil {
-		m.server = l.c.server()
-	}
-}
-
-// Why a statement did not ride, beside the reasons of package catalog.
-const (
-	aloneIdle  = "idle"
-	aloneAgain = "again"
-	aloneOff   = "off"
-)
-
-// inLease returns the meter of a statement that begins now on l.
-func (l *Lease) inLease() meter {
-	now := time.Now()
-	m := meter{asked: now, start: now, tries: 1, alone: l.word(), scope: l.scope}
-	if l.p.observers != nil {
-		m.server = l.c.server()
-	}
-	return m
-}
-
-// running is a call that runs. The zero value tells nothing.
-type running struct {
-	meter
-	p       *Pool
-	ctx     context.Context
-	op      observe.Op
-	sql     string
-	queries int   // of a batch
-	copied  int64 // rows of a COPY
-}
-
-// runs returns the call of m, which is about to be sent on l.
-func (l *Lease) runs(ctx context.Context, m meter, op observe.Op, sql string) running {
-	return running{meter: m, p: l.p, ctx: ctx, op: op, sql: sql}
-}
-
-// over tells, once, that r has ended.
-func (r *running) over(tag pgconn.CommandTag, err error) {
-	if r.p != nil {
-		r.p.ran(r, tag, err)
-		r.p = nil
-	}
-}
-
-// fails tells that r, a Query, has failed with err, and returns what Query returns.
-func (r *running) fails(err error) (pgx.Rows, error) {
-	r.over(pgconn.CommandTag{}, err)
-	return memrows.FailedRows(err), err
-}
-
-// ran tells that r has ended, with err if that is not nil.
-func (p *Pool) ran(r *running, tag pgconn.CommandTag, err error) {
-	if p.observers == nil || r.tries == 0 {
-		return
-	}
-	p.observers.Statement(r.ctx, observe.Statement{
-		Asked: r.asked, Start: r.start, End: time.Now(), Waited: r.waited, Op: r.op, SQL: r.sql, Rode: r.rode, Alone: r.alone, Tries: r.tries,
-		Rows: r.copied + tag.RowsAffected(), Tag: tag.String(), Queries: r.queries, Err: err, Server: r.server, RequestID: r.scope.id(),
-	})
 }

@@ -44,7 +44,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 		}
 	}
 	var t pgx.Tx
-	r := l.runs(ctx, l.inLease(), observe.Begin, "begin")
+	r := l.runs(ctx, nil, observe.Begin, "begin")
 	err = l.c.cancel.Uncancelable(ctx, func(ctx context.Context) (err error) {
 		if t, err = c.BeginTx(ctx, opts); err == nil && l.with != nil {
 			l.c.session.Bind(l.with) // the settings are sent behind the deferred BEGIN, in front of an empty statement
@@ -67,7 +67,7 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	kept = true
 	l.c.session.Begun()
 	l.c.wire.BeganTx() // pgx may have deallocated statements in front of BEGIN
-	return newTx(l, t, own), nil
+	return newTx(l, t, own, nil), nil
 }
 
 func (x *tx) enter(sql string) error {
@@ -84,7 +84,7 @@ func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	if err != nil {
 		return nil, x.l.c.wrapError(err)
 	}
-	return newTx(x.l, t, false), nil
+	return newTx(x.l, t, false, x), nil
 }
 
 // Commit with a ctx that has ended sends no COMMIT: it rolls the transaction back, and returns an error that says that nothing was committed.
@@ -103,6 +103,7 @@ func (x *tx) Commit(ctx context.Context) error {
 // lease, is rolled back at once, since the caller may go on with the lease.
 func (x *tx) Rollback(ctx context.Context) error {
 	if ctx.Err() != nil && x.releasesLease {
+		x.accountForIdle()
 		err := x.l.resume()
 		if errors.Is(err, errReleased) {
 			return pgx.ErrTxClosed
@@ -133,7 +134,8 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 	}
 	defer x.l.leave()
 	x.l.use.BeforeEnd()
-	r := x.l.runs(ctx, x.l.inLease(), observe.Op(sql), sql)
+	x.accountForIdle()
+	r := x.l.runs(ctx, x, observe.Op(sql), sql)
 	err = x.l.c.cancel.Uncancelable(ctx, end)
 	c := x.l.c
 	if err != nil {

@@ -54,6 +54,9 @@ func New(all []any, log *slog.Logger, panics *atomic.Int64) (*Observers, error) 
 	return s, nil
 }
 
+// WantInvocations reports whether anybody wants to hear of invocations.
+func (s *Observers) WantInvocations() bool { return len(s.invocation) > 0 }
+
 // kind is one of the interfaces of package observe.
 type kind struct {
 	reflect.Method                  // the interface's method

@@ -83,7 +83,7 @@ func TestEachKindIsTold(t *testing.T) {
 		require.True(t, ok, name)
 		assert.Equal(t, k.Type.In(1), m.Type.In(2), name)
 	}
-	assert.Equal(t, len(s.kinds()), of.NumMethod(), "the kinds that have a method")
+	assert.Equal(t, len(s.kinds())+1, of.NumMethod(), "the kinds that have a method, and WantInvocations")
 }
 
 // Nothing is allocated when an observer is told.
