@@ -46,6 +46,10 @@ overload: bin/bench ## lmipool, pgxpool and a plain queue under more than the se
 sizes: bin/bench ## fixed numbers of connections beside the automatic one, cold bursts and idle pools, in about 15 minutes (ARGS=-short in half of one)
 	@bin/bench sizes -out out/sizes $(ARGS)
 
+.PHONY: start
+start: bin/bench ## from the start of a handler's process to its first reply, lmipool and pgxpool, and the sizes of the binaries, in about a minute (ARGS='-rounds 61')
+	@bin/bench start -out out/start $(ARGS)
+
 .PHONY: bench-overhead
 bench-overhead: ## what lmipool adds to pgxpool, and Handler to a handler, for one client (8 interleaved runs)
 	@mkdir -p bin out && rm -f out/bench.txt

@@ -6,6 +6,7 @@ replace github.com/lmipool/lmipool => ../
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/aws/aws-lambda-go v1.54.0
 	github.com/jackc/pgx/v5 v5.11.0
 	github.com/lmipool/lmipool v0.0.0
 )

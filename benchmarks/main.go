@@ -6,6 +6,7 @@
 //	make bench-against REV=v0.1.0         # lmipool with itself at another revision
 //	make overload                         # more than the server can do, in about two hours
 //	make sizes                            # how many connections are right, in about 15 minutes
+//	make start                            # from the start of a process to its first reply, in about a minute
 //
 // Each measurement gets a new pool, a warm-up that does not count, and then its time. The systems that are compared take turns within each round, so
 // that other work of the machine disturbs them alike. The table has the median and the range of the rounds. Client CPU is the time of this
@@ -62,6 +63,13 @@ func bench(args []string) int {
 		}
 		r, err = measureSizes(ctx, o, tellStderr)
 		out = filepath.Join(o.out, sizesFile)
+	case len(args) > 0 && args[0] == "start":
+		o, wrong := parseStart(args[1:], os.Stderr)
+		if wrong != nil {
+			return misused(wrong)
+		}
+		r, err = measureStarts(ctx, o, tellStderr)
+		out = filepath.Join(o.out, startFile)
 	default:
 		o, wrong := parseFlags(args, os.Stderr)
 		if wrong != nil {
