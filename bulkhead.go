@@ -56,7 +56,7 @@ func (*GoexitError) Error() string {
 // ReplyMargin. Both are decided when the invocation comes, and again every 50 ms near its end.
 //
 // At D − ReplyMargin the scope ends (statements are cancelled, leases taken back). The reply is an *OverrunError or what OnOverrun returns. The
-// handler runs on. A profiler label, which costs nothing until then, finds the handler's stack, which is logged. When the handler returns, its result
+// handler runs on. A mark, which costs nothing until then, finds the handler's stack, which is logged. When the handler returns, its result
 // is dropped, and closed if it is a stream.
 //
 // A panic becomes the JSON that aws-lambda-go would have sent, with the frames from gopanic to the handler and ShouldExit false.

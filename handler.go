@@ -131,7 +131,7 @@ func (h *handler[In, Out]) invoke(ctx context.Context, in In) (out Out, err erro
 		return h.keepStream(scoped, e, out, err), err
 	}
 	run := h.newRun(scope, p.began)
-	go h.call(scoped, in, run)
+	go run.mark.Run(func() { h.call(scoped, in, run) })
 	if !p.standIn {
 		return h.finish(scoped, run, <-run.done)
 	}
@@ -178,7 +178,7 @@ func (h *handler[In, Out]) await(ctx, scoped context.Context, p *plan, run *run[
 // run is one call of fn in a goroutine of its own.
 type run[Out any] struct {
 	ending
-	label gostack.Label
+	mark  gostack.Mark
 	asked time.Time       // when the invocation came, if it has a deadline
 	done  chan reply[Out] // gets exactly one reply; after that fn's goroutine does not use the run
 }
@@ -187,7 +187,6 @@ func (h *handler[In, Out]) newRun(scope *pool.Scope, asked time.Time) *run[Out] 
 	r, ok := h.runs.Get().(*run[Out])
 	if !ok {
 		r = &run[Out]{done: make(chan reply[Out], 1)}
-		r.label = gostack.NewLabel(r)
 	}
 	r.scope, r.asked = scope, asked
 	return r
@@ -204,7 +203,6 @@ func (h *handler[In, Out]) finish(ctx context.Context, run *run[Out], r reply[Ou
 
 // call runs fn and sends exactly one reply to run.done, even if fn panics or ends its goroutine.
 func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
-	run.label.Set()
 	if !run.asked.IsZero() {
 		h.late.saw(time.Since(run.asked))
 	}
@@ -319,7 +317,7 @@ func (h *handler[In, Out]) forget(ctx context.Context, p plan, run *run[Out], ex
 	select {
 	case r = <-run.done:
 	case <-t.C:
-		stacks := run.label.StacksIn(h.profiles.Since(time.Now()))
+		stacks := run.mark.StacksIn(h.profiles.Since(time.Now()))
 		if len(stacks) > 0 {
 			place = strings.Join(stacks[0], "\n")
 		}

@@ -67,7 +67,7 @@ func (p *Pool) SignTook(ctx context.Context) (time.Duration, bool, error) {
 	defer l.Release()
 	began := time.Now()
 	sign := l.c.session.Facts.Sign(began)
-	rows, err := l.c.session.Subject().Answers(ctx, facts.AskSign, sign.Args...)
+	rows, err := l.c.session.Subject().Answers(ctx, facts.AskSign(), sign.Args...)
 	took := time.Since(began)
 	if err == nil {
 		sign.Take(rows[0], nil)

@@ -2,7 +2,6 @@ package connstring
 
 import (
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -21,7 +20,7 @@ func Check(connString string, c *pgconn.Config) error {
 		return misplaced("an @, :, / or # in the name of its database")
 	case slices.ContainsFunc(u.query, mayBePassword):
 		return misplaced("an @ behind its ?")
-	case isURL.MatchString(c.Database):
+	case urlScheme(c.Database) != "":
 		return errors.New("the name of the database is a connection string: give that string itself to Open, or set it as DATABASE_URL")
 	case strings.Contains(u.host, "%"): // the host is escaped, so an @ in it is intended
 		return nil
@@ -43,7 +42,15 @@ func misplaced(what string) error {
 // Escape is the advice on how to write the special characters of a URL.
 const Escape = "in the user, password and database of a URL write % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 (url.UserPassword of net/url does)"
 
-var isURL = regexp.MustCompile(`^postgres(ql)?://`)
+// urlScheme returns postgres:// or postgresql:// if s begins with it, else "".
+func urlScheme(s string) string {
+	for _, scheme := range []string{"postgres://", "postgresql://"} {
+		if strings.HasPrefix(s, scheme) {
+			return scheme
+		}
+	}
+	return ""
+}
 
 // parts are the parts of a URL as pgx divides it, still escaped.
 type parts struct {
@@ -63,7 +70,7 @@ func urlOf(connString string) (u parts) {
 
 // behindUser returns what follows the user and the password in a URL, as libpq reads it; "" if connString is not a URL.
 func behindUser(connString string) string {
-	prefix := isURL.FindString(connString)
+	prefix := urlScheme(connString)
 	if prefix == "" {
 		return ""
 	}

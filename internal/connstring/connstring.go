@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // Fault returns err, with which pgx's parser has refused a connection string, without anything that may be a part of the password. pgx's error quotes
@@ -25,7 +27,7 @@ func Fault(err error) error {
 	if strings.ContainsAny(e.ConnString, `"\`) { // pgx does not escape all that it quotes
 		text, _, _ = strings.Cut(text, `"`)
 	}
-	text = quoted.ReplaceAllStringFunc(text, func(q string) string {
+	text = quoted.RE().ReplaceAllStringFunc(text, func(q string) string {
 		word, err := strconv.Unquote(q)
 		if err == nil && harmless(word, e.ConnString) {
 			return q
@@ -49,15 +51,15 @@ func (f fault) Error() string { return string(f) }
 func (f fault) Unwrap() error { return pgconn.NewParseConfigError("", string(f), nil) }
 
 // quoted matches a word in double quotes.
-var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+var quoted = pattern.Lazy{Text: `"(?:[^"\\]|\\.)*"`}
 
 // ours matches words that pgx quotes and that are its own, not the string's.
-var ours = regexp.MustCompile(`^(sslcert|sslkey|[]=:/])$`)
+var ours = pattern.Lazy{Text: `^(sslcert|sslkey|[]=:/])$`}
 
 // harmless reports whether word is not a part of a password: it is not in the string at all, or is there once, as the value of a key that is not a
 // password's.
 func harmless(word, connString string) bool {
-	if ours.MatchString(word) || !strings.Contains(connString, word) {
+	if ours.RE().MatchString(word) || !strings.Contains(connString, word) {
 		return true
 	}
 	value := regexp.MustCompile(`(?:^|[\s?&])([a-z_]+)\s*=\s*'?` + regexp.QuoteMeta(word) + `(?:['&\s]|$)`).FindStringSubmatch(connString)

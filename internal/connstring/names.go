@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // The settings that the server does not know, and whose names are long enough to be recognised when they are misspelt: pools has pgxpool's, clients
@@ -107,11 +108,11 @@ func wanted(text string) string {
 }
 
 // namesHost matches a string of keywords and values that has a host or a service.
-var namesHost = regexp.MustCompile(`(^|\s)(host|service)\s*=\s*('[^']|[^'\s])`)
+var namesHost = pattern.Lazy{Text: `(^|\s)(host|service)\s*=\s*('[^']|[^'\s])`}
 
 // NamesHost reports whether connString has a host, or a service, from which pgx takes the host.
 func NamesHost(connString string) bool {
-	if isURL.MatchString(connString) {
+	if urlScheme(connString) != "" {
 		u := urlOf(connString)
 		host, _, _ := strings.Cut(u.host, ":")
 		return strings.HasPrefix(u.host, "[") || strings.Trim(host, ",") != "" || slices.ContainsFunc(u.query, func(pair string) bool {
@@ -119,5 +120,5 @@ func NamesHost(connString string) bool {
 			return (key == "host" || key == "service") && value != ""
 		})
 	}
-	return namesHost.MatchString(connString)
+	return namesHost.RE().MatchString(connString)
 }

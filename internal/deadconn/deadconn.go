@@ -5,6 +5,8 @@ package deadconn
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
 	"net"
 	"reflect"
 	"sync/atomic"
@@ -115,24 +117,29 @@ func (m *Maker) connect() (*pgx.Conn, pgx.Tx, error) {
 	return c, tx, err
 }
 
-// greet is a server for one connection: it accepts the login, a BEGIN and a Terminate.
+// greet is a server for one connection: it accepts the login, a BEGIN and a Terminate. It has its answers ready, since pgproto3's Backend would make each
+// handler's binary larger.
 func greet(nc net.Conn) {
 	defer nc.Close()
-	b := pgproto3.NewBackend(nc, nc)
-	if _, err := b.ReceiveStartupMessage(); err != nil {
-		return
+	answers := []string{
+		"R\x00\x00\x00\x08\x00\x00\x00\x00" + "Z\x00\x00\x00\x05I", // to the startup message: AuthenticationOk, ReadyForQuery
+		"C\x00\x00\x00\x0aBEGIN\x00" + "Z\x00\x00\x00\x05T",        // to BEGIN
 	}
-	b.Send(&pgproto3.AuthenticationOk{})
-	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-	if b.Flush() != nil {
-		return
+	var head [5]byte // of a message: its kind, which a startup message has not, and its length
+	for i, answer := range answers {
+		from := 0
+		if i == 0 {
+			from = 1
+		}
+		if _, err := io.ReadFull(nc, head[from:]); err != nil {
+			return
+		}
+		if _, err := io.CopyN(io.Discard, nc, int64(binary.BigEndian.Uint32(head[1:]))-4); err != nil {
+			return
+		}
+		if _, err := io.WriteString(nc, answer); err != nil {
+			return
+		}
 	}
-	if _, err := b.Receive(); err != nil { // begin
-		return
-	}
-	b.Send(&pgproto3.CommandComplete{CommandTag: []byte("BEGIN")})
-	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'T'})
-	if b.Flush() == nil {
-		_, _ = b.Receive() // terminate
-	}
+	_, _ = io.Copy(io.Discard, nc) // Terminate
 }

@@ -44,7 +44,7 @@ func find(ctx context.Context, ask Ask, w wanted) (*known, error) {
 
 // resolveGlobal asks for what matters for every statement.
 func (k *known) resolveGlobal(ctx context.Context, ask Ask) error {
-	rows, err := ask(ctx, askGlobal)
+	rows, err := ask(ctx, askGlobal())
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 	if len(names) == 0 {
 		return nil
 	}
-	rows, err := ask(ctx, askFunctions, sqltext.TextArray(names))
+	rows, err := ask(ctx, askFunctions(), sqltext.TextArray(names))
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 		schemas, plain, uses = append(schemas, n.Schema), append(plain, n.Name.Name), append(uses, string(n.use))
 		k.names[n] = &nameFact{}
 	}
-	rows, err := ask(ctx, askNodes, sqltext.TextArray(schemas), sqltext.TextArray(plain), sqltext.TextArray(uses), oidArray(types))
+	rows, err := ask(ctx, askNodes(), sqltext.TextArray(schemas), sqltext.TextArray(plain), sqltext.TextArray(uses), oidArray(types))
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (f *Facts) Check(ctx context.Context, ask Ask) (held bool) {
 	defer f.Release()
 	if !f.IsSuspect() {
 		s := f.Sign(time.Now())
-		rows, err := ask(ctx, AskSign, s.Args...)
+		rows, err := ask(ctx, AskSign(), s.Args...)
 		if err != nil || len(rows) != 1 {
 			s.Take(nil, cmp.Or(err, errNoAnswer))
 			return false

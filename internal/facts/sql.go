@@ -1,7 +1,10 @@
 package facts
 
+import "sync"
+
 // These are the queries whose answers the facts are derived from. Functions, operators and types are written with the schema pg_catalog, so that the
-// user's search_path cannot change what a query means. The OIDs of languages are 12 for internal, 13 for C and 14 for SQL.
+// user's search_path cannot change what a query means. The long ones are put together when they are first needed, and not in each start of a process.
+// The OIDs of languages are 12 for internal, 13 for C and 14 for SQL.
 
 // given is true for a function p that is neither built-in, nor a constructor that PostgreSQL has made for a range type, nor a trusted function of an
 // extension.
@@ -79,11 +82,13 @@ func functionSign(is string) string { return sumOf("oid", "pg_proc", "proname "+
 // isNode is the argument of relationSign and typeSign for the relation or type n.o.
 const isNode = "operator(pg_catalog.=) n.o"
 
-var globalSign = `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
-	plus + sumOf("oid", "pg_amproc", userMade) + plus + sumOf("oid", "pg_amop", userMade) +
-	plus + sumOf("oid", "pg_opclass", userMade) + plus + sumOf("oid", "pg_extension", "true") +
-	plus + sumOf("rngtypid", "pg_range", "rngtypid operator(pg_catalog.>=) 16384::pg_catalog.oid") +
-	plus + sumOf("oid", "pg_namespace", userMade+` and nspname operator(pg_catalog.!~) '^pg_(toast_)?temp_'`) + `)`
+var globalSign = sync.OnceValue(func() string {
+	return `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
+		plus + sumOf("oid", "pg_amproc", userMade) + plus + sumOf("oid", "pg_amop", userMade) +
+		plus + sumOf("oid", "pg_opclass", userMade) + plus + sumOf("oid", "pg_extension", "true") +
+		plus + sumOf("rngtypid", "pg_range", "rngtypid operator(pg_catalog.>=) 16384::pg_catalog.oid") +
+		plus + sumOf("oid", "pg_namespace", userMade+` and nspname operator(pg_catalog.!~) '^pg_(toast_)?temp_'`) + `)`
+})
 
 const (
 	plus = " operator(pg_catalog.+) "
@@ -109,7 +114,8 @@ const (
 // built-in one can be called with one argument; whether one is an extension's trusted function; the schemas of the user's own functions; the schemas of
 // those that can be called with one argument; the types of arguments and results of functions that are not built-in; the bodies of trusted functions
 // that look names up in the caller's search_path; whether sets is true for one; and the ownedBody of each given function.
-var askFunctions = `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
+var askFunctions = sync.OnceValue(func() string {
+	return `select n.n, ` + functionSign("operator(pg_catalog.=) n.n::pg_catalog.name") + `,
 	coalesce(pg_catalog.bool_or(f.builtin), false), coalesce(pg_catalog.bool_or(f.builtin and f.one), false), coalesce(pg_catalog.bool_or(not f.builtin and not f.own), false),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own)),
 	pg_catalog.array_to_json(pg_catalog.array_agg(distinct f.schema) filter (where f.own and f.one)),
@@ -129,13 +135,15 @@ left join lateral (select s.nspname as schema, p.oid operator(pg_catalog.<) 1638
 	from pg_catalog.pg_proc p join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
 	where p.proname operator(pg_catalog.=) n.n::pg_catalog.name) f on true
 group by n.n`
+})
 
 // askGlobal asks what concerns every statement. The kinds of rows are: s, the sign of all this; o, a user's own operator, with the schema and name of
 // its function or of a function to which it leads; t, a type to which the user has given code, by a cast, an operator class or family, or a range's
 // functions; f, an operator family to which the user has given code. An operator leads to functions by its negator or commutator, by a cast to an
 // argument's type, and by its family, unless it is in a built-in family too: the planner takes that, since its OID is smaller. Only a superuser can
 // give code to a built-in type. Then even 1 + 1 may run that code.
-var askGlobal = `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
+var askGlobal = sync.OnceValue(func() string {
+	return `with own as materialized (select p.oid from pg_catalog.pg_proc p where ` + own + `),
 amproc as materialized (select a.* from pg_catalog.pg_amproc a join own on own.oid operator(pg_catalog.=) a.amproc),
 amop as materialized (select a.* from pg_catalog.pg_amop a join pg_catalog.pg_operator o on o.oid operator(pg_catalog.=) a.amopopr join own on own.oid operator(pg_catalog.=) o.oprcode),
 found as (select f from (select amprocfamily from amproc union select amopfamily from amop) _(f) where f operator(pg_catalog.<) 16384::pg_catalog.oid
@@ -151,7 +159,7 @@ beside as (select o.oprname, x.oprcode as code from pg_catalog.pg_operator o
 		where not exists (select from pg_catalog.pg_amop b where b.amopopr operator(pg_catalog.=) o.oid and b.amopfamily operator(pg_catalog.<) 16384::pg_catalog.oid)
 	union select o.oprname, c.castfunc from casts c join pg_catalog.pg_operator o on o.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 		and (o.oprleft operator(pg_catalog.=) any (array[c.castsource, c.casttarget]) or o.oprright operator(pg_catalog.=) any (array[c.castsource, c.casttarget])))
-select 's', ` + globalSign + `::pg_catalog.text, ''::pg_catalog.text, ''::pg_catalog.text
+select 's', ` + globalSign() + `::pg_catalog.text, ''::pg_catalog.text, ''::pg_catalog.text
 union all select 'o', o.oprname, s.nspname, p.proname from pg_catalog.pg_operator o
 	join pg_catalog.pg_proc p on p.oid operator(pg_catalog.=) o.oprcode
 	join pg_catalog.pg_namespace s on s.oid operator(pg_catalog.=) p.pronamespace
@@ -167,6 +175,7 @@ union all select 't', t::pg_catalog.text, '', '' from (
 	union select t from pg_catalog.pg_range r cross join lateral (values (r.rngtypid), (r.rngmultitypid)) _(t)
 		where exists (select from own where own.oid operator(pg_catalog.=) any (array[r.rngcanonical::pg_catalog.oid, r.rngsubdiff::pg_catalog.oid]))) _(t)
 union all select 'f', f::pg_catalog.text, '', '' from (select amprocfamily from amproc union select amopfamily from amop) _(f)`
+})
 
 const (
 	ofRelation = ` where n.c operator(pg_catalog.<>) 't' and n.o operator(pg_catalog.=) `
@@ -229,7 +238,8 @@ const badNode = `coalesce((select case
 // its sign; e, an edge; x, an expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's
 // definition if it has a condition; f, a function of an expression or operator that may be the user's own; o, the operator family of an operator
 // class that it uses.
-var askNodes = `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, u, i
+var askNodes = sync.OnceValue(func() string {
+	return `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, u, i
 		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[]) with ordinality k(s, n, u, i)) k(s, n, rel, typ, u, i)),
 base(i, c, o) as materialized (
 	select i, u, rel from k where rel operator(pg_catalog.<>) 0::pg_catalog.oid
@@ -262,9 +272,12 @@ union all select case when f.family is null then 'f' else 'o' end, a.c, a.o::pg_
 		union all select null, '', o.opcfamily from pg_catalog.pg_opclass o
 			where d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass and o.oid operator(pg_catalog.=) d.refobjid) f(schema, name, family)
 	where d.refobjid operator(pg_catalog.>=) 16384::pg_catalog.oid`
+})
 
 // AskSign asks for one sum: of the signs of the names $2 in the schemas $1, the relations $3, the types $4, the functions named $5, and askGlobal's.
-var AskSign = `select (coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
-	plus + relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])") +
-	plus + typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])") +
-	plus + functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])") + plus + globalSign + `)::pg_catalog.text`
+var AskSign = sync.OnceValue(func() string {
+	return `select (coalesce((select pg_catalog.sum((` + nameSign + `)::pg_catalog.numeric) from ` + keysOf + `), 0)` +
+		plus + relationSign("operator(pg_catalog.=) any ($3::pg_catalog.oid[])") +
+		plus + typeSign("operator(pg_catalog.=) any ($4::pg_catalog.oid[])") +
+		plus + functionSign("operator(pg_catalog.=) any ($5::pg_catalog.name[])") + plus + globalSign() + `)::pg_catalog.text`
+})

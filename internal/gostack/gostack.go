@@ -1,19 +1,15 @@
-// Package gostack says where in the code something happened. [Site] records cheaply who called a function that leases a connection. [Label] finds,
-// in a goroutine profile of a [Profiler], what the goroutines of one handler call do. Both are for the log, and nothing is decided by them.
+// Package gostack says where in the code something happened. [Site] records cheaply who called a function that leases a connection. [Mark] finds, among
+// all stacks, what the goroutines of one handler call do. Both are for the log, and nothing is decided by them.
 //
 // Frames of the library, of aws-lambda-go, of database/sql and of Go's runtime are left out: whoever reads them looks for his own code. They are known by the path of
 // their package, which a test of package pool holds against the names that Go gives them.
 package gostack
 
 import (
-	"context"
-	"fmt"
 	"runtime"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Site is where something happened. It has program counters only, in place, because it is taken with every Acquire and read only for mistakes.
@@ -91,69 +87,4 @@ func Hidden(function string) bool {
 		return strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "database/sql.") || strings.HasPrefix(function, "github.com/aws/aws-lambda-go/")
 	}
 	return of == "" || of == "/pool" || of == "/stdlib" || of == "/lmitest" || strings.HasPrefix(of, "/internal/") && !strings.HasSuffix(of, "_test")
-}
-
-// Label marks the goroutine of one handler call, and those that it starts, so that the log of a handler that hangs can say where. It is a profiler
-// label, because that costs next to nothing until another goroutine's stack is needed. It also names lmipool's handlers in goroutine profiles.
-type Label struct {
-	ctx  context.Context
-	line string // as a goroutine profile shows it
-}
-
-const labelKey = "lmipool_run"
-
-// NewLabel returns the label for id, a pointer that no other has at the same time.
-func NewLabel(id any) Label {
-	value := fmt.Sprintf("%p", id)
-	return Label{
-		ctx:  pprof.WithLabels(context.Background(), pprof.Labels(labelKey, value)),
-		line: fmt.Sprintf("%q:%q", labelKey, value),
-	}
-}
-
-// Set marks the calling goroutine.
-func (l Label) Set() { pprof.SetGoroutineLabels(l.ctx) }
-
-// StacksIn returns what the marked goroutines do according to profile: the user's frames as a Site's Lines, once for all goroutines that do the same.
-func (l Label) StacksIn(profile string) (stacks [][]string) {
-	for one := range strings.SplitSeq(profile, "\n\n") {
-		if !strings.Contains(one, l.line) {
-			continue
-		}
-		var lines []string
-		for frame := range strings.Lines(one) { // "#	0x4a6f24	main.handler+0x44	/src/main.go:12", with more tabs
-			part := strings.FieldsFunc(frame, func(r rune) bool { return r == '\t' || r == '\n' })
-			if len(part) != 4 {
-				continue
-			}
-			if function := part[2][:max(0, strings.LastIndex(part[2], "+0x"))]; !Hidden(function) {
-				lines = append(lines, part[3]+" "+function)
-			}
-		}
-		if lines != nil {
-			stacks = append(stacks, lines)
-		}
-	}
-	return stacks
-}
-
-// Profiler takes goroutine profiles, one for all callers that want one at the same time. A profile costs milliseconds; and if 32 handlers overrun
-// together, the replies that are sent in their place must not wait for 32 of them.
-type Profiler struct {
-	mu    sync.Mutex
-	began time.Time
-	text  string
-}
-
-// Since returns a profile that was taken after t.
-func (p *Profiler) Since(t time.Time) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.began.After(t) {
-		p.began = time.Now()
-		var text strings.Builder
-		_ = pprof.Lookup("goroutine").WriteTo(&text, 1) // a strings.Builder never fails
-		p.text = text.String()
-	}
-	return p.text
 }

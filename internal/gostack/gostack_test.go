@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,35 +41,45 @@ func TestASiteIsThePlaceInTheCode(t *testing.T) {
 
 func waits(done chan struct{}) { <-done }
 
-func TestALabelFindsItsGoroutines(t *testing.T) {
+func TestAMarkFindsItsGoroutines(t *testing.T) {
 	t.Parallel()
-	mine, theirs := gostack.NewLabel(new(int)), gostack.NewLabel(new(int))
-	done, marked := make(chan struct{}), make(chan struct{})
+	var mine, theirs gostack.Mark
+	done, marked := make(chan struct{}), make(chan struct{}, 3)
 	defer close(done)
-	go func() {
-		mine.Set()
-		close(marked)
-		waits(done)
-	}()
-	<-marked
-	var p gostack.Profiler
-	stacks := func(l gostack.Label) [][]string {
-		ours := "#\t0x1\tgithub.com/lmipool/lmipool.Handler[...].func1+0x2\t\t/lmipool/handler.go:3\n#\t0x1\truntime.gopark+0x2\t/go/proc.go:4\n"
-		return l.StacksIn(strings.ReplaceAll(p.Since(time.Now()), "}\n#\t", "}\n"+ours+"#\t")) // behind each goroutine's labels
+	for range 2 { // two goroutines that do the same, of another mark
+		go theirs.Run(func() { waits(done) })
 	}
+	go mine.Run(func() {
+		child := func() { marked <- struct{}{}; waits(done) }
+		for range 2 {
+			go func() { go child(); marked <- struct{}{}; waits(done) }()
+		}
+		waits(done)
+	})
+	for range 4 {
+		<-marked
+	}
+	var p gostack.Profiler
 	frame := regexp.MustCompile(`^/.*gostack_test\.go:\d+ github.com/lmipool/lmipool/internal/gostack_test\.\S+$`)
 	var found [][]string
-	for !strings.Contains(fmt.Sprint(found), "gostack_test.waits") {
+	for strings.Count(fmt.Sprint(found), "gostack_test.waits") < 3 {
 		require.NoError(t, t.Context().Err())
 		time.Sleep(time.Millisecond)
-		found = stacks(mine)
+		ours := "\ngithub.com/lmipool/lmipool.(*handler[...]).call(0x1)\n\t/lmipool/handler.go:3 +0x2\nruntime.gopark(...)\n\t/go/proc.go:4\n"
+		found = mine.StacksIn(strings.ReplaceAll(p.Since(time.Now()), "]:\n", "]:"+ours)) // in front of each goroutine's own frames
 	}
-	require.Len(t, found, 1)
-	require.Len(t, found[0], 2, "waits, and the function that calls it")
-	for _, line := range found[0] {
-		assert.Regexp(t, frame, line)
+	require.Len(t, found, 3, "the goroutine, its children, their children: each once")
+	for _, lines := range found {
+		for _, line := range lines {
+			assert.Regexp(t, frame, line)
+		}
 	}
-	assert.Empty(t, stacks(theirs))
+	require.Len(t, found[slices.IndexFunc(found, func(lines []string) bool {
+		return strings.HasSuffix(fmt.Sprint(lines), "TestAMarkFindsItsGoroutines.func2]")
+	})], 2, "waits, and the function that calls it")
+	var none gostack.Mark
+	assert.Empty(t, none.StacksIn(p.Since(time.Now())))
+	assert.Len(t, theirs.StacksIn(p.Since(time.Now())), 1)
 	before := time.Now()
 	time.Sleep(time.Millisecond)
 	first := p.Since(before)

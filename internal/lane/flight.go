@@ -145,7 +145,7 @@ func (f *Flight) sign() *segment {
 	if by.IsSuspect() || !by.Claim(now) {
 		return nil
 	}
-	stmt := f.ln.find(facts.AskSign)
+	stmt := f.ln.find(facts.AskSign())
 	sign := by.Sign(now)
 	return &segment{stmt: stmt, parse: stmt.parses() && !f.ln.Unnamed, exec: true, params: sign.Args, sign: sign}
 }

@@ -8,13 +8,13 @@ import (
 	"maps"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/pattern"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -43,7 +43,7 @@ func ForPooler(cc *pgx.ConnConfig, rdsProxy bool, log *slog.Logger) {
 // PoolerMode returns pgx's QueryExecMode for a pooler in transaction mode: the user's if he has set one, else cache_describe, or exec if cc has no cache.
 func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 	switch {
-	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.MatchString(cc.ConnString()):
+	case cc.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || execModeWord.RE().MatchString(cc.ConnString()):
 		return cc.DefaultQueryExecMode
 	case cc.DescriptionCacheCapacity == 0:
 		return pgx.QueryExecModeExec
@@ -53,13 +53,14 @@ func PoolerMode(cc *pgx.ConnConfig) pgx.QueryExecMode {
 
 // execModeWord matches a connection string that sets a mode. It is needed because pgx's configuration does not tell its default from a mode that was
 // set. It does not see a service file, so cache_statement there counts as not set.
-var execModeWord = regexp.MustCompile(`(^|[\s?&'])default_query_exec_mode\s*=`)
+var execModeWord = pattern.Lazy{Text: `(^|[\s?&'])default_query_exec_mode\s*=`}
 
 // pgx 5.12 fixed two vulnerabilities that certain settings expose: GHSA-j38q-h3ph-jjpq, SQL injection through SendBatch in the simple protocol, and
 // GHSA-95fj-3fxw-g62g, require_auth and channel_binding=require can be bypassed by an impersonator where TLS does not verify the server. lmipool supports
-// 5.11 because no release of pgxmock compiles with 5.12, so it refuses the settings there instead. 5.12 added Tx to BatchResults in the same release.
+// 5.11 because no release of pgxmock compiles with 5.12, so it refuses the settings there instead. 5.12 added BeginTx to Batch in the same release. (To
+// look for a method by its name with reflect makes each handler's binary 40 kB larger.)
 var fixedIn512 = func() bool {
-	_, ok := reflect.TypeFor[pgx.BatchResults]().MethodByName("Tx")
+	_, ok := any((*pgx.Batch)(nil)).(interface{ BeginTx(pgx.TxOptions) })
 	return ok
 }()
 
@@ -131,7 +132,7 @@ func Secure(cc *pgx.ConnConfig, connString string, roots []byte, log *slog.Logge
 }
 
 // sslmodeWord matches sslmode, or its alias ssl=true, in either form of a connection string.
-var sslmodeWord = regexp.MustCompile(`(^|[\s?&'])(sslmode\s*=|ssl=true)`)
+var sslmodeWord = pattern.Lazy{Text: `(^|[\s?&'])(sslmode\s*=|ssl=true)`}
 
 // chosen returns who has set an sslmode, or "" if nobody has. In pgx's configuration a prefer that was set looks like the default, so chosen reads the
 // connection string and the environment. It does not read a service file: prefer there counts as not set.
@@ -139,7 +140,7 @@ func chosen(mode sslmode.Mode, cc *pgx.ConnConfig, connString string) string {
 	defaults := mode == sslmode.Prefer ||
 		mode == sslmode.Require && cc.SSLNegotiation == "direct" // direct negotiation turns prefer into require
 	switch {
-	case sslmodeWord.MatchString(connString):
+	case sslmodeWord.RE().MatchString(connString):
 		return "connection string"
 	case os.Getenv("PGSSLMODE") != "":
 		return "PGSSLMODE"

@@ -5,11 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/awshost"
+	"github.com/lmipool/lmipool/internal/pattern"
 	"github.com/lmipool/lmipool/internal/sslmode"
 )
 
@@ -33,7 +33,7 @@ func Explain(err error, hosts []string, direct bool) error {
 	if tls {
 		advice = cmp.Or(explainTLS(err, hosts), advice)
 	}
-	if nothing && refused(err) && passwordWord.MatchString(err.Error()) {
+	if nothing && refused(err) && passwordWord.RE().MatchString(err.Error()) {
 		advice = "no password was given: not in the connection string, PGPASSWORD or a passfile, and BeforeConnect has set none"
 	}
 	if advice == "" && isPg {
@@ -46,12 +46,12 @@ func Explain(err error, hosts []string, direct bool) error {
 }
 
 // passwordWord matches an error that is about a password and not about the user or his address.
-var passwordWord = regexp.MustCompile(`28P01|authentication failed`)
+var passwordWord = pattern.Lazy{Text: `28P01|authentication failed`}
 
 // explainPooler says what to do about e if it comes from a pooler; otherwise it returns "".
 func explainPooler(e *pgconn.PgError, direct bool) string {
 	switch {
-	case unsupportedParameter.MatchString(e.Message):
+	case unsupportedParameter.RE().MatchString(e.Message):
 		return "PgBouncer takes this setting of the connection string only if its ignore_startup_parameters names it; ALTER ROLE ... SET works without that"
 	case direct && (e.Code == "42P05" || e.Code == "26000"):
 		return `another client's prepared statements are in this session, so there is a pooler in transaction mode in between: say so with Config.Upstream, "pgbouncer" or "rds-proxy"`
@@ -60,7 +60,7 @@ func explainPooler(e *pgconn.PgError, direct bool) string {
 }
 
 // unsupportedParameter matches PgBouncer's message. PgBouncer uses the code 08P01 for all errors.
-var unsupportedParameter = regexp.MustCompile(`^unsupported startup parameter`)
+var unsupportedParameter = pattern.Lazy{Text: `^unsupported startup parameter`}
 
 // explainTLS says what to do about err, of a dial to one of hosts, if TLS failed; otherwise it returns "".
 func explainTLS(err error, hosts []string) string {
@@ -77,14 +77,14 @@ func explainTLS(err error, hosts []string) string {
 		return "the server's certificate is not valid now: renew it, unless this machine's clock is wrong"
 	case errors.As(err, &unknown), errors.As(err, &noSystem):
 		return "no root certificate here belongs to the authority that signed the server's: " + rootsFor(hosts)
-	case err != nil && plainText.MatchString(err.Error()):
+	case err != nil && plainText.RE().MatchString(err.Error()):
 		return "the server does not speak TLS: it is the wrong server, or has ssl = off; nothing was sent to it"
 	}
 	return ""
 }
 
 // plainText matches pgx's error, which has no type. A test compares it with pgx's.
-var plainText = regexp.MustCompile(`server refused TLS connection`)
+var plainText = pattern.Lazy{Text: `server refused TLS connection`}
 
 // rootsFor returns where to get the roots that are missing, and where to put them.
 func rootsFor(hosts []string) string {

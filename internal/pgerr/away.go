@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // gone are the operating system's errors that say that the server, or a way to it, is not there.
@@ -75,12 +76,12 @@ func stops(e *pgconn.PgError) bool {
 // poolerLost reports whether a pooler says that the server behind it is gone.
 func poolerLost(e *pgconn.PgError) bool {
 	if e.Code == "08P01" {
-		return poolerWords.MatchString(e.Message) && !strings.Contains(e.Message, "authentication")
+		return poolerWords.RE().MatchString(e.Message) && !strings.Contains(e.Message, "authentication")
 	}
 	return strings.HasPrefix(e.Code, "08")
 }
 
-var poolerWords = regexp.MustCompile(`server_login|connect failed|server conn|shutting down|starting up`)
+var poolerWords = pattern.Lazy{Text: `server_login|connect failed|server conn|shutting down|starting up`}
 
 // Silent wraps err, the error of a dial whose server accepted the connection and let nobody log in for the time within. next is the time of the next dial.
 func Silent(err error, within, next time.Duration) error {
@@ -109,7 +110,7 @@ func IsFull(err error) bool {
 	case nil:
 		return false
 	case *pgconn.PgError:
-		return x.Code == "53300" || x.Code == "08P01" && fullWords.MatchString(x.Message)
+		return x.Code == "53300" || x.Code == "08P01" && fullWords.RE().MatchString(x.Message)
 	case interface{ Unwrap() []error }:
 		return slices.ContainsFunc(x.Unwrap(), IsFull)
 	}
@@ -117,7 +118,7 @@ func IsFull(err error) bool {
 }
 
 // fullWords matches PgBouncer's messages, which name the setting that has been reached, and those of PostgreSQL in English that PgBouncer passes on.
-var fullWords = regexp.MustCompile(`max_client_conn|max_(db|user)_client_connections|too many (clients|connections)|connection slots are reserved`)
+var fullWords = pattern.Lazy{Text: `max_client_conn|max_(db|user)_client_connections|too many (clients|connections)|connection slots are reserved`}
 
 // Full returns the error that a caller gets if a dial was refused with err because of a limit. maxConns is the pool's MaxConns.
 func Full(err error, maxConns int) error {

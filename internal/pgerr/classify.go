@@ -6,10 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
-	"regexp"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // Class is what the caller is to do about an error. If errors are joined, the greatest class counts.
@@ -109,7 +110,7 @@ func classOfLogin(e *pgconn.PgError, kind string) Class {
 	switch {
 	case slices.Contains([]string{"28", "3D", "42", "22", "0A", "F0"}, kind), // user, database, settings, protocol
 		e.Code == "55000", // ALLOW_CONNECTIONS false
-		kind == "08" && bouncerRefuses.MatchString(e.Message): // PgBouncer has the code 08P01 for nearly everything
+		kind == "08" && bouncerRefuses.RE().MatchString(e.Message): // PgBouncer has the code 08P01 for nearly everything
 		return Misconfigured
 	}
 	return Retryable
@@ -117,8 +118,8 @@ func classOfLogin(e *pgconn.PgError, kind string) Class {
 
 // bouncerRefuses matches PgBouncer's messages about the client or about PgBouncer's configuration, and PostgreSQL's messages in English that PgBouncer
 // passes on without their codes.
-var bouncerRefuses = regexp.MustCompile(`unsupported startup parameter|no such (user|database)|authentication failed|not allowed|SSL required|` +
-	`invalid (server parameter|user|database)|login rejected|is disabled|does not exist|no pg_hba\.conf entry|permission denied`)
+var bouncerRefuses = pattern.Lazy{Text: `unsupported startup parameter|no such (user|database)|authentication failed|not allowed|SSL required|` +
+	`invalid (server parameter|user|database)|login rejected|is disabled|does not exist|no pg_hba\.conf entry|permission denied`}
 
 // Outer translates an error whose type belongs to a package above this one. It returns an error that means the same and that this package knows, or nil.
 // Classify calls it for each error of a tree. Errors of users' own types are classified only by their methods Misconfigured and SafeToRetry, and Timeout.

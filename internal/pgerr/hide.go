@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // EncodeError is pgx's error for an argument that cannot be encoded, with the argument's Go type in place of the argument.
@@ -25,8 +27,8 @@ func (e *EncodeError) Is(target error) bool { return errors.Is(e.err, target) }
 func (e *EncodeError) As(target any) bool   { return errors.As(e.err, target) }
 
 // encodes matches pgx's error about an argument that cannot be encoded, which the server repeats for a COPY. The second submatch is the argument's value.
-var encodes = regexp.MustCompile(`(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
-	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`)
+var encodes = pattern.Lazy{Text: `(?s)^((?:error preprocessing batch \(build\): |COPY from stdin failed: )?(?:failed to encode args\[\d+\]: )?)` +
+	`unable to encode (.*) (into \S+ (?:\(\d+\) )?format for [^:]* \(OID \d+\)): (.*)$`}
 
 // These stand in an error in place of a value.
 const (
@@ -57,7 +59,7 @@ func (g Arguments) WithoutArgument(err error) error {
 }
 
 func (g Arguments) cut(text string) (string, bool) {
-	m := encodes.FindStringSubmatch(text)
+	m := encodes.RE().FindStringSubmatch(text)
 	if m == nil || m[2] == someValue || strings.HasPrefix(m[2], valueOfType) { // the value was hidden before
 		return "", false
 	}
@@ -105,7 +107,7 @@ const leastHidden = 4
 
 // blank returns why, which may quote value, without the words of value.
 func blank(why, value string) string {
-	all := words.FindAllString(value, -1)
+	all := words.RE().FindAllString(value, -1)
 	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // the longest first, since it may contain others
 	for _, word := range slices.Compact(all) {
 		switch {
@@ -126,7 +128,7 @@ func blankAlone(text, word, flags, letters string) string {
 }
 
 // words matches one word of a value.
-var words = regexp.MustCompile(`[\pL\pN]+`)
+var words = pattern.Lazy{Text: `[\pL\pN]+`}
 
 // WithoutValues returns err, the error of a statement that sets values, without them: PostgreSQL quotes a value that it refuses, whole or word by word.
 func WithoutValues(err error, values []string) error {
@@ -151,7 +153,7 @@ func blankSettings(text string, values []string) string {
 			continue
 		}
 		text = strings.ReplaceAll(text, value+`"`, `…"`)
-		for n, word := range append([]string{value, cutName(value)}, wordsOfName.FindAllString(value, -1)...) {
+		for n, word := range append([]string{value, cutName(value)}, wordsOfName.RE().FindAllString(value, -1)...) {
 			if n < 2 || utf8.RuneCountInString(word) >= leastWord {
 				text = blankAlone(text, word, "(?i)", `\pL\pN_`)
 			}
@@ -160,7 +162,7 @@ func blankSettings(text string, values []string) string {
 	return text
 }
 
-var wordsOfName = regexp.MustCompile(`[\pL\pN_]+`)
+var wordsOfName = pattern.Lazy{Text: `[\pL\pN_]+`}
 
 // cutName returns value as the server shortens it if it is a name: to 63 bytes, without half a character.
 func cutName(value string) string {

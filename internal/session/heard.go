@@ -2,13 +2,13 @@ package session
 
 import (
 	"bytes"
-	"regexp"
 	"slices"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/lmipool/lmipool/internal/pattern"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
@@ -66,14 +66,14 @@ func Hear(sent []byte, pc *pgconn.PgConn) (s *Heard) {
 			s.Doubt("a message that is no statement")
 		}
 	}
-	s.names = slices.DeleteFunc(s.names, func(n string) bool { return !customSetting.MatchString(n) || !utf8.ValidString(n) })
+	s.names = slices.DeleteFunc(s.names, func(n string) bool { return !customSetting.RE().MatchString(n) || !utf8.ValidString(n) })
 	slices.Sort(s.names)
 	s.names = slices.Compact(s.names)
 	return s
 }
 
 // customSetting matches the name of a setting with a dot in it. Its parts are identifiers that need no quotes, of letters of any language.
-var customSetting = regexp.MustCompile(`^[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*(\.[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*)+$`)
+var customSetting = pattern.Lazy{Text: `^[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*(\.[A-Za-z_\x{80}-\x{10FFFF}][\w$\x{80}-\x{10FFFF}]*)+$`}
 
 func (s *Heard) add(sql string, plain bool) {
 	is := sqltext.SetupOf(sql, plain)

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/lmipool/lmipool/internal/pattern"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -50,7 +50,7 @@ func NewSettings(given map[string]string, once bool) (*Settings, error) {
 		switch {
 		case twice:
 			fault("setting %q is there twice, in lower and upper case", lower)
-		case !settingName.MatchString(name) || len(name) > 63:
+		case !settingName.RE().MatchString(name) || len(name) > 63:
 			if len(name) > maxShown {
 				name = strings.ToValidUTF8(name[:maxShown], "") + "…"
 			}
@@ -104,7 +104,7 @@ func (s *Settings) encode(once bool) {
 	s.unnamed.Unnamed, _ = (&pgproto3.Execute{}).Encode(b)
 }
 
-var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*$`)
+var settingName = pattern.Lazy{Text: `^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*$`}
 
 // refusedSettings has the settings that With does not take, with the reasons.
 var refusedSettings = map[string]string{

@@ -1,9 +1,10 @@
 package sqltext
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // calls finds the functions that a text calls: every name in front of a parenthesis, unless that parenthesis certainly has another purpose. The
@@ -170,7 +171,7 @@ func (c *calls) parenthesis(i int) {
 
 // customSetting reports whether the argument at i is certainly the name of a setting with a dot in it.
 func (c *calls) customSetting(i int) bool {
-	if t := c.at(i); t.kind != literal || !custom.MatchString(t.text) {
+	if t := c.at(i); t.kind != literal || !custom.RE().MatchString(t.text) {
 		return false
 	}
 	if c.at(i+1).is("::") && c.at(i+2).word("text") {
@@ -179,7 +180,7 @@ func (c *calls) customSetting(i int) bool {
 	return c.at(i+1).is(",") || c.at(i+1).is(")")
 }
 
-var custom = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)+$`)
+var custom = pattern.Lazy{Text: `^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)+$`}
 
 // syntax reports whether the unquoted word at w, in front of the parenthesis at i, is a part of the grammar there and cannot be a function. Most of
 // these words can be a function elsewhere.
@@ -219,7 +220,7 @@ func (c *calls) syntax(i, w int) bool {
 		}
 		return true
 	default:
-		return notCalled[text]
+		return notCalled.has(text)
 	}
 }
 

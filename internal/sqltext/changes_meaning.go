@@ -1,9 +1,10 @@
 package sqltext
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // Meaning is what a statement does to the meaning of the texts that its session gets after it. A text's meaning is decided when it is parsed: which
@@ -113,13 +114,13 @@ func commandMeaning(tokens []token) Meaning {
 // keepsMeaning reports whether a setting has no influence on what texts mean. A setting with a dot in its name is not PostgreSQL's own, so its parser
 // does not read it. The settings that runs matches only say how statements are planned, run, limited, logged or answered.
 func keepsMeaning(setting string) bool {
-	return strings.Contains(setting, ".") || runs.MatchString(setting)
+	return strings.Contains(setting, ".") || runs.RE().MatchString(setting)
 }
 
 // runs matches the names of PostgreSQL's own settings that are known not to change what a text means. Any other name counts as if it changed the
 // meaning, as search_path, role, TimeZone, DateStyle, IntervalStyle, array_nulls, xmloption and lc_monetary do.
-var runs = regexp.MustCompile(`(?i)^(?:(?:enable|log|debug|jit|geqo|tcp|vacuum|autovacuum|track|max_parallel|default_transaction|transaction|gin|seq|trace)_.*|` +
+var runs = pattern.Lazy{Text: `(?i)^(?:(?:enable|log|debug|jit|geqo|tcp|vacuum|autovacuum|track|max_parallel|default_transaction|transaction|gin|seq|trace)_.*|` +
 	`.*_(?:timeout|cost|mem|buffers|limit|collapse_limit|fraction|multiplier|io_concurrency|tablespaces?)|` +
 	`application_name|check_function_bodies|client_min_messages|commit_delay|commit_siblings|constraint_exclusion|effective_cache_size|` +
 	`exit_on_error|geqo|jit|parallel_leader_participation|plan_cache_mode|seed|synchronous_commit|` +
-	`update_process_title|wal_compression)$`)
+	`update_process_title|wal_compression)$`}

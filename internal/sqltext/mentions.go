@@ -26,12 +26,24 @@ type Mentions struct {
 // one of that name in search_path.
 type Name struct{ Schema, Name string }
 
-// operatorsOf has the operators that a keyword may stand for. PostgreSQL looks them up in search_path, like operators that are written out. So a
+// operatorsOf returns the operators that a keyword may stand for. PostgreSQL looks them up in search_path, like operators that are written out. So a
 // user's own operator = for varchar runs in IN, USING, CASE and so on.
-var operatorsOf = map[string][]string{
-	"in": {"=", "<>"}, "using": {"="}, "natural": {"="}, "nullif": {"="}, "case": {"="}, "distinct": {"=", "<>"},
-	"between": {"<", ">", "<=", ">="}, "like": {"~~", "!~~"}, "ilike": {"~~*", "!~~*"}, "similar": {"~", "!~"},
-	"cycle": {"=", "<>"}, "merge": {"="},
+func operatorsOf(keyword string) []string {
+	switch keyword {
+	case "in", "distinct", "cycle":
+		return []string{"=", "<>"}
+	case "using", "natural", "nullif", "case", "merge":
+		return []string{"="}
+	case "between":
+		return []string{"<", ">", "<=", ">="}
+	case "like":
+		return []string{"~~", "!~~"}
+	case "ilike":
+		return []string{"~~*", "!~~*"}
+	case "similar":
+		return []string{"~", "!~"}
+	}
+	return nil
 }
 
 // Mention returns what sql mentions. It returns false if lex refuses the text.
@@ -84,7 +96,7 @@ func mention(tokens []token) (m Mentions) {
 			m.Called = append(m.Called, t.text)
 		}
 		if t.kind == word {
-			m.Operators = append(m.Operators, operatorsOf[t.text]...)
+			m.Operators = append(m.Operators, operatorsOf(t.text)...)
 		}
 		switch {
 		case at(i - 1).is("."):
@@ -95,7 +107,7 @@ func mention(tokens []token) (m Mentions) {
 			if at(i - 2).name() {
 				m.Names = append(m.Names, Name{at(i - 2).text, t.text})
 			}
-		case t.kind == quoted || !reserved[t.text]:
+		case t.kind == quoted || !reserved.has(t.text):
 			m.Names = append(m.Names, Name{Name: t.text})
 		}
 		switch {
@@ -169,10 +181,11 @@ func (m *Mentions) HasOperator(op string) bool {
 }
 
 // reserved has the keywords that are no relation's or type's name, unless quoted, in any version from 14 to 18.
-var reserved = set(`
-	all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create
-	current_catalog current_date current_role current_time current_timestamp current_user default deferrable desc
-	distinct do else end except false fetch for foreign from grant group having in initially intersect into lateral
-	leading limit localtime localtimestamp not null offset on only or order placing primary references returning select
-	session_user some symmetric table then to trailing true union unique user using variadic when where window with
-`)
+var reserved = words{
+	"all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check", "collate", "column",
+	"constraint", "create", "current_catalog", "current_date", "current_role", "current_time", "current_timestamp", "current_user", "default",
+	"deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "from", "grant", "group", "having", "in",
+	"initially", "intersect", "into", "lateral", "leading", "limit", "localtime", "localtimestamp", "not", "null", "offset", "on", "only", "or",
+	"order", "placing", "primary", "references", "returning", "select", "session_user", "some", "symmetric", "table", "then", "to", "trailing",
+	"true", "union", "unique", "user", "using", "variadic", "when", "where", "window", "with",
+}

@@ -151,15 +151,15 @@ func (f Function) Trace() Trace {
 			return LastingTrace
 		}
 		return AnyTrace
-	case lasting[f.Name]:
+	case lasting.has(f.Name):
 		return LastingTrace
 	case f.Name == "nextval", f.Name == "setval":
 		return SequenceTrace
 	case f.Local:
 		return NoTrace
-	case inSession[f.Name]:
+	case inSession.has(f.Name):
 		return SessionTrace
-	case Harmless(f.Name), quiet[f.Name]:
+	case Harmless(f.Name), quiet.has(f.Name):
 		return NoTrace
 	}
 	return AnyTrace
@@ -174,27 +174,27 @@ func (f Function) TellsSession() bool {
 }
 
 // lasting has the functions of pg_catalog whose effect on the session no reset takes away.
-var lasting = set(`
-	pg_backup_start pg_start_backup pg_create_physical_replication_slot pg_create_logical_replication_slot
-	isn_weak pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_replication_origin_session_setup
-`)
+var lasting = words{
+	"isn_weak", "pg_backup_start", "pg_copy_logical_replication_slot", "pg_copy_physical_replication_slot", "pg_create_logical_replication_slot",
+	"pg_create_physical_replication_slot", "pg_replication_origin_session_setup", "pg_start_backup",
+}
 
 // inSession has the functions of pg_catalog that are known to leave a SessionTrace and no more.
-var inSession = set(`
-	set_config setseed pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared
-	pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all
-`)
+var inSession = words{
+	"pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_all", "pg_advisory_unlock_shared",
+	"pg_try_advisory_lock", "pg_try_advisory_lock_shared", "set_config", "setseed",
+}
 
 // quiet has functions of pg_catalog that leave nothing behind in their session, although they are not Harmless: they are volatile, write, wait, or
 // return something about the session. What they do is in the database, or ends with the transaction.
-var quiet = set(`
-	clock_timestamp currval lastval current_setting gen_random_uuid inet_client_addr inet_client_port
-	has_column_privilege has_database_privilege has_function_privilege has_language_privilege has_schema_privilege
-	has_sequence_privilege has_table_privilege has_type_privilege inet_server_addr inet_server_port pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_backend_pid
-	pg_current_wal_lsn pg_current_xact_id pg_current_xact_id_if_assigned pg_is_in_recovery pg_last_wal_replay_lsn
-	pg_collation_is_visible pg_conversion_is_visible pg_function_is_visible pg_opclass_is_visible pg_operator_is_visible
-	pg_opfamily_is_visible pg_table_is_visible pg_ts_config_is_visible pg_ts_dict_is_visible pg_type_is_visible
-	pg_notify suppress_redundant_updates_trigger tsvector_update_trigger tsvector_update_trigger_column pg_postmaster_start_time pg_sleep pg_sleep_for pg_sleep_until pg_table_size pg_total_relation_size
-	pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared random random_normal timeofday txid_current
-	txid_current_if_assigned uuidv4 uuidv7
-`)
+var quiet = words{
+	"clock_timestamp", "current_setting", "currval", "gen_random_uuid", "has_column_privilege", "has_database_privilege", "has_function_privilege",
+	"has_language_privilege", "has_schema_privilege", "has_sequence_privilege", "has_table_privilege", "has_type_privilege", "inet_client_addr",
+	"inet_client_port", "inet_server_addr", "inet_server_port", "lastval", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_backend_pid",
+	"pg_collation_is_visible", "pg_conversion_is_visible", "pg_current_wal_lsn", "pg_current_xact_id", "pg_current_xact_id_if_assigned",
+	"pg_function_is_visible", "pg_is_in_recovery", "pg_last_wal_replay_lsn", "pg_notify", "pg_opclass_is_visible", "pg_operator_is_visible",
+	"pg_opfamily_is_visible", "pg_postmaster_start_time", "pg_sleep", "pg_sleep_for", "pg_sleep_until", "pg_table_is_visible", "pg_table_size",
+	"pg_total_relation_size", "pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared", "pg_ts_config_is_visible", "pg_ts_dict_is_visible",
+	"pg_type_is_visible", "random", "random_normal", "suppress_redundant_updates_trigger", "timeofday", "tsvector_update_trigger",
+	"tsvector_update_trigger_column", "txid_current", "txid_current_if_assigned", "uuidv4", "uuidv7",
+}

@@ -1,9 +1,10 @@
 package sqltext
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lmipool/lmipool/internal/pattern"
 )
 
 // Plainest has the first words of queries and changes of data, which never end the transaction that they run in. Batchable has the first words of the
@@ -20,7 +21,7 @@ func CommitsOnItsWay(sql string) bool {
 	case slices.Contains(atOnce, first):
 		return false
 	case slices.Contains([]string{"create", "alter", "drop", "refresh"}, first):
-		return apartOnly.MatchString(sql)
+		return apartOnly.RE().MatchString(sql)
 	}
 	return true
 }
@@ -32,12 +33,12 @@ var atOnce = append([]string{
 }, slices.Concat(Plainest, Batchable)...)
 
 // apartOnly matches the text of a command that must not run inside a transaction, because it commits before it ends.
-var apartOnly = regexp.MustCompile(`(?i)\b(concurrently|database|tablespace|subscription|system)\b`)
+var apartOnly = pattern.Lazy{Text: `(?i)\b(concurrently|database|tablespace|subscription|system)\b`}
 
 // MayEndTx reports whether sql can end the transaction in which it runs. sql may also be the name that a lease gives to an operation, such as "batch"
 // or "savepoint".
 func MayEndTx(sql string) bool {
-	return !slices.Contains(staysInside, First(sql)) || strings.Contains(sql, ";") && endsInside.MatchString(sql)
+	return !slices.Contains(staysInside, First(sql)) || strings.Contains(sql, ";") && endsInside.RE().MatchString(sql)
 }
 
 // staysInside has the first words of statements that cannot end a transaction.
@@ -47,7 +48,7 @@ var staysInside = append([]string{
 }, slices.Concat(Plainest, Batchable)...)
 
 // endsInside matches a text of several statements if one of them may end a transaction.
-var endsInside = regexp.MustCompile(`(?i)\b(commit|end|rollback|abort|prepare|execute)\b`)
+var endsInside = pattern.Lazy{Text: `(?i)\b(commit|end|rollback|abort|prepare|execute)\b`}
 
 // Aside reports whether sql takes no snapshot and runs no code of the user's own, except deferred triggers. Such a statement may come in front of SET
 // TRANSACTION, or of a LOCK behind which the transaction must see all that was committed before it got the lock.

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lmipool/lmipool/internal/pattern"
 	"github.com/lmipool/lmipool/internal/session"
 )
 
@@ -242,7 +242,7 @@ func (q *Reach) Conflicts(err error) {
 		return
 	}
 	switch {
-	case e.Code == "42P05" && pgxsName.MatchString(e.Message):
+	case e.Code == "42P05" && pgxsName.RE().MatchString(e.Message):
 		q.share("a prepared statement of pgx's was there before it was prepared")
 	case e.Code == "26000":
 		q.askAt = time.Time{}
@@ -250,4 +250,4 @@ func (q *Reach) Conflicts(err error) {
 }
 
 // pgxsName matches, in an error's message, the name that pgx derives from a statement's text.
-var pgxsName = regexp.MustCompile(`"stmtcache_[0-9a-f]+"`)
+var pgxsName = pattern.Lazy{Text: `"stmtcache_[0-9a-f]+"`}
