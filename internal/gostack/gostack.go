@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // Site is where something happened. It has program counters only, in place, because it is taken with every Acquire and read only for mistakes.
