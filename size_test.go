@@ -129,6 +129,8 @@ func TestTheHandlersBinaryIsNotMuchLarger(t *testing.T) {
 		require.NoError(t, err)
 		return float64(info.Size())
 	}
-	const most = 1.22 // it was 1.18 when this test came, of which 1.13 are the library's own code and tables; without slog, regexp and the like it would be 1.13
-	assert.Less(t, size("lmipool")/size("pgxpool"), most)
+	// 1.13 is wanted. It was 1.18 when this test came: the library's own code and tables alone are 1.13, and slog, regexp and more of pgx are the rest.
+	const most = 1.22
+	assert.Less(t, size("lmipool")/size("pgxpool"), most,
+		"If it has grown by 0.15, somebody calls reflect's Method, or MethodByName with a variable: then the linker keeps all exported methods of all types.")
 }

@@ -59,20 +59,38 @@ func (s *Observers) WantInvocations() bool { return len(s.invocation) > 0 }
 
 // kind is one of the interfaces of package observe.
 type kind struct {
-	reflect.Method                  // the interface's method
-	add            func(v any) bool // adds v to those who have the method; returns false if v has it not
+	name string                  // of the interface's method
+	in   reflect.Type            // a func that takes an observer, the ctx and the event
+	has  func(reflect.Type) bool // reports whether a type has a method of that name
+	add  func(v any) bool        // adds v to those who have the method; returns false if v has it not
 }
 
+// kinds names each method in a call of MethodByName. If the name were a variable there, or if Method were called, the linker would keep all exported
+// methods of all types: each handler's binary would be 2 MB larger.
 func (s *Observers) kinds() []kind {
 	return []kind{
-		of(&s.acquire), of(&s.release), of(&s.statement), of(&s.invocation), of(&s.flight), of(&s.dial), of(&s.reset), of(&s.cancel), of(&s.limit),
-		of(&s.refused), of(&s.leak), of(&s.overrun), of(&s.panicked), of(&s.fence), of(&s.standDown), of(&s.shutdown),
+		of(&s.acquire, "ObserveAcquire", observe.AcquireObserver.ObserveAcquire, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveAcquire"); return ok }),
+		of(&s.release, "ObserveRelease", observe.ReleaseObserver.ObserveRelease, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveRelease"); return ok }),
+		of(&s.statement, "ObserveStatement", observe.StatementObserver.ObserveStatement, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveStatement"); return ok }),
+		of(&s.invocation, "ObserveInvocation", observe.InvocationObserver.ObserveInvocation, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveInvocation"); return ok }),
+		of(&s.flight, "ObserveFlight", observe.FlightObserver.ObserveFlight, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveFlight"); return ok }),
+		of(&s.dial, "ObserveDial", observe.DialObserver.ObserveDial, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveDial"); return ok }),
+		of(&s.reset, "ObserveReset", observe.ResetObserver.ObserveReset, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveReset"); return ok }),
+		of(&s.cancel, "ObserveCancel", observe.CancelObserver.ObserveCancel, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveCancel"); return ok }),
+		of(&s.limit, "ObserveLimit", observe.LimitObserver.ObserveLimit, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveLimit"); return ok }),
+		of(&s.refused, "ObserveRefused", observe.RefusedObserver.ObserveRefused, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveRefused"); return ok }),
+		of(&s.leak, "ObserveLeak", observe.LeakObserver.ObserveLeak, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveLeak"); return ok }),
+		of(&s.overrun, "ObserveOverrun", observe.OverrunObserver.ObserveOverrun, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveOverrun"); return ok }),
+		of(&s.panicked, "ObservePanic", observe.PanicObserver.ObservePanic, func(t reflect.Type) bool { _, ok := t.MethodByName("ObservePanic"); return ok }),
+		of(&s.fence, "ObserveFence", observe.FenceObserver.ObserveFence, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveFence"); return ok }),
+		of(&s.standDown, "ObserveStandDown", observe.StandDownObserver.ObserveStandDown, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveStandDown"); return ok }),
+		of(&s.shutdown, "ObserveShutdown", observe.ShutdownObserver.ObserveShutdown, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveShutdown"); return ok }),
 	}
 }
 
-// of returns the kind of the observers in list.
-func of[O any](list *[]O) kind {
-	return kind{reflect.TypeFor[O]().Method(0), func(v any) bool {
+// of returns the kind of the observers in list, which have the method f.
+func of[O, E any](list *[]O, name string, f func(O, context.Context, E), has func(reflect.Type) bool) kind {
+	return kind{name, reflect.TypeOf(f), has, func(v any) bool {
 		o, ok := v.(O)
 		if ok {
 			*list = append(*list, o)
@@ -90,8 +108,8 @@ func add(kinds []kind, v any) error {
 	for _, k := range kinds {
 		if k.add(v) {
 			any = true
-		} else if _, named := reflect.TypeOf(v).MethodByName(k.Name); named {
-			return fmt.Errorf("a %T, whose method %s is not that of package observe: want %s", v, k.Name, strings.Replace(k.Type.String(), "func", k.Name, 1))
+		} else if k.has(reflect.TypeOf(v)) {
+			return fmt.Errorf("a %T, whose method %s is not that of package observe: want %s(%v, %v)", v, k.name, k.name, k.in.In(1), k.in.In(2))
 		}
 	}
 	if any {
@@ -99,8 +117,8 @@ func add(kinds []kind, v any) error {
 	}
 	if p := reflect.PointerTo(reflect.TypeOf(v)); p.NumMethod() > 0 {
 		for _, k := range kinds {
-			if _, named := p.MethodByName(k.Name); named {
-				return fmt.Errorf("a %T, and its method %s has a pointer receiver: want a *%T", v, k.Name, v)
+			if k.has(p) {
+				return fmt.Errorf("a %T, and its method %s has a pointer receiver: want a *%T", v, k.name, v)
 			}
 		}
 	}
@@ -111,7 +129,7 @@ func add(kinds []kind, v any) error {
 func methods(kinds []kind) string {
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
-		names[i] = k.Name
+		names[i] = k.name
 	}
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last] + " (package observe)"

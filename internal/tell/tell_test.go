@@ -78,10 +78,10 @@ func TestEachKindIsTold(t *testing.T) {
 	s := &Observers{}
 	of := reflect.TypeOf(s)
 	for _, k := range s.kinds() {
-		name := k.Name[len("Observe"):]
+		name := k.name[len("Observe"):]
 		m, ok := of.MethodByName(name)
 		require.True(t, ok, name)
-		assert.Equal(t, k.Type.In(1), m.Type.In(2), name)
+		assert.Equal(t, k.in.In(2), m.Type.In(2), name)
 	}
 	assert.Equal(t, len(s.kinds())+1, of.NumMethod(), "the kinds that have a method, and WantInvocations")
 }
