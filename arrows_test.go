@@ -21,7 +21,7 @@ func TestArrowsPointDown(t *testing.T) {
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
 		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/fleet", "internal/gostack", "internal/inprocess", "internal/pgdial", "internal/pgerr", "internal/safelog", "internal/snapshot", "internal/tell", "observe")),
-		"/pool": join(pgx, own("internal/account", "internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/fleet", "internal/gostack", "internal/isolation", "internal/lane", "internal/memrows", "internal/pgcancel",
+		"/pool": join(pgx, own("internal/account", "internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/fleet", "internal/gostack", "internal/isolation", "internal/lane", "internal/member", "internal/memrows", "internal/pgcancel",
 			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode", "internal/tell", "internal/upstream", "observe")),
 		"/cmd/lmiplan":            {module},
 		"/iam":                    join(pgx, aws, own("internal/awshost", "internal/gostack", "internal/pgerr", "internal/safelog", "internal/sslmode")),
@@ -44,6 +44,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/inprocess":     nil,
 		"/internal/lane":          join(pgx, own("internal/catalog", "internal/facts", "internal/memrows", "internal/pgerr", "internal/sched", "internal/session", "internal/sqltext")),
 		"/internal/isolation":     join(pgx, own("internal/catalog", "internal/facts", "internal/memrows", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/session", "internal/sqltext", "internal/upstream")),
+		"/internal/member":        join(pgx, own("internal/fleet")),
 		"/internal/memrows":       pgx,
 		"/internal/netfault":      nil,
 		"/internal/pattern":       nil,

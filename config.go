@@ -29,6 +29,20 @@ type Config struct {
 	// MinIdleConns is how many idle connections the pool keeps ready after its first use, within MaxConns. Negative means none. Defaults to 0.
 	MinIdleConns int32
 
+	// FleetBudget is how many connections all environments with the same role may have together. Each pool counts the others about every 5 seconds, on a
+	// connection that it has anyway, and holds at most FleetBudget divided by one more than their number, but at least one connection. So the pools of
+	// several versions, functions and processes share one budget, and a new one finds room. Connections of the role that are not lmipool's are
+	// subtracted. MaxConns, MinConns and MinIdleConns hold within the pool's share; [FleetStat] shows it. With a share of 1 an invocation cannot hold
+	// two connections at once: what waits for the second in InTx gets [ErrNestedAcquire].
+	//
+	// If FleetBudget is 0, the role's CONNECTION LIMIT is the budget, if the role has one; if it has a lower one than FleetBudget, too. The limit is read
+	// with each count, so ALTER ROLE changes it for all. The server itself refuses what is above it, except for superusers. Without such a limit nothing
+	// refuses what environments that start at the same moment may open above the budget before they have counted each other.
+	//
+	// Negative means that only MaxConns bounds the pool. Behind a pooler, and with Plain, that is always so, and a FleetBudget above 0 is an error. If
+	// only a connection shows that there is a pooler, that is logged.
+	FleetBudget int32
+
 	// MaxConnLifetime is how old a connection may get. An older one is closed as soon as nobody uses it. Negative means never. Defaults to 1 hour.
 	MaxConnLifetime time.Duration
 

@@ -149,7 +149,7 @@ func TestAConfigAsJSONHasNoHooks(t *testing.T) {
 // A setting's variable, and its name in the log, are its field's name.
 func TestVariablesBearTheNamesOfTheFields(t *testing.T) {
 	t.Parallel()
-	const named = "MAX_CONNS MIN_CONNS MIN_IDLE_CONNS MAX_CONN_LIFETIME MAX_CONN_LIFETIME_JITTER MAX_CONN_IDLE_TIME HEALTH_CHECK_PERIOD PING_TIMEOUT CONNECT_TIMEOUT " +
+	const named = "MAX_CONNS MIN_CONNS MIN_IDLE_CONNS FLEET_BUDGET MAX_CONN_LIFETIME MAX_CONN_LIFETIME_JITTER MAX_CONN_IDLE_TIME HEALTH_CHECK_PERIOD PING_TIMEOUT CONNECT_TIMEOUT " +
 		"MAX_WAIT MAX_QUEUE CANCEL_WAIT REPORT_ROWS_AFTER REPORT_IDLE_TX_AFTER REPORT_SLOW_AFTER LANES ISOLATION UPSTREAM RERUN STAND_IN CATCH_PANICS MARGIN REPLY_MARGIN MAX_OVERRUNS MAX_PANICS PLAIN"
 	names, variables := lmipool.Settings()
 	assert.ElementsMatch(t, strings.Fields("LMIPOOL_"+strings.ReplaceAll(named, " ", " LMIPOOL_")), slices.Collect(maps.Values(variables)))

@@ -71,6 +71,7 @@ led: reach
 Limiter: limiter
 LoginTime: dial
 Maps: types Closed=pool/dial
+Member: member
 nodeFact: find deep=facts
 pace: mayride
 peak: rule

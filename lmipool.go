@@ -158,6 +158,8 @@ func (p *Pool) logOpen(db *database, chosen []chosen) {
 		switch s.field {
 		case "MaxConns":
 			value = c.MaxConns
+		case "FleetBudget":
+			value, by = p.fleetBudget(s, c)
 		case "Lanes", "Isolation", "StandIn", "CatchPanics":
 			value, by = p.decided(s, c)
 		default:
@@ -168,6 +170,20 @@ func (p *Pool) logOpen(db *database, chosen []chosen) {
 		attrs = append(attrs, slog.Group(s.name(), "value", value, "by", by))
 	}
 	c.Logger.Info("lmipool: open", attrs...)
+}
+
+// fleetBudget returns what bounds the connections of all environments together, and what decided that.
+func (p *Pool) fleetBudget(s chosen, c *Config) (value any, by string) {
+	why := p.WhyOff("FleetBudget")
+	switch {
+	case c.FleetBudget < 0:
+		return Off, s.by
+	case why != "":
+		return Off, why
+	case c.FleetBudget == 0:
+		return "the role's CONNECTION LIMIT, if it has one", s.by
+	}
+	return c.FleetBudget, s.by
 }
 
 // decided returns whether the switch s is on or off now, and what decided that.

@@ -66,7 +66,7 @@ func liveThrough(t *testing.T) *life {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Shutdown(quickly(t)) })
 	require.NoError(t, db.Warm(bounded(t)))
-	l.add("Config", config, "the Config's copy", *config, "Pool", db, "pool.Pool", db.Pool, "Env", db.Env(), "Stat", db.Stat(), "LaneStat", db.Stat().Lanes(), "CancelStat", db.Stat().Cancels(), "DialStat", db.Stat().Dials(), "InvocationStat", db.Stat().Invocations(), "HandlerStat", db.HandlerStat(),
+	l.add("Config", config, "the Config's copy", *config, "Pool", db, "pool.Pool", db.Pool, "Env", db.Env(), "Stat", db.Stat(), "LaneStat", db.Stat().Lanes(), "CancelStat", db.Stat().Cancels(), "DialStat", db.Stat().Dials(), "FleetStat", db.Stat().Fleet(), "InvocationStat", db.Stat().Invocations(), "HandlerStat", db.HandlerStat(),
 		"the chosen Config", db.Config(), "pool.Config", db.Pool.Config(), "RefusedError", lmipool.RefusedError("standing down"))
 	l.work(t, db)
 	l.invocations(t, db)

@@ -32,6 +32,7 @@ var settings = []setting{
 	{field: "MaxConns", dsn: "pool_max_conns", notZero: true},
 	{field: "MinConns", dsn: "pool_min_conns", floor: true},
 	{field: "MinIdleConns", dsn: "pool_min_idle_conns", floor: true},
+	{field: "FleetBudget"},
 	{field: "MaxConnLifetime", dsn: "pool_max_conn_lifetime"},
 	{field: "MaxConnLifetimeJitter", dsn: "pool_max_conn_lifetime_jitter"},
 	{field: "MaxConnIdleTime", dsn: "pool_max_conn_idle_time"},
@@ -84,7 +85,7 @@ var earlier = map[string]string{
 }
 
 // forTests has the variables of lmipool's own tests, which warnOfUnknown must not warn about.
-var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_PRESSURE", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_TEST_POOLER", "LMIPOOL_PG_BIN"}
+var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_PRESSURE", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_TEST_FLEET", "LMIPOOL_TEST_POOLER", "LMIPOOL_PG_BIN"}
 
 // chosen is a setting with its value and the source that set it.
 type chosen struct {
@@ -138,13 +139,18 @@ func (c *Config) resolve(lookup func(string) (string, bool), given func(setting)
 	return log, errors.Join(errs...)
 }
 
-// yield turns off each switch that the code has set to On and that a variable has made impossible, so that an operator can override code.
+// yield turns off each switch that the code has set to On, and its FleetBudget, if a variable has made that impossible, so that an operator can override
+// code.
 func (c *Config) yield(log []chosen) {
 	by := make(map[string]string)
 	for _, s := range log {
 		by[s.field] = s.by
 	}
 	for i, s := range log {
+		if s.field == "FleetBudget" && s.by == "Config" && c.FleetBudget > 0 && c.Plain == On && by["Plain"] != "Config" {
+			c.FleetBudget, log[i].by = -1, by["Plain"]
+			continue
+		}
 		is, ok := s.of(c).(*Switch)
 		switch {
 		case !ok || s.by != "Config" || *is != On && *is != Shadow:

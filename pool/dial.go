@@ -44,6 +44,9 @@ func (p *Pool) dial() {
 			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // an outage is logged once; while there are other connections no caller gets this error
 				p.log.Warn("lmipool: dial failed", "error", err, safelog.Ms("took", time.Since(start)))
 			}
+			if lacks.Full {
+				p.refusedAsFull()
+			}
 			p.sched.DialFailed(err, lacks, start)
 			p.tellDial(start, nil, err, lacks)
 			return
@@ -79,6 +82,7 @@ func (p *Pool) newConn() (*conn, error) {
 		}
 	}
 	if err = c.open(p.ctx); err == nil {
+		c.countIfOwed()
 		return c, nil
 	}
 	c.reach.Left()
@@ -125,7 +129,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	c.session.Facts = c.p.lanes.Baselines.At(is.Database + "\x00" + is.Meaning)
 	if rides {
-		c.lane = lane.New(c.p.lanes, lane.Conn{PG: c.pg, Facts: c.session.Facts, Types: &c.types, Baseline: is, Expired: func() bool { return c.expired(time.Now()) }, Unnamed: !c.reach.Own()})
+		c.lane = lane.New(c.p.lanes, lane.Conn{PG: c.pg, Facts: c.session.Facts, Types: &c.types, Baseline: is, Expired: c.landsNow, Unnamed: !c.reach.Own()})
 		c.session.Types, c.session.Kept = func() *memrows.Set { return c.types.Of(c.pg) }, c.lane.Kept()
 		c.place.Shares = true
 	}

@@ -53,6 +53,7 @@ func runEnvironment() {
 	}
 	p, err := pool.New(context.Background(), os.Getenv(fleetDSN), &pool.Config{
 		MaxConns:              4,
+		FleetBudget:           -1,          // the server's refusals alone are to hold the fleet back
 		MaxConnLifetime:       time.Second, // or else the fleet would soon have all there is, and keep it
 		MaxConnLifetimeJitter: 2 * time.Second,
 		Logger:                slog.New(slog.NewTextHandler(io.Discard, nil)),

@@ -20,7 +20,11 @@ import (
 // TestMain is also the main of the environments of a fleet.
 func TestMain(m *testing.M) {
 	if os.Getenv(fleetDSN) != "" {
-		runEnvironment()
+		if os.Getenv(fleetBudget) != "" {
+			runMember()
+		} else {
+			runEnvironment()
+		}
 		return
 	}
 	os.Exit(pgtest.Main(m))

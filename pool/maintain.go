@@ -19,8 +19,16 @@ func (p *Pool) maintain() {
 		defer t.Stop()
 		idleTx = t.C
 	}
+	var fleet <-chan time.Time
+	if p.member != nil {
+		t := time.NewTicker(fleetTick)
+		defer t.Stop()
+		fleet = t.C
+	}
 	for {
 		select {
+		case <-fleet:
+			p.protect("housekeeping", p.tickFleet)
 		case <-idleTx:
 			p.protect("housekeeping", p.reportIdleTx)
 		case <-p.ctx.Done():

@@ -16,6 +16,7 @@ import (
 	"github.com/lmipool/lmipool/internal/fleet"
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
+	"github.com/lmipool/lmipool/internal/member"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
@@ -106,6 +107,9 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	}
 	if p.engine = (plain{p}); cfg.Plain != On {
 		p.engine = pooled{p}
+		if cfg.FleetBudget >= 0 && cfg.noFleet() == "" {
+			p.member = member.New(member.Config{ID: id, Budget: int(cfg.FleetBudget), Move: p.sched.SetCeiling, Log: p.log})
+		}
 		p.background("housekeeping", p.maintain)
 	}
 	return p, nil
@@ -176,6 +180,7 @@ func (p pooled) stat() *Stat {
 		Dials: DialStat{
 			Failed: s.FailedDials, Refused: s.RefusedDials, Failovers: p.health.failovers.Load(), Time: s.DialTime, HoldTime: s.HoldTime,
 		},
+		Fleet: p.fleetStat(),
 		Lanes: LaneStat{
 			MaxFlightSize: lane.MaxFlight, Reruns: own.reruns.Load(), ShadowRides: own.shadow.Load(), Alone: own.alone.All(),
 			CatalogChanges: p.lanes.Baselines.Changes.Load(), UnconfirmedRides: p.lanes.Baselines.Unconfirmed.Load(),
@@ -211,11 +216,12 @@ func (p *Pool) SSLMode() (mode, by string) {
 	return string(p.dialer.told.sslmode), p.dialer.told.sslmodeBy
 }
 
-// WhyOff returns why [New] has turned off the field "Lanes" or "Isolation" of Config, although it was [Auto]. It returns "" if New has not done that.
+// WhyOff returns why [New] has turned off the field "Lanes" or "Isolation" of Config, although it was [Auto], or "FleetBudget", although it was 0. It
+// returns "" if New has not done that.
 func (p *Pool) WhyOff(field string) string {
 	lanes, isolation := p.cfg.impossible(p.mode)
 	if p.cfg.Plain == On {
 		return plainIsOn
 	}
-	return map[string]string{"Lanes": lanes, "Isolation": isolation}[field]
+	return map[string]string{"Lanes": lanes, "Isolation": isolation, "FleetBudget": p.cfg.noFleet()}[field]
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
+	"github.com/lmipool/lmipool/internal/member"
 	"github.com/lmipool/lmipool/internal/pgdial"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
@@ -31,7 +32,8 @@ type Pool struct {
 	ended         *deadconn.Maker // makes closed connections for callers of Conn when there is no open one
 	writer        *pgdial.Writer
 	dialer        *dialer
-	rides         bool // Lanes is not Off
+	member        *member.Member // nil if there is no fleet budget
+	rides         bool           // Lanes is not Off
 	mode          pgx.QueryExecMode
 	acquireTracer pgxpool.AcquireTracer // the user's tracer; nil if it is no AcquireTracer
 	releaseTracer pgxpool.ReleaseTracer // the user's tracer; nil if it is no ReleaseTracer

@@ -17,7 +17,8 @@ import (
 //   - EmptyAcquireWaitTime divided by EmptyAcquireCount: how long a caller waits for a connection. If it grows while Limit is MaxConns, raise
 //     MaxConns if the database has room, or make transactions shorter.
 //   - Queued: callers that wait now. If it stays above 0 while AcquiredConns is Limit, connections are held for long; AcquireError names the holder.
-//   - Dials().Refused: the server had no room. Lower MaxConns or the number of environments, or raise max_connections.
+//   - Dials().Refused: the server had no room. Set a CONNECTION LIMIT for the role or Config.FleetBudget, or raise max_connections.
+//   - Fleet().Share: if it is 1 and Queued grows, the budget is small for so many environments: raise it, or lower their number.
 //   - Invocations().Leaks: leases that invocations forgot to give back, and LateUses: goroutines that use the pool after their invocation. The log has the
 //     place of each in the code: correct it.
 //   - Invocations().Resets and Unclean: sessions in which invocations left something. Each Unclean costs a new connection: find the statement.
@@ -53,6 +54,7 @@ type numbers struct {
 	ExpectedService         milliseconds   `json:"expected_service_ms"`
 	PanicCount              int64          `json:"panic_count"`
 	Dials                   DialStat       `json:"dials"`
+	Fleet                   FleetStat      `json:"fleet"`
 	Lanes                   LaneStat       `json:"lanes"`
 	Cancels                 CancelStat     `json:"cancels"`
 	Invocations             InvocationStat `json:"invocations"`
@@ -141,6 +143,22 @@ type DialStat struct {
 	HoldTime time.Duration `json:"-"`
 }
 
+// FleetStat has what the pool knows of its fleet, the environments with the same role; see [Config.FleetBudget]. Its numbers are 0 until the pool has
+// counted the fleet, and if there is no budget.
+type FleetStat struct {
+	// Budget is how many connections all environments may have together.
+	Budget int32 `json:"budget"`
+	// Share is how many of them this pool may have. It also has at most MaxConns.
+	Share int32 `json:"share"`
+	// Environments is how many pools with a connection there were at the last count, with this one.
+	Environments int32 `json:"environments"`
+	// Others is the most connections of the role, not lmipool's, that were seen in the last minutes. They are subtracted from Budget.
+	Others int32 `json:"others"`
+	// Polls is how often the pool has counted the fleet, Missed how often it tried and got no answer.
+	Polls  int64 `json:"polls"`
+	Missed int64 `json:"missed"`
+}
+
 // MarshalJSON returns the numbers of s as JSON, with times in milliseconds.
 func (s DialStat) MarshalJSON() ([]byte, error) {
 	type numbers DialStat
@@ -211,6 +229,9 @@ func (s *Stat) PanicCount() int64 { return s.n.PanicCount }
 
 // Dials returns the counters of opening connections.
 func (s *Stat) Dials() DialStat { return s.n.Dials }
+
+// Fleet returns what the pool knows of its fleet, and its share of the budget.
+func (s *Stat) Fleet() FleetStat { return s.n.Fleet }
 
 // Lanes returns the counters of reads that found no idle connection.
 func (s *Stat) Lanes() LaneStat {

@@ -99,6 +99,9 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 	if c.Isolation == Auto && !c.Upstream.shares() && c.Plain != On && isolation != "" {
 		c.Logger.Warn(execModeIsolation)
 	}
+	if why := c.noFleet(); why != "" && c.FleetBudget > 0 {
+		errs = append(errs, fmt.Errorf("lmipool: Config.FleetBudget is %d: want 0 or a negative number, since %s", c.FleetBudget, why))
+	}
 	off("Lanes", &c.Lanes, lanes)
 	off("Isolation", &c.Isolation, isolation)
 	if c.Plain == On {
@@ -112,6 +115,17 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 }
 
 const plainIsOn = `Plain is "on", which turns off all that lmipool adds`
+
+// noFleet returns why the pool cannot have a share of a fleet's budget. It returns "" if it can.
+func (c *Config) noFleet() string {
+	switch {
+	case c.Plain == On:
+		return plainIsOn
+	case c.Upstream.shares():
+		return fmt.Sprintf("Upstream is %q, whose own connections are what the server counts", c.Upstream)
+	}
+	return ""
+}
 
 // impossible returns why statements cannot ride with mode, and why sessions cannot be reset with it. Each reason is "" if they can.
 func (c *Config) impossible(mode pgx.QueryExecMode) (lanes, isolation string) {

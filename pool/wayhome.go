@@ -104,7 +104,7 @@ func (c *conn) state(w way, now time.Time) state {
 		shared:       s.IsForeign(),
 		spoiled:      s.IsSpoiled(),
 		left:         !w.reset && s.NeedsReset(),
-		untidy:       !w.tidy && (!s.IsTidy(now, w.reset) || c.reach.Wonders(now) || !c.reach.Isolates() && c.isRenamed()),
+		untidy:       !w.tidy && (!s.IsTidy(now, w.reset) || c.reach.Wonders(now) || !c.reach.Isolates() && c.isRenamed() || c.mustCount(now)),
 	}
 }
 
@@ -131,6 +131,9 @@ func (c *conn) goHome(w way) {
 
 // sendReset sends a queued reset alone. It is called when no user has come with whose statement the reset could be sent.
 func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
+
+// tidyIdle tidies c, which was idle and was taken for that. A reset that is queued on c is sent.
+func (c *conn) tidyIdle() { c.cleanInBackground(tidy, way{reset: c.wire.Queued()}) }
 
 // cleanInBackground runs the step due and the steps after it in the background. A step that panics counts as failed.
 func (c *conn) cleanInBackground(due step, w way) {
@@ -187,6 +190,9 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 	case tidy:
 		w.tidy = true
 		done = (c.reach.Isolates() || !c.isRenamed() || c.rename(ctx)) && c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
+		if done {
+			c.countIfDue(ctx)
+		}
 	}
 	if !done {
 		return s.failed()

@@ -122,6 +122,6 @@ var fullWords = pattern.Lazy{Text: `max_client_conn|max_(db|user)_client_connect
 
 // Full returns the error that a caller gets if a dial was refused with err because of a limit. maxConns is the pool's MaxConns.
 func Full(err error, maxConns int) error {
-	return fmt.Errorf("%w: %w (environments × MaxConns, here %d, must fit into the server's max_connections and the"+
-		" CONNECTION LIMITs of role and database, or the pooler's limit: raise those, or lower MaxConns)", ErrServerFull, err, maxConns)
+	return fmt.Errorf("%w: %w (all environments together must fit into the server's max_connections, the CONNECTION LIMITs of role and"+
+		" database, or the pooler's limit, with one connection at least for each environment: raise those limits, lower the number of environments, or share them by FleetBudget; MaxConns is %d here)", ErrServerFull, err, maxConns)
 }

@@ -1,5 +1,12 @@
 package sched
 
+// Borrow takes the idle connection that was used last, for the pool's own use: Release or Drop follows. It returns nil if no connection is idle.
+func (s *Scheduler) Borrow() *Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.stock.pop()
+}
+
 // SetFloor has n connections kept open without demand.
 func (s *Scheduler) SetFloor(n int) {
 	s.mu.Lock()
@@ -7,8 +14,8 @@ func (s *Scheduler) SetFloor(n int) {
 	s.core.setFloor(n, s.now())
 }
 
-// SetCeiling sets how many connections there may be from now on. If n is above Max, Max counts; if n is below 1, 1 counts. Connections above n are
-// closed: idle ones at once, the others when their users are done. Requests that wait go on waiting.
+// SetCeiling sets how many connections there may be from now on. If n is above Max, Max counts. Connections above n are closed: idle ones at once, the
+// others when their users are done. Requests that wait go on waiting, also with a ceiling of 0, which ends with the next call.
 func (s *Scheduler) SetCeiling(n int) {
 	s.mu.Lock()
 	defer s.unlock()

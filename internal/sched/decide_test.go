@@ -409,7 +409,7 @@ func (w *world) holds() {
 	require.Equal(w.t, []int64{w.lent, w.opened, w.failed, w.nested, w.refused}, []int64{k.totals.Acquires, k.totals.Opened, k.totals.FailedDials, k.totals.Nested, k.totals.Refused})
 	if free := k.growth.dialing < k.outage.mostDials(k.growth.grewAt, w.now) && !k.outage.isResting(w.now) && !w.closed; free && w.check.IsZero() {
 		require.GreaterOrEqual(w.t, open+k.growth.dialing, min(k.growth.floor, k.growth.ceiling()), "the floor is kept, or will be looked at")
-		require.False(w.t, open+k.growth.dialing == 0 && k.queue.len > 0, "somebody waits for nothing")
+		require.False(w.t, open+k.growth.dialing == 0 && k.queue.len > 0 && k.growth.ceiling() > 0, "somebody waits for nothing")
 	}
 }
 

@@ -43,12 +43,12 @@ type growth struct {
 func newGrowth(most int) growth { return growth{max: most, allowed: most, limit: 1} }
 
 // ceiling returns how many connections there may be now.
-func (g *growth) ceiling() int { return max(1, min(g.max, g.allowed)) }
+func (g *growth) ceiling() int { return max(0, min(g.max, g.allowed)) }
 
 // allow sets the ceiling to n, as far as max allows it, and lowers the limit to it.
 func (g *growth) allow(n int) {
 	g.allowed = n
-	g.limit = min(g.limit, g.ceiling())
+	g.limit = max(1, min(g.limit, g.ceiling()))
 }
 
 // begin counts one more dial and returns true. It returns false if the open connections and the dials are at the ceiling already, or if most dials run.

@@ -262,7 +262,7 @@ func (b *books) dialFailed(l sched.Lack) {
 	}
 }
 
-func (b *books) moves(n int) { b.ceiling, b.limit = n, min(b.limit, n) }
+func (b *books) moves(n int) { b.ceiling, b.limit = n, max(1, min(b.limit, n)) }
 
 func (b *books) surplus(n int) { b.limit = max(1, b.limit-n) }
 

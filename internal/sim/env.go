@@ -20,7 +20,7 @@ type Config struct {
 	Wakes    time.Duration   // a caller goes on within a random time up to this after its answer
 	Unfit    float64         // the probability that a connection that is lent turns out to be dead
 	Fences   []time.Duration // the times at which the connections are fenced
-	Ceilings time.Duration   // each time after this long the ceiling moves to a random number up to Max; 0 if it never moves
+	Ceilings time.Duration   // each time after this long the ceiling moves to a random number from 0 to Max; 0 if it never moves
 	Load     Load
 	Check    bool          // check the rules after each event
 	Every    time.Duration // how often a sample is taken; 0 for never
@@ -120,10 +120,12 @@ func (e *Env) happens(what kind, _ uint32) {
 		return
 	}
 	if what == ceiling {
-		if e.w.now < e.source.stop {
-			e.moves(1 + e.w.Rand.IntN(e.cfg.Max))
-			e.w.in(e.cfg.Ceilings, e, ceiling, 0)
+		if e.w.now >= e.source.stop {
+			e.moves(e.cfg.Max)
+			return
 		}
+		e.moves(e.w.Rand.IntN(e.cfg.Max + 1))
+		e.w.in(e.cfg.Ceilings, e, ceiling, 0)
 		return
 	}
 	e.w.say("upkeep")

@@ -1,0 +1,276 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lmipool/lmipool/internal/fleet"
+)
+
+// Config is what a pool tells New.
+type Config struct {
+	ID     fleet.ID
+	Budget int         // 0: the CONNECTION LIMIT of the role
+	Move   func(n int) // sets how many connections the pool may have; it may be called with a lock held, and must not call the Member
+	Log    *slog.Logger
+}
+
+// Member is one pool's part in its fleet. A nil *Member is a pool without a fleet budget. It is safe for concurrent use.
+type Member struct {
+	cfg   Config
+	dueAt atomic.Int64 // when the next poll is due, in Unix nanoseconds; 0 while none is to come
+
+	mu      sync.Mutex
+	share   *fleet.Share
+	counted bool // there was a count since the pool had no connection
+	asked   bool // there was a count, or a try, since New
+	polling bool
+	off     bool // the server cannot be polled
+	most    int  // what Move was told last
+	said    int  // the share in the last log line; 0 before the first
+	saidAt  time.Time
+	short   time.Time     // until when the budget counts as too small for one more environment
+	turn    time.Time     // when this pool's turn ends (see takesTurns); zero if it does not end
+	length  time.Duration // of the next turn
+	rests   bool          // the pool has given its place to others
+	used    int64         // how often connections had been lent at about the last poll
+	ticked  int64         // how many polls there were at the last Tick
+	stat    Stat
+}
+
+// Stat has the numbers of a Member.
+type Stat struct {
+	fleet.Numbers
+	Polls, Missed int64 // polls that were answered, and that were not
+}
+
+// New returns a Member, and calls Move for the time before the first count.
+func New(cfg Config) *Member {
+	m := &Member{cfg: cfg, share: fleet.New(cfg.Budget, rand.Float64), length: leastTurn}
+	m.apply(time.Now())
+	return m
+}
+
+// beforeCount is how many connections a pool may have before it knows whether its role has a limit.
+const beforeCount = 2
+
+// apply tells the pool how many connections it may have. m.mu must be held, so that two calls of Move come in the right order.
+func (m *Member) apply(now time.Time) {
+	n := m.share.Most(now)
+	switch {
+	case m.rests:
+		n = 0
+	case m.off:
+		n = fleet.Unbounded
+	case m.cfg.Budget == 0 && !m.asked:
+		n = beforeCount
+	}
+	if n != m.most {
+		m.most = n
+		m.cfg.Move(n)
+	}
+	if n > 0 && (n >= 2*m.said || 2*n <= m.said) {
+		m.say(n, now)
+	}
+}
+
+// say logs the share, at most once a minute. It is called when the share has doubled or halved since the last line. A pool that never had a share says
+// nothing.
+func (m *Member) say(n int, now time.Time) {
+	if !m.counted || m.off || n == fleet.Unbounded && m.said == 0 || now.Sub(m.saidAt) < time.Minute {
+		return
+	}
+	m.said, m.saidAt = n, now
+	m.cfg.Log.Info("lmipool: the pool's share of the fleet's budget has changed", "share", m.share.Numbers(now).Share, "why", m.share.Why(now))
+}
+
+// Due reports whether a poll is to be made on a connection that nobody uses just now.
+func (m *Member) Due(now time.Time) bool {
+	if m == nil {
+		return false
+	}
+	at := m.dueAt.Load()
+	return at != 0 && now.UnixNano() >= at
+}
+
+// Owes reports whether a poll has to be made on a new connection before anybody gets it. open is how many connections the pool has, with the new one.
+func (m *Member) Owes(open int) bool {
+	if m == nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if !m.asked && m.dueAt.Load() == 0 {
+		m.dueAt.Store(now.Add(m.share.NextPoll()).UnixNano())
+	}
+	switch {
+	case m.off || m.counted || m.polling:
+		return false
+	case m.asked || m.cfg.Budget > 0:
+		return m.share.Most(now) != fleet.Unbounded
+	}
+	return open >= beforeCount
+}
+
+// Poll counts the fleet on pc, on which nothing else runs, and moves the pool's share. If another poll runs it does nothing. If pc is broken afterwards,
+// its user will see that.
+func (m *Member) Poll(ctx context.Context, pc *pgconn.PgConn) {
+	m.mu.Lock()
+	if m.polling || m.off {
+		m.mu.Unlock()
+		return
+	}
+	m.polling = true
+	m.dueAt.Store(0)
+	m.mu.Unlock()
+
+	asked := time.Now()
+	c, err := ask(ctx, pc, m.cfg.ID)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.polling, m.asked = false, true
+	switch {
+	case err == nil:
+		m.share.Counted(c, asked, now)
+		m.counted = true
+		m.stat.Polls++
+		if n := m.share.Numbers(now); n.Budget > 0 && n.Budget-n.Others <= n.Environments {
+			m.short = now.Add(fleet.Lease(n.Environments))
+		}
+	case errors.Is(err, errPooled) || refuses(err):
+		m.end(err)
+	default:
+		m.share.Missed(now)
+		m.stat.Missed++
+	}
+	if !m.off {
+		m.dueAt.Store(now.Add(m.share.NextPoll()).UnixNano())
+	}
+	m.apply(now)
+}
+
+// end turns m off, because of why. From then on MaxConns alone bounds the pool.
+func (m *Member) end(why error) {
+	m.off = true
+	m.dueAt.Store(0)
+	if m.cfg.Budget > 0 {
+		m.cfg.Log.Warn("lmipool: the fleet cannot be counted here, so FleetBudget is off", "error", why)
+	} else {
+		m.cfg.Log.Info("lmipool: the fleet cannot be counted here, so only MaxConns bounds the pool", "error", why)
+	}
+}
+
+// Behind notes that a connection leads to a pooler, which has a budget of its own.
+func (m *Member) Behind() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.off {
+		m.end(errPooled)
+		m.apply(time.Now())
+	}
+}
+
+// Refused notes that the server was full for a dial, while the pool had open connections or none.
+func (m *Member) Refused(open int) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.length = leastTurn
+	if now := time.Now(); open > 0 {
+		m.share.Refused(open, now)
+		m.apply(now)
+	}
+}
+
+// Tick is to be called once a second. open is how many connections the pool has, and used counts how often they were lent. Tick returns true if a poll
+// should be made on an idle connection, since one is due and the pool was used after the last.
+func (m *Member) Tick(open int, used int64, now time.Time) bool {
+	if m == nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if open == 0 && m.counted {
+		m.share.Left()
+		m.counted = false
+	}
+	m.takesTurns(now)
+	m.apply(now)
+	if polls := m.stat.Polls + m.stat.Missed; polls != m.ticked {
+		m.ticked, m.used = polls, used
+	}
+	return open > 0 && m.Due(now) && used != m.used
+}
+
+// With fewer connections than environments each pool has one connection at most, and some have none: the server refuses their dials. So the pools take
+// turns. After a turn a pool gives its connection up as soon as nobody uses it, and for a rest it dials none, while those that have none try: each tries
+// every 0.4 to 0.8 s. If the pool's next dial is not refused, nobody has tried, so its next turn is twice as long.
+const (
+	leastTurn = 2 * time.Second // each turn and each rest has a random part of the same length
+	mostTurn  = 32 * time.Second
+	leastRest = 500 * time.Millisecond
+)
+
+// takesTurns ends m's turn if it is over.
+func (m *Member) takesTurns(now time.Time) {
+	switch {
+	case !m.isShort(now):
+		m.turn = time.Time{}
+	case m.turn.IsZero():
+		m.turn = now.Add(m.length + rand.N(m.length))
+	case now.After(m.turn):
+		m.turn, m.rests, m.length = time.Time{}, true, min(2*m.length, mostTurn)
+		time.AfterFunc(leastRest+rand.N(leastRest), m.resume)
+	}
+}
+
+// resume ends m's rest.
+func (m *Member) resume() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rests = false
+	m.apply(time.Now())
+}
+
+// isShort reports whether the budget had no connection for one more environment at a count of late. How many environments have none is not known, since
+// nobody can count them, and while some rest there are fewer than the budget allows.
+func (m *Member) isShort(now time.Time) bool { return !m.off && now.Before(m.short) }
+
+// Short reports whether a connection that is idle for a moment should be closed, since another environment may have none.
+func (m *Member) Short(now time.Time) bool {
+	if m == nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.isShort(now)
+}
+
+// Stat returns m's numbers.
+func (m *Member) Stat() Stat {
+	if m == nil {
+		return Stat{}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.stat
+	if m.counted && !m.off {
+		s.Numbers = m.share.Numbers(time.Now())
+	}
+	return s
+}
