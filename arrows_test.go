@@ -24,6 +24,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/pool": join(pgx, own("internal/account", "internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/fleet", "internal/gostack", "internal/isolation", "internal/lane", "internal/member", "internal/memrows", "internal/pgcancel",
 			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode", "internal/tell", "internal/upstream", "observe")),
 		"/cmd/lmiplan":            {module},
+		"/emf":                    append(own("lambdaenv", "observe", "pool"), module),
 		"/iam":                    join(pgx, aws, own("internal/awshost", "internal/gostack", "internal/pgerr", "internal/safelog", "internal/sslmode")),
 		"/lambdaenv":              nil,
 		"/observe":                own("internal/sqltext"),

@@ -26,7 +26,7 @@ var importsOfDocs = []string{
 	"github.com/aws/aws-lambda-go/lambda",
 	"github.com/aws/aws-sdk-go-v2/aws",
 	"github.com/jackc/pgx/v5", "github.com/jackc/pgx/v5/pgxpool",
-	"github.com/lmipool/lmipool", "github.com/lmipool/lmipool/iam", "github.com/lmipool/lmipool/lmitest", "github.com/lmipool/lmipool/pool",
+	"github.com/lmipool/lmipool", "github.com/lmipool/lmipool/emf", "github.com/lmipool/lmipool/iam", "github.com/lmipool/lmipool/lmitest", "github.com/lmipool/lmipool/pool",
 	"github.com/lmipool/lmipool/stdlib",
 }
 
