@@ -198,11 +198,12 @@ func addKeys(keys map[string]bool, args []ast.Expr) {
 				keys[first] = true
 			}
 		case *ast.Ident:
-			if x.Name == "failed" { // an attribute that is empty if there is no error
+			switch x.Name {
+			case "failed": // an attribute that is empty if there is no error
 				keys["error"] = true
-			} else if x.Name == "connections" {
+			case "connections":
 				keys[x.Name] = true
-			} else if x.Name == "count" { // a Tally's
+			case "count": // a Tally's
 				keys["count"], keys["places"] = true, true
 			}
 		}
