@@ -39,7 +39,17 @@ func (l *logged) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-func (l *logged) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
+func (l *logged) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Key = bareDuration
+		}
+		return a
+	}}))
+}
+
+// bareDuration is the name under which a duration is logged that JSON shows as nanoseconds.
+const bareDuration = "a duration in nanoseconds"
 
 func (l *logged) text() string {
 	l.mu.Lock()
@@ -59,6 +69,7 @@ func (l *logged) line(t *testing.T, msg string) map[string]any {
 		}
 	}
 	require.Len(t, found, 1, "%s in\n%s", msg, l.text())
+	require.NotContains(t, l.text(), bareDuration)
 	return found[0]
 }
 

@@ -133,6 +133,9 @@ func (m *Metrics) write(now time.Time) {
 			m.options.Namespace, [][]string{slices.AppendSeq([]string{}, maps.Keys(m.options.Dimensions))}, metrics,
 		}},
 	}
+	if m.level != "" {
+		line["level"], line["timestamp"] = m.level, now.UTC().Format(time.RFC3339Nano)
+	}
 	text, err := json.Marshal(line)
 	if err != nil {
 		return // it has only numbers and strings

@@ -37,7 +37,8 @@ type Options struct {
 // Metrics is an observer of one pool that writes its metrics. It is safe for concurrent use.
 type Metrics struct {
 	options Options
-	freezes bool // lines are written at the end of invocations, since timers do not fire between them
+	freezes bool   // lines are written at the end of invocations, since timers do not fire between them
+	level   string // the level of each line: Lambda takes a line without a level and a timestamp for INFO, and drops it if the function's level is above that
 
 	create, wait, use, operation, invocation histogram
 	timeouts                                 atomic.Int64
@@ -56,7 +57,7 @@ type Pool interface{ Stat() *pool.Stat }
 // New makes a Metrics. Put it into Config.Observers, and call Watch with the pool. It returns an error if an option is wrong.
 func New(o Options) (*Metrics, error) {
 	env, _ := lambdaenv.Detect() // Open logs what is wrong with the environment
-	m := &Metrics{options: o, freezes: env.CanFreeze(), samples: map[string][]float64{}}
+	m := &Metrics{options: o, freezes: env.CanFreeze(), level: os.Getenv("AWS_LAMBDA_LOG_LEVEL"), samples: map[string][]float64{}}
 	if o.Namespace == "" {
 		m.options.Namespace = "lmipool"
 	}
@@ -87,7 +88,7 @@ func (o *Options) validate() error {
 		switch {
 		case name == "" || len(name) > mostOfName || strings.HasPrefix(name, ":") || !printable(name):
 			errs = append(errs, fmt.Errorf("emf: Options.Dimensions has the name %q: want 1 to %d printable ASCII characters, the first no colon", name, mostOfName))
-		case name == "_aws" || isMetric(name):
+		case name == "_aws" || name == "level" || name == "timestamp" || isMetric(name):
 			errs = append(errs, fmt.Errorf("emf: Options.Dimensions has the name %q, which is a member of each line: want another", name))
 		case value == "" || len(value) > mostOfValue || !printable(value):
 			errs = append(errs, fmt.Errorf("emf: Options.Dimensions[%q] is %q: want 1 to %d printable ASCII characters", name, value, mostOfValue))

@@ -155,7 +155,7 @@ func sums(t *testing.T, lines [][]byte) map[string]float64 {
 			case []any:
 				assert.LessOrEqual(t, len(v), 14, name)
 			}
-			if name != "_aws" && name != "FunctionName" {
+			if !slices.Contains([]string{"_aws", "FunctionName", "level", "timestamp"}, name) {
 				assert.Contains(t, emf.Names(), name)
 			}
 		}
@@ -166,7 +166,7 @@ func sums(t *testing.T, lines [][]byte) map[string]float64 {
 // A thousand invocations on a managed instance: every line is as the schema and the specification want it, and together they have counted everything.
 func TestAThousandInvocationsOnAManagedInstance(t *testing.T) {
 	t.Parallel()
-	f, out := start(t, lmitest.Config{}, "EVERY=200ms")
+	f, out := start(t, lmitest.Config{}, "EVERY=200ms", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=ERROR")
 	assert.Zero(t, invoke(t, f, 1000, 64, "read"))
 	invoke(t, f, 7, 1, "leak")
 	assert.Equal(t, 2, invoke(t, f, 2, 1, "panic"))
@@ -174,6 +174,12 @@ func TestAThousandInvocationsOnAManagedInstance(t *testing.T) {
 	lines := out.lines()
 	assert.Greater(t, len(lines), 1, "one each 200 ms, and one at the end")
 	assert.Less(t, len(lines), 500, "and not one for each invocation")
+	for _, line := range lines {
+		line := parse(t, line)
+		assert.Equal(t, "ERROR", line["level"], "Lambda must not drop the line")
+		_, err := time.Parse(time.RFC3339, fmt.Sprint(line["timestamp"]))
+		assert.NoError(t, err)
+	}
 	all := sums(t, lines)
 	assert.EqualValues(t, 1009, all["lmipool.invocation.duration"])
 	assert.EqualValues(t, 1000, all["db.client.operation.duration"])
@@ -283,6 +289,7 @@ func TestWrongOptionsAreErrors(t *testing.T) {
 		`has the name ""`:                 {Dimensions: map[string]string{"": "v"}},
 		`has the name ":a"`:               {Dimensions: map[string]string{":a": "v"}},
 		`has the name "_aws"`:             {Dimensions: map[string]string{"_aws": "v"}},
+		`has the name "level"`:            {Dimensions: map[string]string{"level": "v"}},
 		`has the name "lmipool.leaks"`:    {Dimensions: map[string]string{"lmipool.leaks": "v"}},
 		`Dimensions["a"] is ""`:           {Dimensions: map[string]string{"a": ""}},
 		`Dimensions["a"] is "Zürich"`:     {Dimensions: map[string]string{"a": "Zürich"}},
