@@ -167,8 +167,9 @@ func sums(t *testing.T, lines [][]byte) map[string]float64 {
 func TestAThousandInvocationsOnAManagedInstance(t *testing.T) {
 	t.Parallel()
 	f, out := start(t, lmitest.Config{}, "EVERY=200ms", "AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=ERROR")
-	assert.Zero(t, invoke(t, f, 1000, 64, "read"))
 	invoke(t, f, 7, 1, "leak")
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "lmipool.leaks") }, time.Minute, time.Millisecond)
+	assert.Zero(t, invoke(t, f, 1000, 64, "read"))
 	assert.Equal(t, 2, invoke(t, f, 2, 1, "panic"))
 	require.NoError(t, f.Shutdown(context.Background()))
 	lines := out.lines()
@@ -189,6 +190,18 @@ func TestAThousandInvocationsOnAManagedInstance(t *testing.T) {
 	assert.EqualValues(t, 7, all["lmipool.leaks"])
 	assert.EqualValues(t, 2, all["lmipool.panics"])
 	assert.NotContains(t, all, "lmipool.overruns", "what is 0 is not paid for")
+}
+
+// The end of the environment is a reason to write, however long ago the last line was.
+func TestTheLastLineIsWrittenOnSIGTERM(t *testing.T) {
+	t.Parallel()
+	f, out := start(t, lmitest.Config{}, "EVERY=1h")
+	assert.Zero(t, invoke(t, f, 20, 8, "read"))
+	assert.Empty(t, out.lines())
+	require.NoError(t, f.Shutdown(context.Background()))
+	lines := out.lines()
+	require.Len(t, lines, 1)
+	assert.EqualValues(t, 20, sums(t, lines)["lmipool.invocation.duration"])
 }
 
 // On demand the process may be frozen when an invocation is over, so each has its line.
