@@ -145,7 +145,7 @@ func (p *Pool) connFor(ctx context.Context, l *Lease) error {
 				c.closeInBackground()
 				continue
 			}
-			return l.start(c)
+			return l.start(ctx, c)
 		}
 	}
 	return pgerr.ErrUnfit
@@ -219,9 +219,10 @@ func (c *conn) check(ctx context.Context, l *Lease) (ok bool, err error) {
 func (l *Lease) runsWith(s *session.Settings) { l.with = s }
 
 // start makes l the owner of c. It fails if l's scope has ended or the pool was closed while l waited for c.
-func (l *Lease) start(c *conn) error {
+func (l *Lease) start(ctx context.Context, c *conn) error {
 	l.lend(c)
 	l.use.Begin(&c.session, l.with, l.lasts())
+	l.use.Show(c.p.routeName(ctx))
 	if l.what == kindStatement { // here and not in obtain, since a ride needs no stack
 		l.stack.Capture(6, 5)
 	}

@@ -31,6 +31,7 @@ func (f *flight) fly() {
 	}
 	f.lend(c)
 	f.use.Begin(&c.session, nil, false)
+	f.use.Show("")
 	if !f.start() {
 		c.release()
 		return

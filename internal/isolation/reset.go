@@ -132,6 +132,7 @@ func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	}
 	s.Wire.Queue(session.FailClosed())
 	s.Wire.Queue(reset)
+	s.route.reset, s.route.own = true, s.Baseline.Name()
 	s.OnReset(s, trace)
 	s.drainNotifications()
 	return true
@@ -180,7 +181,7 @@ func (s *Session) differs() bool {
 	if n == s.reports {
 		return false
 	}
-	if s.Baseline.Differs(s.PG.PgConn()) {
+	if s.Baseline.Differs(s.PG.PgConn(), s.route.label) {
 		return true
 	}
 	s.reports = n

@@ -56,6 +56,7 @@ type Session struct {
 	named   map[string]string // the texts of statements that users have prepared, by name; "" if a text is not known
 	commits commits
 	given   pgerr.Arguments // the arguments of the last call
+	route   route
 }
 
 // timeout bounds each exchange between two users, so that a slow server does not keep the connection from the next user.

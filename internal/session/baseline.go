@@ -155,8 +155,18 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 	return b, nil
 }
 
-// Differs reports whether a setting that the server reports has another value than in b. It needs no round trip.
-func (b *Baseline) Differs(pc *pgconn.PgConn) bool { return snapshot(pc) != b.reported }
+// Name returns the application_name.
+func (b *Baseline) Name() string { return b.reported[0] }
+
+// Differs reports whether a setting that the server reports has another value than in b. An application_name that is label counts as that of b. Differs
+// needs no round trip.
+func (b *Baseline) Differs(pc *pgconn.PgConn, label string) bool {
+	now := snapshot(pc)
+	if now[0] == label {
+		now[0] = b.reported[0]
+	}
+	return now != b.reported
+}
 
 // Same asks the server, in one round trip, whether all that decides the meaning of a text (AskMeaning) is as in b.
 func (b *Baseline) Same(ctx context.Context, pc *pgconn.PgConn) (bool, error) {
