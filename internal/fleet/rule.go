@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// settled returns the share of each of n members that have counted each other, of a budget of free connections.
+// settled returns the share of each of n members that have counted each other, of a budget of free connections. If hard is true, the server refuses
+// what is above the budget.
 func settled(free, n int, hard bool) int {
 	return max(1, min(free/(n+1), (free-arrivals(n, hard))/n))
 }
 
 // newcomer returns the share of one of n members of which young are newcomers. The others may have counted before any newcomer came, and hold their
-// shares of that time. What they leave, less a connection for each that may still arrive, is divided so that the sum fits even if each newcomer counts before
-// the next one comes: the k-th takes 1/(k(k+1)) of it, and these fractions add up to less than 1.
+// shares of that time. What they leave is room for newcomers. At least half of it stays for first connections. The other half is divided so that the sum
+// fits even if each newcomer counts before the next one comes: the k-th takes 1/(k(k+1)) of it, and these fractions add up to less than 1.
 func newcomer(free, n, young int, hard bool) int {
 	old, young := max(0, n-young), max(1, young)
 	room := free

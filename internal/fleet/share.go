@@ -30,8 +30,9 @@ func New(budget int, random func() float64) *Share {
 
 // Counted tells of a poll that was answered. asked is the time just before the poll was sent: the count may be as old as that.
 func (s *Share) Counted(c Count, asked, now time.Time) {
-	if c.Mine == 0 { // this environment's name did not reach the server
+	if c.Mine == 0 { // others do not see this environment either
 		c.Members++
+		c.Young++
 	}
 	s.polls.counted(int(c.Members), int(c.Young), asked, now)
 	s.count, s.asked, s.known = c, asked, true

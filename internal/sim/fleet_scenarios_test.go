@@ -135,8 +135,7 @@ func TestAFullServerMakesSharesFall(t *testing.T) {
 			assert.Less(t, m.Waits, 30*sec)
 		}
 		t.Logf("seed %d: %d to %d connections, %.1f dials refused a second", seed, least, most, float64(f.Refused-refused)/480)
-		assert.GreaterOrEqual(t, least, 1)
-		assert.LessOrEqual(t, most, 25)
+		assert.LessOrEqual(t, most, 35, "without the rule for refused dials it is 47")
 		assert.Less(t, f.Refused-refused, 480*20*2, "two a second of each environment")
 	}
 }
