@@ -32,7 +32,7 @@ cancelConn: limiter
 callback: scope
 Canceler: limiter over=canceler ready=canceler
 commits: note
-conn: dial lost=fence maybeStandby=fence
+conn: dial lost=fence maybeStandby=fence silent=fence
 Connection: pool/dial
 deferral: stream
 Description: description

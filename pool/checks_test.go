@@ -77,6 +77,32 @@ func TestAConnectionThatDoesNotAnswerIsReplacedWithinPingTimeout(t *testing.T) {
 	assert.GreaterOrEqual(t, time.Since(began), timeout)
 }
 
+// While others use connections, the server's end of one that does not answer is waited for as long as for one that answers, which is a second, and not
+// for pgx's 15 seconds.
+func TestTheEndOfAConnectionThatDoesNotAnswerIsWaitedForBriefly(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	proxy := newProxy(t, dsn)
+	const timeout = 50 * time.Millisecond
+	pings := false
+	ctx, p := bounded(t), newPoolAt(t, dsn, &pool.Config{
+		MaxConns: 2, PingTimeout: timeout, BeforeConnect: through(proxy),
+		ShouldPing: func(context.Context, pgxpool.ShouldPingParams) bool { return pings },
+	})
+	used, err := p.Acquire(ctx)
+	require.NoError(t, err)
+	pid(t, p)
+	eventually(t, "its session is reset", func() bool { return p.Stat().IdleConns() == 1 })
+	proxy.Forget()
+	pings = true
+	began := time.Now()
+	pid(t, p)
+	assert.GreaterOrEqual(t, time.Since(began), timeout+time.Second)
+	assert.Less(t, time.Since(began), 10*time.Second)
+	proxy.Cut()
+	used.Release()
+}
+
 func TestShutdownTakesAConnectionBackThatIsStillChecked(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)

@@ -39,12 +39,13 @@ type conn struct {
 	session      isolation.Session
 	maybeStandby bool           // the server has refused to write, and may be no writer any more
 	lost         bool           // the connection ended, but not because the pool closed it; the pool's health has noted that
+	silent       bool           // a ping had no answer within PingTimeout
 	peek         *pgdial.Peeker // nil if the socket cannot be looked at
 }
 
 // expired reports whether c is fenced or past its lifetime. Then nobody gets c any more.
 func (c *conn) expired(now time.Time) bool {
-	return c.place.Fenced() || !c.expires.IsZero() && now.After(c.expires)
+	return c.place.Fenced() || !c.expires.IsZero() && sched.Age(c.expires, now) > 0
 }
 
 // server returns what c leads to.
@@ -74,6 +75,10 @@ func (c *conn) closeUnless(returned *bool) {
 // closeInBackground closes c. c's place is free only when the server has closed its end, so that the server never has more connections than the limit.
 func (c *conn) closeInBackground() {
 	c.cancel.Close()
+	if c.silent {
+		c.hangUp()
+		return
+	}
 	c.p.sched.Leaves(&c.place)
 	c.p.background("close", func() {
 		defer c.p.sched.Drop(&c.place)
@@ -85,6 +90,38 @@ func (c *conn) closeInBackground() {
 		defer cancel()
 		c.goodbye(ctx)
 		c.letGo(ctx)
+	})
+}
+
+// hangUp closes c, from which nothing has come for PingTimeout. Probably the server is gone, or something between it and us has forgotten c, as happens
+// while Lambda has frozen the process. So the server's end is waited for no longer than for a connection that answers, and not at all if the pool has no
+// other connection, since then c's place may be the only one.
+func (c *conn) hangUp() {
+	c.reach.Left()
+	c.px.Hijack()
+	s := c.p.sched.Stats()
+	alone := s.Held <= 1 && s.Idle == 0
+	drop := func() {
+		pgdial.Raw(c.pg.PgConn().Conn()).Close()
+		c.p.sched.Drop(&c.place)
+	}
+	c.p.sched.Leaves(&c.place)
+	if alone {
+		drop()
+	}
+	c.p.background("close", func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if !alone {
+			bound, cancel := context.WithTimeout(ctx, goodbyeTimeout)
+			awaitCleanup(bound, c.pg)
+			cancel()
+			drop()
+		}
+		if c.p.cfg.BeforeClose != nil {
+			c.p.protect("BeforeClose", func() { c.p.cfg.BeforeClose(c.pg) })
+		}
+		awaitCleanup(ctx, c.pg) // pgx may still send a cancel request
 	})
 }
 

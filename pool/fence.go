@@ -70,6 +70,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	case err != nil && ctx.Err() == nil:
 		c.p.health.lost()
 		if bound.Err() != nil { // checking each of the other suspected connections would take as long
+			c.silent = true
 			closeAll(c.p.sched.TakeIdle(func(o *sched.Conn, _, _ int) bool { return o.Owner.(*conn).suspected() }))
 		}
 	case why != nil:

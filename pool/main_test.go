@@ -19,6 +19,10 @@ import (
 
 // TestMain is also the main of the environments of a fleet.
 func TestMain(m *testing.M) {
+	if os.Getenv(freezeDSN) != "" {
+		runFrozen()
+		return
+	}
 	if os.Getenv(fleetDSN) != "" {
 		if os.Getenv(fleetBudget) != "" {
 			runMember()

@@ -52,7 +52,7 @@ func (p *Pool) closeSurplus() {
 		case c.expired(now):
 			p.stats.aged.Add(1)
 			return true
-		case p.cfg.MaxConnIdleTime > 0 && now.Sub(place.Since()) > p.cfg.MaxConnIdleTime &&
+		case p.cfg.MaxConnIdleTime > 0 && sched.Age(place.Since(), now) > p.cfg.MaxConnIdleTime &&
 			open > int(p.cfg.MinConns) && idle > int(p.cfg.MinIdleConns):
 			p.stats.unused.Add(1)
 			return true

@@ -15,6 +15,10 @@ func (p *Proxy) Cut() { p.endLinks((*link).close) }
 // Reset ends all connections with a RST, as a machine does that has restarted and no longer knows them.
 func (p *Proxy) Reset() { p.endLinks((*link).reset) }
 
+// Forget loses everything that is sent on the connections that exist, from now on and for good, as a firewall or a NAT
+// gateway does that has dropped idle connections from its table. Neither side is told. New connections are served.
+func (p *Proxy) Forget() { p.endLinks((*link).forget) }
+
 func (p *Proxy) endLinks(end func(*link)) {
 	p.mu.Lock()
 	links := slices.Collect(maps.Keys(p.links))

@@ -41,6 +41,23 @@ func TestResetResetsBothSidesAndServesNewOnes(t *testing.T) {
 	ping(t, dial(t, p))
 }
 
+func TestForgetLosesWhatIsSentAndServesNewOnes(t *testing.T) {
+	t.Parallel()
+	p := proxy(t, serve(t, echo))
+	c := dial(t, p)
+	ping(t, c)
+	p.Forget()
+	p.Forget()
+	send(t, c, "lost")
+	require.NoError(t, c.CloseWrite())
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+	require.ErrorIs(t, readError(t, c), os.ErrDeadlineExceeded)
+	ping(t, dial(t, p))
+	p.Cut()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(soon)))
+	require.ErrorIs(t, readError(t, c), io.EOF)
+}
+
 func TestStallHoldsEverythingBack(t *testing.T) {
 	t.Parallel()
 	p := proxy(t, serve(t, echo))

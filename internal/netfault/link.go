@@ -19,11 +19,16 @@ type link struct {
 
 	end  sync.Once
 	done chan struct{} // closed when the link is to end
+
+	lose sync.Once
+	lost chan struct{} // closed when the link is to forward nothing any more
 }
 
 func newLink(client, server net.Conn) *link {
-	return &link{client: client, server: server, done: make(chan struct{})}
+	return &link{client: client, server: server, done: make(chan struct{}), lost: make(chan struct{})}
 }
+
+func (l *link) forget() { l.lose.Do(func() { close(l.lost) }) }
 
 // run forwards until both directions have ended or the link is ended.
 func (l *link) run(d *delay, g *gate) {
@@ -106,6 +111,12 @@ func (w *pipe) write(g *gate) {
 		case <-g.pass():
 		case <-w.done:
 			return
+		}
+		select {
+		case <-w.lost:
+			<-w.done
+			return
+		default:
 		}
 		switch {
 		case errors.Is(p.end, io.EOF):

@@ -337,7 +337,7 @@ func (k *core) plan(now time.Time) {
 		return
 	}
 	most := k.outage.mostDials(k.growth.grewAt, now)
-	for !k.outage.isResting(now) && k.growth.wants(&k.queue, len(k.stock.all), now) && k.dial(most, now) {
+	for !k.outage.isResting(now) && (k.growth.wants(&k.queue, len(k.stock.all), now) || k.isStuck()) && k.dial(most, now) {
 		k.growth.debt = debt{} // this dial was the answer to the stalls until now
 	}
 	if k.growth.check(&k.queue, len(k.stock.all)) {
@@ -352,6 +352,11 @@ func (k *core) plan(now time.Time) {
 		// The callback can go on only when every request in it has an answer.
 		k.totals.Nested += k.fail(&NestedError{Held: held}, func(r *Request) bool { return r.Within.holds(held) })
 	}
+}
+
+// isStuck reports whether callers wait, and nothing that is open or being dialed can serve them: all connections are being closed.
+func (k *core) isStuck() bool {
+	return k.queue.len > 0 && k.growth.dialing == 0 && k.stock.isBare()
 }
 
 func (k *core) dial(most int, now time.Time) bool {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -226,6 +227,38 @@ func TestDialsAreNoStampede(t *testing.T) {
 		d.queue(false)
 	}
 	assert.EqualValues(t, maxDials, d.Stats().Dialing)
+}
+
+func TestIfAllConnectionsAreBeingClosedADialBeginsAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 2)
+	c := d.open()
+	d.mu.Lock()
+	d.core.growth.dial.d = time.Hour // so that no stall is worth a dial
+	d.mu.Unlock()
+	d.Leaves(c)
+	end := d.queue(false)
+	require.EqualValues(t, 1, d.Stats().Dialing)
+	d.queue(false)
+	require.EqualValues(t, 1, d.Stats().Dialing, "the dial that runs is for both")
+	d.dialed(d.begun())
+	assert.NoError(t, (<-end).err)
+}
+
+// A clock that stands still while the process is frozen makes nothing look young, and a clock that is set back makes nothing look old.
+func TestTheAgeIsThatOfTheClockThatSaysMore(t *testing.T) {
+	t.Parallel()
+	const mono, wall = 0, 20 * time.Minute
+	now := time.Now()
+	since := now
+	seconds := uint64(wall / time.Second)
+	*(*uint64)(unsafe.Pointer(&since)) -= seconds << 30 // the wall clock's seconds, see the fields of time.Time
+	require.Equal(t, time.Duration(mono), now.Sub(since))
+	require.Equal(t, wall, now.Round(0).Sub(since.Round(0)))
+	assert.Equal(t, wall, Age(since, now))
+	assert.Equal(t, time.Duration(mono), Age(now, since))
+	assert.Equal(t, time.Minute, Age(now, now.Add(time.Minute)))
+	assert.Equal(t, -time.Minute, Age(now, now.Add(-time.Minute)))
 }
 
 func TestAStallIsAsDearAsThoseWhomOneMoreConnectionWouldServe(t *testing.T) {

@@ -31,6 +31,12 @@ type Timer interface{ Reset(time.Duration) bool }
 func (c *Conn) Since() time.Time       { return c.since }
 func (c *Conn) IdleFor() time.Duration { return c.idleFor }
 
+// Age returns the time from since to now by the clock that says more. While Lambda has frozen a process, its monotonic clock may stand still. The wall clock
+// may be set back.
+func Age(since, now time.Time) time.Duration {
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
+}
+
 // end is how a hold ends.
 type end uint8
 
@@ -95,7 +101,7 @@ func (s *stock) shift() *Conn {
 }
 
 func (s *stock) lend(c *Conn, r *Request, now time.Time) {
-	c.idleFor = now.Sub(c.since)
+	c.idleFor = Age(c.since, now)
 	c.since = now
 	c.holder, c.gaveUp = r, whole
 	s.held++
@@ -174,12 +180,14 @@ func (s *stock) fence(c *Conn) bool {
 }
 
 // isBare reports whether there is no connection that can be lent now or later.
-func (s *stock) isBare() bool { return s.usable() == 0 }
+func (s *stock) isBare() bool { return !slices.ContainsFunc(s.all, (*Conn).isUsable) }
+
+func (c *Conn) isUsable() bool { return !c.fenced.Load() && !c.leaving }
 
 // usable returns how many connections are neither fenced nor being closed.
 func (s *stock) usable() (n int) {
 	for _, c := range s.all {
-		if !c.fenced.Load() && !c.leaving {
+		if c.isUsable() {
 			n++
 		}
 	}
