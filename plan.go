@@ -57,7 +57,8 @@ type PlanResult struct {
 	MaxConnections int // as in the input, or estimated
 	Available      int // how many connections the function's roles may have together
 
-	// ConnectionLimit is for ALTER ROLE … CONNECTION LIMIT of each role. It is also the right Config.FleetBudget where a role must have no limit.
+	// ConnectionLimit is for ALTER ROLE … CONNECTION LIMIT of each role. Where a role must have no limit it is for Config.FleetBudget. Then each environment
+	// has fewer connections than Usual, AtMost and Deploying say, since no server refuses what is above the budget.
 	ConnectionLimit int
 
 	MaxConns, MinConns int // of each environment

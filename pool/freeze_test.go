@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -31,7 +32,11 @@ import (
 // freezeDSN makes this binary such a child.
 const freezeDSN = "FREEZE_DSN"
 
-const freezePing = 3 * time.Second // the child's PingTimeout
+// The child's PingTimeout and ConnectTimeout.
+const (
+	freezePing = 3 * time.Second
+	freezeDial = 5 * time.Second
+)
 
 // thawed is the child's answer to one line.
 type thawed struct {
@@ -45,7 +50,7 @@ type thawed struct {
 func runFrozen() {
 	var writes atomic.Int64
 	p, err := pool.New(context.Background(), os.Getenv(freezeDSN), &pool.Config{
-		MaxConns: int32(len(os.Getenv("FREEZE_CONNS"))), PingTimeout: freezePing, Lanes: pool.Off, HealthCheckPeriod: parsed(os.Getenv("FREEZE_TICK")), MaxConnIdleTime: parsed(os.Getenv("FREEZE_IDLE")),
+		MaxConns: int32(len(os.Getenv("FREEZE_CONNS"))), PingTimeout: freezePing, ConnectTimeout: freezeDial, Lanes: pool.Off, HealthCheckPeriod: parsed(os.Getenv("FREEZE_TICK")), MaxConnIdleTime: parsed(os.Getenv("FREEZE_IDLE")),
 		BeforeConnect: func(_ context.Context, c *pgx.ConnConfig) error {
 			c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				nc, err := new(net.Dialer).DialContext(ctx, network, addr)
@@ -63,6 +68,7 @@ func runFrozen() {
 	var dialsBefore, writesBefore int64
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var r thawed
+		err = nil
 		began := time.Now()
 		switch line := in.Text(); line {
 		case "read":
@@ -75,6 +81,12 @@ func runFrozen() {
 			r.Moved = p.Slip(20*time.Minute, 0)
 		case "slip both":
 			r.Moved = p.Slip(20*time.Minute, 20*time.Minute)
+		case "try": // a read that gives up, while its dial goes on
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			if p.Ping(ctx) == nil {
+				err = errors.New("there is an answer")
+			}
+			cancel()
 		case "settle":
 			time.Sleep(50 * time.Millisecond)
 		case "rest": // what timers may do now
@@ -294,4 +306,20 @@ func TestAfterAFreezeThereIsNoStampede(t *testing.T) {
 			assert.LessOrEqual(t, f.backends(), 2)
 		})
 	}
+}
+
+// A dial whose time is over when the process goes on is no error of the first read, which has a dial of its own.
+func TestADialThatWasFrozenIsNobodysError(t *testing.T) {
+	t.Parallel()
+	f := newFrozen(t, 1, time.Hour, time.Hour)
+	f.ended()
+	f.proxy.Stall(true)
+	f.do("try")
+	f.freezes(freezeDial+100*time.Millisecond, func() {
+		f.proxy.Forget()
+		f.proxy.Stall(false)
+	})
+	r := f.do("read")
+	assert.EqualValues(t, 1, r.Dials)
+	assert.Less(t, r.Took, freezeDial)
 }

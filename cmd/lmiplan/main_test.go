@@ -31,7 +31,7 @@ What to configure:
   MaxExecutionEnvironments: 80 (up to 408 fit)
   LMIPOOL_MAX_CONNS=16
   LMIPOOL_MIN_CONNS=1
-  LMIPOOL_FLEET_BUDGET=817, only if the role must have no limit: otherwise the pool reads the role's
+  LMIPOOL_FLEET_BUDGET=817, only if the role must have no limit; the shares are lower then, since nothing else stops a jump
 
 Then each environment has at most:
         16  while the usual 3 run

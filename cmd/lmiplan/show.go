@@ -35,7 +35,7 @@ func show(w io.Writer, in lmipool.PlanInput, plan lmipool.PlanResult, role strin
 		fmt.Fprintf(w, " -- the same for each of the %d roles", in.Roles)
 	}
 	fmt.Fprintf(w, "\n  MaxExecutionEnvironments: %d (up to %d fit)\n  LMIPOOL_MAX_CONNS=%d\n  LMIPOOL_MIN_CONNS=%d\n", in.MaxEnvironments, plan.MostEnvironments, plan.MaxConns, plan.MinConns)
-	fmt.Fprintf(w, "  LMIPOOL_FLEET_BUDGET=%d, only if the role must have no limit: otherwise the pool reads the role's\n", plan.ConnectionLimit)
+	fmt.Fprintf(w, "  LMIPOOL_FLEET_BUDGET=%d, only if the role must have no limit; the shares are lower then, since nothing else stops a jump\n", plan.ConnectionLimit)
 
 	fmt.Fprintln(w, "\nThen each environment has at most:")
 	number("", plan.Usual, fmt.Sprintf("while the usual %d run", in.Environments))
