@@ -77,14 +77,9 @@ func (c *Conn) on(ctx context.Context, f func(*pool.Lease) error) (err error) {
 	return err
 }
 
-// free calls onPool if the statement needs no session and there is none, and f with the lease otherwise.
-func (c *Conn) free(ctx context.Context, sql string, args []any, onPool func(DB) error, f func(*pool.Lease) error) error {
-	if c.lease == nil && !c.of.db.NeedsSession(ctx, sql, args...) {
-		if err := onPool(c.of.db); !pgerr.DidNotRun(err) || ctx.Err() != nil {
-			return err
-		}
-	}
-	return c.on(ctx, f)
+// free reports whether a statement can run on the pool: it needs no session, and there is none.
+func (c *Conn) free(ctx context.Context, sql string, args []any) bool {
+	return c.lease == nil && !c.of.db.NeedsSession(ctx, sql, args...)
 }
 
 // ExecContext runs a statement.
@@ -92,13 +87,15 @@ func (c *Conn) ExecContext(ctx context.Context, sql string, named []driver.Named
 	args := make([]any, len(named))
 	values(args, named)
 	var tag pgconn.CommandTag
-	err := c.free(ctx, sql, args, func(db DB) (err error) {
-		tag, err = db.Exec(ctx, sql, args...)
-		return err
-	}, func(l *pool.Lease) (err error) {
-		tag, err = l.Exec(ctx, sql, args...)
-		return err
-	})
+	var err error
+	if c.free(ctx, sql, args) {
+		tag, err = c.of.db.Exec(ctx, sql, args...)
+	} else {
+		err = c.on(ctx, func(l *pool.Lease) (err error) {
+			tag, err = l.Exec(ctx, sql, args...)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -110,11 +107,16 @@ func (c *Conn) QueryContext(ctx context.Context, sql string, named []driver.Name
 	args := make([]any, 1+len(named))
 	args[0] = formats
 	values(args[1:], named)
+	if c.free(ctx, sql, args) {
+		r, err := newRows(c.of.db.Query(ctx, sql, args...))
+		if err == nil {
+			return r, nil
+		} else if !pgerr.DidNotRun(err) || ctx.Err() != nil {
+			return nil, err
+		} // the pool does not run a Query again, since its caller has the Rows already
+	}
 	var r *Rows
-	err := c.free(ctx, sql, args, func(db DB) (err error) {
-		r, err = newRows(db.Query(ctx, sql, args...))
-		return err
-	}, func(l *pool.Lease) (err error) {
+	err := c.on(ctx, func(l *pool.Lease) (err error) {
 		r, err = newRows(l.Query(ctx, sql, args...))
 		return err
 	})
