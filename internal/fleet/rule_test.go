@@ -64,7 +64,7 @@ func TestANewcomerIsOneUntilTheOthersHaveCountedIt(t *testing.T) {
 		s := counted(c.budget, fleet.Count{Members: 12, Young: 12, Mine: 1, RoleLimit: c.limit})
 		assert.Equal(t, 1, s.Most(start))
 		almost := start.Add(c.grace - time.Second)
-		s.Counted(fleet.Count{Members: 12, Mine: 1, Age: int32(c.grace/time.Second) - 1, RoleLimit: c.limit}, almost, almost)
+		s.Counted(fleet.Count{Members: 12, Young: 12, Mine: 1, Age: int32(c.grace/time.Second) - 1, RoleLimit: c.limit}, almost, almost)
 		assert.Equal(t, 1, s.Most(almost))
 		s.Counted(fleet.Count{Members: 12, Mine: 1, Age: int32(c.grace/time.Second) + 1, RoleLimit: c.limit}, start.Add(c.grace), start.Add(c.grace))
 		assert.Greater(t, s.Most(start.Add(c.grace)), 1)
