@@ -52,7 +52,7 @@ Holder: hold Scope=lease Stack=lease
 internal/fleet.Share: share
 internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=use
 Sessions: pool/new
-internal/isolation.Use: use inTx=note meaning=meaning name=route planned=meaning shows=route touched=meaning
+internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: decide first=actions last=actions limit=actions
 internal/sched.answer: actions
 internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide

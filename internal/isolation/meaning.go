@@ -22,9 +22,6 @@ type Use struct {
 	open bool   // a result is open, and the call may be about that result
 	more bool   // the lease may send more than one statement or batch
 	inTx bool   // the lease's batch may begin a transaction that goes on after the batch
-
-	shows bool   // the lease's first exchange sets the application_name
-	name  string // the one to set; "" is the session's own
 }
 
 // meaning says whether texts mean in a session what they mean in a clean session.

@@ -32,7 +32,7 @@ func (u *Use) Enter(call uint32, sends, open bool) {
 	if sends && !open {
 		u.s.Wire.StartCall()
 		u.s.startCall(false)
-		u.show()
+		u.s.show()
 	}
 }
 
