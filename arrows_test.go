@@ -20,7 +20,7 @@ func TestArrowsPointDown(t *testing.T) {
 	lambda := []string{"github.com/aws/aws-lambda-go"}
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
-		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/fleet", "internal/gostack", "internal/inprocess", "internal/pgdial", "internal/pgerr", "internal/safelog", "internal/snapshot", "internal/tell", "observe")),
+		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/eventlog", "internal/fleet", "internal/gostack", "internal/inprocess", "internal/pgdial", "internal/pgerr", "internal/safelog", "internal/snapshot", "internal/tell", "observe")),
 		"/pool": join(pgx, own("internal/account", "internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/fleet", "internal/gostack", "internal/isolation", "internal/lane", "internal/member", "internal/memrows", "internal/pgcancel",
 			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode", "internal/tell", "internal/upstream", "observe")),
 		"/cmd/lmiplan":            {module},
@@ -30,6 +30,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/observe":                own("internal/sqltext"),
 		"/internal/tell":          own("internal/gostack", "observe"),
 		"/stdlib":                 join(pgx, own("internal/pgerr", "pool")),
+		"/internal/eventlog":      own("internal/safelog", "observe"),
 		"/internal/account":       own("internal/sqltext", "observe"),
 		"/lmitest":                join(lambda, own("lambdaenv", "internal/child", "internal/inprocess")),
 		"/lmitest/cmd/lmirun":     join(pgx, own("lmitest", "lambdaenv", "internal/connstring", "status")),

@@ -144,7 +144,7 @@ func (p *Pool) HandlerStat() HandlerStat {
 }
 
 // newBulkhead returns the bulkhead for c, whose switches and limits Config.settle must have set.
-func newBulkhead(c *Config) *bulkhead {
+func newBulkhead(c *Config, observers []any) *bulkhead {
 	b := &bulkhead{
 		standIn:     c.StandIn == On,
 		catchPanics: c.CatchPanics == On,
@@ -156,7 +156,7 @@ func newBulkhead(c *Config) *bulkhead {
 		onPanic:     c.OnPanic,
 		log:         c.Logger,
 	}
-	b.observers, _ = tell.New(c.Observers, c.Logger, &b.seenPanics) // pool.New has returned the error, if there is one
+	b.observers, _ = tell.New(observers, c.Logger, &b.seenPanics) // pool.New has returned the error, if there is one
 	return b
 }
 

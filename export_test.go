@@ -30,7 +30,7 @@ func in(vars map[string]string) (lookup func(string) (string, bool), environ []s
 
 // Margins says how long before the deadline fn's ctx ends, and the stand-in replies.
 func Margins(c *Config, left, late time.Duration) (margin, reply time.Duration) {
-	return newBulkhead(c).margins(left, late)
+	return newBulkhead(c, nil).margins(left, late)
 }
 
 // ForPool is what c hands to package pool.

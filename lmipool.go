@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/eventlog"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/lambdaenv"
@@ -22,6 +24,7 @@ type Pool struct {
 	env        lambdaenv.Env
 	config     Config
 	bulkhead   *bulkhead
+	last       *eventlog.Log
 	terminated sync.Once
 }
 
@@ -30,7 +33,11 @@ func (p *Pool) Env() lambdaenv.Env { return p.env }
 
 // Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. Its JSON
 // leaves out hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
-func (p *Pool) Config() *Config { return p.config.fromPool(p.Pool.Config()) }
+func (p *Pool) Config() *Config {
+	c := p.config.fromPool(p.Pool.Config())
+	c.Observers = slices.Clone(p.config.Observers) // the pool has one more, for the last events
+	return c
+}
 
 // Open makes the pool that all invocations of this process share. Call it once, before lambda.Start. It does not dial. It returns an error if the
 // configuration is wrong; if the server is away, the first use of the pool returns an error. Call Warm to connect during Lambda's init phase.
@@ -107,7 +114,10 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 	socket, _ := lookup(statusSocket)
 	feed := new(statusFeed)
 	feed.watch(&c, socket)
-	p, err := db.pool(ctx, c.forPool())
+	last := eventlog.New(c.Logger)
+	watched := c
+	watched.Observers = append(slices.Clone(c.Observers), last)
+	p, err := db.pool(ctx, watched.forPool())
 	if err := named(errors.Join(errs, c.validate(chosen), err), chosen); err != nil {
 		if p != nil {
 			p.Close()
@@ -115,7 +125,7 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 		return nil, pgerr.Config(err)
 	}
 	c.settle(env)
-	own := &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c)}
+	own := &Pool{Pool: p, env: env, config: c, bulkhead: newBulkhead(&c, watched.Observers), last: last}
 	if err := feed.serve(socket, own); err != nil {
 		own.Close()
 		return nil, pgerr.Config(err)

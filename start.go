@@ -55,6 +55,7 @@ func (p *Pool) terminate() {
 	p.terminated.Do(func() {
 		p.bulkhead.shutDown()
 		p.closeWithin("SIGTERM")
+		p.last.Write("SIGTERM", true)
 	})
 }
 

@@ -77,6 +77,11 @@ type StatementObserver interface {
 	ObserveStatement(ctx context.Context, e Statement)
 }
 
+// SlowObserver hears of each statement that took longer than Config.ReportSlowAfter, like a StatementObserver, and of no other.
+type SlowObserver interface {
+	ObserveSlow(ctx context.Context, e Statement)
+}
+
 // Statement is one call of Exec, Query, QueryRow, SendBatch, CopyFrom, Begin, Commit or Rollback. What lmipool asks the server for itself has no events.
 type Statement struct {
 	Asked      time.Time     // when the call began

@@ -111,7 +111,7 @@ func (p *Pool) obtain(ctx context.Context, l *Lease, frames int) (_ *Lease, err 
 		err = p.acquireError(l, err)
 	}
 	l.accountForWait(err)
-	if p.observers != nil {
+	if p.observers.WantAcquires() {
 		p.tellAcquire(ctx, l, err)
 	}
 	if err != nil {

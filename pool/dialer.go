@@ -192,7 +192,7 @@ func (d *dialer) wrap(cc *pgx.ConnConfig, g *dialing, ownHandler bool) {
 	g.Guard(cc, d.workers.isolate)
 	d.writer.Validate(cc)
 	g.Bound(cc)
-	d.cancels.Install(cc, pgcancel.Options{Wait: d.cfg.CancelWait, UserOwn: ownHandler, Later: d.recognition.Asks(), Go: d.workers.background, Over: ifObserved(d.workers.observers, d.workers.tellCancel), Dialing: isDialing})
+	d.cancels.Install(cc, pgcancel.Options{Wait: d.cfg.CancelWait, UserOwn: ownHandler, Later: d.recognition.Asks(), Go: d.workers.background, Over: onlyIf(d.workers.observers != nil, d.workers.tellCancel), Dialing: isDialing})
 	build := cc.BuildFrontend
 	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { // runs once for each host that is tried
 		g.wire = pgwire.New(r, w, &d.health.losses)

@@ -37,7 +37,7 @@ func (f *flight) fly() {
 		return
 	}
 	whole := false
-	if c.p.observers != nil {
+	if c.p.observers.WantReleases() {
 		defer c.p.tellRelease(f.word(), f.since, c.server(), "", leaseReleased)
 	}
 	defer func() { // also after a panic: then whole is false, and nobody may get the connection

@@ -57,7 +57,7 @@ func (m *meter) obtained(l *Lease, err error) {
 	case m.alone == "":
 		m.alone = aloneIdle
 	}
-	if l.p.observers != nil {
+	if l.p.observers.WantStatements() {
 		m.server = l.c.server()
 	}
 }
@@ -73,7 +73,7 @@ const (
 func (l *Lease) inLease() meter {
 	now := time.Now()
 	m := meter{asked: now, start: now, tries: 1, alone: l.word(), scope: l.scope}
-	if l.p.observers != nil {
+	if l.p.observers.WantStatements() {
 		m.server = l.c.server()
 	}
 	return m
@@ -123,14 +123,20 @@ func (p *Pool) ran(r *running, tag pgconn.CommandTag, err error) {
 	if r.scope != nil {
 		r.scope.account.Ran(r.op, r.sql, r.rode, rows, took)
 	}
-	if slow := p.cfg.ReportSlowAfter; slow > 0 && end.Sub(r.asked) >= slow {
+	slow := p.cfg.ReportSlowAfter > 0 && end.Sub(r.asked) >= p.cfg.ReportSlowAfter
+	if slow {
 		p.reportSlow(r, took, err)
 	}
-	if p.observers != nil {
-		p.observers.Statement(r.ctx, observe.Statement{
-			Asked: r.asked, Start: r.start, End: end, Waited: r.waited, Op: r.op, SQL: r.sql, Rode: r.rode, Alone: r.alone, Tries: r.tries,
-			Rows: rows, Tag: tag.String(), Queries: r.queries, Err: err, Server: r.server, RequestID: r.scope.id(),
-		})
+	if !p.observers.WantStatements() && (p.observers == nil || !slow) {
+		return
+	}
+	e := observe.Statement{
+		Asked: r.asked, Start: r.start, End: end, Waited: r.waited, Op: r.op, SQL: r.sql, Rode: r.rode, Alone: r.alone, Tries: r.tries,
+		Rows: rows, Tag: tag.String(), Queries: r.queries, Err: err, Server: r.server, RequestID: r.scope.id(),
+	}
+	p.observers.Statement(r.ctx, e)
+	if slow {
+		p.observers.Slow(r.ctx, e)
 	}
 }
 

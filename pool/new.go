@@ -96,7 +96,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 		p.lanes = lane.NewShared(lane.Config{
 			Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
 			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
-			Flew: ifObserved(p.observers, p.tellFlight),
+			Flew: onlyIf(p.observers.WantFlights(), p.tellFlight),
 		})
 		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.tellReset, OnLearned: p.sched.AskAgain, Log: p.log}
 		p.px, err = newPgxpool(p.ctx, px)
@@ -134,7 +134,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Carry:        func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close:        func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
 		Send:         func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
-		Moved:        ifObserved(p.observers, p.tellLimit),
+		Moved:        onlyIf(p.observers != nil, p.tellLimit),
 	})
 }
 

@@ -28,7 +28,7 @@ func (l *Lease) end(why leaseState) bool {
 	if l.scope != nil {
 		l.scope.remove(&l.place)
 	}
-	if l.p.observers != nil {
+	if l.p.observers.WantReleases() {
 		defer l.p.tellRelease(l.word(), l.since, l.c.server(), l.scope.id(), why)
 	}
 	if t := l.p.releaseTracer; t != nil {

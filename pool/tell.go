@@ -12,16 +12,15 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/sqltext"
-	"github.com/lmipool/lmipool/internal/tell"
 	"github.com/lmipool/lmipool/observe"
 )
 
 // The functions here make the events of package observe of what the pool knows. They are called without locks. Those that are called where time counts,
 // or with arguments that cost something, are called only if there are observers.
 
-// ifObserved returns f if there are observers, else nil.
-func ifObserved[F any](o *tell.Observers, f F) (_ F) {
-	if o != nil {
+// onlyIf returns f if wanted is true, else nil.
+func onlyIf[F any](wanted bool, f F) (_ F) {
+	if wanted {
 		return f
 	}
 	return
@@ -137,7 +136,7 @@ func (p *Pool) tellShutdown(ctx context.Context, start time.Time, err error) {
 func (p *Pool) tellInvocation(s *Scope) {
 	end := time.Now()
 	p.reportInvocation(s, end)
-	if p.observers != nil && p.observers.WantInvocations() {
+	if p.observers.WantInvocations() {
 		p.observers.Invocation(s.ctx.Context, observe.Invocation{Start: s.began, End: end, RequestID: s.name, Usage: s.account.Usage()})
 	}
 }

@@ -71,3 +71,7 @@ func (s *Observers) StandDown(ctx context.Context, e observe.StandDown) {
 func (s *Observers) Shutdown(ctx context.Context, e observe.Shutdown) {
 	each(s, s.shutdown, observe.ShutdownObserver.ObserveShutdown, ctx, e)
 }
+
+func (s *Observers) Slow(ctx context.Context, e observe.Statement) {
+	each(s, s.slow, observe.SlowObserver.ObserveSlow, ctx, e)
+}

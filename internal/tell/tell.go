@@ -24,6 +24,7 @@ type Observers struct {
 	acquire    []observe.AcquireObserver
 	release    []observe.ReleaseObserver
 	statement  []observe.StatementObserver
+	slow       []observe.SlowObserver
 	invocation []observe.InvocationObserver
 	flight     []observe.FlightObserver
 	dial       []observe.DialObserver
@@ -54,8 +55,12 @@ func New(all []any, log *slog.Logger, panics *atomic.Int64) (*Observers, error) 
 	return s, nil
 }
 
-// WantInvocations reports whether anybody wants to hear of invocations.
-func (s *Observers) WantInvocations() bool { return len(s.invocation) > 0 }
+// These report whether anybody wants to hear of an event that is frequent. s may be nil.
+func (s *Observers) WantAcquires() bool    { return s != nil && len(s.acquire) > 0 }
+func (s *Observers) WantReleases() bool    { return s != nil && len(s.release) > 0 }
+func (s *Observers) WantStatements() bool  { return s != nil && len(s.statement) > 0 }
+func (s *Observers) WantFlights() bool     { return s != nil && len(s.flight) > 0 }
+func (s *Observers) WantInvocations() bool { return s != nil && len(s.invocation) > 0 }
 
 // kind is one of the interfaces of package observe.
 type kind struct {
@@ -72,6 +77,7 @@ func (s *Observers) kinds() []kind {
 		of(&s.acquire, "ObserveAcquire", observe.AcquireObserver.ObserveAcquire, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveAcquire"); return ok }),
 		of(&s.release, "ObserveRelease", observe.ReleaseObserver.ObserveRelease, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveRelease"); return ok }),
 		of(&s.statement, "ObserveStatement", observe.StatementObserver.ObserveStatement, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveStatement"); return ok }),
+		of(&s.slow, "ObserveSlow", observe.SlowObserver.ObserveSlow, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveSlow"); return ok }),
 		of(&s.invocation, "ObserveInvocation", observe.InvocationObserver.ObserveInvocation, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveInvocation"); return ok }),
 		of(&s.flight, "ObserveFlight", observe.FlightObserver.ObserveFlight, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveFlight"); return ok }),
 		of(&s.dial, "ObserveDial", observe.DialObserver.ObserveDial, func(t reflect.Type) bool { _, ok := t.MethodByName("ObserveDial"); return ok }),

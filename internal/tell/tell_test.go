@@ -83,7 +83,7 @@ func TestEachKindIsTold(t *testing.T) {
 		require.True(t, ok, name)
 		assert.Equal(t, k.in.In(2), m.Type.In(2), name)
 	}
-	assert.Equal(t, len(s.kinds())+1, of.NumMethod(), "the kinds that have a method, and WantInvocations")
+	assert.Equal(t, len(s.kinds())+5, of.NumMethod(), "the kinds that have a method, and the five that ask")
 }
 
 // Nothing is allocated when an observer is told.
