@@ -21,6 +21,7 @@
 //	db.client.connection.use_time            how long one caller had a connection
 //	db.client.operation.duration             how long statements took, from having a connection to the last answer
 //	lmipool.limit                            connections that the pool may have now
+//	lmipool.share, lmipool.environments      connections that the fleet's budget leaves to this pool, and pools that share it, if there is a budget
 //	lmipool.in_flight                        invocations that run
 //	lmipool.lateness                         the longest recent delay of a goroutine, a timer or a reply (HandlerStat.Lateness)
 //	lmipool.invocation.duration              how long invocations took
@@ -37,7 +38,7 @@
 //	lmipool.late_replies                     replies that were sent after the deadline
 //	lmipool.invocations.refused              invocations refused because the process is to end
 //
-// Connections, pending requests, limit, in_flight and lateness are looked at twelve times for one line. Durations have values and counts, so that
+// Connections, pending requests, limit, share, environments, in_flight and lateness are looked at twelve times for one line. Durations have values and counts, so that
 // percentiles can be asked for; the error of those is at most 9 %. All others are counts of what has happened since the last line. A count of 0 is left
 // out, because a metric costs money in the hours in which it is sent.
 package emf

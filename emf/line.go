@@ -28,8 +28,19 @@ var gauges = []struct {
 	{"db.client.connection.max", "Count", func(r reading) float64 { return float64(r.pool.MaxConns()) }},
 	{"db.client.connection.pending_requests", "Count", func(r reading) float64 { return float64(r.pool.Queued()) }},
 	{"lmipool.limit", "Count", func(r reading) float64 { return float64(r.pool.Limit()) }},
+	{"lmipool.share", "Count", func(r reading) float64 { return float64(r.pool.Fleet().Share) }},
+	{"lmipool.environments", "Count", environments},
 	{"lmipool.in_flight", "Count", func(r reading) float64 { return float64(r.handler.InFlight) }},
 	{"lmipool.lateness", "Seconds", func(r reading) float64 { return seconds(r.handler.Lateness) }},
+}
+
+// environments returns how many pools share the budget, or 0 if there is none.
+func environments(r reading) float64 {
+	f := r.pool.Fleet()
+	if f.Budget == 0 {
+		return 0
+	}
+	return float64(f.Environments)
 }
 
 var counters = []struct {
@@ -111,7 +122,9 @@ func (m *Metrics) write(now time.Time) {
 	}
 	r := m.read()
 	for _, g := range gauges {
-		add(g.name, g.unit, m.samples[g.name])
+		if ofFleet := g.name == "lmipool.share" || g.name == "lmipool.environments"; !ofFleet || slices.Max(m.samples[g.name]) > 0 {
+			add(g.name, g.unit, m.samples[g.name])
+		}
 	}
 	for _, c := range counters {
 		if n := c.of(r) - c.of(m.last); n > 0 {

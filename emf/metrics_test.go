@@ -189,19 +189,24 @@ func TestAThousandInvocationsOnAManagedInstance(t *testing.T) {
 	assert.Positive(t, all["db.client.connection.create_time"])
 	assert.EqualValues(t, 7, all["lmipool.leaks"])
 	assert.EqualValues(t, 2, all["lmipool.panics"])
-	assert.NotContains(t, all, "lmipool.overruns", "what is 0 is not paid for")
+	for _, name := range []string{"lmipool.overruns", "lmipool.share", "lmipool.environments"} {
+		assert.NotContains(t, string(bytes.Join(lines, nil)), name, "what is 0 is not paid for")
+	}
 }
 
 // The end of the environment is a reason to write, however long ago the last line was.
 func TestTheLastLineIsWrittenOnSIGTERM(t *testing.T) {
 	t.Parallel()
-	f, out := start(t, lmitest.Config{}, "EVERY=1h")
+	f, out := start(t, lmitest.Config{}, "EVERY=1h", "LMIPOOL_FLEET_BUDGET=10")
 	assert.Zero(t, invoke(t, f, 20, 8, "read"))
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "share of the fleet's budget") }, time.Minute, time.Millisecond)
 	assert.Empty(t, out.lines())
 	require.NoError(t, f.Shutdown(context.Background()))
 	lines := out.lines()
 	require.Len(t, lines, 1)
 	assert.EqualValues(t, 20, sums(t, lines)["lmipool.invocation.duration"])
+	assert.Regexp(t, `"lmipool.share":\[[1-9]`, string(lines[0]), "a budget is shown")
+	assert.Regexp(t, `"lmipool.environments":\[[1-9]`, string(lines[0])) // other tests' pools have the same role
 }
 
 // On demand the process may be frozen when an invocation is over, so each has its line.
@@ -324,6 +329,7 @@ func TestEachMetricIsTold(t *testing.T) {
 	require.NoError(t, err)
 	docs, err := os.ReadFile("../docs/metrics.md")
 	require.NoError(t, err)
+	assert.Contains(t, string(docs), fmt.Sprintf("All together are %d.", len(emf.Names())))
 	text := strings.NewReplacer(".used, .idle", ".used db.client.connection.count.idle", ".failed, .refused", ".failed lmipool.dials.refused").Replace(string(doc))
 	for _, name := range emf.Names() {
 		assert.Contains(t, text, name)
