@@ -49,7 +49,7 @@ func New(all []any, log *slog.Logger, panics *atomic.Int64) (*Observers, error) 
 	kinds := s.kinds()
 	for i, v := range all {
 		if err := add(kinds, v); err != nil {
-			return nil, fmt.Errorf("lmipool: Config.Observers[%d] is %s", i, err)
+			return nil, fmt.Errorf("lmipool: Config.Observers[%d] is %w", i, err)
 		}
 	}
 	return s, nil
