@@ -110,9 +110,9 @@ func TestWithoutABudgetOnlyMaxConnsBoundsThePool(t *testing.T) {
 func TestAFleetWithABudgetHasNoPooler(t *testing.T) {
 	t.Parallel()
 	_, err := pool.New(context.Background(), nowhere, &pool.Config{FleetBudget: 3, Upstream: pool.UpstreamPgBouncer})
-	assert.EqualError(t, err, `lmipool: Config.FleetBudget is 3: want 0 or a negative number, since Upstream is "pgbouncer", whose own connections are what the server counts`)
+	assert.EqualError(t, err, `lmipool: Config.FleetBudget is 3: want 0, since Upstream is "pgbouncer", whose own connections are what the server counts`)
 	_, err = pool.New(context.Background(), nowhere, &pool.Config{FleetBudget: 3, Plain: pool.On})
-	assert.EqualError(t, err, `lmipool: Config.FleetBudget is 3: want 0 or a negative number, since Plain is "on", which turns off all that lmipool adds`)
+	assert.EqualError(t, err, `lmipool: Config.FleetBudget is 3: want 0, since Plain is "on", which turns off all that lmipool adds`)
 	assert.Equal(t, `Upstream is "pgbouncer", whose own connections are what the server counts`,
 		newPoolAt(t, nowhere, &pool.Config{Upstream: pool.UpstreamPgBouncer}).WhyOff("FleetBudget"))
 

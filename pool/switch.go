@@ -100,7 +100,7 @@ func (c *Config) settle(cc *pgx.ConnConfig) error {
 		c.Logger.Warn(execModeIsolation)
 	}
 	if why := c.noFleet(); why != "" && c.FleetBudget > 0 {
-		errs = append(errs, fmt.Errorf("lmipool: Config.FleetBudget is %d: want 0 or a negative number, since %s", c.FleetBudget, why))
+		errs = append(errs, fmt.Errorf("lmipool: Config.FleetBudget is %d: want 0, since %s", c.FleetBudget, why))
 	}
 	off("Lanes", &c.Lanes, lanes)
 	off("Isolation", &c.Isolation, isolation)
