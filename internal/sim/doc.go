@@ -10,6 +10,9 @@
 // An [Env] is one pool with its callers; several may share a [Server]. An Env keeps its own books on its callers and connections. It compares them
 // with what the scheduler says after each event if Check is set, and at the end. A difference is a [*Broken], which names the event and the rule.
 //
+// A [Fleet] is many environments that share a budget of connections, with the rule that ships, internal/fleet. It has no callers: each environment takes
+// all connections that it may have.
+//
 // # Rules
 //
 //	connections (those being closed included) and dials are together ≤ Max, and each connection is idle, held, being cleaned, or being closed
