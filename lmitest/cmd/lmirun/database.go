@@ -21,6 +21,7 @@ const (
 type database struct {
 	conn     *pgx.Conn
 	name     string
+	onlyRole string  // if not "", the only role whose sessions may be seen: that of conn; then no others are counted
 	before   []int32 // server processes that were there before: ours, and those of other clients; they are not counted
 	sessions int64   // sessions opened before; -1 if PostgreSQL does not count them
 
@@ -43,8 +44,9 @@ func watchDatabase(ctx context.Context, dsn string) (*database, error) {
 		return nil, fmt.Errorf("flag -dsn: %w", err)
 	}
 	d := &database{conn: conn, stopped: make(chan struct{}), seen: map[int32]bool{}}
-	err = conn.QueryRow(ctx, "select current_database(), array_agg(pid) from pg_stat_activity where datname = current_database()").
-		Scan(&d.name, &d.before)
+	err = conn.QueryRow(ctx, `select current_database(), array_agg(pid),
+			case when current_setting('is_superuser') = 'off' and not pg_has_role('pg_read_all_stats', 'usage') then current_user else '' end
+		from pg_stat_activity where datname = current_database()`).Scan(&d.name, &d.before, &d.onlyRole)
 	if err == nil {
 		d.sessions, err = d.settledSessions(ctx)
 	}
@@ -80,16 +82,21 @@ func (d *database) sample(ctx context.Context) {
 	}
 }
 
-// pids returns the server processes that started since the sampling began. If we may not see other roles' sessions, their backend_type is null.
+// pids returns the server processes that started since the sampling began. If we may not see other roles' sessions, their backend_type is null, and they
+// are not counted: nobody knows whether they are the function's.
 func (d *database) pids(ctx context.Context) (pids []int32, err error) {
 	err = d.conn.QueryRow(ctx, `select coalesce(array_agg(pid), '{}') from pg_stat_activity
-		where datname = current_database() and pid <> all ($1) and coalesce(backend_type, 'client backend') = 'client backend'`,
+		where datname = current_database() and pid <> all ($1) and backend_type = 'client backend'`,
 		d.before).Scan(&pids)
 	return pids, err
 }
 
-// settledSessions returns the number of sessions ever opened, once it stops growing, or -1 before PostgreSQL 14.
+// settledSessions returns the number of sessions ever opened, once it stops growing, or -1 before PostgreSQL 14, and if only one role's may be seen, since
+// the number has those of all roles.
 func (d *database) settledSessions(ctx context.Context) (int64, error) {
+	if d.onlyRole != "" {
+		return -1, nil
+	}
 	var version int
 	err := d.conn.QueryRow(ctx, "select current_setting('server_version_num')::int").Scan(&version)
 	if err != nil || version < 140000 {
@@ -148,7 +155,10 @@ func (d *database) result(ctx context.Context) (string, error) {
 		return "", err
 	}
 	opened := fmt.Sprintf("at least %d opened in all (before version 14 PostgreSQL does not count them)", len(d.seen))
-	if sessions >= 0 {
+	switch {
+	case d.onlyRole != "":
+		opened = fmt.Sprintf("at least %d opened in all, of role %s only (it needs pg_read_all_stats to see those of others)", len(d.seen), d.onlyRole)
+	case sessions >= 0:
 		// The statistics may be late, and another client may reset them.
 		opened = fmt.Sprintf("%d opened in all", max(sessions-d.sessions, int64(len(d.seen))))
 	}

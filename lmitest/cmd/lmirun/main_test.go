@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -208,6 +210,48 @@ func TestConnectionsAreCounted(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, peak, 3+3) // one that its client has closed may still be there
 	require.Equal(t, "50", m[2])
+}
+
+// An ordinary role cannot see what other roles do. Their connections do not count.
+func TestAnOrdinaryRoleCountsItsOwnConnections(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	own, err := pgx.Connect(t.Context(), dsn)
+	require.NoError(t, err)
+	defer own.Close(context.Background())
+	_, err = own.Exec(t.Context(), "create role lmirun_ordinary login")
+	require.NoError(t, err)
+	defer func() {
+		_, err := own.Exec(context.Background(), "drop role lmirun_ordinary")
+		require.NoError(t, err)
+	}()
+	u, err := url.Parse(dsn)
+	require.NoError(t, err)
+	u.User = url.User("lmirun_ordinary")
+	busy, stop := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop()
+	for range 3 { // another role's connections come and go all the time
+		others.Go(func() {
+			for busy.Err() == nil {
+				if c, err := pgx.Connect(busy, dsn); err == nil {
+					_, _ = c.Exec(busy, "select pg_sleep(0.02)")
+					_ = c.Close(context.Background())
+				}
+			}
+		})
+	}
+	o := lmirun(t, fmt.Sprintf(`{"Do":"connect","DSN":%q}`, u.String()), with("-e", "-", "-n", "20", "-c", "1", "-dsn", u.String())...)
+	require.Equal(t, exitOK, o.code, o)
+	m := regexp.MustCompile(`connections +at most (\d+) at once, at least (\d+) opened in all, of role lmirun_ordinary only \(it needs pg_read_all_stats to see those of others\); database \S+\n`).FindStringSubmatch(o.stdout)
+	require.NotNil(t, m, o.stdout)
+	peak, err := strconv.Atoi(m[1])
+	require.NoError(t, err)
+	require.LessOrEqual(t, peak, 4) // some that their client has closed may still be there
+	opened, err := strconv.Atoi(m[2])
+	require.NoError(t, err)
+	require.LessOrEqual(t, opened, 20)
 }
 
 func TestAnInterruptEndsEverything(t *testing.T) {
