@@ -32,7 +32,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/stdlib":                 join(pgx, own("internal/pgerr", "pool")),
 		"/internal/eventlog":      own("internal/safelog", "observe"),
 		"/internal/account":       own("internal/sqltext", "observe"),
-		"/lmitest":                join(lambda, own("lambdaenv", "internal/child", "internal/inprocess")),
+		"/lmitest":                join(lambda, own("lambdaenv", "observe", "internal/child", "internal/gostack", "internal/inprocess")),
 		"/lmitest/cmd/lmirun":     join(pgx, own("lmitest", "lambdaenv", "internal/connstring", "status")),
 		"/internal/awshost":       nil,
 		"/internal/catalog":       join(pgx, own("internal/facts", "internal/memrows", "internal/sqltext")),

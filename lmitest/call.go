@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/inprocess"
 )
 
@@ -19,6 +20,8 @@ type CallOptions struct {
 	Concurrency int
 	// Timeout is the time from the start of each call to its deadline. Defaults to 3 s.
 	Timeout time.Duration
+	// Check, if it is not nil, fails its test for late replies, panics, and goroutines that go on after their handler. See [Check].
+	Check *Checker
 }
 
 // Result is the end of one call.
@@ -41,6 +44,8 @@ type PanicError struct {
 	Value any
 	// Stack is the goroutine's stack.
 	Stack []byte
+
+	at []string // where, without frames of Go's runtime and of lmipool
 }
 
 // Error returns the value and the stack as text.
@@ -62,16 +67,23 @@ func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.
 	if handler == nil {
 		panic("lmitest: Call: the handler is nil")
 	}
+	label := uuid()
 	room := make(chan struct{}, max(o.Concurrency, 1))
 	var wg sync.WaitGroup
 	for i, event := range events {
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
-			callOnce(ctx, o.Timeout, handler, event, &results[i])
+			labelled(ctx, label, func(ctx context.Context) { callOnce(ctx, o.Timeout, handler, event, &results[i]) })
+			if o.Check != nil {
+				o.Check.call(results[i].Late, results[i].Err)
+			}
 		})
 	}
 	wg.Wait()
+	if o.Check != nil {
+		o.Check.findStragglers(label)
+	}
 	return results
 }
 
@@ -94,7 +106,7 @@ func callOnce[In, Out any](ctx context.Context, timeout time.Duration, handler f
 	r.Err = errGoexit // stays if the handler neither returns nor panics
 	defer func() {
 		if v := recover(); v != nil {
-			r.Err = &PanicError{Value: v, Stack: debug.Stack()}
+			r.Err = &PanicError{Value: v, Stack: debug.Stack(), at: gostack.Panicked()}
 		}
 		r.Duration = time.Since(start)
 		r.Late = time.Now().After(deadline)

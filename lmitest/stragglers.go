@@ -1,0 +1,80 @@
+package lmitest
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lmipool/lmipool/internal/gostack"
+)
+
+// graceToStop is how long the goroutines of handlers may go on after the last handler has returned. On a busy machine a goroutine that is about to end
+// may need some of that.
+const graceToStop = 500 * time.Millisecond
+
+// stragglerLabel is the key of a profiler label, which the goroutines that a handler starts have too.
+const stragglerLabel = "lmitest_call"
+
+// labelled calls f in a goroutine that has the label id.
+func labelled(ctx context.Context, id string, f func(context.Context)) {
+	pprof.Do(ctx, pprof.Labels(stragglerLabel, id), f)
+}
+
+// findStragglers reports the goroutines of handlers that go on after graceToStop, if they run code of the tested module. (A goroutine of net/http or of a
+// pool may well outlive the invocation in which it was started.)
+func (c *Checker) findStragglers(id string) {
+	began := time.Now()
+	for {
+		left := stragglers(id)
+		if len(left) == 0 {
+			return
+		}
+		if time.Since(began) > graceToStop {
+			for _, stack := range left {
+				c.report("a goroutine of a handler goes on after the handler has returned", stack)
+			}
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// testedModule returns the path of the module whose tests run.
+var testedModule = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Path
+	}
+	return ""
+})
+
+// stragglers returns the stacks of the goroutines with the label id, as "file:line function".
+func stragglers(id string) (stacks [][]string) {
+	var profile strings.Builder
+	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // a strings.Builder never fails
+	for one := range strings.SplitSeq(profile.String(), "\n\n") {
+		if !strings.Contains(one, `"`+stragglerLabel+`":"`+id+`"`) {
+			continue
+		}
+		var lines []string
+		ours := false
+		for frame := range strings.Lines(one) { // "#	0x4a6f24	main.handler+0x44	/src/main.go:12", with more tabs
+			part := strings.FieldsFunc(frame, func(r rune) bool { return r == '\t' || r == '\n' })
+			if len(part) != 4 {
+				continue
+			}
+			if function := part[2][:max(0, strings.LastIndex(part[2], "+0x"))]; !gostack.Hidden(function) {
+				lines = append(lines, part[3]+" "+function)
+				ours = ours || strings.HasPrefix(function, testedModule()) || strings.HasPrefix(function, "main.")
+			}
+		}
+		if ours {
+			stacks = append(stacks, lines)
+		}
+	}
+	slices.SortFunc(stacks, slices.Compare)
+	return stacks
+}
