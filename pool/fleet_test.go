@@ -75,17 +75,19 @@ func TestACountChangesNothingInTheSession(t *testing.T) {
 	i.exec(fmt.Sprintf("create role %s; grant %[1]s to r_%s; create schema evil; grant usage on schema evil to public", role, i.database()))
 	t.Cleanup(func() { i.exec("drop role " + role) })
 	i.exec("create function evil.count(text) returns bigint language sql as 'select 0::bigint'; create view evil.pg_roles as select 1 as x")
-	p := newPoolAt(t, dsn, &pool.Config{
+	config := &pool.Config{
 		MaxConns: 1, FleetBudget: 8,
 		AfterConnect: setup("set role "+role, "set search_path = evil, pg_catalog", "set statement_timeout = '77s'"),
-	})
+	}
+	require.NoError(t, newPoolAt(t, dsn, config).Ping(ctx))
+	p := newPoolAt(t, dsn, config)
 	for range 3 {
 		var is, path, timeout string
 		require.NoError(t, p.QueryRow(ctx, "select current_user, current_setting('search_path'), current_setting('statement_timeout')").Scan(&is, &path, &timeout))
 		assert.Equal(t, []string{role, "evil, pg_catalog", "77s"}, []string{is, path, timeout})
 	}
 	f := p.Stat().Fleet()
-	assert.EqualValues(t, pool.FleetStat{Budget: 8, Share: f.Share, Environments: 1, Polls: f.Polls}, f)
+	assert.EqualValues(t, pool.FleetStat{Budget: 8, Share: f.Share, Environments: 2, Polls: f.Polls}, f)
 	assert.NotZero(t, f.Polls)
 	assert.EqualValues(t, 1, p.Stat().NewConnsCount())
 }
