@@ -39,6 +39,7 @@ Description: description
 internal/pgdial.Dial: dial
 dialer: dialer
 dialing: dialer
+epochs: epochs
 extent: fact
 Facts: facts
 internal/lane.Flight: flight
@@ -53,12 +54,12 @@ internal/fleet.Share: share
 internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=use
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
-internal/sched.actions: decide first=actions last=actions limit=actions
+internal/sched.actions: decide carry=actions end=actions first=actions last=actions limit=actions
 internal/sched.answer: actions
 internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
 internal/sched.core: decide
-internal/sched.Group: queue Owner=pool/flight conn=decide
-internal/sched.growth: growth busySince=decide debt=decide floor=decide washing=scheduler
+internal/sched.Group: queue Owner=pool/flight conn=serve next=actions
+internal/sched.growth: growth debt=decide floor=decide washing=scheduler
 internal/sched.marks: queue failed=outage told=scheduler
 internal/sched.outage: outage patience=decide random=decide
 internal/sched.queue: queue group=decide
@@ -98,6 +99,7 @@ source: copyin
 stmt: ride lentOnce=acquire
 Store: store
 Text: statement
+tuner: tuner
 tx: run_on_lease lost=tx ran=meter
 verified: answer
 recorder: record

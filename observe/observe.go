@@ -205,7 +205,7 @@ type LimitObserver interface {
 type Limit struct {
 	At       time.Time
 	From, To int
-	Why      string // "demand", "idle", "fence", "full", "away" or "ceiling"
+	Why      string // "demand", "idle", "fence", "full", "away", "ceiling", "fewer" or "more"
 }
 
 // RefusedObserver hears of each caller that was refused with ErrNoTime. That caller waits.

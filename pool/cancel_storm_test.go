@@ -95,6 +95,7 @@ func stormOfCancels(t *testing.T, lanes pool.Switch) {
 	log := &logs{}
 	p := newPoolAt(t, dsn, &pool.Config{
 		MaxConns: most, CancelWait: patience, Lanes: lanes, Logger: log.logger(),
+		MinConns:      most, // so that none is closed because fewer are enough under load
 		BeforeConnect: cancelDials(open.dial),
 	})
 	ctx := context.Background()

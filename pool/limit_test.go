@@ -254,6 +254,7 @@ func TestAnIdlePoolShrinksToMinConnsAndToNoneIfAsked(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		assert.Equal(t, int(least), server.backends(), "and stays so")
 		assert.EqualValues(t, max(least, 1), p.Stat().Limit())
+		assert.Equal(t, "idle", p.Stat().LimitReason())
 	}
 }
 

@@ -134,7 +134,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Carry:        func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close:        func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
 		Send:         func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
-		Moved:        onlyIf(p.observers != nil, p.tellLimit),
+		Moved:        p.limitMoved,
 	})
 }
 
@@ -175,7 +175,7 @@ func (p pooled) stat() *Stat {
 		AcquireCount: s.Acquires, AcquireDuration: milliseconds(s.Waited), AcquiredConns: int32(s.Held), CanceledAcquireCount: s.Canceled,
 		EmptyAcquireCount: s.Waits, EmptyAcquireWaitTime: milliseconds(s.Waited), Queued: int32(s.Queued),
 		RefusedCount: s.Refused, Pressed: s.Pressed, ExpectedService: milliseconds(s.Service),
-		ConstructingConns: int32(s.Dialing), IdleConns: int32(s.Idle), TotalConns: int32(s.Total), MaxConns: int32(s.Max), Limit: int32(s.Limit),
+		ConstructingConns: int32(s.Dialing), IdleConns: int32(s.Idle), TotalConns: int32(s.Total), MaxConns: int32(s.Max), Limit: int32(s.Limit), LimitReason: s.LimitReason,
 		NewConnsCount: s.Opened, MaxLifetimeDestroyCount: own.aged.Load(), MaxIdleDestroyCount: own.unused.Load(), PanicCount: p.panics.Load(),
 		Dials: DialStat{
 			Failed: s.FailedDials, Refused: s.RefusedDials, Failovers: p.health.failovers.Load(), Time: s.DialTime, HoldTime: s.HoldTime,

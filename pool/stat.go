@@ -48,6 +48,7 @@ type numbers struct {
 	MaxLifetimeDestroyCount int64          `json:"max_lifetime_destroy_count"`
 	MaxIdleDestroyCount     int64          `json:"max_idle_destroy_count"`
 	Limit                   int32          `json:"limit"`
+	LimitReason             string         `json:"limit_reason"`
 	Queued                  int32          `json:"queued"`
 	RefusedCount            int64          `json:"refused_count"`
 	Pressed                 bool           `json:"pressed"`
@@ -209,8 +210,14 @@ func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.n.MaxLifetimeDestroyCo
 func (s *Stat) MaxIdleDestroyCount() int64 { return s.n.MaxIdleDestroyCount }
 
 // Limit returns how many connections the pool opens without first weighing whether one more is worth a dial. Limit starts at 1, grows with each dial, up
-// to MaxConns, and falls when connections that were idle for long are closed.
+// to MaxConns, and falls when connections that were idle for long are closed. While callers wait all the time it is the number of connections that are
+// enough: fewer would answer fewer callers, and more would not answer more.
 func (s *Stat) Limit() int32 { return s.n.Limit }
+
+// LimitReason returns why Limit last moved: "demand" (a dial was worth it), "idle" (idle connections were closed), "fence" (the server is no writer any
+// more), "full" or "away" (what a dial found), "ceiling" (the fleet's share sank), "fewer" or "more" (under load fewer connections answered as many
+// callers, or more connections answered more). It returns "" if Limit has never moved.
+func (s *Stat) LimitReason() string { return s.n.LimitReason }
 
 // Queued returns how many acquires wait now.
 func (s *Stat) Queued() int32 { return s.n.Queued }

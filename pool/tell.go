@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"time"
 
@@ -92,9 +93,20 @@ func (w *workers) tellCancel(o pgcancel.Over) {
 	w.observers.Cancel(w.ctx, observe.Cancel{Start: o.Since, End: time.Now(), Sent: o.Sent, Lost: o.Lost, Server: o.Server})
 }
 
-func (p *Pool) tellLimit(m sched.Move) {
-	p.observers.Limit(p.ctx, observe.Limit{At: time.Now(), From: m.From, To: m.To, Why: m.Why})
+// limitMoved logs a move of the limit under load, if it is large, and tells the observers of every move.
+func (p *Pool) limitMoved(m sched.Move) {
+	much := (m.Why == sched.MovedToFewer || m.Why == sched.MovedToMore) && 3*max(m.From-m.To, m.To-m.From) >= m.From && max(m.From, m.To) > logFrom
+	if much {
+		p.log.Info("lmipool: the limit has moved: under load as many callers, or more, are answered with the new number of connections",
+			slog.Int("from", m.From), slog.Int("to", m.To))
+	}
+	if p.observers != nil {
+		p.observers.Limit(p.ctx, observe.Limit{At: time.Now(), From: m.From, To: m.To, Why: m.Why})
+	}
 }
+
+// logFrom is the limit up to which moves are not logged: between 2 and 4 connections each move is large.
+const logFrom = 4
 
 func (p *Pool) tellRefused(ctx context.Context, l *Lease, e *sched.NoTimeError) {
 	if p.observers != nil {

@@ -2,13 +2,14 @@ package sched
 
 import "time"
 
-// actions are what an event asks for. First the answers are sent, then dials begin, then a group is carried or a connection is closed.
+// actions are what an event asks for. First the answers are sent, then dials begin, then groups are carried and connections are closed.
 type actions struct {
 	first, last *answer       // the list of the answers to send
 	dials       int           // how many dials are to begin
-	carry       *Group        // this group is to be carried; nil if there is none
+	carry, end  *Group        // the list of the groups to be carried
 	close       []*Conn       // these connections are to be closed
 	check       time.Duration // tick is to be called after this time; 0 if it need not be called
+	epoch       time.Duration // epoch is to be called after this time; 0 if it need not be called
 	join        *Conn         // joinDue is to be called with this connection; nil if it need not be called
 	joinIn      time.Duration // joinDue is to be called after this time
 	limit       Move          // how the limit has changed
@@ -28,6 +29,8 @@ const (
 	MovedByFull    = "full"    // the server takes no more connections
 	MovedByAway    = "away"    // the server is away
 	MovedByCeiling = "ceiling" // SetCeiling was called with less
+	MovedToFewer   = "fewer"   // under load fewer connections answered as many requests
+	MovedToMore    = "more"    // under load more connections answered more requests
 )
 
 // moved notes that the limit was from and is now to.
@@ -57,6 +60,16 @@ func (o *actions) tell(r *Request, c *Conn, err error) {
 		o.last.next = a
 	}
 	o.last = a
+}
+
+// takeOff has g carried.
+func (o *actions) takeOff(g *Group) {
+	if g.next = nil; o.carry == nil {
+		o.carry = g
+	} else {
+		o.end.next = g
+	}
+	o.end = g
 }
 
 // Traits are what is known of a request that begins to wait.

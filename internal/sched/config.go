@@ -51,12 +51,28 @@ type Totals struct {
 type Stats struct {
 	Totals
 
-	Held, Idle, Dialing, Total int  // numbers of connections; Total includes dials, and connections that are being closed
-	Max, Ceiling, Limit        int  // Ceiling is how many connections there may be now: Max, or less if SetCeiling says so
-	Pressed                    bool // there is pressure (see Admission in the package's doc)
+	Held, Idle, Dialing, Total int    // numbers of connections; Total includes dials, and connections that are being closed
+	Max, Ceiling, Limit        int    // Ceiling is how many connections there may be now: Max, or less if SetCeiling says so
+	Room                       int    // how many connections may be lent at once
+	Tuning                     bool   // callers wait all the time, so the tuner moves the limit
+	LimitReason                string // why the limit last moved (see Move); empty if it never has
+	Pressed                    bool   // there is pressure (see Admission in the package's doc)
 	Queued                     int
 	DialTime, HoldTime         time.Duration // moving averages
 	FailedInARow               int           // dials that failed since the last one that succeeded
 	Service                    time.Duration // moving average of the turns whose statements were answered
 	LeastHold                  time.Duration // about the shortest hold of late: a short statement and its round trip
+}
+
+// Stats returns a snapshot.
+func (s *Scheduler) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.core
+	return Stats{
+		Totals: k.totals,
+		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
+		Max: k.growth.max, Ceiling: k.growth.ceiling(), Limit: k.growth.limit, Room: k.growth.room(&k.queue), Tuning: k.growth.epochs.running, LimitReason: k.why, Queued: k.queue.len, Pressed: k.admission.isPressed(),
+		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, Service: k.admission.service.d, FailedInARow: k.outage.failures,
+	}
 }

@@ -31,6 +31,7 @@ type core struct {
 	admission admission
 	closed    bool
 	totals    Totals
+	why       string // why the limit last moved
 	out       actions
 }
 
@@ -45,14 +46,18 @@ func newCore(cfg Config) *core {
 	return k
 }
 
-// take lends r an idle connection. It returns an error if r gets none: gone, if that is not nil. It returns nil and nil if r has to wait.
-func (k *core) take(r *Request, gone error, now time.Time) (*Conn, error) {
+// take lends r an idle connection. It returns an error if r gets none: gone, if that is not nil. It returns nil and nil if r has to wait. If ahead is
+// true, r would wait in front of others, so the tuner's cap does not count.
+func (k *core) take(r *Request, ahead bool, gone error, now time.Time) (*Conn, error) {
 	if gone != nil {
 		k.totals.Canceled++
 		return nil, gone
 	}
 	if k.closed {
 		return nil, ErrClosed
+	}
+	if !ahead && r.Within == nil && k.stock.held >= k.growth.room(&k.queue) {
+		return nil, nil
 	}
 	c := k.stock.pop()
 	if c != nil {
@@ -75,9 +80,7 @@ func (k *core) wait(r *Request, first bool, now time.Time) error {
 		}
 		return k.admission.noTime(r, now)
 	}
-	if k.growth.busySince.IsZero() {
-		k.growth.busySince = now
-	}
+	k.growth.waits(now)
 	k.queue.push(r, first)
 	k.totals.Waits++
 	k.outage.hurry(&k.stock, now)
@@ -109,11 +112,9 @@ func (k *core) tooLate(r *Request, now time.Time) error {
 }
 
 func (k *core) release(c *Conn, waits bool, now time.Time) {
-	k.retain(c, now)
+	k.ends(c, now)
 	c.waits = waits
-	waits = waits && k.queue.len == 0
-	k.serve(c, now)
-	if waits && !c.leaving {
+	if k.serve(c, now) && waits {
 		k.stock.joinLast(c)
 		k.out.join, k.out.joinIn = c, joinWithin
 	}
@@ -131,6 +132,12 @@ func (k *core) joinDue(c *Conn, now time.Time) bool {
 }
 
 func (k *core) retain(c *Conn, now time.Time) {
+	k.ends(c, now)
+	k.unpark(now)
+}
+
+// ends ends the hold of c, if there is one.
+func (k *core) ends(c *Conn, now time.Time) {
 	if took, was := k.stock.end(c, now); was {
 		k.held(c, took)
 	}
@@ -154,7 +161,7 @@ func (k *core) leaves(c *Conn, now time.Time) {
 }
 
 func (k *core) drop(c *Conn, now time.Time) {
-	k.retain(c, now)
+	k.ends(c, now)
 	k.stock.drop(c)
 	k.outage.hurry(&k.stock, now)
 	k.plan(now)
@@ -207,6 +214,20 @@ func (k *core) tick(now time.Time) {
 	k.plan(now)
 }
 
+// epoch ends a part of an epoch (see epochs), and closes one of the connections that the tuner has no use for.
+func (k *core) epoch(now time.Time) {
+	if k.closed || !k.growth.epochs.running {
+		return
+	}
+	was, why := k.growth.limit, ""
+	k.out.epoch, why = k.growth.epoch(len(k.stock.all), k.stock.held, &k.queue, k.cfg.Random, now)
+	k.moved(was, why)
+	if k.growth.spares(k.stock.usable()) && len(k.stock.idle) > 0 {
+		k.discard(k.stock.shift())
+	}
+	k.plan(now)
+}
+
 func (k *core) setFloor(n int, now time.Time) {
 	k.growth.floor = n
 	k.plan(now)
@@ -215,7 +236,7 @@ func (k *core) setFloor(n int, now time.Time) {
 func (k *core) setCeiling(n int, now time.Time) {
 	was := k.growth.limit
 	k.growth.allow(n)
-	k.out.moved(was, k.growth.limit, MovedByCeiling)
+	k.moved(was, MovedByCeiling)
 	for len(k.stock.idle) > 0 && k.isOver() {
 		k.discard(k.stock.shift())
 	}
@@ -240,21 +261,23 @@ func (k *core) replace(now time.Time) bool {
 }
 
 func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
-	if k.closed || g.conn.holder != &g.Holder || k.isOver() {
+	if k.closed || g.conn.holder != &g.Holder || k.isOver() || k.stock.held > k.growth.room(&k.queue) {
 		return false
 	}
 	if r := k.next(now); r == nil || r.Share == nil || k.queue.sharing == 1 && !alone {
 		return false
 	}
 	k.held(g.conn, g.conn.turn(now))
-	k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime(), now)
+	k.board(g, now)
 	k.plan(now)
 	return true
 }
 
 func (k *core) takeIdle(surplus func(c *Conn, idle, open int) bool) []*Conn {
 	taken := k.stock.takeIdle(surplus)
-	k.lower(k.growth.limit-len(taken), MovedByIdle)
+	if len(taken) > 0 && !k.growth.epochs.running { // while epochs run, what is idle is beyond the limit
+		k.lower(k.growth.limit-len(taken), MovedByIdle)
+	}
 	return taken
 }
 
@@ -276,47 +299,6 @@ func (k *core) close() (idle []*Conn) {
 // isEmpty reports whether k is closed and has no connection and no dial left.
 func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
 
-// next returns the request whose turn it is, or nil if nobody waits. It refuses the requests that are late by now.
-func (k *core) next(now time.Time) *Request {
-	for {
-		r := k.admission.turn(now)
-		if r == nil || !r.isLate(now) {
-			return r
-		}
-		k.out.tell(r, nil, k.tooLate(r, now))
-	}
-}
-
-// serve lends c to the request whose turn it is, or to a group if that request shares. If nobody waits, c becomes idle. After Close, and while there
-// are more connections than the ceiling allows, c is closed.
-func (k *core) serve(c *Conn, now time.Time) {
-	r := k.next(now)
-	switch {
-	case k.closed || k.isOver():
-		k.discard(c)
-	case r == nil:
-		k.stock.keep(c, now)
-		k.growth.busySince = time.Time{}
-	case c.Shares && r.Share != nil && k.queue.sharing > 1:
-		g := k.cfg.Group(c)
-		g.conn = c
-		k.lend(c, &g.Holder, now)
-		k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime(), now)
-		k.out.carry = g
-	default:
-		k.queue.remove(r)
-		r.charge(k.admission.cost(r))
-		k.lend(c, r, now)
-		k.totals.Waited += now.Sub(r.Asked)
-		k.out.tell(r, c, nil)
-	}
-}
-
-func (k *core) lend(c *Conn, r *Request, now time.Time) {
-	k.totals.Acquires++
-	k.stock.lend(c, r, now)
-}
-
 // fail ends, with err, the wait of all requests for which hopeless is true, and returns their number.
 func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 	for r := k.queue.head; r != nil; {
@@ -335,6 +317,10 @@ func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 func (k *core) plan(now time.Time) {
 	if k.closed {
 		return
+	}
+	k.unpark(now)
+	if k.growth.isDue(len(k.stock.all), now) {
+		k.out.epoch = k.growth.begins(len(k.stock.all), now)
 	}
 	most := k.outage.mostDials(k.growth.grewAt, now)
 	for !k.outage.isResting(now) && (k.growth.wants(&k.queue, len(k.stock.all), now) || k.isStuck()) && k.dial(most, now) {
@@ -364,7 +350,7 @@ func (k *core) dial(most int, now time.Time) bool {
 	if !k.growth.begin(len(k.stock.all), most, now) {
 		return false
 	}
-	k.out.moved(was, k.growth.limit, MovedByDemand)
+	k.moved(was, MovedByDemand)
 	k.out.dials++
 	return true
 }
@@ -373,7 +359,15 @@ func (k *core) dial(most int, now time.Time) bool {
 func (k *core) lower(n int, why string) {
 	was := k.growth.limit
 	k.growth.lower(n)
-	k.out.moved(was, k.growth.limit, why)
+	k.moved(was, why)
+}
+
+// moved notes why the limit is not what it was, if it is not.
+func (k *core) moved(was int, why string) {
+	if is := k.growth.limit; is != was {
+		k.why = why
+		k.out.moved(was, is, why)
+	}
 }
 
 // breakable looks for a standstill: every connection is held by a callback in which a request waits. It returns the request whose connection is held

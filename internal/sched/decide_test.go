@@ -23,6 +23,7 @@ type world struct {
 	now    time.Time
 	log    bytes.Buffer
 	check  time.Time           // when tick is due; zero: it is not
+	epoch  time.Time           // when the part of an epoch ends; zero: there is none
 	joins  map[*Conn]time.Time // when joinDue is
 	conns  int                 // that were ever dialed
 	ceil   int                 // what setCeiling was told last
@@ -132,7 +133,7 @@ func (w *world) ask() {
 	w.asks++
 	c := &caller{id: w.asks, cost: time.Duration(w.rnd.Int64N(int64(12 * time.Millisecond)))}
 	c.r.Owner, c.r.Asked = c, w.now
-	got, err := w.k.take(&c.r, nil, w.now)
+	got, err := w.k.take(&c.r, false, nil, w.now)
 	switch {
 	case err != nil:
 		require.True(w.t, w.closed)
@@ -282,6 +283,12 @@ func (w *world) passes(d time.Duration) {
 		w.k.tick(w.now)
 		w.do(w.k.out.done())
 	}
+	if w.epoch.After(w.now) && !w.epoch.After(end) {
+		w.now, w.epoch = w.epoch, time.Time{}
+		w.k.epoch(w.now)
+		w.say("epoch: %d", w.k.growth.epochs.cap)
+		w.do(w.k.out.done())
+	}
 	due := make([]*Conn, 0, len(w.joins))
 	for c, at := range w.joins {
 		if !at.After(end) {
@@ -350,19 +357,22 @@ func (w *world) do(out actions) {
 		require.LessOrEqual(w.t, len(w.k.stock.all)+w.k.growth.dialing, w.k.growth.ceiling(), "a dial goes beyond the ceiling")
 		w.dials = append(w.dials, dialing{c, w.now})
 	}
-	if g := out.carry; g != nil {
+	for g := out.carry; g != nil; g = g.next {
 		require.False(w.t, w.closed)
 		w.lent++
 		w.boards(g, slices.Clone(w.waiting))
 		w.groups = append(w.groups, g)
 	}
 	for _, c := range out.close {
-		require.True(w.t, w.closed || w.ceil < w.k.growth.max)
+		require.True(w.t, w.closed || w.ceil < w.k.growth.max || w.k.growth.epochs.running)
 		w.retire(c)
 	}
 	if out.check > 0 {
 		require.True(w.t, w.check.IsZero(), "it is asked for once")
 		w.check = w.now.Add(out.check)
+	}
+	if out.epoch > 0 {
+		w.epoch = w.now.Add(out.epoch)
 	}
 	if out.join != nil {
 		w.joins[out.join] = w.now.Add(out.joinIn)
@@ -399,7 +409,7 @@ func (w *world) holds() {
 	k := w.k
 	open := len(k.stock.all)
 	require.LessOrEqual(w.t, open+k.growth.dialing, k.growth.max, "never more than the server is asked for")
-	require.False(w.t, k.queue.len > 0 && len(k.stock.idle) > 0, "somebody waits beside an idle connection")
+	require.False(w.t, k.queue.len > 0 && len(k.stock.idle) > 0 && k.stock.held < k.growth.room(&k.queue), "somebody waits beside an idle connection that may be lent")
 	require.False(w.t, len(k.stock.idle) > 0 && k.isOver(), "an idle connection is above the ceiling")
 	require.Equal(w.t, w.closed && open+len(w.dials) == 0, k.isEmpty())
 	require.Equal(w.t, len(w.waiting), k.queue.len)
@@ -481,7 +491,7 @@ func TestWhatIsAboveTheCeilingIsGivenBack(t *testing.T) {
 		conns = append(conns, c)
 	}
 	for range 2 {
-		_, err := k.take(&Request{}, nil, now)
+		_, err := k.take(&Request{}, false, nil, now)
 		require.NoError(t, err)
 	}
 	k.setCeiling(3, now)
@@ -519,7 +529,7 @@ func TestAGroupThatIsAboveTheCeilingHasNoNext(t *testing.T) {
 	for _, c := range conns {
 		k.growth.dialing++
 		k.dialed(c, time.Millisecond, now)
-		_, err := k.take(&Request{}, nil, now)
+		_, err := k.take(&Request{}, false, nil, now)
 		require.NoError(t, err)
 	}
 	ask := func() {
@@ -543,7 +553,7 @@ func TestWhatHasSomethingToSendWaitsForCompanyForAWhile(t *testing.T) {
 	t.Parallel()
 	k, c, now := newCore(testConfig(1)), &Conn{}, time.Unix(1e9, 0)
 	lend := func() {
-		got, err := k.take(&Request{}, nil, now)
+		got, err := k.take(&Request{}, false, nil, now)
 		require.NoError(t, err)
 		require.Same(t, c, got)
 	}

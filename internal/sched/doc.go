@@ -50,6 +50,14 @@
 // The ceiling is Max, or less if [Scheduler.SetCeiling] says so. When it sinks, connections above it are closed: idle ones at once, others when their
 // users are done.
 //
+// # The limit under load
+//
+// When nothing has been idle for half a second since somebody queued, and the growth rule has come to an end, the tuner takes over. It compares the limit
+// with fewer and with more connections, in turns of 40 ms or two holds, and moves the limit if the other number is better (tuner.go says when). Connections
+// that may not be lent meanwhile stay idle though somebody waits; two more than the limit stay open. The limit stays between the floor and the
+// ceiling. Whoever holds a connection and waits for another is not bound by it, and if nothing comes free in an epoch, nobody is any more. The tuner stops
+// when connections are idle; the limit stays, and rises with demand as before. Idle time lowers it to the floor.
+//
 // A dial belongs to nobody: whoever waits takes the first connection that is there. 64 statements of 1 ms at once open 1 to 4 connections, where
 // pgxpool opens 64; 24 holds of 300 ms get all 8 of 8. Known limit: on a machine whose CPUs are overcommitted four times over, the demo's peak was 5
 // connections instead of 2.
@@ -70,8 +78,8 @@
 //
 // After each event:
 //
-//	connections + dials ≤ limit ≤ ceiling ≤ Max, except while what is above a lowered limit or ceiling goes
-//	if the queue is not empty, nothing is idle: whatever comes free goes to the head
+//	connections + dials ≤ limit ≤ ceiling ≤ Max, except while what is above a lowered limit or ceiling goes; under load two more than the limit stay
+//	if the queue is not empty, nothing is idle that the tuner lets be lent: whatever comes free goes to the head
 //	each request gets one answer: a connection, an error, or that it was shared
 //	after Close nobody gets anything
 package sched

@@ -38,9 +38,12 @@ type growth struct {
 	grewAt     time.Time     // when the last dial began
 	washing    int           // connections that are being cleaned in the background
 	checking   bool          // tick will be called, so it need not be asked for
+	epochs     epochs
 }
 
-func newGrowth(most int) growth { return growth{max: most, allowed: most, limit: 1} }
+func newGrowth(most int) growth {
+	return growth{max: most, allowed: most, limit: 1, epochs: newEpochs()}
+}
 
 // ceiling returns how many connections there may be now.
 func (g *growth) ceiling() int { return max(0, min(g.max, g.allowed)) }
@@ -56,7 +59,9 @@ func (g *growth) begin(open, most int, now time.Time) bool {
 	if g.dialing >= most || open+g.dialing >= g.ceiling() {
 		return false
 	}
-	g.limit = max(g.limit, open+g.dialing+1)
+	if !g.epochs.running { // then the tuner moves the limit
+		g.limit = max(g.limit, open+g.dialing+1)
+	}
 	g.dialing++
 	g.grewAt = now
 	return true
@@ -64,13 +69,29 @@ func (g *growth) begin(open, most int, now time.Time) bool {
 
 func (g *growth) dialEnded() { g.dialing-- }
 
-// lower sets the limit to n. From then on the growth rule decides about each connection beyond n.
-func (g *growth) lower(n int) { g.limit = max(1, n) }
+// lower sets the limit to n. From then on the growth rule decides about each connection beyond n, and no longer the tuner.
+func (g *growth) lower(n int) {
+	g.limit = max(1, n)
+	g.epochs = newEpochs()
+}
+
+// tunes sets the limit to n, which the tuner has chosen.
+func (g *growth) tunes(n int) { g.limit = n }
+
+// room returns how many connections may be lent at once. If somebody who holds a connection waits for another one, that is all: what is lent may come
+// free only after that.
+func (g *growth) room(q *queue) int {
+	if q.front != nil || q.inside > 0 {
+		return g.ceiling()
+	}
+	return min(g.ceiling(), g.epochs.cap)
+}
 
 // wants reports whether one more dial is wanted. open is how many connections there are.
 func (g *growth) wants(q *queue, open int, now time.Time) bool {
 	conns := open + g.dialing
-	return conns < g.floor || q.turns() > g.dialing && (conns < g.limit || g.grow(q.turns()-g.dialing, conns, now))
+	return conns < g.floor || q.turns() > g.dialing && conns < g.room(q) &&
+		(conns < g.limit || g.epochs.running && conns < g.epochs.cap || g.grow(q.turns()-g.dialing, conns, now))
 }
 
 // grow reports whether one more connection is worth a dial. conns is how many connections and dials there are. waiting is how many turns are queued
@@ -92,7 +113,7 @@ func (g *growth) grow(waiting, conns int, now time.Time) bool {
 		// count once their sum is a dial's cost. Each stall counts for as many callers as one more connection would have served at once. So three
 		// statements of 20 ms on three connections lead to a fourth connection if many reads wait behind them.
 		return true
-	case !g.busySince.IsZero() && now.Sub(g.busySince) >= sustained && now.Sub(g.grewAt) >= growthStep:
+	case !g.epochs.tuned && !g.busySince.IsZero() && now.Sub(g.busySince) >= sustained && now.Sub(g.grewAt) >= growthStep:
 		return true
 	}
 	// A burst is measured by the least hold. The average is longer mostly because statements wait for CPUs, and one more connection makes that worse.
@@ -123,6 +144,19 @@ func (g *growth) tick(q *queue, now time.Time) {
 	}
 }
 
+// waits notes that somebody queued.
+func (g *growth) waits(now time.Time) {
+	if g.busySince.IsZero() {
+		g.busySince = now
+	}
+}
+
+// unused notes that a connection came free and nobody waits.
+func (g *growth) unused() {
+	g.busySince = time.Time{}
+	g.epochs.lies()
+}
+
 // freed notes that a connection came free.
 func (g *growth) freed() { g.stalled, g.wasFreed = 0, true }
 
@@ -130,6 +164,7 @@ func (g *growth) freed() { g.stalled, g.wasFreed = 0, true }
 func (g *growth) held(d time.Duration) {
 	g.hold.add(d)
 	g.leastHold.add(d)
+	g.epochs.ends()
 	g.freed()
 }
 

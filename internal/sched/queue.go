@@ -178,6 +178,7 @@ type Group struct {
 	Last     bool // a request for a connection of its own waits behind them
 
 	conn   *Conn
+	next   *Group         // the next one in actions.carry
 	aboard sync.WaitGroup // counts the requests that have boarded and whose callers have not gone on with their answers
 }
 

@@ -18,6 +18,7 @@ type Scheduler struct {
 	mu    sync.Mutex
 	core  *core
 	check Timer // calls tick
+	epoch Timer // calls endEpoch; nil until it is needed for the first time
 }
 
 // New returns a scheduler that has no connection.
@@ -46,6 +47,13 @@ func (s *Scheduler) unlock() {
 			s.check.Reset(out.check)
 		}
 	}
+	if out.epoch > 0 {
+		if s.epoch == nil {
+			s.epoch = s.cfg.After(out.epoch, s.endEpoch)
+		} else {
+			s.epoch.Reset(out.epoch)
+		}
+	}
 	if c := out.join; c != nil {
 		if c.waiting == nil {
 			c.waiting = s.cfg.After(out.joinIn, func() { s.joinDue(c) })
@@ -60,8 +68,10 @@ func (s *Scheduler) unlock() {
 	for range out.dials {
 		s.cfg.Dial()
 	}
-	if out.carry != nil {
-		s.cfg.Carry(out.carry)
+	for g := out.carry; g != nil; {
+		next := g.next // Carry may board the next requests into g
+		s.cfg.Carry(g)
+		g = next
 	}
 	for _, c := range out.close {
 		s.cfg.Close(c)
@@ -78,6 +88,12 @@ func (s *Scheduler) tick() {
 	s.mu.Lock()
 	defer s.unlock()
 	s.core.tick(s.now())
+}
+
+func (s *Scheduler) endEpoch() {
+	s.mu.Lock()
+	defer s.unlock()
+	s.core.epoch(s.now())
 }
 
 func (s *Scheduler) joinDue(c *Conn) {
@@ -215,19 +231,6 @@ func (s *Scheduler) Close() []*Conn {
 // Empty is closed after Close, when the last connection was dropped and the last dial is over.
 func (s *Scheduler) Empty() <-chan struct{} { return s.empty }
 
-// Stats returns a snapshot.
-func (s *Scheduler) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := s.core
-	return Stats{
-		Totals: k.totals,
-		Held:   k.stock.held, Idle: len(k.stock.idle), Dialing: k.growth.dialing, Total: len(k.stock.all) + k.growth.dialing,
-		Max: k.growth.max, Ceiling: k.growth.ceiling(), Limit: k.growth.limit, Queued: k.queue.len, Pressed: k.admission.isPressed(),
-		DialTime: k.growth.dial.d, HoldTime: k.growth.hold.d, LeastHold: k.growth.leastHold.d, Service: k.admission.service.d, FailedInARow: k.outage.failures,
-	}
-}
-
 // Acquire lends r a connection, in order of arrival. It returns nil without an error if r ran in a group instead. If first is true, r is put in front
 // of the queue: r's turn had come before, but the connection that it got was unfit.
 func (s *Scheduler) Acquire(ctx context.Context, r *Request, first bool) (c *Conn, err error) {
@@ -266,7 +269,7 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 	if first || now.IsZero() {
 		now = s.now()
 	}
-	c, err := s.take(ctx, r, now)
+	c, err := s.take(ctx, r, first, now)
 	s.mu.Unlock() // what follows calls methods of ctx, Prepare and Traits: the caller's code must not run under the lock
 	if c != nil || err != nil {
 		return c, err
@@ -283,7 +286,7 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 		r.Share = s.cfg.Prepare(ctx, r)
 		a.Traits = s.cfg.Traits(ctx, r)
 	}
-	c, err = s.take(ctx, r, s.now()) // that may have taken long
+	c, err = s.take(ctx, r, first || a.Holds, s.now()) // that may have taken long
 	if c == nil && err == nil {
 		err = s.core.wait(r, first, s.now())
 	}
@@ -350,8 +353,9 @@ func (s *Scheduler) AskAgain() {
 	}
 }
 
-// shareNow asks Prepare whether r can share by now, if r waits and does not share yet. AskAgain can tell a caller twice before
-// the caller has looked. Then a group may carry r already, and Prepare would replace the ride that the group carries. If Prepare panics, r leaves the queue: its caller is gone, so a connection that was lent to r later would never be used or given back.
+// shareNow asks Prepare whether r can share by now, if r waits and does not share yet. AskAgain can tell a caller twice before the caller has looked.
+// Then a group may carry r already, and Prepare would replace the ride that the group carries. If Prepare panics, r leaves the queue: its caller is
+// gone, so a connection that was lent to r later would never be used or given back.
 func (s *Scheduler) shareNow(ctx context.Context, r *Request) {
 	s.mu.Lock()
 	asked := !r.queued || r.Share != nil
@@ -382,11 +386,11 @@ func (s *Scheduler) share(r *Request, with Share) {
 }
 
 // take locks mu and calls core.take. It returns with mu still locked.
-func (s *Scheduler) take(ctx context.Context, r *Request, now time.Time) (*Conn, error) {
+func (s *Scheduler) take(ctx context.Context, r *Request, ahead bool, now time.Time) (*Conn, error) {
 	gone := s.cfg.Gone(r)
 	if gone == nil {
 		gone = ctx.Err()
 	}
 	s.mu.Lock()
-	return s.core.take(r, gone, now)
+	return s.core.take(r, ahead, gone, now)
 }

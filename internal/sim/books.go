@@ -152,6 +152,8 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 	case waiting:
 		if got != nil {
 			l, pressed := b.lineOf(c), b.e.s.Stats().Pressed
+			// If the event has emptied the queue, the pressure under which it served several callers is over by now.
+			pressed = pressed || b.e.s.Stats().Queued == 0 && (b.isNewest(c) || b.isOldest(c))
 			b.must(pressed || l.head == c, "callers who wait are served in order of arrival")
 			b.must(!pressed || b.isNewest(c) || b.isOldest(c), "under pressure the newest or the oldest is served first, of a key if keys count")
 			b.must(!c.isLate(), "no caller is served after its latest start")
@@ -246,7 +248,9 @@ func (b *books) board(c *conn, rs []*sched.Request) {
 func (b *books) dial() {
 	b.dials++
 	b.must(len(b.e.conns)+b.dials <= b.ceiling, "no dial goes beyond the ceiling")
-	b.limit = max(b.limit, len(b.e.conns)+b.dials)
+	if !b.e.s.Stats().Tuning {
+		b.limit = max(b.limit, len(b.e.conns)+b.dials)
+	}
 }
 
 func (b *books) dialed() {
@@ -264,7 +268,18 @@ func (b *books) dialFailed(l sched.Lack) {
 
 func (b *books) moves(n int) { b.ceiling, b.limit = n, max(1, min(b.limit, n)) }
 
-func (b *books) surplus(n int) { b.limit = max(1, b.limit-n) }
+// tuned notes that the tuner has moved the limit.
+func (b *books) tuned(m sched.Move) {
+	b.must(m.From == b.limit && m.To != m.From, "the tuner moves the limit from where it is")
+	b.must(m.To >= min(b.e.cfg.Min, b.ceiling) && m.To <= b.ceiling, "the tuner moves the limit between Min and the ceiling")
+	b.limit = m.To
+}
+
+func (b *books) surplus(n int) {
+	if !b.e.s.Stats().Tuning {
+		b.limit = max(1, b.limit-n)
+	}
+}
 
 func (b *books) fence(idle int, first bool) {
 	if first {
@@ -282,12 +297,13 @@ func (b *books) hold() {
 	s := e.s.Stats()
 	queued, held, total := b.alone.len+b.together.len, is[lent]+is[flying], len(e.conns)+b.dials
 	b.must(s.Queued == queued, "Stats.Queued is the number of callers who wait")
-	b.must(queued == 0 || is[idle] == 0, "no caller waits while a connection is idle")
+	b.must(queued == 0 || is[idle] == 0 || held >= s.Room, "no caller waits while a connection is idle and may be lent")
+	b.must(held < s.Ceiling || s.Room == s.Ceiling || s.Tuning, "without the tuner as many connections as there are may be lent")
 	b.must(total <= e.cfg.Max, "connections and dials are no more than Max")
 	b.must(is[idle] == 0 || b.usable() <= b.ceiling, "no connection above the ceiling is idle")
 	b.must(s.Ceiling == b.ceiling, "the ceiling is what it was set to")
 	b.must(s.Idle == is[idle] && s.Held == held && s.Dialing == b.dials && s.Total == total, "each connection is in one place")
-	b.must(s.Limit == b.limit, "the limit follows from dials, surplus and fences")
+	b.must(s.Limit == b.limit, "the limit follows from dials, surplus, fences and the tuner")
 	b.must(s.Acquires == b.lent && s.Opened == b.opened && s.FailedDials == b.failed && s.Refused == b.refusedOf, "the counters agree with what happened")
 	// If there is room and no dial, a timer must be set that decides again whether to dial.
 	b.must(queued == 0 || total >= b.ceiling || b.dials > 0 || e.alarms > 0, "while a caller waits and there is room, a dial or a timer is under way")

@@ -70,6 +70,7 @@ func NewEnv(w *World, server *Server, cfg Config) *Env {
 		Carry:   func(g *sched.Group) { g.Owner.(*flight).takesOff() },
 		Close:   func(c *sched.Conn) { c.Owner.(*conn).close() },
 		Send:    func(c *sched.Conn) { c.Owner.(*conn).sendsAlone() },
+		Moved:   e.moved,
 		Now:     w.Now,
 		After:   e.after,
 		Random:  w.random,
@@ -158,6 +159,14 @@ func (e *Env) moves(n int) {
 	e.w.say("ceiling", n)
 	e.books.moves(n)
 	e.s.SetCeiling(n)
+}
+
+// moved notes a move of the limit.
+func (e *Env) moved(m sched.Move) {
+	e.w.say("limit", m.From, m.To)
+	if m.Why == sched.MovedToFewer || m.Why == sched.MovedToMore || m.Why == sched.MovedByDemand && e.s.Stats().Tuning {
+		e.books.tuned(m)
+	}
 }
 
 func (e *Env) dial() {

@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // scenario is a kind of day that a pool may have.
 type scenario struct {
@@ -10,6 +13,15 @@ type scenario struct {
 	Config Config
 }
 
+// limits are what the limit must be between at a time.
+type limits struct {
+	at          time.Duration
+	least, most int
+}
+
+// limitsOf has the limits of scenarios in which the tuner moves the limit, by name.
+var limitsOf = map[string][]limits{"tuned": {{8 * sec, 3, 12}, {14 * sec, 16, 32}, {26 * sec, 3, 12}}}
+
 // run runs s with seed, to its end. What it returns is a *Broken, if a rule did not hold.
 func (s scenario) run(seed uint64, check bool, trace func([]byte)) (w *World, e *Env, err error) {
 	w = NewWorld(seed, trace)
@@ -18,6 +30,14 @@ func (s scenario) run(seed uint64, check bool, trace func([]byte)) (w *World, e 
 	e = NewEnv(w, &server, s.Config)
 	if err = w.Run(s.For); err == nil {
 		err = Finish(w, e)
+	}
+	for _, l := range limitsOf[s.Name] {
+		if err != nil {
+			break
+		}
+		if x := e.Samples[l.at/s.Config.Every-1]; x.Limit < l.least || x.Limit > l.most {
+			err = &Broken{Rule: fmt.Sprintf("the limit is from %d to %d, and not %d", l.least, l.most, x.Limit), At: x.At}
+		}
 	}
 	return w, e, err
 }
@@ -37,6 +57,12 @@ var (
 	wait = Kind{Name: "wait", Weight: 0.2, Work: 5 * ms, Spread: Evenly}
 	text = Kind{Name: "text", Weight: 1, Work: 20 * ms, Spread: Exponential, Within: 200 * ms, Known: true}
 	nest = Kind{Name: "nest", Weight: 1, Work: 5 * ms, Spread: Evenly, Within: 2 * sec, Nests: true}
+)
+
+// heavy and light are what one server can do best with few and with many connections.
+var (
+	heavy = Kind{Name: "heavy", Weight: 1, Work: 5 * ms, Spread: Evenly, Within: 500 * ms}
+	light = Kind{Name: "light", Weight: 1, Work: 250 * us, Spread: Evenly, Within: 500 * ms}
 )
 
 var near = Server{RoundTrip: ms, DialTime: 10 * ms}
@@ -83,6 +109,12 @@ var scenarios = []scenario{
 	{"fleet", 6 * sec, Server{RoundTrip: ms, DialTime: 10 * ms, Slots: 12, Refuses: 0.02}, Config{
 		Max: 16, Min: 3, Group: 8, Idle: sec / 2, Patience: sec, Cancel: ms, Wakes: 50 * us, Unfit: 0.02, Fences: []time.Duration{2 * sec}, Ceilings: 150 * ms,
 		Load: Load{Kinds: []Kind{hold, mess, read, wait}, Steps: []Step{{Rate: 400}, {From: 2 * sec, Rate: 3000}, {From: 4 * sec, Rate: 50, Burst: 64}}},
+	}},
+	// The server runs 4 statements at full speed, and each further one slows down all. So 4 connections are enough for long statements; of short
+	// ones most of the time is the round trip, and many connections answer more.
+	{"tuned", 26 * sec, Server{RoundTrip: 5 * ms, DialTime: 10 * ms, Knee: 4, Contends: 0.1}, Config{
+		Max: 32, Cancel: ms, Wakes: 50 * us, Every: sec,
+		Load: Load{Kinds: []Kind{heavy}, Steps: []Step{{Rate: 1000}, {From: 8 * sec, Rate: 4000, Kinds: []Kind{light}}, {From: 14 * sec, Rate: 1000, Kinds: []Kind{heavy}}}},
 	}},
 	{"nests", 4 * sec, near, Config{
 		Max: 4, Group: 4, Idle: sec, Wakes: 50 * us,
