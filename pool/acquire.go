@@ -247,7 +247,7 @@ func (p *Pool) reportInside(l *Lease, in *callback) {
 	}
 	used := gostack.Here()
 	p.warnAt(&used, time.Now(), "lmipool: the pool was used with the ctx of a transaction's function; this runs outside the transaction, on a second connection",
-		safelog.Request(l.scope.id()), slog.String("doing", sqltext.Cut(l.sql, 200)),
+		safelog.Request(l.scope.id()), slog.String("doing", sqltext.Shown(l.sql, 200)),
 		slog.Any("used_at", used.Lines()), slog.Any("begun_at", held.stack.Lines()))
 }
 

@@ -69,7 +69,7 @@ func mustHave(ctx context.Context) {
 type Holder struct {
 	Scope string        // the invocation's request id, or "" outside a scope
 	Held  time.Duration // how long the lease has lasted
-	Doing string        // the statement that runs, or ran last, cut to 200 bytes, without its arguments
+	Doing string        // the statement that runs, or ran last, cut to 200 bytes, without its arguments, and with its literals replaced by ?
 	Stack []string      // where the lease was acquired, innermost function first
 }
 

@@ -27,7 +27,7 @@ type hold struct {
 	rest     rest
 	left     chan struct{} // made by end if a call is running, and closed when that call is over
 	result   result        // Rows or BatchResults that are still open
-	resultAt time.Time     // when result was opened
+	resultAt time.Duration // when result was opened, from since on
 	since    time.Time     // when the user got the connection
 	sql      string        // the statement that runs, or ran last
 
@@ -182,7 +182,7 @@ func (h *hold) leaveAfter(done <-chan struct{}) {
 func (h *hold) opened(r result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.result, h.resultAt, h.reported = r, time.Now(), false
+	h.result, h.resultAt, h.reported = r, time.Since(h.since), false
 }
 
 func (h *hold) closed(r result) {
@@ -278,7 +278,7 @@ func (h *hold) holder(now time.Time) Holder {
 	held := h.held(now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Holder{Held: held, Doing: sqltext.Cut(h.sql, 200)}
+	return Holder{Held: held, Doing: sqltext.Shown(h.sql, 200)}
 }
 
 // idleTx returns for how long, at least, h has had an open transaction and run nothing, or 0 if that is less than bound or has been returned before.
@@ -300,7 +300,7 @@ func (h *hold) idleTx(now time.Time, bound time.Duration) time.Duration {
 func (h *hold) isLeftOpen(now time.Time, bound time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.result == nil || h.reported || now.Sub(h.resultAt) < bound {
+	if h.result == nil || h.reported || now.Sub(h.since)-h.resultAt < bound {
 		return false
 	}
 	h.reported = true

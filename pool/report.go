@@ -78,7 +78,7 @@ func (p *Pool) outlives(s *Scope, sql string, err error) {
 	p.stats.late.Add(1)
 	at := gostack.Here()
 	p.warnAt(&at, time.Now(), "lmipool: a goroutine used the pool after its invocation had ended, and was refused; for work that goes on after the reply use Detach",
-		safelog.Request(s.id()), slog.String("doing", sqltext.Cut(sql, 200)), slog.Any("used_at", at.Lines()))
+		safelog.Request(s.id()), slog.String("doing", sqltext.Shown(sql, 200)), slog.Any("used_at", at.Lines()))
 }
 
 // enter is hold's enter, and reports a goroutine that has outlived its invocation.

@@ -56,7 +56,7 @@ const wouldRide = "shadow"
 // goesAlone is called when l was lent c. If l's statement had found no idle connection, goesAlone counts the reason why it did not ride.
 func (l *Lease) goesAlone(c *conn) {
 	if !l.repeats {
-		l.waited = c.place.Since().Sub(l.wish.Asked)
+		l.waited = max(0, c.place.Since().Sub(l.wish.Asked)) // whoever gave c back may have read the clock before l asked
 	}
 	switch {
 	case l.ride != nil:
@@ -102,7 +102,7 @@ func (l *Lease) rode(ctx context.Context) (done bool, err error) {
 	outcome, err := l.ride.End()
 	if outcome != lane.Unsent {
 		at, _ := l.ride.Sent()
-		l.waited = at.Sub(l.wish.Asked)
+		l.waited = max(0, at.Sub(l.wish.Asked))
 	}
 	switch outcome {
 	case lane.Own:

@@ -231,7 +231,7 @@ func TestWithoutAScopeRowsAreReported(t *testing.T) {
 	}
 	require.Len(t, log.lines(), 1, "once")
 	assert.Contains(t, log.lines()[0], "Rows or BatchResults are still open")
-	assert.Contains(t, log.lines()[0], "select 'forgotten'")
+	assert.Contains(t, log.lines()[0], "doing=select ?")
 	assert.Contains(t, log.lines()[0], "TestWithoutAScopeRowsAreReported")
 	r.Close()
 }

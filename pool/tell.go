@@ -34,7 +34,10 @@ func (p *Pool) tellAcquire(ctx context.Context, l *Lease, err error) {
 	case l.ride != nil: // err is the statement's own error
 		e.Outcome, e.Err = observe.Rode, nil
 	case err == nil:
-		e.Outcome, e.End = observe.Got, l.since
+		e.Outcome = observe.Got
+		if l.since.After(e.End) { // it was a ride first
+			e.End = l.since
+		}
 	default:
 		e.Outcome, e.End = outcomeOf(ctx, err), time.Now()
 	}

@@ -138,7 +138,7 @@ func (b *Bound) checkBatch(q *pgx.Batch) error {
 			return pgerr.Say[pgerr.BatchError]("lmipool: With: a batch cannot have a QueryRewriter but pgx's own: run it in a transaction")
 		}
 		if first := sqltext.First(qq.SQL); !slices.Contains(sqltext.Plainest, first) && !slices.Contains(sqltext.Batchable, first) {
-			return pgerr.Say[pgerr.BatchError](fmt.Sprintf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", sqltext.Cut(qq.SQL, 80)))
+			return pgerr.Say[pgerr.BatchError](fmt.Sprintf("lmipool: With: a batch cannot have %q: run it by itself, or the batch in a transaction", sqltext.Shown(qq.SQL, 80)))
 		}
 	}
 	return nil

@@ -82,7 +82,7 @@ func (s *Session) Tidy(ctx context.Context, queued bool) bool {
 	}
 	doubts := s.doubts()
 	if queued && len(doubts) > 0 { // AfterConnect may have set something that the reset has not restored
-		s.setsAnything(sqltext.Cut(doubts[0].SQL, 80))
+		s.setsAnything(sqltext.Shown(doubts[0].SQL, 80))
 		return false
 	}
 	return true

@@ -276,7 +276,7 @@ func (f *Flight) receive(s *segment) {
 		}
 		if !f.broken && !ln.Intact() {
 			f.broken = true
-			ln.of.Log.Error("lmipool: a read, or the server's configuration, changed default_transaction_read_only; the connection is closed", "statement", sqltext.Cut(r.SQL, 200))
+			ln.of.Log.Error("lmipool: a read, or the server's configuration, changed default_transaction_read_only; the connection is closed", "statement", sqltext.Shown(r.SQL, 200))
 		}
 	}
 	f.riders = f.riders[1:]
