@@ -93,7 +93,7 @@ func (c *conn) closeInBackground() {
 	})
 }
 
-// hangUp closes c, from which nothing has come for PingTimeout. Probably the server is gone, or something between it and us has forgotten c, as happens
+// hangUp closes c, on which a ping or a count of the fleet had no answer in time. Probably the server is gone, or something between it and us has forgotten c, as happens
 // while Lambda has frozen the process. So the server's end is waited for no longer than for a connection that answers, and not at all if the pool has no
 // other connection, since then c's place may be the only one.
 func (c *conn) hangUp() {

@@ -49,6 +49,12 @@ func (p pooled) reset() {
 // suspected reports whether another connection was lost since c's server last sent something on c. Then c may be dead, too.
 func (c *conn) suspected() bool { return c.wire.Epoch() != c.p.health.losses.Load() }
 
+// unanswered notes that a question of the pool's own had no answer in time on c.
+func (c *conn) unanswered() {
+	c.silent = true
+	c.p.health.lost()
+}
+
 // verify asks c's server, and reports whether it answers, and is a writer if the pool needs one. If refused is true, it has just refused to write.
 func (c *conn) verify(ctx context.Context, refused bool) bool {
 	bound, cancel := context.WithTimeout(ctx, c.p.cfg.PingTimeout)
@@ -70,7 +76,7 @@ func (c *conn) verify(ctx context.Context, refused bool) bool {
 	case err != nil && ctx.Err() == nil:
 		c.p.health.lost()
 		if bound.Err() != nil { // checking each of the other suspected connections would take as long
-			c.silent = true
+			c.unanswered()
 			closeAll(c.p.sched.TakeIdle(func(o *sched.Conn, _, _ int) bool { return o.Owner.(*conn).suspected() }))
 		}
 	case why != nil:

@@ -26,6 +26,9 @@ func (c *conn) landsNow() bool {
 func (c *conn) countIfDue(ctx context.Context) {
 	if c.mustCount(time.Now()) && c.clean() {
 		c.p.member.Poll(ctx, c.pg.PgConn())
+		if ctx.Err() != nil {
+			c.unanswered()
+		}
 	}
 }
 

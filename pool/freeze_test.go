@@ -41,6 +41,7 @@ const (
 // thawed is the child's answer to one line.
 type thawed struct {
 	Dials, Writes int64 // since the line before: connections that were opened, and writes to sockets
+	Counts        int64 // of the fleet, since the pool was opened
 	Took          time.Duration
 	Moved         int
 	Error         string
@@ -99,7 +100,7 @@ func runFrozen() {
 		}
 		d, w := p.Stat().NewConnsCount(), writes.Load()
 		r.Took, r.Dials, r.Writes = time.Since(began), d-dialsBefore, w-writesBefore
-		dialsBefore, writesBefore = d, w
+		dialsBefore, writesBefore, r.Counts = d, w, p.Stat().Fleet().Polls
 		if json.NewEncoder(os.Stdout).Encode(&r) != nil {
 			os.Exit(1)
 		}
@@ -183,6 +184,9 @@ func newFrozen(t *testing.T, conns int, tick, idle time.Duration) *frozen {
 	if conns == 2 {
 		f.do("two")
 	}
+	for f.do("read").Counts == 0 { // the first count of the fleet comes within a second or two of use, and the next after a minute
+		f.do("settle")
+	}
 	for quiet := 0; quiet < 3; { // until it has learnt what there is to learn, and nothing runs in the background
 		f.do("settle")
 		if quiet++; f.do("read").Writes != warm {
@@ -255,15 +259,16 @@ func TestTheFirstReadAfterAFreeze(t *testing.T) {
 		dials   int64
 		silent  bool
 	}{
-		"lives":                  {2, "", func(*frozen) func() { return nothing }, 0, false},
-		"closed":                 {2, "", func(f *frozen) func() { return f.ended }, 1, false},
-		"gone":                   {2, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
-		"closed, one connection": {1, "", func(f *frozen) func() { return f.ended }, 1, false},
-		"gone, one connection":   {1, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
-		"lives, 20 minutes":      {2, "slip both", func(*frozen) func() { return nothing }, 0, false},
-		"gone, 20 minutes":       {2, "slip both", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
-		"lives, the clock stood": {2, "slip wall", func(*frozen) func() { return nothing }, 0, false},
-		"gone, the clock stood":  {2, "slip wall", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
+		"lives":                            {2, "", func(*frozen) func() { return nothing }, 0, false},
+		"closed":                           {2, "", func(f *frozen) func() { return f.ended }, 1, false},
+		"gone":                             {2, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
+		"closed, one connection":           {1, "", func(f *frozen) func() { return f.ended }, 1, false},
+		"gone, one connection":             {1, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
+		"gone, one connection, 20 minutes": {1, "slip both", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
+		"lives, 20 minutes":                {2, "slip both", func(*frozen) func() { return nothing }, 0, false},
+		"gone, 20 minutes":                 {2, "slip both", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
+		"lives, the clock stood":           {2, "slip wall", func(*frozen) func() { return nothing }, 0, false},
+		"gone, the clock stood":            {2, "slip wall", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -281,10 +286,14 @@ func TestTheFirstReadAfterAFreeze(t *testing.T) {
 			}
 			switch {
 			case c.silent:
-				assert.GreaterOrEqual(t, r.Took, freezePing)
+				if c.slip == "" {
+					assert.GreaterOrEqual(t, r.Took, freezePing)
+				} // otherwise a count of the fleet may find out sooner
 				assert.Less(t, r.Took, 2*freezePing, "the other connection is not pinged for as long, and nobody waits for its end")
-			case c.dials == 0:
+			case c.dials == 0 && c.slip == "":
 				assert.EqualValues(t, warm+1, r.Writes, "one round trip more")
+			case c.dials == 0:
+				assert.Contains(t, []int64{warm + 1, warm + 2}, r.Writes, "one round trip more, and perhaps a count of the fleet, which is due")
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package pool
 import (
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -49,6 +50,13 @@ func (s *slip) in(v reflect.Value) {
 	case reflect.Struct:
 		if v.Type() == typeOfTime {
 			s.move((*stored)(v.Addr().UnsafePointer()))
+			return
+		}
+		if n, ok := reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Interface().(*atomic.Int64); ok { // it may be a time in Unix nanoseconds
+			if at := time.Unix(0, n.Load()); time.Since(at).Abs() < 24*time.Hour {
+				n.Store(at.Add(-s.wall).UnixNano())
+				s.times++
+			}
 			return
 		}
 		for i := range v.NumField() {
