@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
+	"github.com/lmipool/lmipool/internal/eventlog"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/pool"
 )
@@ -55,7 +56,7 @@ func (p *Pool) terminate() {
 	p.terminated.Do(func() {
 		p.bulkhead.shutDown()
 		p.closeWithin("SIGTERM")
-		p.last.Write("SIGTERM", true)
+		p.last.Write(eventlog.AtSIGTERM, true)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -97,4 +98,18 @@ func (l *Lease) resume() error {
 		l.p.outlives(l.scope, l.sql, err)
 	}
 	return err
+}
+
+// manyAlone is how many reads have to wait and go alone because of what they call, before it is worth a line.
+const manyAlone = 100
+
+// reportAlone logs that reads like l's wait for connections of their own, because they call what is not known to be harmless.
+func (p *Pool) reportAlone(l *Lease) {
+	const message = "lmipool: reads waited for a connection of their own, since they call a function that is not known to be harmless; if it only reads, name it in Config.LaneFunctions"
+	if p.stats.alone.Of(catalog.AloneCalls) < manyAlone {
+		return
+	}
+	if count, say := p.tally.Count(message, l.sql, time.Now()); say {
+		p.log.Info(message, append(count, slog.String("doing", sqltext.Shown(l.sql, 200)))...)
+	}
 }

@@ -68,6 +68,9 @@ func (l *Lease) goesAlone(c *conn) {
 		l.p.stats.shadow.Add(1)
 	case l.why != "":
 		l.p.stats.alone.Count(l.why)
+		if l.why == catalog.AloneCalls {
+			l.p.reportAlone(l)
+		}
 	}
 	l.counted = true
 }

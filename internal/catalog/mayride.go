@@ -146,6 +146,9 @@ type Reasons [len(reasons)]atomic.Int64
 // Count counts a statement that goes alone because of why.
 func (r *Reasons) Count(why string) { r[slices.Index(reasons[:], why)].Add(1) }
 
+// Of returns how many statements went alone because of why.
+func (r *Reasons) Of(why string) int64 { return r[slices.Index(reasons[:], why)].Load() }
+
 // All returns the counts that are not 0.
 func (r *Reasons) All() map[string]int64 {
 	all := make(map[string]int64)

@@ -71,6 +71,9 @@ func (l *Log) keep(e entry) {
 	l.entries = append(l.entries, e)
 }
 
+// AtSIGTERM is why the events are written when the environment ends.
+const AtSIGTERM = "SIGTERM"
+
 // Write writes what was kept since the last line, because of why. Unless always is true, it does so once in writeEvery at most.
 func (l *Log) Write(why string, always bool) {
 	now := time.Now()
@@ -85,6 +88,10 @@ func (l *Log) Write(why string, always bool) {
 	events, err := json.Marshal(entries)
 	if err != nil {
 		return // it has only times, numbers and texts
+	}
+	if why == AtSIGTERM { // nothing has gone wrong
+		l.log.Info("lmipool: the last events", slog.String("because", why), slog.Any("events", json.RawMessage(events)))
+		return
 	}
 	l.log.Warn("lmipool: the last events", slog.String("because", why), slog.Any("events", json.RawMessage(events)))
 }
