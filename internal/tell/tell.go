@@ -55,7 +55,7 @@ func New(all []any, log *slog.Logger, panics *atomic.Int64) (*Observers, error) 
 	return s, nil
 }
 
-// These report whether anybody wants to hear of an event that is frequent. s may be nil.
+// WantAcquires and the functions below it report whether anybody wants to hear of an event that is frequent. s may be nil.
 func (s *Observers) WantAcquires() bool    { return s != nil && len(s.acquire) > 0 }
 func (s *Observers) WantReleases() bool    { return s != nil && len(s.release) > 0 }
 func (s *Observers) WantStatements() bool  { return s != nil && len(s.statement) > 0 }
