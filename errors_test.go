@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -30,6 +31,38 @@ func TestWhatOpenRefusesIsForSomebodyToMend(t *testing.T) {
 		assert.True(t, lmipool.Misconfigured(err), "%v", err)
 		assert.False(t, lmipool.Retryable(err) || lmipool.OutcomeUnknown(err), "%v", err)
 	}
+}
+
+// Each way to name the host is found, also with Plain, and the error has no password.
+func TestOpenRefusesAuroraDSQL(t *testing.T) {
+	t.Parallel()
+	const (
+		host   = "foo0bar1.dsql.eu-west-1.on.aws"
+		secret = "s3cret"
+	)
+	for _, dsn := range []string{
+		"postgres://admin:" + secret + "@" + host + "/postgres",
+		"postgres://admin:" + secret + "@FOO0BAR1.dsql.eu-west-1.on.aws./postgres?sslmode=verify-full",
+		"host=db.internal," + host + " user=admin password=" + secret,
+	} {
+		for _, config := range []*lmipool.Config{nil, {Plain: lmipool.On}} {
+			_, err := lmipool.OpenIn(t.Context(), nil, dsn, config)
+			require.Error(t, err, dsn)
+			assert.True(t, lmipool.Misconfigured(err), "%v", err)
+			assert.Regexp(t, "(?i)host foo0bar1.dsql.eu-west-1.on.aws.? is Aurora DSQL, which lmipool does not support: .* want a PostgreSQL server, RDS or Aurora PostgreSQL", err.Error())
+			assert.NotContains(t, err.Error(), secret)
+		}
+	}
+	_, err := lmipool.OpenIn(t.Context(), map[string]string{"DATABASE_URL": "postgres://admin@" + host + "/postgres"}, "", nil)
+	assert.ErrorContains(t, err, host)
+	cfg, err := pgxpool.ParseConfig("postgres://admin@127.0.0.1/postgres")
+	require.NoError(t, err)
+	cfg.ConnConfig.Host = host
+	_, err = lmipool.OpenConfig(t.Context(), cfg, nil)
+	assert.True(t, lmipool.Misconfigured(err), "%v", err)
+	db, err := lmipool.OpenIn(t.Context(), nil, "postgres://app@dsql.internal/postgres", nil) // any other name
+	require.NoError(t, err)
+	db.Close()
 }
 
 func TestWhatToDoAboutAHandlersError(t *testing.T) {

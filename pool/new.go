@@ -74,7 +74,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	told.sslmode, told.sslmodeBy = pgdial.Secure(px.ConnConfig, connString, cfg.RootCAs, cfg.Logger)
 	p := &Pool{workers: workers{log: cfg.Logger}}
 	p.observers, err = tell.New(cfg.Observers, cfg.Logger, &p.panics)
-	if err := errors.Join(cfg.validate(), cfg.settle(px.ConnConfig), pgdial.RefuseUnsafe(px.ConnConfig), err); err != nil {
+	if err := errors.Join(cfg.validate(), cfg.settle(px.ConnConfig), pgdial.RefuseUnsafe(px.ConnConfig), pgdial.RefuseDSQL(px.ConnConfig), err); err != nil {
 		return nil, pgerr.Config(err)
 	}
 	if cfg.MaxConns > absurdConns {

@@ -89,6 +89,17 @@ func RefuseUnsafe(cc *pgx.ConnConfig) error {
 	return errors.Join(errs...)
 }
 
+// RefuseDSQL returns an error if a host of cc is Aurora DSQL, or nil. The names are AWS's own, so a CNAME is not found.
+func RefuseDSQL(cc *pgx.ConnConfig) error {
+	for _, h := range sslmode.Hosts(&cc.Config) {
+		if a, ok := awshost.Parse(h.Host); ok && a.Kind == awshost.DSQL {
+			return fmt.Errorf("lmipool: host %s is Aurora DSQL, which lmipool does not support: it has no advisory locks and no temporary tables, which a reset between"+
+				" two invocations takes away, and no savepoints: want a PostgreSQL server, RDS or Aurora PostgreSQL", h.Host)
+		}
+	}
+	return nil
+}
+
 // SameFunc reports whether two functions have the same code, since Go cannot compare functions. It is also true for the same method of two receivers.
 func SameFunc[F any](a, b F) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
