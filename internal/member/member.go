@@ -31,6 +31,7 @@ type Member struct {
 	share   *fleet.Share
 	counted bool // there was a count since the pool had no connection
 	asked   bool // there was a count, or a try, since New
+	fresh   int  // how many new connections Owes was asked about while asked is false
 	polling bool
 	off     bool // the server cannot be polled
 	most    int  // what Move was told last
@@ -100,7 +101,9 @@ func (m *Member) Due(now time.Time) bool {
 	return at != 0 && now.UnixNano() >= at
 }
 
-// Owes reports whether a poll has to be made on a new connection before anybody gets it. open is how many connections the pool has, with the new one.
+// Owes reports whether a poll has to be made on a new connection before anybody gets it. open is how many connections the pool has, with the new one. It
+// does not count those that are new at the same moment, so m counts them itself: if nobody counted, both could be held for long, and nothing would come
+// back to be counted on.
 func (m *Member) Owes(open int) bool {
 	if m == nil {
 		return false
@@ -117,7 +120,8 @@ func (m *Member) Owes(open int) bool {
 	case m.asked || m.cfg.Budget > 0:
 		return m.share.Most(now) != fleet.Unbounded
 	}
-	return open >= beforeCount
+	m.fresh++
+	return max(open, m.fresh) >= beforeCount
 }
 
 // Poll counts the fleet on pc, on which nothing else runs, and moves the pool's share. If another poll runs it does nothing. If pc is broken afterwards,

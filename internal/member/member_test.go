@@ -192,3 +192,11 @@ func TestARefusedDialLowersTheShare(t *testing.T) {
 	l.Refused(4)
 	assert.Equal(t, 2, l.told())
 }
+
+// Two connections that are opened at the same moment do not see each other: the second owes a count all the same.
+func TestTheSecondOfTwoNewConnectionsOwesACount(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, -1, 0)
+	assert.False(t, l.Owes(1))
+	assert.True(t, l.Owes(1))
+}
