@@ -52,7 +52,7 @@ func (s *slip) in(v reflect.Value) {
 			s.move((*stored)(v.Addr().UnsafePointer()))
 			return
 		}
-		if n, ok := reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Interface().(*atomic.Int64); ok { // it may be a time in Unix nanoseconds
+		if n, ok := reflect.TypeAssert[*atomic.Int64](reflect.NewAt(v.Type(), v.Addr().UnsafePointer())); ok { // it may be a time in Unix nanoseconds
 			if at := time.Unix(0, n.Load()); time.Since(at).Abs() < 24*time.Hour {
 				n.Store(at.Add(-s.wall).UnixNano())
 				s.times++
