@@ -219,8 +219,9 @@ func (k *core) epoch(now time.Time) {
 	if k.closed || !k.growth.epochs.running {
 		return
 	}
-	was, why := k.growth.limit, ""
-	k.out.epoch, why = k.growth.epoch(len(k.stock.all), k.stock.held, &k.queue, k.cfg.Random, now)
+	was := k.growth.limit
+	after, why := k.growth.epoch(len(k.stock.all), k.stock.held, &k.queue, k.cfg.Random, now)
+	k.out.epoch = after
 	k.moved(was, why)
 	if k.growth.spares(k.stock.usable()) && len(k.stock.idle) > 0 {
 		k.discard(k.stock.shift())
