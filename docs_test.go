@@ -10,9 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -70,6 +72,56 @@ func TestSnippetsOfTheDocumentsCompile(t *testing.T) {
 	require.NoError(t, os.WriteFile(list, replace, 0o600))
 	out, err := exec.CommandContext(t.Context(), "go", slices.Concat([]string{"build", "-overlay", list}, packages)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
+}
+
+// Each link of the documents to a file, or to a heading in one, leads there.
+func TestLinksOfTheDocsLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	top, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, top)
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, file := range append(files, top...) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			path, heading, _ := strings.Cut(m[1], "#")
+			if strings.Contains(path, ":") {
+				continue // on another machine
+			}
+			to := file
+			if path != "" {
+				to = filepath.Join(filepath.Dir(file), path)
+			}
+			if _, err := os.Stat(to); !assert.NoError(t, err, "%s: %s", file, m[1]) || heading == "" {
+				continue
+			}
+			there, err := os.ReadFile(to)
+			require.NoError(t, err)
+			assert.Contains(t, headings(string(there)), heading, "%s: %s", file, m[1])
+		}
+	}
+}
+
+// headings returns the headings of a document as links name them.
+func headings(text string) []string {
+	var all []string
+	for line := range strings.Lines(text) {
+		if name := strings.TrimLeft(line, "#"); name != line {
+			all = append(all, strings.Map(func(r rune) rune {
+				switch {
+				case r == ' ':
+					return '-'
+				case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+					return unicode.ToLower(r)
+				}
+				return -1
+			}, strings.TrimSpace(name)))
+		}
+	}
+	return all
 }
 
 // The table of the configuration has each variable once, with its field and a default.
