@@ -1,5 +1,5 @@
 # `make help` is the index.
-MODULES  := . compat compat/sql otel examples examples/unit benchmarks
+MODULES  := . compat compat/sql otel examples examples/unit examples/libraries benchmarks
 # The race detector needs cgo; Go turns that off where there is no C compiler.
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 PGX_NEXT := v5.12.0
