@@ -71,7 +71,7 @@ func startOnce(ctx context.Context, dir, dsn string, s startSystem) (o oneStart,
 	if err != nil {
 		return o, err
 	}
-	defer f.Shutdown(context.WithoutCancel(ctx))
+	defer func() { _ = f.Shutdown(context.WithoutCancel(ctx)) }()
 	r, err := f.Invoke(ctx, []byte(`{"ID":7}`))
 	ended := time.Now()
 	if err != nil {

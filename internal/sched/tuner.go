@@ -78,7 +78,7 @@ func (t *tuner) next(s sample, least, most int) (limit int, why string) {
 	}
 	rate := float64(s.done) / s.seconds
 	if s.full && t.before == 0 && t.isOther(rate) {
-		t.rests, t.quiet, t.stops, t.step = 0, 0, 0, firstStep
+		t.rests, t.quiet, t.stops, t.fewer, t.step = 0, 0, 0, true, mostStep
 		t.aim()
 		return t.base, why
 	}
