@@ -15,7 +15,10 @@
 // What the conventions have no name for begins with lmipool:
 //
 //	lmipool.limit          connections that the pool may have now
-//	lmipool.statements     statements, by lmipool.reason: "rode", or why not (see observe.Statement.Alone)
+//	lmipool.fleet.share, lmipool.fleet.environments
+//	                       connections of the fleet's budget that this environment may have, and who shares it; only with a budget
+//	lmipool.rides          reads that shared a connection
+//	lmipool.alone          statements that waited for a connection and did not share one, by lmipool.reason (see pool.LaneStat)
 //	lmipool.flights        pipelines of reads that shared a connection
 //	lmipool.flight.reads   a histogram of how many reads one flight carried
 //	lmipool.refused        calls refused with ErrNoTime, by lmipool.reason (see observe.RefusalReason)

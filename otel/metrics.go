@@ -27,7 +27,6 @@ type instruments struct {
 	use       dbconv.ClientConnectionUseTime
 	timeouts  dbconv.ClientConnectionTimeouts
 	reads     metric.Int64Histogram
-	alone     metric.Int64Counter
 	refused   metric.Int64Counter
 	resets    metric.Int64Counter
 	overruns  metric.Int64Counter
@@ -36,7 +35,7 @@ type instruments struct {
 }
 
 func newInstruments(m metric.Meter) (i instruments, err error) {
-	var errs [12]error
+	var errs [11]error
 	i.operation, errs[0] = dbconv.NewClientOperationDuration(m, buckets)
 	i.wait, errs[1] = dbconv.NewClientConnectionWaitTime(m, buckets)
 	i.create, errs[2] = dbconv.NewClientConnectionCreateTime(m, buckets)
@@ -48,24 +47,18 @@ func newInstruments(m metric.Meter) (i instruments, err error) {
 		c, errs[n] = m.Int64Counter(name, metric.WithUnit(unit), metric.WithDescription(description))
 		return c
 	}
-	i.alone = counter(6, "lmipool.statements", "{statement}", "Statements, by whether they rode, and if not, why.")
-	i.refused = counter(7, "lmipool.refused", "{call}", "Calls that were refused because their time would not be enough, by reason.")
-	i.resets = counter(8, "lmipool.resets", "{reset}", "Sessions that were reset, by what was left in them.")
-	i.overruns = counter(9, "lmipool.overruns", "{invocation}", "Handlers that did not return in time.")
-	i.panics = counter(10, "lmipool.panics", "{panic}", "Panics that were caught.")
-	i.leaks = counter(11, "lmipool.leaks", "{lease}", "Leases that were not given back by their invocation.")
+	i.refused = counter(6, "lmipool.refused", "{call}", "Calls that were refused because their time would not be enough, by reason.")
+	i.resets = counter(7, "lmipool.resets", "{reset}", "Sessions that were reset, by what was left in them.")
+	i.overruns = counter(8, "lmipool.overruns", "{invocation}", "Handlers that did not return in time.")
+	i.panics = counter(9, "lmipool.panics", "{panic}", "Panics that were caught.")
+	i.leaks = counter(10, "lmipool.leaks", "{lease}", "Leases that were not given back by their invocation.")
 	return i, errors.Join(errs[:]...)
 }
 
-// ObserveStatement records a statement's duration and how it went, and makes its span.
+// ObserveStatement records a statement's duration, and makes its span.
 func (t *Telemetry) ObserveStatement(ctx context.Context, e observe.Statement) {
 	op, failed := operation(e), errorType(e.Err)
 	t.operation.RecordSet(ctx, e.End.Sub(e.Start).Seconds(), t.sets.statement(op, failed))
-	why := e.Alone
-	if e.Rode {
-		why = "rode"
-	}
-	t.instruments.alone.Add(ctx, 1, t.sets.reason(why))
 	if t.tracer != nil {
 		t.statementSpan(ctx, e, op, failed)
 	}

@@ -29,7 +29,7 @@ func minIdleConns(db Pool) int64 {
 
 // Watch has the meter read db's Stat whenever metrics are collected. Stop what Watch returns before db is closed, or never.
 func (t *Telemetry) Watch(db Pool) (metric.Registration, error) {
-	var errs [8]error
+	var errs [10]error
 	count, err := dbconv.NewClientConnectionCountObservable(t.meter)
 	errs[0] = err
 	idleMax, err := dbconv.NewClientConnectionIdleMaxObservable(t.meter)
@@ -46,7 +46,17 @@ func (t *Telemetry) Watch(db Pool) (metric.Registration, error) {
 	flights, err := t.meter.Int64ObservableCounter("lmipool.flights", metric.WithUnit("{flight}"),
 		metric.WithDescription("Pipelines of reads that shared a connection."))
 	errs[6] = err
-	if err := errors.Join(errs[:]...); err != nil {
+	rides, err := t.meter.Int64ObservableCounter("lmipool.rides", metric.WithUnit("{statement}"), metric.WithDescription("Reads that shared a connection."))
+	errs[8] = err
+	alone, err := t.meter.Int64ObservableCounter("lmipool.alone", metric.WithUnit("{statement}"),
+		metric.WithDescription("Statements that waited for a connection and did not share one, by reason."))
+	errs[9] = err
+	share, err := t.meter.Int64ObservableUpDownCounter("lmipool.fleet.share", metric.WithUnit("{connection}"),
+		metric.WithDescription("Connections of the fleet's budget that this environment may have."))
+	errs[7] = err
+	environments, err := t.meter.Int64ObservableUpDownCounter("lmipool.fleet.environments", metric.WithUnit("{environment}"),
+		metric.WithDescription("Environments that share the fleet's budget, as this one has counted them."))
+	if err := errors.Join(append(errs[:], err)...); err != nil {
 		return nil, fmt.Errorf("lmiotel: %w", err)
 	}
 	least := minIdleConns(db)
@@ -62,10 +72,19 @@ func (t *Telemetry) Watch(db Pool) (metric.Registration, error) {
 		o.ObserveInt64(most.Inst(), int64(s.MaxConns()), all)
 		o.ObserveInt64(pending.Inst(), int64(s.Queued()), all)
 		o.ObserveInt64(limit, int64(s.Limit()), all)
-		o.ObserveInt64(flights, s.Lanes().Flights, all)
+		lanes := s.Lanes()
+		o.ObserveInt64(flights, lanes.Flights, all)
+		o.ObserveInt64(rides, lanes.Rides, all)
+		for why, n := range lanes.Alone {
+			o.ObserveInt64(alone, n, t.sets.reason(why).(metric.ObserveOption))
+		}
+		if f := s.Fleet(); f.Budget > 0 {
+			o.ObserveInt64(share, int64(f.Share), all)
+			o.ObserveInt64(environments, int64(f.Environments), all)
+		}
 		return nil
 	}
-	reg, err := t.meter.RegisterCallback(read, count.Inst(), idleMax.Inst(), idleMin.Inst(), most.Inst(), pending.Inst(), limit, flights)
+	reg, err := t.meter.RegisterCallback(read, count.Inst(), idleMax.Inst(), idleMin.Inst(), most.Inst(), pending.Inst(), limit, flights, rides, alone, share, environments)
 	if err != nil {
 		return nil, fmt.Errorf("lmiotel: %w", err)
 	}

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	mostSlow   = 12          // how many statements are shown
-	slowFor    = time.Minute // for how long
+	mostSlow   = 12               // how many statements are shown
+	leastSlow  = time.Millisecond // no faster statement is among them, so it costs nothing to look at
+	slowFor    = time.Minute      // for how long
 	mostEvents = 40
 	mostText   = 300 // bytes of a statement or an error
 )
@@ -76,7 +77,7 @@ type Event struct {
 // Recorder is an observer that remembers what snapshots show beside the pool's own numbers. It is safe for concurrent use.
 type Recorder struct {
 	statements atomic.Int64
-	least      atomic.Int64 // a statement that ran for less is not among the slowest; in nanoseconds
+	least      atomic.Int64 // a statement that ran for less is not among the slowest; in nanoseconds; at least leastSlow
 
 	mu        sync.Mutex
 	slow      []Slow // slowest first
@@ -104,7 +105,7 @@ func (r *Recorder) Take(db *pool.Pool, about About, handler any) Snapshot {
 func (r *Recorder) ObserveStatement(_ context.Context, e observe.Statement) {
 	r.statements.Add(1)
 	ran := e.End.Sub(e.Start)
-	if int64(ran) < r.least.Load() || e.SQL == "" {
+	if int64(ran) < max(r.least.Load(), int64(leastSlow)) || e.SQL == "" {
 		return
 	}
 	how := e.Alone
@@ -134,7 +135,7 @@ func (r *Recorder) forget(now time.Time) {
 }
 
 func (r *Recorder) bound() {
-	least := time.Duration(0)
+	least := leastSlow
 	if len(r.slow) == mostSlow {
 		least = time.Duration(r.slow[mostSlow-1].Ran * float64(time.Millisecond))
 	}
