@@ -20,7 +20,7 @@ func TestABrowserShowsThePage(t *testing.T) {
 	page, db := watched(t)
 	url, err := page.Start(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
-	_, err = db.Exec(t.Context(), "select '<img src=x onerror=alert(1)>' as \"<b>bold</b>\"")
+	_, err = db.Exec(t.Context(), "select pg_sleep(0.01), '<img src=x onerror=alert(1)>' as \"<b>bold</b>\"")
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
