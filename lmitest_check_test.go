@@ -43,7 +43,7 @@ func (f *failing) end() []string {
 // mistakes are what a Checker finds, by the event that makes the handler do it.
 var mistakes = map[string]string{
 	"good":      "", // it also has statements that are not known yet, and values of sequences
-	"leak":      "did not give back a lease, which ran \"select 1\"",
+	"leak":      "did not give back a lease, which ran \"select ?\"",
 	"dirty":     "left something in its session: settings",
 	"panic":     "a handler panicked, which ends the process on a managed instance: as asked",
 	"straggler": "goes on after the handler has returned",

@@ -54,6 +54,9 @@ type Metrics struct {
 // Pool is what Watch reads: a *lmipool.Pool or a *pool.Pool.
 type Pool interface{ Stat() *pool.Stat }
 
+// Format writes what m is. What is in it changes meanwhile, and may be printed with a Config that has m among its Observers.
+func (*Metrics) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.Metrics") }
+
 // New makes a Metrics. Put it into Config.Observers, and call Watch with the pool. It returns an error if an option is wrong.
 func New(o Options) (*Metrics, error) {
 	env, _ := lambdaenv.Detect() // Open logs what is wrong with the environment

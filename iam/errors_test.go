@@ -77,9 +77,13 @@ func TestWhatToDoAboutATokenThatCannotBeHad(t *testing.T) {
 			err = c.source.BeforeConnect(t.Context(), cc)
 			require.Error(t, err)
 			p, perr := pool.New(t.Context(), c.dsn, &pool.Config{BeforeConnect: c.source.BeforeConnect, Logger: (&logs{}).logger()})
-			require.NoError(t, perr)
-			defer p.Close()
-			for _, err := range []error{err, p.Ping(t.Context())} {
+			if perr == nil {
+				defer p.Close()
+				perr = p.Ping(t.Context())
+			} else {
+				require.Equal(t, "DSQL", name, "only its host is refused by New")
+			}
+			for _, err := range []error{err, perr} {
 				assert.Equal(t, []bool{c.mend, c.try, false}, []bool{pool.Misconfigured(err), pool.Retryable(err), pool.OutcomeUnknown(err)}, "%v", err)
 			}
 		})

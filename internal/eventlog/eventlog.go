@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -70,6 +72,9 @@ func (l *Log) keep(e entry) {
 	}
 	l.entries = append(l.entries, e)
 }
+
+// Format writes what l is. What is in it changes meanwhile, and may be printed with a Config that has l among its Observers.
+func (*Log) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.EventLog") }
 
 // AtSIGTERM is why the events are written when the environment ends.
 const AtSIGTERM = "SIGTERM"

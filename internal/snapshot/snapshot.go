@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,9 @@ type Recorder struct {
 	events    []Event
 	limitFrom int // the limit before the last event, if that is a move of the limit
 }
+
+// Format writes what r is. What is in it changes meanwhile, and may be printed with a Config that has r among its Observers.
+func (*Recorder) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "lmipool.StatusRecorder") }
 
 // Take returns what r knows now, with the numbers and holders of db, and handler's numbers.
 func (r *Recorder) Take(db *pool.Pool, about About, handler any) Snapshot {
