@@ -248,7 +248,7 @@ func TestWhoWaitsForAServerThatRestartsWaits(t *testing.T) {
 	lines := b.log.lines()
 	require.Len(t, lines, 2)
 	assert.Contains(t, lines[0], "dial failed")
-	assert.Contains(t, lines[1], "the server is back after=")
+	assert.Contains(t, lines[1], "the server is back after_ms=")
 }
 
 func TestWhoHasNoDeadlineDoesNotWaitForEverForAServerThatIsAway(t *testing.T) {

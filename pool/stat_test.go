@@ -50,7 +50,7 @@ func TestStatAsJSONHasAllNumbers(t *testing.T) {
 			assert.Len(t, value, m.Type.Out(0).NumField(), m.Name)
 		}
 	}
-	assert.Len(t, groups, 4)
+	assert.Len(t, groups, 5)
 	assert.Len(t, all, methods.NumMethod()-1)
 }
 

@@ -21,7 +21,7 @@ import (
 	"github.com/lmipool/lmipool/stdlib"
 )
 
-const isLocked = "select count(*) from pg_locks where locktype = 'advisory'"
+const isLocked = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
 
 // A *sql.Conn keeps what it leaves in its session, and the next user of the only connection finds none of it.
 func TestAConnKeepsItsSessionAndGivesItBackClean(t *testing.T) {
