@@ -119,7 +119,7 @@ func (p *Page) refuses(r *http.Request) string {
 	if p.o.AllowRemote {
 		return ""
 	}
-	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" && os.Getenv("LMIPOOL_STATUS_SOCKET") == "" {
+	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
 		return "this process is a Lambda function: see Options.AllowRemote"
 	}
 	client, _, _ := net.SplitHostPort(r.RemoteAddr)

@@ -129,6 +129,7 @@ func TestOnlyThisMachineSeesThePage(t *testing.T) {
 func TestOnLambdaThePageIsRefused(t *testing.T) {
 	page, _ := watched(t)
 	t.Setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+	t.Setenv("LMIPOOL_STATUS_SOCKET", "/tmp/any")
 	assert.Equal(t, http.StatusForbidden, get(page, "/").Code)
 	remote := status.New(status.Options{AllowRemote: true})
 	assert.Equal(t, http.StatusOK, get(remote, "/", func(r *http.Request) { r.Host, r.RemoteAddr = "app.example", "192.0.2.7:1" }).Code)
