@@ -3,6 +3,7 @@ package compat
 // differences are the tests of pgxpool's that lmipool does not pass, on purpose, with the reason.
 var differences = map[string]string{
 	"TestPoolAcquireAllIdle":                             "AcquireAllIdle is missing: to hold all idle connections starves the others",
+	"TestPoolBeforeConnect":                              "application_name begins with the pool's id, whoever sets it: so the environments of a fleet are counted",
 	"TestPoolBeforeAcquire":                              "it uses AcquireAllIdle",
 	"TestPoolPrepareConn":                                "it uses AcquireAllIdle",
 	"TestPoolAcquireAndConnHijack":                       "Hijack is missing: a connection that leaves the pool would not count in MaxConns",
