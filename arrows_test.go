@@ -61,7 +61,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/sched":         nil,
 		"/internal/sim":           own("internal/fleet", "internal/sched"),
 		"/internal/session":       join(pgx, own("internal/pattern", "internal/pgerr", "internal/pgwire", "internal/sqltext")),
-		"/internal/snapshot":      own("lambdaenv", "observe", "pool"),
+		"/internal/snapshot":      own("internal/safelog", "internal/sqltext", "lambdaenv", "observe", "pool"),
 		"/status":                 append(own("internal/snapshot"), module),
 		"/internal/sqltext":       own("internal/pattern"),
 		"/internal/sslmode":       pgx,

@@ -35,7 +35,7 @@ func (p *Pool) Env() lambdaenv.Env { return p.env }
 // leaves out hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
 func (p *Pool) Config() *Config {
 	c := p.config.fromPool(p.Pool.Config())
-	c.Observers = slices.Clone(p.config.Observers) // the pool has one more, for the last events
+	c.Observers = slices.Clone(p.config.Observers) // the pool has those of Open, too
 	return c
 }
 
@@ -113,10 +113,12 @@ func open(ctx context.Context, who string, config *Config, lookup func(string) (
 	}
 	socket, _ := lookup(statusSocket)
 	feed := new(statusFeed)
-	feed.watch(&c, socket)
 	last := eventlog.New(c.Logger)
 	watched := c
 	watched.Observers = append(slices.Clone(c.Observers), last)
+	if socket != "" {
+		watched.Observers = append(watched.Observers, feed)
+	}
 	p, err := db.pool(ctx, watched.forPool())
 	if err := named(errors.Join(errs, c.validate(chosen), err), chosen); err != nil {
 		if p != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
 
 	"github.com/lmipool/lmipool/internal/snapshot"
 	"github.com/lmipool/lmipool/observe"
@@ -18,13 +17,6 @@ const statusSocket = "LMIPOOL_STATUS_SOCKET"
 type statusFeed struct {
 	snapshot.Recorder
 	listener net.Listener
-}
-
-// watch has the pool that c is for tell f, if path is set.
-func (f *statusFeed) watch(c *Config, path string) {
-	if path != "" {
-		c.Observers = append(slices.Clone(c.Observers), f)
-	}
 }
 
 // serve begins to serve p's snapshots at path. It does nothing if path is empty.

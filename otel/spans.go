@@ -17,7 +17,7 @@ import (
 func (t *Telemetry) statementSpan(ctx context.Context, e observe.Statement, op, failed string) {
 	span := t.start(ctx, op, e.Start)
 	if span.IsRecording() {
-		span.SetAttributes(t.spanAttrs...)
+		span.SetAttributes(t.sets.base...)
 		span.SetAttributes(outcome(op, failed)...)
 		span.SetAttributes(peer(e.Server)...)
 		span.SetAttributes(attribute.Bool("lmipool.ride", e.Rode), attribute.Int("lmipool.tries", e.Tries))
@@ -39,7 +39,7 @@ func (t *Telemetry) statementSpan(ctx context.Context, e observe.Statement, op, 
 func (t *Telemetry) acquireSpan(ctx context.Context, e observe.Acquire) {
 	span := t.start(ctx, "pool.acquire", e.Start)
 	if span.IsRecording() {
-		span.SetAttributes(t.spanAttrs...)
+		span.SetAttributes(t.sets.base...)
 		span.SetAttributes(t.poolAttrs.ToSlice()...)
 		span.SetAttributes(attribute.String("lmipool.outcome", string(e.Outcome)))
 		if e.Err != nil {
@@ -54,7 +54,7 @@ func (t *Telemetry) acquireSpan(ctx context.Context, e observe.Acquire) {
 func (t *Telemetry) dialSpan(ctx context.Context, e observe.Dial) {
 	_, span := t.tracer.Start(ctx, "connect", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(e.Start))
 	if span.IsRecording() {
-		span.SetAttributes(t.spanAttrs...)
+		span.SetAttributes(t.sets.base...)
 		span.SetAttributes(peer(e.Server)...)
 		if e.Err != nil {
 			span.SetAttributes(semconv.ErrorTypeKey.String(errorType(e.Err)))

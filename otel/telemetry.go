@@ -24,8 +24,7 @@ type Telemetry struct {
 	tracer    trace.Tracer // nil: no spans
 	queryText bool
 	sets      sets
-	spanAttrs []attribute.KeyValue // those that all spans have
-	poolAttrs attribute.Set        // those of the metrics of connections
+	poolAttrs attribute.Set // those of the metrics of connections
 }
 
 // Option changes what New makes.
@@ -78,7 +77,6 @@ func New(opts ...Option) (*Telemetry, error) {
 	}
 	t := &Telemetry{meter: o.meters.Meter(scope), queryText: o.queryText}
 	t.sets.base = append([]attribute.KeyValue{semconv.DBSystemNamePostgreSQL}, server...)
-	t.spanAttrs = t.sets.base
 	t.poolAttrs = attribute.NewSet(semconv.DBClientConnectionPoolName(o.name))
 	if o.spans {
 		t.tracer = o.tracers.Tracer(scope)

@@ -2,56 +2,27 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool"
+	"github.com/lmipool/lmipool/examples/testdb"
 	"github.com/lmipool/lmipool/lmitest"
 )
 
-// open opens lmipool's pool on a schema of this test's own, in the database that DATABASE_URL names. The schema is dropped when the test ends.
+// open opens lmipool's pool on tables of this test's own.
 func open(t *testing.T) *lmipool.Pool {
 	t.Helper()
-	dsn := os.Getenv("DATABASE_URL")
-	if dsn == "" {
-		t.Skip("DATABASE_URL is not set: it names a PostgreSQL database in which this test may create a schema")
-	}
-	cfg, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	schema := "orders_" + strings.ToLower(rand.Text())
-	cfg.ConnConfig.RuntimeParams["search_path"] = schema
-	db, err := lmipool.OpenConfig(t.Context(), cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, err := db.Exec(context.Background(), "drop schema "+schema+" cascade")
-		if db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	for _, sql := range []string{
-		"create schema " + schema,
+	return testdb.Open(t, nil,
 		"create table stock (item text primary key, count int not null)",
 		"create table done (message_id text primary key)",
 		"insert into stock values ('book', 1000), ('lamp', 1)",
-	} {
-		if _, err := db.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return db
+	)
 }
 
 func batch(name string, bodies ...string) (e events.SQSEvent) {

@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/safelog"
+	"github.com/lmipool/lmipool/internal/sqltext"
 	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/observe"
 	"github.com/lmipool/lmipool/pool"
@@ -94,7 +95,7 @@ func (r *Recorder) Take(db *pool.Pool, about About, handler any) Snapshot {
 	now := time.Now()
 	s := Snapshot{About: about, At: now, Pool: db.Stat(), Handler: handler, Statements: r.statements.Load(), Holders: []Holding{}}
 	for _, h := range db.Holders() {
-		s.Holders = append(s.Holders, Holding{h.Scope, ms(h.Held), observe.Text(h.Doing), h.Stack})
+		s.Holders = append(s.Holders, Holding{h.Scope, safelog.Milliseconds(h.Held), observe.Text(h.Doing), h.Stack})
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,7 +117,7 @@ func (r *Recorder) ObserveStatement(_ context.Context, e observe.Statement) {
 	if e.Rode {
 		how = "rode"
 	}
-	slow := Slow{Text: cut(e.Text()), How: how, Ran: ms(ran), Waited: ms(e.Waited), At: e.End}
+	slow := Slow{Text: sqltext.Cut(e.Text(), mostText), How: how, Ran: safelog.Milliseconds(ran), Waited: safelog.Milliseconds(e.Waited), At: e.End}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget(e.End)
@@ -147,7 +148,7 @@ func (r *Recorder) bound() {
 }
 
 func (r *Recorder) add(at time.Time, what, format string, args ...any) {
-	e := Event{at, what, cut(fmt.Sprintf(format, args...))}
+	e := Event{at, what, sqltext.Cut(fmt.Sprintf(format, args...), mostText)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.events) == mostEvents {
@@ -216,12 +217,3 @@ func first(place []string) string {
 	}
 	return place[0]
 }
-
-func cut(s string) string {
-	if len(s) > mostText {
-		s = strings.ToValidUTF8(s[:mostText], "") + "…"
-	}
-	return s
-}
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
