@@ -3,9 +3,11 @@ package lmiotel
 import (
 	"context"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.opentelemetry.io/otel/attribute"
@@ -58,7 +60,7 @@ func newInstruments(m metric.Meter) (i instruments, err error) {
 // ObserveStatement records a statement's duration, and makes its span.
 func (t *Telemetry) ObserveStatement(ctx context.Context, e observe.Statement) {
 	op, failed := operation(e), errorType(e.Err)
-	t.operation.RecordSet(ctx, e.End.Sub(e.Start).Seconds(), t.sets.statement(op, failed))
+	t.operation.Inst().Record(ctx, e.End.Sub(e.Start).Seconds(), t.sets.statement(op, failed)...)
 	if t.tracer != nil {
 		t.statementSpan(ctx, e, op, failed)
 	}
@@ -66,7 +68,7 @@ func (t *Telemetry) ObserveStatement(ctx context.Context, e observe.Statement) {
 
 // ObserveAcquire records how long a caller waited, and makes a span if it did.
 func (t *Telemetry) ObserveAcquire(ctx context.Context, e observe.Acquire) {
-	t.wait.RecordSet(ctx, e.End.Sub(e.Start).Seconds(), t.poolAttrs)
+	t.wait.Inst().Record(ctx, e.End.Sub(e.Start).Seconds(), t.ofPool...)
 	if e.Outcome == observe.Refused || e.Outcome == observe.Canceled && errors.Is(e.Err, context.DeadlineExceeded) {
 		t.timeouts.AddSet(ctx, 1, t.poolAttrs)
 	}
@@ -77,16 +79,16 @@ func (t *Telemetry) ObserveAcquire(ctx context.Context, e observe.Acquire) {
 
 // ObserveRelease records how long a connection was used.
 func (t *Telemetry) ObserveRelease(ctx context.Context, e observe.Release) {
-	t.use.RecordSet(ctx, e.End.Sub(e.Start).Seconds(), t.poolAttrs)
+	t.use.Inst().Record(ctx, e.End.Sub(e.Start).Seconds(), t.ofPool...)
 }
 
 // ObserveDial records how long a dial took, if it succeeded, and makes its span.
 func (t *Telemetry) ObserveDial(ctx context.Context, e observe.Dial) {
 	if e.Err == nil {
-		t.create.RecordSet(ctx, e.End.Sub(e.Start).Seconds(), t.poolAttrs)
+		t.create.Inst().Record(ctx, e.End.Sub(e.Start).Seconds(), t.ofPool...)
 	}
 	if t.tracer != nil {
-		t.dialSpan(ctx, e)
+		t.dialSpan(e)
 	}
 }
 
@@ -117,26 +119,56 @@ func (t *Telemetry) ObserveLeak(ctx context.Context, _ observe.Leak) { t.leaks.A
 // sets keeps the attribute sets that were used, since a new one costs a microsecond.
 type sets struct {
 	base       []attribute.KeyValue
-	statements sync.Map // [2]string -> attribute.Set
-	reasons    sync.Map // string -> metric.AddOption
+	statements kept[[2]string, []metric.RecordOption]
+	reasons    kept[string, metric.AddOption]
 }
 
-// statement returns the attributes of a statement's duration. Both arguments have few values.
-func (s *sets) statement(op, failed string) attribute.Set {
-	key := [2]string{op, failed}
-	if set, ok := s.statements.Load(key); ok {
-		return set.(attribute.Set)
-	}
-	set, _ := s.statements.LoadOrStore(key, attribute.NewSet(append(slices.Clip(s.base), outcome(op, failed)...)...))
-	return set.(attribute.Set)
+// statement returns the attributes of a statement's duration.
+func (s *sets) statement(op, failed string) []metric.RecordOption {
+	other := [2]string{op, semconv.ErrorTypeOther.Value.AsString()}
+	return s.statements.get([2]string{op, failed}, other, func(key [2]string) []metric.RecordOption {
+		return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(append(slices.Clip(s.base), outcome(key[0], key[1])...)...))}
+	})
 }
 
 func (s *sets) reason(why string) metric.AddOption {
-	if o, ok := s.reasons.Load(why); ok {
-		return o.(metric.AddOption)
+	return s.reasons.get(why, "other", func(why string) metric.AddOption {
+		return metric.WithAttributeSet(attribute.NewSet(attribute.String("lmipool.reason", why)))
+	})
+}
+
+// mostKept bounds the attribute sets of a metric: a function of the user's may raise any number of SQLSTATEs.
+const mostKept = 100
+
+// kept is a map of what was made for each key.
+type kept[K comparable, V any] struct {
+	all atomic.Pointer[map[K]V] // never changed, but replaced, so that readers need no lock
+	mu  sync.Mutex              // of those who replace it
+}
+
+// get returns what make has made for key, or for other if there are mostKept keys already and key is none of them.
+func (k *kept[K, V]) get(key, other K, make func(K) V) V {
+	if all := k.all.Load(); all != nil {
+		if v, ok := (*all)[key]; ok {
+			return v
+		}
 	}
-	o, _ := s.reasons.LoadOrStore(why, metric.WithAttributeSet(attribute.NewSet(attribute.String("lmipool.reason", why))))
-	return o.(metric.AddOption)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := map[K]V{}
+	if was := k.all.Load(); was != nil {
+		all = maps.Clone(*was)
+	}
+	if len(all) >= mostKept {
+		key = other
+	}
+	v, ok := all[key]
+	if !ok {
+		v = make(key)
+		all[key] = v
+		k.all.Store(&all)
+	}
+	return v
 }
 
 // outcome returns the attributes that say what a statement was and how it failed.

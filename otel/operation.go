@@ -14,7 +14,7 @@ var operations = func() map[string]string {
 	for name := range strings.FieldsSeq("SELECT INSERT UPDATE DELETE MERGE WITH VALUES TABLE CALL DO SET RESET SHOW BEGIN COMMIT ROLLBACK SAVEPOINT RELEASE" +
 		" CREATE ALTER DROP TRUNCATE COPY LOCK LISTEN UNLISTEN NOTIFY EXPLAIN ANALYZE VACUUM REFRESH GRANT REVOKE PREPARE EXECUTE DEALLOCATE" +
 		" DECLARE FETCH MOVE CLOSE DISCARD COMMENT REINDEX CLUSTER CHECKPOINT") {
-		names[strings.ToLower(name)] = name
+		names[name], names[strings.ToLower(name)] = name, name
 	}
 	return names
 }()
@@ -27,7 +27,15 @@ func operation(e observe.Statement) string {
 	case observe.Copy:
 		return "COPY"
 	}
-	if name := operations[sqltext.First(e.SQL)]; name != "" {
+	end := 0
+	for end < len(e.SQL) && e.SQL[end] > ' ' {
+		end++
+	}
+	name := operations[e.SQL[:end]] // of most texts, and ten times as fast
+	if name == "" {
+		name = operations[sqltext.First(e.SQL)]
+	}
+	if name != "" {
 		return name
 	}
 	return strings.ToUpper(string(e.Op))

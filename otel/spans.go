@@ -2,6 +2,7 @@ package lmiotel
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,77 +16,70 @@ import (
 
 // statementSpan makes the span of a statement that has ended.
 func (t *Telemetry) statementSpan(ctx context.Context, e observe.Statement, op, failed string) {
-	span := t.start(ctx, op, e.Start)
-	if span.IsRecording() {
-		span.SetAttributes(t.sets.base...)
-		span.SetAttributes(outcome(op, failed)...)
-		span.SetAttributes(peer(e.Server)...)
-		span.SetAttributes(attribute.Bool("lmipool.ride", e.Rode), attribute.Int("lmipool.tries", e.Tries))
-		if e.Op == observe.Query && e.Err == nil {
-			span.SetAttributes(semconv.DBResponseReturnedRows(int(e.Rows)))
-		}
-		if e.Queries > 1 {
-			span.SetAttributes(semconv.DBOperationBatchSize(e.Queries))
-		}
-		if t.queryText && e.SQL != "" {
-			span.SetAttributes(semconv.DBQueryText(e.Text()))
-		}
-		fail(span, e.Err)
+	span := t.start(ctx, op, e.Start, true)
+	if !span.IsRecording() {
+		return
 	}
-	span.End(trace.WithTimestamp(e.End))
+	attrs := append(append(append(make([]attribute.KeyValue, 0, 16), t.sets.base...), outcome(op, failed)...), peer(e.Server)...)
+	attrs = append(attrs, attribute.Bool("lmipool.ride", e.Rode), attribute.Int("lmipool.tries", e.Tries))
+	if e.Op == observe.Query && e.Err == nil {
+		attrs = append(attrs, semconv.DBResponseReturnedRows(int(e.Rows)))
+	}
+	if e.Queries > 1 {
+		attrs = append(attrs, semconv.DBOperationBatchSize(e.Queries))
+	}
+	if t.queryText && e.SQL != "" {
+		attrs = append(attrs, semconv.DBQueryText(e.Text()))
+	}
+	end(span, e.End, failed, attrs)
 }
 
-// acquireSpan makes the span of an acquire that has ended. It has otelpgx's name.
+// acquireSpan makes the span of an acquire that has ended. It has otelpgx's name. Outside a trace only a failed acquire has one, since a trace that
+// consists of one wait does not say who waited.
 func (t *Telemetry) acquireSpan(ctx context.Context, e observe.Acquire) {
-	span := t.start(ctx, "pool.acquire", e.Start)
-	if span.IsRecording() {
-		span.SetAttributes(t.sets.base...)
-		span.SetAttributes(t.poolAttrs.ToSlice()...)
-		span.SetAttributes(attribute.String("lmipool.outcome", string(e.Outcome)))
-		if e.Err != nil {
-			span.SetAttributes(semconv.ErrorTypeKey.String(errorType(e.Err)))
-		}
-		fail(span, e.Err)
+	if span := t.start(ctx, "pool.acquire", e.Start, e.Err != nil); span.IsRecording() {
+		attrs := append(slices.Clip(t.sets.base), t.poolAttrs.ToSlice()...)
+		end(span, e.End, errorType(e.Err), append(attrs, attribute.String("lmipool.outcome", string(e.Outcome))))
 	}
-	span.End(trace.WithTimestamp(e.End))
 }
 
 // dialSpan makes the span of a dial that has ended. A dial belongs to no invocation: it may serve any of them.
-func (t *Telemetry) dialSpan(ctx context.Context, e observe.Dial) {
-	_, span := t.tracer.Start(ctx, "connect", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(e.Start))
-	if span.IsRecording() {
-		span.SetAttributes(t.sets.base...)
-		span.SetAttributes(peer(e.Server)...)
-		if e.Err != nil {
-			span.SetAttributes(semconv.ErrorTypeKey.String(errorType(e.Err)))
+func (t *Telemetry) dialSpan(e observe.Dial) {
+	if span := t.start(context.Background(), "connect", e.Start, true); span.IsRecording() {
+		end(span, e.End, errorType(e.Err), append(slices.Clip(t.sets.base), peer(e.Server)...))
+	}
+}
+
+// end ends span. If failed is not empty, it is the kind of error with which span has failed. The error's text is the server's, and may have a value in it,
+// so it is not shown.
+func end(span trace.Span, at time.Time, failed string, attrs []attribute.KeyValue) {
+	if failed != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(failed))
+		span.SetStatus(codes.Error, failed)
+	}
+	span.SetAttributes(attrs...)
+	span.End(trace.WithTimestamp(at))
+}
+
+var client = trace.WithSpanKind(trace.SpanKindClient)
+
+// start starts a span at the time at. Its parent is the span in ctx, or else the one that the Lambda runtime has named for the invocation. If there is
+// neither, the span begins a trace if root is true. start returns a span that does nothing if it begins none, and if the span in ctx is of this process and
+// not recorded: samplers drop the children of such a span, and to ask them takes a microsecond for each statement.
+func (t *Telemetry) start(ctx context.Context, name string, at time.Time, root bool) trace.Span {
+	own := trace.SpanFromContext(ctx)
+	if in := own.SpanContext(); !in.IsValid() {
+		id, _ := ctx.Value("x-amzn-trace-id").(string) // the key of aws-lambda-go
+		if sc := fromXRay(id); sc.IsValid() {
+			ctx = trace.ContextWithRemoteSpanContext(ctx, sc)
+		} else if !root {
+			return own
 		}
-		fail(span, e.Err)
+	} else if !in.IsRemote() && !in.IsSampled() && !own.IsRecording() {
+		return own
 	}
-	span.End(trace.WithTimestamp(e.End))
-}
-
-// fail notes err in span. Its text is the server's, and may have a value in it, so only its kind is shown.
-func fail(span trace.Span, err error) {
-	if err != nil {
-		span.SetStatus(codes.Error, errorType(err))
-	}
-}
-
-func (t *Telemetry) start(ctx context.Context, name string, at time.Time) trace.Span {
-	_, span := t.tracer.Start(parent(ctx), name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(at))
+	_, span := t.tracer.Start(ctx, name, client, trace.WithTimestamp(at))
 	return span
-}
-
-// parent returns ctx with a span: its own, or else the one that the Lambda runtime has named for the invocation.
-func parent(ctx context.Context) context.Context {
-	if trace.SpanContextFromContext(ctx).IsValid() {
-		return ctx
-	}
-	id, _ := ctx.Value("x-amzn-trace-id").(string) // the key of aws-lambda-go
-	if sc := fromXRay(id); sc.IsValid() {
-		return trace.ContextWithRemoteSpanContext(ctx, sc)
-	}
-	return ctx
 }
 
 // fromXRay reads a trace header of X-Ray, such as "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1". What is not understood

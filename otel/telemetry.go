@@ -25,6 +25,7 @@ type Telemetry struct {
 	queryText bool
 	sets      sets
 	poolAttrs attribute.Set // those of the metrics of connections
+	ofPool    []metric.RecordOption
 }
 
 // Option changes what New makes.
@@ -78,6 +79,7 @@ func New(opts ...Option) (*Telemetry, error) {
 	t := &Telemetry{meter: o.meters.Meter(scope), queryText: o.queryText}
 	t.sets.base = append([]attribute.KeyValue{semconv.DBSystemNamePostgreSQL}, server...)
 	t.poolAttrs = attribute.NewSet(semconv.DBClientConnectionPoolName(o.name))
+	t.ofPool = []metric.RecordOption{metric.WithAttributeSet(t.poolAttrs)}
 	if o.spans {
 		t.tracer = o.tracers.Tracer(scope)
 	}

@@ -67,6 +67,7 @@ type Slow struct {
 	Ran    float64   `json:"ran_ms"`
 	Waited float64   `json:"waited_ms"`
 	At     time.Time `json:"at"`
+	sql    string    // as its caller wrote it
 }
 
 // Event is something that is worth a line.
@@ -113,14 +114,16 @@ func (r *Recorder) ObserveStatement(_ context.Context, e observe.Statement) {
 	if int64(ran) < max(r.least.Load(), int64(leastSlow)) || e.SQL == "" {
 		return
 	}
-	how := e.Alone
-	if e.Rode {
-		how = "rode"
-	}
-	slow := Slow{Text: sqltext.Cut(e.Text(), mostText), How: how, Ran: safelog.Milliseconds(ran), Waited: safelog.Milliseconds(e.Waited), At: e.End}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget(e.End)
+	if i := slices.IndexFunc(r.slow, func(s Slow) bool { return s.sql == e.SQL }); i >= 0 && r.slow[i].Ran >= safelog.Milliseconds(ran) {
+		return // most are, and Text takes microseconds
+	}
+	slow := Slow{Text: sqltext.Cut(e.Text(), mostText), How: e.Alone, Ran: safelog.Milliseconds(ran), Waited: safelog.Milliseconds(e.Waited), At: e.End, sql: e.SQL}
+	if e.Rode {
+		slow.How = "rode"
+	}
 	if i := slices.IndexFunc(r.slow, func(s Slow) bool { return s.Text == slow.Text }); i >= 0 {
 		if r.slow[i].Ran >= slow.Ran {
 			return

@@ -141,16 +141,16 @@ func methods(kinds []kind) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last] + " (package observe)"
 }
 
-// each calls f with each observer of list, ctx and e.
-func each[O, E any](s *Observers, list []O, f func(O, context.Context, E), ctx context.Context, e E) {
+// each calls f with each observer of list, ctx and e. It takes a pointer, since an event has up to 300 bytes, and is copied for each observer anyway.
+func each[O, E any](s *Observers, list []O, f func(O, context.Context, E), ctx context.Context, e *E) {
 	for _, o := range list {
 		one(s, o, f, ctx, e)
 	}
 }
 
-func one[O, E any](s *Observers, o O, f func(O, context.Context, E), ctx context.Context, e E) {
+func one[O, E any](s *Observers, o O, f func(O, context.Context, E), ctx context.Context, e *E) {
 	defer s.recovers()
-	f(o, ctx, e)
+	f(o, ctx, *e)
 }
 
 // recovers is deferred around the call of an observer. It logs a panic: each place at once, and then once a minute at most.
