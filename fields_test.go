@@ -22,7 +22,7 @@ import (
 // look. A line names the file of most fields first, then each field that another file writes. Files are named without ".go", and with a directory in front
 // if it is not the struct's; structs with their directory in front where two packages have one of that name.
 const owners = `
-AcquireError: refused
+AcquireError: acquire
 answers: outcome
 Baseline: baseline
 Baselines: facts
@@ -58,7 +58,7 @@ internal/sched.actions: decide carry=actions end=actions first=actions last=acti
 internal/sched.answer: actions
 internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
 internal/sched.core: decide
-internal/sched.Group: queue Owner=pool/flight conn=serve next=actions
+internal/sched.Group: queue Owner=pool/ride conn=serve next=actions
 internal/sched.growth: growth debt=decide floor=decide washing=scheduler
 internal/sched.marks: queue failed=outage told=scheduler
 internal/sched.outage: outage patience=decide random=decide
@@ -66,7 +66,7 @@ internal/sched.queue: queue group=decide
 internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire alone=scheduler asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
-Lane: lane guarded=answer order=prepared prepared=prepared surplus=prepared
+Lane: lane guarded=segment order=prepared prepared=prepared surplus=prepared
 Lease: acquire
 led: reach
 Limiter: limiter
@@ -84,10 +84,10 @@ recordPlan: codecs
 pool.Pool: new
 replies: prologue
 request: request
-prepared: prepared verified=answer
+prepared: prepared verified=segment
 residue: residue
-Result: result
-Ride: ride server=answer types=answer
+Result: rows
+Ride: ride server=segment types=segment
 rows: rows
 Scope: scope
 Set: types
@@ -101,9 +101,9 @@ Store: store
 Text: statement
 tuner: tuner
 tx: run_on_lease lost=tx ran=meter
-verified: answer
+verified: segment
 recorder: record
-way: wayhome
+way: release
 workers: new
 Writer: writer
 `

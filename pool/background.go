@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/gostack"
+	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/tell"
 	"github.com/lmipool/lmipool/observe"
@@ -50,6 +51,19 @@ func (w *workers) tellPanic(what string, v any, at []string) {
 	if w.observers != nil {
 		w.observers.Panic(w.ctx, observe.Panic{At: time.Now(), In: what, Value: fmt.Sprint(v), Place: at})
 	}
+}
+
+// tellCancel tells the observers of a cancel request that is over.
+func (w *workers) tellCancel(o pgcancel.Over) {
+	w.observers.Cancel(w.ctx, observe.Cancel{Start: o.Since, End: time.Now(), Sent: o.Sent, Lost: o.Lost, Server: o.Server})
+}
+
+// onlyIf returns f if wanted is true, else nil.
+func onlyIf[F any](wanted bool, f F) (_ F) {
+	if wanted {
+		return f
+	}
+	return
 }
 
 // isolate is catchPanic for a dial's hook, in a goroutine of its own: if f called runtime.Goexit in the dial's goroutine, pgxpool's Close would hang.

@@ -58,7 +58,7 @@ func (c *conn) clean() bool {
 }
 
 const (
-	// goodbyeTimeout bounds the wait for the server's end after Terminate, and each step of wayhome.go. A server that is alive needs one round trip.
+	// goodbyeTimeout bounds the wait for the server's end after Terminate, and each step of release.go. A server that is alive needs one round trip.
 	goodbyeTimeout = time.Second
 
 	// graceToAbort bounds the write of Terminate to a connection that is being cut off, since its user may be stuck in a write to the same socket.

@@ -27,6 +27,9 @@ import (
 	"github.com/lmipool/lmipool/internal/upstream"
 )
 
+// appName is the setting by which the environments of a fleet are told apart.
+const appName = "application_name"
+
 // dialer dials through pgxpool, and configures each dial.
 type dialer struct {
 	cfg         *Config

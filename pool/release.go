@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -108,4 +110,222 @@ func (l *Lease) takeBack(now time.Time) (report func()) {
 		l.p.tellLeak(l.what, &h)
 		l.p.warnAt(&l.stack, now, "lmipool: the invocation ended with a "+l.what.String()+" still held; it was taken back", h.attrs()...)
 	}
+}
+
+// A connection that its user has given back takes some steps until the next user can have it. After each step, next says which step is due. Two steps
+// are done at once, since they cost the caller nothing: lend, and reset, which only queues SQL for the next user. The others run in the background.
+
+// step is one step of a connection's way from one user to the next.
+type step uint8
+
+const (
+	// These are the last steps. All but lend close the connection.
+	lend    step = iota // the connection is fit for the next user
+	spoiled             // no reset takes away what is left in its session
+	giveUp              // a cancel request may still arrive, and nobody knows when
+	closing             // the connection cannot be used any more, or the pool closes
+
+	runHook  // AfterRelease has to be called
+	settle   // a cancel request may still arrive
+	rollback // the user has left a transaction open
+	confirm  // the server has refused to write, and may be no primary any more
+	discard  // something is left in a session that may be shared with other clients
+	reset    // something is left in the session
+	tidy     // something has to be sent, asked or forgotten before the next user comes
+)
+
+// state has all that next depends on.
+type state struct {
+	ended        bool // the connection is closed, busy, or past its lifetime
+	unsettled    bool // the connection was closed while a cancel request could still arrive
+	hook         bool // AfterRelease has still to be called
+	poolCloses   bool
+	canceling    bool // a cancel request may still arrive
+	inTx         bool
+	maybeStandby bool
+	shared       bool // something is left in the session, which other clients may use too
+	spoiled      bool // something is left in the session that no reset takes away
+	left         bool // something is left in the session that a reset takes away
+	untidy       bool // there is something for tidy to do
+}
+
+// next returns the step that is due. Some steps rely on those before them in this order.
+func (s state) next() step {
+	switch {
+	case s.ended && s.unsettled:
+		return giveUp
+	case s.ended:
+		return closing
+	case s.hook && !s.canceling && !s.inTx && !s.maybeStandby: // settle, rollback and confirm come before the hook sees the connection
+		return runHook
+	case s.poolCloses:
+		return closing
+	case s.canceling:
+		return settle
+	case s.inTx:
+		return rollback
+	case s.maybeStandby:
+		return confirm
+	case s.shared:
+		return discard
+	case s.spoiled:
+		return spoiled
+	case s.left:
+		return reset
+	case s.untidy:
+		return tidy
+	}
+	return lend
+}
+
+// failed returns the step that is due after step s has failed or panicked.
+func (s step) failed() step {
+	switch s {
+	case settle:
+		return giveUp
+	case discard, reset, tidy:
+		return spoiled
+	}
+	return closing
+}
+
+// way says which steps a connection has done since its user gave it back.
+type way struct {
+	hook  bool // AfterRelease has still to be called
+	reset bool // a reset is queued
+	tidy  bool // step tidy is done
+}
+
+// state returns what next has to know of c after the steps w.
+func (c *conn) state(w way, now time.Time) state {
+	pc, s := c.pg.PgConn(), &c.session
+	return state{
+		ended:        pc.IsClosed() || pc.IsBusy() || c.expired(now),
+		unsettled:    pc.IsClosed() && c.cancel.Pending(),
+		hook:         w.hook,
+		poolCloses:   c.p.ctx.Err() != nil,
+		canceling:    c.cancel.Pending(),
+		inTx:         pc.TxStatus() != 'I',
+		maybeStandby: c.maybeStandby,
+		shared:       s.IsForeign(),
+		spoiled:      s.IsSpoiled(),
+		left:         !w.reset && s.NeedsReset(),
+		untidy:       !w.tidy && (!s.IsTidy(now, w.reset) || c.reach.Wonders(now) || !c.reach.Isolates() && c.isRenamed() || c.mustCount(now)),
+	}
+}
+
+// release begins c's way to the next user. It is called when c's lease or flight has ended, and nobody uses c any more.
+func (c *conn) release() {
+	c.session.Rest()
+	c.cancel.AsPgx()
+	c.goHome(way{hook: c.p.cfg.AfterRelease != nil})
+}
+
+// goHome runs the steps that c has still to do after the steps w.
+func (c *conn) goHome(w way) {
+	now := time.Now()
+	due := c.state(w, now).next()
+	if due == reset {
+		due = c.run(context.Background(), due, &w)
+	}
+	if due > closing {
+		c.cleanInBackground(due, w)
+		return
+	}
+	c.arrive(due, w, now)
+}
+
+// sendReset sends a queued reset alone. It is called when no user has come with whose statement the reset could be sent.
+func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
+
+// tidyIdle tidies c, which was idle and was taken for that. A reset that is queued on c is sent.
+func (c *conn) tidyIdle() { c.cleanInBackground(tidy, way{reset: c.wire.Queued()}) }
+
+// cleanInBackground runs the step due and the steps after it in the background. A step that panics counts as failed.
+func (c *conn) cleanInBackground(due step, w way) {
+	tidies := func(s step, n int) {
+		if s == tidy {
+			c.p.sched.Washing(n)
+		}
+	}
+	if why := c.cancel.Why(); why != nil {
+		c.place.GaveUp(errors.Is(why, context.DeadlineExceeded))
+	}
+	c.p.sched.Retain(&c.place)
+	tidies(due, 1)
+	c.p.background("release", func() {
+		returned := false
+		defer c.closeUnless(&returned)
+		for due > closing {
+			then := due.failed()
+			c.p.protect("release", func() {
+				ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+				defer cancel()
+				then = c.run(ctx, due, &w)
+			})
+			tidies(due, -1)
+			tidies(then, 1)
+			due = then
+		}
+		returned = true
+		c.arrive(due, w, time.Now())
+	})
+}
+
+// run runs step s, notes it in w, and returns the step that is due next.
+func (c *conn) run(ctx context.Context, s step, w *way) step {
+	done := false
+	switch s {
+	case runHook:
+		w.hook = false
+		c.session.RunHook(func() { c.p.protect("AfterRelease", func() { done = c.p.cfg.AfterRelease(c.pg) }) })
+		c.types.Forget()
+	case settle:
+		done = c.cancel.Settle(max(goodbyeTimeout, c.p.cfg.cancelWait()))
+	case rollback: // costs one round trip; pgxpool would close the connection instead
+		defer c.cancel.Restore(c.cancel.WaitOnly())
+		_, err := c.pg.Exec(ctx, "rollback")
+		done = err == nil && c.pg.PgConn().TxStatus() == 'I'
+	case confirm:
+		done = c.confirmPrimary()
+	case discard:
+		done = c.isShared(ctx)
+	case reset:
+		w.reset = true
+		done = c.session.QueueReset()
+	case tidy:
+		w.tidy = true
+		done = (c.reach.Isolates() || !c.isRenamed() || c.rename(ctx)) && c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
+		if done {
+			c.countIfDue(ctx)
+		}
+	}
+	if !done {
+		return s.failed()
+	}
+	return c.state(*w, time.Now()).next()
+}
+
+// arrive does the last of c's steps: it makes c idle, or closes it.
+func (c *conn) arrive(last step, w way, now time.Time) {
+	switch last {
+	case lend:
+		c.session.HandOn(w.reset || w.tidy)
+		c.p.sched.Release(&c.place, c.wire.Queued(), now)
+		return
+	case spoiled:
+		c.p.stats.unclean.Add(1)
+	case giveUp:
+		c.cancel.GivenUp()
+	}
+	c.closeInBackground()
+}
+
+// isShared finds out whether c's session, behind a pooler, is certainly shared with other clients. If so, the pool does not clean the session and keeps
+// c. Otherwise c is closed, since a reset could do harm in another client's session. If the session was c's alone, the pooler is in session mode and
+// cleans the session when c is closed (PgBouncer: server_reset_query).
+func (c *conn) isShared(ctx context.Context) bool {
+	c.session.Postpone()
+	c.reach.AwaitTwin(ctx)
+	return c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && !c.reach.Isolates() && c.clean()
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
-	"github.com/lmipool/lmipool/internal/pgcancel"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -18,14 +17,6 @@ import (
 
 // The functions here make the events of package observe of what the pool knows. They are called without locks. Those that are called where time counts,
 // or with arguments that cost something, are called only if there are observers.
-
-// onlyIf returns f if wanted is true, else nil.
-func onlyIf[F any](wanted bool, f F) (_ F) {
-	if wanted {
-		return f
-	}
-	return
-}
 
 // tellAcquire tells that obtain has given l a connection or a ride, or failed with err.
 func (p *Pool) tellAcquire(ctx context.Context, l *Lease, err error) {
@@ -90,10 +81,6 @@ func (p *Pool) tellReset(s *isolation.Session, left sqltext.Trace) {
 		why = observe.LeftPrepared
 	}
 	p.observers.Reset(p.ctx, observe.Reset{At: time.Now(), Reason: why, Server: s.PG.PgConn().Conn().RemoteAddr()})
-}
-
-func (w *workers) tellCancel(o pgcancel.Over) {
-	w.observers.Cancel(w.ctx, observe.Cancel{Start: o.Since, End: time.Now(), Sent: o.Sent, Lost: o.Lost, Server: o.Server})
 }
 
 // limitMoved logs a move of the limit under load, if it is large, and tells the observers of every move.
