@@ -44,6 +44,9 @@ func TestTheRolesLimitIsTheBudget(t *testing.T) {
 	assert.GreaterOrEqual(t, f.Share, int32(1))
 	assert.LessOrEqual(t, f.Share, int32(5), "a newcomer finds room")
 	assert.LessOrEqual(t, i.backends(), int(f.Share))
+
+	p.Slip(20*time.Minute, 0) // a freeze in which the monotonic clock stood still
+	assert.EqualValues(t, 1, p.Stat().Fleet().Share, "the count is too old for more")
 }
 
 func TestAPoolWithABudgetCountsBeforeAnybodyGetsAConnection(t *testing.T) {
@@ -140,6 +143,7 @@ func TestAServerThatRefusesPollsIsNotAskedAgain(t *testing.T) {
 	}
 	assert.Zero(t, p.Stat().Fleet())
 	assert.Equal(t, 1, saidOf(log))
+	assert.Contains(t, p.WhyOff("FleetBudget"), "permission denied for function pg_stat_get_activity")
 }
 
 // saidOf is how many lines of log say that the fleet cannot be counted.

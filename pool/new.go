@@ -217,11 +217,19 @@ func (p *Pool) SSLMode() (mode, by string) {
 }
 
 // WhyOff returns why [New] has turned off the field "Lanes" or "Isolation" of Config, although it was [Auto], or "FleetBudget", although it was 0. It
-// returns "" if New has not done that.
+// also returns why the server does not let the pool count its fleet, so that "FleetBudget" is off. It returns "" if the field is not off for such a reason.
 func (p *Pool) WhyOff(field string) string {
 	lanes, isolation := p.cfg.impossible(p.mode)
 	if p.cfg.Plain == On {
 		return plainIsOn
 	}
-	return map[string]string{"Lanes": lanes, "Isolation": isolation, "FleetBudget": p.cfg.noFleet()}[field]
+	return map[string]string{"Lanes": lanes, "Isolation": isolation, "FleetBudget": p.noFleet()}[field]
+}
+
+// noFleet returns why p has no fleet budget: its Config rules one out, or its server does not answer counts.
+func (p *Pool) noFleet() string {
+	if err := p.member.WhyOff(); err != nil {
+		return err.Error()
+	}
+	return p.cfg.noFleet()
 }

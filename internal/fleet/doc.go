@@ -16,4 +16,13 @@
 // lately, if the budget has one connection for each member, and if no poll is lost. A member whose polls are lost takes its count for that of a fleet
 // that has grown since. Then the budget holds with a probability, which package sim tries. Where the role has a CONNECTION LIMIT, the server refuses
 // whatever goes beyond the budget, in each of these cases.
+//
+// # How many newcomers the rule expects
+//
+// Without a CONNECTION LIMIT nobody refuses the first connections of a deployment, so the rule expects as many newcomers as there are members at one
+// moment, less the other backends, and at least half as many as there are members. With 12 members and a budget of 40 each has 2 connections. The 16
+// that are left are for 12 newcomers and 4 others, or for 6 newcomers and 10 others.
+//
+// With a CONNECTION LIMIT it expects those that come while AWS doubles the fleet in five minutes. Of 40 connections, 12 members have 3 each while the role
+// has at most one other backend, and 2 each for some minutes after it had more. Beside 10 others 3 each would be 46, so others and newcomers would be refused.
 package fleet

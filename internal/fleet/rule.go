@@ -5,31 +5,38 @@ import (
 	"time"
 )
 
-// settled returns the share of each of n members that have counted each other, of a budget of free connections. If hard is true, the server refuses
-// what is above the budget.
-func settled(free, n int, hard bool) int {
-	return max(1, min(free/(n+1), (free-arrivals(n, hard))/n))
+// budget is what a fleet divides.
+type budget struct {
+	free   int  // connections, without those of others
+	others int  // the role's other backends
+	hard   bool // whether the server refuses what is above the budget
+}
+
+// settled returns the share of each of n members that have counted each other.
+func (b budget) settled(n int) int {
+	return max(1, min(b.free/(n+1), (b.free-b.arrivals(n))/n))
 }
 
 // newcomer returns the share of one of n members of which young are newcomers. The others may have counted before any newcomer came, and hold their
 // shares of that time. What they leave is room for newcomers. At least half of it stays for first connections. The other half is divided so that the sum
 // fits even if each newcomer counts before the next one comes: the k-th takes 1/(k(k+1)) of it, and these fractions add up to less than 1.
-func newcomer(free, n, young int, hard bool) int {
+func (b budget) newcomer(n, young int) int {
 	old, young := max(0, n-young), max(1, young)
-	room := free
+	room := b.free
 	if old > 0 {
-		room -= old * settled(free, old, hard)
+		room -= old * b.settled(old)
 	}
-	room -= max(arrivals(old, hard), room/2)
+	room -= max(b.arrivals(old), room/2)
 	return 1 + max(0, room)/(young*(young+1))
 }
 
 // arrivals returns how many newcomers may come within one lease after n members were counted. Each of them opens one connection before it knows of the
-// others. If the server refuses what is above the budget, these are those that come when the fleet doubles in doubling; else as many as a deployment
-// starts at one moment, which is n.
-func arrivals(n int, hard bool) int {
-	if !hard {
-		return max(1, n)
+// others. If the server refuses what is above the budget, these are those that come when the fleet doubles in doubling. Otherwise they are those that a
+// deployment starts at one moment. These may be n. Of the room for n the role's other backends may take up to a half, since they rarely have the most
+// that they had lately just then.
+func (b budget) arrivals(n int) int {
+	if !b.hard {
+		return max(1, n-b.others, (n+1)/2)
 	}
 	return max(1, int(math.Ceil(float64(n)*(math.Exp2(float64(Lease(n))/float64(doubling))-1))))
 }

@@ -15,7 +15,12 @@ const old = 1 << 20 // the age of a backend that is no newcomer's
 
 // share is what a member has of a budget, just after it counted.
 func share(budget, members, young, age int, limit bool) int {
-	c := fleet.Count{Members: int32(members), Young: int32(young), Mine: 1, Age: int32(age), RoleLimit: -1}
+	return shareBeside(0, budget, members, young, age, limit)
+}
+
+// shareBeside is share if the role has other backends.
+func shareBeside(others, budget, members, young, age int, limit bool) int {
+	c := fleet.Count{Members: int32(members), Young: int32(young), Mine: 1, Age: int32(age), Others: int32(others), RoleLimit: -1}
 	if limit {
 		c.RoleLimit, budget = int32(budget), 0
 	}
@@ -29,14 +34,15 @@ func TestNewcomersFindRoom(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 20_000 {
 		members, limit := r.IntN(200), r.IntN(2) == 0
-		budget := max(1, members)*(1+r.IntN(30)) + r.IntN(100)
-		sum := 0
+		others := r.IntN(40) * r.IntN(2)
+		budget := others + max(1, members)*(1+r.IntN(30)) + r.IntN(100)
+		sum := others
 		if members > 0 {
-			sum = members * share(budget, members, 0, old, limit)
+			sum += members * shareBeside(others, budget, members, 0, old, limit)
 		}
-		// Without a limit as many as there are may come, and with it those for which half of the room leaves one connection.
+		// Without a limit as many as there are may come, less the others, or half as many, and with it those for which half of the room leaves one connection.
 		room := budget - sum
-		most := min(members, room)
+		most := min(max(members-others, (members+1)/2), room)
 		if limit || members == 0 {
 			most = max(room/2, min(room, 1))
 		}
@@ -45,11 +51,11 @@ func TestNewcomersFindRoom(t *testing.T) {
 			batch := 1 + r.IntN(most-came)
 			came += batch
 			for range batch {
-				sum += share(budget, members+came, came, 0, limit)
+				sum += shareBeside(others, budget, members+came, came, 0, limit)
 			}
 		}
-		if members <= budget && sum > budget {
-			t.Fatalf("limit %v: %d members and %d newcomers have %d of %d", limit, members, came, sum, budget)
+		if members+others <= budget && sum > budget {
+			t.Fatalf("limit %v: %d members, %d newcomers and %d others have %d of %d", limit, members, came, others, sum, budget)
 		}
 	}
 }

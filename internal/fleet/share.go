@@ -83,18 +83,18 @@ func (s *Share) limit() (budget int, hard bool) {
 // Most returns how many connections the pool may hold now. It is at least 1, and [Unbounded] if no budget is known. It changes with a count, after a
 // refused dial, and when counts fail for long: ask again before each dial, and about once a second whether there are too many.
 func (s *Share) Most(now time.Time) int {
-	budget, hard := s.limit()
+	all, hard := s.limit()
 	switch {
-	case budget == 0 && (s.known || s.polls.misses > 0):
+	case all == 0 && (s.known || s.polls.misses > 0):
 		return Unbounded
-	case s.asked.IsZero() || budget == 0:
+	case s.asked.IsZero() || all == 0:
 		return 1
 	}
-	n := int(s.count.Members)
-	free := max(0, budget-s.others.max(now))
-	most := settled(free, members(n, now.Sub(s.asked)), hard)
+	n, others := int(s.count.Members), s.others.max(now)
+	b := budget{max(0, all-others), others, hard}
+	most := b.settled(members(n, now.Sub(s.asked)))
 	if time.Duration(s.count.Age)*time.Second+now.Sub(s.asked) < grace(n, hard) {
-		most = min(most, newcomer(free, n, int(s.count.Young), hard))
+		most = min(most, b.newcomer(n, int(s.count.Young)))
 	}
 	if s.cap > 0 {
 		most = min(most, s.cap)

@@ -33,6 +33,8 @@ func TestAShareIsThePartOfTheBudgetThatLeavesRoomForNewcomers(t *testing.T) {
 		{"one of twelve under the role's limit", 0, 12, 0, 40, 3},
 		{"others are subtracted", 0, 12, 10, 40, 2},
 		{"without a limit of the role, a deployment finds a connection for each of its environments", 40, 12, 0, -1, 2},
+		{"others may have a part of its room", 40, 12, 10, -1, 2},
+		{"but half of it is for newcomers", 40, 12, 11, -1, 1},
 		{"a limit of the role below the budget wins", 100, 12, 0, 40, 3},
 		{"a budget below the role's limit wins, and the server does not stop at it", 40, 12, 0, 100, 2},
 		{"alone", 0, 1, 0, 40, 20},

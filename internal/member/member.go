@@ -25,6 +25,7 @@ type Config struct {
 // Member is one pool's part in its fleet. A nil *Member is a pool without a fleet budget. It is safe for concurrent use.
 type Member struct {
 	cfg   Config
+	began time.Time
 	dueAt atomic.Int64 // when the next poll is due, in Unix nanoseconds; 0 while none is to come
 
 	mu      sync.Mutex
@@ -33,16 +34,14 @@ type Member struct {
 	asked   bool // there was a count, or a try, since New
 	fresh   int  // how many new connections Owes was asked about while asked is false
 	polling bool
-	off     bool // the server cannot be polled
-	most    int  // what Move was told last
-	said    int  // the share in the last log line; 0 before the first
+	off     error // why the server cannot be polled; nil if it can
+	missed  int   // polls without an answer since the last one with an answer
+	most    int   // what Move was told last
+	said    int   // the share in the last log line; 0 before the first
 	saidAt  time.Time
-	short   time.Time     // until when the budget counts as too small for one more environment
-	turn    time.Time     // when this pool's turn ends (see takesTurns); zero if it does not end
-	length  time.Duration // of the next turn
-	rests   bool          // the pool has given its place to others
-	used    int64         // how often connections had been lent at about the last poll
-	ticked  int64         // how many polls there were at the last Tick
+	turns   turns
+	used    int64 // how often connections had been lent at about the last poll
+	ticked  int64 // how many polls there were at the last Tick
 	stat    Stat
 }
 
@@ -54,9 +53,16 @@ type Stat struct {
 
 // New returns a Member, and calls Move for the time before the first count.
 func New(cfg Config) *Member {
-	m := &Member{cfg: cfg, share: fleet.New(cfg.Budget, rand.Float64), length: leastTurn}
-	m.apply(time.Now())
+	m := &Member{cfg: cfg, began: time.Now(), share: fleet.New(cfg.Budget, rand.Float64), turns: newTurns()}
+	m.apply(m.at(m.began))
 	return m
+}
+
+// at returns now as a time of m's own clock, which all times in m and its Share are of. It goes on by what the wall clock or the monotonic clock has gone
+// on since New, whichever is more: the monotonic clock may stand still while Lambda has frozen the process, and the wall clock may be set back.
+func (m *Member) at(now time.Time) time.Time {
+	began := m.began.Round(0)
+	return began.Add(max(now.Sub(m.began), now.Round(0).Sub(began)))
 }
 
 // beforeCount is how many connections a pool may have before it knows whether its role has a limit.
@@ -66,9 +72,9 @@ const beforeCount = 2
 func (m *Member) apply(now time.Time) {
 	n := m.share.Most(now)
 	switch {
-	case m.rests:
+	case m.turns.rests:
 		n = 0
-	case m.off:
+	case m.off != nil:
 		n = fleet.Unbounded
 	case m.cfg.Budget == 0 && !m.asked:
 		n = beforeCount
@@ -85,7 +91,7 @@ func (m *Member) apply(now time.Time) {
 // say logs the share, at most once a minute. It is called when the share has doubled or halved since the last line. A pool that never had a share says
 // nothing.
 func (m *Member) say(n int, now time.Time) {
-	if !m.counted || m.off || n == fleet.Unbounded && m.said == 0 || now.Sub(m.saidAt) < time.Minute {
+	if !m.counted || m.off != nil || n == fleet.Unbounded && m.said == 0 || now.Sub(m.saidAt) < time.Minute {
 		return
 	}
 	m.said, m.saidAt = n, now
@@ -98,7 +104,7 @@ func (m *Member) Due(now time.Time) bool {
 		return false
 	}
 	at := m.dueAt.Load()
-	return at != 0 && now.UnixNano() >= at
+	return at != 0 && m.at(now).UnixNano() >= at
 }
 
 // Owes reports whether a poll has to be made on a new connection before anybody gets it. open is how many connections the pool has, with the new one. It
@@ -110,12 +116,12 @@ func (m *Member) Owes(open int) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
+	now := m.at(time.Now())
 	if !m.asked && m.dueAt.Load() == 0 {
 		m.dueAt.Store(now.Add(m.share.NextPoll()).UnixNano())
 	}
 	switch {
-	case m.off || m.counted || m.polling:
+	case m.off != nil || m.counted || m.polling:
 		return false
 	case m.asked || m.cfg.Budget > 0:
 		return m.share.Most(now) != fleet.Unbounded
@@ -124,11 +130,14 @@ func (m *Member) Owes(open int) bool {
 	return max(open, m.fresh) >= beforeCount
 }
 
+// mostMissed is how many polls in a row may have no answer before that is logged.
+const mostMissed = 3
+
 // Poll counts the fleet on pc, on which nothing else runs, and moves the pool's share. If another poll runs it does nothing. If pc is broken afterwards,
 // its user will see that.
 func (m *Member) Poll(ctx context.Context, pc *pgconn.PgConn) {
 	m.mu.Lock()
-	if m.polling || m.off {
+	if m.polling || m.off != nil {
 		m.mu.Unlock()
 		return
 	}
@@ -136,28 +145,31 @@ func (m *Member) Poll(ctx context.Context, pc *pgconn.PgConn) {
 	m.dueAt.Store(0)
 	m.mu.Unlock()
 
-	asked := time.Now()
+	asked := m.at(time.Now())
 	c, err := ask(ctx, pc, m.cfg.ID)
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
+	now := m.at(time.Now())
 	m.polling, m.asked = false, true
 	switch {
 	case err == nil:
 		m.share.Counted(c, asked, now)
-		m.counted = true
+		m.counted, m.missed = true, 0
 		m.stat.Polls++
 		if n := m.share.Numbers(now); n.Budget > 0 && n.Budget-n.Others <= n.Environments {
-			m.short = now.Add(fleet.Lease(n.Environments))
+			m.turns.beShort(now.Add(fleet.Lease(n.Environments)))
 		}
 	case errors.Is(err, errPooled) || refuses(err):
 		m.end(err)
 	default:
 		m.share.Missed(now)
 		m.stat.Missed++
+		if m.missed++; m.missed == mostMissed && m.share.Most(now) != fleet.Unbounded {
+			m.cfg.Log.Warn("lmipool: the fleet could not be counted lately; the pool's share falls until it can", "error", err, "share", m.share.Most(now))
+		}
 	}
-	if !m.off {
+	if m.off == nil {
 		m.dueAt.Store(now.Add(m.share.NextPoll()).UnixNano())
 	}
 	m.apply(now)
@@ -165,7 +177,7 @@ func (m *Member) Poll(ctx context.Context, pc *pgconn.PgConn) {
 
 // end turns m off, because of why. From then on MaxConns alone bounds the pool.
 func (m *Member) end(why error) {
-	m.off = true
+	m.off = why
 	m.dueAt.Store(0)
 	if m.cfg.Budget > 0 {
 		m.cfg.Log.Warn("lmipool: the fleet cannot be counted here, so FleetBudget is off", "error", why)
@@ -181,9 +193,9 @@ func (m *Member) Behind() {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.off {
+	if m.off == nil {
 		m.end(errPooled)
-		m.apply(time.Now())
+		m.apply(m.at(time.Now()))
 	}
 }
 
@@ -194,8 +206,8 @@ func (m *Member) Refused(open int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.length = leastTurn
-	if now := time.Now(); open > 0 {
+	m.turns.wanted()
+	if now := m.at(time.Now()); open > 0 {
 		m.share.Refused(open, now)
 		m.apply(now)
 	}
@@ -209,7 +221,9 @@ func (m *Member) Tick(open int, used int64, now time.Time) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if open == 0 && m.counted {
+	due := m.Due(now)
+	now = m.at(now)
+	if open == 0 && m.counted && !m.isShort(now) { // a pool that takes turns has one connection again soon, and needs no count for that
 		m.share.Left()
 		m.counted = false
 	}
@@ -218,51 +232,7 @@ func (m *Member) Tick(open int, used int64, now time.Time) bool {
 	if polls := m.stat.Polls + m.stat.Missed; polls != m.ticked {
 		m.ticked, m.used = polls, used
 	}
-	return open > 0 && m.Due(now) && used != m.used
-}
-
-// With fewer connections than environments each pool has one connection at most, and some have none: the server refuses their dials. So the pools take
-// turns. After a turn a pool gives its connection up as soon as nobody uses it, and for a rest it dials none, while those that have none try: each tries
-// every 0.4 to 0.8 s. If the pool's next dial is not refused, nobody has tried, so its next turn is twice as long.
-const (
-	leastTurn = 2 * time.Second // each turn and each rest has a random part of the same length
-	mostTurn  = 32 * time.Second
-	leastRest = 500 * time.Millisecond
-)
-
-// takesTurns ends m's turn if it is over.
-func (m *Member) takesTurns(now time.Time) {
-	switch {
-	case !m.isShort(now):
-		m.turn = time.Time{}
-	case m.turn.IsZero():
-		m.turn = now.Add(m.length + rand.N(m.length))
-	case now.After(m.turn):
-		m.turn, m.rests, m.length = time.Time{}, true, min(2*m.length, mostTurn)
-		time.AfterFunc(leastRest+rand.N(leastRest), m.resume)
-	}
-}
-
-// resume ends m's rest.
-func (m *Member) resume() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.rests = false
-	m.apply(time.Now())
-}
-
-// isShort reports whether the budget had no connection for one more environment at a count of late. How many environments have none is not known, since
-// nobody can count them, and while some rest there are fewer than the budget allows.
-func (m *Member) isShort(now time.Time) bool { return !m.off && now.Before(m.short) }
-
-// Short reports whether a connection that is idle for a moment should be closed, since another environment may have none.
-func (m *Member) Short(now time.Time) bool {
-	if m == nil {
-		return false
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.isShort(now)
+	return open > 0 && due && used != m.used
 }
 
 // Stat returns m's numbers.
@@ -273,8 +243,18 @@ func (m *Member) Stat() Stat {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.stat
-	if m.counted && !m.off {
-		s.Numbers = m.share.Numbers(time.Now())
+	if m.counted && m.off == nil {
+		s.Numbers = m.share.Numbers(m.at(time.Now()))
 	}
 	return s
+}
+
+// WhyOff returns why the fleet cannot be counted at all, and nil if it can, or if that is not known.
+func (m *Member) WhyOff() error {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.off
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ type lab struct {
 
 	mu    sync.Mutex
 	moves []int
+	log   strings.Builder // of no other goroutine's than the test's
 }
 
 func newLab(t *testing.T, limit, budget int) *lab {
@@ -51,7 +53,7 @@ func newLab(t *testing.T, limit, budget int) *lab {
 	require.NoError(t, err)
 	u.User = url.User(l.role)
 	l.dsn = u.String()
-	l.Member = member.New(member.Config{ID: l.id, Budget: budget, Log: slog.New(slog.DiscardHandler), Move: func(n int) {
+	l.Member = member.New(member.Config{ID: l.id, Budget: budget, Log: slog.New(slog.NewTextHandler(&l.log, nil)), Move: func(n int) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.moves = append(l.moves, n)
@@ -153,9 +155,16 @@ func TestAPollThatIsNotAnsweredCostsNoConnection(t *testing.T) {
 	defer tx.Rollback(context.Background())
 	_, err = tx.Exec(t.Context(), "lock pg_catalog.pg_authid in access exclusive mode")
 	require.NoError(t, err)
-	l.Poll(t.Context(), c.PgConn())
-	assert.EqualValues(t, 1, l.Stat().Missed)
-	assert.Equal(t, was, l.told())
+	for missed := range 4 {
+		l.Poll(t.Context(), c.PgConn())
+		assert.EqualValues(t, missed+1, l.Stat().Missed)
+		assert.Equal(t, was, l.told())
+		said := 0
+		if missed >= 2 {
+			said = 1
+		}
+		assert.Equal(t, said, strings.Count(l.log.String(), "could not be counted"), l.log.String())
+	}
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.NoError(t, c.Ping(t.Context()))
 	l.Poll(t.Context(), c.PgConn())
@@ -173,8 +182,12 @@ func TestWithoutRoomForOneMorePoolsTakeTurns(t *testing.T) {
 	assert.Equal(t, 1, l.told(), "the turn has begun")
 	l.Tick(1, 1, now.Add(4*time.Second))
 	assert.Equal(t, 0, l.told(), "its turn is over")
+	l.Tick(0, 1, now.Add(4*time.Second))
+	assert.False(t, l.Owes(1), "its next turn begins with no count, or there would be one each turn")
 	assert.Eventually(t, func() bool { return l.told() == 1 }, 30*time.Second, 10*time.Millisecond, "it rests for a moment")
 	assert.False(t, l.Short(now.Add(time.Minute)), "no later count has said so")
+	l.Tick(0, 1, now.Add(time.Minute))
+	assert.True(t, l.Owes(1), "it was away for longer")
 
 	enough := newLab(t, 2, 0)
 	enough.Poll(t.Context(), enough.connect(t, enough.id.Name("")).PgConn())

@@ -54,9 +54,10 @@ func histories(few uint64) uint64 {
 	return few
 }
 
-// Random histories of small fleets, in which at most as many newcomers come within 15 seconds as there were members before: arrivals one by one,
-// departures, kills, deployments that double the fleet at one moment, rests, a failover, a server that stands still, and lost polls. The budget has
-// room for one connection of each. Then it holds, whether or not the server has it as its limit.
+// Random histories of small fleets: arrivals one by one, departures, kills, deployments that double the fleet at one moment, rests, a failover, a server
+// that stands still, lost polls, and other clients of the role that come and go. Without a CONNECTION LIMIT the newcomers of 15 seconds are at most as
+// many as there were members, less the backends of others, and half as many in any case. The budget has room for one connection of each. Then it holds,
+// whether or not the server has it as its limit.
 func TestAFleetIsNeverOverItsBudget(t *testing.T) {
 	t.Parallel()
 	for seed := range histories(150) {
@@ -65,19 +66,29 @@ func TestAFleetIsNeverOverItsBudget(t *testing.T) {
 		others := w.Rand.IntN(10)
 		f := newFleet(seed, others+4*n+w.Rand.IntN(20*n), seed%2 == 0)
 		f.Others, f.Lost = others, []float64{0, 0.1, 0.3}[w.Rand.IntN(3)]
+		var leave, comeBack func()
+		leave = func() { f.Others = w.Rand.IntN(others + 1); f.In(f.random(6*sec), comeBack) }
+		comeBack = func() {
+			if f.Others = others; f.Limit > 0 {
+				f.Others = min(others, f.Limit-f.Total) // the server refuses the rest
+			}
+			f.Look()
+			f.In(10*sec+f.random(10*sec), leave)
+		}
+		f.In(f.random(60*sec), leave)
 		for i := range n {
 			f.In(time.Duration(i)*sec+f.random(sec), f.Start)
 		}
 		for at := time.Duration(n) * sec; at < 400*sec; at += 17*sec + f.random(40*sec) {
-			f.In(at, func() { f.happen(n) })
+			f.In(at, func() { f.happen(n, others) })
 		}
 		f.until(t, 500*sec, nil)
 		assert.LessOrEqual(t, f.Over, 0, "seed %d", seed)
 	}
 }
 
-// happen makes something happen to a fleet of at most 2n environments.
-func (f *Fleet) happen(n int) {
+// happen makes something happen to a fleet of at most 2n environments, beside as many as others backends of others.
+func (f *Fleet) happen(n, others int) {
 	now := len(f.Members)
 	if now == 0 {
 		f.Start()
@@ -91,7 +102,11 @@ func (f *Fleet) happen(n int) {
 				old = append(old, m)
 			}
 		}
-		for range min(2*n-now, 2*len(old)-now) { // those that are newcomers, or may come back from their rest, are part of the doubling
+		most := len(old)
+		if f.Limit == 0 {
+			most = max(most-others, most/2)
+		}
+		for range min(2*n-now, most+len(old)-now) { // those that are newcomers, or may come back from their rest, are part of the doubling
 			f.Start()
 		}
 		for _, m := range old {
