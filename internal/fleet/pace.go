@@ -15,7 +15,9 @@ const (
 	// pollsPerSecond is how often all environments together may poll.
 	pollsPerSecond = 20
 	// mostSaved is how many polls an environment can save up for retries.
-	mostSaved = 6
+	mostSaved = 8
+	// memory is the weight of the last poll in polls.lost.
+	memory = 1.0 / 8
 	// unboundedInterval is the least time between two polls when no budget is known. They only look whether the role has got a limit.
 	unboundedInterval = time.Minute
 )
@@ -29,6 +31,7 @@ type polls struct {
 	ended  time.Time     // when the last poll ended
 	saved  float64       // polls
 	misses int           // lost polls since the last count, or since the pool had no connection
+	lost   float64       // the fraction of polls that was lost lately
 	at     time.Time     // when members was counted; zero if it was not
 	count  int           // members at at
 }
@@ -46,23 +49,30 @@ func (p *polls) paid(now time.Time) {
 // counted takes note of a count of n members, of which young came within the last lease. It was asked for at at, and told at now.
 //
 // The rate of all polls must not exceed pollsPerSecond while the fleet grows or shrinks. So the time for one poll follows from the members that there will
-// be when half of it is over, if the fleet goes on as since the last count, and from the polls that newcomers make when they come.
+// be, if the fleet goes on as since the last count, from the polls that are lost, and from those that newcomers make when they come. While the fleet
+// shrinks there is room for retries, since most members took the fleet for larger when they last chose their time.
 func (p *polls) counted(n, young int, at, now time.Time) {
 	p.paid(now)
-	expected := float64(n)
+	expected, ahead, retries := float64(n), 0.75, 1+p.lost
+	if n < p.count {
+		ahead, retries = 0.9, 1+p.lost/4
+	}
 	if since := at.Sub(p.at); !p.at.IsZero() && since > 0 {
-		expected += float64(n-p.count) / since.Seconds() * interval(n).Seconds() / 2
+		expected += float64(n-p.count) / since.Seconds() * interval(n).Seconds() * ahead
 		expected = min(2*float64(n), max(float64(n)/2, expected))
 	}
+	expected *= retries
 	newcomers := min(pollsPerSecond/2, 1.5*float64(young)/Lease(n).Seconds())
 	p.every = max(interval(1), time.Duration(expected/(pollsPerSecond-newcomers)*float64(time.Second)))
 	p.at, p.count, p.misses = at, n, 0
+	p.lost -= p.lost * memory
 }
 
 // missed takes note of a poll that was lost.
 func (p *polls) missed(now time.Time) {
 	p.paid(now)
 	p.misses++
+	p.lost += (1 - p.lost) * memory
 }
 
 // left forgets the counts: others do not see this environment any more.
@@ -78,7 +88,8 @@ func (p *polls) next(bounded bool) time.Duration {
 	case p.misses == 0:
 		return p.jitter(p.every, 1.3, 1.6)
 	case p.saved >= 1:
-		return p.jitter(max(p.every, interval(1)), 0.15, 0.25)
+		slower := float64(min(p.misses, 4)) // if nothing answers, it is not asked all the time
+		return p.jitter(max(p.every, interval(1)), 0.06*slower, 0.07*slower)
 	}
 	return p.jitter(max(p.every, interval(1)), 1, 1.3)
 }

@@ -61,9 +61,9 @@ func TestAThousandEnvironmentsAndADeployment(t *testing.T) {
 			assert.Zero(t, in30)
 			assert.LessOrEqual(t, most, 30*20)
 		}
-		assert.LessOrEqual(t, in30, 30)
-		assert.LessOrEqual(t, in120, 10)
-		assert.LessOrEqual(t, most, 30*25)
+		assert.LessOrEqual(t, in30, 10)
+		assert.LessOrEqual(t, in120, 5)
+		assert.LessOrEqual(t, most, 30*23)
 	}
 }
 
