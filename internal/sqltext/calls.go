@@ -11,25 +11,25 @@ import (
 // slices have one element for each token.
 type calls struct {
 	Statement
-	tokens  []token
+	tokens
 	partner []int  // of a bracket: the index of its other half
 	call    []bool // of an opening parenthesis: whether it holds a function's arguments, or belongs to the call's FILTER or WITHIN GROUP
 	cte     []bool // of a name: whether WITH defines it here
 }
 
 // find adds the functions of one text. It does nothing if a text was refused before.
-func (c *calls) find(tokens []token) {
+func (c *calls) find(ts tokens) {
 	if c.Refused != "" {
 		return
 	}
-	c.tokens = tokens
+	c.tokens = ts
 	if !c.pair() {
 		c.Refused = "unbalanced parentheses"
 		return
 	}
-	c.call, c.cte = make([]bool, len(tokens)), make([]bool, len(tokens))
+	c.call, c.cte = make([]bool, len(ts)), make([]bool, len(ts))
 	c.findCTEs()
-	for i := range tokens {
+	for i := range ts {
 		switch {
 		case c.at(i).is("("):
 			c.parenthesis(i)
@@ -49,14 +49,6 @@ func (c *calls) refuse(why string) {
 	if c.Refused == "" {
 		c.Refused = why
 	}
-}
-
-// at returns the token at i, or an empty symbol if there is none.
-func (c *calls) at(i int) token {
-	if i < 0 || i >= len(c.tokens) {
-		return token{kind: symbol}
-	}
-	return c.tokens[i]
 }
 
 // pair finds the partners of all brackets, and reports whether each has one.
@@ -148,12 +140,10 @@ func (c *calls) parenthesis(i int) {
 	if end := c.partner[i]; f.Name == "set_config" {
 		f.Local = c.at(end-1).word("true") && c.at(end-2).is(",")
 		// For some settings it is not enough that they end with the transaction.
-		name := c.at(i + 1)
-		known := name.kind == literal && name.text != "" && (c.at(i+2).is(",") || c.at(i+2).is("::"))
-		switch {
-		case known && strings.EqualFold(name.text, "seed"):
+		switch name, known := c.setting(i + 1); {
+		case known && strings.EqualFold(name, "seed"):
 			f = Function{Schema: f.Schema, Name: "setseed"}
-		case !known, !keepsMeaning(name.text):
+		case !known, !keepsMeaning(name):
 			f.Local = false
 		}
 	}

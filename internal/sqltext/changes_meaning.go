@@ -26,86 +26,74 @@ const (
 // AfterMeaning returns what sql does to the meaning of later texts, judged by its text alone. Functions that it calls and triggers that it fires may
 // do more: AfterMeaning knows only set_config.
 func AfterMeaning(sql string) (m Meaning) {
-	tokens, refused := lex(sql)
+	ts, refused := lex(sql)
 	if refused != "" {
 		return MayChangeMeaning
 	}
-	if one, refused := oneStatement(tokens); refused == "" {
+	if one, refused := oneStatement(ts); refused == "" {
 		return afterMeaning(one)
 	}
 	m = MayChangeMeaning // the first ones may have changed the meaning of the later ones
-	for len(tokens) > 0 {
-		end := slices.IndexFunc(tokens, func(t token) bool { return t.is(";") })
-		if end < 0 {
-			end = len(tokens)
-		}
-		m = max(m, afterMeaning(tokens[:end]))
-		tokens = tokens[min(end+1, len(tokens)):]
+	for _, one := range ts.statements() {
+		m = max(m, afterMeaning(one))
 	}
 	return m
 }
 
 // afterMeaning returns what one statement does to the meaning of later texts.
-func afterMeaning(tokens []token) (m Meaning) {
-	for i, t := range tokens {
-		if i == 0 || !t.is("(") || !tokens[i-1].name() || tokens[i-1].text != "set_config" {
+func afterMeaning(ts tokens) Meaning {
+	for i, t := range ts {
+		if !t.is("(") || !ts.at(i-1).name() || ts.at(i-1).text != "set_config" {
 			continue
 		}
-		m = max(m, MayChangeMeaning)
-		if i+2 < len(tokens) && tokens[i+1].kind == literal && tokens[i+1].text != "" && (tokens[i+2].is(",") || tokens[i+2].is("::")) {
-			if m = ChangesMeaning; keepsMeaning(tokens[i+1].text) {
-				m = KeepsMeaning
-			}
-		}
-		if m != KeepsMeaning {
-			return m
+		switch name, known := ts.setting(i + 1); {
+		case !known:
+			return MayChangeMeaning
+		case !keepsMeaning(name):
+			return ChangesMeaning
 		}
 	}
-	first := 0
-	for first < len(tokens)-1 && tokens[first].is("(") {
-		first++
-	}
-	if len(tokens) == 0 || tokens[first].word("select", "values", "table", "with", "insert", "update", "delete", "merge") {
+	if len(ts) == 0 || ts.first().word(Plainest...) {
 		return KeepsMeaning
 	}
-	return commandMeaning(tokens)
+	return commandMeaning(ts)
+}
+
+// setting returns the name of a setting that is the argument at i. It is known if it is a string, alone or with a cast, and not the last argument.
+func (ts tokens) setting(i int) (name string, known bool) {
+	arg := ts.at(i)
+	return arg.text, arg.kind == literal && arg.text != "" && (ts.at(i+1).is(",") || ts.at(i+1).is("::"))
 }
 
 // commandMeaning returns what a statement that is neither a query nor a change of data does to the meaning of later texts.
-func commandMeaning(tokens []token) Meaning {
-	at := func(i int) token {
-		if i < len(tokens) {
-			return tokens[i]
-		}
-		return token{kind: symbol}
-	}
+func commandMeaning(ts tokens) Meaning {
 	switch {
-	case tokens[0].word("begin", "start", "savepoint", "release", "show", "lock", "notify", "listen", "unlisten", "close", "load", "deallocate",
+	case ts[0].word("begin", "start", "savepoint", "release", "show", "lock", "notify", "listen", "unlisten", "close", "load", "deallocate",
 		"checkpoint"):
 		return KeepsMeaning
-	case tokens[0].word("commit", "end", "rollback", "abort"), tokens[0].word("prepare") && at(1).word("transaction"):
+	case ts[0].word("commit", "end", "rollback", "abort"), ts[0].word("prepare") && ts.at(1).word("transaction"):
 		return RestoresMeaning
-	case tokens[0].word("prepare"):
+	case ts[0].word("prepare"):
 		return KeepsMeaning
-	case tokens[0].word("discard") && at(1).word("plans", "sequences"):
+	case ts[0].word("discard") && ts.at(1).word("plans", "sequences"):
 		return KeepsMeaning
-	case tokens[0].word("create") && slices.ContainsFunc(tokens[1:min(5, len(tokens))], func(t token) bool { return t.word("temp", "temporary") }):
+	case ts[0].word("create") && slices.ContainsFunc(ts[1:min(5, len(ts))], func(t token) bool { return t.word("temp", "temporary") }):
 		return ChangesMeaning // a temporary table may hide another of its name
-	case !tokens[0].word("set", "reset"):
+	case !ts[0].word("set", "reset"):
 		return MayChangeMeaning
 	}
 	setting := 1
-	if at(1).word("local", "session") {
+	if ts.at(1).word("local", "session") {
 		setting = 2
 	}
-	switch name := at(setting); {
+	switch name := ts.at(setting); {
 	case name.word("transaction", "characteristics"):
 		return KeepsMeaning
 	case name.word("constraints"):
 		return MayChangeMeaning // deferred triggers run now
-	case at(setting+1).is(".") || name.name() && keepsMeaning(name.text):
+	case ts.at(setting+1).is(".") || name.name() && keepsMeaning(name.text):
 		return KeepsMeaning
-	case tokens[0].word("reset"):
+	case ts[0].word("reset"):
 		return MayChangeMeaning // the setting may already have had its default
 	}
 	return ChangesMeaning

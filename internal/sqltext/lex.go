@@ -29,6 +29,41 @@ func (t token) word(words ...string) bool {
 	return t.kind == word && slices.Contains(words, t.text)
 }
 
+// tokens are those of a text, or of one of its statements.
+type tokens []token
+
+// at returns the token at i, or an empty symbol if there is none.
+func (ts tokens) at(i int) token {
+	if i < 0 || i >= len(ts) {
+		return token{kind: symbol}
+	}
+	return ts[i]
+}
+
+// first returns the first token that is no opening parenthesis, or an empty symbol if there is none.
+func (ts tokens) first() token {
+	i := 0
+	for ts.at(i).is("(") {
+		i++
+	}
+	return ts.at(i)
+}
+
+// statements cuts the tokens of a text at its semicolons. Statements without tokens are left out.
+func (ts tokens) statements() (all []tokens) {
+	from := 0
+	for i := range len(ts) + 1 {
+		if i < len(ts) && !ts[i].is(";") {
+			continue
+		}
+		if i > from {
+			all = append(all, ts[from:i])
+		}
+		from = i + 1
+	}
+	return all
+}
+
 // maxName is the longest identifier that PostgreSQL does not truncate, in bytes.
 const maxName = 63
 
@@ -39,19 +74,19 @@ const symbols = "()[],;.:" + operatorChars
 const operatorChars = "+-*/<>=~!@#%^&|`?"
 
 // lex cuts text into tokens by the rules of PostgreSQL's scan.l, and leaves out comments and white space. If it cannot, refused says why.
-func lex(text string) (tokens []token, refused string) {
+func lex(text string) (ts tokens, refused string) {
 	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
 		return nil, "encoding"
 	}
 	l := lexer{text: text}
-	tokens = make([]token, 0, len(text)/4+4) // about as many as there are
+	ts = make(tokens, 0, len(text)/4+4) // about as many as there are
 	for l.refused == "" && l.space() {
-		tokens = append(tokens, l.token())
+		ts = append(ts, l.token())
 	}
 	if l.refused != "" {
 		return nil, l.refused
 	}
-	return tokens, ""
+	return ts, ""
 }
 
 type lexer struct {

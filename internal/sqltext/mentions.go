@@ -48,38 +48,32 @@ func operatorsOf(keyword string) []string {
 
 // Mention returns what sql mentions. It returns false if lex refuses the text.
 func Mention(sql string) (Mentions, bool) {
-	tokens, refused := lex(sql)
+	ts, refused := lex(sql)
 	if refused != "" {
 		return Mentions{}, false
 	}
-	return mention(tokens), true
+	return mention(ts), true
 }
 
-// mention returns what the text of tokens mentions.
-func mention(tokens []token) (m Mentions) {
-	at := func(i int) token {
-		if i < 0 || i >= len(tokens) {
-			return token{kind: symbol}
-		}
-		return tokens[i]
-	}
+// mention returns what the text of ts mentions.
+func mention(ts tokens) (m Mentions) {
 	// chain returns the name that begins at i, with its schema if it has one. Of a.b.c it returns b.c, since a can only be the database.
 	chain := func(i int) (n Name, ok bool) {
-		for at(i).word("only") || at(i).is("(") {
+		for ts.at(i).word("only") || ts.at(i).is("(") {
 			i++
 		}
-		if !at(i).name() {
+		if !ts.at(i).name() {
 			return n, false
 		}
-		n.Name = at(i).text
-		for at(i+1).is(".") && at(i+2).name() {
+		n.Name = ts.at(i).text
+		for ts.at(i+1).is(".") && ts.at(i+2).name() {
 			i += 2
-			n = Name{n.Name, at(i).text}
+			n = Name{n.Name, ts.at(i).text}
 		}
 		return n, true
 	}
 	run, defaults, locks := "", false, false
-	for i, t := range tokens {
+	for i, t := range ts {
 		defaults = defaults || t.word("default")
 		if t.kind == symbol && t.text != "" && isOperator(t.text[0]) {
 			run += t.text
@@ -92,33 +86,33 @@ func mention(tokens []token) (m Mentions) {
 		if !t.name() {
 			continue
 		}
-		if at(i + 1).is("(") {
+		if ts.at(i + 1).is("(") {
 			m.Called = append(m.Called, t.text)
 		}
 		if t.kind == word {
 			m.Operators = append(m.Operators, operatorsOf(t.text)...)
 		}
 		switch {
-		case at(i - 1).is("."):
-			if !at(i + 1).is("(") { // a.f(…) calls f of the schema a
+		case ts.at(i - 1).is("."):
+			if !ts.at(i + 1).is("(") { // a.f(…) calls f of the schema a
 				m.Dotted = append(m.Dotted, t.text)
 				m.Names = append(m.Names, Name{Name: t.text}) // (1).f may also be a conversion to the type f
 			}
-			if at(i - 2).name() {
-				m.Names = append(m.Names, Name{at(i - 2).text, t.text})
+			if ts.at(i - 2).name() {
+				m.Names = append(m.Names, Name{ts.at(i - 2).text, t.text})
 			}
 		case t.kind == quoted || !reserved.has(t.text):
 			m.Names = append(m.Names, Name{Name: t.text})
 		}
 		switch {
-		case t.word("into") && at(i-1).word("insert", "merge"):
+		case t.word("into") && ts.at(i-1).word("insert", "merge"):
 			if n, ok := chain(i + 1); ok {
 				m.Written = append(m.Written, n)
 			}
-		case t.word("for") && (at(i+1).word("update", "share") || at(i+1).word("no", "key")): // the policies for UPDATE apply
+		case t.word("for") && (ts.at(i+1).word("update", "share") || ts.at(i+1).word("no", "key")): // the policies for UPDATE apply
 			locks = true
-		case t.word("update") && (!at(i+1).word("set") || at(i+2).word("set")) && (!at(i-1).word("for", "key") || !endsLock(at(i+1))),
-			t.word("from") && at(i-1).word("delete"):
+		case t.word("update") && (!ts.at(i+1).word("set") || ts.at(i+2).word("set")) && (!ts.at(i-1).word("for", "key") || !endsLock(ts.at(i+1))),
+			t.word("from") && ts.at(i-1).word("delete"):
 			if n, ok := chain(i + 1); ok {
 				m.Changed = append(m.Changed, n)
 			}

@@ -21,39 +21,39 @@ type Sequences struct {
 // SequencesOf scans one statement.
 func SequencesOf(sql string) Sequences {
 	everything := Sequences{Reads: true, Draws: true, Moves: true}
-	tokens, refused := lex(sql)
+	ts, refused := lex(sql)
 	if refused == "" {
-		tokens, refused = oneStatement(tokens)
+		ts, refused = oneStatement(ts)
 	}
 	if refused != "" {
 		return everything
 	}
 	s, named := Sequences{}, false
-	for _, t := range tokens {
+	for _, t := range ts {
 		s.Reads = s.Reads || t.name() && (t.text == "currval" || t.text == "lastval")
 		named = named || t.name() && (t.text == "nextval" || t.text == "setval")
 		s.Moves = s.Moves || t.name() && t.text == "set_config"
 		s.Draws = s.Draws || named || t.word("insert", "update", "merge", "delete")
 	}
 	switch {
-	case len(tokens) == 0:
-	case tokens[0].word("set", "reset"):
+	case len(ts) == 0:
+	case ts[0].word("set", "reset"):
 		s.Moves = true
-	case tokens[0].word("begin", "start"):
+	case ts[0].word("begin", "start"):
 		s.Begins = true
 	case named:
-		s.Steady = onlyNextval(tokens)
-	case tokens[0].word("insert"):
-		s.Table = insertsValues(tokens)
+		s.Steady = onlyNextval(ts)
+	case ts[0].word("insert"):
+		s.Table = insertsValues(ts)
 		s.Steady = s.Table != ""
 	}
 	return s
 }
 
-// onlyNextval reports whether tokens are SELECT nextval('…'), with or without a cast to regclass.
-func onlyNextval(tokens []token) bool {
-	texts := make([]string, 0, len(tokens))
-	for _, t := range tokens {
+// onlyNextval reports whether ts is SELECT nextval('…'), with or without a cast to regclass.
+func onlyNextval(ts tokens) bool {
+	texts := make([]string, 0, len(ts))
+	for _, t := range ts {
 		switch {
 		case t.kind == quoted, t.kind == param:
 			return false
@@ -72,27 +72,27 @@ func onlyNextval(tokens []token) bool {
 	return false
 }
 
-// insertsValues returns the table of INSERT INTO table … VALUES … [ON CONFLICT …] [RETURNING …] or DEFAULT VALUES, or "" if tokens are something
+// insertsValues returns the table of INSERT INTO table … VALUES … [ON CONFLICT …] [RETURNING …] or DEFAULT VALUES, or "" if ts is something
 // else, or may draw from a sequence for some rows only. ON CONFLICT does no harm: the defaults of a row are computed before PostgreSQL looks for a
 // conflict.
-func insertsValues(tokens []token) (table string) {
-	at := 1
-	if at >= len(tokens) || !tokens[at].word("into") {
+func insertsValues(ts tokens) (table string) {
+	if !ts.at(1).word("into") {
 		return ""
 	}
 	var name strings.Builder
-	for at++; at < len(tokens) && (tokens[at].name() || tokens[at].is(".")); at++ {
-		if tokens[at].word("default", "values", "overriding", "as") {
+	at := 2
+	for ; ts.at(at).name() || ts.at(at).is("."); at++ {
+		if ts[at].word("default", "values", "overriding", "as") {
 			break
 		}
-		if tokens[at].is(".") {
+		if ts[at].is(".") {
 			name.WriteByte('.')
 		} else {
-			name.WriteString(`"` + strings.ReplaceAll(tokens[at].text, `"`, `""`) + `"`)
+			name.WriteString(`"` + strings.ReplaceAll(ts[at].text, `"`, `""`) + `"`)
 		}
 	}
 	values, conflict := false, false
-	for _, t := range tokens[at:] {
+	for _, t := range ts[at:] {
 		values, conflict = values || t.word("values"), conflict || t.word("conflict")
 		if t.word("select", "with") || conflict && t.word("default") {
 			return ""

@@ -30,8 +30,8 @@ func SetupOf(sql string, plain bool) (s Setup) {
 
 // piece is one statement of a text.
 type piece struct {
-	tokens []token
-	text   string
+	tokens
+	text string
 }
 
 // split cuts a text into its statements. plain is the same as in SetupOf.
@@ -81,24 +81,18 @@ func (s *Setup) add(p piece) {
 }
 
 // query adds what a query or a change of data names.
-func (s *Setup) query(tokens []token) {
-	for i, t := range tokens {
-		next := func(n int) token {
-			if i+n < len(tokens) {
-				return tokens[i+n]
-			}
-			return token{kind: symbol}
-		}
+func (s *Setup) query(ts tokens) {
+	for i, t := range ts {
 		s.Draws = s.Draws || t.name() && (t.text == "nextval" || t.text == "setval") || t.word("insert", "update", "merge", "delete")
-		if !t.name() || t.text != "set_config" || !next(1).is("(") {
+		if !t.name() || t.text != "set_config" || !ts.at(i+1).is("(") {
 			continue
 		}
-		switch arg, end := next(2), 3; {
+		switch arg, end := ts.at(i+2), i+3; {
 		case arg.kind == literal && arg.text != "", arg.kind == param:
-			if next(end).is("::") && next(end+1).word("text") {
+			if ts.at(end).is("::") && ts.at(end+1).word("text") {
 				end += 2
 			}
-			if !next(end).is(",") {
+			if !ts.at(end).is(",") {
 				s.Unsure = "set_config of a name that is put together"
 			} else if arg.kind == literal {
 				s.Settings = append(s.Settings, arg.text)
@@ -109,16 +103,16 @@ func (s *Setup) query(tokens []token) {
 	}
 }
 
-// dotted returns the name of the setting that SET sets. tokens are those behind SET.
-func dotted(tokens []token) (name string) {
-	if len(tokens) > 1 && tokens[0].word("session", "local") && tokens[1].name() {
-		tokens = tokens[1:]
+// dotted returns the name of the setting that SET sets. ts has the tokens behind SET.
+func dotted(ts tokens) (name string) {
+	if len(ts) > 1 && ts[0].word("session", "local") && ts[1].name() {
+		ts = ts[1:]
 	}
-	end := slices.IndexFunc(tokens, func(t token) bool { return t.is("=") || t.word("to") })
+	end := slices.IndexFunc(ts, func(t token) bool { return t.is("=") || t.word("to") })
 	if end < 1 {
 		return ""
 	}
-	for _, t := range tokens[:end] {
+	for _, t := range ts[:end] {
 		if !t.name() && !t.is(".") {
 			return ""
 		}

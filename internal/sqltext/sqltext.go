@@ -53,48 +53,44 @@ func (f Function) Harmless() bool {
 // Scan scans the text of a statement as PostgreSQL 14 to 18 read it with standard_conforming_strings on and client_encoding UTF8. It refuses a text
 // that another of these versions, or another standard_conforming_strings, would read differently.
 func Scan(sql string) Statement {
-	tokens, refused := lex(sql)
+	ts, refused := lex(sql)
 	if refused == "" {
-		tokens, refused = oneStatement(tokens)
+		ts, refused = oneStatement(ts)
 	}
 	if refused == "" {
-		refused = forbidden(tokens)
+		refused = forbidden(ts)
 	}
 	if refused != "" {
 		return Statement{Refused: refused}
 	}
 	var c calls
-	c.find(tokens)
+	c.find(ts)
 	return c.Statement
 }
 
-// oneStatement returns the tokens without the semicolon at their end, and refuses any other semicolon.
-func oneStatement(tokens []token) ([]token, string) {
-	for i, t := range tokens {
+// oneStatement returns ts without the semicolon at their end, and refuses any other semicolon.
+func oneStatement(ts tokens) (tokens, string) {
+	for i, t := range ts {
 		if t.is(";") {
-			if i+1 < len(tokens) {
+			if i+1 < len(ts) {
 				return nil, "two statements"
 			}
-			return tokens[:i], ""
+			return ts[:i], ""
 		}
 	}
-	return tokens, ""
+	return ts, ""
 }
 
-// forbidden returns why tokens may not ride, judged by a list of words, or "" if it finds none of them. It looks for the words everywhere, even where
+// forbidden returns why ts may not ride, judged by a list of words, or "" if it finds none of them. It looks for the words everywhere, even where
 // they only name a column: a statement with a column called "lock" goes alone.
-func forbidden(tokens []token) string {
-	first := 0
-	for first < len(tokens) && tokens[first].is("(") {
-		first++
-	}
+func forbidden(ts tokens) string {
 	switch {
-	case first == len(tokens):
+	case ts.first() == token{kind: symbol}:
 		return "empty"
-	case !tokens[first].word("select", "values", "table", "with"):
+	case !ts.first().word("select", "values", "table", "with"):
 		return "not a read"
 	}
-	for i, t := range tokens {
+	for i, t := range ts {
 		if t.kind != word {
 			continue
 		}
@@ -109,8 +105,8 @@ func forbidden(tokens []token) string {
 			"treat":
 			return t.text
 		case "for":
-			if i+1 < len(tokens) && tokens[i+1].word("update", "no", "key", "share") {
-				return "for " + tokens[i+1].text
+			if next := ts.at(i + 1); next.word("update", "no", "key", "share") {
+				return "for " + next.text
 			}
 		}
 	}

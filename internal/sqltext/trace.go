@@ -1,7 +1,6 @@
 package sqltext
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -26,51 +25,42 @@ const (
 // Session returns what a statement leaves behind in its session, judged by its text alone. If asks is true, the statement is a query or a change of
 // data. Then trace is what the functions that it names leave, judged by their names; other functions to which it leads may leave more.
 func Session(sql string) (trace Trace, asks bool, functions []Function) {
-	tokens, refused := lex(sql)
+	ts, refused := lex(sql)
 	if refused != "" {
 		return AnyTrace, false, nil
 	}
-	if one, refused := oneStatement(tokens); refused == "" {
+	if one, refused := oneStatement(ts); refused == "" {
 		return session(one)
 	}
 	trace = AnyTrace
-	for len(tokens) > 0 {
-		end := slices.IndexFunc(tokens, func(t token) bool { return t.is(";") })
-		if end < 0 {
-			end = len(tokens)
-		}
-		t, _, _ := session(tokens[:end])
+	for _, one := range ts.statements() {
+		t, _, _ := session(one)
 		trace = max(trace, t)
-		tokens = tokens[min(end+1, len(tokens)):]
 	}
 	return trace, false, nil
 }
 
 // session returns what one statement leaves behind in its session, like Session.
-func session(tokens []token) (trace Trace, asks bool, functions []Function) {
-	if len(tokens) == 0 {
+func session(ts tokens) (trace Trace, asks bool, functions []Function) {
+	if len(ts) == 0 {
 		return NoTrace, false, nil
 	}
-	if lasts(tokens) || compiles(tokens) {
+	if lasts(ts) || compiles(ts) {
 		return LastingTrace, false, nil
 	}
-	first := 0
-	for first < len(tokens)-1 && tokens[first].is("(") {
-		first++
+	if !ts.first().word(Plainest...) {
+		return command(ts), false, nil
 	}
-	if !tokens[first].word("select", "values", "table", "with", "insert", "update", "delete", "merge") {
-		return command(tokens), false, nil
-	}
-	for i, t := range tokens {
+	for i, t := range ts {
 		switch {
-		case t.word("into") && (i == 0 || !tokens[i-1].word("insert", "merge")), // creates a table, which may be temporary
+		case t.word("into") && !ts.at(i-1).word("insert", "merge"), // creates a table, which may be temporary
 			t.word("truncate", "copy", "call", "execute", "create", "alter", "drop", "grant", "revoke", "listen",
 				"vacuum", "treat"): // forbidden says why treat is here
 			return AnyTrace, false, nil
 		}
 	}
 	c := calls{}
-	c.find(tokens)
+	c.find(ts)
 	if c.Refused != "" {
 		return AnyTrace, false, nil
 	}
@@ -80,29 +70,29 @@ func session(tokens []token) (trace Trace, asks bool, functions []Function) {
 	return trace, true, c.Functions
 }
 
-// compiles reports whether tokens set a setting that decides how PL/pgSQL functions are compiled. Functions that are compiled while it is set keep
+// compiles reports whether ts sets a setting that decides how PL/pgSQL functions are compiled. Functions that are compiled while it is set keep
 // its effect until the session ends.
-func compiles(tokens []token) bool {
+func compiles(ts tokens) bool {
 	decides := func(setting string) bool {
 		setting = strings.ToLower(setting)
 		return strings.HasPrefix(setting, "plpgsql.") || setting == "standard_conforming_strings" || setting == "plpgsql"
 	}
-	for i := 1; i < len(tokens); i++ {
-		t, before := tokens[i], tokens[i-1]
+	for i := 1; i < len(ts); i++ {
+		t, before := ts[i], ts[i-1]
 		switch {
-		case i+1 < len(tokens) && t.name() && decides(t.text) && before.word("set", "local", "session") && (t.text != "plpgsql" || tokens[i+1].is(".")):
+		case i+1 < len(ts) && t.name() && decides(t.text) && before.word("set", "local", "session") && (t.text != "plpgsql" || ts[i+1].is(".")):
 			return true
-		case i > 1 && before.is("(") && tokens[i-2].name() && tokens[i-2].text == "set_config" && t.kind == literal && decides(t.text):
+		case i > 1 && before.is("(") && ts[i-2].name() && ts[i-2].text == "set_config" && t.kind == literal && decides(t.text):
 			return true
 		}
 	}
 	return false
 }
 
-// lasts reports whether tokens call, anywhere, a function that leaves a LastingTrace, judged by its name.
-func lasts(tokens []token) bool {
-	for i := 1; i < len(tokens); i++ {
-		if tokens[i].is("(") && tokens[i-1].name() && (Function{Name: tokens[i-1].text}).Trace() == LastingTrace {
+// lasts reports whether ts calls, anywhere, a function that leaves a LastingTrace, judged by its name.
+func lasts(ts tokens) bool {
+	for i := 1; i < len(ts); i++ {
+		if ts[i].is("(") && ts[i-1].name() && (Function{Name: ts[i-1].text}).Trace() == LastingTrace {
 			return true
 		}
 	}
@@ -110,34 +100,28 @@ func lasts(tokens []token) bool {
 }
 
 // command returns what a statement that is neither a query nor a change of data leaves behind in its session.
-func command(tokens []token) Trace {
-	at := func(i int) token {
-		if i < len(tokens) {
-			return tokens[i]
-		}
-		return token{kind: symbol}
-	}
-	setting := at(1) // the name of the setting, if this is SET
+func command(ts tokens) Trace {
+	setting := ts.at(1) // the name of the setting, if this is SET
 	if setting.word("local", "session") {
-		setting = at(2)
+		setting = ts.at(2)
 	}
 	switch {
-	case tokens[0].word("set") && at(1).word("local") && setting.name() && strings.EqualFold(setting.text, "seed"):
+	case ts[0].word("set") && ts.at(1).word("local") && setting.name() && strings.EqualFold(setting.text, "seed"):
 		return SessionTrace // the seed of random outlives the transaction
-	case tokens[0].word("set") && at(1).word("local") && setting.name() && (strings.EqualFold(setting.text, "search_path") || setting.word("schema")):
+	case ts[0].word("set") && ts.at(1).word("local") && setting.name() && (strings.EqualFold(setting.text, "search_path") || setting.word("schema")):
 		return AnyTrace // later names may mean other tables than those that the catalogs were asked about
-	case tokens[0].word("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "show", "lock",
+	case ts[0].word("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "show", "lock",
 		"notify"):
 		return NoTrace
-	case tokens[0].word("set") && (at(1).word("local", "constraints") || at(1).word("transaction")):
+	case ts[0].word("set") && (ts.at(1).word("local", "constraints") || ts.at(1).word("transaction")):
 		return NoTrace // such settings end with the transaction
-	case tokens[0].word("load"):
+	case ts[0].word("load"):
 		return LastingTrace
-	case tokens[0].word("discard") && at(1).word("all"), tokens[0].word("deallocate") && (at(1).word("all") || at(1).word("prepare") && at(2).word("all")):
+	case ts[0].word("discard") && ts.at(1).word("all"), ts[0].word("deallocate") && (ts.at(1).word("all") || ts.at(1).word("prepare") && ts.at(2).word("all")):
 		return LastingTrace // pgx does not notice that its prepared statements are gone
-	case tokens[0].word("prepare", "deallocate"):
+	case ts[0].word("prepare", "deallocate"):
 		return PreparedTrace
-	case tokens[0].word("set", "reset", "listen", "unlisten", "close", "discard"):
+	case ts[0].word("set", "reset", "listen", "unlisten", "close", "discard"):
 		return SessionTrace
 	}
 	return AnyTrace
