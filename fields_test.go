@@ -58,8 +58,8 @@ internal/sched.actions: decide carry=actions end=actions first=actions last=acti
 internal/sched.answer: actions
 internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
 internal/sched.core: decide
-internal/sched.Group: queue Owner=pool/ride conn=serve next=actions
-internal/sched.growth: growth debt=decide floor=decide washing=scheduler
+internal/sched.Group: queue Owner=pool/ride conn=decide next=actions
+internal/sched.growth: growth debt=decide floor=bounds washing=scheduler
 internal/sched.marks: queue failed=outage told=scheduler
 internal/sched.outage: outage patience=decide random=decide
 internal/sched.queue: queue group=decide

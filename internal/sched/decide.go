@@ -3,22 +3,11 @@ package sched
 import (
 	"cmp"
 	"errors"
-	"slices"
 	"time"
 )
 
 // ErrClosed is what every request gets after Close.
 var ErrClosed = errors.New("the scheduler is closed")
-
-// NestedError ends a standstill: all connections are held, and everybody who holds one waits for another. PostgreSQL cannot see a standstill. If an
-// invocation waits while it holds a connection, that is no proof: one of its goroutines may work while two wait. The standstill is certain when every
-// connection is held by a callback (as InTx has), and a request with that callback's ctx waits: the callback cannot end before its request has an
-// answer. Then it is ended at once. Other standstills (connections held outside a callback, or in two pools) last until a deadline.
-type NestedError struct {
-	Held *Request // the request whose connection is held by the callback in which the refused request was made
-}
-
-func (*NestedError) Error() string { return "all connections are held by those who wait for another" }
 
 // core decides. Each event is a method that gets the time; afterwards out.done returns what is to be done. If a method here has no comment, the
 // method of Scheduler with the same name explains the event. Of the functions of cfg, core calls only MaxGroupTime, Group and Random.
@@ -109,6 +98,66 @@ func (k *core) tooLate(r *Request, now time.Time) error {
 		k.admission.press()
 	}
 	return k.admission.noTime(r, now)
+}
+
+// next returns the request whose turn it is, or nil if nobody waits. It refuses the requests that are late by now.
+func (k *core) next(now time.Time) *Request {
+	for {
+		r := k.admission.turn(now)
+		if r == nil || !r.isLate(now) {
+			return r
+		}
+		k.out.tell(r, nil, k.tooLate(r, now))
+	}
+}
+
+// serve lends c to the request whose turn it is, or to a group if that request shares. If nobody waits, or as many connections are lent as may be, c
+// becomes idle, and serve returns true. After Close, and while there are more connections than the ceiling allows, c is closed.
+func (k *core) serve(c *Conn, now time.Time) (idle bool) {
+	r := k.next(now)
+	switch {
+	case k.closed || k.isOver():
+		k.discard(c)
+	case r == nil:
+		k.stock.keep(c, now)
+		k.growth.unused()
+		return true
+	case k.stock.held >= k.growth.room(&k.queue):
+		k.stock.keep(c, now)
+		return true
+	case c.Shares && r.Share != nil && k.queue.sharing > 1:
+		g := k.cfg.Group(c)
+		g.conn = c
+		k.lend(c, &g.Holder, now)
+		k.board(g, now)
+		k.out.takeOff(g)
+	default:
+		k.queue.remove(r)
+		r.charge(k.admission.cost(r))
+		k.lend(c, r, now)
+		k.growth.serves(1)
+		k.totals.Waited += now.Sub(r.Asked)
+		k.out.tell(r, c, nil)
+	}
+	return false
+}
+
+// unpark lends idle connections while somebody waits and more may be lent.
+func (k *core) unpark(now time.Time) {
+	for k.queue.head != nil && len(k.stock.idle) > 0 && k.stock.held < k.growth.room(&k.queue) {
+		k.serve(k.stock.pop(), now)
+	}
+}
+
+// board moves the requests whose turn it is to g.
+func (k *core) board(g *Group, now time.Time) {
+	k.totals.Waited += g.board(&k.queue, k.cfg.MaxGroupTime(), now)
+	k.growth.serves(len(g.Requests))
+}
+
+func (k *core) lend(c *Conn, r *Request, now time.Time) {
+	k.totals.Acquires++
+	k.stock.lend(c, r, now)
 }
 
 func (k *core) release(c *Conn, waits bool, now time.Time) {
@@ -229,21 +278,6 @@ func (k *core) epoch(now time.Time) {
 	k.plan(now)
 }
 
-func (k *core) setFloor(n int, now time.Time) {
-	k.growth.floor = n
-	k.plan(now)
-}
-
-func (k *core) setCeiling(n int, now time.Time) {
-	was := k.growth.limit
-	k.growth.allow(n)
-	k.moved(was, MovedByCeiling)
-	for len(k.stock.idle) > 0 && k.isOver() {
-		k.discard(k.stock.shift())
-	}
-	k.plan(now)
-}
-
 // isOver reports whether there are more connections than the ceiling allows. Those that are being dialed do not count: a dial may fail, and what it
 // opens is closed if it is too much.
 func (k *core) isOver() bool {
@@ -255,10 +289,6 @@ func (k *core) isOver() bool {
 func (k *core) discard(c *Conn) {
 	c.leaving = true
 	k.out.close = append(k.out.close, c)
-}
-
-func (k *core) replace(now time.Time) bool {
-	return !k.closed && !k.outage.isResting(now) && k.dial(maxDials, now)
 }
 
 func (k *core) nextGroup(g *Group, alone bool, now time.Time) bool {
@@ -330,15 +360,7 @@ func (k *core) plan(now time.Time) {
 	if k.growth.check(&k.queue, len(k.stock.all)) {
 		k.out.check = stallTick
 	}
-	// While a connection is being dialed, or cleaned in the background, there is no standstill: that connection will come free.
-	for k.queue.inside > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.ceiling() {
-		held := breakable(&k.queue, &k.stock)
-		if held == nil {
-			break
-		}
-		// The callback can go on only when every request in it has an answer.
-		k.totals.Nested += k.fail(&NestedError{Held: held}, func(r *Request) bool { return r.Within.holds(held) })
-	}
+	k.endStandstill()
 }
 
 // isStuck reports whether callers wait, and nothing that is open or being dialed can serve them: all connections are being closed.
@@ -369,26 +391,4 @@ func (k *core) moved(was int, why string) {
 		k.why = why
 		k.out.moved(was, is, why)
 	}
-}
-
-// breakable looks for a standstill: every connection is held by a callback in which a request waits. It returns the request whose connection is held
-// by the callback around the youngest of those that wait. It returns nil if there is no standstill.
-func breakable(q *queue, s *stock) (held *Request) {
-	awaited := make(map[*Request]bool)
-	for r := q.head; r != nil; r = r.next {
-		for w := r.Within; w != nil; w = w.Outer {
-			awaited[w.Holds] = true
-		}
-	}
-	if slices.ContainsFunc(s.all, func(c *Conn) bool { return !awaited[c.holder] }) {
-		return nil
-	}
-	for r := q.tail; r != nil; r = r.prev {
-		for _, c := range s.all {
-			if r.Within.holds(c.holder) {
-				return c.holder
-			}
-		}
-	}
-	return nil
 }
