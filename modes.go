@@ -1,6 +1,12 @@
 package lmipool
 
-import "github.com/lmipool/lmipool/pool"
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lmipool/lmipool/pool"
+)
 
 // Switch is [pool.Switch]: a field of Config that turns a part of lmipool on or off.
 type Switch = pool.Switch
@@ -29,3 +35,26 @@ const (
 	UpstreamRDSProxy  = pool.UpstreamRDSProxy
 	UpstreamPgBouncer = pool.UpstreamPgBouncer
 )
+
+// Alone returns a ctx whose statements never share a connection with others (see Config.Lanes): each has a connection for itself. See [pool.Alone].
+func Alone(ctx context.Context) context.Context { return pool.Alone(ctx) }
+
+// WithRoute returns a ctx for what runs on behalf of route, such as "orders.get": the server shows "lmipool/<id>/<route>" as the application_name of what goes
+// alone. It costs no round trip. See [pool.WithRoute].
+func WithRoute(ctx context.Context, route string) context.Context { return pool.WithRoute(ctx, route) }
+
+// Beginner is [pool.Beginner]: it begins transactions, as a [DB] does, or savepoints, as a pgx.Tx does.
+type Beginner = pool.Beginner
+
+// TxOptions is [pool.TxOptions]. The zero value means the server's default transaction, tried once.
+type TxOptions = pool.TxOptions
+
+// InTx runs fn in a transaction, which it commits if fn returns nil and rolls back if fn returns an error or panics: see [pool.InTx]. db is an
+// lmipool pool, a pgxpool pool or a mock. On an lmipool pool BEGIN is sent together with the first statement. fn runs again only if opts.MaxRetries
+// says so.
+func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if isNil(db) {
+		db = nil // pool.InTx returns an error for a nil Beginner
+	}
+	return pool.InTx(ctx, db, opts, fn)
+}
