@@ -102,29 +102,25 @@ func (s *Scope) gone() bool {
 // holds reports whether the invocation has a connection for itself, because its other statements may then depend on a transaction on that connection.
 // If results is true, open Rows and batches count, too.
 func (s *Scope) holds(results bool) bool {
-	if s == nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for h := s.held; h != nil; h = h.next {
-		if h.l.lasts() || results && h.l.hasResult() {
-			return true
-		}
-	}
-	return false
+	return s.find(func(l belonging) bool { return l.lasts() || results && l.hasResult() }) != nil
 }
 
 // other returns a lease that the invocation holds besides l, or nil. The caller has to be counted in lookers.
 func (s *Scope) other(l *Lease) *Lease {
+	other, _ := s.find(func(b belonging) bool { return b != belonging(l) && (b.lasts() || b.hasResult()) }).(*Lease)
+	return other
+}
+
+// find returns the first of the scope's leases for which is is true, or nil if there is none.
+func (s *Scope) find(is func(belonging) bool) belonging {
 	if s == nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h := s.held; h != nil; h = h.next {
-		if other, ok := h.l.(*Lease); ok && other != l && (other.lasts() || other.hasResult()) {
-			return other
+		if is(h.l) {
+			return h.l
 		}
 	}
 	return nil

@@ -68,19 +68,6 @@ func Scan(sql string) Statement {
 	return c.Statement
 }
 
-// oneStatement returns ts without the semicolon at their end, and refuses any other semicolon.
-func oneStatement(ts tokens) (tokens, string) {
-	for i, t := range ts {
-		if t.is(";") {
-			if i+1 < len(ts) {
-				return nil, "two statements"
-			}
-			return ts[:i], ""
-		}
-	}
-	return ts, ""
-}
-
 // forbidden returns why ts may not ride, judged by a list of words, or "" if it finds none of them. It looks for the words everywhere, even where
 // they only name a column: a statement with a column called "lock" goes alone.
 func forbidden(ts tokens) string {
