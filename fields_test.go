@@ -74,7 +74,7 @@ LoginTime: dial
 Maps: types Closed=pool/dial
 Member: member
 nodeFact: find deep=facts
-pace: mayride
+pace: statement
 peak: rule
 internal/fleet.polls: pace
 internal/pgwire.queue: prologue

@@ -3,10 +3,8 @@ package catalog
 import (
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/lmipool/lmipool/internal/facts"
-	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -112,28 +110,6 @@ func (s *Statement) wantsLocked() bool {
 	}
 	p := s.judgeLocked(s.of.facts())
 	return !p.Known || Why(p) == "" && (d == nil || s.doubted)
-}
-
-// pace has the moving averages of a statement's time on the server and of its results' bytes. The newest run counts for an eighth.
-type pace struct {
-	took  time.Duration
-	known bool // says whether a run has set took
-	size  int
-}
-
-func (p *pace) observe(took time.Duration, size int) {
-	took = max(0, took)
-	if !p.known { // the first run counts for half, because it may be slow by chance
-		p.took, p.known = took/2, true
-	} else {
-		p.took += (took - p.took) / 8
-	}
-	switch {
-	case size > memrows.MaxResult:
-		p.size = size
-	case size >= 0 && p.size <= memrows.MaxResult:
-		p.size += (size - p.size) / 8
-	}
 }
 
 var reasons = [...]string{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lmipool/lmipool/internal/facts"
+	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
@@ -197,3 +198,25 @@ func (g *Store) Observe(seen []Observation) {
 
 // Took notes how long s took on the server. The size of its result is not known.
 func (s *Statement) Took(d time.Duration) { s.of.Observe([]Observation{{s, d, -1}}) }
+
+// pace has the moving averages of a statement's time on the server and of its results' bytes. The newest run counts for an eighth.
+type pace struct {
+	took  time.Duration
+	known bool // says whether a run has set took
+	size  int
+}
+
+func (p *pace) observe(took time.Duration, size int) {
+	took = max(0, took)
+	if !p.known { // the first run counts for half, because it may be slow by chance
+		p.took, p.known = took/2, true
+	} else {
+		p.took += (took - p.took) / 8
+	}
+	switch {
+	case size > memrows.MaxResult:
+		p.size = size
+	case size >= 0 && p.size <= memrows.MaxResult:
+		p.size += (size - p.size) / 8
+	}
+}
