@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -229,6 +230,12 @@ func (x *tx) LargeObjects() pgx.LargeObjects {
 		return x.l.p.ended.Tx().LargeObjects()
 	}
 	return x.t.LargeObjects()
+}
+
+// Config returns a pgxpool.Config that has nothing but the mode. River's driver asks each transaction for its mode before each statement, by this method
+// if there is one, and by Conn if not. After Conn the whole session is reset.
+func (x *tx) Config() *pgxpool.Config {
+	return &pgxpool.Config{ConnConfig: &pgx.ConnConfig{DefaultQueryExecMode: x.l.c.reach.Mode}}
 }
 
 // Conn returns the raw connection: see Lease.Conn.

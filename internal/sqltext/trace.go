@@ -172,7 +172,7 @@ var inSession = words{
 // quiet has functions of pg_catalog that leave nothing behind in their session, although they are not Harmless: they are volatile, write, wait, or
 // return something about the session. What they do is in the database, or ends with the transaction.
 var quiet = words{
-	"clock_timestamp", "current_setting", "currval", "gen_random_uuid", "has_column_privilege", "has_database_privilege", "has_function_privilege",
+	"clock_timestamp", "current_schema", "current_setting", "currval", "gen_random_uuid", "has_column_privilege", "has_database_privilege", "has_function_privilege",
 	"has_language_privilege", "has_schema_privilege", "has_sequence_privilege", "has_table_privilege", "has_type_privilege", "inet_client_addr",
 	"inet_client_port", "inet_server_addr", "inet_server_port", "lastval", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_backend_pid",
 	"pg_collation_is_visible", "pg_conversion_is_visible", "pg_current_wal_lsn", "pg_current_xact_id", "pg_current_xact_id_if_assigned",
