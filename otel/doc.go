@@ -4,7 +4,7 @@
 //	...
 //	db, err := lmipool.Open(ctx, "", &lmipool.Config{Observers: []any{telemetry}})
 //	...
-//	err = telemetry.Watch(db)
+//	_, err = telemetry.Watch(db)
 //
 // # Metrics
 //
