@@ -104,7 +104,7 @@ func (c *Checker) ObservePanic(_ context.Context, e observe.Panic) {
 // ObserveReset notes a session that was left with something in it. That a statement is not known yet, or took a sequence's value, is no mistake.
 func (c *Checker) ObserveReset(_ context.Context, e observe.Reset) {
 	left := map[observe.ResetReason]string{
-		observe.LeftSession:  "settings, cursors, advisory locks, channels or temporary tables",
+		observe.LeftSession:  "settings, cursors, advisory locks, channels or temporary tables, or it took the *pgx.Conn (Conn), and nobody knows",
 		observe.LeftPrepared: "statements that it prepared in SQL",
 	}[e.Reason]
 	if left == "" {
