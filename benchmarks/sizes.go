@@ -44,7 +44,19 @@ var mixes = []workload{
 }
 
 // changes are pairs of mixes: after a while the second one replaces the first.
-var changes = [][2]string{{"point", "durable"}, {"durable", "point"}, {"web", "half"}, {"tx3", "point"}}
+var changes = []change{{"point", "durable"}, {"durable", "point"}, {"web", "half"}, {"tx3", "point"}}
+
+type change struct{ from, to string }
+
+func (c change) name() string { return c.from + ", then " + c.to }
+
+// coldName is what cold bursts and idle pools are called where the figures to measure are chosen.
+const coldName = "cold"
+
+// isBase reports whether the best size for w is needed.
+func (o *sizesOptions) isBase(w workload) bool {
+	return o.only.MatchString(w.name) || slices.ContainsFunc(changes, func(c change) bool { return c.to == w.name && o.only.MatchString(c.name()) })
+}
 
 func mixNamed(name string) workload {
 	return mixes[slices.IndexFunc(mixes, func(m workload) bool { return m.name == name })]
@@ -152,11 +164,16 @@ func measureSizes(ctx context.Context, o *sizesOptions, tell func(string, ...any
 	}
 	s := l.fast
 	tell("about %v\n", o.expected().Round(time.Second))
-	if err := r.measureCold(ctx, s, o); err != nil {
-		return nil, err
+	if o.only.MatchString(coldName) {
+		if err := r.measureCold(ctx, s, o); err != nil {
+			return nil, err
+		}
 	}
 	best := map[string]int{}
 	for _, w := range mixes {
+		if !o.isBase(w) {
+			continue
+		}
 		tell("%s\n", w.name)
 		m, err := o.sweep(ctx, s, w)
 		if err != nil {
@@ -166,10 +183,13 @@ func measureSizes(ctx context.Context, o *sizesOptions, tell func(string, ...any
 		r.Mixes = append(r.Mixes, m)
 	}
 	for _, c := range changes {
-		tell("%s, then %s\n", c[0], c[1])
-		x, err := o.change(ctx, s, mixNamed(c[0]), mixNamed(c[1]), best[c[1]])
+		if !o.only.MatchString(c.name()) {
+			continue
+		}
+		tell("%s\n", c.name())
+		x, err := o.change(ctx, s, mixNamed(c.from), mixNamed(c.to), best[c.to])
 		if err != nil {
-			return nil, fmt.Errorf("%s, then %s: %w", c[0], c[1], err)
+			return nil, fmt.Errorf("%s: %w", c.name(), err)
 		}
 		r.Changes = append(r.Changes, x)
 	}
@@ -195,6 +215,9 @@ func (o *sizesOptions) sweep(ctx context.Context, s *server, w workload) (m mixR
 		m.Sizes[n] = median(rounds)
 	}
 	m.Best = bestSize(throughput)
+	if !o.only.MatchString(w.name) {
+		return m, nil
+	}
 	var fixed, auto []sized
 	for round := range o.rounds {
 		for i := range 2 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,6 +20,7 @@ type sizesOptions struct {
 	rounds  int
 	timing  timing
 	settle  time.Duration // how long a pool may take to find its size, at first and after a change of the mix
+	only    *regexp.Regexp
 	short   bool
 	out     string
 	command string
@@ -31,7 +33,7 @@ rounds and compared with the automatic one in another. By default it takes about
 `
 
 func parseSizes(args []string, stderr io.Writer) (*sizesOptions, error) {
-	o := &sizesOptions{rounds: 3, timing: timing{time.Second, 2 * time.Second}, settle: 5 * time.Second, out: "out/sizes"}
+	o := &sizesOptions{rounds: 3, timing: timing{time.Second, 2 * time.Second}, settle: 5 * time.Second, only: regexp.MustCompile(""), out: "out/sizes"}
 	fs := flag.NewFlagSet("bench sizes", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Usage = func() {
@@ -41,6 +43,7 @@ func parseSizes(args []string, stderr io.Writer) (*sizesOptions, error) {
 	fs.IntVar(&o.rounds, "rounds", o.rounds, "how many rounds each set has")
 	fs.DurationVar(&o.timing.duration, "duration", o.timing.duration, "of one measurement")
 	fs.DurationVar(&o.settle, "settle", o.settle, "before a measurement of the automatic size")
+	fs.TextVar(o.only, "only", o.only, "measure what has a `name` that matches this regular expression: cold, a mix, or two mixes as in \"tx3, then point\"")
 	fs.BoolVar(&o.short, "short", false, "everything once and for a moment, to see that it works; what is wanted is not judged then")
 	fs.StringVar(&o.out, "out", o.out, "directory for "+sizesFile)
 	if err := fs.Parse(args); err != nil {
@@ -81,8 +84,24 @@ func (o *sizesOptions) expected() time.Duration {
 	const between = 300 * time.Millisecond
 	one := o.timing.warmup + o.timing.duration + between
 	long := o.settle + o.timing.duration + between
-	each := len(mixes)*(len(sizesSwept)*int(one)+2*int(long)) + len(changes)*int(one+long+o.settle) + int(7*time.Second)
-	return time.Duration(o.rounds * each)
+	var each time.Duration
+	if o.only.MatchString(coldName) {
+		each += 7 * time.Second
+	}
+	for _, w := range mixes {
+		if o.isBase(w) {
+			each += time.Duration(len(sizesSwept)) * one
+		}
+		if o.only.MatchString(w.name) {
+			each += 2 * long
+		}
+	}
+	for _, c := range changes {
+		if o.only.MatchString(c.name()) {
+			each += one + long + o.settle
+		}
+	}
+	return time.Duration(o.rounds) * each
 }
 
 func (o *sizesOptions) general() options {
@@ -162,10 +181,12 @@ func (r *sizesResult) print(w io.Writer) error {
 			r.judge(atLeast(0.95), c.Ratio), c.Connections, c.InUse, best, r.judge(atMost(float64(best+spare)), c.Connections))
 	}
 	for _, m := range r.Mixes {
-		line(m.Mix, m.Best, m.compared)
+		if m.Fixed > 0 { // otherwise only its best size was asked for
+			line(m.Mix, m.Best, m.compared)
+		}
 	}
 	for _, c := range r.Changes {
-		line(c.From+", then "+c.To, c.Best, c.compared)
+		line(change{c.From, c.To}.name(), c.Best, c.compared)
 	}
 	t.Flush()
 	b.WriteString("\n")
