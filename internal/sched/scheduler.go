@@ -275,8 +275,11 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 		return c, err
 	}
 	due, bounded := ctx.Deadline()
-	if !bounded && s.cfg.MaxWait > 0 {
-		due = s.now().Add(s.cfg.MaxWait)
+	if !bounded {
+		due = time.Time{} // a ctx of the user's own may say anything then
+		if s.cfg.MaxWait > 0 {
+			due = s.now().Add(s.cfg.MaxWait)
+		}
 	}
 	a := s.answers.Get().(*answer)
 	a.told = told
