@@ -112,6 +112,17 @@ func TestFaultySizesFlagsAreNamed(t *testing.T) {
 	}
 }
 
+func TestSomeSizesCanBeChosen(t *testing.T) {
+	t.Parallel()
+	o, err := parseSizes([]string{"-only", "^durable, then point$"}, io.Discard)
+	if err != nil || !o.isBase(mixNamed("point")) || o.isBase(mixNamed("durable")) || o.only.MatchString(coldName) {
+		t.Errorf("%+v, %v: want the best size for point, and nothing else before the change", o, err)
+	}
+	if all, _ := parseSizes(nil, io.Discard); o.expected() >= all.expected()/5 {
+		t.Errorf("%v, and all takes %v", o.expected(), all.expected())
+	}
+}
+
 // TestAMixOfEachKindRuns runs every branch of each mix once.
 func TestAMixOfEachKindRuns(t *testing.T) {
 	t.Parallel()

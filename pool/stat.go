@@ -210,8 +210,8 @@ func (s *Stat) MaxLifetimeDestroyCount() int64 { return s.n.MaxLifetimeDestroyCo
 func (s *Stat) MaxIdleDestroyCount() int64 { return s.n.MaxIdleDestroyCount }
 
 // Limit returns how many connections the pool opens without first weighing whether one more is worth a dial. Limit starts at 1, grows with each dial, up
-// to MaxConns, and falls when connections that were idle for long are closed. While callers wait all the time it is the number of connections that are
-// enough: fewer would answer fewer callers, and more would not answer more.
+// to MaxConns, and falls when connections that were idle for long are closed. While callers wait all the time, or nearly all connections are in use all the
+// time, it is the number of connections that are enough: fewer would answer fewer callers, and more would not answer more.
 func (s *Stat) Limit() int32 { return s.n.Limit }
 
 // LimitReason returns why Limit last moved: "demand" (a dial was worth it), "idle" (idle connections were closed), "fence" (the server is no writer any

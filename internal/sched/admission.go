@@ -130,6 +130,9 @@ func (r *Request) isInDanger(now time.Time) bool {
 	return r.bounded && !now.Before(r.answer.danger)
 }
 
+// isFull reports whether as many requests wait as MaxQueue lets.
+func (m *admission) isFull() bool { return m.maxQueue > 0 && m.queue.len >= m.maxQueue }
+
 // isPressed reports whether there is pressure now.
 func (m *admission) isPressed() bool { return m.pressed && m.queue.len > 0 }
 
@@ -142,7 +145,7 @@ func (m *admission) admits(r *Request, first bool, now time.Time) (may bool, oth
 		return false, nil
 	case first || r.answer.Holds:
 		return true, nil
-	case m.maxQueue > 0 && m.queue.len >= m.maxQueue:
+	case m.isFull():
 		return false, nil
 	}
 	short := max(2*m.service.d, leastShort, r.answer.latest.Sub(now)/shortPart)
@@ -205,7 +208,7 @@ func (m *admission) noTime(r *Request, now time.Time) *NoTimeError {
 		e.Why = whyLate
 	case r.isLate(now):
 		e.Why = whyMaxWait
-	case m.maxQueue > 0 && m.queue.len >= m.maxQueue:
+	case m.isFull():
 		e.Why = whyFull
 	}
 	if m.stock.isBare() {

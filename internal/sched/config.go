@@ -54,7 +54,7 @@ type Stats struct {
 	Held, Idle, Dialing, Total int    // numbers of connections; Total includes dials, and connections that are being closed
 	Max, Ceiling, Limit        int    // Ceiling is how many connections there may be now: Max, or less if SetCeiling says so
 	Room                       int    // how many connections may be lent at once
-	Tuning                     bool   // callers wait all the time, so the tuner moves the limit
+	Tuning                     bool   // callers wait, or the connections are in use, all the time, so the tuner moves the limit
 	LimitReason                string // why the limit last moved (see Move); empty if it never has
 	Pressed                    bool   // there is pressure (see Admission in the package's doc)
 	Queued                     int

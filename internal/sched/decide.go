@@ -50,6 +50,7 @@ func (k *core) take(r *Request, ahead bool, gone error, now time.Time) (*Conn, e
 	}
 	c := k.stock.pop()
 	if c != nil {
+		k.growth.serves(1)
 		k.lend(c, r, now)
 	}
 	return c, nil
@@ -58,6 +59,9 @@ func (k *core) take(r *Request, ahead bool, gone error, now time.Time) (*Conn, e
 // wait queues r, for which no connection was idle, or returns the error that refuses r. If first is true, r goes in front of all others.
 func (k *core) wait(r *Request, first bool, now time.Time) error {
 	k.admission.bound(r, now)
+	if k.admission.watch(now); k.admission.isFull() || k.admission.isPressed() {
+		k.yields(now)
+	}
 	may, other := k.admission.admits(r, first, now)
 	if other != nil {
 		k.out.tell(other, nil, k.tooLate(other, now))
@@ -120,7 +124,7 @@ func (k *core) serve(c *Conn, now time.Time) (idle bool) {
 		k.discard(c)
 	case r == nil:
 		k.stock.keep(c, now)
-		k.growth.unused()
+		k.growth.unused(len(k.stock.all), k.stock.held, now)
 		return true
 	case k.stock.held >= k.growth.room(&k.queue):
 		k.stock.keep(c, now)
@@ -194,7 +198,7 @@ func (k *core) ends(c *Conn, now time.Time) {
 
 // held notes that a turn of c is over, and took so long. The growth rule counts each turn as a hold, those of groups too.
 func (k *core) held(c *Conn, took time.Duration) {
-	k.growth.held(took)
+	k.growth.held(took, k.queue.len+k.stock.held)
 	switch {
 	case c.gaveUp == givenUpLate:
 		k.admission.press()
@@ -278,6 +282,14 @@ func (k *core) epoch(now time.Time) {
 	k.plan(now)
 }
 
+// yields has the tuner give up a trial of fewer connections that would make callers miss their deadlines, or be refused.
+func (k *core) yields(now time.Time) {
+	if after := k.growth.yields(now); after > 0 {
+		k.out.epoch = after
+		k.unpark(now)
+	}
+}
+
 // isOver reports whether there are more connections than the ceiling allows. Those that are being dialed do not count: a dial may fail, and what it
 // opens is closed if it is too much.
 func (k *core) isOver() bool {
@@ -348,6 +360,9 @@ func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
 func (k *core) plan(now time.Time) {
 	if k.closed {
 		return
+	}
+	if k.admission.isPressed() {
+		k.yields(now)
 	}
 	k.unpark(now)
 	if k.growth.isDue(len(k.stock.all), now) {

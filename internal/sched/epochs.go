@@ -15,13 +15,16 @@ const (
 	mostSettles = 8
 	// spare is how many connections beyond the limit stay open, for the next probe.
 	spare = 2
-	// An epoch is full if at most one in fullPart turns ended while nobody waited. After mostEmpty epochs in a row that are not full, the load is over.
+	// In an epoch callers wait all the time if at most one in fullPart turns ended while nobody waited. The connections are in use all the time if at most
+	// one in fullPart turns left more than an idlePart-th of them idle. After mostEmpty epochs in a row in which they are not, the load is over.
 	fullPart  = 50
+	idlePart  = 4
 	mostEmpty = 6
 	noCap     = 1 << 30
 )
 
-// epochs run while callers wait all the time. Then cap bounds how many connections are lent at once: those beyond cap stay idle though somebody waits.
+// epochs run while callers wait all the time, or the connections are in use all the time. Then cap bounds how many connections are lent at once: those
+// beyond cap stay idle though somebody waits.
 type epochs struct {
 	cap     int  // how many connections may be lent at once
 	running bool // there are epochs
@@ -38,36 +41,50 @@ type epochs struct {
 
 // counts are counted since the pool began.
 type counts struct {
-	served int // how many waiting requests were lent a connection, or boarded a group
-	turns  int // how many turns have ended
-	unused int // how many of them when nobody waited
+	served  int // how many requests were lent a connection, or boarded a group
+	turns   int // how many turns have ended
+	present int // the sum, over the ends of turns, of how many requests waited then and how many connections were lent
+	unused  int // how many turns ended when nobody waited
+	slack   int // how many of these left more than an idlePart-th of the connections idle
 }
 
 func newEpochs() epochs { return epochs{cap: noCap} }
 
-// ends counts the end of a turn.
-func (e *epochs) ends() { e.turns++ }
+// ends counts the end of a turn. present is how many requests wait, and how many connections are lent.
+func (e *epochs) ends(present int) {
+	e.turns++
+	e.present += present
+}
 
 // lies counts a connection that came free while nobody waited.
-func (e *epochs) lies() { e.unused++ }
+func (e *epochs) lies(slack bool) {
+	e.unused++
+	if slack {
+		e.slack++
+	}
+}
 
 // serves counts n requests.
 func (g *growth) serves(n int) { g.epochs.served += n }
 
-// isDue reports whether epochs are to begin: callers have waited for so long that it is load and not a burst, and the growth rule has done its part.
+// isDue reports whether epochs are to begin: callers have waited, or the connections were in use, for so long that it is load and not a burst, and the
+// growth rule has done its part. If nobody waits, an epoch with fewer connections delays callers by a hold. So then holds must be short.
 func (g *growth) isDue(open int, now time.Time) bool {
-	if g.epochs.running || open == 0 || g.busySince.IsZero() || g.hold.d > longHold || g.stalled >= minDialCost || g.floor >= g.ceiling() {
+	if g.epochs.running || open == 0 || g.usedSince.IsZero() || g.hold.d > longHold || g.stalled >= minDialCost || g.floor >= g.ceiling() {
 		return false
 	}
-	busy := now.Sub(g.busySince)
-	return busy >= sustained && (g.epochs.tuned || busy >= 2*sustained && now.Sub(g.grewAt) >= sustained)
+	if !g.busySince.IsZero() {
+		busy := now.Sub(g.busySince)
+		return busy >= sustained && (g.epochs.tuned || busy >= 2*sustained && now.Sub(g.grewAt) >= sustained)
+	}
+	return open > g.floor && 2*g.hold.d <= leastEpoch && now.Sub(g.usedSince) >= 2*sustained && now.Sub(g.grewAt) >= sustained
 }
 
 // begins begins the first epoch, with the connections that there are, and returns when epoch is to be called.
 func (g *growth) begins(open int, now time.Time) (after time.Duration) {
 	e := &g.epochs
 	step := mostStep
-	if e.tuned {
+	if e.tuned && !g.busySince.IsZero() {
 		step = firstStep
 	}
 	e.running, e.tuned, e.empty = true, true, 0
@@ -95,16 +112,19 @@ func (g *growth) epoch(open, held int, q *queue, random func(time.Duration) time
 		long := min(max(2*g.hold.d, leastEpoch), mostEpoch)
 		return long*3/4 + random(long/2), ""
 	}
-	done, turns, unused := e.served-e.then.served, e.turns-e.then.turns, e.unused-e.then.unused
-	full := unused*fullPart <= turns
-	if e.empty++; full {
+	done, turns := e.served-e.then.served, e.turns-e.then.turns
+	used := (e.slack-e.then.slack)*fullPart <= turns
+	if e.empty++; used {
 		e.empty = 0
 	}
-	if e.empty == mostEmpty || done == 0 { // if nothing comes free, that is not the server's pace: the holders may wait for each other
+	if e.empty == mostEmpty || done == 0 || turns == 0 { // if nothing comes free, that is not the server's pace: the holders may wait for each other
 		e.running, e.cap = false, noCap
 		return 0, ""
 	}
-	s := sample{done: done, seconds: now.Sub(e.began).Seconds(), full: full && settled && q.front == nil && q.inside == 0}
+	s := sample{
+		done: done, present: float64(e.present-e.then.present) / float64(turns), seconds: now.Sub(e.began).Seconds(),
+		full: used && settled && q.front == nil && q.inside == 0, waits: (e.unused-e.then.unused)*fullPart <= turns,
+	}
 	if e.tuner.base != g.limit { // the ceiling has lowered it
 		e.tuner = newTuner(g.limit, firstStep)
 	}
@@ -114,6 +134,16 @@ func (g *growth) epoch(open, held int, q *queue, random func(time.Duration) time
 		g.tunes(e.tuner.base)
 	}
 	return e.settle(g, now), why
+}
+
+// yields gives up the tuner's trial of fewer connections, if nobody waits at the limit. Then it returns when epoch is to be called, and otherwise 0.
+func (g *growth) yields(now time.Time) (after time.Duration) {
+	e := &g.epochs
+	if !e.running || !e.tuner.yields() {
+		return 0
+	}
+	e.cap = e.tuner.base
+	return e.settle(g, now)
 }
 
 // spares reports whether one of the open connections is to be closed, because the tuner has no use for it.

@@ -35,6 +35,7 @@ type growth struct {
 	wasFreed   bool          // a connection came free since the last tick
 	debt       debt          // what the stalls since the last dial have cost
 	busySince  time.Time     // when somebody queued, if nothing was idle since then; else zero
+	usedSince  time.Time     // when somebody queued or few connections were idle, if few were idle since then; else zero
 	grewAt     time.Time     // when the last dial began
 	washing    int           // connections that are being cleaned in the background
 	checking   bool          // tick will be called, so it need not be asked for
@@ -149,22 +150,32 @@ func (g *growth) waits(now time.Time) {
 	if g.busySince.IsZero() {
 		g.busySince = now
 	}
+	if g.usedSince.IsZero() {
+		g.usedSince = now
+	}
 }
 
-// unused notes that a connection came free and nobody waits.
-func (g *growth) unused() {
+// unused notes that a connection came free and nobody waits. There are open connections, of which held are lent.
+func (g *growth) unused(open, held int, now time.Time) {
 	g.busySince = time.Time{}
-	g.epochs.lies()
+	lent := min(open, g.ceiling(), g.epochs.cap)
+	slack := idlePart*(lent-held) > lent
+	if slack {
+		g.usedSince = time.Time{}
+	} else if g.usedSince.IsZero() {
+		g.usedSince = now
+	}
+	g.epochs.lies(slack)
 }
 
 // freed notes that a connection came free.
 func (g *growth) freed() { g.stalled, g.wasFreed = 0, true }
 
-// held notes that a connection came free after a hold of d.
-func (g *growth) held(d time.Duration) {
+// held notes that a connection came free after a hold of d. present is how many requests wait, and how many connections are lent.
+func (g *growth) held(d time.Duration, present int) {
 	g.hold.add(d)
 	g.leastHold.add(d)
-	g.epochs.ends()
+	g.epochs.ends(present)
 	g.freed()
 }
 

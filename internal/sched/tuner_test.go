@@ -28,6 +28,11 @@ var curves = []curve{
 	{"riding reads", true, func(n float64) float64 {
 		return []float64{0, 27612, 57825, 64000, 70831, 70000, 69000, 68000, 67312}[int(min(n, 8))] * math.Pow(min(1, 8/n), 0.45)
 	}},
+	{"riding reads, steep", true, func(n float64) float64 {
+		i := min(math.Log2(n), 5.999)
+		at := []float64{50, 81, 84, 72, 58, 48, 48}
+		return 1000 * (at[int(i)] + (i-math.Floor(i))*(at[int(i)+1]-at[int(i)]))
+	}},
 	{"4, then 1 % less each", true, func(n float64) float64 { return 500 * min(n, 4) * (1 - 0.01*max(0, n-4)) }},
 	{"flat from 16", false, func(n float64) float64 { return 50 * min(n, 16) }},
 	{"1-exp(-n/3)", false, soft(3)},
@@ -50,14 +55,15 @@ func (c curve) best() (n int, rate float64) {
 
 // run lets u tune for some seconds, and returns the mean limit and the mean throughput. scatter is the standard error of what pairs of epochs show in
 // one second: 0.02 to 0.05 on a quiet machine, 0.25 on one that is overcommitted eight times.
-func (c curve) run(u *tuner, limit *int, r *rand.Rand, scatter, seconds float64) (size, rate float64) {
+// There are as many callers, each of whom asks again as soon as it has its answer.
+func (c curve) run(u *tuner, limit *int, callers float64, r *rand.Rand, scatter, seconds float64) (size, rate float64) {
 	const settles = 0.005
 	for at := 0.0; at < seconds; {
 		long := 0.04 * (0.75 + 0.5*r.Float64())
 		now := c.at(float64(*limit))
 		sd := scatter / (2 * math.Sqrt(long))
 		done := now*long*math.Exp(sd*r.NormFloat64()-sd*sd/2) + 0.5*math.Sqrt(now*long)*r.NormFloat64() + 0.5
-		*limit, _ = u.next(sample{done: max(0, int(done)), seconds: long, full: true}, 1, curveMost)
+		*limit, _ = u.next(sample{done: max(0, int(done)), present: callers, seconds: long, full: true, waits: callers > float64(*limit)}, 1, curveMost)
 		long += settles
 		at, size, rate = at+long, size+float64(u.base)*long, rate+now*long
 	}
@@ -68,32 +74,34 @@ func (c curve) run(u *tuner, limit *int, r *rand.Rand, scatter, seconds float64)
 func TestTheTunerFindsTheSize(t *testing.T) {
 	t.Parallel()
 	var table strings.Builder
-	for _, scatter := range []float64{0.02, 0.05, 0.25} {
-		fmt.Fprintf(&table, "\nscatter %.2f            best | from 64, after 4 s | after 20 s   | from 4, after 4 s\n", scatter)
-		for _, c := range curves {
-			best, most := c.best()
-			fmt.Fprintf(&table, "%-22s %5d", c.name, best)
-			for _, from := range []struct{ limit, wait int }{{64, 4}, {64, 20}, {4, 4}} {
-				const seeds = 20
-				size, rate := 0.0, 0.0
-				for seed := range uint64(seeds) {
-					r := rand.New(rand.NewPCG(seed, 1))
-					u, limit := newTuner(from.limit, mostStep), from.limit
-					c.run(&u, &limit, r, scatter, float64(from.wait))
-					s, x := c.run(&u, &limit, r, scatter, 5)
-					size, rate = size+s/seeds, rate+x/most/seeds
+	for _, callers := range []float64{curveMost, 1000} {
+		for _, scatter := range []float64{0.02, 0.05, 0.25} {
+			fmt.Fprintf(&table, "\n%4v callers, scatter %.2f best | from 64, after 4 s | after 20 s   | from 4, after 4 s\n", callers, scatter)
+			for _, c := range curves {
+				best, most := c.best()
+				fmt.Fprintf(&table, "%-22s %5d", c.name, best)
+				for _, from := range []struct{ limit, wait int }{{64, 4}, {64, 20}, {4, 4}} {
+					const seeds = 20
+					size, rate := 0.0, 0.0
+					for seed := range uint64(seeds) {
+						r := rand.New(rand.NewPCG(seed, 1))
+						u, limit := newTuner(from.limit, mostStep), from.limit
+						c.run(&u, &limit, callers, r, scatter, float64(from.wait))
+						s, x := c.run(&u, &limit, callers, r, scatter, 5)
+						size, rate = size+s/seeds, rate+x/most/seeds
+					}
+					fmt.Fprintf(&table, " | %7.1f %6.3f", size, rate)
+					at := fmt.Sprintf("%v callers, %s, scatter %v, %v", callers, c.name, scatter, from)
+					switch {
+					case scatter > 0.1 && from.limit == curveMost && !c.flat:
+						assert.Greater(t, rate, 0.97, at)
+					case scatter <= 0.05:
+						assert.Greater(t, rate, 0.95, at)
+						assert.True(t, !c.flat || size <= float64(best)+2 || from.wait < 5 && scatter > 0.02, "%s: %v", at, size)
+					}
 				}
-				fmt.Fprintf(&table, " | %7.1f %6.3f", size, rate)
-				at := fmt.Sprintf("%s, scatter %v, %v", c.name, scatter, from)
-				switch {
-				case scatter > 0.1 && from.limit == curveMost && !c.flat:
-					assert.Greater(t, rate, 0.97, at)
-				case scatter <= 0.05:
-					assert.Greater(t, rate, 0.95, at)
-					assert.True(t, !c.flat || size <= float64(best)+2 || from.wait < 5 && scatter > 0.02, "%s: %v", at, size)
-				}
+				fmt.Fprintln(&table)
 			}
-			fmt.Fprintln(&table)
 		}
 	}
 	t.Log(table.String())
@@ -110,7 +118,7 @@ func TestTheTunerStaysBetweenItsBounds(t *testing.T) {
 			most = least + r.IntN(57)
 		}
 		was := u.base
-		limit, why := u.next(sample{done: r.IntN(100), seconds: 0.1, full: r.IntN(4) > 0}, least, most)
+		limit, why := u.next(sample{done: r.IntN(100), present: r.Float64(), seconds: 0.1, full: r.IntN(4) > 0, waits: r.IntN(4) > 0}, least, most)
 		require.True(t, least <= limit && limit <= most && least <= u.base && u.base <= most, "%d, %+v", limit, u)
 		require.Equal(t, u.base != was, why != "", "%+v", u)
 	}
@@ -135,10 +143,10 @@ func TestAnotherLoadEndsTheRest(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 1))
 	u, limit := newTuner(4, mostStep), 4
-	curves[0].run(&u, &limit, r, 0.02, 120)
+	curves[0].run(&u, &limit, curveMost, r, 0.02, 120)
 	require.LessOrEqual(t, u.base, 6)
 	require.Equal(t, mostRests+1, min(u.quiet, mostRests+1), "it has come to its longest rest")
-	curve{at: func(n float64) float64 { return 1000 * n }}.run(&u, &limit, r, 0.02, 5)
+	curve{at: func(n float64) float64 { return 1000 * n }}.run(&u, &limit, curveMost, r, 0.02, 5)
 	assert.Greater(t, u.base, 48)
 }
 
@@ -201,6 +209,37 @@ func TestNoMoreAreLentThanTheTunerLets(t *testing.T) {
 	assert.False(t, k.nextGroup(out.carry, true, now), "its connection is one too many")
 	k.growth.epochs.cap = 3
 	assert.True(t, k.nextGroup(out.carry, true, now))
+}
+
+// Nobody waited at the limit, so a probe of fewer connections must not be what refuses a caller, or makes one late.
+func TestAProbeYieldsToCallersWhoWouldBeRefused(t *testing.T) {
+	t.Parallel()
+	for _, why := range []string{"the queue is full", "there is pressure"} {
+		now := time.Unix(1e9, 0)
+		k, _ := capped(t, now)
+		k.growth.limit = 4
+		k.growth.epochs.tuner = newTuner(4, mostStep)
+		k.growth.epochs.tuner.probe, k.growth.epochs.tuner.crowd, k.growth.epochs.tuner.least = 1, 4, 1
+		ask := func(within time.Duration) *Request {
+			r := &Request{answer: newAnswer()}
+			r.bounded, r.answer.due = true, now.Add(within)
+			require.NoError(t, k.wait(r, false, now), why)
+			return r
+		}
+		first := ask(20 * time.Millisecond)
+		require.Nil(t, k.out.done().first)
+		if why == "the queue is full" {
+			k.admission.maxQueue = 1
+		} else {
+			now = now.Add(18 * time.Millisecond)
+		}
+		second := ask(20 * time.Millisecond)
+		out := k.out.done()
+		require.Same(t, first.answer, out.first, why)
+		assert.Same(t, second.answer, out.first.next, why)
+		assert.Positive(t, out.epoch, why)
+		assert.Equal(t, 4, k.growth.room(&k.queue), why)
+	}
 }
 
 // What its caller holds may not come free before it has an answer.

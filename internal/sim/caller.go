@@ -294,6 +294,10 @@ func (c *caller) count(err error) {
 	} else if err != nil && c.tries < c.kind.Retries && c.e.w.now < c.e.source.stop {
 		again := c.e.caller(c.kind, c.work, c.tries+1)
 		c.e.w.in(c.kind.Pause, again, release, again.gen)
+	} else if k := &c.e.source; k.load.Again && c.e.w.now < k.stop {
+		kind := k.draw()
+		again := c.e.caller(kind, kind.work(c.e.w), 0)
+		c.e.w.in(c.e.wakes(), again, release, again.gen)
 	}
 }
 

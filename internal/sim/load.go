@@ -9,6 +9,7 @@ import (
 type Load struct {
 	Kinds []Kind
 	Steps []Step
+	Again bool // each caller comes back at once as another one, of one of the present kinds
 }
 
 // Step is the load from a moment on, until the next step begins.

@@ -7,13 +7,14 @@ import (
 
 // Server is a model of a database.
 type Server struct {
-	RoundTrip time.Duration // the time to the server and back
-	DialTime  time.Duration // the average time of a dial: one half is fixed, the other is random
-	Slots     int           // how many connections the server accepts; 0 for any number
-	Refuses   float64       // the probability that a dial fails by chance
-	Knee      int           // how many statements run at full speed at the same time; 0 for any number
-	Contends  float64       // the part by which each statement beyond Knee makes all statements slower
-	Phases    []Phase       // the times at which the server is not as usual, in order; they must not overlap
+	RoundTrip time.Duration       // the time to the server and back
+	DialTime  time.Duration       // the average time of a dial: one half is fixed, the other is random
+	Slots     int                 // how many connections the server accepts; 0 for any number
+	Refuses   float64             // the probability that a dial fails by chance
+	Knee      int                 // how many statements run at full speed at the same time; 0 for any number
+	Contends  float64             // the part by which each statement beyond Knee makes all statements slower
+	Pace      func(n int) float64 // how many seconds of work the server does in a second if it runs n statements; nil for what Knee and Contends say
+	Phases    []Phase             // the times at which the server is not as usual, in order; they must not overlap
 
 	open, running int
 }
@@ -48,6 +49,9 @@ func (s *Server) ends(now, d time.Duration) time.Duration {
 	}
 	if over := s.running - s.Knee; s.Knee > 0 && over > 0 { // the statements take turns
 		d = time.Duration(float64(d) * float64(s.running) / float64(s.Knee) * (1 + s.Contends*float64(over)))
+	}
+	if s.Pace != nil {
+		d = time.Duration(float64(d) * float64(s.running+1) / s.Pace(s.running+1))
 	}
 	return s.still(now, now+s.RoundTrip+d)
 }
