@@ -342,20 +342,6 @@ func (k *core) close() (idle []*Conn) {
 // isEmpty reports whether k is closed and has no connection and no dial left.
 func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
 
-// fail ends, with err, the wait of all requests for which hopeless is true, and returns their number.
-func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
-	for r := k.queue.head; r != nil; {
-		next := r.next
-		if hopeless(r) {
-			k.queue.remove(r)
-			k.out.tell(r, nil, err)
-			failed++
-		}
-		r = next
-	}
-	return failed
-}
-
 // plan begins as many dials as are wanted now, and ends a standstill if there is one.
 func (k *core) plan(now time.Time) {
 	if k.closed {

@@ -46,3 +46,17 @@ func breakable(q *queue, s *stock) (held *Request) {
 	}
 	return nil
 }
+
+// fail ends, with err, the wait of all requests for which hopeless is true, and returns their number.
+func (k *core) fail(err error, hopeless func(*Request) bool) (failed int64) {
+	for r := k.queue.head; r != nil; {
+		next := r.next
+		if hopeless(r) {
+			k.queue.remove(r)
+			k.out.tell(r, nil, err)
+			failed++
+		}
+		r = next
+	}
+	return failed
+}

@@ -234,8 +234,10 @@ func (b *books) fly(c *conn) {
 func (b *books) board(c *conn, rs []*sched.Request) {
 	b.fits(c)
 	b.must(len(rs) > 0 && len(rs) <= b.e.cfg.Group, "a group has from 1 to MaxGroup requests")
+	var cost time.Duration
 	for _, r := range rs {
 		c := r.Owner.(*caller)
+		cost += c.work
 		first := b.together.head
 		for first != nil && first.isLate() {
 			first = first.next
@@ -243,6 +245,7 @@ func (b *books) board(c *conn, rs []*sched.Request) {
 		b.must(c.is == waiting && first == c, "requests that share and are not late board in order of arrival")
 		b.removed(c)
 	}
+	b.must(cost <= maxGroupTime || len(rs) == 1, "the requests of a group take MaxGroupTime together at most")
 }
 
 func (b *books) dial() {
@@ -253,7 +256,12 @@ func (b *books) dial() {
 	}
 }
 
-func (b *books) dialed() {
+// dialed checks c, which the scheduler has just got.
+func (b *books) dialed(c *conn) {
+	b.must(c.place.Fenced() == (c.fences < b.e.fences), "a fence gives up the connections that are being dialed")
+}
+
+func (b *books) dialEnds() {
 	b.dials--
 	b.opened++
 }
@@ -298,7 +306,7 @@ func (b *books) hold() {
 	queued, held, total := b.alone.len+b.together.len, is[lent]+is[flying], len(e.conns)+b.dials
 	b.must(s.Queued == queued, "Stats.Queued is the number of callers who wait")
 	b.must(queued == 0 || is[idle] == 0 || held >= s.Room, "no caller waits while a connection is idle and may be lent")
-	b.must(held < s.Ceiling || s.Room == s.Ceiling || s.Tuning, "without the tuner as many connections as there are may be lent")
+	b.must(s.Room == s.Ceiling || s.Tuning, "without the tuner as many connections as there are may be lent")
 	b.must(total <= e.cfg.Max, "connections and dials are no more than Max")
 	b.must(is[idle] == 0 || b.usable() <= b.ceiling, "no connection above the ceiling is idle")
 	b.must(s.Ceiling == b.ceiling, "the ceiling is what it was set to")

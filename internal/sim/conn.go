@@ -10,14 +10,15 @@ import (
 
 // conn is a connection of the pool.
 type conn struct {
-	place sched.Conn
-	e     *Env
-	id    int
-	is    where
-	began time.Duration // when its dial began
-	user  *caller       // the caller that holds the connection; nil if none does or a flight has it
-	ends  time.Duration // when the server has done its statement
-	gen   uint32
+	place  sched.Conn
+	e      *Env
+	id     int
+	is     where
+	began  time.Duration // when its dial began
+	fences int           // how many fences there were then
+	user   *caller       // the caller that holds the connection; nil if none does or a flight has it
+	ends   time.Duration // when the server has done its statement
+	gen    uint32
 }
 
 // where says what happens with a connection now.
@@ -71,8 +72,9 @@ func (c *conn) dialed() {
 	e.w.say("dialed", c.id)
 	e.conns = append(e.conns, c)
 	c.is = idle
-	e.books.dialed()
+	e.books.dialEnds()
 	e.s.Dialed(&c.place, e.w.now-c.began)
+	e.books.dialed(c)
 }
 
 // begin begins u's statement on c.

@@ -171,7 +171,7 @@ func (e *Env) moved(m sched.Move) {
 
 func (e *Env) dial() {
 	e.made++
-	c := &conn{e: e, id: e.made, began: e.w.now}
+	c := &conn{e: e, id: e.made, began: e.w.now, fences: e.fences}
 	c.place.Shares = e.cfg.Group > 1
 	e.s.Begin(&c.place, c)
 	e.books.dial()

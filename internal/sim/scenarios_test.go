@@ -116,6 +116,15 @@ var scenarios = []scenario{
 		Max: 32, Cancel: ms, Wakes: 50 * us, Every: sec,
 		Load: Load{Kinds: []Kind{heavy}, Steps: []Step{{Rate: 1000}, {From: 8 * sec, Rate: 4000, Kinds: []Kind{light}}, {From: 14 * sec, Rate: 1000, Kinds: []Kind{heavy}}}},
 	}},
+	// Callers go on late, so some have no time left when they look at their answer, and some are still queued after their latest start.
+	{"sleepy", 2 * sec, near, Config{
+		Max: 4, Group: 8, MaxQueue: 12, Idle: sec, Cancel: ms, Wakes: 10 * ms, Fences: []time.Duration{sec / 2, sec},
+		Load: Load{Kinds: []Kind{
+			{Name: "short", Weight: 2, Work: 200 * us, Within: 15 * ms},
+			{Name: "ride", Weight: 1, Work: 4 * ms, Spread: Exponential, Within: 60 * ms, Shares: true},
+			{Name: "patient", Weight: 1, Work: 5 * ms, Spread: Exponential, Nests: true},
+		}, Steps: []Step{{Rate: 200}, {From: sec / 2, Rate: 800, Burst: 10}, {From: sec, Rate: 100, Burst: 30}}},
+	}},
 	{"nests", 4 * sec, near, Config{
 		Max: 4, Group: 4, Idle: sec, Wakes: 50 * us,
 		Load: Load{Kinds: []Kind{nest, hold, read}, Steps: []Step{{Rate: 20}, {From: sec, Rate: 300}, {From: 2 * sec, Rate: 50, Burst: 16}}},
