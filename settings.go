@@ -85,7 +85,7 @@ var earlier = map[string]string{
 }
 
 // forTests has the variables of lmipool's own tests, which warnOfUnknown must not warn about.
-var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_PRESSURE", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_TEST_FLEET", "LMIPOOL_TEST_POOLER", "LMIPOOL_PG_BIN"}
+var forTests = []string{"LMIPOOL_TEST_DSN", "LMIPOOL_TEST_PG", "LMIPOOL_TEST_MATRIX", "LMIPOOL_TEST_PROGRAMS", "LMIPOOL_TEST_SEED", "LMIPOOL_TEST_FAULTS", "LMIPOOL_TEST_FAILOVER", "LMIPOOL_TEST_FLEET", "LMIPOOL_TEST_POOLER", "LMIPOOL_PG_BIN"}
 
 // chosen is a setting with its value and the source that set it.
 type chosen struct {

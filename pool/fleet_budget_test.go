@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	osexec "os/exec"
 	"slices"
@@ -21,14 +22,20 @@ import (
 	"github.com/lmipool/lmipool/pool"
 )
 
-// A fleet that fits its budget. Each environment is a process, this binary again. Some are killed midway, and new ones come. LMIPOOL_TEST_FLEET is for
-// how long each fleet runs: "60s" makes it the acceptance test, with the whole load and with times.
+// A fleet that fits its budget, or whose dials the server refuses. Each environment is a process, this binary again. Some are killed midway, and new ones
+// come. LMIPOOL_TEST_FLEET is for how long each fleet runs: "60s" makes it the acceptance test, with the whole load and with times. Otherwise there are
+// half as many environments, and all that they share is half as large.
 
-// The variables that make this binary a member of such a fleet, beside fleetDSN and fleetFor.
+// The variables that make this binary a member of such a fleet.
 const (
+	fleetDSN    = "FLEET_DSN"
+	fleetFor    = "FLEET_FOR"
 	fleetBudget = "FLEET_BUDGET"
+	fleetAtOnce = "FLEET_AT_ONCE" // invocations
 	fleetThink  = "FLEET_THINK"
 )
+
+const environments = 12
 
 // memberReport is what a member prints as a line of JSON each quarter of a second. A killed one has printed its last line before.
 type memberReport struct {
@@ -42,21 +49,21 @@ type memberReport struct {
 
 // runMember is the main of a child.
 func runMember() {
-	lasts, err := time.ParseDuration(os.Getenv(fleetFor))
-	if err != nil {
-		panic(err)
-	}
-	think, err := time.ParseDuration(os.Getenv(fleetThink))
-	if err != nil {
-		panic(err)
-	}
+	lasts, think := parsed(os.Getenv(fleetFor)), parsed(os.Getenv(fleetThink))
 	budget, err := strconv.Atoi(os.Getenv(fleetBudget))
 	if err != nil {
 		panic(err)
 	}
-	p, err := pool.New(context.Background(), os.Getenv(fleetDSN), &pool.Config{
-		MaxConns: 16, FleetBudget: int32(budget), Logger: slog.New(slog.DiscardHandler),
-	})
+	atOnce, err := strconv.Atoi(os.Getenv(fleetAtOnce))
+	if err != nil {
+		panic(err)
+	}
+	config, work := &pool.Config{MaxConns: 16, FleetBudget: int32(budget), Logger: slog.New(slog.DiscardHandler)}, readBriefly
+	if budget < 0 { // then the server's refusals alone hold the fleet back
+		config.MaxConns, work = 4, readAndHold
+		config.MaxConnLifetime, config.MaxConnLifetimeJitter = time.Second, 2*time.Second // or else the fleet would soon have all there is, and keep it
+	}
+	p, err := pool.New(context.Background(), os.Getenv(fleetDSN), config)
 	if err != nil {
 		panic(err)
 	}
@@ -67,12 +74,11 @@ func runMember() {
 	began := time.Now()
 	for i := range atOnce {
 		wg.Go(func() {
-			time.Sleep(think * time.Duration(i) / atOnce) // not all think at the same time
+			time.Sleep(think * time.Duration(i) / time.Duration(atOnce)) // not all think at the same time
 			for time.Since(began) < lasts {
 				start := time.Now()
-				ctx, scope := p.OpenScope(context.Background(), "", start.Add(2*deadline))
-				var n int
-				err := p.QueryRow(ctx, "select 1 from pg_sleep(0.005)").Scan(&n)
+				ctx, scope := p.OpenScope(context.Background(), "", start.Add(20*time.Second))
+				err := work(ctx, p)
 				scope.End()
 				now := time.Now()
 				first.CompareAndSwap(0, now.UnixNano())
@@ -112,6 +118,28 @@ func runMember() {
 	p.Close()
 }
 
+// readBriefly is one invocation: a read of 5 ms.
+func readBriefly(ctx context.Context, p *pool.Pool) error {
+	var n int
+	return p.QueryRow(ctx, "select 1 from pg_sleep(0.005)").Scan(&n)
+}
+
+// readAndHold is one invocation: a read and a transaction that holds its connection for a while.
+func readAndHold(ctx context.Context, p *pool.Pool) error {
+	var n int
+	if err := p.QueryRow(ctx, "select 1").Scan(&n); err != nil {
+		return err
+	}
+	tx, err := p.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "select pg_sleep($1)", 0.04*rand.Float64()); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
 // testMember is a running member.
 type testMember struct {
 	cmd    *osexec.Cmd
@@ -121,10 +149,14 @@ type testMember struct {
 	done   chan error
 }
 
-func startMember(ctx context.Context, t *testing.T, dsn string, budget int, think, lasts time.Duration) *testMember {
+func (f *fleetRun) startMember(ctx context.Context, t *testing.T, dsn string, lasts time.Duration) *testMember {
 	t.Helper()
+	atOnce, think := 16, time.Second
+	if f.long {
+		atOnce, think = 64, 100*time.Millisecond
+	}
 	m := &testMember{cmd: osexec.CommandContext(ctx, os.Args[0]), done: make(chan error, 1)}
-	m.cmd.Env = append(os.Environ(), fleetDSN+"="+dsn, fleetFor+"="+lasts.String(), fleetThink+"="+think.String(), fleetBudget+"="+strconv.Itoa(budget))
+	m.cmd.Env = append(os.Environ(), fleetDSN+"="+dsn, fleetFor+"="+lasts.String(), fleetThink+"="+think.String(), fleetBudget+"="+strconv.Itoa(f.budget), fleetAtOnce+"="+strconv.Itoa(atOnce))
 	m.cmd.Stderr = os.Stderr
 	out, err := m.cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -180,20 +212,64 @@ func sampleRole(ctx context.Context, t *testing.T, super, role string, most int)
 	return func() sampled { return <-done }
 }
 
+// other takes and frees connections of dsn's, up to most, until ctx ends. It has most of them
+// when it returns.
+func other(ctx context.Context, t *testing.T, dsn string, most int) (changed func() int) {
+	t.Helper()
+	var have []*pgx.Conn
+	for range most {
+		c, err := pgx.Connect(ctx, dsn)
+		require.NoError(t, err)
+		have = append(have, c)
+	}
+	changes := 0
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			for want := rand.IntN(most + 1); len(have) != want; changes++ {
+				if len(have) > want {
+					have[0].Close(context.Background())
+					have = have[1:]
+					continue
+				}
+				c, err := pgx.Connect(ctx, dsn)
+				if err != nil { // it is full for this one too
+					break
+				}
+				have = append(have, c)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(rand.N(300 * time.Millisecond)):
+			}
+		}
+		for _, c := range have {
+			c.Close(context.Background())
+		}
+	}()
+	return func() int { <-done; return changes }
+}
+
 // fleetRun says what a fleet does.
 type fleetRun struct {
 	members, limit int // how many environments; the CONNECTION LIMIT, -1 for none
 	budget         int // FleetBudget
 	others         int // the connections that a second client takes and frees at random
+	long           bool
 }
 
-// run runs the fleet, and returns the last reports of those that were not killed.
-func (f fleetRun) run(t *testing.T) []memberReport {
+// run runs the fleet, and returns what all its members have done, and the reports of those that were not killed.
+func (f fleetRun) run(t *testing.T) (sum memberReport, reports []memberReport) {
 	t.Helper()
-	long := os.Getenv("LMIPOOL_TEST_FLEET") != ""
-	lasts, think := envDuration(t, "LMIPOOL_TEST_FLEET", 5*time.Second), time.Second
-	if long {
-		think = 100 * time.Millisecond
+	lasts := envDuration(t, "LMIPOOL_TEST_FLEET", 3*time.Second)
+	if f.long = os.Getenv("LMIPOOL_TEST_FLEET") != ""; !f.long {
+		if f.members, f.others = f.members/2, f.others/2; f.limit > 0 {
+			f.limit /= 2
+		}
+		if f.budget > 0 {
+			f.budget /= 2
+		}
 	}
 	dsn, i := limitedRole(t, f.limit)
 	config, err := pgx.ParseConfig(dsn)
@@ -211,7 +287,7 @@ func (f fleetRun) run(t *testing.T) []memberReport {
 	var running atomic.Pointer[[]*testMember]
 	start := func(n int) {
 		for range n {
-			all = append(all, startMember(ctx, t, dsn, f.budget, think, lasts-time.Since(began)))
+			all = append(all, f.startMember(ctx, t, dsn, lasts-time.Since(began)))
 		}
 		now := slices.Clone(all)
 		running.Store(&now)
@@ -224,8 +300,6 @@ func (f fleetRun) run(t *testing.T) []memberReport {
 		require.NoError(t, m.cmd.Process.Kill())
 	}
 	start(f.members / 3)
-	var reports []memberReport
-	var sum memberReport
 	for n, m := range all {
 		err := <-m.done
 		r := m.report()
@@ -254,12 +328,14 @@ func (f fleetRun) run(t *testing.T) []memberReport {
 		"%d samples, at most %d backends of ours and %d in all; shares %d to %d; %d connections opened, %d dials refused; %d polls, %d missed, at most %d in 5 s",
 		f.members, lasts, f.limit, f.budget, f.others, changes, sum.Invocations, sum.Failed, sum.Longest.Round(time.Millisecond),
 		saw.samples, saw.ours, saw.all, low, high, sum.Opened, sum.Refused, sum.Fleet.Polls, sum.Fleet.Missed, polls())
-	if long && f.members < max(f.limit, f.budget) {
-		assert.LessOrEqual(t, sum.Longest, time.Second)
-		assert.LessOrEqual(t, float64(high), 1.5*float64(low), "shares")
+	if f.long && f.budget >= 0 {
 		assert.LessOrEqual(t, polls(), f.members, "polls in 5 s")
+		if f.members < max(f.limit, f.budget) {
+			assert.LessOrEqual(t, sum.Longest, time.Second)
+			assert.LessOrEqual(t, float64(high), 1.5*float64(low), "shares")
+		}
 	}
-	return reports
+	return sum, reports
 }
 
 // countPolls looks at the members' reports each half second until ctx ends. The result is the largest number of polls in 5 seconds, without the first of
@@ -302,4 +378,13 @@ func TestAFleetOfMoreEnvironmentsThanConnections(t *testing.T) {
 		t.Skip("a fleet for some seconds")
 	}
 	fleetRun{members: environments, limit: 8}.run(t)
+}
+
+// Pools that are told no budget take what they can get. Nobody fails, and a full server is not asked all the time.
+func TestAFleetBeyondItsLimitFailsNobody(t *testing.T) {
+	sum, reports := fleetRun{members: environments, limit: 40, budget: -1, others: 20}.run(t)
+	assert.NotZero(t, sum.Refused, "the limit was met")
+	for e, r := range reports {
+		assert.LessOrEqual(t, float64(r.Refused), 5*envDuration(t, "LMIPOOL_TEST_FLEET", 3*time.Second).Seconds(), "environment %d", e)
+	}
 }

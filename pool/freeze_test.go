@@ -249,7 +249,7 @@ func freezeFor(t *testing.T) time.Duration {
 }
 
 // The first read after a freeze costs one round trip more if its connection lives, one dial if it was closed, and PingTimeout and one dial if it is
-// silently gone. It does not fail. LMIPOOL_TEST_FREEZE=60s makes the freeze longer.
+// silently gone. It does not fail. LMIPOOL_TEST_FREEZE=60s makes the freeze longer, and tries all cases.
 func TestTheFirstReadAfterAFreeze(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -258,20 +258,24 @@ func TestTheFirstReadAfterAFreeze(t *testing.T) {
 		happens func(*frozen) func()
 		dials   int64
 		silent  bool
+		short   bool // whether it is tried without LMIPOOL_TEST_FREEZE, too
 	}{
-		"lives":                            {2, "", func(*frozen) func() { return nothing }, 0, false},
-		"closed":                           {2, "", func(f *frozen) func() { return f.ended }, 1, false},
-		"gone":                             {2, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
-		"closed, one connection":           {1, "", func(f *frozen) func() { return f.ended }, 1, false},
-		"gone, one connection":             {1, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
-		"gone, one connection, 20 minutes": {1, "slip both", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
-		"lives, 20 minutes":                {2, "slip both", func(*frozen) func() { return nothing }, 0, false},
-		"gone, 20 minutes":                 {2, "slip both", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
-		"lives, the clock stood":           {2, "slip wall", func(*frozen) func() { return nothing }, 0, false},
-		"gone, the clock stood":            {2, "slip wall", func(f *frozen) func() { return f.proxy.Forget }, 1, true},
+		"lives":                            {2, "", func(*frozen) func() { return nothing }, 0, false, true},
+		"closed":                           {2, "", func(f *frozen) func() { return f.ended }, 1, false, true},
+		"gone":                             {2, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true, false},
+		"closed, one connection":           {1, "", func(f *frozen) func() { return f.ended }, 1, false, false},
+		"gone, one connection":             {1, "", func(f *frozen) func() { return f.proxy.Forget }, 1, true, true},
+		"gone, one connection, 20 minutes": {1, "slip both", func(f *frozen) func() { return f.proxy.Forget }, 1, true, false},
+		"lives, 20 minutes":                {2, "slip both", func(*frozen) func() { return nothing }, 0, false, true},
+		"gone, 20 minutes":                 {2, "slip both", func(f *frozen) func() { return f.proxy.Forget }, 1, true, false},
+		"lives, the clock stood":           {2, "slip wall", func(*frozen) func() { return nothing }, 0, false, false},
+		"gone, the clock stood":            {2, "slip wall", func(f *frozen) func() { return f.proxy.Forget }, 1, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if !c.short && os.Getenv("LMIPOOL_TEST_FREEZE") == "" {
+				t.Skip("LMIPOOL_TEST_FREEZE=60s tries it, too")
+			}
 			f, d := newFrozen(t, c.conns, time.Hour, time.Hour), freezeFor(t)
 			if c.slip != "" {
 				d = 10 * time.Millisecond

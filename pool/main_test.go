@@ -2,9 +2,12 @@ package pool_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,12 +27,12 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if os.Getenv(fleetDSN) != "" {
-		if os.Getenv(fleetBudget) != "" {
-			runMember()
-		} else {
-			runEnvironment()
-		}
+		runMember()
 		return
+	}
+	// Most tests wait for the server or for a timer, so more of them run at once than there are CPUs. -parallel on the command line comes later, and wins.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	os.Exit(pgtest.Main(m))
 }

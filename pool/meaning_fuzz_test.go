@@ -173,7 +173,7 @@ func runs(ctx context.Context, q subject, steps []step, judge *pgx.Conn) (got []
 // answer what a new connection answers, with no trace of them.
 func TestProgramsMeanWhatTheyMeanOnANewConnection(t *testing.T) {
 	t.Parallel()
-	programs, seed := envInt(t, "LMIPOOL_TEST_PROGRAMS", 300), envSeed(t)
+	programs, seed := envInt(t, "LMIPOOL_TEST_PROGRAMS", 150), envSeed(t)
 	dsn, role := meaningDatabase(t)
 	rng := rand.New(rand.NewPCG(seed, 7))
 	want := fresh(t, dsn, nil)

@@ -132,7 +132,7 @@ func TestACacheOfASequenceDoesNotBurn(t *testing.T) {
 // connection for each.
 func TestTheValuesOfSequencesAreOnesOwn(t *testing.T) {
 	t.Parallel()
-	programs := envInt(t, "LMIPOOL_TEST_PROGRAMS", 400)
+	programs := envInt(t, "LMIPOOL_TEST_PROGRAMS", 240)
 	for mode, n := range map[string]int{"cache_statement": programs, "cache_describe": programs / 3, "describe_exec": programs / 3} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
