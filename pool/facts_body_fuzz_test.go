@@ -123,7 +123,7 @@ func TestWhatFunctionsLeaveIsInTheirBodies(t *testing.T) {
 	slices.Sort(want)
 	b := &bodies{rng: rand.New(rand.NewPCG(envSeed(t), 9)), n: 1}
 	n, left, known, needless := 0, 0, 0, 0
-	for range envInt(t, "LMIPOOL_TEST_BODIES", 30) {
+	for range envInt(t, "LMIPOOL_TEST_BODIES", 60) {
 		create, calls := b.next()
 		see.exec(create)
 		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})

@@ -196,7 +196,7 @@ func missing(a, b []string) (lines []string) {
 
 func TestNothingPassesFromOneInvocationToTheNext(t *testing.T) {
 	t.Parallel()
-	programs := envInt(t, "LMIPOOL_TEST_PROGRAMS", 600)
+	programs := envInt(t, "LMIPOOL_TEST_PROGRAMS", 1000)
 	seed := envSeed(t)
 	custom := func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.Exec(ctx, "set time zone 'Asia/Kathmandu'; set app.tenant = 'nobody'; set search_path = public, other; set work_mem = '7MB'; set role leaker; prepare mine as select 1")
