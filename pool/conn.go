@@ -93,9 +93,10 @@ func (c *conn) closeInBackground() {
 	})
 }
 
-// hangUp closes c, on which a ping or a count of the fleet had no answer in time. Probably the server is gone, or something between it and us has forgotten c, as happens
-// while Lambda has frozen the process. So the server's end is waited for no longer than for a connection that answers, and not at all if the pool has no
-// other connection, since then c's place may be the only one.
+// hangUp closes c, on which a ping or a count of the fleet had no answer in time. Probably the server is gone, or something between it and us has
+// forgotten c, as happens while Lambda has frozen the process. So the server's end is waited for no longer than for a connection that answers, and not at
+// all if the pool has no other connection, since then c's place may be the only one. If the server has c's backend all the same, it has one more than
+// MaxConns until it learns of the end: at once if it only stood still, or by its TCP keepalives.
 func (c *conn) hangUp() {
 	c.reach.Left()
 	c.px.Hijack()

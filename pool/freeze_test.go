@@ -283,6 +283,7 @@ func TestTheFirstReadAfterAFreeze(t *testing.T) {
 			}
 			f.freezes(d, c.happens(f))
 			r := f.do("read")
+			assert.LessOrEqual(t, f.backends(), c.conns+1, "the server may still have the one that is gone")
 			if c.conns == 1 || c.dials == 0 {
 				assert.Equal(t, c.dials, r.Dials)
 			} else { // if a dial takes four times as long as usual, the pool begins another
