@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 		runMember()
 		return
 	}
-	// Most tests wait for the server or for a timer, so more of them run at once than there are CPUs. -parallel on the command line comes later, and wins.
-	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+	// Many tests wait for the server or for a timer, so more of them run at once than there are CPUs. -parallel on the command line comes later, and wins.
+	if err := flag.Set("test.parallel", strconv.Itoa(1+runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)
 	}
 	os.Exit(pgtest.Main(m))
