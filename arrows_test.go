@@ -31,7 +31,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/tell":          own("internal/gostack", "observe"),
 		"/stdlib":                 join(pgx, own("internal/pgerr", "pool")),
 		"/internal/eventlog":      own("internal/safelog", "observe"),
-		"/internal/account":       own("internal/sqltext", "observe"),
+		"/internal/account":       own("internal/gostack", "internal/sqltext", "observe"),
 		"/lmitest":                join(lambda, own("lambdaenv", "observe", "internal/child", "internal/gostack", "internal/inprocess")),
 		"/lmitest/cmd/lmirun":     join(pgx, own("lmitest", "lambdaenv", "internal/connstring", "status")),
 		"/internal/awshost":       nil,

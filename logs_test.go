@@ -53,7 +53,7 @@ var logWrappers = map[string]struct {
 	"Warn":          {level: "warn"},
 	"Error":         {level: "error"},
 	"warnAt":        {message: 2, level: "warn", adds: "count places"},
-	"warnUsage":     {level: "warn", skip: 2, adds: "count places requestId lasted_ms statements rides rows waited_ms ran_ms idle_in_tx_ms longest_ms longest_text repeated repeated_text"},
+	"warnUsage":     {level: "warn", skip: 2, adds: "count places requestId lasted_ms statements rides rows waited_ms ran_ms idle_in_tx_ms longest_ms longest_text repeated repeated_at repeated_text"},
 	"logAt":         {message: 2, adds: "count places"}, // the level is the first argument
 	"warnOnce":      {message: 1, level: "warn"},
 	"sayWhy":        {level: "error", before: "lmipool: standing down: ", after: "; what runs is finished, then the process ends and Lambda replaces the environment"},
@@ -206,6 +206,14 @@ func addKeys(keys map[string]bool, args []ast.Expr) {
 			switch x.Name {
 			case "failed": // an attribute that is empty if there is no error
 				keys["error"] = true
+			case "ran":
+				keys["ran_ms"] = true
+			case "id":
+				keys["requestId"] = true
+			case "used":
+				keys["used_at"] = true
+			case "doing", "behind":
+				keys[x.Name] = true
 			case "connections":
 				keys[x.Name] = true
 			case "count": // a Tally's

@@ -41,8 +41,8 @@ func (p *Pool) dial() {
 		if err != nil {
 			err = pgdial.Explain(err, p.dialer.hosts, p.cfg.Upstream == UpstreamDirect)
 			lacks := p.health.dialFailed(err, int(p.cfg.MaxConns))
-			if p.ctx.Err() == nil && !p.sched.IsKnown(lacks) { // an outage is logged once; while there are other connections no caller gets this error
-				p.log.Warn("lmipool: dial failed", "error", err, safelog.Ms("took", time.Since(start)))
+			if p.ctx.Err() == nil { // while there are other connections no caller gets this error
+				p.dialFailed(err, time.Since(start))
 			}
 			if lacks.Full {
 				p.refusedAsFull()

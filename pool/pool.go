@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/internal/deadconn"
-	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/lane"
 	"github.com/lmipool/lmipool/internal/member"
@@ -40,8 +39,8 @@ type Pool struct {
 
 	cancel context.CancelFunc // ends workers.ctx
 
-	detached atomic.Int64  // how many ctxs from Detach have not ended
-	tally    gostack.Tally // which lines warnAt has logged
+	detached atomic.Int64 // how many ctxs from Detach have not ended
+	reports
 }
 
 // engine runs the methods of a Pool, and those of a Bound with its settings. There are two engines: pooled, and plain with Config.Plain.

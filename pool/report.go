@@ -3,10 +3,12 @@ package pool
 import (
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lmipool/lmipool/internal/account"
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/safelog"
@@ -33,19 +35,39 @@ func (p *Pool) reportNested(l *Lease) {
 		append(other.holder(now).attrs(), safelog.Ms("waited", now.Sub(l.wish.Asked)), slog.Any("waited_at", at.Lines()))...)
 }
 
-// reportSlow logs r, a statement that was slow. took is how long it ran.
+// reports is what was logged of what happens again and again.
+type reports struct {
+	tally   gostack.Tally // which lines were logged
+	slowest atomic.Pointer[slow]
+}
+
+// slow is a statement that ran for longer than ReportSlowAfter. Those that waited meanwhile are logged with it.
+type slow struct {
+	from, to time.Time
+	sql      string
+	at       gostack.Site
+}
+
+// reportSlow logs r, a statement that was slow. took is how long it ran. If that was quick, the line says that it waited, and what ran meanwhile.
 func (p *Pool) reportSlow(r *running, took time.Duration, err error) {
-	at, failed := gostack.Here(), slog.Attr{}
+	at, now, failed := gostack.Here(), time.Now(), slog.Attr{}
 	if err != nil {
 		failed = slog.Any("error", err)
 	}
-	p.warnAt(&at, time.Now(), "lmipool: a statement was slow", safelog.Request(r.scope.id()), slog.String("doing", r.shown()), safelog.Ms("waited", r.waited),
-		safelog.Ms("ran", took), slog.String("alone", r.alone), slog.Int("tries", r.tries), slog.Any("used_at", at.Lines()), failed)
+	ran, used := safelog.Ms("ran", took), slog.Any("used_at", at.Lines())
+	if took >= p.cfg.ReportSlowAfter {
+		p.slowest.Store(&slow{r.start, now, r.shown(), at})
+		p.warnAt(&at, now, "lmipool: a statement was slow", safelog.Request(r.scope.id()), slog.String("doing", r.shown()), ran, safelog.Ms("waited", r.waited),
+			slog.String("alone", r.alone), slog.Int("tries", r.tries), used, failed)
+		return
+	}
+	behind := slog.Attr{}
+	if s := p.slowest.Load(); s != nil && s.to.After(r.asked) && s.from.Before(r.start) {
+		behind = slog.Group("behind", slog.String("doing", s.sql), slog.Any("used_at", s.at.Lines()))
+	}
+	p.warnAt(&at, now, "lmipool: a statement had to wait long for a connection", safelog.Ms("waited", r.waited), behind, safelog.Request(r.scope.id()),
+		slog.String("doing", r.shown()), ran, used, failed)
 }
-
-// oftenRepeated is from how many runs of one text on an invocation is logged: that many statements, one after the other, take longer than one statement
-// that gets all rows, even if each of them is fast.
-const oftenRepeated = 50
 
 // reportInvocation logs the account of s, whose invocation has ended, if it was slow or ran one text often. Each longest or repeated text has one line a
 // minute at most.
@@ -54,7 +76,7 @@ func (p *Pool) reportInvocation(s *Scope, now time.Time) {
 	case slow <= 0:
 	case now.Sub(s.began) >= slow && s.account.Busy() >= slow:
 		p.warnUsage("lmipool: an invocation was slow in the database", s, now)
-	case s.account.Repeated() >= oftenRepeated:
+	case s.account.Repeated() >= account.Often:
 		p.warnUsage("lmipool: an invocation ran one statement again and again; one statement for all, or a batch, is faster", s, now)
 	}
 }
@@ -67,7 +89,19 @@ func (p *Pool) warnUsage(message string, s *Scope, now time.Time) {
 			safelog.Request(s.name), safelog.Ms("lasted", now.Sub(s.began)), slog.Int("statements", u.Statements), slog.Int("rides", u.Rides), slog.Int64("rows", u.Rows),
 			safelog.Ms("waited", u.Waited), safelog.Ms("ran", u.Ran), safelog.Ms("idle_in_tx", u.IdleInTx),
 			safelog.Ms("longest", u.Longest), slog.String("longest_text", u.LongestText), slog.Int("repeated", u.Repeated), slog.String("repeated_text", u.RepeatText),
+			slog.Any("repeated_at", s.account.RepeatedAt()),
 		}, count...)...)
+	}
+}
+
+// dialFailed logs that a dial has failed with err, if it is the first in a minute that failed so.
+func (p *Pool) dialFailed(err error, took time.Duration) {
+	cause := err
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		cause = inner // its text names no address
+	}
+	if count, say := p.tally.Count("dial failed", cause.Error(), time.Now()); say {
+		p.log.Warn("lmipool: dial failed", append(count, slog.Any("error", err), safelog.Ms("took", took))...)
 	}
 }
 
@@ -78,8 +112,13 @@ func (p *Pool) outlives(s *Scope, sql string, err error) {
 	}
 	p.stats.late.Add(1)
 	at := gostack.Here()
+	id, doing, used := safelog.Request(s.id()), slog.String("doing", sqltext.Shown(sql, 200)), slog.Any("used_at", at.Lines())
+	if gostack.InHandler() { // it has overrun, and the advice about goroutines is not for it
+		p.warnAt(&at, time.Now(), "lmipool: a handler used the pool after its invocation had ended, and was refused; let it return when its ctx ends", id, doing, used)
+		return
+	}
 	p.warnAt(&at, time.Now(), "lmipool: a goroutine used the pool after its invocation had ended, and was refused; for work that goes on after the reply use Detach",
-		safelog.Request(s.id()), slog.String("doing", sqltext.Shown(sql, 200)), slog.Any("used_at", at.Lines()))
+		id, doing, used)
 }
 
 // enter is hold's enter, and reports a goroutine that has outlived its invocation.

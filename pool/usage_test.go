@@ -134,7 +134,7 @@ func TestWhatIsSlowIsLogged(t *testing.T) {
 	scope.End()
 	lines = log.lines()[before:]
 	require.Len(t, lines, 1)
-	for _, has := range []string{"again and again", "request-n+1", "repeated=60", "repeated_text=" + pointRead, "statements=60"} {
+	for _, has := range []string{"again and again", "request-n+1", "repeated=60", "repeated_text=" + pointRead, "statements=60", "repeated_at=[", "usage_test.go"} {
 		assert.Contains(t, lines[0], has)
 	}
 }

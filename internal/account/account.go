@@ -5,11 +5,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/sqltext"
 	"github.com/lmipool/lmipool/observe"
 )
 
-// Account is the account of one invocation. Its methods may be called by several goroutines at once, and allocate nothing, except Usage. The zero value is
+// Account is the account of one invocation. Its methods may be called by several goroutines at once, and allocate nothing, except Usage and the Often-th run of a text. The zero value is
 // ready.
 type Account struct {
 	mu      sync.Mutex
@@ -24,8 +25,13 @@ const mostTexts = 6
 
 type text struct {
 	sql string
-	n   int // how often it ran, at least
+	n   int           // how often it ran, at least
+	at  *gostack.Site // who ran it for the Often-th time
 }
+
+// Often is how many runs of one text are worth a line in the log, with their place in the code: that many statements, one after the other, take longer than
+// one statement that gets all rows, even if each of them is fast.
+const Often = 50
 
 // Waited adds the wait of one call for a connection.
 func (a *Account) Waited(d time.Duration) {
@@ -70,14 +76,17 @@ func (a *Account) count(sql string) {
 	for i := range a.texts {
 		switch t := &a.texts[i]; {
 		case t.n > 0 && t.sql == sql:
-			t.n++
+			if t.n++; t.n == Often && t.at == nil {
+				at := gostack.Here()
+				t.at = &at
+			}
 			return
 		case t.n == 0:
 			free = i
 		}
 	}
 	if free >= 0 {
-		a.texts[free] = text{sql, 1}
+		a.texts[free] = text{sql: sql, n: 1}
 		return
 	}
 	for i := range a.texts {
@@ -107,6 +116,16 @@ func (a *Account) Repeated() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.most().n
+}
+
+// RepeatedAt returns the place in the code that ran that text, if Repeated was Often or more once.
+func (a *Account) RepeatedAt() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at := a.most().at; at != nil {
+		return at.Lines()
+	}
+	return nil
 }
 
 // mostBytes bounds the texts in a Usage.

@@ -73,6 +73,13 @@ func Panicked() (lines []string) {
 	return lines
 }
 
+// InHandler reports whether the caller runs in the goroutine of a handler call, in which [Mark.Run] is. It costs microseconds.
+func InHandler() (found bool) {
+	pcs := make([]uintptr, 256)
+	each(pcs[:runtime.Callers(2, pcs)], func(function, _ string) { found = found || function == module+"/internal/gostack.(*Mark).Run" })
+	return found
+}
+
 // module is what the paths of the library's packages begin with.
 const module = "github.com/lmipool/lmipool"
 

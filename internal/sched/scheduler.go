@@ -126,14 +126,6 @@ func (s *Scheduler) DialFailed(err error, lacks Lack, start time.Time) {
 	s.core.dialFailed(err, lacks, start, s.now())
 }
 
-// IsKnown reports whether the last failed dial found the same as l: the server full, or away.
-func (s *Scheduler) IsKnown(l Lack) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	was := s.core.outage.lack
-	return l.Err != nil && was.Err != nil && l.Full == was.Full
-}
-
 // Release takes back c, which is fit for the next user. If waits is true, something is queued on c (a reset). It is sent with the next user's
 // statement, or alone after joinWithin.
 func (s *Scheduler) Release(c *Conn, waits bool, now time.Time) {

@@ -412,19 +412,6 @@ func TestWhatBecomesOfAConnection(t *testing.T) {
 	<-d.Empty()
 }
 
-func TestWhatIsLackingIsKnown(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t, 1)
-	full, away := Lack{Err: errLacks, Full: true}, Lack{Err: errLacks}
-	assert.False(t, d.IsKnown(full))
-	d.queue(false)
-	<-d.dials
-	d.DialFailed(errLacks, full, time.Now())
-	assert.True(t, d.IsKnown(full))
-	assert.False(t, d.IsKnown(away))
-	assert.False(t, d.IsKnown(Lack{}))
-}
-
 // Of two callbacks that wait for each other's connection only the younger one is broken off.
 func TestTheYoungestInAStandstillIsTold(t *testing.T) {
 	t.Parallel()

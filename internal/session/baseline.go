@@ -33,12 +33,13 @@ type Baseline struct {
 	set                           []string // those of the two timeouts and default_transaction_read_only that AfterConnect has set
 	restore                       []string // SQL that sets again what AfterConnect has set and RESET ALL takes away
 	exits                         string   // the value of exit_on_error if AfterConnect has set it, else ""
+	name                          string   // the application_name
 	reported                      [len(reported)]string
 }
 
-// reported are the settings whose changes the server reports by itself. PostgreSQL reports some of them only in later versions.
+// reported are the settings, beside application_name, whose changes the server reports by itself. PostgreSQL reports some of them only in later versions.
 var reported = [...]string{
-	"application_name", "client_encoding", "DateStyle", pgerr.ReadOnlySetting, "IntervalStyle", "is_superuser",
+	"client_encoding", "DateStyle", pgerr.ReadOnlySetting, "IntervalStyle", "is_superuser",
 	"search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
 }
 
@@ -114,7 +115,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 	row, answer := rows[0], rows[1]
 	b := &Baseline{
 		ReadOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]),
-		Deallocates: string(row[5]) == "t", Standby: string(row[6]) == "t", reported: snapshot(pc),
+		Deallocates: string(row[5]) == "t", Standby: string(row[6]) == "t", name: pc.ParameterStatus("application_name"), reported: snapshot(pc),
 		Database: string(row[9]),
 	}
 	if meaning := row[10:]; string(meaning[meaningTemp]) == "0" {
@@ -156,16 +157,13 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 }
 
 // Name returns the application_name.
-func (b *Baseline) Name() string { return b.reported[0] }
+func (b *Baseline) Name() string { return b.name }
 
 // Differs reports whether a setting that the server reports has another value than in b. An application_name that is label counts as that of b. Differs
 // needs no round trip.
 func (b *Baseline) Differs(pc *pgconn.PgConn, label string) bool {
-	now := snapshot(pc)
-	if now[0] == label {
-		now[0] = b.reported[0]
-	}
-	return now != b.reported
+	name := pc.ParameterStatus("application_name")
+	return name != b.name && name != label || snapshot(pc) != b.reported
 }
 
 // Same asks the server, in one round trip, whether all that decides the meaning of a text (AskMeaning) is as in b.
