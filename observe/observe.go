@@ -11,7 +11,9 @@
 //   - It may be called by several goroutines at once, and from different goroutines not in the order of the events' times.
 //   - A panic in it is caught, counted in pool.Stat.PanicCount, and logged. The other observers are called all the same.
 //   - ctx is the caller's, with its values (a trace's parent). It may have ended. Where the pool itself does the work (dials, resets, flights …) ctx has
-//     the values of the ctx that New or Open was called with. Do not use the pool with ctx: that would cause events in the midst of an event.
+//     the values of the ctx that New or Open was called with.
+//   - A method may use the pool, with a ctx of its own that ends soon: it hears of its own calls too, and so must not use the pool for these. In
+//     ObserveAcquire it waits for the connection that its caller has just got, if there is no other.
 //   - Start and End are the true times, so that a span can be made afterwards.
 //   - An event has no argument of a statement, no value of a setting, and no password. A statement's text may have literals in it: see Statement.Text.
 //

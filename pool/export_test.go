@@ -107,3 +107,9 @@ func (p *Pool) Traces(ctx context.Context, sql string) (trace string, err error)
 
 // AskMeaning is what the server is asked for what decides the meaning of texts.
 const AskMeaning = session.AskMeaning
+
+// LooksOfASnapshot takes the scheduler's lock as often as a snapshot of the pool does, and for what it does.
+func (p *Pool) LooksOfASnapshot() {
+	p.sched.Stats()
+	p.sched.Holders()
+}

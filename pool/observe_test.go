@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -289,6 +290,52 @@ func TestObserversThatPanicChangeNothing(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 1, lines, "one place")
+}
+
+// An observer that uses the pool in each of its methods, and is slow, holds up its callers, but no lock and no connection for ever.
+func TestObserversMayUseThePool(t *testing.T) {
+	t.Parallel()
+	var p *pool.Pool
+	var inside atomic.Bool
+	var uses atomic.Int64
+	w := &eyes{on: func(context.Context, any) {
+		if !inside.CompareAndSwap(false, true) {
+			return // it is an event of its own call, or of another caller's meanwhile
+		}
+		defer inside.Store(false)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		_, _ = p.Stat(), p.Holders()
+		if p.QueryRow(ctx, "select 1").Scan(new(int)) == nil {
+			uses.Add(1)
+		}
+		time.Sleep(time.Millisecond)
+	}}
+	p = newPoolAt(t, things(t), &pool.Config{MaxConns: 2, Observers: []any{w}, Logger: slog.New(slog.DiscardHandler)})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 10 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				scoped, scope := p.OpenScope(ctx, "r", time.Time{})
+				assert.NoError(t, p.QueryRow(scoped, pointRead, i+1).Scan(new(string)))
+				assert.NoError(t, dropped(p.Exec(scoped, "set work_mem = '9MB'"))) // a reset follows
+				_, err := p.Acquire(scoped)                                        // a leak
+				assert.NoError(t, err)
+				short, end := context.WithTimeout(ctx, 5*time.Millisecond)
+				_, _ = p.Exec(short, "select pg_sleep(1)") // a cancel
+				end()
+				scope.End()
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, p.Shutdown(bounded(t)))
+	assert.Positive(t, uses.Load())
+	for _, told := range []int{len(all[observe.Leak](w)), len(all[observe.Reset](w)), len(all[observe.Cancel](w)), len(all[observe.Dial](w))} {
+		assert.Positive(t, told)
+	}
 }
 
 // TestStormOfEvents holds the events against the pool's counters and against what its callers did.
