@@ -84,12 +84,15 @@ func (p *Pool) reportInvocation(s *Scope, now time.Time) {
 // warnUsage logs message with the account of s.
 func (p *Pool) warnUsage(message string, s *Scope, now time.Time) {
 	u := s.account.Usage()
+	at := slog.Attr{}
+	if lines := s.account.RepeatedAt(); lines != nil {
+		at = slog.Any("repeated_at", lines)
+	}
 	if count, say := p.tally.Count(message, u.LongestText+u.RepeatText, now); say {
 		p.log.Warn(message, append([]any{
 			safelog.Request(s.name), safelog.Ms("lasted", now.Sub(s.began)), slog.Int("statements", u.Statements), slog.Int("rides", u.Rides), slog.Int64("rows", u.Rows),
 			safelog.Ms("waited", u.Waited), safelog.Ms("ran", u.Ran), safelog.Ms("idle_in_tx", u.IdleInTx),
-			safelog.Ms("longest", u.Longest), slog.String("longest_text", u.LongestText), slog.Int("repeated", u.Repeated), slog.String("repeated_text", u.RepeatText),
-			slog.Any("repeated_at", s.account.RepeatedAt()),
+			safelog.Ms("longest", u.Longest), slog.String("longest_text", u.LongestText), slog.Int("repeated", u.Repeated), slog.String("repeated_text", u.RepeatText), at,
 		}, count...)...)
 	}
 }

@@ -96,7 +96,7 @@ func (r *Recorder) Take(db *pool.Pool, about About, handler any) Snapshot {
 	now := time.Now()
 	s := Snapshot{About: about, At: now, Pool: db.Stat(), Handler: handler, Statements: r.statements.Load(), Holders: []Holding{}}
 	for _, h := range db.Holders() {
-		s.Holders = append(s.Holders, Holding{h.Scope, safelog.Milliseconds(h.Held), observe.Text(h.Doing), h.Stack})
+		s.Holders = append(s.Holders, Holding{h.Scope, safelog.Milliseconds(h.Held), h.Doing, h.Stack})
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
