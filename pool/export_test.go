@@ -109,7 +109,7 @@ func (p *Pool) Traces(ctx context.Context, sql string) (trace string, err error)
 const AskMeaning = session.AskMeaning
 
 // LooksOfASnapshot takes the scheduler's lock as often as a snapshot of the pool does, and for what it does.
-func (p *Pool) LooksOfASnapshot() {
+func LooksOfASnapshot(p *Pool) {
 	p.sched.Stats()
 	p.sched.Holders()
 }

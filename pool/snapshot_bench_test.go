@@ -48,7 +48,7 @@ func BenchmarkASnapshot(b *testing.B) {
 	})
 	b.Run("lock", func(b *testing.B) {
 		for b.Loop() {
-			p.LooksOfASnapshot()
+			pool.LooksOfASnapshot(p)
 		}
 	})
 	cancel()
