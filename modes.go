@@ -50,8 +50,8 @@ type Beginner = pool.Beginner
 type TxOptions = pool.TxOptions
 
 // InTx runs fn in a transaction, which it commits if fn returns nil and rolls back if fn returns an error or panics: see [pool.InTx]. db is an
-// lmipool pool, a pgxpool pool or a mock. On an lmipool pool BEGIN is sent together with the first statement. fn runs again only if opts.MaxRetries
-// says so.
+// lmipool pool, a pgxpool pool or a mock. BEGIN is sent together with the first statement, and on a Bound together with its settings. fn runs again
+// only if opts.MaxRetries says so.
 func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	if isNil(db) {
 		db = nil // pool.InTx returns an error for a nil Beginner
