@@ -134,7 +134,7 @@ func (s HandlerStat) MarshalJSON() ([]byte, error) {
 
 // HandlerStat returns the counters of all handlers that were wrapped with p.
 func (p *Pool) HandlerStat() HandlerStat {
-	b := p.bulkhead
+	_, b := inside("HandlerStat", p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.stat

@@ -21,16 +21,24 @@ type Bound struct {
 
 // With returns the pool bound to settings: see [pool.Pool.With].
 func (p *Pool) With(settings map[string]string) *Bound {
-	return &Bound{p.Pool.With(settings), p}
+	return &Bound{p.in().With(settings), p}
 }
 
 // With returns the pool bound to b's settings and to settings. If both have a name, the value in settings wins.
 func (b *Bound) With(settings map[string]string) *Bound {
+	if b == nil {
+		return nil // every use of which is an error
+	}
 	return &Bound{b.Bound.With(settings), b.of}
 }
 
 // Unwrap returns b's pool.
-func (b *Bound) Unwrap() DB { return b.of }
+func (b *Bound) Unwrap() DB {
+	if b == nil {
+		return nil
+	}
+	return b.of
+}
 
 // mostLayers is how many wrappers the function inside looks through. Without a bound it would never end if an Unwrap returns its own receiver.
 const mostLayers = 100

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmipool/lmipool"
+	"github.com/lmipool/lmipool/iam"
 	"github.com/lmipool/lmipool/internal/pgtest"
 	"github.com/lmipool/lmipool/lmitest"
 	"github.com/lmipool/lmipool/pool"
@@ -263,6 +264,11 @@ func TestNilArgumentsAreNamed(t *testing.T) {
 			_, err := lmipool.Handler(db, func(context.Context, int) (int, error) { return 0, nil })(none, 1)
 			return err
 		}, "lmipool: Handler: the ctx is nil"},
+		"iam, no Source": {func() error { return (*iam.Source)(nil).BeforeConnect(ctx, &pgx.ConnConfig{}) }, "lmipool: iam: the Source is nil"},
+		"a nil observer": {func() error {
+			_, err := lmipool.Open(ctx, "", &lmipool.Config{Observers: []any{(*lmitest.Checker)(nil)}})
+			return err
+		}, "lmipool: Config.Observers[0] is a nil *lmitest.Checker"},
 		"Call, no handler": {func() error { lmitest.Call[int, int](ctx, lmitest.CallOptions{}, nil, []int{1}); return nil }, "lmitest: Call: the handler is nil"},
 	} {
 		var err error

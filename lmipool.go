@@ -29,11 +29,15 @@ type Pool struct {
 }
 
 // Env returns what Open detected.
-func (p *Pool) Env() lambdaenv.Env { return p.env }
+func (p *Pool) Env() lambdaenv.Env {
+	inside("Env", p)
+	return p.env
+}
 
 // Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. Its JSON
 // leaves out hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
 func (p *Pool) Config() *Config {
+	inside("Config", p)
 	c := p.config.fromPool(p.Pool.Config())
 	c.Observers = slices.Clone(p.config.Observers) // the pool has those of Open, too
 	return c

@@ -114,6 +114,10 @@ func printable(s string) bool {
 // Watch begins to write lines about db, which must be the pool that has m as its observer. They end when db is closed, or stop is called, with one last
 // line. A second call of Watch watches another pool in place of the first.
 func (m *Metrics) Watch(db Pool) (stop func()) {
+	if m == nil || m.samples == nil || db == nil {
+		panic("emf: Watch: the pool is nil, or the Metrics is nil or not from New")
+	}
+	_ = db.Stat() // panics with a sentence if db is a nil pool
 	m.end()
 	over := make(chan struct{})
 	m.mu.Lock()

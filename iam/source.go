@@ -82,6 +82,17 @@ func New(credentials aws.CredentialsProvider, config *Config) *Source {
 	return s
 }
 
+// check returns the error of every use of a Source that is nil or not from New, and of a nil ctx.
+func (s *Source) check(ctx context.Context) error {
+	switch {
+	case s == nil || s.sign == nil:
+		return misconfiguredf("lmipool: iam: the Source is nil, or not from New")
+	case ctx == nil:
+		return errors.New("lmipool: iam: the ctx is nil: use context.Background")
+	}
+	return nil
+}
+
 // Format writes the type of s, whatever the verb, since fmt would read the fields of s without the lock.
 func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprint(f, "iam.Source()") }
 
@@ -134,6 +145,9 @@ func splitEndpoint(s string) (host string, port uint16, err error) {
 // Token returns a token for user at the endpoint host:port, for use outside of pgx, as in a migration tool. The token is a password, and
 // BeforeConnect uses the same one. The wait for it ends when ctx ends or Config.Timeout is over.
 func (s *Source) Token(ctx context.Context, host string, port uint16, user string) (string, error) {
+	if err := s.check(ctx); err != nil {
+		return "", err
+	}
 	id, err := s.identity(host, port, user)
 	if err != nil {
 		return "", err
@@ -151,6 +165,9 @@ func (s *Source) Token(ctx context.Context, host string, port uint16, user strin
 //
 // The wait for a token ends when ctx ends or Config.Timeout is over.
 func (s *Source) BeforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
 	if err := s.secure(cc); err != nil {
 		return err
 	}

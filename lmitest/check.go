@@ -30,7 +30,7 @@ import (
 //
 // The test fails at its end. What happens after that does not count, so close the pool before: t.Cleanup(db.Close) after Check is right.
 func Check(t testing.TB) *Checker {
-	c := &Checker{found: map[string]int{}}
+	c := &Checker{}
 	t.Cleanup(func() {
 		t.Helper()
 		c.mu.Lock()
@@ -66,6 +66,9 @@ func (c *Checker) report(what string, place []string) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.found == nil {
+		c.found = make(map[string]int)
+	}
 	if c.found[what]++; c.found[what] == 1 {
 		c.order = append(c.order, what)
 	}

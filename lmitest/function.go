@@ -68,10 +68,18 @@ func Start(ctx context.Context, c Config) (*Function, error) {
 	return f, nil
 }
 
+// mustBe panics if f or ctx is nil.
+func (f *Function) mustBe(ctx context.Context) {
+	if f == nil || ctx == nil {
+		panic("lmitest: the Function or the ctx is nil: look at Start's error before its result is used")
+	}
+}
+
 // Invoke hands payload to an idle runtime and returns the answer. A nil payload is sent as {}. Reply.Error has an error of the handler, a timeout, or
 // the end of the process. Invoke returns an error only if the invocation had no reply, because it was throttled (ErrThrottled), the Function is shut
 // down (ErrClosed) or ctx ended. As on Lambda, the end of ctx does not stop the handler.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
+	f.mustBe(ctx)
 	if len(payload) > maxEventSize {
 		return nil, fmt.Errorf("lmitest: the event has %d bytes: Lambda takes %d at most", len(payload), maxEventSize)
 	}
@@ -103,6 +111,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Reply, error) {
 // (lambda.WithEnableSIGTERM registers one), the process gets SIGKILL at once. Without numbers Terminate ends all environments. It returns when the
 // processes have ended. If ctx ends first, the processes are killed at once, and Terminate returns ctx's error.
 func (f *Function) Terminate(ctx context.Context, environments ...int) error {
+	f.mustBe(ctx)
 	return f.end(ctx, func(e *environment) bool {
 		return len(environments) == 0 || slices.Contains(environments, e.slot)
 	})
@@ -111,6 +120,7 @@ func (f *Function) Terminate(ctx context.Context, environments ...int) error {
 // Shutdown terminates all environments and starts no new ones. When it returns, no process and no goroutine of the Function is left. If ctx ends
 // first, the processes are killed without their 600 ms, and Shutdown returns ctx's error. A second call does nothing.
 func (f *Function) Shutdown(ctx context.Context) error {
+	f.mustBe(ctx)
 	f.mu.Lock()
 	f.closing = true
 	for _, inv := range f.waiting {

@@ -49,6 +49,7 @@ type Exit struct {
 
 // Stats returns the counters.
 func (f *Function) Stats() Stats {
+	f.mustBe(context.Background())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.statsLocked()
@@ -69,6 +70,9 @@ func (f *Function) statsLocked() Stats {
 // Wait returns nil when ok returns true, or ctx's error if ctx ends first. It calls ok after each change and may miss short states, so ok must look
 // for a state that lasts, such as "one exit counted" or "64 in flight and blocked".
 func (f *Function) Wait(ctx context.Context, ok func(Stats) bool) error {
+	if f.mustBe(ctx); ok == nil {
+		panic("lmitest: Wait: the func is nil")
+	}
 	for {
 		f.mu.Lock()
 		s := f.statsLocked()

@@ -25,13 +25,13 @@ import (
 // use the pool's own methods, which hold a connection for a shorter time.
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
 	var at gostack.Site
-	at.Capture(0, 5) // fewer frames than Deep, since each frame costs time
+	at.Capture(1, 5) // fewer frames than Deep, since each frame costs time
 	return p.acquireAt(ctx, &at)
 }
 
 // acquireAt is Acquire for a caller at the place at.
 func (p *Pool) acquireAt(ctx context.Context, at *gostack.Site) (*Lease, error) {
-	if c, err := p.engine.own(ctx); err != nil {
+	if c, err := p.on().own(ctx); err != nil {
 		return nil, err
 	} else if c != nil {
 		return leaseOf(c), nil

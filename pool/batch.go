@@ -17,7 +17,7 @@ import (
 func (l *Lease) sendBatch(ctx context.Context, x *tx, doing string, b *pgx.Batch, own bool) pgx.BatchResults {
 	kept := !own
 	defer l.releaseUnless(&kept)
-	on, err := l.enterFor(x, doing)
+	on, err := l.enterFor(ctx, x, doing)
 	if err != nil {
 		return l.p.failedBatch(b, err)
 	}

@@ -44,11 +44,13 @@ var (
 	errStuck     = pgerr.Unsent("the statement", errors.New("a value of the CopyFrom before is still being encoded; the connection is given up"))
 	errUnsettled = pgerr.Unsent("the statement", errors.New("the server does not acknowledge the cancel request for the one before; the connection is given up"))
 
-	// These are the errors for nil arguments. A nil ctx causes a panic, as in package context.
+	// These are the errors for nil values. A nil ctx, pool or lease causes a panic.
 	errNoBatch  = pgerr.Say[pgerr.NilArgumentError]("lmipool: SendBatch: the batch is nil")
 	errNoSource = pgerr.Say[pgerr.NilArgumentError]("lmipool: CopyFrom: the source is nil")
 	errNoFunc   = pgerr.Say[pgerr.NilArgumentError]("lmipool: the function is nil")
-	errNoPool   = pgerr.Say[pgerr.NilArgumentError]("lmipool: the pool is nil: look at Open's error before its result is used")
+	errNoPool   = pgerr.Say[pgerr.NilArgumentError]("lmipool: the pool is nil, or not from Open or New: look at Open's error before its result is used")
+	errNoBound  = pgerr.Say[pgerr.NilArgumentError]("lmipool: the Bound is nil, or not from With")
+	errNoLease  = pgerr.Say[pgerr.NilArgumentError]("lmipool: the lease is nil, or not from Acquire: look at Acquire's error before its result is used")
 )
 
 var errSimpleMode = pgerr.Say[pgerr.ExecModeError]("lmipool: With needs the extended protocol, and QueryExecModeSimpleProtocol was asked for: " +

@@ -39,7 +39,7 @@ func (p *Pool) fence(c *conn, why error) {
 
 // Reset closes idle connections now, and those in use when they come back. The pool goes on with new ones. Call Reset after a change that the pool
 // cannot notice, such as ALTER ROLE … SET, which only new sessions follow.
-func (p *Pool) Reset() { p.engine.reset() }
+func (p *Pool) Reset() { p.on().reset() }
 
 func (p pooled) reset() {
 	idle, _ := p.sched.Fence(nil)

@@ -46,6 +46,14 @@ type lent interface {
 	Release()
 }
 
+// on returns what l runs on. It panics with a sentence if l is nil or not from Acquire, which is a mistake in the caller's code.
+func (l *Lease) on() lent {
+	if l == nil || l.lent == nil {
+		panic(errNoLease)
+	}
+	return l.lent
+}
+
 // leased runs the methods of a Lease on the connection that the pool has lent it.
 type leased struct{ l *Lease }
 
@@ -128,6 +136,7 @@ func (p *Pool) holders() (all []occupant) {
 func (p *Pool) Holders() []Holder {
 	lookers.Add(1)
 	defer lookers.Add(-1)
+	p.on()
 	now := time.Now()
 	all := p.holders()
 	list := make([]Holder, 0, len(all))
@@ -152,7 +161,7 @@ func (p *Pool) eachLease(f func(*Lease)) {
 // Conn returns the connection itself, or a closed one if the lease has ended. Do not use the connection after Release. If the lease is still held when
 // its invocation ends, the pool closes the connection, since the caller may still use it. What is registered on the connection's TypeMap stays there
 // for the next users: register types in AfterConnect.
-func (l *Lease) Conn() *pgx.Conn { return l.lent.Conn() }
+func (l *Lease) Conn() *pgx.Conn { return l.on().Conn() }
 
 func (w leased) Conn() *pgx.Conn {
 	l := w.l

@@ -102,7 +102,7 @@ func (p *Pool) Close() { _ = p.Shutdown(context.Background()) }
 func (p *Pool) Shutdown(ctx context.Context) error {
 	mustHave(ctx)
 	start := time.Now()
-	err := p.engine.shutdown(ctx)
+	err := p.on().shutdown(ctx)
 	p.tellShutdown(ctx, start, err)
 	return err
 }

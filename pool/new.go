@@ -167,7 +167,7 @@ func (p *Pool) Warm(ctx context.Context) error {
 }
 
 // Stat returns a snapshot of the pool's counters. With Config.Plain it has only those that pgxpool has.
-func (p *Pool) Stat() *Stat { return p.engine.stat() }
+func (p *Pool) Stat() *Stat { return p.on().stat() }
 
 func (p pooled) stat() *Stat {
 	s, own := p.sched.Stats(), &p.stats
@@ -197,6 +197,7 @@ func (p pooled) stat() *Stat {
 
 // Config returns a copy of the pool's settings: what it was given, completed by the connection string and the defaults. No field holds a secret.
 func (p *Pool) Config() *Config {
+	p.on()
 	c := p.cfg
 	c.RootCAs, c.LaneFunctions, c.Observers = slices.Clone(c.RootCAs), slices.Clone(c.LaneFunctions), slices.Clone(c.Observers)
 	return &c
@@ -205,6 +206,7 @@ func (p *Pool) Config() *Config {
 // Upstream returns what the pool takes its connections to lead to, never UpstreamAuto. If Config.Upstream is UpstreamAuto and no host has a name of RDS
 // Proxy's form, Upstream returns UpstreamDirect until a connection has met a pooler, and UpstreamPgBouncer after that.
 func (p *Pool) Upstream() Upstream {
+	p.on()
 	if p.dialer.recognition.MetPooler() {
 		return UpstreamPgBouncer
 	}
@@ -213,12 +215,14 @@ func (p *Pool) Upstream() Upstream {
 
 // SSLMode returns the sslmode of p's dials and who has chosen it, such as "connection string", or "" for both if p dials only a socket in the file system.
 func (p *Pool) SSLMode() (mode, by string) {
+	p.on()
 	return string(p.dialer.told.sslmode), p.dialer.told.sslmodeBy
 }
 
 // WhyOff returns why [New] has turned off the field "Lanes" or "Isolation" of Config, although it was [Auto], or "FleetBudget", although it was 0. It
 // also returns why the server does not let the pool count its fleet, so that "FleetBudget" is off. It returns "" if the field is not off for such a reason.
 func (p *Pool) WhyOff(field string) string {
+	p.on()
 	lanes, isolation := p.cfg.impossible(p.mode)
 	if p.cfg.Plain == On {
 		return plainIsOn

@@ -58,5 +58,13 @@ type engine interface {
 	shutdown(ctx context.Context) error
 }
 
+// on returns p's engine. It panics with a sentence if p is nil or not from New, which is a mistake in the caller's code.
+func (p *Pool) on() engine {
+	if p == nil || p.engine == nil {
+		panic(errNoPool)
+	}
+	return p.engine
+}
+
 // pooled is the engine that runs everything on connections from the scheduler.
 type pooled struct{ *Pool }

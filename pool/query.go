@@ -13,7 +13,7 @@ import (
 
 // Exec is [pgxpool.Pool.Exec]. It holds a connection while it runs.
 func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return p.engine.exec(ctx, nil, sql, args)
+	return p.on().exec(ctx, nil, sql, args)
 }
 
 func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, args []any) (tag pgconn.CommandTag, err error) {
@@ -41,7 +41,7 @@ func (p pooled) exec(ctx context.Context, with *session.Settings, sql string, ar
 // Query is [pgxpool.Pool.Query]. The Rows hold a connection until they are closed or read to their end. If the statement rode, the Rows are in memory
 // and hold no connection: their Conn returns a closed connection, whose TypeMap can be used.
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return p.engine.query(ctx, nil, sql, args)
+	return p.on().query(ctx, nil, sql, args)
 }
 
 func (p pooled) query(ctx context.Context, with *session.Settings, sql string, args []any) (pgx.Rows, error) {
@@ -63,7 +63,7 @@ func (p pooled) query(ctx context.Context, with *session.Settings, sql string, a
 // QueryRow is [pgxpool.Pool.QueryRow], but reads the row at once: the connection is free when QueryRow returns, even if Scan is never called. Scan
 // decodes from memory. Errors come from Scan, as in pgx.
 func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return p.engine.queryRow(ctx, nil, sql, args)
+	return p.on().queryRow(ctx, nil, sql, args)
 }
 
 func (p pooled) queryRow(ctx context.Context, with *session.Settings, sql string, args []any) pgx.Row {
@@ -102,7 +102,7 @@ func (p *Pool) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
 		return memrows.FailedBatch(errNoBatch, nil)
 	}
-	return p.engine.sendBatch(ctx, nil, b)
+	return p.on().sendBatch(ctx, nil, b)
 }
 
 func (p pooled) sendBatch(ctx context.Context, with *session.Settings, b *pgx.Batch) pgx.BatchResults {
@@ -120,7 +120,7 @@ func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 	if src == nil {
 		return 0, errNoSource
 	}
-	return p.engine.copyFrom(ctx, table, columns, src)
+	return p.on().copyFrom(ctx, table, columns, src)
 }
 
 func (p pooled) copyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
@@ -137,7 +137,7 @@ func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) { return p.BeginTx(ctx
 
 // BeginTx is Begin with options.
 func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	return p.engine.beginTx(ctx, nil, opts)
+	return p.on().beginTx(ctx, nil, opts)
 }
 
 func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.TxOptions) (t pgx.Tx, err error) {
@@ -162,7 +162,7 @@ func (p pooled) beginTx(ctx context.Context, with *session.Settings, opts pgx.Tx
 }
 
 // Ping gets a connection as [Pool.Acquire] does, and checks that the server answers.
-func (p *Pool) Ping(ctx context.Context) error { return p.engine.ping(ctx) }
+func (p *Pool) Ping(ctx context.Context) error { return p.on().ping(ctx) }
 
 func (p pooled) ping(ctx context.Context) error {
 	return p.rerun(ctx, func(bool) (*Lease, error) {
@@ -177,7 +177,7 @@ func (p pooled) ping(ctx context.Context) error {
 
 // Exec is [pgx.Conn.Exec].
 func (l *Lease) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return l.lent.Exec(ctx, sql, args...)
+	return l.on().Exec(ctx, sql, args...)
 }
 
 func (w leased) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
@@ -186,7 +186,7 @@ func (w leased) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comma
 
 // Query is [pgx.Conn.Query]. The lease is busy until the Rows are closed.
 func (l *Lease) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return l.lent.Query(ctx, sql, args...)
+	return l.on().Query(ctx, sql, args...)
 }
 
 func (w leased) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
@@ -195,7 +195,7 @@ func (w leased) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 
 // QueryRow is [pgx.Conn.QueryRow], but reads the row at once: the lease is free when QueryRow returns, even if Scan is never called.
 func (l *Lease) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return l.lent.QueryRow(ctx, sql, args...)
+	return l.on().QueryRow(ctx, sql, args...)
 }
 
 func (w leased) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
@@ -207,7 +207,7 @@ func (l *Lease) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b == nil {
 		return memrows.FailedBatch(errNoBatch, nil)
 	}
-	return l.lent.SendBatch(ctx, b)
+	return l.on().SendBatch(ctx, b)
 }
 
 func (w leased) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
@@ -219,7 +219,7 @@ func (l *Lease) CopyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	if src == nil {
 		return 0, errNoSource
 	}
-	return l.lent.CopyFrom(ctx, table, columns, src)
+	return l.on().CopyFrom(ctx, table, columns, src)
 }
 
 func (w leased) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
@@ -231,7 +231,7 @@ func (l *Lease) Begin(ctx context.Context) (pgx.Tx, error) { return l.BeginTx(ct
 
 // BeginTx is Begin with options.
 func (l *Lease) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	return l.lent.BeginTx(ctx, opts)
+	return l.on().BeginTx(ctx, opts)
 }
 
 func (w leased) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
@@ -239,9 +239,10 @@ func (w leased) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
 }
 
 // Ping checks that the server answers.
-func (l *Lease) Ping(ctx context.Context) error { return l.lent.Ping(ctx) }
+func (l *Lease) Ping(ctx context.Context) error { return l.on().Ping(ctx) }
 
 func (w leased) Ping(ctx context.Context) error {
+	mustHave(ctx)
 	l := w.l
 	c, err := l.enter("ping")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 // Release gives the connection back. It is idempotent and never waits for the network. Do not call it while another call on the lease is running. A
 // transaction or Rows that are still open are closed in the background, before the next user gets the connection.
-func (l *Lease) Release() { l.lent.Release() }
+func (l *Lease) Release() { l.on().Release() }
 
 func (w leased) Release() { w.l.end(leaseReleased) }
 

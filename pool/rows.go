@@ -43,7 +43,7 @@ type asked struct {
 func (l *Lease) query(ctx context.Context, x *tx, sql string, args []any, own *running) (_ pgx.Rows, err error) {
 	kept := own == nil
 	defer l.releaseUnless(&kept)
-	on, err := l.enterFor(x, sql)
+	on, err := l.enterFor(ctx, x, sql)
 	if err != nil {
 		return memrows.FailedRows(err), err
 	}

@@ -51,7 +51,8 @@ type runner interface {
 }
 
 // enterFor is enter, but returns x's pgx.Tx if x is not nil.
-func (l *Lease) enterFor(x *tx, sql string) (runner, error) {
+func (l *Lease) enterFor(ctx context.Context, x *tx, sql string) (runner, error) {
+	mustHave(ctx)
 	c, err := l.enter(sql)
 	switch {
 	case x == nil:
@@ -69,7 +70,7 @@ func (l *Lease) announce(ctx context.Context, sql string, args []any, simple boo
 }
 
 func (l *Lease) exec(ctx context.Context, x *tx, sql string, args []any, own bool) (tag pgconn.CommandTag, err error) {
-	on, err := l.enterFor(x, sql)
+	on, err := l.enterFor(ctx, x, sql)
 	if err != nil {
 		return tag, err
 	}
@@ -113,7 +114,7 @@ func extended(ctx context.Context, on runner, sql string, args []any) (pgconn.Co
 
 // queryRow runs a query and reads the first row into memory.
 func (l *Lease) queryRow(ctx context.Context, x *tx, sql string, args []any, own bool) *memrows.Row {
-	on, err := l.enterFor(x, sql)
+	on, err := l.enterFor(ctx, x, sql)
 	if err != nil {
 		return memrows.Failed(err)
 	}
@@ -160,7 +161,7 @@ func (l *Lease) copyFrom(ctx context.Context, x *tx, table pgx.Identifier, colum
 	if src == nil {
 		return 0, errNoSource
 	}
-	on, err := l.enterFor(x, "copy "+table.Sanitize())
+	on, err := l.enterFor(ctx, x, "copy "+table.Sanitize())
 	if err != nil {
 		return 0, err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/lmipool/lmipool/observe"
 )
 
-// Scope knows all leases that one invocation holds, in every pool that is used with the scope's ctx. The methods of a nil Scope do nothing.
+// Scope knows all leases that one invocation holds, in every pool that is used with the scope's ctx. The methods of a nil or zero Scope do nothing.
 type Scope struct {
 	name   string
 	ctx    placeContext
@@ -76,6 +76,7 @@ func placeOf(ctx context.Context) (*Scope, *callback) {
 // The scope belongs to the invocation, not to this pool: it covers every pool that is used with the returned ctx. If ctx has a scope already, or with
 // Config.Plain, OpenScope returns ctx as it is and a nil Scope.
 func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
+	p.on()
 	if outer, _ := placeOf(ctx); p.cfg.Plain == On || outer != nil {
 		return ctx, nil
 	}
@@ -146,7 +147,7 @@ func (s *Scope) end() <-chan struct{} {
 // Every later use of a pool, lease, transaction or result of the scope gets [ErrInvocationEnded]. The scope's ctx is cancelled at once, or after 50 ms
 // if Rows are still open. End waits 10 ms at most for the Logger, and never for the network. It is idempotent and may be called from any goroutine.
 func (s *Scope) End() {
-	if s == nil {
+	if s == nil || s.cancel == nil {
 		return
 	}
 	lookers.Add(1)
@@ -199,7 +200,7 @@ func Usage(ctx context.Context) observe.Usage {
 
 // Cancel cancels the scope's ctx but does not end the scope: the invocation may still finish.
 func (s *Scope) Cancel() {
-	if s != nil {
+	if s != nil && s.cancel != nil {
 		s.cancel()
 	}
 }

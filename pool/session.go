@@ -16,12 +16,13 @@ import (
 // NeedsSession reports whether sql needs the same session as the statements before and after it: it may leave something in its session, its result may
 // depend on what is there, or too little is known of sql. A statement that does not need one can run on the pool. NeedsSession asks no server.
 func (p *Pool) NeedsSession(ctx context.Context, sql string, args ...any) bool {
+	p.on()
 	return p.needsSession(ctx, nil, sql, args)
 }
 
 // NeedsSession is [Pool.NeedsSession]. It is true for every statement if b's settings are PostgreSQL's own.
 func (b *Bound) NeedsSession(ctx context.Context, sql string, args ...any) bool {
-	return b.err != nil || b.p.needsSession(ctx, b.s, sql, args)
+	return b.fault() != nil || b.p.needsSession(ctx, b.s, sql, args)
 }
 
 func (p *Pool) needsSession(ctx context.Context, with *session.Settings, sql string, args []any) bool {
@@ -40,6 +41,9 @@ func (p *Pool) AcquireFor(ctx context.Context, f func(*Lease) error) (*Lease, er
 
 // AcquireFor is [Pool.AcquireFor], but acquires the lease with b's Acquire.
 func (b *Bound) AcquireFor(ctx context.Context, f func(*Lease) error) (*Lease, error) {
+	if err := b.fault(); err != nil {
+		return nil, err
+	}
 	return b.p.acquireFor(ctx, b.acquireAt, f)
 }
 
@@ -49,6 +53,7 @@ func (p *Pool) acquireFor(ctx context.Context, acquire func(context.Context, *go
 	}
 	var at gostack.Site
 	at.Capture(6, gostack.Deep) // without the driver's functions and two of database/sql's, which would take most of the room
+	p.on()
 	returned := false
 	defer func() {
 		if !returned && l != nil { // f has panicked
@@ -86,9 +91,10 @@ func (l *Lease) stale(err error) bool {
 
 // Describe asks the server for the parameters and columns of sql, which it does not run. It leaves nothing in the session.
 func (l *Lease) Describe(ctx context.Context, sql string) (*pgconn.StatementDescription, error) {
-	if _, pooled := l.lent.(leased); !pooled {
+	if _, pooled := l.on().(leased); !pooled {
 		return l.lent.Conn().PgConn().Prepare(ctx, "", sql, nil)
 	}
+	mustHave(ctx)
 	c, err := l.enter(sql)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,9 @@ import (
 
 // String describes p in one line.
 func (p *Pool) String() string {
+	if p == nil || p.engine == nil {
+		return "lmipool.Pool(nil)"
+	}
 	s := p.Stat()
 	return fmt.Sprintf("lmipool.Pool(max %d, total %d, acquired %d, idle %d)", s.MaxConns(), s.TotalConns(), s.AcquiredConns(), s.IdleConns())
 }
@@ -31,7 +34,7 @@ func (b Bound) Format(f fmt.State, _ rune) {
 // Format writes what l's [Holder] shows.
 func (l *Lease) Format(f fmt.State, _ rune) {
 	inside := ""
-	if l.c != nil { // nil with Config.Plain
+	if l != nil && l.c != nil { // nil with Config.Plain
 		inside = l.holder(time.Now()).String()
 	}
 	write(f, "Lease", inside)

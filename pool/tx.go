@@ -17,6 +17,7 @@ import (
 
 // begin starts a transaction on the lease, with the lease's settings, if any. If own is true, the end of the transaction releases the lease.
 func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx, error) {
+	mustHave(ctx)
 	kept := !own
 	defer l.releaseUnless(&kept)
 	c, err := l.enter("begin")
@@ -71,13 +72,13 @@ func (l *Lease) begin(ctx context.Context, opts pgx.TxOptions, own bool) (pgx.Tx
 	return newTx(l, t, own, nil), nil
 }
 
-func (x *tx) enter(sql string) error {
-	_, err := x.l.enterFor(x, sql)
+func (x *tx) enter(ctx context.Context, sql string) error {
+	_, err := x.l.enterFor(ctx, x, sql)
 	return err
 }
 
 func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
-	if err := x.enter("savepoint"); err != nil {
+	if err := x.enter(ctx, "savepoint"); err != nil {
 		return nil, err
 	}
 	defer x.l.leave()
@@ -90,6 +91,7 @@ func (x *tx) Begin(ctx context.Context) (pgx.Tx, error) {
 
 // Commit with a ctx that has ended sends no COMMIT: it rolls the transaction back, and returns an error that says that nothing was committed.
 func (x *tx) Commit(ctx context.Context) error {
+	mustHave(ctx)
 	if ctx.Err() == nil {
 		return x.finish(ctx, "commit", x.t.Commit)
 	}
@@ -103,6 +105,7 @@ func (x *tx) Commit(ctx context.Context) error {
 // happens in the background, since the caller has no time, and before the next user gets the connection. A savepoint, or a transaction on an acquired
 // lease, is rolled back at once, since the caller may go on with the lease.
 func (x *tx) Rollback(ctx context.Context) error {
+	mustHave(ctx)
 	if ctx.Err() != nil && x.releasesLease {
 		x.accountForIdle()
 		err := x.l.resume()
@@ -126,7 +129,7 @@ func (x *tx) Rollback(ctx context.Context) error {
 }
 
 func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) error) error {
-	err := x.enter(sql)
+	err := x.enter(ctx, sql)
 	if x.releasesLease && (err == nil || errors.Is(err, errUnsettled) || errors.Is(err, errStuck)) {
 		defer x.l.Release() // after leave
 	}
@@ -212,7 +215,7 @@ func (x *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 }
 
 func (x *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	if err := x.enter(sql); err != nil {
+	if err := x.enter(ctx, sql); err != nil {
 		return nil, err
 	}
 	defer x.l.leave()

@@ -52,6 +52,7 @@ type Bound struct {
 //
 // With [Config.Plain] everything runs in explicit transactions, which costs three more round trips for each statement.
 func (p *Pool) With(settings map[string]string) *Bound {
+	p.on()
 	b := &Bound{p: p}
 	switch p.mode {
 	case pgx.QueryExecModeSimpleProtocol:
@@ -68,7 +69,7 @@ func (p *Pool) With(settings map[string]string) *Bound {
 
 // With returns the pool bound to b's settings and to settings. If both have a name, the value in settings counts.
 func (b *Bound) With(settings map[string]string) *Bound {
-	if b.err != nil {
+	if b.fault() != nil {
 		return b
 	}
 	more := b.p.With(settings)
@@ -82,13 +83,24 @@ func (b *Bound) With(settings map[string]string) *Bound {
 
 // OpenScope is [Pool.OpenScope].
 func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *Scope) {
+	if b == nil {
+		panic(errNoBound)
+	}
 	return b.p.OpenScope(ctx, name, deadline)
 }
 
 // check returns b's error, or an error for a statement whose query mode would run it without the settings.
 func (b *Bound) check(args []any) error {
-	if b.err == nil && pgxargs.Parse(args).Mode == pgx.QueryExecModeSimpleProtocol {
-		return errSimpleMode
+	if err := b.fault(); err != nil || pgxargs.Parse(args).Mode != pgx.QueryExecModeSimpleProtocol {
+		return err
+	}
+	return errSimpleMode
+}
+
+// fault returns the error of every use of b, or nil if b is right.
+func (b *Bound) fault() error {
+	if b == nil || b.p == nil {
+		return errNoBound
 	}
 	return b.err
 }
@@ -119,8 +131,8 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 // SendBatch is [Pool.SendBatch].
 func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
-	if q == nil {
-		return memrows.FailedBatch(cmp.Or(b.err, errNoBatch), nil)
+	if q == nil || b.fault() == errNoBound { //nolint:errorlint // it is never wrapped
+		return memrows.FailedBatch(cmp.Or(b.fault(), errNoBatch), nil)
 	}
 	if err := b.checkBatch(q); err != nil {
 		return b.p.failedBatch(q, err)
@@ -130,8 +142,8 @@ func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 
 // checkBatch refuses a batch that could end the settings before its end.
 func (b *Bound) checkBatch(q *pgx.Batch) error {
-	if b.err != nil {
-		return b.err
+	if err := b.fault(); err != nil {
+		return err
 	}
 	for _, qq := range q.QueuedQueries {
 		if o := pgxargs.Parse(qq.Arguments); o.Foreign() {
@@ -146,8 +158,8 @@ func (b *Bound) checkBatch(q *pgx.Batch) error {
 
 // CopyFrom is [Pool.CopyFrom].
 func (b *Bound) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
-	if b.err != nil {
-		return 0, b.err
+	if err := b.fault(); err != nil {
+		return 0, err
 	}
 	err = b.inTx(ctx, func(t pgx.Tx) (err error) {
 		n, err = t.CopyFrom(ctx, table, columns, src)
@@ -161,16 +173,16 @@ func (b *Bound) Begin(ctx context.Context) (pgx.Tx, error) { return b.BeginTx(ct
 
 // BeginTx is [Pool.BeginTx].
 func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
-	if b.err != nil {
-		return nil, b.err
+	if err := b.fault(); err != nil {
+		return nil, err
 	}
 	return b.p.engine.beginTx(ctx, b.s, opts)
 }
 
 // Ping is [Pool.Ping]. It returns an error if a setting's name or value is wrong, but does not send the settings.
 func (b *Bound) Ping(ctx context.Context) error {
-	if b.err != nil {
-		return b.err
+	if err := b.fault(); err != nil {
+		return err
 	}
 	return b.p.engine.ping(ctx)
 }

@@ -23,14 +23,14 @@ import (
 // setting transaction_read_only, which ends with each transaction. With [Config.Plain], Release closes the connection.
 func (b *Bound) Acquire(ctx context.Context) (*Lease, error) {
 	var at gostack.Site
-	at.Capture(0, 5)
+	at.Capture(1, 5)
 	return b.acquireAt(ctx, &at)
 }
 
 // acquireAt is Acquire for a caller at the place at.
 func (b *Bound) acquireAt(ctx context.Context, at *gostack.Site) (*Lease, error) {
-	if b.err != nil {
-		return nil, b.err
+	if err := b.fault(); err != nil {
+		return nil, err
 	}
 	if b.p.cfg.Upstream.shares() {
 		return nil, errSharedSession

@@ -34,7 +34,12 @@ func OpenDB(db DB) *sql.DB {
 }
 
 // NewConnector returns the connector that [OpenDB] uses, for code that wraps one, such as a tracer. Call SetMaxIdleConns([MaxIdleConns]) on its *sql.DB.
-func NewConnector(db DB) driver.Connector { return &connector{db: db} }
+func NewConnector(db DB) driver.Connector {
+	if db == nil {
+		panic("stdlib: the pool is nil: look at Open's error before its result is used")
+	}
+	return &connector{db: db}
+}
 
 type connector struct {
 	db DB

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmipool/lmipool/pool"
+	"github.com/lmipool/lmipool/stdlib"
 )
 
 // A prepared statement works on every connection, from many goroutines, in transactions and in a session of its own meaning.
@@ -372,4 +373,8 @@ func seen(rows *sql.Rows, err error) (all []any) {
 		}
 	}
 	return append(all, code(rows.Err()), rows.Close())
+}
+
+func TestANilPoolIsASentence(t *testing.T) {
+	assert.PanicsWithValue(t, "stdlib: the pool is nil: look at Open's error before its result is used", func() { stdlib.OpenDB(nil) })
 }

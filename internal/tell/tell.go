@@ -110,6 +110,9 @@ func add(kinds []kind, v any) error {
 	if v == nil {
 		return fmt.Errorf("nil: want an observer: %s", methods(kinds))
 	}
+	if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && r.IsNil() {
+		return fmt.Errorf("a nil %T: look at the error of the function that made it before its result is used", v)
+	}
 	any := false
 	for _, k := range kinds {
 		if k.add(v) {

@@ -40,6 +40,7 @@ func TestWhatIsNoObserverIsRefused(t *testing.T) {
 		says string
 	}{
 		{nil, "Config.Observers[1] is nil: want an observer: ObserveAcquire, ObserveRelease"},
+		{(*dials)(nil), "Config.Observers[1] is a nil *tell.dials: look at the error"},
 		{"text", "Config.Observers[1] is a string, which has none of the methods of an observer: want one of ObserveAcquire, "},
 		{wrong{}, "Config.Observers[1] is a tell.wrong, whose method ObserveFlight is not that of package observe: want ObserveFlight(context.Context, observe.Flight)"},
 		{byPointer{}, "Config.Observers[1] is a tell.byPointer, and its method ObserveDial has a pointer receiver: want a *tell.byPointer"},
