@@ -30,7 +30,7 @@ var (
 
 // These say why there is no connection.
 var (
-	ErrUnfit          = Say[NoFitConnectionError]("lmipool: no connection passed its checks; see PrepareConn and ShouldPing")
+	ErrUnfit          = Say[NoFitConnectionError]("lmipool: no connection passed its checks; see PrepareConn, ShouldPing and MaxConnLifetime")
 	ErrDialPanicked   = Say[CallbackPanicError]("lmipool: the dial panicked; see the log")
 	ErrStandby        = Say[StandbyError]("the server is a standby, and this pool writes")
 	ErrReadOnlyServer = Say[StandbyError]("the server's configuration makes it read-only (" + ReadOnlySetting + "), and this pool writes")
