@@ -181,7 +181,7 @@ type plan struct {
 	protect  bool  // fn runs in a goroutine of its own
 	standIn  bool  // Handler replies in fn's place at replyBy
 	late     error // the reply if the deadline had passed when the invocation came, else nil
-	absurd   bool  // the deadline is so far from now that it counts as no deadline
+	absurd   bool  // there is no deadline, or it is so far from now that it counts as none
 	undated  bool  // absurd, and in the past: fn gets a ctx without that deadline
 	began    time.Time
 	deadline time.Time
@@ -199,6 +199,7 @@ func (b *bulkhead) plan(ctx context.Context) plan {
 	p := plan{protect: b.standIn || b.catchPanics}
 	deadline, ok := ctx.Deadline()
 	if !ok {
+		p.absurd = b.standIn
 		return p
 	}
 	p.began = time.Now()
@@ -238,10 +239,14 @@ func (b *bulkhead) look(p *plan) bool {
 // lookEvery is how often the margins of an invocation are decided again.
 const lookEvery = 50 * time.Millisecond
 
-// sayAbsurd logs, once, that ctx's deadline counts as none.
+// sayAbsurd logs, once, that ctx has no deadline, or one that counts as none.
 func (b *bulkhead) sayAbsurd(ctx context.Context) {
 	b.absurd.Do(func() {
-		deadline, _ := ctx.Deadline()
+		deadline, ok := ctx.Deadline()
+		if !ok {
+			b.log.Warn("lmipool: an invocation's ctx has no deadline, so a handler that does not return is not answered for: what is around the handler must pass on the ctx of lambda.Start, and not context.Background or context.WithoutCancel")
+			return
+		}
 		b.log.Warn("lmipool: an invocation's deadline is more than a day away, or past; it counts as none, and a handler that does not return is not answered for",
 			slog.Time("deadline", deadline))
 	})

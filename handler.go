@@ -31,7 +31,7 @@ import (
 //     and replies in fn's place with an [*OverrunError], or with what [Config.OnOverrun] returns. fn runs on, and its result is dropped. Until fn
 //     returns, no other code may change in.
 //   - A panic of fn, or runtime.Goexit, becomes the error reply that aws-lambda-go would make, and is logged with request id and stack. The process
-//     goes on. Handler cannot catch panics in goroutines that fn starts, nor in a MarshalJSON of its result, which aws-lambda-go calls after Handler
+//     goes on. An error whose method Error panics, such as a nil *MyError, counts as a panic. Handler cannot catch panics in goroutines that fn starts, nor in a MarshalJSON of its result, which aws-lambda-go calls after Handler
 //     has returned.
 //   - After more overruns than [Config.MaxOverruns], or more panics than [Config.MaxPanics], the process stands down: Handler refuses new
 //     invocations, those that run are finished, and the process ends, so that Lambda replaces the environment. The type of the error replies asks
@@ -219,7 +219,9 @@ func (h *handler[In, Out]) call(ctx context.Context, in In, run *run[Out]) {
 				safelog.Request(requestID(ctx)), slog.Any("stack", gostack.Panicked()))
 		}
 	}()
-	r.out, r.err = h.fn(ctx, in)
+	if r.out, r.err = h.fn(ctx, in); r.err != nil {
+		r.err = sendable(r.err)
+	}
 	returned = true
 }
 

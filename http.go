@@ -14,8 +14,8 @@ import (
 )
 
 // HTTPHandler is [Handler] for an http.Handler behind a function URL with response streaming. It uses aws-lambda-go's package lambdaurl, which runs h
-// in a goroutine that does not recover panics. HTTPHandler recovers them: a panic of h becomes a response with status 500. If the header was sent
-// already, the panic ends the stream with an error. As in net/http, http.ErrAbortHandler is not logged.
+// in a goroutine that does not recover panics. HTTPHandler recovers them: a panic of h, or runtime.Goexit, becomes a response with status 500. If the
+// header was sent already, it ends the stream with an error. As in net/http, http.ErrAbortHandler is not logged.
 //
 //	lambda.Start(lmipool.HTTPHandler(db, mux))
 //
@@ -43,10 +43,14 @@ type recovering struct {
 
 func (s *recovering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &headerWatcher{ResponseWriter: w}
+	returned := false
 	defer func() {
 		v := recover()
-		if v == nil {
+		switch {
+		case v == nil && returned:
 			return
+		case v == nil: // h has called runtime.Goexit
+			v = &GoexitError{}
 		}
 		if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 			s.report(r.Context(), v)
@@ -58,6 +62,7 @@ func (s *recovering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.panicked.Store(true)
 	}()
 	s.h.ServeHTTP(out, r)
+	returned = true
 }
 
 func (s *recovering) report(ctx context.Context, v any) {

@@ -22,7 +22,7 @@ func panicReply(v any) messages.InvokeResponse_Error {
 		return r
 	}
 	return messages.InvokeResponse_Error{
-		Message:    fmt.Sprint(v),
+		Message:    cut(fmt.Sprint(v)),
 		Type:       errorType(v),
 		StackTrace: panicStack(),
 	}
@@ -37,7 +37,28 @@ func sayPanic(ctx context.Context, b *bulkhead, what string, v any) {
 		b.tellPanic(ctx, what, v, at)
 	}
 	safelog.Guard(log).Error("lmipool: "+what+" panicked", safelog.Request(requestID(ctx)),
-		slog.String("panic", fmt.Sprint(v)), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", at))
+		slog.String("panic", cut(fmt.Sprint(v))), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", at))
+}
+
+// mostText is the number of bytes after which the text of an error or panic is cut. A reply of more than 6 MB ends the process. It has at most six
+// bytes in JSON for each byte of the text, and 256 KB is also the longest line in CloudWatch's logs.
+const mostText = 256 << 10
+
+func cut(text string) string {
+	if len(text) <= mostText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:mostText], "") + "…"
+}
+
+// sendable returns err, or an error with its text cut if the text is too long for a reply. If err's method Error panics, so does sendable: in
+// aws-lambda-go that panic would end the process.
+func sendable(err error) error {
+	text := err.Error()
+	if len(text) <= mostText {
+		return err
+	}
+	return messages.InvokeResponse_Error{Message: cut(text), Type: errorType(err)}
 }
 
 // errorType returns aws-lambda-go's name for the type of an error or panic.

@@ -23,7 +23,7 @@ func (b *bulkhead) tellOverrun(ctx context.Context, began time.Time, overrunning
 
 func (b *bulkhead) tellPanic(ctx context.Context, in string, v any, at []string) {
 	if b.observers != nil {
-		b.observers.Panic(ctx, observe.Panic{At: time.Now(), In: in, Value: fmt.Sprint(v), Place: at, RequestID: requestID(ctx)})
+		b.observers.Panic(ctx, observe.Panic{At: time.Now(), In: in, Value: cut(fmt.Sprint(v)), Place: at, RequestID: requestID(ctx)})
 	}
 }
 
