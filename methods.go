@@ -26,6 +26,7 @@ func (p *Pool) Acquire(ctx context.Context) (*Lease, error) { return p.in().Acqu
 func (p *Pool) AcquireFor(ctx context.Context, f func(*Lease) error) (*Lease, error) {
 	return p.in().AcquireFor(ctx, f)
 }
+
 func (p *Pool) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return p.in().AcquireFunc(ctx, f)
 }
@@ -37,6 +38,7 @@ func (p *Pool) Close() { p.in().Close() }
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	return p.in().CopyFrom(ctx, table, columns, src)
 }
+
 func (p *Pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	return p.in().Exec(ctx, sql, args...)
 }
@@ -45,6 +47,7 @@ func (p *Pool) Holders() []Holder             { return p.in().Holders() }
 func (p *Pool) NeedsSession(ctx context.Context, sql string, args ...any) bool {
 	return p.in().NeedsSession(ctx, sql, args...)
 }
+
 func (p *Pool) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *pool.Scope) {
 	return p.in().OpenScope(ctx, name, deadline)
 }
@@ -52,6 +55,7 @@ func (p *Pool) Ping(ctx context.Context) error { return p.in().Ping(ctx) }
 func (p *Pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return p.in().Query(ctx, sql, args...)
 }
+
 func (p *Pool) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return p.in().QueryRow(ctx, sql, args...)
 }
@@ -79,6 +83,7 @@ func (b *Bound) Acquire(ctx context.Context) (*Lease, error) { return b.in().Acq
 func (b *Bound) AcquireFor(ctx context.Context, f func(*Lease) error) (*Lease, error) {
 	return b.in().AcquireFor(ctx, f)
 }
+
 func (b *Bound) AcquireFunc(ctx context.Context, f func(*Lease) error) error {
 	return b.in().AcquireFunc(ctx, f)
 }
@@ -86,15 +91,19 @@ func (b *Bound) Begin(ctx context.Context) (pgx.Tx, error) { return b.in().Begin
 func (b *Bound) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
 	return b.in().BeginTx(ctx, opts)
 }
+
 func (b *Bound) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	return b.in().CopyFrom(ctx, table, columns, src)
 }
+
 func (b *Bound) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	return b.in().Exec(ctx, sql, args...)
 }
+
 func (b *Bound) NeedsSession(ctx context.Context, sql string, args ...any) bool {
 	return b.in().NeedsSession(ctx, sql, args...)
 }
+
 func (b *Bound) OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *pool.Scope) {
 	return b.in().OpenScope(ctx, name, deadline)
 }
@@ -102,9 +111,11 @@ func (b *Bound) Ping(ctx context.Context) error { return b.in().Ping(ctx) }
 func (b *Bound) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	return b.in().Query(ctx, sql, args...)
 }
+
 func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return b.in().QueryRow(ctx, sql, args...)
 }
+
 func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	return b.in().SendBatch(ctx, q)
 }
