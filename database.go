@@ -34,11 +34,8 @@ func fromString(connString string) origin {
 		if mustName && !namesHost(connString, lookup) {
 			return nil, noHost(connString, source)
 		}
-		dsn, err := pgx.ParseConfig(connString)
+		dsn, err := connstring.Parse(connString)
 		if err != nil {
-			return nil, fmt.Errorf("lmipool: %s: %w", source, connstring.Fault(err))
-		}
-		if err := connstring.Check(connString, &dsn.Config); err != nil {
 			return nil, fmt.Errorf("lmipool: %s: %w", source, err)
 		}
 		return &database{

@@ -74,3 +74,11 @@ func TestAReadThatIsNotSampledAllocatesNothing(t *testing.T) {
 		telemetry.ObserveStatement(ctx, observe.Statement{Op: observe.Query, SQL: "select name from t where id = $1", Rode: true, Tries: 1})
 	}))
 }
+
+// The host is an attribute of each metric and span, so it must not have a part of the password.
+func TestAPasswordInTheHostIsRefused(t *testing.T) {
+	t.Parallel()
+	_, err := lmiotel.New(lmiotel.WithConnString("postgres://app:s3cr@hunter2@host/db"))
+	assert.ErrorContains(t, err, "the connection string has an @ in its host")
+	assert.NotContains(t, err.Error(), "hunter2")
+}

@@ -7,12 +7,13 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/jackc/pgx/v5"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/lmipool/lmipool/internal/connstring"
 )
 
 const scope = "github.com/lmipool/lmipool/otel"
@@ -65,9 +66,9 @@ func New(opts ...Option) (*Telemetry, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	config, err := pgx.ParseConfig(o.connString)
+	config, err := connstring.Parse(o.connString)
 	if err != nil {
-		return nil, fmt.Errorf("lmiotel: the connection string: %w", err) // pgx leaves the password out
+		return nil, fmt.Errorf("lmiotel: the connection string: %w", err)
 	}
 	server := []attribute.KeyValue{semconv.ServerAddress(config.Host), semconv.ServerPort(int(config.Port))}
 	if config.Database != "" {

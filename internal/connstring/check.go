@@ -5,8 +5,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// Parse is [pgx.ParseConfig] with the checks of [Check]. Its error shows nothing of the password.
+func Parse(connString string) (*pgx.ConnConfig, error) {
+	c, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return nil, Fault(err)
+	}
+	return c, Check(connString, &c.Config)
+}
 
 // Check returns an error if a part of the password seems to be in another place of connString, from which pgx has parsed c without an error. In a URL
 // the first @ ends the password, as in libpq, and a / in it begins the database. The rest of the password would then be shown wherever the host or

@@ -31,6 +31,8 @@ func TestAPasswordThatIsInTheWrongPlaceIsRefused(t *testing.T) {
 		if assert.Error(t, err, dsn) {
 			assert.NotRegexp(t, "hunter|w0rd|s3cr|app|host2", err.Error(), dsn)
 			assert.Contains(t, err.Error(), "%40", dsn)
+			_, err2 := connstring.Parse(dsn)
+			assert.Equal(t, err, err2)
 		}
 	}
 }

@@ -34,9 +34,9 @@ type database struct {
 
 // watchDatabase connects and starts to sample. close must be called.
 func watchDatabase(ctx context.Context, dsn string) (*database, error) {
-	config, err := pgx.ParseConfig(dsn)
+	config, err := connstring.Parse(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("flag -dsn: %w", connstring.Fault(err))
+		return nil, fmt.Errorf("flag -dsn: %w", err)
 	}
 	config.RuntimeParams["application_name"] = "lmirun"
 	conn, err := pgx.ConnectConfig(ctx, config)

@@ -191,6 +191,9 @@ func TestADatabaseThatDoesNotAnswerIsNamed(t *testing.T) {
 	require.Equal(t, exitFailed, o.code)
 	require.Contains(t, o.stderr, "flag -dsn: ")
 	require.NotContains(t, o.stderr, "secret")
+	o = lmirun(t, "", with("-dsn", "postgres://me:sec@ret@127.0.0.1:1/app?connect_timeout=2")...)
+	require.Contains(t, o.stderr, "flag -dsn: the connection string has an @ in its host")
+	require.NotContains(t, o.stderr, "ret@")
 }
 
 var connections = regexp.MustCompile(`connections +at most (\d+) at once, (\d+) opened in all; database \S+`)
