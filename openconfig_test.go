@@ -69,6 +69,18 @@ func TestOpenConfigTakesHooks(t *testing.T) {
 	assert.Equal(t, lmipool.Off, db.Config().Lanes, "BeforeAcquire has a say in each statement")
 }
 
+// pgxpool ends the process for the first two, in a goroutine of its own.
+func TestOpenConfigTakesFieldsThatAreNil(t *testing.T) {
+	t.Parallel()
+	px := parsed(t, pgtest.Database(t))
+	c := px.ConnConfig
+	c.DialFunc, c.LookupFunc, c.BuildContextWatcherHandler, c.RuntimeParams, px.HealthCheckPeriod = nil, nil, nil, nil, 0
+	db, err := lmipool.OpenConfigIn(t.Context(), nil, px, nil)
+	require.NoError(t, err)
+	defer db.Close()
+	assert.NoError(t, db.Ping(bounded(t)))
+}
+
 func TestOpenConfigRefusesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	nowhere := parsed(t, "dbname=orders")

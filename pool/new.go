@@ -46,12 +46,16 @@ func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Po
 	if err != nil {
 		return nil, pgerr.Config(fmt.Errorf("lmipool: %w", connstring.Fault(err)))
 	}
-	told := told{handler: !pgdial.SameFunc(own.BuildContextWatcherHandler, px.ConnConfig.BuildContextWatcherHandler)}
 	c := &Config{}
 	if config != nil {
 		*c = *config
 	}
 	px = px.Copy()
+	setDefault(&px.ConnConfig.DialFunc, own.DialFunc) // without these pgconn panics, in a goroutine of pgxpool
+	setDefault(&px.ConnConfig.LookupFunc, own.LookupFunc)
+	setDefault(&px.ConnConfig.RuntimeParams, map[string]string{})
+	setDefault(&px.ConnConfig.BuildContextWatcherHandler, own.BuildContextWatcherHandler)
+	told := told{handler: !pgdial.SameFunc(own.BuildContextWatcherHandler, px.ConnConfig.BuildContextWatcherHandler)}
 	if before := px.BeforeAcquire; before != nil && px.PrepareConn == nil { //nolint:staticcheck // deprecated, but pgxpool still calls it
 		px.PrepareConn = func(ctx context.Context, pg *pgx.Conn) (bool, error) { return before(ctx, pg), nil }
 	}
