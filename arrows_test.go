@@ -21,7 +21,7 @@ func TestArrowsPointDown(t *testing.T) {
 	aws := []string{"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/feature/rds/auth"} // never its config
 	may := map[string][]string{
 		"": join(pgx, lambda, own("pool", "lambdaenv", "internal/connstring", "internal/eventlog", "internal/fleet", "internal/gostack", "internal/inprocess", "internal/pgdial", "internal/pgerr", "internal/safelog", "internal/snapshot", "internal/tell", "observe")),
-		"/pool": join(pgx, own("internal/account", "internal/awshost", "internal/catalog", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/fleet", "internal/gostack", "internal/isolation", "internal/lane", "internal/member", "internal/memrows", "internal/pgcancel",
+		"/pool": join(pgx, own("internal/account", "internal/awshost", "internal/catalog", "internal/companion", "internal/connstring", "internal/copyin", "internal/deadconn", "internal/facts", "internal/fleet", "internal/gostack", "internal/isolation", "internal/lane", "internal/member", "internal/memrows", "internal/pgcancel",
 			"internal/pgdial", "internal/pgerr", "internal/pgwire", "internal/pgxargs", "internal/safelog", "internal/sched", "internal/session", "internal/sqltext", "internal/sslmode", "internal/tell", "internal/upstream", "observe")),
 		"/cmd/lmiplan":            {module},
 		"/emf":                    append(own("lambdaenv", "observe", "pool"), module),
@@ -37,6 +37,7 @@ func TestArrowsPointDown(t *testing.T) {
 		"/internal/awshost":       nil,
 		"/internal/catalog":       join(pgx, own("internal/facts", "internal/memrows", "internal/sqltext")),
 		"/internal/child":         nil,
+		"/internal/companion":     join(pgx, own("internal/pgdial")),
 		"/internal/connstring":    join(pgx, own("internal/pattern")),
 		"/internal/copyin":        join(pgx, own("internal/pgerr")),
 		"/internal/deadconn":      pgx,

@@ -37,7 +37,7 @@ Connection: pool/dial
 deferral: stream
 Description: description
 internal/pgdial.Dial: dial
-dialer: dialer
+dialer: dialer companions=new
 dialing: dialer
 epochs: epochs
 extent: fact

@@ -295,3 +295,17 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 	require.ErrorContains(t, err, "lmiotel: the connection string")
 	assert.NotContains(t, err.Error(), "hunter2")
 }
+
+// RecordStats accepts nothing but a *pgxpool.Pool.
+func TestOtelpgxRecordsTheStatsOfACompanion(t *testing.T) {
+	l := newLab(t, &lmipool.Config{MaxConns: 4})
+	companion, err := l.db.Companion(2)
+	require.NoError(t, err)
+	reader := sdkmetric.NewManualReader()
+	require.NoError(t, otelpgx.RecordStats(companion, otelpgx.WithStatsMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))))
+	require.NoError(t, companion.Ping(t.Context()))
+	l.metrics = reader
+	g, ok := l.collect(t)["pgxpool.max_connections"].Data.(metricdata.Gauge[int64])
+	require.True(t, ok)
+	assert.EqualValues(t, 2, g.DataPoints[0].Value)
+}

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -107,8 +106,8 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.p.cfg.ConnectTimeout)
 	defer cancel()
-	if c.isRenamed() && !c.rename(ctx) {
-		return errors.New("lmipool: application_name could not be set after AfterConnect")
+	if c.isRenamed() && !c.p.dialer.rename(ctx, c.pg.PgConn()) {
+		return errNotRenamed
 	}
 	if !rides && !c.reach.Resets() {
 		if c.p.cfg.Isolation != Off {

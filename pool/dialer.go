@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/companion"
 	"github.com/lmipool/lmipool/internal/fleet"
 	"github.com/lmipool/lmipool/internal/isolation"
 	"github.com/lmipool/lmipool/internal/pgcancel"
@@ -47,6 +48,7 @@ type dialer struct {
 	listens     bool                    // the pool has to know what the user's hooks send
 	saidExec    sync.Once               // logs once that BeforeConnect has chosen QueryExecModeExec
 	saidAlone   sync.Once               // logs once that BeforeConnect has chosen a mode in which no read rides, and Lanes is not off
+	companions  *companion.Pools
 }
 
 // dialing is a dial under way. The ctx with which pgxpool and pgx call the hooks has the dialing as its value of dialingKey.
@@ -119,23 +121,15 @@ func (d *dialer) dial(px *pgxpool.Pool) (g *dialing, c *pgxpool.Conn, err error)
 // configure makes px dial as d says. Without Config.Plain pgxpool only dials, closes, and checks MaxConns a second time.
 func (d *dialer) configure(px *pgxpool.Config) {
 	c := d.cfg
-	px.MaxConns = c.MaxConns
 	px.ConnConfig.RuntimeParams[appName] = c.ApplicationName
-	before := d.keepsName(hook(d.workers, "BeforeConnect", c.ConnectTimeout, c.BeforeConnect))
 	px.AfterConnect = d.afterConnect(hook(d.workers, "AfterConnect", c.ConnectTimeout, c.AfterConnect))
 	if c.Plain == On {
-		px.MinConns, px.MinIdleConns = c.MinConns, c.MinIdleConns
-		px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
-		px.MaxConnIdleTime = c.MaxConnIdleTime
-		if c.MaxConnIdleTime < 0 {
-			px.MaxConnIdleTime = forever
-		}
-		px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
-		px.ShouldPing, px.BeforeConnect, px.PrepareConn = c.ShouldPing, before, c.PrepareConn
-		px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
-		px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // the timeout does not grow with each try
+		d.configurePlain(px)
+		px.MaxConns, px.MinConns, px.MinIdleConns = c.MaxConns, c.MinConns, c.MinIdleConns
 		return
 	}
+	px.MaxConns = c.MaxConns
+	before := d.before()
 	if pgdial.InAWS(px.ConnConfig) {
 		px.ConnConfig.DialFunc = pgdial.LookAfter(px.ConnConfig.DialFunc) // BeforeConnect may set another
 	}
@@ -160,6 +154,25 @@ func (d *dialer) configure(px *pgxpool.Config) {
 		d.wrap(cc, g, d.told.handler || !pgdial.SameFunc(cc.BuildContextWatcherHandler, handler))
 		return pgdial.TryPassword(ctx, cc)
 	}
+}
+
+// configurePlain sets what pgxpool does by itself where lmipool adds nothing, but not how many connections it has.
+func (d *dialer) configurePlain(px *pgxpool.Config) {
+	c := d.cfg
+	px.MaxConnLifetime, px.MaxConnLifetimeJitter = max(0, c.MaxConnLifetime), c.MaxConnLifetimeJitter
+	px.MaxConnIdleTime = c.MaxConnIdleTime
+	if c.MaxConnIdleTime < 0 {
+		px.MaxConnIdleTime = forever
+	}
+	px.HealthCheckPeriod, px.PingTimeout = c.HealthCheckPeriod, c.PingTimeout
+	px.ShouldPing, px.BeforeConnect, px.PrepareConn = c.ShouldPing, d.before(), c.PrepareConn
+	px.AfterRelease, px.BeforeClose = c.AfterRelease, c.BeforeClose
+	px.ConnConfig.Tracer, px.ConnConfig.ConnectTimeout = c.Tracer, c.ConnectTimeout // the timeout does not grow with each try
+}
+
+// before returns the user's BeforeConnect, or nil if there is none.
+func (d *dialer) before() func(context.Context, *pgx.ConnConfig) error {
+	return d.keepsName(hook(d.workers, "BeforeConnect", d.cfg.ConnectTimeout, d.cfg.BeforeConnect))
 }
 
 // keepsName returns before, after which the application_name has d's id again. It returns nil for nil.

@@ -180,9 +180,10 @@ func (e *NoTimeError) Unwrap() error { return e.outage }
 
 // ShutdownError is Shutdown's error if its ctx ended before every lease was given back. The connections are closed all the same, except Open of them.
 type ShutdownError struct {
-	Out  []Holder // the leases that were not given back
-	Open int      // how many connections are not closed yet, since a hook has not returned or, with Config.Plain, since they are in use
-	Err  error    // the ctx's error
+	Out       []Holder // the leases that were not given back
+	Companion int      // how many connections of the companion ([Pool.Companion]) were still open
+	Open      int      // how many connections are not closed yet, since a hook has not returned or, with Config.Plain, since they are in use
+	Err       error    // the ctx's error
 }
 
 func (e *ShutdownError) Error() string {
@@ -191,8 +192,11 @@ func (e *ShutdownError) Error() string {
 		out[i] = h.String()
 	}
 	open := ""
+	if e.Companion > 0 {
+		open = fmt.Sprintf("; of the companion: %d", e.Companion)
+	}
 	if e.Open > 0 {
-		open = fmt.Sprintf("; not closed yet, since they are in use or in a hook that does not return: %d", e.Open)
+		open += fmt.Sprintf("; not closed yet, since they are in use or in a hook that does not return: %d", e.Open)
 	}
 	return fmt.Sprintf("lmipool: shutdown: %d connections still out (%s)%s: %v", len(e.Out), strings.Join(out, "; "), open, e.Err)
 }

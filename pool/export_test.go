@@ -113,3 +113,23 @@ func LooksOfASnapshot(p *Pool) {
 	p.sched.Stats()
 	p.sched.Holders()
 }
+
+// SetCeiling does what a new share of the fleet's budget does.
+func (p *Pool) SetCeiling(n int) { p.sched.SetCeiling(n) }
+
+// Fence is what a pool does when a connection has found that its server is a standby.
+func (p *Pool) Fence(ctx context.Context) error {
+	l, err := p.acquire(ctx, nil, kindLease, "", -1)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	p.fence(l.c, pgerr.ErrStandby)
+	return nil
+}
+
+// Places is how many places the companion's connections have, and how many they may have.
+func (p *Pool) Places() (used, most int) {
+	used, most, _ = p.sched.Places()
+	return used, most
+}

@@ -33,6 +33,7 @@ func (p *Pool) fence(c *conn, why error) {
 	}
 	closeAll(idle)
 	if first {
+		p.dialer.companions.Reset()
 		p.tellFence(c, why, len(idle))
 	}
 }
@@ -44,6 +45,7 @@ func (p *Pool) Reset() { p.on().reset() }
 func (p pooled) reset() {
 	idle, _ := p.sched.Fence(nil)
 	closeAll(idle)
+	p.dialer.companions.Reset()
 }
 
 // suspected reports whether another connection was lost since c's server last sent something on c. Then c may be dead, too.

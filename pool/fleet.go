@@ -48,6 +48,9 @@ func (c *conn) countIfOwed() {
 // tickFleet is called each fleetTick. It lets an idle connection count the fleet if a count is due.
 func (p *Pool) tickFleet() {
 	s, now := p.sched.Stats(), time.Now()
+	if used, most, _ := p.sched.Places(); used > most {
+		p.dialer.companions.Reset() // pgxpool closes those in use when they come back
+	}
 	if p.member.Short(now) {
 		closeAll(p.sched.TakeIdle(func(place *sched.Conn, _, _ int) bool { return now.Sub(place.Since()) >= fleetTick }))
 	}

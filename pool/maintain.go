@@ -110,6 +110,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 func (p pooled) shutdown(ctx context.Context) error {
 	closeAll(p.sched.Close())
 	p.cancel() // ends dials under way, and housekeeping
+	p.dialer.companions.Close()
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -123,9 +124,12 @@ func (p pooled) shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	late := p.takeBack(ctx.Err())
+	if late.Companion = p.dialer.companions.Cut(); late.Companion > 0 {
+		p.log.Warn("lmipool: shutdown: connections of the companion were still out; they were closed", "conns", late.Companion)
+	}
 	select {
 	case <-over:
-		if len(late.Out) == 0 {
+		if len(late.Out) == 0 && late.Companion == 0 {
 			return nil
 		}
 	case <-time.After(closeTimeout): // a hook ignores its ctx

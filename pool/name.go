@@ -2,9 +2,12 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strings"
 	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/fleet"
 )
@@ -15,10 +18,12 @@ func (c *conn) isRenamed() bool {
 	return c.reach.Own() && !c.p.dialer.id.IsIn(c.pg.PgConn().ParameterStatus(appName))
 }
 
+// errNotRenamed ends a dial for which rename has returned false.
+var errNotRenamed = errors.New("lmipool: application_name could not be set after AfterConnect")
+
 // rename puts the pool's id in front of the application_name that a hook or a user has set. It returns false if that failed.
-func (c *conn) rename(ctx context.Context) bool {
-	pc := c.pg.PgConn()
-	name := c.p.dialer.id.Name(pc.ParameterStatus(appName))
+func (d *dialer) rename(ctx context.Context, pc *pgconn.PgConn) bool {
+	name := d.id.Name(pc.ParameterStatus(appName))
 	return pc.ExecParams(ctx, "select pg_catalog.set_config('"+appName+"', $1, false)", [][]byte{[]byte(name)}, nil, nil, nil).Read().Err == nil
 }
 

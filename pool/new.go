@@ -92,6 +92,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	p.mode = px.ConnConfig.DefaultQueryExecMode
 	p.rides = cfg.Lanes != Off
 	p.dialer = newDialer(p.ctx, &p.cfg, id, px.ConnConfig, told, p.rides, &p.workers, &p.health, p.sched)
+	p.dialer.companions = p.newCompanions()
 	p.writer = p.dialer.writer
 	p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 	p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)

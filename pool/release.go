@@ -295,7 +295,7 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 		done = c.session.QueueReset()
 	case tidy:
 		w.tidy = true
-		done = (c.reach.Isolates() || !c.isRenamed() || c.rename(ctx)) && c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
+		done = (c.reach.Isolates() || !c.isRenamed() || c.p.dialer.rename(ctx, c.pg.PgConn())) && c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
 		if done {
 			c.countIfDue(ctx)
 		}

@@ -130,6 +130,15 @@ func (m *Member) Owes(open int) bool {
 	return max(open, m.fresh) >= beforeCount
 }
 
+// CountNow makes a count due if there was none yet: somebody needs to know the share before the pool has a second connection.
+func (m *Member) CountNow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.asked && m.off == nil {
+		m.dueAt.Store(time.Now().UnixNano())
+	}
+}
+
 // mostMissed is how many polls in a row may have no answer before that is logged.
 const mostMissed = 3
 

@@ -28,7 +28,7 @@ const (
 	MovedByFence   = "fence"   // all connections were given up
 	MovedByFull    = "full"    // the server takes no more connections
 	MovedByAway    = "away"    // the server is away
-	MovedByCeiling = "ceiling" // SetCeiling was called with less
+	MovedByCeiling = "ceiling" // SetCeiling or Reserve has left less
 	MovedToFewer   = "fewer"   // under load fewer connections answered as many requests
 	MovedToMore    = "more"    // under load more connections answered more requests
 )

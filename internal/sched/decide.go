@@ -339,8 +339,10 @@ func (k *core) close() (idle []*Conn) {
 	return k.stock.takeAll()
 }
 
-// isEmpty reports whether k is closed and has no connection and no dial left.
-func (k *core) isEmpty() bool { return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 }
+// isEmpty reports whether k is closed and no connection, no dial and no place outside is left.
+func (k *core) isEmpty() bool {
+	return k.closed && len(k.stock.all) == 0 && k.growth.dialing == 0 && k.growth.outside.used == 0
+}
 
 // plan begins as many dials as are wanted now, and ends a standstill if there is one.
 func (k *core) plan(now time.Time) {

@@ -364,7 +364,7 @@ func (w *world) do(out actions) {
 		w.groups = append(w.groups, g)
 	}
 	for _, c := range out.close {
-		require.True(w.t, w.closed || w.ceil < w.k.growth.max || w.k.growth.epochs.running)
+		require.True(w.t, w.closed || w.k.growth.ceiling() < w.k.growth.max || w.k.growth.epochs.running)
 		w.retire(c)
 	}
 	if out.check > 0 {
@@ -408,10 +408,10 @@ func owner(c *Conn) any {
 func (w *world) holds() {
 	k := w.k
 	open := len(k.stock.all)
-	require.LessOrEqual(w.t, open+k.growth.dialing, k.growth.max, "never more than the server is asked for")
+	require.LessOrEqual(w.t, open+k.growth.dialing+k.growth.outside.used, k.growth.max, "never more than the server is asked for")
 	require.False(w.t, k.queue.len > 0 && len(k.stock.idle) > 0 && k.stock.held < k.growth.room(&k.queue), "somebody waits beside an idle connection that may be lent")
 	require.False(w.t, len(k.stock.idle) > 0 && k.isOver(), "an idle connection is above the ceiling")
-	require.Equal(w.t, w.closed && open+len(w.dials) == 0, k.isEmpty())
+	require.Equal(w.t, w.closed && open+len(w.dials)+k.growth.outside.used == 0, k.isEmpty())
 	require.Equal(w.t, len(w.waiting), k.queue.len)
 	require.Equal(w.t, len(w.dials), k.growth.dialing)
 	require.Equal(w.t, len(w.holding)+len(w.groups), k.stock.held)

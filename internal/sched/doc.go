@@ -48,7 +48,7 @@
 //     only a first dial, which may hang; or the queue would take longer to drain than four dials; or the load has lasted for too long to be a burst.
 //
 // The ceiling is Max, or less if [Scheduler.SetCeiling] says so. When it sinks, connections above it are closed: idle ones at once, others when their
-// users are done.
+// users are done. Connections outside count under it too ([Scheduler.Reserve]).
 //
 // # The limit under load
 //

@@ -40,14 +40,21 @@ type growth struct {
 	washing    int           // connections that are being cleaned in the background
 	checking   bool          // tick will be called, so it need not be asked for
 	epochs     epochs
+	outside    outside
 }
 
 func newGrowth(most int) growth {
 	return growth{max: most, allowed: most, limit: 1, epochs: newEpochs()}
 }
 
+// places returns how many connections there may be now, those outside included.
+func (g *growth) places() int { return max(0, min(g.max, g.allowed)) }
+
 // ceiling returns how many connections there may be now.
-func (g *growth) ceiling() int { return max(0, min(g.max, g.allowed)) }
+func (g *growth) ceiling() int {
+	n := g.places()
+	return max(min(n, 1), n-g.outside.takes(n))
+}
 
 // allow sets the ceiling to n, as far as max allows it, and lowers the limit to it.
 func (g *growth) allow(n int) {

@@ -61,6 +61,7 @@ func (s *Scheduler) unlock() {
 			c.waiting.Reset(out.joinIn)
 		}
 	}
+	s.wakeOutside()
 	s.mu.Unlock()
 	for a := out.first; a != nil; {
 		a = a.send()
