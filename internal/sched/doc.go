@@ -32,11 +32,12 @@
 // queue, or when a connection comes free. What is not known of the request is the average of all turns, which counts for at most half of its time.
 // While there is no connection the latest start is the deadline. What finds an idle connection is always lent it, so a wrong expectation corrects itself.
 //
-// Pressure begins when the head of the queue has used three fourths of the time until its latest start, when somebody was refused in the queue, or when
-// a statement was given up at its deadline while others wait. It ends when the queue is empty. A short queue that is never empty keeps it up, and
-// then refuses nobody: under pressure a newcomer is refused if the queue takes longer than two turns, than 10 ms, and than a fourth of the newcomer's own time; and while the head of the
-// queue is in danger the newest is served first. First in, first out would serve everybody when too little time is left. Exempt are those without a
-// deadline, who keep their places, and those who hold a connection, who go first. With Config.Fair each key gets its part of both.
+// Pressure begins when the head of the queue has used three fourths of the time until its latest start, when somebody was refused in the queue, or
+// when a statement was given up at its deadline while others wait. It ends when the queue is empty. A short queue that is never empty keeps it up,
+// and then refuses nobody: under pressure a newcomer is refused if the queue takes longer than two turns, than 10 ms, and than a fourth of the
+// newcomer's own time; and while the head of the queue is in danger the newest is served first. First in, first out would serve everybody when too
+// little time is left. Exempt are those without a deadline, who keep their places, and those who hold a connection, who go first. With Config.Fair
+// each key gets its part of both.
 //
 // # Growth
 //

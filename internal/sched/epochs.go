@@ -128,7 +128,7 @@ func (g *growth) epoch(open, held int, q *queue, random func(time.Duration) time
 	if e.tuner.base != g.limit { // the ceiling has lowered it
 		e.tuner = newTuner(g.limit, firstStep)
 	}
-	limit, why := e.tuner.next(s, min(max(1, g.floor), g.ceiling()), g.ceiling())
+	limit, why := e.tuner.next(s, max(1, min(g.floor, g.ceiling())), max(1, g.ceiling()))
 	e.cap = limit
 	if why != "" {
 		g.tunes(e.tuner.base)
