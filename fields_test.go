@@ -51,12 +51,12 @@ pool.held: scope
 hold: hold
 Holder: hold Scope=lease Stack=lease
 internal/fleet.Share: share
-internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset strange=use
+internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset since=putoff strange=use
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: decide carry=actions end=actions first=actions last=actions limit=actions
 internal/sched.answer: actions
-internal/sched.Conn: stock Shares=pool/dial leaving=decide waiting=scheduler waits=decide
+internal/sched.Conn: stock Shares=pool/dial leaving=decide wait=decide waiting=scheduler
 internal/sched.core: decide
 internal/sched.Group: queue Owner=pool/ride conn=decide next=actions
 internal/sched.growth: growth debt=decide floor=bounds washing=scheduler

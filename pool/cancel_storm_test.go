@@ -262,6 +262,7 @@ func TestMassTimeoutsLeaveNoOrphan(t *testing.T) {
 	dsn := pgtest.Database(t)
 	see := newInspector(t, dsn)
 	p := newPoolAt(t, dsn, &pool.Config{MaxConns: most, Logger: (&logs{}).logger()})
+	p.LooksAtOnce(false)
 	ctx, cancel := context.WithCancel(bounded(t))
 	defer cancel()
 	var took [most]time.Duration

@@ -252,6 +252,7 @@ create function said() returns bool language plpgsql security definer as $$ begi
 	require.NoError(t, err)
 	defer theirs.Close()
 	ours := newPoolAt(t, dsn, &pool.Config{MaxConns: maxConns, MaxConnLifetime: lifetime, HealthCheckPeriod: lifetime / 4, Logger: (&logs{}).logger()})
+	ours.LooksAtOnce(false)
 
 	var tokens atomic.Int64
 	type book struct {

@@ -32,7 +32,7 @@ func (p *Pool) dial() {
 		if err == nil && c.reach.Pooled() && c.reach.Isolates() {
 			p.protect("look", func() { // the user's types may panic
 				for _, st := range p.lanes.Catalog.TakePostponed() {
-					c.session.Learn(st)
+					c.session.Learn(st, c.session.Subject())
 				}
 			})
 		}

@@ -23,6 +23,16 @@ func (p *Pool) NeverSlow() {
 	p.lanes.Catalog.Slow = time.Hour
 }
 
+// LooksAtOnce has nothing put off that the server is asked about statements, if once is true. Call it before use.
+func (p *Pool) LooksAtOnce(once bool) {
+	if p.sessions != nil {
+		p.sessions.AtOnce = once
+	}
+}
+
+// IsJudged says whether all is known about the names in sql.
+func (p *Pool) IsJudged(sql string) bool { return p.lanes.Catalog.Find(sql, "").IsJudged() }
+
 // NeverOld has what is known about the catalogs be young enough for a ride, unless it is known to be wrong. Call it before use.
 func (p *Pool) NeverOld() { p.lanes.Baselines.Slack = time.Minute }
 

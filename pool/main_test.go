@@ -47,6 +47,7 @@ func newPoolAt(t testing.TB, dsn string, c *pool.Config) *pool.Pool {
 	t.Helper()
 	p, err := pool.New(context.Background(), dsn, c)
 	require.NoError(t, err)
+	p.LooksAtOnce(true) // so that a test knows when the pool has learned something; storms and the tests of what is put off do without
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()

@@ -179,6 +179,7 @@ func TestProgramsMeanWhatTheyMeanOnANewConnection(t *testing.T) {
 	want := fresh(t, dsn, nil)
 	slices.Sort(want)
 	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1, Logger: slog.New(slog.DiscardHandler)})
+	p.LooksAtOnce(false)
 	clean := oneByOne(bounded(t), t, newPgx(t, dsn))
 	steps := 0
 	for i := range programs {

@@ -103,7 +103,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
 			Flew: onlyIf(p.observers.WantFlights(), p.tellFlight),
 		})
-		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.tellReset, OnLearned: p.sched.AskAgain, Log: p.log}
+		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.tellReset, OnLearned: p.sched.AskAgain, Waits: p.sched.Waits, Log: p.log}
 		p.px, err = newPgxpool(p.ctx, px)
 	}
 	if err != nil {
@@ -138,7 +138,7 @@ func (p *Pool) newScheduler() *sched.Scheduler {
 		Group:        func(place *sched.Conn) *sched.Group { return newFlight(place.Owner.(*conn)) },
 		Carry:        func(g *sched.Group) { p.background("lane", g.Owner.(*flight).fly) },
 		Close:        func(place *sched.Conn) { place.Owner.(*conn).closeInBackground() },
-		Send:         func(place *sched.Conn) { place.Owner.(*conn).sendReset() },
+		Send:         func(place *sched.Conn) { place.Owner.(*conn).idled() },
 		Moved:        p.limitMoved,
 	})
 }

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lmipool/lmipool/internal/isolation"
+	"github.com/lmipool/lmipool/internal/sched"
 )
 
 // Release gives the connection back. It is idempotent and never waits for the network. Do not call it while another call on the lease is running. A
@@ -194,6 +197,7 @@ type way struct {
 	hook  bool // AfterRelease has still to be called
 	reset bool // a reset is queued
 	tidy  bool // step tidy is done
+	asks  bool // the looks that were put off are due
 }
 
 // state returns what next has to know of c after the steps w.
@@ -210,7 +214,7 @@ func (c *conn) state(w way, now time.Time) state {
 		shared:       s.IsForeign(),
 		spoiled:      s.IsSpoiled(),
 		left:         !w.reset && s.NeedsReset(),
-		untidy:       !w.tidy && (!s.IsTidy(now, w.reset) || c.reach.Wonders(now) || !c.reach.Isolates() && c.isRenamed() || c.mustCount(now)),
+		untidy:       !w.tidy && (!s.IsTidy(w.reset, w.asks) || c.reach.Wonders(now) || !c.reach.Isolates() && c.isRenamed() || c.mustCount(now)),
 	}
 }
 
@@ -224,6 +228,7 @@ func (c *conn) release() {
 // goHome runs the steps that c has still to do after the steps w.
 func (c *conn) goHome(w way) {
 	now := time.Now()
+	w.asks = c.session.LooksDue(now)
 	due := c.state(w, now).next()
 	if due == reset {
 		due = c.run(context.Background(), due, &w)
@@ -235,8 +240,19 @@ func (c *conn) goHome(w way) {
 	c.arrive(due, w, now)
 }
 
-// sendReset sends a queued reset alone. It is called when no user has come with whose statement the reset could be sent.
-func (c *conn) sendReset() { c.cleanInBackground(tidy, way{reset: true}) }
+// idled is called when c has been idle for the time that arrive has given the scheduler. It sends the queued reset alone, or asks what was put off. After
+// a thaw, Lambda's next invocation comes at once and must not wait for a look. So if idled is called late, it puts the looks off once more.
+func (c *conn) idled() {
+	now := time.Now()
+	switch {
+	case c.wire.Queued():
+		c.cleanInBackground(tidy, way{reset: true})
+	case sched.Age(c.place.Since(), now) > 2*isolation.LookAfter:
+		c.p.sched.Release(&c.place, isolation.LookAfter, now)
+	default:
+		c.cleanInBackground(tidy, way{asks: true})
+	}
+}
 
 // tidyIdle tidies c, which was idle and was taken for that. A reset that is queued on c is sent.
 func (c *conn) tidyIdle() { c.cleanInBackground(tidy, way{reset: c.wire.Queued()}) }
@@ -295,7 +311,7 @@ func (c *conn) run(ctx context.Context, s step, w *way) step {
 		done = c.session.QueueReset()
 	case tidy:
 		w.tidy = true
-		done = (c.reach.Isolates() || !c.isRenamed() || c.p.dialer.rename(ctx, c.pg.PgConn())) && c.session.Tidy(ctx, w.reset) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
+		done = (c.reach.Isolates() || !c.isRenamed() || c.p.dialer.rename(ctx, c.pg.PgConn())) && c.session.Tidy(ctx, w.reset, w.asks) && (!c.reach.Wonders(time.Now()) || c.reach.AskAgain(ctx, c.pg.PgConn()) == nil && c.clean())
 		if done {
 			c.countIfDue(ctx)
 		}
@@ -311,7 +327,14 @@ func (c *conn) arrive(last step, w way, now time.Time) {
 	switch last {
 	case lend:
 		c.session.HandOn(w.reset || w.tidy)
-		c.p.sched.Release(&c.place, c.wire.Queued(), now)
+		wait := time.Duration(0)
+		switch {
+		case c.wire.Queued():
+			wait = sched.JoinWithin
+		case c.session.HasPutOff(now):
+			wait = isolation.LookAfter
+		}
+		c.p.sched.Release(&c.place, wait, now)
 		return
 	case spoiled:
 		c.p.stats.unclean.Add(1)

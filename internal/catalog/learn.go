@@ -34,12 +34,18 @@ func (g *Store) Learn(s *Statement, on *Subject) error {
 	if known, err := know(nil); !known {
 		return err
 	}
-	if on.Types == nil || g.facts() != on.Facts || !s.Claim() {
+	if on.Types == nil || g.facts() != on.Facts || on.MustYield() || !s.Claim() {
 		return nil
 	}
 	var d *Description
 	why := ""
-	defer func() { s.Record(d, why) }() // deferred because the user's hooks may panic
+	defer func() { // deferred because the user's hooks may panic
+		if on.HasYielded() {
+			s.unclaim()
+			return
+		}
+		s.Record(d, why)
+	}()
 	sd, err := on.Describe(ctx, s.SQL)
 	if err != nil {
 		return nil // a later look tries again

@@ -95,6 +95,13 @@ func (s *Statement) Claim() bool {
 	return true
 }
 
+// unclaim ends what Claim began without a result.
+func (s *Statement) unclaim() {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	s.looking = false
+}
+
 // Record ends what Claim began. d is the description that was found, or why is the reason for which s goes alone for good. If both are missing, s
 // could not be described.
 func (s *Statement) Record(d *Description, why string) {
@@ -140,6 +147,13 @@ func (s *Statement) Wrote() {
 	defer s.of.mu.Unlock()
 	s.alone, s.wrote = AloneGuarded, true
 	s.desc.Store(nil)
+}
+
+// IsJudged reports whether all facts are known about what s mentions.
+func (s *Statement) IsJudged() bool {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	return s.judgeLocked(s.of.facts()).Known
 }
 
 // Leaves is what a statement leaves in its session, as far as is known.

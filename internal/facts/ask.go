@@ -21,7 +21,19 @@ type Asker struct {
 	PG    *pgconn.PgConn
 	Guard string // a query that makes the transaction read-only and sets short timeouts
 	Kept  Kept   // nil if questions are not prepared, as behind a pooler
+
+	Yields  func() bool // reports that a caller waits for the connection, so that no further question is asked; nil if all are asked
+	yielded bool
 }
+
+// MustYield reports whether a caller waits, or has waited before another question, so that no question is asked any more.
+func (a *Asker) MustYield() bool {
+	a.yielded = a.yielded || a.Yields != nil && a.Yields()
+	return a.yielded
+}
+
+// HasYielded reports whether a question was not asked because a caller waited.
+func (a *Asker) HasYielded() bool { return a.yielded }
 
 // Kept holds the questions that a connection keeps prepared, because planning a question costs more than answering it. Question returns the statement
 // for a question. If there is false, the caller has to prepare the statement under its name. Asked notes whether the question is prepared now.
@@ -30,10 +42,16 @@ type Kept interface {
 	Asked(sql string, there bool)
 }
 
+// errYielded is returned instead of an answer where a question was not asked because of Asker.Yields.
+var errYielded = errors.New("lmipool: a caller waits for the connection")
+
 var errNoAnswer = errors.New("lmipool: no answer to what the catalogs say")
 
 // Answers is an [Ask].
 func (a *Asker) Answers(ctx context.Context, sql string, args ...[]byte) (rows [][][]byte, err error) {
+	if a.MustYield() {
+		return nil, errYielded
+	}
 	var sd *pgconn.StatementDescription
 	there := false
 	if a.Kept != nil {

@@ -19,9 +19,13 @@ func (f *Facts) Know(ctx context.Context, ask Ask, m *sqltext.Mentions, types []
 		if w.add(f.missing(m, types)); w.isEmpty() {
 			break
 		}
-		for _, other := range beside() {
-			if len(w.names) < maxAsked {
-				w.add(f.missing(other, nil))
+		if w.global { // alone, so that a caller who comes meanwhile waits for one question only
+			w = wanted{global: true}
+		} else {
+			for _, other := range beside() {
+				if len(w.names) < maxAsked {
+					w.add(f.missing(other, nil))
+				}
 			}
 		}
 		sent := time.Now()

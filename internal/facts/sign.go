@@ -3,6 +3,7 @@ package facts
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"math"
 	"math/big"
@@ -99,10 +100,10 @@ func sumIn64(s string) (sum int64, ok bool) {
 	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), true
 }
 
-// restAfter makes sure that no question is asked for a while after err, and returns true. If err says that the connection was lost, it only returns
-// false, since the next connection may answer.
+// restAfter makes sure that no question is asked for a while after err, and returns true. If err says that the connection was lost, or that a caller
+// waits, it only returns false, since the next connection may answer.
 func (f *Facts) restAfter(err error) bool {
-	if f.Lost(err) {
+	if errors.Is(err, errYielded) || f.Lost(err) {
 		return false
 	}
 	f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())

@@ -2,7 +2,6 @@ package isolation
 
 import (
 	"context"
-	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
@@ -41,10 +40,10 @@ func (s *Session) QueueReset() bool {
 	return true
 }
 
-// IsTidy reports whether Tidy has nothing to do. queued says whether a reset is queued.
-func (s *Session) IsTidy(now time.Time, queued bool) bool {
+// IsTidy reports whether Tidy has nothing to do. queued says whether a reset is queued, and asks whether what LooksDue is about is due.
+func (s *Session) IsTidy(queued, asks bool) bool {
 	l := &s.left
-	if len(l.parsed) > 0 || len(l.unsure) > 0 || len(l.unsteady) > 0 || s.Facts != nil && s.Facts.IsDue(now) {
+	if len(l.parsed) > 0 || len(l.unsteady) > 0 || asks || l.urgent {
 		return false
 	}
 	// If settings are odd, the server's configuration may have changed, which no reset undoes: Tidy finds out. Named statements have to be dropped
@@ -52,9 +51,9 @@ func (s *Session) IsTidy(now time.Time, queued bool) bool {
 	return !queued || !l.odd && !l.named && s.PG.PgConn().Frontend().ReadBufferLen() == 0
 }
 
-// Tidy sends the queued reset, if there is one, and waits for the answer. Then it asks the questions that need a clean session. It reports whether s
-// is clean.
-func (s *Session) Tidy(ctx context.Context, queued bool) bool {
+// Tidy sends the queued reset, if there is one, and waits for the answer. Then it asks the questions that need a clean session, if asks is true also
+// those that LooksDue is about. It reports whether s is clean.
+func (s *Session) Tidy(ctx context.Context, queued, asks bool) bool {
 	if !queued {
 		s.belief.Note(s.Facts)
 	} else if !s.flushReset(ctx) || s.left.named && s.dropNamed(ctx) != nil {
@@ -64,14 +63,8 @@ func (s *Session) Tidy(ctx context.Context, queued bool) bool {
 		return false
 	}
 	if s.Facts != nil {
-		held := s.Facts.Check(ctx, s.Subject().Answers)
-		if !held && !queued && s.Reach.Isolates() && !s.resetNow() { // the facts were wrong, so a statement may have left more than they said
+		if (asks || s.left.urgent) && !s.look(ctx, queued) {
 			return false
-		}
-		for _, st := range s.left.unsure {
-			if s.Learn(st); st.Leaves(s.Facts).Trace == sqltext.LastingTrace {
-				return false
-			}
 		}
 		for _, st := range s.left.unsteady {
 			st.FindSteady(ctx, s.PG.PgConn(), s.Facts)
@@ -93,7 +86,7 @@ func (s *Session) HandOn(cleaned bool) {
 	if !cleaned {
 		s.belief.Note(s.Facts)
 	}
-	s.left = residue{}
+	s.left = s.left.rest()
 }
 
 // doubts returns AfterConnect's queries that may have set something through a function, according to what is known of them.

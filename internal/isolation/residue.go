@@ -21,10 +21,14 @@ type residue struct {
 	named    bool // the user may have prepared statements under names
 	odd      bool // the server reports other settings, and no statement is known to have changed any
 	moved    bool // a setting has changed, so the same text may mean other sequences
+	urgent   bool // the statements in unsure have to be looked at before the next user comes
 }
 
 // maxUnsure is how many statements of one lease are looked at after it. Each look takes time in which the connection serves nobody.
 const maxUnsure = 4
+
+// maxPutOff is how many statements of one connection wait for their looks. Others are noted again when they run again.
+const maxPutOff = 16
 
 // add notes what a statement leaves. addPlans also notes that it may leave plans with another meaning. addNamed also notes that the user may leave
 // statements that are prepared under names.
@@ -41,15 +45,36 @@ func (r *residue) addParsed(texts []string, lost bool) {
 func (r *residue) move()          { r.moved = true }
 func (r *residue) draw(by string) { r.drew.add(by) }
 
-// look notes that st has to be looked at after the lease, unless maxUnsure statements are noted already.
+// look notes that st, of which it is not known what it leaves, has to be looked at after the lease, unless maxUnsure statements are noted already. A
+// function that st names may leave what no reset takes away, so the look is urgent then.
 func (r *residue) look(st *catalog.Statement) {
 	if len(r.unsure) < maxUnsure {
-		r.insist(st)
+		r.ask(st)
+		r.urgent = r.urgent || slices.ContainsFunc(st.Functions, func(f sqltext.Function) bool { return f.Trace() >= sqltext.AnyTrace })
 	}
 }
 
-// insist notes that these statements have to be looked at after the lease, even beyond maxUnsure.
-func (r *residue) insist(st ...*catalog.Statement) { r.unsure = append(r.unsure, st...) }
+// ask notes that these statements have to be looked at some time after the lease. insist notes that they have to be looked at before the next user.
+func (r *residue) ask(st ...*catalog.Statement) { r.unsure = addNew(r.unsure, st...) }
+
+func (r *residue) insist(st ...*catalog.Statement) { r.ask(st...); r.urgent = r.urgent || len(st) > 0 }
+
+// looked removes the first of the statements that have to be looked at. rest returns what is left for later when the session is clean.
+func (r *residue) looked() { r.unsure = r.unsure[1:] }
+
+func (r *residue) rest() residue {
+	return residue{unsure: r.unsure[:min(len(r.unsure), maxPutOff)]}
+}
+
+// addNew appends to have the statements of more that it does not have yet.
+func addNew(have []*catalog.Statement, more ...*catalog.Statement) []*catalog.Statement {
+	for _, st := range more {
+		if !slices.Contains(have, st) {
+			have = append(have, st)
+		}
+	}
+	return have
+}
 
 // addUnsteady notes that the server has to be asked whether st draws from the same sequences each time.
 func (r *residue) addUnsteady(st *catalog.Statement) {
@@ -60,7 +85,8 @@ func (r *residue) addUnsteady(st *catalog.Statement) {
 
 // merge adds what one user has left. If forgive is true, the session is never reset, so what only a reset would need is not added.
 func (r *residue) merge(user *residue, forgive bool) {
-	r.insist(user.unsure...)
+	r.ask(user.unsure...)
+	r.urgent = r.urgent || user.urgent
 	r.unsteady = user.unsteady
 	r.addParsed(user.parsed, user.lost)
 	if !forgive {

@@ -24,8 +24,11 @@ type Sessions struct {
 	Catalog   *catalog.Store
 	OnReset   func(*Session, sqltext.Trace) // is called at each reset with what was left, or may have been left
 	OnLearned func()                        // is called when a statement may ride from now on
+	Waits     func() bool                   // reports whether callers wait for a connection
+	AtOnce    bool                          // nothing is put off; only tests set it, before the first use
 	Log       *slog.Logger
 	closes    sync.Once // see closesBecause
+	patience
 }
 
 // Connection has all parts of the connection to which a Session belongs.
@@ -57,6 +60,7 @@ type Session struct {
 	commits commits
 	given   pgerr.Arguments // the arguments of the last call
 	route   route
+	since   time.Time // since when looks, or the question for the sign, are put off; zero if nothing is
 }
 
 // timeout bounds each exchange between two users, so that a slow server does not keep the connection from the next user.
@@ -116,13 +120,14 @@ func (s *Session) Subject() *catalog.Subject {
 	return &catalog.Subject{Facts: s.Facts, Types: s.Types, Asker: facts.Asker{PG: s.PG.PgConn(), Guard: s.Baseline.Guard().Look, Kept: s.Kept}}
 }
 
-// Learn asks the server for what is not known yet about st. The session must be clean, and nobody else may use the connection meanwhile.
-func (s *Session) Learn(st *catalog.Statement) {
+// Learn asks the server for what is not known yet about st. on is the session's Subject. The session must be clean, and nobody else may use the
+// connection meanwhile.
+func (s *Session) Learn(st *catalog.Statement, on *catalog.Subject) {
 	if s.Facts == nil {
 		return
 	}
 	could := st.IsHarmless()
-	if err := s.Catalog.Learn(st, s.Subject()); err != nil {
+	if err := s.Catalog.Learn(st, on); err != nil {
 		s.Log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
 	}
 	if !could && st.IsHarmless() {

@@ -62,11 +62,7 @@ func (u *Use) TakeBack() {
 }
 
 // Ask notes that st has to be looked at after the lease.
-func (u *Use) Ask(st *catalog.Statement) {
-	if !slices.Contains(u.left.unsure, st) {
-		u.left.insist(st)
-	}
-}
+func (u *Use) Ask(st *catalog.Statement) { u.left.ask(st) }
 
 // BeforeStatement notes what sql leaves, and returns the arguments with which pgx has the server parse sql under the present settings. It is called
 // within a call. st is what is known of sql, or nil. If simple is true, pgx sends a text without arguments by the simple protocol, which caches nothing.

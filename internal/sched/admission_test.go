@@ -37,7 +37,7 @@ func busy(t *testing.T, n int, change func(*Config)) (s *Scheduler, lent []*Conn
 	}
 	time.Sleep(20 * ms)
 	for _, c := range lent {
-		s.Release(c, false, time.Now())
+		s.Release(c, 0, time.Now())
 		_, _ = s.Acquire(context.Background(), &Request{}, false)
 	}
 	return s, lent
@@ -87,7 +87,7 @@ func TestWhoWouldNotEndInTimeIsRefusedAtItsLatestStart(t *testing.T) {
 		assert.EqualValues(t, 5, s.Stats().Refused)
 		assert.Zero(t, s.Stats().Canceled)
 		end := waits(s, 30*ms, &Request{})
-		s.Release(lent[0], false, time.Now())
+		s.Release(lent[0], 0, time.Now())
 		assert.NoError(t, (<-end).err)
 	})
 }
@@ -107,7 +107,7 @@ func TestWhoseTimeIsTooShortIsRefusedAtOnceUnlessSomethingIsIdle(t *testing.T) {
 			assert.Equal(t, 10*ms, noTime(t, g).Left)
 			assert.Zero(t, time.Since(began))
 		}
-		s.Release(lent[0], false, time.Now())
+		s.Release(lent[0], 0, time.Now())
 		assert.NoError(t, (<-waits(s, 10*ms, expecting(time.Second))).err)
 	})
 }
@@ -125,7 +125,7 @@ func TestMaxWaitBoundsTheWaitWithoutADeadline(t *testing.T) {
 		end := waits(s, 0, &Request{})
 		time.Sleep(time.Hour)
 		assert.Empty(t, end)
-		s.Release(lent[0], false, time.Now())
+		s.Release(lent[0], 0, time.Now())
 		<-end
 	})
 }
@@ -140,10 +140,10 @@ func TestWhatWasGivenUpIsNoService(t *testing.T) {
 		lent[0].GaveUp(false)
 		s.Retain(lent[0])
 		assert.Equal(t, 20*ms, s.Stats().Service)
-		s.Release(lent[0], false, time.Now())
+		s.Release(lent[0], 0, time.Now())
 		_, _ = s.Acquire(t.Context(), &Request{}, false)
 		time.Sleep(28 * ms)
-		s.Release(lent[0], false, time.Now())
+		s.Release(lent[0], 0, time.Now())
 		assert.Equal(t, 21*ms, s.Stats().Service, "the next one counts again")
 	})
 }
@@ -177,7 +177,7 @@ func line(s *Scheduler, n int, within time.Duration) (ends []<-chan grant) {
 // turn gives c back, and returns which of ends it was lent to.
 func turn(t *testing.T, s *Scheduler, c *Conn, ends []<-chan grant) int {
 	t.Helper()
-	s.Release(c, false, time.Now())
+	s.Release(c, 0, time.Now())
 	synctest.Wait()
 	for i, end := range ends {
 		select {
@@ -393,10 +393,10 @@ func TestTheTimeOfPrepareIsNoHold(t *testing.T) {
 		})
 		end := waits(s, 0, &Request{})
 		lent[0].GaveUp(false)
-		s.Release(lent[0], false, time.Now())
+		s.Release(lent[0], 0, time.Now())
 		<-end
 		time.Sleep(20 * ms)
-		s.Release(lent[0], false, time.Now())
+		s.Release(lent[0], 0, time.Now())
 		assert.Equal(t, 20*ms, s.Stats().Service)
 	})
 }

@@ -9,6 +9,13 @@ func (s *Scheduler) Borrow() *Conn {
 	return s.core.stock.pop()
 }
 
+// Waits reports whether somebody waits for a connection.
+func (s *Scheduler) Waits() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.queue.len > 0
+}
+
 // SetFloor has n connections kept open without demand.
 func (s *Scheduler) SetFloor(n int) {
 	s.mu.Lock()

@@ -24,7 +24,7 @@ type Config struct {
 	Group   func(*Conn) *Group                     // makes a group for the connection, and does nothing else
 	Carry   func(*Group)                           // runs the group, and the groups that Next boards; then it calls Release or Drop
 	Close   func(*Conn)                            // closes a connection that nobody wants; Drop follows
-	Send    func(*Conn)                            // sends what is queued on the connection; Release or Drop follows
+	Send    func(*Conn)                            // does what a connection is to do when it has been idle for a while; Release or Drop follows
 
 	Moved func(Move) // hears of each change of the limit; may be nil
 

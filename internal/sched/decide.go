@@ -164,17 +164,19 @@ func (k *core) lend(c *Conn, r *Request, now time.Time) {
 	k.stock.lend(c, r, now)
 }
 
-func (k *core) release(c *Conn, waits bool, now time.Time) {
+func (k *core) release(c *Conn, wait time.Duration, now time.Time) {
 	k.ends(c, now)
-	c.waits = waits
-	if k.serve(c, now) && waits {
-		k.stock.joinLast(c)
-		k.out.join, k.out.joinIn = c, joinWithin
+	c.wait = wait
+	if k.serve(c, now) && wait > 0 {
+		if wait <= JoinWithin {
+			k.stock.joinLast(c)
+		}
+		k.out.join, k.out.joinIn = c, wait
 	}
 	k.plan(now)
 }
 
-// joinDue reports whether c is still idle and must now send alone what is queued on it (see joinWithin). If so, c is not idle any more, until Release
+// joinDue reports whether c is still idle and Send must be called for it now. If so, c is not idle any more, until Release
 // or Drop is called.
 func (k *core) joinDue(c *Conn, now time.Time) bool {
 	due, more := k.stock.joinDue(c, now)

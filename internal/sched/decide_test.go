@@ -187,7 +187,11 @@ func (w *world) release(c *Conn) {
 	}
 	waits := w.rnd.IntN(3) == 0
 	w.say("release %v, waits %v", c.Owner, waits)
-	w.k.release(c, waits, w.now)
+	wait := time.Duration(0)
+	if waits {
+		wait = JoinWithin
+	}
+	w.k.release(c, wait, w.now)
 }
 
 func (w *world) retire(c *Conn) {
@@ -503,13 +507,13 @@ func TestWhatIsAboveTheCeilingIsGivenBack(t *testing.T) {
 	waits := &Request{answer: newAnswer()}
 	require.NoError(t, k.wait(waits, false, now))
 	assert.Zero(t, k.out.done().dials)
-	k.release(conns[3], true, now)
+	k.release(conns[3], JoinWithin, now)
 	out := k.out.done()
 	assert.Equal(t, conns[3:], out.close, "when it comes free, though somebody waits")
 	assert.Nil(t, out.join)
 	assert.True(t, waits.queued)
 	k.drop(conns[3], now)
-	k.release(conns[2], false, now)
+	k.release(conns[2], 0, now)
 	out = k.out.done()
 	assert.Same(t, waits.answer, out.first, "the last one stays")
 	assert.Empty(t, out.close)
@@ -538,14 +542,14 @@ func TestAGroupThatIsAboveTheCeilingHasNoNext(t *testing.T) {
 	for range 4 {
 		ask()
 	}
-	k.release(conns[0], false, now)
+	k.release(conns[0], 0, now)
 	g := k.out.done().carry
 	require.NotNil(t, g)
 	ask()
 	ask()
 	k.setCeiling(1, now)
 	assert.False(t, k.nextGroup(g, true, now))
-	k.release(conns[0], false, now)
+	k.release(conns[0], 0, now)
 	assert.Equal(t, conns[:1], k.out.done().close)
 }
 
@@ -560,19 +564,19 @@ func TestWhatHasSomethingToSendWaitsForCompanyForAWhile(t *testing.T) {
 	k.growth.dialing++
 	k.dialed(c, time.Millisecond, now)
 	lend()
-	k.release(c, true, now)
+	k.release(c, JoinWithin, now)
 	out := k.out.done()
 	require.Same(t, c, out.join)
-	assert.Equal(t, joinWithin, out.joinIn)
-	assert.False(t, k.joinDue(c, now.Add(joinWithin-1)))
+	assert.Equal(t, JoinWithin, out.joinIn)
+	assert.False(t, k.joinDue(c, now.Add(JoinWithin-1)))
 	assert.EqualValues(t, 1, k.out.done().joinIn)
 	lend()
-	assert.False(t, k.joinDue(c, now.Add(joinWithin)), "somebody has it")
-	k.release(c, false, now)
-	assert.False(t, k.joinDue(c, now.Add(joinWithin)), "it has sent it")
+	assert.False(t, k.joinDue(c, now.Add(JoinWithin)), "somebody has it")
+	k.release(c, 0, now)
+	assert.False(t, k.joinDue(c, now.Add(JoinWithin)), "it has sent it")
 	lend()
-	k.release(c, true, now)
-	assert.True(t, k.joinDue(c, now.Add(joinWithin)))
+	k.release(c, JoinWithin, now)
+	assert.True(t, k.joinDue(c, now.Add(JoinWithin)))
 	assert.Empty(t, k.stock.idle, "it is nobody's until it comes back")
 }
 
@@ -583,6 +587,6 @@ func TestLoadIsOverWhenSomethingIsIdle(t *testing.T) {
 	_ = k.wait(r, false, now)
 	k.dialed(c, time.Millisecond, now.Add(time.Second))
 	assert.Equal(t, now, k.growth.busySince)
-	k.release(c, false, now.Add(2*time.Second))
+	k.release(c, 0, now.Add(2*time.Second))
 	assert.Zero(t, k.growth.busySince)
 }

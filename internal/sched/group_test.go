@@ -128,7 +128,7 @@ func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
 		assert.EqualValues(t, 4, described.Load(), "the traits of each request, once")
 		end(ended)
 		synctest.Wait()
-		s.Release(c, false, time.Now())
+		s.Release(c, 0, time.Now())
 		assert.Len(t, carried.Requests, 2, "they share though they did not when they came")
 		for _, r := range carried.Requests {
 			s.Answer(r)
@@ -136,7 +136,7 @@ func TestWhoWaitsIsAskedAgainWhetherItCanShare(t *testing.T) {
 		synctest.Wait()
 		assert.EqualValues(t, 2, answered.Load())
 		assert.False(t, s.Next(carried, true))
-		s.Release(c, false, time.Now())
+		s.Release(c, 0, time.Now())
 		s.Close()
 	})
 }

@@ -127,12 +127,12 @@ func (s *Scheduler) DialFailed(err error, lacks Lack, start time.Time) {
 	s.core.dialFailed(err, lacks, start, s.now())
 }
 
-// Release takes back c, which is fit for the next user. If waits is true, something is queued on c (a reset). It is sent with the next user's
-// statement, or alone after joinWithin.
-func (s *Scheduler) Release(c *Conn, waits bool, now time.Time) {
+// Release takes back c, which is fit for the next user. If c is idle for wait from now on, Config.Send is called. With a wait of [JoinWithin]
+// something is queued on c (a reset), so callers prefer other connections. If wait is 0, Send is not called.
+func (s *Scheduler) Release(c *Conn, wait time.Duration, now time.Time) {
 	s.mu.Lock()
 	defer s.unlock()
-	s.core.release(c, waits, now)
+	s.core.release(c, wait, now)
 }
 
 // Retain ends the hold of c, which will be cleaned in the background: c stays counted until Release or Drop is called. Leaves ends the hold of c,
@@ -328,7 +328,7 @@ func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	case !queued:
 		r.answer.wait()
 		if c, _ := r.answer.take(); c != nil {
-			s.Release(c, c.waits, s.now())
+			s.Release(c, c.wait, s.now())
 		}
 	}
 	return err

@@ -71,7 +71,7 @@ func (d *desk) queue(first bool) <-chan grant {
 	return end
 }
 
-func (d *desk) put(c *Conn) { d.Release(c, false, d.now()) }
+func (d *desk) put(c *Conn) { d.Release(c, 0, d.now()) }
 
 func (d *desk) dialed(c *Conn) { d.Dialed(c, time.Millisecond) }
 
@@ -158,7 +158,7 @@ func TestAConnectionServedToWhoJustLeftGoesToTheNext(t *testing.T) {
 		d.mu.Lock()
 		cancel()
 		time.Sleep(time.Millisecond) // it sees its ctx's end and wants the lock
-		d.core.release(c, false, d.now())
+		d.core.release(c, 0, d.now())
 		d.unlock()
 		if g := <-end; g.err == nil {
 			d.put(g.c)

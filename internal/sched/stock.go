@@ -11,11 +11,11 @@ type Conn struct {
 	Owner  any  // belongs to the pool; the scheduler does not use it
 	Shares bool // whether the connection can carry groups; it is set before Dialed
 
-	epoch   int         // stock.epoch when the dial began
-	fenced  atomic.Bool // a fence has given the connection up
-	leaving bool        // the connection is being closed
-	waits   bool        // something is queued on the connection, to be sent with the next user's statement
-	gaveUp  end         // whether the user has given up a statement
+	epoch   int           // stock.epoch when the dial began
+	fenced  atomic.Bool   // a fence has given the connection up
+	leaving bool          // the connection is being closed
+	wait    time.Duration // how long the connection is idle before Send is called; 0: Send is not called
+	gaveUp  end           // whether the user has given up a statement
 
 	holder  *Request
 	since   time.Time     // when the connection became idle, or its turn began
@@ -65,9 +65,9 @@ type stock struct {
 	epoch int     // how many fences there were
 }
 
-// joinWithin is how long something that is queued on an idle connection (a reset) waits for a statement to be sent with. Then it is sent alone. If it
+// JoinWithin is how long something that is queued on an idle connection (a reset) waits for a statement to be sent with. Then it is sent alone. If it
 // were sent alone at once, the next user would often have to wait for its answer.
-const joinWithin = 2 * time.Millisecond
+const JoinWithin = 2 * time.Millisecond
 
 // begin notes that the dial of c begins.
 func (s *stock) begin(c *Conn, owner any) { c.Owner, c.epoch = owner, s.epoch }
@@ -136,14 +136,14 @@ func (s *stock) joinLast(c *Conn) {
 	s.idle[0] = c
 }
 
-// joinDue takes c out of the idle connections if it has waited for joinWithin, and reports whether it did. If c was used meanwhile and has to wait
+// joinDue takes c out of the idle connections if it has been idle for c.wait, and reports whether it did. If c was used meanwhile and has to wait
 // again, more is how much longer.
 func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 	i := slices.Index(s.idle, c)
-	if i < 0 || !c.waits {
+	if i < 0 || c.wait == 0 {
 		return false, 0
 	}
-	if more := joinWithin - now.Sub(c.since); more > 0 {
+	if more := c.wait - now.Sub(c.since); more > 0 {
 		return false, more
 	}
 	s.idle = slices.Delete(s.idle, i, i+1)

@@ -188,7 +188,7 @@ func TestNoMoreAreLentThanTheTunerLets(t *testing.T) {
 	assert.Nil(t, k.out.done().first)
 	k.retain(conns[3], now)
 	assert.Same(t, first.answer, k.out.done().first, "what goes to be cleaned leaves its place to an idle one")
-	k.release(conns[2], false, now)
+	k.release(conns[2], 0, now)
 	assert.Same(t, second.answer, k.out.done().first)
 
 	k.growth.epochs.cap = 3
@@ -201,7 +201,7 @@ func TestNoMoreAreLentThanTheTunerLets(t *testing.T) {
 
 	ask(&caller{})
 	k.growth.epochs.cap = 2
-	k.release(conns[2], false, now)
+	k.release(conns[2], 0, now)
 	assert.Nil(t, k.out.done().first, "two are in use, so this one stays idle")
 	got, err = k.take(&Request{}, true, nil, now)
 	require.NoError(t, err)

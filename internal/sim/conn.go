@@ -136,7 +136,11 @@ func (c *conn) home(k *Kind, cut bool) {
 func (c *conn) release(waits bool) {
 	c.e.w.say("release", c.id)
 	c.is = idle // before the call, in which a caller may get it
-	c.e.s.Release(&c.place, waits, c.e.w.Now())
+	wait := time.Duration(0)
+	if waits {
+		wait = sched.JoinWithin
+	}
+	c.e.s.Release(&c.place, wait, c.e.w.Now())
 }
 
 // sendsAlone sends the reset that c has to send, because no statement has come in front of which it could travel.
