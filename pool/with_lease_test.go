@@ -279,7 +279,7 @@ func (b *tenants) lease(ctx context.Context, t *testing.T, r *rand.Rand, none st
 var ofThePool = []string{"Close", "Companion", "Config", "Format", "Holders", "Reset", "SSLMode", "Shutdown", "Stat", "String", "Upstream", "Warm", "WhyOff"}
 
 // testsOwn are those of export_test.go.
-var testsOwn = []string{"Fence", "Findings", "Leaves", "NeverOld", "NeverSlow", "Places", "SetCeiling", "SignTook", "Slip", "SlowAbove", "Traces"}
+var testsOwn = []string{"Fence", "Findings", "IsJudged", "Leaves", "LooksAtOnce", "NeverOld", "NeverSlow", "Places", "SetCeiling", "SignTook", "Slip", "SlowAbove", "Traces"}
 
 func TestABoundHasWhatAPoolHas(t *testing.T) {
 	t.Parallel()
