@@ -135,5 +135,5 @@ func TestSixtyFourInvocationsShareAFewConnections(t *testing.T) {
 	s, err := invoke(ctx, f, "state")
 	require.NoError(t, err)
 	t.Logf("64 invocations at once: %d connections", s.Total)
-	assert.LessOrEqual(t, s.Total, int32(8))
+	assert.Less(t, s.Total, int32(16), "2 on a quiet machine; the ceiling is 16")
 }

@@ -81,8 +81,9 @@ func (p *Pool) newConn() (*conn, error) {
 		}
 	}
 	if err = c.open(p.ctx); err == nil {
-		c.countIfOwed()
-		return c, nil
+		if err = c.countIfOwed(); err == nil {
+			return c, nil
+		}
 	}
 	c.reach.Left()
 	_ = c.pg.Close(p.ctx)

@@ -25,15 +25,16 @@ func (c *conn) landsNow() bool {
 // countIfDue counts the fleet on c if a count is due.
 func (c *conn) countIfDue(ctx context.Context) {
 	if c.mustCount(time.Now()) && c.clean() {
-		c.p.member.Poll(ctx, c.pg.PgConn())
+		_ = c.p.member.Poll(ctx, c.pg.PgConn()) // goHome sees whether c is closed
 		if ctx.Err() != nil {
 			c.unanswered()
 		}
 	}
 }
 
-// countIfOwed counts the fleet on c, a new connection, if the pool may not have c before a count. If that breaks c, its first user gets another one.
-func (c *conn) countIfOwed() {
+// countIfOwed counts the fleet on c, a new connection, if the pool may not have c before a count. If that breaks c, it returns the error, and
+// nobody may have c.
+func (c *conn) countIfOwed() error {
 	s := c.p.sched.Stats()
 	switch {
 	case c.reach.Pooled():
@@ -41,8 +42,9 @@ func (c *conn) countIfOwed() {
 	case c.p.member.Owes(s.Held + s.Idle + 1):
 		ctx, cancel := context.WithTimeout(c.p.ctx, goodbyeTimeout)
 		defer cancel()
-		c.p.member.Poll(ctx, c.pg.PgConn())
+		return c.p.member.Poll(ctx, c.pg.PgConn())
 	}
+	return nil
 }
 
 // tickFleet is called each fleetTick. It lets an idle connection count the fleet if a count is due.

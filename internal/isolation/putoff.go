@@ -12,7 +12,8 @@ import (
 
 // On a new connection a look takes 20 to 80 ms, since the server plans each question with empty caches. Whoever comes for the connection meanwhile waits.
 // So looks are put off until nobody is in the way, or until they pay because callers wait who could ride. Until then a reset takes away whatever the
-// statements may have left. The question for the sign of the facts is put off in the same way.
+// statements may have left. The question for the sign of the facts is put off in the same way. Nothing is put off in a database that has dblink: code
+// behind a view or a trigger may open connections with it, which no reset takes away.
 const (
 	LookAfter = 20 * time.Millisecond // how long a connection is idle before it is used for what was put off
 	// payAfter is how long callers have waited all the time when looks begin to pay: the wait has then cost about as much as a look does.
@@ -59,7 +60,7 @@ func (s *Session) LooksDue(now time.Time) bool {
 	waits, sign := s.Waits(), s.signDue(now)
 	pays := s.keepsWaiting(now, waits)
 	switch {
-	case s.AtOnce, sign && (waits || now.Sub(s.since) > longestSign):
+	case s.AtOnce, s.Baseline != nil && s.Baseline.Dialers, sign && (waits || now.Sub(s.since) > longestSign):
 		return true
 	case waits: // one connection at a time asks for facts
 		return pays && (s.looks.Load() == 0 || !slices.ContainsFunc(s.left.unsure, func(st *catalog.Statement) bool { return !st.IsJudged() }))

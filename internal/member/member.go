@@ -142,13 +142,13 @@ func (m *Member) CountNow() {
 // mostMissed is how many polls in a row may have no answer before that is logged.
 const mostMissed = 3
 
-// Poll counts the fleet on pc, on which nothing else runs, and moves the pool's share. If another poll runs it does nothing. If pc is broken afterwards,
-// its user will see that.
-func (m *Member) Poll(ctx context.Context, pc *pgconn.PgConn) {
+// Poll counts the fleet on pc, on which nothing else runs, and moves the pool's share. If another poll runs it does nothing. It returns an error
+// only if pc is closed afterwards: pgx may still write to pc then, in a goroutine of its own.
+func (m *Member) Poll(ctx context.Context, pc *pgconn.PgConn) error {
 	m.mu.Lock()
 	if m.polling || m.off != nil {
 		m.mu.Unlock()
-		return
+		return nil
 	}
 	m.polling = true
 	m.dueAt.Store(0)
@@ -182,6 +182,10 @@ func (m *Member) Poll(ctx context.Context, pc *pgconn.PgConn) {
 		m.dueAt.Store(now.Add(m.share.NextPoll()).UnixNano())
 	}
 	m.apply(now)
+	if pc.IsClosed() {
+		return err
+	}
+	return nil
 }
 
 // end turns m off, because of why. From then on MaxConns alone bounds the pool.

@@ -26,6 +26,7 @@ type Baseline struct {
 	Lasting     bool              // AfterConnect has left, or may have left, what a reset cannot keep: a LISTEN, a lock, a temporary table, a cursor
 	Draws       bool              // AfterConnect may have left values of sequences, which a reset discards
 	Deallocates bool              // the session may use DO
+	Dialers     bool              // the database has functions of dblink: what they open lasts as long as the session
 	Standby     bool              // the server is a standby
 	Backend     Backend           // the server process that has answered
 
@@ -62,7 +63,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 		exists(select from pg_catalog.pg_language where lanname operator(pg_catalog.=) 'plpgsql' and pg_catalog.has_language_privilege(oid, 'usage')),
 		pg_catalog.pg_is_in_recovery(), ` + backendSQL + `,
 		(select pg_catalog.concat_ws('|', d.datname, d.oid, d.xmin) from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) pg_catalog.current_database()),
-		` + newMeaning
+		` + newMeaning + `, exists(select from pg_catalog.pg_proc where proname operator(pg_catalog.=) 'dblink_connect')`
 	// pg_depend has all that is in the temporary schema, functions and types too. The schema itself stays when it is empty.
 	const left = `select coalesce((select pg_catalog.string_agg(pg_catalog.format('pg_catalog.set_config(%L, %L, false)', n, v), ', ')
 			from (select name, setting from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'
@@ -83,7 +84,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 	if own {
 		pl.SendPrepare(witness, "select", nil)
 	}
-	formats := make([]int16, 10+meaningCount)
+	formats := make([]int16, 10+meaningCount+1)
 	formats[7], formats[8] = pgx.BinaryFormatCode, pgx.BinaryFormatCode
 	pl.SendQueryParams(read, nil, nil, nil, formats)
 	if heard != nil {
@@ -116,9 +117,9 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 	b := &Baseline{
 		ReadOnly: string(row[0]), statementTimeout: string(row[1]), lockTimeout: string(row[2]),
 		Deallocates: string(row[5]) == "t", Standby: string(row[6]) == "t", name: pc.ParameterStatus("application_name"), reported: snapshot(pc),
-		Database: string(row[9]),
+		Database: string(row[9]), Dialers: string(row[10+meaningCount]) == "t",
 	}
-	if meaning := row[10:]; string(meaning[meaningTemp]) == "0" {
+	if meaning := row[10 : 10+meaningCount]; string(meaning[meaningTemp]) == "0" {
 		meaning[meaningTemp] = nil // AskMeaning has NULL in this column if there is no temporary schema
 		b.Meaning = meaningOf(meaning)
 	} else if b.Meaning, err = meaningNow(ctx, pc); err != nil {
