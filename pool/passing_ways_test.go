@@ -58,6 +58,7 @@ func (a *passing) on(t *testing.T) {
 		a.config(config)
 	}
 	p := newPoolAt(t, dsn, config)
+	p.LooksAtOnce(rand.IntN(2) == 0)
 	look := func() (want, got []string) {
 		c, err := pgx.Connect(ctx, dsn)
 		require.NoError(t, err)
@@ -290,6 +291,14 @@ var byNames = []passing{
 		setup: passBase + `create extension dblink; create function f() returns text language plpgsql as $$ begin
 			if not 'leaked' = any (coalesce(dblink_get_connections(), '{}')) then return dblink_connect('leaked', 'host=' || split_part(current_setting('unix_socket_directories'), ',', 1) || ' port=' || current_setting('port') || ' dbname=$DB user=' || current_user); end if; return 'old'; end $$;`,
 		run:   [][]string{{"select f()"}},
+		judge: "select dblink_get_connections()::text",
+	},
+	{
+		name: "dblink in a trigger",
+		setup: passBase + `create extension dblink; create function f() returns trigger language plpgsql as $$ begin
+			if not 'leaked' = any (coalesce(dblink_get_connections(), '{}')) then perform dblink_connect('leaked', 'host=' || split_part(current_setting('unix_socket_directories'), ',', 1) || ' port=' || current_setting('port') || ' dbname=$DB user=' || current_user); end if; return new; end $$;
+			create trigger f before update on t for each row execute function f();`,
+		run:   [][]string{{"update t set id = id"}},
 		judge: "select dblink_get_connections()::text",
 	},
 	{

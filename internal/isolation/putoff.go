@@ -43,6 +43,8 @@ func (p *patience) keepsWaiting(now time.Time, wait bool) bool {
 // HasPutOff reports whether something was put off that the connection is to ask when it has been idle for LookAfter.
 func (s *Session) HasPutOff(now time.Time) bool { return len(s.left.unsure) > 0 || s.signDue(now) }
 
+func (s *Session) putsNothingOff() bool { return s.AtOnce || s.Baseline != nil && s.Baseline.Dialers }
+
 func (s *Session) signDue(now time.Time) bool { return s.Facts != nil && s.Facts.IsDue(now) }
 
 // LooksDue is called when the connection comes back. It reports whether looks and the sign are due now, before the next user gets the connection.
@@ -60,7 +62,7 @@ func (s *Session) LooksDue(now time.Time) bool {
 	waits, sign := s.Waits(), s.signDue(now)
 	pays := s.keepsWaiting(now, waits)
 	switch {
-	case s.AtOnce, s.Baseline != nil && s.Baseline.Dialers, sign && (waits || now.Sub(s.since) > longestSign):
+	case s.putsNothingOff(), sign && (waits || now.Sub(s.since) > longestSign):
 		return true
 	case waits: // one connection at a time asks for facts
 		return pays && (s.looks.Load() == 0 || !slices.ContainsFunc(s.left.unsure, func(st *catalog.Statement) bool { return !st.IsJudged() }))
@@ -78,7 +80,7 @@ func (s *Session) look(ctx context.Context, queued bool) bool {
 	if !held && !queued && s.Reach.Isolates() && !s.resetNow() { // the facts were wrong, so a statement may have left more than they said
 		return false
 	}
-	if !s.left.urgent && !s.Waits() {
+	if !s.left.urgent && !s.putsNothingOff() && !s.Waits() {
 		on.Yields = s.Waits
 	}
 	for n := 0; len(s.left.unsure) > 0 && (n < maxUnsure || s.left.urgent); n++ {
