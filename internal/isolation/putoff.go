@@ -1,13 +1,10 @@
 package isolation
 
 import (
-	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/catalog"
-	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // On a new connection a look takes 20 to 80 ms, since the server plans each question with empty caches. Whoever comes for the connection meanwhile waits.
@@ -16,29 +13,11 @@ import (
 // behind a view or a trigger may open connections with it, which no reset takes away.
 const (
 	LookAfter = 20 * time.Millisecond // how long a connection is idle before it is used for what was put off
-	// payAfter is how long callers have waited all the time when looks begin to pay: the wait has then cost about as much as a look does.
-	payAfter = 10 * time.Millisecond
 	// longest is how long looks are put off while the connection is in use, though nobody waits: a reset for each statement costs more in the long run.
 	// The sign is put off for longestSign: when the last one is a second old, sessions are reset that the facts call clean.
 	longest     = time.Second
 	longestSign = 500 * time.Millisecond
 )
-
-// patience is what the sessions of a pool share, to put off looks.
-type patience struct {
-	waiting atomic.Int64 // since when callers have waited whenever a connection came back, in nanoseconds; 0: nobody waited the last time
-	looks   atomic.Int32 // how many sessions are asking for facts
-}
-
-// keepsWaiting notes whether callers wait now, when a connection comes back, and reports whether they have waited for payAfter.
-func (p *patience) keepsWaiting(now time.Time, wait bool) bool {
-	if !wait {
-		p.waiting.Store(0)
-		return false
-	}
-	p.waiting.CompareAndSwap(0, now.UnixNano())
-	return now.UnixNano()-p.waiting.Load() >= int64(payAfter)
-}
 
 // HasPutOff reports whether something was put off that the connection is to ask when it has been idle for LookAfter.
 func (s *Session) HasPutOff(now time.Time) bool { return len(s.left.unsure) > 0 || s.signDue(now) }
@@ -68,31 +47,4 @@ func (s *Session) LooksDue(now time.Time) bool {
 		return pays && (s.looks.Load() == 0 || !slices.ContainsFunc(s.left.unsure, func(st *catalog.Statement) bool { return !st.IsJudged() }))
 	}
 	return len(s.left.unsure) > 0 && now.Sub(s.since) > longest
-}
-
-// look asks for the sign, and for what is not known of the statements that were put off, for a few of them if that is not urgent. If nobody waits at
-// first, it ends when somebody does. It reports whether s is clean.
-func (s *Session) look(ctx context.Context, queued bool) bool {
-	s.looks.Add(1)
-	defer s.looks.Add(-1)
-	on := s.Subject()
-	held := s.Facts.Check(ctx, on.Answers)
-	if !held && !queued && s.Reach.Isolates() && !s.resetNow() { // the facts were wrong, so a statement may have left more than they said
-		return false
-	}
-	if !s.left.urgent && !s.putsNothingOff() && !s.Waits() {
-		on.Yields = s.Waits
-	}
-	for n := 0; len(s.left.unsure) > 0 && (n < maxUnsure || s.left.urgent); n++ {
-		st := s.left.unsure[0]
-		s.Learn(st, on)
-		if on.HasYielded() {
-			break
-		}
-		s.left.looked()
-		if st.Leaves(s.Facts).Trace == sqltext.LastingTrace {
-			return false
-		}
-	}
-	return true
 }

@@ -81,6 +81,33 @@ func (s *Session) Tidy(ctx context.Context, queued, asks bool) bool {
 	return true
 }
 
+// look asks for the sign, and for what is not known of the statements that were put off, for a few of them if that is not urgent. If nobody waits at
+// first, it ends when somebody does. It reports whether s is clean.
+func (s *Session) look(ctx context.Context, queued bool) bool {
+	s.looks.Add(1)
+	defer s.looks.Add(-1)
+	on := s.Subject()
+	held := s.Facts.Check(ctx, on.Answers)
+	if !held && !queued && s.Reach.Isolates() && !s.resetNow() { // the facts were wrong, so a statement may have left more than they said
+		return false
+	}
+	if !s.left.urgent && !s.putsNothingOff() && !s.Waits() {
+		on.Yields = s.Waits
+	}
+	for n := 0; len(s.left.unsure) > 0 && (n < maxUnsure || s.left.urgent); n++ {
+		st := s.left.unsure[0]
+		s.Learn(st, on)
+		if on.HasYielded() {
+			break
+		}
+		s.left.looked()
+		if st.Leaves(s.Facts).Trace == sqltext.LastingTrace {
+			return false
+		}
+	}
+	return true
+}
+
 // HandOn notes that s goes to its next user. If cleaned is true, s was reset or tidied. Otherwise only the facts say that s is clean.
 func (s *Session) HandOn(cleaned bool) {
 	if !cleaned {

@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Borrow takes the idle connection that was used last, for the pool's own use: Release or Drop follows. It returns nil if no connection is idle.
 func (s *Scheduler) Borrow() *Conn {
@@ -55,4 +58,60 @@ func (s *Scheduler) Replace() bool {
 
 func (k *core) replace(now time.Time) bool {
 	return !k.closed && !k.outage.isResting(now) && k.dial(maxDials, now)
+}
+
+// Reserve keeps n places under the ceiling for connections outside. The scheduler's own connections above the rest are closed, as after SetCeiling.
+func (s *Scheduler) Reserve(n int) { s.outside(func(o *outside) { o.kept = n }) }
+
+// TakePlace takes a place for a connection outside. It waits until the scheduler's own connections have made room, or returns ctx's error, or ErrClosed.
+// If all places that Reserve keeps belong to connections that are open, one more is kept while there is such a connection.
+func (s *Scheduler) TakePlace(ctx context.Context) (err error) {
+	s.outside(func(o *outside) { o.open++ })
+	for {
+		s.mu.Lock()
+		o, has, closed := &s.core.growth.outside, s.core.growth.hasPlaceOutside(len(s.core.stock.all)), s.core.closed
+		switch {
+		case closed:
+			err = ErrClosed
+		case has:
+			o.used++
+		case o.room == nil:
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		s.mu.Unlock()
+		if has && !closed {
+			return nil
+		}
+		if err == nil {
+			select {
+			case <-room:
+				continue
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		s.outside(func(o *outside) { o.open-- })
+		return err
+	}
+}
+
+// LeavePlace notes that a connection with a place is being closed. FreePlace gives its place back, because the server has closed it.
+func (s *Scheduler) LeavePlace() { s.outside(func(o *outside) { o.open-- }) }
+func (s *Scheduler) FreePlace()  { s.outside(func(o *outside) { o.used-- }) }
+
+// Places returns how many places connections outside have, how many they may have now, and how many connections there may be in all.
+func (s *Scheduler) Places() (used, most, all int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, n := &s.core.growth.outside, s.core.growth.places()
+	return o.used, o.most(n), n
+}
+
+// outside changes what is outside, and closes connections for which there is no place any more.
+func (s *Scheduler) outside(change func(*outside)) {
+	s.mu.Lock()
+	defer s.unlock()
+	change(&s.core.growth.outside)
+	s.core.setCeiling(s.core.growth.allowed, s.now())
 }

@@ -228,3 +228,9 @@ func (s *debt) add(d time.Duration, now time.Time) {
 	}
 	s.d += d
 }
+
+// hasPlaceOutside reports whether there is a place for one more connection outside, beside open connections of the scheduler's own.
+func (g *growth) hasPlaceOutside(open int) bool {
+	o, n := &g.outside, g.places()
+	return o.used < o.most(n) && open+g.dialing+o.used < n
+}

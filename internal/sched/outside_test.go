@@ -26,7 +26,7 @@ func TestConnectionsOutsideCountUnderTheCeiling(t *testing.T) {
 			case 2, 3, 4:
 				o.open++ // somebody waits for a place
 			case 5, 6, 7:
-				if o.open > open && w.k.hasPlace() {
+				if o.open > open && w.k.growth.hasPlaceOutside(len(w.k.stock.all)) {
 					o.used++
 					open++
 				}

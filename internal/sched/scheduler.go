@@ -390,3 +390,11 @@ func (s *Scheduler) take(ctx context.Context, r *Request, ahead bool, now time.T
 	s.mu.Lock()
 	return s.core.take(r, ahead, gone, now)
 }
+
+// wakeOutside lets those who wait for a place look again, if there may be one. mu must be held.
+func (s *Scheduler) wakeOutside() {
+	if o := &s.core.growth.outside; o.room != nil && (s.core.closed || s.core.growth.hasPlaceOutside(len(s.core.stock.all))) {
+		close(o.room)
+		o.room = nil
+	}
+}
