@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lmipool/lmipool/pool"
 )
@@ -34,7 +35,8 @@ func (p *Pool) Begin(ctx context.Context) (pgx.Tx, error) { return p.in().Begin(
 func (p *Pool) BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error) {
 	return p.in().BeginTx(ctx, opts)
 }
-func (p *Pool) Close() { p.in().Close() }
+func (p *Pool) Close()                                   { p.in().Close() }
+func (p *Pool) Companion(n int32) (*pgxpool.Pool, error) { return p.in().Companion(n) }
 func (p *Pool) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	return p.in().CopyFrom(ctx, table, columns, src)
 }

@@ -31,6 +31,7 @@ const keptFromCompanion = 2
 //
 // Companion returns an error if p has a companion that is not closed, if p is closed, and with Config.Plain.
 func (p *Pool) Companion(n int32) (*pgxpool.Pool, error) {
+	p.on() // panics with a sentence if p is nil
 	switch most := p.cfg.MaxConns - keptFromCompanion; {
 	case p.cfg.Plain == On:
 		return nil, pgerr.Config(fmt.Errorf("lmipool: Companion: want a pool of pgxpool's own, since %s", plainIsOn))

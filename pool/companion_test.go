@@ -172,13 +172,13 @@ func TestAConnectionThatWasHijackedCounts(t *testing.T) {
 // A companion that has begun with the pool's only use still learns the pool's share.
 func TestACompanionIsCountedInTheFleetsBudget(t *testing.T) {
 	t.Parallel()
-	ctx := bounded(t)
 	for name, c := range map[string]struct {
 		limit  int
 		budget int32
 	}{"configured": {-1, 16}, "the role's": {16, 0}, "none": {-1, 0}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			ctx := bounded(t)
 			dsn, server := limitedRole(t, c.limit)
 			p := newPoolAt(t, dsn, &pool.Config{MaxConns: 8, FleetBudget: c.budget})
 			with := newCompanion(t, p, 2)

@@ -98,7 +98,7 @@ func (c *Config) withDefaults(px *pgxpool.Config) Config {
 	setDefault(&d.MinIdleConns, px.MinIdleConns)
 	setDefault(&d.MaxConnLifetime, px.MaxConnLifetime)
 	setDefault(&d.MaxConnIdleTime, px.MaxConnIdleTime)
-	setDefault(&d.HealthCheckPeriod, px.HealthCheckPeriod, time.Minute)
+	setDefault(&d.HealthCheckPeriod, px.HealthCheckPeriod)
 	setDefault(&d.PingTimeout, px.PingTimeout, defaultPingTimeout)
 	said := d.ConnectTimeout != 0 || px.ConnConfig.ConnectTimeout != 0
 	setDefault(&d.ConnectTimeout, px.ConnConfig.ConnectTimeout, defaultConnectTimeout)

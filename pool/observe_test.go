@@ -149,7 +149,7 @@ func TestEachKindOfEventIsTold(t *testing.T) {
 	assert.True(t, last[observe.Release](t, w).TakenBack)
 	eventually(t, "a reset", func() bool { return p.Stat().IdleConns() == 1 })
 	reset := last[observe.Reset](t, w)
-	assert.Equal(t, observe.LeftAnything, reset.Reason)
+	assert.Equal(t, observe.LeftSession, reset.Reason)
 	assert.Equal(t, d.Server, reset.Server)
 
 	rows, err := p.Query(ctx, pointRead, 1)

@@ -91,8 +91,8 @@ func (c *socket) close(wait time.Duration) bool {
 	c.gate.Go("close", func() {
 		defer c.gate.Places.FreePlace()
 		defer c.Conn.Close()
-		c.reading.Lock() // a Read that ran sees its deadline before there is another
-		defer c.reading.Unlock()
+		c.reading.Lock()   // a Read that ran sees its deadline before there is another
+		c.reading.Unlock() //nolint:staticcheck // a later Read returns at once, since c is closed
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 			_ = half.CloseWrite()
 		}

@@ -41,6 +41,9 @@ func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args 
 		if u.left.add(leaves.Trace); leaves.Trace >= sqltext.AnyTrace && leaves.Plans {
 			u.left.addPlans(leaves.Trace)
 		}
+		if !st.Asks {
+			u.left.addCertain(st.Trace)
+		}
 		u.noteSequences(leaves, st)
 	}
 	u.change(st.Meaning, trace >= sqltext.SessionTrace && (trace > st.Trace || trace >= sqltext.AnyTrace && st.IsPlain))

@@ -153,7 +153,7 @@ func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	s.Wire.Queue(session.FailClosed())
 	s.Wire.Queue(reset)
 	s.route.reset, s.route.own = true, s.Baseline.Name()
-	s.OnReset(s, trace)
+	s.OnReset(s, s.left.why(trace))
 	s.drainNotifications()
 	return true
 }

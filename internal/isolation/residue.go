@@ -1,6 +1,7 @@
 package isolation
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/lmipool/lmipool/internal/catalog"
@@ -16,6 +17,7 @@ type residue struct {
 	unsure   []*catalog.Statement // the statements with names about which the server has to be asked
 	unsteady []*catalog.Statement // the statements that may or may not draw from the same sequences each time
 	trace    sqltext.Trace
+	certain  sqltext.Trace // what a text alone says that was left, SessionTrace or PreparedTrace; trace is more if something is not known
 	lost     bool // pgx must also drop texts that are not in parsed and that nobody knows
 	plans    bool // the server may have made a plan with another meaning than in a clean session
 	named    bool // the user may have prepared statements under names
@@ -35,6 +37,16 @@ const maxPutOff = 16
 func (r *residue) add(t sqltext.Trace)      { r.trace = max(r.trace, t) }
 func (r *residue) addPlans(t sqltext.Trace) { r.trace, r.plans = max(r.trace, t), true }
 func (r *residue) addNamed(t sqltext.Trace) { r.trace, r.named = max(r.trace, t), true }
+
+// addCertain notes what a text alone says that it leaves.
+func (r *residue) addCertain(t sqltext.Trace) {
+	if t == sqltext.SessionTrace || t == sqltext.PreparedTrace {
+		r.certain = max(r.certain, t)
+	}
+}
+
+// why returns why the session is reset: what was certainly left, or else trace, which may have been left.
+func (r *residue) why(trace sqltext.Trace) sqltext.Trace { return cmp.Or(r.certain, trace) }
 
 // addParsed notes texts that pgx must not keep. If lost is true, there are more of them that nobody knows.
 func (r *residue) addParsed(texts []string, lost bool) {
@@ -90,7 +102,7 @@ func (r *residue) merge(user *residue, forgive bool) {
 	r.unsteady = user.unsteady
 	r.addParsed(user.parsed, user.lost)
 	if !forgive {
-		r.trace, r.named, r.plans = max(r.trace, user.trace), r.named || user.named, r.plans || user.plans
+		r.trace, r.certain, r.named, r.plans = max(r.trace, user.trace), max(r.certain, user.certain), r.named || user.named, r.plans || user.plans
 	}
 }
 
