@@ -18,12 +18,12 @@ type residue struct {
 	unsteady []*catalog.Statement // the statements that may or may not draw from the same sequences each time
 	trace    sqltext.Trace
 	certain  sqltext.Trace // what a text alone says that was left, SessionTrace or PreparedTrace; trace is more if something is not known
-	lost     bool // pgx must also drop texts that are not in parsed and that nobody knows
-	plans    bool // the server may have made a plan with another meaning than in a clean session
-	named    bool // the user may have prepared statements under names
-	odd      bool // the server reports other settings, and no statement is known to have changed any
-	moved    bool // a setting has changed, so the same text may mean other sequences
-	urgent   bool // the statements in unsure have to be looked at before the next user comes
+	lost     bool          // pgx must also drop texts that are not in parsed and that nobody knows
+	plans    bool          // the server may have made a plan with another meaning than in a clean session
+	named    bool          // the user may have prepared statements under names
+	odd      bool          // the server reports other settings, and no statement is known to have changed any
+	moved    bool          // a setting has changed, so the same text may mean other sequences
+	urgent   bool          // the statements in unsure have to be looked at before the next user comes
 }
 
 // maxUnsure is how many statements of one lease are looked at after it. Each look takes time in which the connection serves nobody.
