@@ -50,7 +50,7 @@ func (u *Use) asks(ctx context.Context) (same bool, err error) {
 		return u.meaning == meansSame, nil
 	}
 	u.leavePlans()
-	u.dropPlans()
+	u.dropPlans(ctx)
 	return false, nil
 }
 
@@ -75,8 +75,8 @@ func (u *Use) ask(ctx context.Context) error {
 	u.meaning, u.planned = meansOther, false
 	if same {
 		u.meaning = meansSame
-		if u.left.plans { // functions may have made plans while the meaning was different
-			u.dropPlans()
+		if u.left.plans { // functions may have made plans while the meaning was different; ctx is not asked, since nobody drops them later
+			u.dropPlans(context.Background())
 		}
 	}
 	return nil
@@ -90,9 +90,10 @@ func (u *Use) leavePlans() {
 }
 
 // dropPlans queues a DISCARD of the plans of functions in front of the next exchange, because they were made under other settings. The reset after
-// the lease drops plans again. It does nothing behind a pooler, where the session may be another client's.
-func (u *Use) dropPlans() {
-	if !u.planned && u.s.Reach.Resets() && u.s.Reach.Own() && u.s.PG.PgConn().TxStatus() != 'E' {
+// the lease drops plans again. It does nothing behind a pooler, where the session may be another client's, and if ctx has ended: pgx will
+// send nothing, and in front of the statement after that, which may be SET TRANSACTION or LOCK, a DISCARD would take the transaction's snapshot.
+func (u *Use) dropPlans(ctx context.Context) {
+	if ctx.Err() == nil && !u.planned && u.s.Reach.Resets() && u.s.Reach.Own() && u.s.PG.PgConn().TxStatus() != 'E' {
 		u.planned = true
 		u.s.Wire.QueueFirst(pgwire.Try("discard plans"))
 	}

@@ -216,7 +216,7 @@ func (u *Use) BeforeBegin(ctx context.Context, w *session.Settings, opts pgx.TxO
 		u.leavePlans()
 	}
 	if !u.with.Custom() {
-		u.dropPlans()
+		u.dropPlans(ctx)
 	}
 	for _, sql := range []string{opts.BeginQuery, opts.CommitQuery} {
 		if sql != "" {
