@@ -90,10 +90,9 @@ func (u *Use) leavePlans() {
 }
 
 // dropPlans queues a DISCARD of the plans of functions in front of the next exchange, because they were made under other settings. The reset after
-// the lease drops plans again. It does nothing behind a pooler, where the session may be another client's, and if ctx has ended: pgx will
-// send nothing, and in front of the statement after that, which may be SET TRANSACTION or LOCK, a DISCARD would take the transaction's snapshot.
+// the lease drops plans again. It does nothing behind a pooler, where the session may be another client's.
 func (u *Use) dropPlans(ctx context.Context) {
-	if ctx.Err() == nil && !u.planned && u.s.Reach.Resets() && u.s.Reach.Own() && u.s.PG.PgConn().TxStatus() != 'E' {
+	if !u.isUnsent(ctx) && !u.planned && u.s.Reach.Resets() && u.s.Reach.Own() && u.s.PG.PgConn().TxStatus() != 'E' {
 		u.planned = true
 		u.s.Wire.QueueFirst(pgwire.Try("discard plans"))
 	}
@@ -135,3 +134,9 @@ func (u *Use) BeforeEnd() {
 
 // Doubt makes the next call ask the server what texts mean, because a hook, or the last user of a session that nobody resets, may have changed that.
 func (u *Use) Doubt() { u.meaning, u.touched = meansAsk, true }
+
+// isUnsent reports whether pgx certainly sends nothing because ctx has ended; a tracer might return another ctx. Then nothing must be queued: in front of
+// the statement after that, which may be SET TRANSACTION or LOCK, a DISCARD would take the transaction's snapshot.
+func (u *Use) isUnsent(ctx context.Context) bool {
+	return ctx.Err() != nil && u.s.PG.Config().Tracer == nil
+}

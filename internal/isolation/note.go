@@ -20,14 +20,14 @@ func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args 
 		sql, ok = pgxargs.Text(ctx, sql, args)
 		if !ok || !u.with.Custom() || len(sql) > catalog.MaxText {
 			s.runs(!ok || sqltext.CommitsOnItsWay(sql))
-			u.noteUnknown(sqltext.MayChangeMeaning)
+			u.noteUnknown(ctx, sqltext.MayChangeMeaning)
 			return
 		}
 		st = s.Catalog.Find(sql, u.with.Key())
 	}
 	s.runs(st.Commits)
 	if text, known := s.TextOf(sql); !known {
-		u.noteUnknown(sqltext.KeepsMeaning)
+		u.noteUnknown(ctx, sqltext.KeepsMeaning)
 		return
 	} else if text != sql {
 		st = s.Catalog.Find(text, u.with.Key())
@@ -44,7 +44,7 @@ func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args 
 		if !st.Asks {
 			u.left.addCertain(st.Trace)
 		}
-		u.noteSequences(leaves, st)
+		u.noteSequences(ctx, leaves, st)
 	}
 	u.change(st.Meaning, trace >= sqltext.SessionTrace && (trace > st.Trace || trace >= sqltext.AnyTrace && st.IsPlain))
 	if leaves.Ask && s.Facts != nil {
@@ -53,10 +53,10 @@ func (u *Use) note(ctx context.Context, st *catalog.Statement, sql string, args 
 }
 
 // noteUnknown notes a statement whose text is not known. m says what the statement does to the meaning of later texts.
-func (u *Use) noteUnknown(m sqltext.Meaning) {
+func (u *Use) noteUnknown(ctx context.Context, m sqltext.Meaning) {
 	if u.s.Reach.Isolates() {
 		u.left.addPlans(sqltext.AnyTrace)
-		u.noteSequences(catalog.Leaves{Trace: sqltext.AnyTrace}, nil)
+		u.noteSequences(ctx, catalog.Leaves{Trace: sqltext.AnyTrace}, nil)
 	}
 	u.change(m, true)
 }
@@ -68,9 +68,12 @@ func (s *Session) noteArguments(a pgerr.Arguments) { s.given = a }
 
 // noteSequences notes, before a statement is sent, what the statement does with the values of sequences. If the statement is not known, st is nil and
 // leaves.Trace is AnyTrace.
-func (u *Use) noteSequences(leaves catalog.Leaves, st *catalog.Statement) {
+func (u *Use) noteSequences(ctx context.Context, leaves catalog.Leaves, st *catalog.Statement) {
 	f := &u.s.foreign
 	f.settle(u.call)
+	if u.isUnsent(ctx) {
+		return
+	}
 	aside := st != nil && st.Aside // a DISCARD in front of such a statement would take the transaction's snapshot too early
 	unknown := leaves.Trace >= sqltext.AnyTrace
 	if !aside && (unknown || leaves.Tells) {

@@ -117,7 +117,7 @@ func (u *Use) rewrite(ctx context.Context, sql string, args []any) []any {
 	var f pgxargs.Fixed
 	f.SQL, f.Args, f.Err = o.Rewriter.RewriteQuery(ctx, u.s.PG, sql, o.Args)
 	if u.s.Wire.Sent() != before { // the rewriter has sent something, and nobody knows what
-		u.noteUnknown(sqltext.MayChangeMeaning)
+		u.noteUnknown(context.Background(), sqltext.MayChangeMeaning)
 		u.left.addNamed(sqltext.NoTrace)
 		u.left.addParsed(nil, !same)
 	}
