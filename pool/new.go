@@ -125,6 +125,7 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 func (p *Pool) newScheduler() *sched.Scheduler {
 	return sched.New(sched.Config{
 		Max:          int(p.cfg.MaxConns),
+		Least:        int(p.cfg.MinConns), // also before housekeeping has set the floor
 		MaxGroup:     lane.MaxFlight,
 		MaxGroupTime: func() time.Duration { return 2 * p.lanes.Catalog.Slow },
 		Patience:     p.cfg.ConnectTimeout,

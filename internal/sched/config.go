@@ -9,6 +9,7 @@ import (
 // functions without it.
 type Config struct {
 	Max          int                  // the most connections
+	Least        int                  // how many connections the tuner leaves at least; it opens none (see SetFloor)
 	MaxGroup     int                  // the most requests in a group; 0 means one
 	MaxGroupTime func() time.Duration // the most that the costs of a group's requests add up to
 	Patience     time.Duration        // how long a request without a deadline waits for a full server

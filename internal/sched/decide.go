@@ -28,7 +28,7 @@ func newCore(cfg Config) *core {
 	k := &core{
 		cfg:    cfg,
 		queue:  queue{group: cmp.Or(cfg.MaxGroup, 1)},
-		growth: newGrowth(cfg.Max),
+		growth: newGrowth(cfg.Least, cfg.Max),
 		outage: outage{patience: cfg.Patience, random: cfg.Random},
 	}
 	k.admission = admission{maxQueue: cfg.MaxQueue, fair: cfg.Fair, queue: &k.queue, stock: &k.stock, outage: &k.outage, leastHold: &k.growth.leastHold}

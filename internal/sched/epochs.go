@@ -70,14 +70,14 @@ func (g *growth) serves(n int) { g.epochs.served += n }
 // isDue reports whether epochs are to begin: callers have waited, or the connections were in use, for so long that it is load and not a burst, and the
 // growth rule has done its part. If nobody waits, an epoch with fewer connections delays callers by a hold. So then holds must be short.
 func (g *growth) isDue(open int, now time.Time) bool {
-	if g.epochs.running || open == 0 || g.usedSince.IsZero() || g.hold.d > longHold || g.stalled >= minDialCost || g.floor >= g.ceiling() {
+	if g.epochs.running || open == 0 || g.usedSince.IsZero() || g.hold.d > longHold || g.stalled >= minDialCost || g.kept() >= g.ceiling() {
 		return false
 	}
 	if !g.busySince.IsZero() {
 		busy := now.Sub(g.busySince)
 		return busy >= sustained && (g.epochs.tuned || busy >= 2*sustained && now.Sub(g.grewAt) >= sustained)
 	}
-	return open > g.floor && 2*g.hold.d <= leastEpoch && now.Sub(g.usedSince) >= 2*sustained && now.Sub(g.grewAt) >= sustained
+	return open > g.kept() && 2*g.hold.d <= leastEpoch && now.Sub(g.usedSince) >= 2*sustained && now.Sub(g.grewAt) >= sustained
 }
 
 // begins begins the first epoch, with the connections that there are, and returns when epoch is to be called.
@@ -128,7 +128,7 @@ func (g *growth) epoch(open, held int, q *queue, random func(time.Duration) time
 	if e.tuner.base != g.limit { // the ceiling has lowered it
 		e.tuner = newTuner(g.limit, firstStep)
 	}
-	limit, why := e.tuner.next(s, max(1, min(g.floor, g.ceiling())), max(1, g.ceiling()))
+	limit, why := e.tuner.next(s, max(1, min(g.kept(), g.ceiling())), max(1, g.ceiling()))
 	e.cap = limit
 	if why != "" {
 		g.tunes(e.tuner.base)
@@ -148,5 +148,8 @@ func (g *growth) yields(now time.Time) (after time.Duration) {
 
 // spares reports whether one of the open connections is to be closed, because the tuner has no use for it.
 func (g *growth) spares(open int) bool {
-	return g.epochs.running && open > max(g.limit+spare, g.epochs.cap, g.floor)
+	return g.epochs.running && open > max(g.limit+spare, g.epochs.cap, g.kept())
 }
+
+// kept returns how many connections the tuner leaves at least.
+func (g *growth) kept() int { return max(g.least, g.floor) }

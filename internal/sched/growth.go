@@ -25,6 +25,7 @@ const (
 type growth struct {
 	max     int
 	allowed int // what SetCeiling was told last; max until then
+	least   int // Config.Least
 	limit   int
 	floor   int // how many connections are kept open without demand
 	dialing int // dials that run
@@ -43,8 +44,8 @@ type growth struct {
 	outside    outside
 }
 
-func newGrowth(most int) growth {
-	return growth{max: most, allowed: most, limit: 1, epochs: newEpochs()}
+func newGrowth(least, most int) growth {
+	return growth{least: least, max: most, allowed: most, limit: 1, epochs: newEpochs()}
 }
 
 // places returns how many connections there may be now, those outside included.
