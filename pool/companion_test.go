@@ -290,21 +290,7 @@ func TestStormOfACompanion(t *testing.T) {
 	p := newPoolAt(t, dsn, &pool.Config{MaxConns: most, MaxConnLifetime: 200 * time.Millisecond, HealthCheckPeriod: 10 * time.Millisecond, Logger: (&logs{}).logger()})
 	var c atomic.Pointer[pgxpool.Pool]
 	c.Store(newCompanion(t, p, 2))
-	stop := make(chan struct{})
-	peak, samples := 0, 0
-	var sampled sync.WaitGroup
-	sampled.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				n := server.backends()
-				peak, samples = max(peak, n), samples+1
-				assert.LessOrEqual(t, n, most)
-			}
-		}
-	})
+	sampled := server.neverMore(most)
 	var done atomic.Int64
 	together(32, func(g int) {
 		r := rand.New(rand.NewPCG(seed, uint64(g)))
@@ -327,8 +313,7 @@ func TestStormOfACompanion(t *testing.T) {
 			cancel()
 		}
 	})
-	close(stop)
-	sampled.Wait()
+	samples, peak := sampled()
 	t.Log("seed", seed, "samples", samples, "most backends", peak, "uses of the companion", done.Load())
 	assert.NotZero(t, done.Load())
 	c.Load().Close()

@@ -280,21 +280,7 @@ func TestStormOfAcquires(t *testing.T) {
 	const most = 5
 	p := newPoolAt(t, dsn, &pool.Config{MaxConns: most, MaxConnLifetime: 50 * time.Millisecond, HealthCheckPeriod: 10 * time.Millisecond, Logger: (&logs{}).logger()})
 
-	stop := make(chan struct{})
-	var sampled sync.WaitGroup
-	sampled.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				n := server.backends()
-				// A cancel request is a connection for a moment, but no backend
-				// of the database.
-				assert.LessOrEqual(t, n, most)
-			}
-		}
-	})
+	sampled := server.neverMore(most)
 	together(64, func(g int) {
 		r := rand.New(rand.NewPCG(seed, uint64(g)))
 		for range 30 {
@@ -310,8 +296,7 @@ func TestStormOfAcquires(t *testing.T) {
 			cancel()
 		}
 	})
-	close(stop)
-	sampled.Wait()
+	sampled()
 	eventually(t, "everything came back", func() bool {
 		s := p.Stat()
 		return s.AcquiredConns() == 0 && s.Queued() == 0 && s.ConstructingConns() == 0 && s.TotalConns() == s.IdleConns()

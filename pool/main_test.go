@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lmipool/lmipool/internal/pgtest"
@@ -88,6 +89,31 @@ func (i *inspector) backends() (n int) {
 		where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'`).Scan(&n)
 	require.NoError(i.t, err)
 	return n
+}
+
+// neverMore asserts all the time, until stop is called, that there are at most so many backends. stop returns how often it looked, and the most it saw.
+// The connection of a cancel request is no backend.
+func (i *inspector) neverMore(most int) (stop func() (samples, peak int)) {
+	over := make(chan struct{})
+	var sampled sync.WaitGroup
+	samples, peak := 0, 0
+	sampled.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				n := i.backends()
+				samples, peak = samples+1, max(peak, n)
+				assert.LessOrEqual(i.t, n, most)
+			}
+		}
+	})
+	return func() (int, int) {
+		close(over)
+		sampled.Wait()
+		return samples, peak
+	}
 }
 
 // database is the name of the database.
