@@ -97,6 +97,6 @@ func TestNeighboursDoNotFailWithTheLeaderOfTheirFlight(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 4, price)
 		assert.Empty(t, began, "it was loaded once")
-		require.Eventually(t, func() bool { return db.Stat().Invocations().Detached == 0 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return db.Stat().Invocations().Detached == 0 }, 30*time.Second, time.Millisecond)
 	}
 }

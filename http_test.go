@@ -107,7 +107,7 @@ func TestAnHTTPHandlersPanicIsAResponseOrABrokenStreamAndTheProcessLives(t *test
 	require.Eventually(t, func() bool {
 		_, _, body := get(t, f, "/acquired")
 		return body == "0 0"
-	}, 5*time.Second, 5*time.Millisecond, "the transaction is given back")
+	}, 30*time.Second, 5*time.Millisecond, "the transaction is given back")
 	assert.Equal(t, 2, strings.Count(stderr(), "an http.Handler panicked"), "the aborted ones are not logged")
 	assert.Zero(t, f.Stats().Exits)
 	assert.Equal(t, 1, f.Stats().Starts)

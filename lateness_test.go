@@ -79,7 +79,7 @@ func TestTheWayOfRepliesIsMeasured(t *testing.T) {
 	require.NoError(t, err)
 	time.Sleep(30 * time.Millisecond)
 	cancel()
-	require.Eventually(t, func() bool { return db.HandlerStat().Lateness >= 30*time.Millisecond }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return db.HandlerStat().Lateness >= 30*time.Millisecond }, 30*time.Second, time.Millisecond)
 	assert.Zero(t, db.HandlerStat().LateReplies)
 	assert.NotContains(t, log.text(), "not sent by its deadline")
 
@@ -89,7 +89,7 @@ func TestTheWayOfRepliesIsMeasured(t *testing.T) {
 		require.NoError(t, err)
 		<-ctx.Done() // and it was not sent
 		cancel()
-		require.Eventually(t, func() bool { return db.HandlerStat().LateReplies == int64(i+1) }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return db.HandlerStat().LateReplies == int64(i+1) }, 30*time.Second, time.Millisecond)
 	}
 	assert.Equal(t, 1, strings.Count(log.text(), "not sent by its deadline"))
 

@@ -118,7 +118,7 @@ func TestZombiesGetAnErrorAndLeaveNoGoroutine(t *testing.T) {
 	require.NoError(t, db.QueryRow(bounded(t), "select count(*) from written").Scan(&written))
 	assert.Zero(t, written, "also not what the two transactions had written before")
 	db.Close()
-	require.Eventually(t, func() bool { return goleak.Find(before) == nil }, 5*time.Second, 5*time.Millisecond, "%v", goleak.Find(before))
+	require.Eventually(t, func() bool { return goleak.Find(before) == nil }, 30*time.Second, 5*time.Millisecond, "%v", goleak.Find(before))
 }
 
 func TestOnOverrunMakesTheReply(t *testing.T) {

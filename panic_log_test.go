@@ -139,7 +139,7 @@ func TestEveryPanicThatIsCaughtIsLoggedWithRequestIDAndStack(t *testing.T) {
 					assert.NotRegexp(t, `runtime\.|lmipool/lmipool\.|aws-lambda-go/|debug\.Stack`, fmt.Sprint(frames...))
 				}
 				return len(lines) == len(c.lines)
-			}, 5*time.Second, time.Millisecond, "%s", log.text())
+			}, 30*time.Second, time.Millisecond, "%s", log.text())
 			assert.Equal(t, c.lines, lines)
 		})
 	}

@@ -142,7 +142,7 @@ func TestEachResponseWithABodyThatIsReadLaterIsProtected(t *testing.T) {
 			if assert.NotNil(t, r.Error) {
 				assert.Equal(t, "in the body", r.Error.Message)
 			}
-			assert.Eventually(t, func() bool { return strings.Contains(stderr(), "a stream panicked") }, 5*time.Second, time.Millisecond)
+			assert.Eventually(t, func() bool { return strings.Contains(stderr(), "a stream panicked") }, 30*time.Second, time.Millisecond)
 			r, _ = ask[any](ctx, t, f, task{Do: "rows", N: 1e9})
 			if assert.NotNil(t, r.Error) {
 				assert.Contains(t, r.Error.Message, "the stream was cut")

@@ -99,6 +99,47 @@ func TestAChangeOfTheCatalogsEndsWhatWasProven(t *testing.T) {
 	}
 }
 
+// One transaction writes several rows of the catalogs, and its number and their OIDs are close to those of the transaction before. A sign in which the
+// two were mixed with # did not change then: the rows' hashes only changed places.
+func TestAChangeWhoseNumbersCancelOutIsSeen(t *testing.T) {
+	t.Parallel()
+	server, err := pgtest.Start(bounded(t), pgtest.Options{Settings: map[string]string{"autovacuum": "off"}}) // of its own, so that nobody else uses numbers of transactions
+	require.NoError(t, err)
+	t.Cleanup(server.Stop)
+	see := newInspector(t, server.ConnString())
+	see.exec(`create table nums as select id, 'name ' || id as name from generate_series(1, 100) id;
+		create function planted(i int) returns text language plpgsql as 'begin perform set_config(''app.planted'', i::text, false); return i; end'`)
+	ask := func(sql string) (n int64) {
+		require.NoError(t, see.c.QueryRow(bounded(t), sql).Scan(&n))
+		return n
+	}
+	var created, distance int64
+	for distance == 0 || created&distance != 0 { // until created # distance is a later number
+		see.exec("drop view if exists shown; create view shown as select id, name from nums")
+		created = ask("select xmin::text::int8 from pg_class where relname = 'shown'")
+		distance = ask("select oid::int8 # (select oid::int8 from pg_class where relname = 'shown') from pg_rewrite where ev_class = 'shown'::regclass")
+	}
+	p := newPoolAt(t, server.ConnString(), &pool.Config{MaxConns: 1})
+	ctx, cancel := context.WithCancel(bounded(t))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_, err := p.Exec(ctx, "select name from shown where id = $1", 1)
+				assert.True(t, err == nil || ctx.Err() != nil, "%v", err)
+			}
+		})
+	}
+	eventually(t, "they ride", func() bool { return p.Stat().Lanes().Rides > 100 })
+	for ask("select pg_current_xact_id()::text::int8") < created+distance-1 {
+	}
+	see.exec("create or replace view shown as select id, planted(id) as name from nums")
+	require.Equal(t, created+distance, ask("select xmin::text::int8 from pg_class where relname = 'shown'"))
+	eventually(t, "the change is seen", func() bool { return p.Stat().Lanes().CatalogChanges == 1 })
+}
+
 // Only a change of the catalogs is one: not writes, VACUUM, ANALYZE, or what others create. The more names there are, the larger
 // is the sum that must be the same on both sides.
 func TestWritesDoNotLookLikeAChangeOfTheCatalogs(t *testing.T) {

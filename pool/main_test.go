@@ -179,5 +179,5 @@ func (l *logs) lines() (lines []string) {
 // eventually waits, by asking, for what no event announces.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 5*time.Second, 2*time.Millisecond, what)
+	require.Eventually(t, ok, 30*time.Second, 2*time.Millisecond, what)
 }

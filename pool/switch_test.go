@@ -92,7 +92,7 @@ func TestLanesThatBeforeConnectMakesImpossibleAreLoggedOnce(t *testing.T) {
 			return nil
 		}})
 		require.NoError(t, p.Warm(bounded(t)))
-		require.Eventually(t, func() bool { return p.Stat().IdleConns() == 2 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return p.Stat().IdleConns() == 2 }, 30*time.Second, time.Millisecond)
 		assert.Len(t, log.lines(), lines, lanes)
 	}
 }

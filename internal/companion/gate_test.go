@@ -87,7 +87,7 @@ func TestAPlaceIsFreeWhenTheServerHasClosedItsEnd(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, [2]int{0, 1}, p.are())
 	server.Close()
-	require.Eventually(t, func() bool { return p.are() == [2]int{} }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.are() == [2]int{} }, 30*time.Second, time.Millisecond)
 
 	_, err = through(t.Context(), "", "") // the next host
 	require.NoError(t, err)
@@ -95,7 +95,7 @@ func TestAPlaceIsFreeWhenTheServerHasClosedItsEnd(t *testing.T) {
 	accept().Close()
 	assert.Equal(t, 1, g.Cut())
 	assert.Equal(t, 0, g.Cut())
-	require.Eventually(t, func() bool { return p.are() == [2]int{} }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.are() == [2]int{} }, 30*time.Second, time.Millisecond)
 }
 
 func TestADialThatFailsHasNoPlace(t *testing.T) {

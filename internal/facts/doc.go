@@ -49,7 +49,7 @@
 // # When facts end
 //
 // PostgreSQL does not report that something was created or altered. So the pool asks for the sign every 400 ms: a sum over those rows of the catalogs
-// from which facts were derived. If the sign differs, or if a fact comes back with another sign than it had, all facts are asked for again. If the last
+// from which facts were derived, in which each row counts with a hash of its key and of the transaction that wrote it. If the sign differs, or if a fact comes back with another sign than it had, all facts are asked for again. If the last
 // right sign is older than 800 ms, no ride is sent. If the last right sign is older than a second when a ride's answer is read, the answer is dropped.
 // So an answer that a change of the catalogs has made wrong is never given later than a second after that change's commit. The sign needs no
 // statistics (track_counts), and works on standbys.

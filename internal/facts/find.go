@@ -53,7 +53,7 @@ func (k *known) resolveGlobal(ctx context.Context, ask Ask) error {
 		what := string(r[1])
 		switch kind := string(r[0]); kind {
 		case "s":
-			g.sign, err = strconv.ParseInt(what, 10, 64)
+			g.sign, err = sumIn64(what)
 		case "o":
 			g.operators = append(g.operators, operator{what, sqltext.Function{Schema: string(r[2]), Name: string(r[3])}})
 		default:
@@ -86,7 +86,7 @@ func (k *known) resolveFunctions(ctx context.Context, ask Ask, names []string) e
 	for _, r := range rows {
 		is := func(i int) bool { return string(r[i]) == "t" }
 		f := &functionFact{builtin: is(2), builtinOne: is(3), extension: is(4), sets: is(9)}
-		f.sign, err = strconv.ParseInt(string(r[1]), 10, 64)
+		f.sign, err = sumIn64(string(r[1]))
 		var bodies, owned []string
 		for i, into := range map[int]any{5: &f.own, 6: &f.ownOne, 7: &f.types, 8: &bodies, 10: &owned} {
 			if v := r[i]; v != nil && err == nil {
@@ -202,7 +202,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 		}
 		switch a[0] {
 		case "n":
-			f.sign, err = strconv.ParseInt(a[4], 10, 64)
+			f.sign, err = sumIn64(a[4])
 			if a[3] != "" || f.bad == "unknown" {
 				f.bad = a[3]
 			}
@@ -234,7 +234,7 @@ func (k *known) resolveNodes(ctx context.Context, ask Ask, names []nameKey, type
 // says notes that f's name stands for the node with this class and the OID is. If class is "", it notes that f has the sign is.
 func (f *nameFact) says(class, is string) (err error) {
 	if class == "" {
-		f.sign, err = strconv.ParseInt(is, 10, 64)
+		f.sign, err = sumIn64(is)
 		return err
 	}
 	n, err := nodeAt(class, is)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"math/big"
@@ -82,7 +83,7 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	if f.gen.Load() != s.gen || len(row) != 1 {
 		return // all facts were replaced meanwhile
 	}
-	if got, ok := sumIn64(string(row[0])); !ok || got != s.want {
+	if got, err := sumIn64(string(row[0])); err != nil || got != s.want {
 		f.suspect.Store(true)
 	}
 	if !f.suspect.Load() && f.learned == s.learned { // otherwise the sign does not cover the facts that were added meanwhile
@@ -92,12 +93,12 @@ func (s *Sign) Take(row [][]byte, lost error) {
 }
 
 // sumIn64 returns the decimal number s, which may have any size, modulo 2 to the 64. want overflows in the same way.
-func sumIn64(s string) (sum int64, ok bool) {
+func sumIn64(s string) (int64, error) {
 	n, ok := new(big.Int).SetString(s, 10)
 	if !ok {
-		return 0, false
+		return 0, fmt.Errorf("lmipool: the sign %q is not a number", s)
 	}
-	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), true
+	return int64(n.And(n, new(big.Int).SetUint64(math.MaxUint64)).Uint64()), nil
 }
 
 // restAfter makes sure that no question is asked for a while after err, and returns true. If err says that the connection was lost, or that a caller

@@ -1,6 +1,10 @@
 package facts
 
-import "sync"
+import (
+	"fmt"
+	"slices"
+	"sync"
+)
 
 // These are the queries whose answers the facts are derived from. Functions, operators and types are written with the schema pg_catalog, so that the
 // user's search_path cannot change what a query means. The long ones are put together when they are first needed, and not in each start of a process.
@@ -46,23 +50,26 @@ const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catal
 		'o', case when p.prosecdef and pg_catalog.pg_get_userbyid(p.proowner) operator(pg_catalog.<>) session_user then pg_catalog.pg_get_userbyid(p.proowner) end)::pg_catalog.text
 	else '' end`
 
-// rowSign returns SQL for a number that stands for one version of a catalog's row. It is made of the row's OID and of the transaction that wrote the
-// row. VACUUM and ANALYZE do not change the number, since they change rows of pg_class in place.
-func rowSign(oid string) string {
-	return `pg_catalog.sum(pg_catalog.hashint8(xmin::pg_catalog.text::pg_catalog.int8 operator(pg_catalog.#) (` +
-		oid + `::pg_catalog.int8 operator(pg_catalog.<<) 32))::pg_catalog.int8)`
+// catalogs are those whose rows have signs.
+var catalogs = []string{
+	"pg_class", "pg_attribute", "pg_index", "pg_constraint", "pg_policy", "pg_rewrite", "pg_trigger", "pg_attrdef", "pg_inherits", "pg_statistic_ext",
+	"pg_type", "pg_proc", "pg_operator", "pg_cast", "pg_amproc", "pg_amop", "pg_opclass", "pg_extension", "pg_range", "pg_namespace",
 }
 
-// sumOf returns SQL for the sum of rowSign over the rows of a catalog for which where is true.
-func sumOf(oid, catalog, where string) string {
-	return `coalesce((select ` + rowSign(oid) + ` from pg_catalog.` + catalog + ` where ` + where + `), 0)`
+// sumOf returns SQL for the sum of the signs of those rows of a catalog for which where is true. The sign of a row is a hash of its key, the catalog and
+// the transaction that wrote the row. VACUUM and ANALYZE do not change the sign, since they change rows of pg_class in place. The key is the hash's seed:
+// a key that is mixed into the hashed number with # could cancel out, because one transaction writes several rows, and both its number and their OIDs
+// are close to those of the transaction before.
+func sumOf(key, catalog, where string) string {
+	return fmt.Sprintf(`coalesce((select pg_catalog.sum(pg_catalog.hashint8extended(xmin::pg_catalog.text::pg_catalog.int8, %s::pg_catalog.int8 operator(pg_catalog.+) %d))
+		from pg_catalog.%s where %s), 0)`, key, (1+slices.Index(catalogs, catalog))<<48, catalog, where)
 }
 
 // relationSign returns SQL for the sign of relations: a number for all catalog rows that describe them. typeSign and functionSign do so for types and
 // functions. The argument is a condition on the column with the OID or name, such as "= n.o". The sign of several is the sum of their signs.
 func relationSign(is string) string {
 	return `(` + sumOf("oid", "pg_class", "oid "+is) +
-		plus + sumOf("attnum", "pg_attribute", "attrelid "+is+" and attnum operator(pg_catalog.>) 0") +
+		plus + sumOf(columnKey, "pg_attribute", "attrelid "+is+" and attnum operator(pg_catalog.>) 0") +
 		plus + sumOf("indexrelid", "pg_index", "indrelid "+is) +
 		plus + sumOf("oid", "pg_constraint", "conrelid "+is) +
 		plus + sumOf("oid", "pg_policy", "polrelid "+is) +
@@ -72,6 +79,9 @@ func relationSign(is string) string {
 		plus + sumOf("inhrelid", "pg_inherits", "inhparent "+is) +
 		plus + sumOf("oid", "pg_statistic_ext", "stxrelid "+is) + `)`
 }
+
+// columnKey is SQL for the key of a row of pg_attribute. A relation has at most 1,600 columns.
+const columnKey = `((attrelid::pg_catalog.int8 operator(pg_catalog.<<) 12) operator(pg_catalog.+) attnum)`
 
 func typeSign(is string) string {
 	return `(` + sumOf("oid", "pg_type", "oid "+is) + plus + sumOf("oid", "pg_constraint", "conrelid operator(pg_catalog.=) 0::pg_catalog.oid and contypid "+is) + `)`

@@ -154,7 +154,7 @@ func TestAConnectionServedToWhoJustLeftGoesToTheNext(t *testing.T) {
 			c, err := d.Acquire(ctx, &Request{Asked: time.Now()}, false)
 			end <- grant{c, err}
 		}()
-		require.Eventually(t, func() bool { return d.Stats().Queued == 1 }, 5*time.Second, 10*time.Microsecond)
+		require.Eventually(t, func() bool { return d.Stats().Queued == 1 }, 30*time.Second, 10*time.Microsecond)
 		d.mu.Lock()
 		cancel()
 		time.Sleep(time.Millisecond) // it sees its ctx's end and wants the lock
