@@ -3,6 +3,7 @@ package lmipool
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -130,17 +131,6 @@ func (s HandlerStat) MarshalJSON() ([]byte, error) {
 		numbers
 		Lateness float64 `json:"lateness_ms"`
 	}{numbers(s), safelog.Milliseconds(s.Lateness)})
-}
-
-// HandlerStat returns the counters of all handlers that were wrapped with p.
-func (p *Pool) HandlerStat() HandlerStat {
-	_, b := inside("HandlerStat", p)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.stat
-	s.InFlight = b.down.running
-	s.LateReplies, s.Lateness = b.late.missed.Load(), b.late.at(time.Now())
-	return s
 }
 
 // newBulkhead returns the bulkhead for c, whose switches and limits Config.settle must have set.
@@ -275,49 +265,52 @@ func (b *bulkhead) shutDown() {
 	}
 }
 
-// overran counts a handler that overran, and reports whether the process is to end.
-func (b *bulkhead) overran(ctx context.Context, began time.Time) (exit bool) {
-	b.mu.Lock()
-	b.stat.Overruns++
-	b.stat.Overrunning++
-	n := b.stat.Overrunning
-	first := n > b.maxOverruns && b.beginLocked()
-	exit = b.down.begun
-	b.mu.Unlock()
-	b.tellOverrun(ctx, began, n)
-	if first {
-		b.tellStandDown(ctx, "overruns", n)
-		b.sayWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
+// returned measures how long aws-lambda-go takes to send a reply that is returned now. The end is seen because aws-lambda-go then cancels ctx.
+// returned measures one ordinary reply at a time, and every reply in a handler's place.
+func (b *bulkhead) returned(ctx context.Context, ordinary bool) {
+	l := &b.late
+	if ctx.Err() != nil || requestID(ctx) == "" || ordinary && !l.timing.CompareAndSwap(false, true) {
+		return
 	}
-	return exit
+	began := time.Now()
+	context.AfterFunc(ctx, func() {
+		now := time.Now()
+		l.saw(now.Sub(began))
+		if ordinary {
+			l.timing.Store(false)
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			l.missed.Add(1)
+			l.warned.Do(func() {
+				deadline, _ := ctx.Deadline()
+				b.log.Error("lmipool: a reply that had been returned was not sent by its deadline; on managed instances Lambda then ends the environment. The CPU is short: give the function more, or fewer invocations at once",
+					safelog.Ms("returned_before_deadline", deadline.Sub(began)), safelog.Ms("lateness", l.at(now)), safelog.Request(requestID(ctx)))
+			})
+		}
+	})
 }
 
-// cameBack takes a handler that overran, and has returned now, out of the count.
-func (b *bulkhead) cameBack() {
-	b.mu.Lock()
-	b.stat.Overrunning--
-	b.mu.Unlock()
+// margins returns how long before the deadline fn's ctx ends (margin) and the stand-in replies (reply). left is the time until the deadline, and late
+// is the recent lateness. A reply after the deadline ends the process, so reply is at least 4*late: the timer and the reply may each be late by late,
+// and if many handlers overrun at once, their replies take up to twice as long as those that were measured. Lateness makes reply no longer than 3 s
+// and a third of left.
+func (b *bulkhead) margins(left, late time.Duration) (margin, reply time.Duration) {
+	margin = b.margin
+	if margin == 0 {
+		margin = min(max(left/6, 100*time.Millisecond), time.Second)
+	}
+	margin = min(margin, left/2)
+	reply = b.replyMargin
+	if reply == 0 {
+		reply = margin / 2
+		gap := margin - reply
+		reply = max(reply, min(4*late, left/3, maxReplyMargin))
+		if b.margin == 0 {
+			margin = min(max(margin, reply+gap), left/2)
+		}
+	}
+	return margin, min(reply, margin)
 }
 
-// panicWindow is the time within which more than MaxPanics panics make the process stand down.
-const panicWindow = 10 * time.Second
-
-// panics counts a panic, and reports whether the process is to end.
-func (b *bulkhead) panics(ctx context.Context) (exit bool) {
-	now := time.Now()
-	b.mu.Lock()
-	b.stat.Panics++
-	for len(b.panicked) > 0 && now.Sub(b.panicked[0]) > panicWindow {
-		b.panicked = b.panicked[1:]
-	}
-	b.panicked = append(b.panicked, now)
-	n := len(b.panicked)
-	first := n > b.maxPanics && b.beginLocked()
-	exit = b.down.begun
-	b.mu.Unlock()
-	if first {
-		b.tellStandDown(ctx, "panics", n)
-		b.sayWhy("too many handlers panic", "panics", n, safelog.Ms("within", panicWindow), "max_panics", b.maxPanics)
-	}
-	return exit
-}
+// maxReplyMargin bounds a ReplyMargin that is computed from lateness, so that a busy CPU leaves handlers some time.
+const maxReplyMargin = 3 * time.Second

@@ -2,11 +2,14 @@ package lmipool
 
 import (
 	"context"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/internal/eventlog"
+	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -37,3 +40,56 @@ var (
 	_ Querier = (*pgx.Conn)(nil)
 	_ Querier = pgx.Tx(nil)
 )
+
+// Pool is a [pool.Pool] that knows what runs it.
+type Pool struct {
+	*pool.Pool
+	env        lambdaenv.Env
+	config     Config
+	bulkhead   *bulkhead
+	last       *eventlog.Log
+	terminated sync.Once
+}
+
+// in returns p's pool.Pool, or nil, whose methods panic with a sentence.
+func (p *Pool) in() *pool.Pool {
+	if p == nil {
+		return nil
+	}
+	return p.Pool
+}
+
+// in returns b's pool.Bound, or nil, every use of which is an error.
+func (b *Bound) in() *pool.Bound {
+	if b == nil {
+		return nil
+	}
+	return b.Bound
+}
+
+// Bound is a [pool.Bound] that knows its [Pool], so that [Handler] finds it.
+type Bound struct {
+	*pool.Bound
+	of *Pool
+}
+
+// With returns the pool bound to settings: see [pool.Pool.With].
+func (p *Pool) With(settings map[string]string) *Bound {
+	return &Bound{p.in().With(settings), p}
+}
+
+// With returns the pool bound to b's settings and to settings. If both have a name, the value in settings wins.
+func (b *Bound) With(settings map[string]string) *Bound {
+	if b == nil {
+		return nil // every use of which is an error
+	}
+	return &Bound{b.Bound.With(settings), b.of}
+}
+
+// Unwrap returns b's pool.
+func (b *Bound) Unwrap() DB {
+	if b == nil {
+		return nil
+	}
+	return b.of
+}

@@ -1,10 +1,12 @@
 package lmipool
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -12,33 +14,6 @@ import (
 	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
-
-// Bound is a [pool.Bound] that knows its [Pool], so that [Handler] finds it.
-type Bound struct {
-	*pool.Bound
-	of *Pool
-}
-
-// With returns the pool bound to settings: see [pool.Pool.With].
-func (p *Pool) With(settings map[string]string) *Bound {
-	return &Bound{p.in().With(settings), p}
-}
-
-// With returns the pool bound to b's settings and to settings. If both have a name, the value in settings wins.
-func (b *Bound) With(settings map[string]string) *Bound {
-	if b == nil {
-		return nil // every use of which is an error
-	}
-	return &Bound{b.Bound.With(settings), b.of}
-}
-
-// Unwrap returns b's pool.
-func (b *Bound) Unwrap() DB {
-	if b == nil {
-		return nil
-	}
-	return b.of
-}
 
 // mostLayers is how many wrappers the function inside looks through. Without a bound it would never end if an Unwrap returns its own receiver.
 const mostLayers = 100
@@ -162,3 +137,13 @@ func warnUnprotected(db DB, scopes scoper, log *slog.Logger) {
 		"; give it what Open returned, a type that embeds that, or one with the method Unwrap() lmipool.DB",
 		slog.String("type", name))
 }
+
+// scoper has a method that only lmipool's pools have.
+type scoper interface {
+	OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *pool.Scope)
+}
+
+// bulkheaded has a method that a Pool from Open has and a pool.Pool has not.
+type bulkheaded interface{ opened() *Pool }
+
+func (p *Pool) opened() *Pool { return p }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
-	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/lmipool/lmipool/internal/gostack"
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -66,16 +65,6 @@ func handlerFor[In, Out any](who string, db DB, fn func(context.Context, In) (Ou
 	h := &handler[In, Out]{scoper: scopes, bulkhead: b, fn: fn, encode: encode, streams: mayBeStream(reflect.TypeFor[Out]())}
 	return h.invoke
 }
-
-// scoper has a method that only lmipool's pools have.
-type scoper interface {
-	OpenScope(ctx context.Context, name string, deadline time.Time) (context.Context, *pool.Scope)
-}
-
-// bulkheaded has a method that a Pool from Open has and a pool.Pool has not.
-type bulkheaded interface{ opened() *Pool }
-
-func (p *Pool) opened() *Pool { return p }
 
 type handler[In, Out any] struct {
 	scoper
@@ -350,12 +339,4 @@ func (h *handler[In, Out]) closeLate(ctx context.Context, out Out) {
 	if c, ok := any(out).(io.Closer); ok {
 		_ = c.Close()
 	}
-}
-
-// requestID returns the invocation's request id, or "" outside Lambda, as in a test.
-func requestID(ctx context.Context) string {
-	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		return lc.AwsRequestID
-	}
-	return ""
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -15,33 +14,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/safelog"
 	"github.com/lmipool/lmipool/lambdaenv"
-	"github.com/lmipool/lmipool/pool"
 )
-
-// Pool is a [pool.Pool] that knows what runs it.
-type Pool struct {
-	*pool.Pool
-	env        lambdaenv.Env
-	config     Config
-	bulkhead   *bulkhead
-	last       *eventlog.Log
-	terminated sync.Once
-}
-
-// Env returns what Open detected.
-func (p *Pool) Env() lambdaenv.Env {
-	inside("Env", p)
-	return p.env
-}
-
-// Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. Its JSON
-// leaves out hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
-func (p *Pool) Config() *Config {
-	inside("Config", p)
-	c := p.config.fromPool(p.Pool.Config())
-	c.Observers = slices.Clone(p.config.Observers) // the pool has those of Open, too
-	return c
-}
 
 // Open makes the pool that all invocations of this process share. Call it once, before lambda.Start. It does not dial. It returns an error if the
 // configuration is wrong; if the server is away, the first use of the pool returns an error. Call Warm to connect during Lambda's init phase.

@@ -3,27 +3,22 @@ package lmipool
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lmipool/lmipool/lambdaenv"
 	"github.com/lmipool/lmipool/pool"
 )
 
 // Pool and Bound have the methods of package pool's types, which document them. They are written out here, and not promoted, since a promoted method of a
 // nil *Pool would be a nil dereference without a sentence that says what is nil.
 
-// in returns p's pool.Pool, or nil, whose methods panic with a sentence.
-func (p *Pool) in() *pool.Pool {
-	if p == nil {
-		return nil
-	}
-	return p.Pool
-}
-
 func (p *Pool) Acquire(ctx context.Context) (*Lease, error) { return p.in().Acquire(ctx) }
+
 func (p *Pool) AcquireFor(ctx context.Context, f func(*Lease) error) (*Lease, error) {
 	return p.in().AcquireFor(ctx, f)
 }
@@ -73,14 +68,6 @@ func (p *Pool) Upstream() Upstream                 { return p.in().Upstream() }
 func (p *Pool) Warm(ctx context.Context) error     { return p.in().Warm(ctx) }
 func (p *Pool) WhyOff(field string) string         { return p.in().WhyOff(field) }
 
-// in returns b's pool.Bound, or nil, every use of which is an error.
-func (b *Bound) in() *pool.Bound {
-	if b == nil {
-		return nil
-	}
-	return b.Bound
-}
-
 func (b *Bound) Acquire(ctx context.Context) (*Lease, error) { return b.in().Acquire(ctx) }
 func (b *Bound) AcquireFor(ctx context.Context, f func(*Lease) error) (*Lease, error) {
 	return b.in().AcquireFor(ctx, f)
@@ -121,3 +108,45 @@ func (b *Bound) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 func (b *Bound) SendBatch(ctx context.Context, q *pgx.Batch) pgx.BatchResults {
 	return b.in().SendBatch(ctx, q)
 }
+
+// Env returns what Open detected.
+func (p *Pool) Env() lambdaenv.Env {
+	inside("Env", p)
+	return p.env
+}
+
+// Config returns a copy of the settings that Open has chosen from variables, config, connection string and defaults. No field has a secret. Its JSON
+// leaves out hooks, Tracer, Logger and RootCAs. Margin and ReplyMargin are 0 unless they were set, since [Handler] computes them for each invocation.
+func (p *Pool) Config() *Config {
+	inside("Config", p)
+	c := p.config.fromPool(p.Pool.Config())
+	c.Observers = slices.Clone(p.config.Observers) // the pool has those of Open, too
+	return c
+}
+
+// HandlerStat returns the counters of all handlers that were wrapped with p.
+func (p *Pool) HandlerStat() HandlerStat {
+	_, b := inside("HandlerStat", p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stat
+	s.InFlight = b.down.running
+	s.LateReplies, s.Lateness = b.late.missed.Load(), b.late.at(time.Now())
+	return s
+}
+
+// InTx runs fn in a transaction, which it commits if fn returns nil and rolls back if fn returns an error or panics: see [pool.InTx]. db is an
+// lmipool pool, a pgxpool pool or a mock. BEGIN is sent together with the first statement, and on a Bound together with its settings. fn runs again
+// only if opts.MaxRetries says so.
+func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	if isNil(db) {
+		db = nil // pool.InTx returns an error for a nil Beginner
+	}
+	return pool.InTx(ctx, db, opts, fn)
+}
+
+// Beginner is [pool.Beginner]: it begins transactions, as a [DB] does, or savepoints, as a pgx.Tx does.
+type Beginner = pool.Beginner
+
+// TxOptions is [pool.TxOptions]. The zero value means the server's default transaction, tried once.
+type TxOptions = pool.TxOptions

@@ -3,8 +3,6 @@ package lmipool
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/lmipool/lmipool/pool"
 )
 
@@ -42,19 +40,3 @@ func Alone(ctx context.Context) context.Context { return pool.Alone(ctx) }
 // WithRoute returns a ctx for what runs on behalf of route, such as "orders.get": the server shows "lmipool/<id>/<route>" as the application_name of what goes
 // alone. It costs no round trip. See [pool.WithRoute].
 func WithRoute(ctx context.Context, route string) context.Context { return pool.WithRoute(ctx, route) }
-
-// Beginner is [pool.Beginner]: it begins transactions, as a [DB] does, or savepoints, as a pgx.Tx does.
-type Beginner = pool.Beginner
-
-// TxOptions is [pool.TxOptions]. The zero value means the server's default transaction, tried once.
-type TxOptions = pool.TxOptions
-
-// InTx runs fn in a transaction, which it commits if fn returns nil and rolls back if fn returns an error or panics: see [pool.InTx]. db is an
-// lmipool pool, a pgxpool pool or a mock. BEGIN is sent together with the first statement, and on a Bound together with its settings. fn runs again
-// only if opts.MaxRetries says so.
-func InTx(ctx context.Context, db Beginner, opts TxOptions, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	if isNil(db) {
-		db = nil // pool.InTx returns an error for a nil Beginner
-	}
-	return pool.InTx(ctx, db, opts, fn)
-}

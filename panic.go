@@ -3,15 +3,12 @@ package lmipool
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"runtime"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
-
-	"github.com/lmipool/lmipool/internal/gostack"
-	"github.com/lmipool/lmipool/internal/safelog"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
 // panicReply returns the error that Lambda shows for a panic with the value v. Type, message and stack are as aws-lambda-go makes them, but the error
@@ -26,18 +23,6 @@ func panicReply(v any) messages.InvokeResponse_Error {
 		Type:       errorType(v),
 		StackTrace: panicStack(),
 	}
-}
-
-// sayPanic logs a caught panic with the value v, because a reply never shows the request id, and Config.OnPanic's reply may show nothing of the
-// panic. The deferred function that recovered v must call sayPanic. b may be nil.
-func sayPanic(ctx context.Context, b *bulkhead, what string, v any) {
-	log, at := slog.Default(), gostack.Panicked()
-	if b != nil {
-		log = b.log
-		b.tellPanic(ctx, what, v, at)
-	}
-	safelog.Guard(log).Error("lmipool: "+what+" panicked", safelog.Request(requestID(ctx)),
-		slog.String("panic", cut(fmt.Sprint(v))), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", at))
 }
 
 // mostText is the number of bytes after which the text of an error or panic is cut. A reply of more than 6 MB ends the process. It has at most six
@@ -98,4 +83,12 @@ func stackFrame(f runtime.Frame) *messages.InvokeResponse_Error_StackFrame {
 	label := f.Function[strings.LastIndex(f.Function, "/")+1:]
 	label = label[strings.Index(label, ".")+1:]
 	return &messages.InvokeResponse_Error_StackFrame{Path: path[at+1:], Line: int32(f.Line), Label: label}
+}
+
+// requestID returns the invocation's request id, or "" outside Lambda, as in a test.
+func requestID(ctx context.Context) string {
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		return lc.AwsRequestID
+	}
+	return ""
 }

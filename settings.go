@@ -283,3 +283,7 @@ func warnOfUnknown(environ []string, log *slog.Logger) {
 		}
 	}
 }
+
+// statusSocket is the variable that names the Unix socket on which a pool serves what a status page shows. Package status and lmirun read it there, so
+// that a handler needs neither a web server nor html/template.
+const statusSocket = "LMIPOOL_STATUS_SOCKET"

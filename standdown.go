@@ -3,8 +3,6 @@ package lmipool
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"os"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -154,16 +152,49 @@ func (b *bulkhead) sayWhy(why string, args ...any) {
 	b.log.Error("lmipool: standing down: "+why+"; what runs is finished, then the process ends and Lambda replaces the environment", args...)
 }
 
-// endProcess closes the pool and exits. It is called if aws-lambda-go was asked to exit and has not exited.
-func (p *Pool) endProcess() {
-	b := p.bulkhead
+// overran counts a handler that overran, and reports whether the process is to end.
+func (b *bulkhead) overran(ctx context.Context, began time.Time) (exit bool) {
 	b.mu.Lock()
-	asked, refused := b.down.asked, b.stat.Refused
+	b.stat.Overruns++
+	b.stat.Overrunning++
+	n := b.stat.Overrunning
+	first := n > b.maxOverruns && b.beginLocked()
+	exit = b.down.begun
 	b.mu.Unlock()
-	b.log.Error("lmipool: standing down was not heard: invocations still arrive. "+
-		"Something around the handler swallows the error that asks aws-lambda-go to exit (a reply with status 500, a list of failed records, a wrapped error): "+
-		"put it inside, as the function that Handler or Wrap is given. The process ends now",
-		safelog.Ms("asked", time.Since(asked)), slog.Int64("refused", refused))
-	p.closeWithin("standing down")
-	os.Exit(1)
+	b.tellOverrun(ctx, began, n)
+	if first {
+		b.tellStandDown(ctx, "overruns", n)
+		b.sayWhy("too many handlers overrun their deadline at once", "overrunning", n, "max_overruns", b.maxOverruns)
+	}
+	return exit
 }
+
+// cameBack takes a handler that overran, and has returned now, out of the count.
+func (b *bulkhead) cameBack() {
+	b.mu.Lock()
+	b.stat.Overrunning--
+	b.mu.Unlock()
+}
+
+// panics counts a panic, and reports whether the process is to end.
+func (b *bulkhead) panics(ctx context.Context) (exit bool) {
+	now := time.Now()
+	b.mu.Lock()
+	b.stat.Panics++
+	for len(b.panicked) > 0 && now.Sub(b.panicked[0]) > panicWindow {
+		b.panicked = b.panicked[1:]
+	}
+	b.panicked = append(b.panicked, now)
+	n := len(b.panicked)
+	first := n > b.maxPanics && b.beginLocked()
+	exit = b.down.begun
+	b.mu.Unlock()
+	if first {
+		b.tellStandDown(ctx, "panics", n)
+		b.sayWhy("too many handlers panic", "panics", n, safelog.Ms("within", panicWindow), "max_panics", b.maxPanics)
+	}
+	return exit
+}
+
+// panicWindow is the time within which more than MaxPanics panics make the process stand down.
+const panicWindow = 10 * time.Second

@@ -3,6 +3,7 @@ package lmipool
 import (
 	"context"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -92,4 +93,18 @@ func (p *Pool) closeWithin(why string) {
 // several (singleflight), its end would make all of them fail.
 func Detach(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	return pool.Detach(ctx, timeout)
+}
+
+// endProcess closes the pool and exits. It is called if aws-lambda-go was asked to exit and has not exited.
+func (p *Pool) endProcess() {
+	b := p.bulkhead
+	b.mu.Lock()
+	asked, refused := b.down.asked, b.stat.Refused
+	b.mu.Unlock()
+	b.log.Error("lmipool: standing down was not heard: invocations still arrive. "+
+		"Something around the handler swallows the error that asks aws-lambda-go to exit (a reply with status 500, a list of failed records, a wrapped error): "+
+		"put it inside, as the function that Handler or Wrap is given. The process ends now",
+		safelog.Ms("asked", time.Since(asked)), slog.Int64("refused", refused))
+	p.closeWithin("standing down")
+	os.Exit(1)
 }

@@ -9,10 +9,6 @@ import (
 	"github.com/lmipool/lmipool/observe"
 )
 
-// statusSocket is the variable that names the Unix socket on which a pool serves what a status page shows. Package status and lmirun read it there, so
-// that a handler needs neither a web server nor html/template.
-const statusSocket = "LMIPOOL_STATUS_SOCKET"
-
 // statusFeed serves the snapshots of one pool. Its zero value serves none.
 type statusFeed struct {
 	snapshot.Recorder

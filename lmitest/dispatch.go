@@ -171,3 +171,22 @@ func (f *Function) timeOut(inv *invocation) {
 		e.killNow()
 	}
 }
+
+// stopLocked tells an environment to end. It gets no more invocations, and those in flight are answered with TypeShutDown.
+func (f *Function) stopLocked(e *environment) {
+	if e.state == stopping {
+		return
+	}
+	e.state = stopping
+	e.stopped = time.Now()
+	e.idle, e.returning = nil, 0
+	for _, inv := range e.inFlight {
+		f.finishLocked(inv, platformReply(inv.id, TypeShutDown, "the execution environment was shut down"))
+	}
+	close(e.stop)
+}
+
+// killNow makes the process get SIGKILL before termGrace is over.
+func (e *environment) killNow() {
+	e.killOne.Do(func() { close(e.kill) })
+}

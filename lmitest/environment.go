@@ -4,67 +4,17 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/lmipool/lmipool/internal/child"
 )
 
 const (
-	termGrace = 600 * time.Millisecond // SIGTERM to SIGKILL, as in AWS's emulator
-	// serverGrace bounds the wait for an environment's connections, which end by themselves when its process has ended.
-	serverGrace = 2 * time.Second
-
+	termGrace  = 600 * time.Millisecond // SIGTERM to SIGKILL, as in AWS's emulator
 	firstPause = 100 * time.Millisecond // the pause before the second replacement in a row
 	maxPause   = 5 * time.Second
 	longLife   = 10 * time.Second // after an environment that lasted so long, the next pause is short again
 )
-
-type state int
-
-const (
-	starting state = iota
-	up             // the runtime has polled
-	stopping       // the environment was told to end, or has ended
-)
-
-// environment is one process and the Runtime API that it uses. The goroutine run owns both from start to end. A replacement is a new environment with
-// the same slot and its own listener, so late requests of the old process cannot reach the new one.
-type environment struct {
-	f    *Function
-	slot int
-	// early is how many environments in a row, in this slot and just before this one, ended within longLife.
-	early int
-
-	stop    chan struct{} // closed to end the process
-	polled  chan struct{} // closed when init is done
-	failed  chan struct{} // closed when the runtime has reported that its init failed
-	over    chan struct{} // closed when the process is gone; then all handlers of the server return
-	gone    chan struct{} // closed when the server has ended, too
-	kill    chan struct{} // closed to end the process without waiting for termGrace
-	killOne sync.Once
-
-	// Guarded by Function.mu.
-	state        state
-	idle         []*poller
-	returning    int       // how many polls are expected soon
-	draining     bool      // a poll was dropped, so the process is about to end and no poll is expected
-	answered     time.Time // when returning last grew
-	inFlight     map[string]*invocation
-	timedOut     recentIDs
-	invocations  int
-	extensions   map[string]bool // ids
-	initFailed   bool
-	initDuration time.Duration
-	initReport   *FunctionError // what the runtime said when its init failed
-	stopped      time.Time
-	started      time.Time
-}
-
-// poller is one waiting GET of /next.
-type poller struct {
-	invocation chan *invocation // has room for one
-}
 
 // addLocked adds an environment and starts its goroutine.
 func (f *Function) addLocked(slot, early int) {
@@ -83,25 +33,6 @@ func (f *Function) addLocked(slot, early int) {
 	}
 	f.environments = append(f.environments, e)
 	f.wg.Go(e.run)
-}
-
-// stopLocked tells an environment to end. It gets no more invocations, and those in flight are answered with TypeShutDown.
-func (f *Function) stopLocked(e *environment) {
-	if e.state == stopping {
-		return
-	}
-	e.state = stopping
-	e.stopped = time.Now()
-	e.idle, e.returning = nil, 0
-	for _, inv := range e.inFlight {
-		f.finishLocked(inv, platformReply(inv.id, TypeShutDown, "the execution environment was shut down"))
-	}
-	close(e.stop)
-}
-
-// killNow makes the process get SIGKILL before termGrace is over.
-func (e *environment) killNow() {
-	e.killOne.Do(func() { close(e.kill) })
 }
 
 // run starts an environment, waits until it ends, and removes it.

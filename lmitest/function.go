@@ -2,38 +2,12 @@ package lmitest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
-var (
-	// ErrThrottled is returned at once if no environment has room for the invocation; Lambda's callers see status 429. The invocation is not queued:
-	// try again later, as Lambda's callers do.
-	ErrThrottled = errors.New("lmitest: throttled: no environment has an idle runtime")
-	// ErrClosed is returned by a Function that was shut down.
-	ErrClosed = errors.New("lmitest: the function is shut down")
-)
-
 const maxEventSize = 6 << 20 // bytes, Lambda's limit for a synchronous invocation
-
-// Function is a handler under Lambda's rules: one or several environments, each a process that polls a
-// Runtime API of its own. Its methods may be used concurrently.
-type Function struct {
-	config Config
-	output sync.Mutex     // keeps writes of the processes' output apart
-	wg     sync.WaitGroup // one goroutine per environment
-
-	mu           sync.Mutex
-	environments []*environment // the environments that have not ended yet
-	waiting      []*invocation  // the invocations that no runtime has yet, oldest first; see dispatchLocked
-	initError    error          // the first error of an init; only Start reads it
-	closing      bool
-	stats        Stats
-	change       chan struct{} // closed at the next change; nil while nobody waits for one
-}
 
 // Start starts the environments of managed instances and returns when each one polls for work. If an environment never polls, the error is an
 // *InitError with the process's last output. Environments of the other kinds start with the first request; if such a start fails, the request's
@@ -66,13 +40,6 @@ func Start(ctx context.Context, c Config) (*Function, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// mustBe panics if f or ctx is nil.
-func (f *Function) mustBe(ctx context.Context) {
-	if f == nil || ctx == nil {
-		panic("lmitest: the Function or the ctx is nil: look at Start's error before its result is used")
-	}
 }
 
 // Invoke hands payload to an idle runtime and returns the answer. A nil payload is sent as {}. Reply.Error has an error of the handler, a timeout, or

@@ -3,6 +3,7 @@ package lmitest
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -25,6 +26,8 @@ const (
 	// TypeTooLarge means that the reply was larger than Lambda allows.
 	TypeTooLarge = "Function.ResponseSizeTooLarge"
 )
+
+const contentTypeJSON = "application/json"
 
 // Reply is what the caller of a function gets.
 type Reply struct {
@@ -98,4 +101,14 @@ func platformReply(requestID, errorType, format string, args ...any) *Reply {
 		ContentType: contentTypeJSON,
 		Error:       &FunctionError{Type: errorType, Message: message, Raw: raw},
 	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", contentTypeJSON)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // fails if the client is gone
+}
+
+func accept(w http.ResponseWriter) {
+	writeJSON(w, http.StatusAccepted, map[string]string{"status": "OK"})
 }

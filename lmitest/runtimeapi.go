@@ -2,7 +2,6 @@ package lmitest
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -20,7 +19,6 @@ const (
 	headerResponseMode = "Lambda-Runtime-Function-Response-Mode"
 	headerErrorType    = "Lambda-Runtime-Function-Error-Type" // sent as a header, or as a trailer of a stream
 	trailerErrorBody   = "Lambda-Runtime-Function-Error-Body"
-	contentTypeJSON    = "application/json"
 
 	maxBufferedReply = 6<<20 + 100 // bytes, Lambda's limit
 	maxStreamedReply = 200 << 20   // bytes, Lambda's limit
@@ -151,16 +149,6 @@ var (
 
 func (x *refusal) render(w http.ResponseWriter) {
 	writeJSON(w, x.status, errorBody{Type: x.errorType, Message: x.message})
-}
-
-func accept(w http.ResponseWriter) {
-	writeJSON(w, http.StatusAccepted, map[string]string{"status": "OK"})
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", contentTypeJSON)
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // fails if the client is gone
 }
 
 // poll registers an idle runtime. The first poll ends the init phase. poll returns nil if there are too many polls.

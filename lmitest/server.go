@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// serverGrace bounds the wait for an environment's connections, which end by themselves when its process has ended.
+const serverGrace = 2 * time.Second
+
 // server is an environment's Runtime API.
 type server struct {
 	http    *http.Server

@@ -1,9 +1,6 @@
 package lmitest
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // Stats is a snapshot of a Function's counters. Ready, Idle and InFlight are current; the other numbers count from Start.
 type Stats struct {
@@ -45,57 +42,4 @@ type Exit struct {
 	State string
 	// After is the time between the order to end and the end; 0 if there was no order.
 	After time.Duration
-}
-
-// Stats returns the counters.
-func (f *Function) Stats() Stats {
-	f.mustBe(context.Background())
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.statsLocked()
-}
-
-func (f *Function) statsLocked() Stats {
-	s := f.stats
-	for _, e := range f.environments {
-		s.Idle += len(e.idle)
-		s.InFlight += len(e.inFlight)
-		if e.state == up && !e.draining {
-			s.Ready++
-		}
-	}
-	return s
-}
-
-// Wait returns nil when ok returns true, or ctx's error if ctx ends first. It calls ok after each change and may miss short states, so ok must look
-// for a state that lasts, such as "one exit counted" or "64 in flight and blocked".
-func (f *Function) Wait(ctx context.Context, ok func(Stats) bool) error {
-	if f.mustBe(ctx); ok == nil {
-		panic("lmitest: Wait: the func is nil")
-	}
-	for {
-		f.mu.Lock()
-		s := f.statsLocked()
-		if f.change == nil {
-			f.change = make(chan struct{})
-		}
-		change := f.change
-		f.mu.Unlock()
-		if ok(s) {
-			return nil
-		}
-		select {
-		case <-change:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// changedLocked wakes all calls of Wait.
-func (f *Function) changedLocked() {
-	if f.change != nil {
-		close(f.change)
-		f.change = nil
-	}
 }
