@@ -29,16 +29,19 @@ const keptFromCompanion = 2
 // invocation takes nothing back, and what one user leaves in a session, the next one finds there. A fence and Reset reset it. Close waits for its
 // connections as for p's own, so stop first what uses them; Shutdown closes them when its ctx ends. The companion is closed with p at the latest.
 //
-// Companion returns an error if p has a companion that is not closed, if p is closed, and with Config.Plain.
+// Companion returns an error if p has a companion that is not closed, and if p is closed. With Config.Plain the companion is the pgxpool that p itself
+// uses, so n is checked and has no other effect, its Close closes p, and a connection taken out by Hijack counts nowhere.
 func (p *Pool) Companion(n int32) (*pgxpool.Pool, error) {
 	p.on() // panics with a sentence if p is nil
 	switch most := p.cfg.MaxConns - keptFromCompanion; {
-	case p.cfg.Plain == On:
-		return nil, pgerr.Config(fmt.Errorf("lmipool: Companion: want a pool of pgxpool's own, since %s", plainIsOn))
 	case most < 1:
 		return nil, pgerr.Config(fmt.Errorf("lmipool: Companion: Config.MaxConns is %d: want 3 or more, since the pool keeps 2", p.cfg.MaxConns))
 	case n < 1 || n > most:
 		return nil, pgerr.Config(fmt.Errorf("lmipool: Companion: n is %d: want 1 to %d, since MaxConns is %d and the pool keeps 2", n, most, p.cfg.MaxConns))
+	case p.ctx.Err() != nil:
+		return nil, ErrClosed
+	case p.cfg.Plain == On:
+		return p.px, nil
 	}
 	px, err := p.dialer.companions.Open(p.ctx, p.companionConfig(n))
 	if err != nil && !errors.Is(err, ErrClosed) {

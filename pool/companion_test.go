@@ -57,10 +57,9 @@ func TestACompanionIsRefused(t *testing.T) {
 		config pool.Config
 		n      int32
 	}{
-		"lmipool: Companion: Config.MaxConns is 2: want 3 or more, since the pool keeps 2":                             {pool.Config{MaxConns: 2}, 1},
-		"lmipool: Companion: n is 0: want 1 to 6, since MaxConns is 8 and the pool keeps 2":                            {pool.Config{MaxConns: 8}, 0},
-		"lmipool: Companion: n is 7: want 1 to 6, since MaxConns is 8 and the pool keeps 2":                            {pool.Config{MaxConns: 8}, 7},
-		`lmipool: Companion: want a pool of pgxpool's own, since Plain is "on", which turns off all that lmipool adds`: {pool.Config{Plain: pool.On}, 1},
+		"lmipool: Companion: Config.MaxConns is 2: want 3 or more, since the pool keeps 2":  {pool.Config{MaxConns: 2}, 1},
+		"lmipool: Companion: n is 0: want 1 to 6, since MaxConns is 8 and the pool keeps 2": {pool.Config{MaxConns: 8}, 0},
+		"lmipool: Companion: n is 7: want 1 to 6, since MaxConns is 8 and the pool keeps 2": {pool.Config{MaxConns: 8}, 7},
 	} {
 		_, err := newPoolAt(t, nowhere, &c.config).Companion(c.n)
 		require.EqualError(t, err, want)
@@ -76,6 +75,20 @@ func TestACompanionIsRefused(t *testing.T) {
 	require.Error(t, second.Ping(t.Context()))
 	_, err = p.Companion(3)
 	assert.ErrorIs(t, err, pool.ErrClosed)
+}
+
+// A program that has a companion starts with Plain too, and has no more connections.
+func TestAPlainPoolIsItsOwnCompanion(t *testing.T) {
+	t.Parallel()
+	p := newPoolAt(t, pgtest.Database(t), &pool.Config{MaxConns: 3, Plain: pool.On})
+	c := newCompanion(t, p, 1)
+	require.NoError(t, c.Ping(bounded(t)))
+	require.NoError(t, p.Ping(bounded(t)))
+	assert.EqualValues(t, 3, c.Config().MaxConns)
+	assert.EqualValues(t, 1, p.Stat().TotalConns(), "both use the same connection")
+	p.Close()
+	_, err := p.Companion(1)
+	require.ErrorIs(t, err, pool.ErrClosed)
 }
 
 // The pool has all its connections until the companion dials, and has them again when it is closed.
