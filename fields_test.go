@@ -23,7 +23,7 @@ import (
 // if it is not the struct's; structs with their directory in front where two packages have one of that name.
 const owners = `
 AcquireError: acquire
-answers: outcome
+answers: conn
 Baseline: baseline
 Baselines: facts
 batch: batch
@@ -66,7 +66,7 @@ internal/sched.queue: queue group=decide
 internal/sched.Request: queue Asked=pool/acquire Owner=pool/lease Share=scheduler Within=pool/acquire alone=scheduler asked=scheduler
 internal/sched.Scheduler: scheduler
 internal/sched.stock: stock
-Lane: lane guarded=segment order=prepared prepared=prepared surplus=prepared
+Lane: lane guarded=segment
 Lease: acquire
 led: reach
 Limiter: limiter
@@ -82,16 +82,16 @@ Reach: upstream
 Recognition: upstream
 recordPlan: codecs
 pool.Pool: new
-replies: prologue
+replies: stream
 request: request
-prepared: prepared verified=segment
+prepared: lane verified=segment
 residue: residue
 Result: rows
 Ride: ride server=segment types=segment
 rows: rows
 Scope: scope
 Set: types
-internal/catalog.Statement: statement isSteady=learn proof=mayride steadyBy=learn
+internal/catalog.Statement: statement proof=mayride
 segment: flight
 Settings: settings
 Shared: lane

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -159,4 +160,19 @@ func (s *Session) flush() {
 	if pc := s.PG.PgConn(); !pc.IsClosed() && !pc.IsBusy() {
 		_ = s.Wire.Flush()
 	}
+}
+
+// patience is what the sessions of a pool share, to put off looks.
+type patience struct {
+	waiting atomic.Int64 // since when callers have waited whenever a connection came back, in nanoseconds; 0: nobody waited the last time
+	looks   atomic.Int32 // how many sessions are asking for facts
+}
+
+// route is the application_name that the server shows while a user with a route has the session.
+type route struct {
+	own   string // the session's application_name before label was set
+	label string // the last one that was set for a user; "" if none was
+	reset bool   // a reset was queued since: it takes label away, and pgx does not know yet
+	due   bool   // the lease's first exchange is to show name
+	name  string // "" is the session's own
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/pgerr"
+	"github.com/lmipool/lmipool/internal/pgwire"
 	"github.com/lmipool/lmipool/internal/pgxargs"
 	"github.com/lmipool/lmipool/internal/session"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -276,4 +277,34 @@ func (s *Session) RunHook(hook func()) (changed bool) {
 		s.foreign.add(anybody)
 	}
 	return changed
+}
+
+const appName = "application_name"
+
+// Show has the server show name as application_name, from the lease's first exchange on. If name is "", the server shows the session's own name.
+func (u *Use) Show(name string) { u.s.route.due, u.s.route.name = true, name }
+
+// show queues what Show has asked for in front of the exchange that comes now, if the server shows another name. It costs no round trip.
+func (s *Session) show() {
+	r := &s.route
+	if !r.due {
+		return
+	}
+	r.due = false
+	name, now := r.name, s.PG.PgConn().ParameterStatus(appName)
+	if r.reset {
+		now, r.reset = r.own, false
+	}
+	labeled := r.label != "" && now == r.label
+	if name == "" && labeled {
+		name = r.own
+	}
+	if name == "" || name == now || !s.Reach.Own() { // behind a pooler the name could reach another session
+		return
+	}
+	if !labeled {
+		r.own = now
+	}
+	r.label = name
+	s.Wire.QueueFirst(pgwire.Try("set application_name = '" + strings.ReplaceAll(name, "'", "''") + "'"))
 }

@@ -3,10 +3,12 @@ package lane
 import (
 	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/catalog"
 	"github.com/lmipool/lmipool/internal/facts"
@@ -14,6 +16,7 @@ import (
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/sched"
 	"github.com/lmipool/lmipool/internal/session"
+	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
 // MaxFlight is how many reads ride in one group at most. A read that was sent cannot be called back, and waits for those in front of it.
@@ -93,3 +96,130 @@ func New(s *Shared, c Conn) *Lane {
 
 // Intact reports whether the guard's settings are as the lane has set them.
 func (ln *Lane) Intact() bool { return ln.guard.Intact(ln.PG.PgConn(), ln.guarded) }
+
+// maxPrepared bounds the statements that a connection keeps prepared for its lane, because each takes memory on the server.
+const maxPrepared = 256
+
+// prepared is a statement that this connection has Parsed and Described itself, because another connection's description can be wrong here without
+// any error. Only lanes use its name; pgx has names of its own. On an unnamed lane the statement is Parsed and Described each time.
+type prepared struct {
+	key  any // its key in Lane.prepared
+	sql  string
+	name string
+	sent bool                 // its Parse was sent, and did not fail
+	as   *catalog.Description // the description for which its riders' arguments are encoded; nil for a statement of the pool's own
+	sd   *pgconn.StatementDescription
+	verified
+}
+
+// verified is the server's description of a statement that a connection has Parsed, and the last comparison with it.
+type verified struct {
+	own   *pgconn.StatementDescription // the parameters and columns as the server described them; nil if it has not yet
+	desc  *catalog.Description         // the description with which own was last compared
+	set   *memrows.Set                 // the connection's Go types at that comparison
+	match memrows.Sameness             // the result of that comparison
+}
+
+// find returns the prepared statement of sql, a text of the pool's own. Its Parse may not have been sent yet.
+func (ln *Lane) find(sql string) *prepared {
+	if s, ok := ln.prepared[sql]; ok {
+		return s
+	}
+	return ln.add(sql, sql, sqltext.StatementName("own", sql, ln.Baseline.Meaning), untold)
+}
+
+// untold stands for the columns of the pool's own statements, whose descriptions are not needed. If it were empty, pgx would ask the server.
+var untold = make([]pgconn.FieldDescription, 1)
+
+// findFor returns the statement to execute for r.
+func (ln *Lane) findFor(r *Ride) *prepared {
+	if r.text == r.st.SQL {
+		return ln.findAs(r.st, r.desc)
+	}
+	// The text has comments, and the same comments may never come again. So the statement is not prepared under a name.
+	return &prepared{sql: r.text, as: r.desc, sd: &pgconn.StatementDescription{Fields: r.desc.Fields}}
+}
+
+// findAs returns the prepared statement of st for arguments encoded for d. Its Parse may not have been sent yet. If st has a prepared statement for
+// another description, findAs drops that.
+func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared {
+	if s, ok := ln.prepared[st]; ok {
+		if s.as == d || d.IsLike(s.as.StatementDescription) {
+			return s
+		}
+		ln.forget(s)
+	}
+	s := ln.add(st, st.SQL, d.Name(st.Key, ln.Baseline.Meaning), d.Fields)
+	s.as = d
+	return s
+}
+
+// add makes the prepared statement of key. If another statement has the same name, add forgets that one, since it is not used any more: for example, the
+// catalog has forgotten a text and then made a new Statement of it.
+func (ln *Lane) add(key any, sql, name string, fields []pgconn.FieldDescription) *prepared {
+	s := &prepared{key: key, sql: sql}
+	if !ln.Unnamed {
+		s.name = name
+		if i := slices.IndexFunc(ln.order, func(o *prepared) bool { return o.name == name }); i >= 0 {
+			ln.forget(ln.order[i])
+		}
+		ln.surplus = slices.DeleteFunc(ln.surplus, func(n string) bool { return n == name }) // the Parse closes the old one
+	}
+	s.sd = &pgconn.StatementDescription{Name: s.name, Fields: fields}
+	if ln.prepared == nil {
+		ln.prepared = make(map[any]*prepared)
+	}
+	ln.prepared[key] = s
+	ln.order = append(ln.order, s)
+	if len(ln.order) > maxPrepared {
+		ln.forget(ln.order[0])
+	}
+	return s
+}
+
+// forget drops s from the lane at once, and on the server with the next flight.
+func (ln *Lane) forget(s *prepared) {
+	if ln.prepared[s.key] != s {
+		return
+	}
+	delete(ln.prepared, s.key)
+	ln.order = slices.DeleteFunc(ln.order, func(o *prepared) bool { return o == s })
+	if !ln.Unnamed {
+		ln.surplus = append(ln.surplus, s.name) // deallocating a name that the server has lost is no error
+	}
+}
+
+// takeSurplus returns the names to deallocate now.
+func (ln *Lane) takeSurplus() (names []string) {
+	names, ln.surplus = ln.surplus, nil
+	return names
+}
+
+// parses reports whether s has to be Parsed before it is executed. From then on s counts as Parsed.
+func (s *prepared) parses() bool {
+	parse := !s.sent
+	s.sent = s.name != ""
+	return parse
+}
+
+// Kept returns ln, so that package facts can keep its questions prepared there, or nil if nothing may be prepared.
+func (ln *Lane) Kept() facts.Kept {
+	if ln.Unnamed {
+		return nil
+	}
+	return ln
+}
+
+// Question implements [facts.Kept].
+func (ln *Lane) Question(sql string) (sd *pgconn.StatementDescription, there bool) {
+	s := ln.find(sql)
+	return s.sd, s.sent
+}
+
+// Asked implements [facts.Kept].
+func (ln *Lane) Asked(sql string, there bool) {
+	s := ln.find(sql)
+	if s.sent = there; !there {
+		ln.forget(s)
+	}
+}

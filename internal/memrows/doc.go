@@ -10,7 +10,7 @@
 //   - Map.Copy shares the codecs, and EnumCodec caches what it decodes in a Go map. So copies have codecs of their own. The types inside an
 //     anonymous record are known only from its value, so they get codecs of their own while it is decoded.
 //   - Map.Copy does not copy what RegisterDefaultPgType has set for Go types. This decides how arguments are encoded, and how values of types
-//     that nobody has loaded are read. So a copy asks for it when a destination turns up (default_types.go).
+//     that nobody has loaded are read. So a copy asks for it when a destination turns up (types.go).
 //
 // Codecs of the user's own that keep a state are shared by all copies: the user must make them safe for concurrent use.
 //

@@ -1,12 +1,8 @@
 package pgwire
 
 import (
-	"encoding/binary"
-	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/lmipool/lmipool/internal/pgerr"
@@ -124,150 +120,8 @@ func (q *queue) understood(p *Prologue, ok bool) (stale bool) {
 	return !ok
 }
 
-// take returns the bytes of the first n queued prologues and, if bound is true, of the one of Bind. From now on these prologues count as sent.
-func (c *Conn) take(n int, bound, unnamed bool) (all []byte) {
-	add := func(p *Prologue) {
-		all = append(all, c.words(p, unnamed)...)
-		c.replies.sent = append(c.replies.sent, *p)
-		if p.begin {
-			c.begin.to(beginSent)
-		}
-	}
-	for i := range c.queued[:n] {
-		add(&c.queued[i])
-	}
-	c.queued = c.queued[n:]
-	if bound {
-		add(c.every)
-	}
-	c.busy.Store(c.replies.apart())
-	return all
-}
-
-// apart reports whether a simple prologue was sent and is not answered yet.
-func (r *replies) apart() bool {
-	return slices.ContainsFunc(r.sent, func(p Prologue) bool { return p.Simple })
-}
-
-// Failure returns the error of a simple prologue that failed, or nil. If the server has ended the session, what was behind the prologue did not run,
-// and Failure returns the error only once. Otherwise what was behind the prologue may have run, and Failure returns the error each time.
-func (c *Conn) Failure() error {
-	if failed := c.replies.failed; failed != nil {
-		c.replies.failed = nil
-		return pgerr.NotRun("the session could not be reset", failed)
-	}
-	return c.replies.refused
-}
-
-// receive notes b, which the server has sent. It moves the bytes that pgx gets to the front of b, and returns how many they are.
-func (c *Conn) receive(b []byte) (kept int) {
-	m := &c.incoming
-	for at := 0; at < len(b) && c.replies.refused == nil; {
-		from := at
-		if m.n == 0 {
-			if _, _, rest, whole := Cut(b[at:]); whole && b[at] == 'D' && len(c.replies.sent) == 0 { // a row, of which there may be thousands
-				at = len(b) - len(rest)
-				kept += move(b, kept, from, at)
-				continue
-			}
-			m.ours = c.isOurs(b[at])
-			m.body = m.body[:0]
-		}
-		if m.n < len(m.head) {
-			n := copy(m.head[m.n:], b[at:])
-			m.n, at = m.n+n, at+n
-			m.left = max(0, int(binary.BigEndian.Uint32(m.head[1:]))-4)
-		}
-		if m.n == len(m.head) {
-			n := min(m.left, len(b)-at)
-			if strings.IndexByte("CEZ", m.head[0]) >= 0 {
-				m.body = append(m.body, b[at:at+n]...)
-			}
-			m.left, at = m.left-n, at+n
-		}
-		if !m.ours {
-			kept += move(b, kept, from, at)
-		}
-		if m.n == len(m.head) && m.left == 0 {
-			m.n = 0
-			switch kind := m.head[0]; {
-			case m.ours:
-				c.replied(kind)
-			case kind == 'Z' && c.begin.state == beginFailing:
-				b[kept-1] = 'E' // pgx gets the status of a failed transaction: see beginFailed
-				c.begin.to(beginFailed)
-				c.heard(kind, nil)
-			default:
-				c.heard(kind, m.body)
-			}
-		}
-	}
-	return kept
-}
-
-// move moves b[from:end] to b[at:], and returns its length.
-func move(b []byte, at, from, end int) int {
-	if at == from {
-		return end - from
-	}
-	return copy(b[at:], b[from:end])
-}
-
-// isOurs reports whether the message that begins now, of the given kind, answers a prologue and is not for pgx.
-func (c *Conn) isOurs(kind byte) bool {
-	if len(c.replies.sent) == 0 {
-		return false
-	}
-	switch p := &c.replies.sent[0]; kind {
-	case 'S', 'N': // ParameterStatus and notices are pgx's, whatever caused them
-		return false
-	case 'A': // a notification that comes before a reset is answered was for the user before the reset
-		return p.Simple
-	case 'E': // if p is not simple, its error is the answer to the whole exchange, and no more answers to prologues come
-		if p.Simple && !p.begin {
-			return true
-		}
-		if p.begin {
-			c.begin.to(beginFailing)
-		}
-		if c.understood(p, false) {
-			c.answers.last.Store(lastRefused)
-		}
-		c.replies.sent = nil
-		c.busy.Store(false)
-		return false
-	}
-	return true
-}
-
-// replied handles the message in c.incoming, which answers a prologue and was read to its end.
-func (c *Conn) replied(kind byte) {
-	r := &c.replies
-	p := &r.sent[0]
-	over := kind == 'Z'
-	switch kind {
-	case 'E':
-		var e pgproto3.ErrorResponse
-		_ = e.Decode(c.incoming.body)
-		if err := pgconn.ErrorResponseToPgError(&e); pgerr.EndsSession(err) {
-			r.failed = err
-		} else if !p.IgnoreErrors {
-			r.refused = pgerr.SentUnanswered(fmt.Errorf("lmipool: the session was not reset: %w", err))
-		}
-	case 'C':
-		p.Replies--
-		if over = !p.Simple && p.Replies == 0; over {
-			c.understood(p, true)
-		}
-	}
-	if !over {
-		return
-	}
-	if p.begin {
-		c.begin.to(beginNone)
-	}
-	if r.sent = r.sent[1:]; len(r.sent) == 0 {
-		r.sent = nil
-	}
-	c.busy.Store(r.apart())
+// pop takes the first n prologues out of q.
+func (q *queue) pop(n int) (first []Prologue) {
+	first, q.queued = q.queued[:n], q.queued[n:]
+	return first
 }
