@@ -232,11 +232,8 @@ func TestWhoWaitsForAServerThatRestartsWaits(t *testing.T) {
 			done <- err
 		}()
 	}
-	eventually(t, "it is dialed again and again", func() bool { return b.p.Stat().Dials().Failed >= 4 })
-	assert.EqualValues(t, 16, b.p.Stat().Queued())
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_, err := b.p.Exec(ctx, "select 1")
+	eventually(t, "all wait, and it is dialed again and again", func() bool { return b.p.Stat().Dials().Failed >= 4 && b.p.Stat().Queued() == 16 })
+	err := inTime(t, 50*time.Millisecond, is(pool.ErrServerAway), func(ctx context.Context) error { return second(b.p.Exec(ctx, "select 1")) })
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, pool.ErrServerAway)
 	assert.True(t, pool.Retryable(err))

@@ -207,9 +207,7 @@ func TestADeadlineIsInTheChainOfACancelledStatement(t *testing.T) {
 	t.Parallel()
 	b := newCancelLab(t, nil)
 	eventually(t, "its session is reset", func() bool { return b.p.Stat().IdleConns() == 1 })
-	ctx, cancel := context.WithTimeout(b.ctx, 200*time.Millisecond)
-	defer cancel()
-	_, err := b.p.Exec(ctx, "select pg_sleep(30)")
+	err := inTime(t, 200*time.Millisecond, wasSent, func(ctx context.Context) error { return second(b.p.Exec(ctx, "select pg_sleep(30)")) })
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	var pg *pgconn.PgError
 	require.ErrorAs(t, err, &pg)

@@ -326,14 +326,15 @@ func TestWhatToDoAboutAStatementsError(t *testing.T) {
 			})
 		}, giveUp, "rollback"},
 		"out of time in flight, and stopped": {func(t *testing.T) error {
-			_, err := p.Exec(quick(t), "select pg_sleep(30)")
+			err := inTime(t, 500*time.Millisecond, wasSent, func(ctx context.Context) error { return second(p.Exec(ctx, "select pg_sleep(30)")) })
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			return err
 		}, retryable, "57014"},
 		"out of time in flight, and not heard of again": {func(t *testing.T) error {
 			c := config()
 			c.CancelWait = -1
-			_, err := newPoolAt(t, dsn, c).Exec(quick(t), "select pg_sleep(30)")
+			p := newPoolAt(t, dsn, c)
+			err := inTime(t, 500*time.Millisecond, wasSent, func(ctx context.Context) error { return second(p.Exec(ctx, "select pg_sleep(30)")) })
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			return err
 		}, unknown, "deadline"},
@@ -411,7 +412,8 @@ func TestWhatToDoAboutAStatementsError(t *testing.T) {
 		"the server is full": {func(t *testing.T) error {
 			dsn, _ := limitedRole(t, 1)
 			occupy(t, dsn)
-			_, err := newPoolAt(t, dsn, config()).Exec(quick(t), "select 1")
+			p := newPoolAt(t, dsn, config())
+			err := inTime(t, 500*time.Millisecond, is(pool.ErrServerFull), func(ctx context.Context) error { return second(p.Exec(ctx, "select 1")) })
 			require.ErrorIs(t, err, pool.ErrServerFull)
 			return err
 		}, retryable, "53300"},

@@ -110,9 +110,7 @@ func TestACtxThatEndsStopsAStatementWithSettings(t *testing.T) {
 	with := p.With(map[string]string{"app.tenant": "a"})
 	stopped := func(call func(context.Context) error) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(bounded(t), time.Second)
-		defer cancel()
-		err := call(ctx)
+		err := inTime(t, time.Second, wasSent, call)
 		assert.ErrorContains(t, err, "57014")
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.True(t, pool.Retryable(err), "%v", err)

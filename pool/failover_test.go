@@ -104,8 +104,7 @@ func (c *pair) aStaleNameIsWaitedOut(t *testing.T) {
 			done <- err
 		}()
 	}
-	eventually(t, "it was dialed twice", func() bool { return p.Stat().Dials().Failed >= 2 })
-	assert.EqualValues(t, 8, p.Stat().Queued())
+	eventually(t, "all wait, and it was dialed twice", func() bool { return p.Stat().Dials().Failed >= 2 && p.Stat().Queued() == 8 })
 	n.lead(c.Writer)
 	for range 8 {
 		require.NoError(t, ends(t, "the wait for the name", done))
@@ -117,9 +116,7 @@ func (c *pair) aStaleNameIsWaitedOut(t *testing.T) {
 
 	n.lead(c.Standby)
 	q := newPoolAt(t, c.named("&target_session_attrs=primary"), &pool.Config{BeforeConnect: n.dial, Logger: log.logger()})
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-	defer cancel()
-	_, err := q.Exec(ctx, "select 1")
+	err := inTime(t, 300*time.Millisecond, is(pool.ErrServerAway), func(ctx context.Context) error { return second(q.Exec(ctx, "select 1")) })
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, pool.ErrServerAway)
 	assert.True(t, pool.Retryable(err))
@@ -166,9 +163,7 @@ func (c *pair) aReaderThatIsWrittenToStaysAReader(t *testing.T) {
 		_, err := p.Exec(bounded(t), "alter system reset work_mem") // which a standby does
 		require.NoError(t, err)
 		newInspector(t, c.Standby.ConnString()).exec("select pg_terminate_backend(" + strconv.Itoa(before) + ", 5000)")
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		require.NoError(t, p.Ping(ctx), "it is a standby's as before")
+		require.NoError(t, p.Ping(bounded(t)), "it is a standby's as before")
 	}
 }
 

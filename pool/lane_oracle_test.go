@@ -429,7 +429,7 @@ func (b *laneLab) saturate(ctx context.Context, fs []func()) {
 	for _, f := range fs {
 		wg.Go(f)
 	}
-	for deadline := time.Now().Add(5 * time.Second); int(b.p.Stat().Queued()) < len(fs); time.Sleep(50 * time.Microsecond) {
+	for deadline := time.Now().Add(30 * time.Second); int(b.p.Stat().Queued()) < len(fs); time.Sleep(50 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			b.t.Errorf("%d of %d queue", b.p.Stat().Queued(), len(fs))
 			break

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -181,3 +182,23 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	require.Eventually(t, ok, 30*time.Second, 2*time.Millisecond, what)
 }
+
+// inTime is the error of do under a ctx that ends after d. On a busy machine that may be too early for the error that is wanted, so it calls do again, with twice
+// the time, until it is that one.
+func inTime(t testing.TB, d time.Duration, wanted func(error) bool, do func(context.Context) error) error {
+	t.Helper()
+	for ; ; d *= 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), d)
+		err := do(ctx)
+		cancel()
+		if wanted(err) || d > 20*time.Second {
+			return err
+		}
+	}
+}
+
+// is reports whether an error is target.
+func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
+
+// wasSent reports whether the statement of an error had a connection when its time ended.
+func wasSent(err error) bool { var a *pool.AcquireError; return !errors.As(err, &a) }

@@ -84,7 +84,7 @@ func ends[T any](t testing.TB, what string, done <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		require.Fail(t, "it takes too long: "+what)
 	}
 	return v

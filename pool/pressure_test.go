@@ -83,8 +83,7 @@ func TestWithoutAConnectionCallersWaitForRoom(t *testing.T) {
 	for range 8 {
 		go func() { _, err := p.Exec(ctx, "select 1"); done <- err }()
 	}
-	eventually(t, "they were refused twice", func() bool { return p.Stat().Dials().Refused >= 2 })
-	assert.EqualValues(t, 8, p.Stat().Queued())
+	eventually(t, "all wait, and they were refused twice", func() bool { return p.Stat().Dials().Refused >= 2 && p.Stat().Queued() == 8 })
 	leave()
 	for range 8 {
 		assert.NoError(t, ends(t, "the wait for room", done))
@@ -96,9 +95,7 @@ func TestWithNoConnectionAndNoTimeLeftTheErrorSaysWhatToChange(t *testing.T) {
 	dsn, i := limitedRole(t, 1)
 	occupy(t, dsn)
 	p := newPoolAt(t, dsn, &pool.Config{MaxConns: 4, Logger: (&logs{}).logger()})
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-	defer cancel()
-	_, err := p.Exec(ctx, "select 1")
+	err := inTime(t, 500*time.Millisecond, is(pool.ErrServerFull), func(ctx context.Context) error { return second(p.Exec(ctx, "select 1")) })
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, pool.ErrServerFull)
 	var pg *pgconn.PgError
@@ -134,10 +131,8 @@ func TestADatabasesLimitAndTheReservedSlotsAreRoomToo(t *testing.T) {
 	}
 	refused := func(dsn string) error {
 		t.Helper()
-		p := newPoolAt(t, dsn, &pool.Config{Logger: (&logs{}).logger(), ConnectTimeout: time.Second})
-		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-		defer cancel()
-		return p.Ping(ctx)
+		p := newPoolAt(t, dsn, &pool.Config{Logger: (&logs{}).logger()})
+		return inTime(t, 300*time.Millisecond, func(err error) bool { return errors.Is(err, pool.ErrServerFull) || pool.Misconfigured(err) }, p.Ping)
 	}
 	require.False(t, errors.Is(refused(at("nobody", "postgres")), pool.ErrServerFull))
 	require.ErrorIs(t, refused(at("r", "small")), pool.ErrServerFull)
