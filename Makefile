@@ -2,6 +2,10 @@
 MODULES  := . compat compat/sql otel examples examples/unit examples/libraries benchmarks
 # The race detector needs cgo; Go turns that off where there is no C compiler.
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+# The race detector sleeps for a second at the end of each program, and there are more than a hundred.
+export GORACE ?= atexit_sleep_ms=50
+# Compiles all that the tests need with both CPUs; go test -p 1 compiles one package after the other too.
+COMPILE  := go list $(RACE) -export -test -deps
 PGX_NEXT := v5.12.0
 LAMBDA_NEXT := v1.55.1
 
@@ -14,7 +18,7 @@ help: ## what there is to make
 test: ## all tests of all modules, under the race detector where there is a C compiler (FLAGS=... adds to go test)
 	@mkdir -p bin && go build -o bin/withpg ./internal/pgtest/withpg
 	@set -e; for m in $(MODULES); do with=; case $$m in examples*) with=$(CURDIR)/bin/withpg;; esac; \
-		echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && $$with go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
+		echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && $(COMPILE) ./... >/dev/null && $$with go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
 	go test ./pool -run AllocatesNoMore # skipped under the race detector, which allocates
 
 .PHONY: demo
@@ -68,10 +72,11 @@ test-matrix: ## lanes, isolation, cancels, transactions under PostgreSQL 14, 16,
 		(cd pool && LMIPOOL_TEST_PG=$$v LMIPOOL_TEST_MATRIX=1 ../bin/pool-matrix.test -test.run '^($(MATRIX_TESTS))$$' -test.timeout 5m $(FLAGS)) || ok=false; done; $$ok
 
 .PHONY: test-next
-test-next: ## the library's tests, and pgxpool's own of that version, with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
+test-next: ## the library's tests that have to do with pgx or Lambda, and pgxpool's own of that version, with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
 	@mkdir -p out && cp go.mod out/next.mod && cp go.sum out/next.sum
 	go get -modfile=out/next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) github.com/aws/aws-lambda-go@$(LAMBDA_NEXT)
-	go test -p 1 -timeout 25m -modfile=out/next.mod $(RACE) -shuffle=on $(FLAGS) ./...
+	$(COMPILE) -modfile=out/next.mod ./... >/dev/null
+	go test -p 1 -timeout 25m -modfile=out/next.mod $(RACE) -shuffle=on $(FLAGS) $$(go list -modfile=out/next.mod -test -f '{{.ImportPath}} {{.Deps}}' ./... | sed -nE 's,^([^ ]*)\.test \[.*(jackc/pgx|aws-lambda-go).*,\1,p')
 	@cp compat/go.mod out/compat-next.mod && cp compat/go.sum out/compat-next.sum
 	cd compat && go get -modfile=../out/compat-next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) && GOFLAGS=-modfile=$(CURDIR)/out/compat-next.mod go test -count 1 $(FLAGS) ./...
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -263,24 +264,25 @@ func TestPredicatesOfAnEndedCtx(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	newInspector(t, dsn).exec("create table copied (id int)")
-	ends := map[string]func() (context.Context, context.CancelFunc){
-		"deadline": func() (context.Context, context.CancelFunc) {
-			return context.WithTimeout(context.Background(), 150*time.Millisecond)
+	const after = 150 * time.Millisecond
+	ends := map[string]func(time.Duration) (context.Context, context.CancelFunc){
+		"deadline": func(after time.Duration) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.Background(), after)
 		},
-		"cancel": func() (context.Context, context.CancelFunc) {
+		"cancel": func(after time.Duration) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(context.Background())
-			time.AfterFunc(150*time.Millisecond, cancel)
+			time.AfterFunc(after, cancel)
 			return ctx, cancel
 		},
-		"cancel with a cause": func() (context.Context, context.CancelFunc) {
+		"cancel with a cause": func(after time.Duration) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancelCause(context.Background())
-			time.AfterFunc(150*time.Millisecond, func() { cancel(io.EOF) })
+			time.AfterFunc(after, func() { cancel(io.EOF) })
 			return ctx, func() { cancel(nil) }
 		},
-		"deadline before": func() (context.Context, context.CancelFunc) {
+		"deadline before": func(time.Duration) (context.Context, context.CancelFunc) {
 			return context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
 		},
-		"cancel before": func() (context.Context, context.CancelFunc) {
+		"cancel before": func(time.Duration) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			return ctx, cancel
@@ -296,27 +298,43 @@ func TestPredicatesOfAnEndedCtx(t *testing.T) {
 			for _, c := range warm {
 				c.Release()
 			}
-			run := func(db both, call func(context.Context, both, string) error) error {
-				ctx, cancel := ctxOf()
-				defer cancel()
-				return call(ctx, db, "select pg_sleep(30)")
+			type try func(after time.Duration) error
+			sleeps := func(db both, call func(context.Context, both, string) error) try {
+				return func(after time.Duration) error {
+					ctx, cancel := ctxOf(after)
+					defer cancel()
+					return call(ctx, db, "select pg_sleep(30)")
+				}
+			}
+			// A busy machine may need longer than after to send something. Then there is another try, with more time.
+			sent := func(what string, theirs, ours try, but []string) {
+				var a, b error
+				for tries := range 4 {
+					a, b = theirs(after<<tries), ours(after<<tries)
+					if !pgconn.SafeToRetry(a) && wasSent(b) || len(but) > 0 {
+						break
+					}
+				}
+				implies(t, what, a, b, but...)
 			}
 			// While others have all there is.
 			one, ourOne, _ := twoPools(t, dsn, 1)
 			a, b := acquire(t, one), acquire(t, ourOne)
 			var all sync.WaitGroup
 			for name, call := range allCalls {
-				all.Go(func() { implies(t, end+": "+name, run(theirs, call), run(ours, call), butOf(name)...) })
-				all.Go(func() { implies(t, end+", waiting: "+name, run(one, call), run(ourOne, call)) })
+				all.Go(func() { sent(end+": "+name, sleeps(theirs, call), sleeps(ours, call), butOf(name)) })
+				all.Go(func() { implies(t, end+", waiting: "+name, sleeps(one, call)(after), sleeps(ourOne, call)(after)) })
 			}
 			all.Wait()
 			for name, call := range allCalls {
-				all.Go(func() {
-					a, b := acquire(t, theirs), acquire(t, ours)
-					implies(t, end+", on a connection: "+name, run(a, call), run(b, call), butOf(name)...)
-					a.Release()
-					b.Release()
-				})
+				on := func(db both) try {
+					return func(after time.Duration) error {
+						c := acquire(t, db)
+						defer c.Release()
+						return sleeps(c, call)(after)
+					}
+				}
+				all.Go(func() { sent(end+", on a connection: "+name, on(theirs), on(ours), butOf(name)) })
 			}
 			all.Wait()
 			a.Release()
@@ -325,17 +343,17 @@ func TestPredicatesOfAnEndedCtx(t *testing.T) {
 			commit := func(db both, end func(pgx.Tx, context.Context) error) error {
 				tx, err := db.Begin(bounded(t))
 				require.NoError(t, err)
-				ctx, cancel := ctxOf()
+				ctx, cancel := ctxOf(after)
 				defer cancel()
 				<-ctx.Done()
 				return end(tx, ctx)
 			}
 			implies(t, end+": Commit", commit(theirs, pgx.Tx.Commit), commit(ours, pgx.Tx.Commit))
 			for _, inTx := range []bool{false, true} {
-				ctxA, cancelA := ctxOf()
+				ctxA, cancelA := ctxOf(after)
 				errA := pgx.BeginFunc(ctxA, theirs, func(pgx.Tx) error { <-ctxA.Done(); return nil })
 				cancelA()
-				ctxB, cancelB := ctxOf()
+				ctxB, cancelB := ctxOf(after)
 				var errB error
 				if inTx {
 					errB = pool.InTx(ctxB, ours, pool.TxOptions{}, func(ctx context.Context, _ pgx.Tx) error { <-ctx.Done(); return nil })
@@ -355,6 +373,7 @@ func TestPredicatesOfALostConnection(t *testing.T) {
 	dsn := pgtest.Database(t)
 	see := newInspector(t, dsn)
 	see.exec("create table copied (id int)")
+	var texts atomic.Int64
 	for name, call := range allCalls {
 		if name == "CopyFrom" {
 			continue // its source ends with its ctx only
@@ -362,23 +381,38 @@ func TestPredicatesOfALostConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			theirs, ours, proxies := twoPools(t, dsn, 2)
-			twice := func(db both, proxy *netfault.Proxy, sql string, lose func()) (first, again error) {
+			// The text is this call's own, so that the server can be asked whether it runs.
+			twice := func(db both, sql string, lose func()) (first, again error) {
 				c := acquire(t, db)
 				defer c.Release()
+				done := make(chan struct{})
+				var losing sync.WaitGroup
 				if lose != nil {
-					timer := time.AfterFunc(100*time.Millisecond, lose)
-					defer timer.Stop()
+					sql = fmt.Sprintf("select pg_sleep(30.%06d)", texts.Add(1))
+					losing.Go(func() {
+						for see.running("%"+sql+"%") == 0 {
+							select {
+							case <-done:
+								return
+							case <-time.After(time.Millisecond):
+							}
+						}
+						lose()
+					})
 				}
-				return call(bounded(t), c, sql), call(bounded(t), c, "select 1")
+				first, again = call(bounded(t), c, sql), call(bounded(t), c, "select 1")
+				close(done)
+				losing.Wait()
+				return first, again
 			}
 			const dies = "select pg_terminate_backend(pg_backend_pid()) and pg_sleep(10)::text is null"
-			a1, a2 := twice(theirs, proxies[0], dies, nil)
-			b1, b2 := twice(ours, proxies[1], dies, nil)
+			a1, a2 := twice(theirs, dies, nil)
+			b1, b2 := twice(ours, dies, nil)
 			implies(t, "ended by the server", a1, b1)
 			implies(t, "after that", a2, b2)
 			for what, fault := range map[string]func(*netfault.Proxy){"cut": (*netfault.Proxy).Cut, "reset": (*netfault.Proxy).Reset} {
-				a1, a2 := twice(theirs, proxies[0], "select pg_sleep(30)", func() { fault(proxies[0]) })
-				b1, b2 := twice(ours, proxies[1], "select pg_sleep(30)", func() { fault(proxies[1]) })
+				a1, a2 := twice(theirs, "", func() { fault(proxies[0]) })
+				b1, b2 := twice(ours, "", func() { fault(proxies[1]) })
 				implies(t, what, a1, b1)
 				implies(t, "after "+what, a2, b2)
 			}
