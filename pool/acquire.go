@@ -275,7 +275,8 @@ func (p *Pool) refused(ctx context.Context, l *Lease, e *sched.NoTimeError) erro
 	p.stats.refusals.unsaid.Add(1)
 	p.tellRefused(ctx, l, e)
 	now, last := time.Now().UnixNano(), p.stats.refusals.saidAt.Load()
-	if now-last >= int64(time.Second) && p.stats.refusals.saidAt.CompareAndSwap(last, now) {
+	again := now-last >= int64(time.Second) || now < last // the clock may be set back
+	if again && p.stats.refusals.saidAt.CompareAndSwap(last, now) {
 		p.log.Warn("lmipool: callers were refused", slog.Int64("refused", p.stats.refusals.unsaid.Swap(0)), slog.String("last", err.Error()))
 	}
 	return err

@@ -131,8 +131,9 @@ func (f *Facts) learn(k *known, anew bool) {
 		f.suspect.Store(true)
 	}
 	f.learned++
-	if asked := k.asked.UnixNano(); asked < f.signedAt.Load() {
-		f.signedAt.Store(asked) // a sign that was taken since k was asked for does not cover k
+	if at := f.signedAt.Load(); at != nil && k.asked.Before(*at) {
+		asked := k.asked
+		f.signedAt.Store(&asked) // a sign that was taken since k was asked for does not cover k
 	}
 	for n := range k.nodes {
 		f.nodes[n].deep = extentOf(f.nodes, n)
@@ -151,12 +152,18 @@ func adds[K comparable, V interface{ is() int64 }](have, more map[K]V) (differs 
 
 // age says when facts were last known to be right, and who asks whether they still are.
 type age struct {
-	signedAt atomic.Int64  // when the last right sign was asked for, in nanoseconds; 0: never
-	ridden   atomic.Int64  // how many statements had ridden when the last right sign came
-	asking   atomic.Int64  // since when somebody is asking for a sign, in nanoseconds; 0: nobody is asking
-	suspect  atomic.Bool   // some facts do not hold any more
-	turns    atomic.Uint64 // how often facts have turned out to be wrong
-	restTill atomic.Int64  // no question is asked before this time, because the last one was not answered
+	signedAt atomic.Pointer[time.Time] // when the last right sign was asked for; nil: never
+	ridden   atomic.Int64              // how many statements had ridden when the last right sign came
+	asking   atomic.Pointer[time.Time] // since when somebody is asking for a sign; nil: nobody is asking
+	suspect  atomic.Bool               // some facts do not hold any more
+	turns    atomic.Uint64             // how often facts have turned out to be wrong
+	resting  atomic.Pointer[time.Time] // since when no question is asked, because the last one was not answered; nil if the last one was
+}
+
+// passed returns how much time has passed from at to now: what the monotonic clock says or what the wall clock says, whichever is more. The monotonic
+// clock may stand still while Lambda has frozen the process, and the wall clock may be set back.
+func passed(at, now time.Time) time.Duration {
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
 }
 
 const (
@@ -167,55 +174,68 @@ const (
 	restAfterFault = 500 * time.Millisecond // how long no question is asked after one that was not answered
 )
 
-// RightAt is the last moment at which all facts are known to have been right.
-func (a *age) RightAt() time.Time { return time.Unix(0, a.signedAt.Load()) }
+// RightAt is the last moment at which all facts are known to have been right. It is zero if there was none.
+func (a *age) RightAt() (at time.Time) {
+	if signed := a.signedAt.Load(); signed != nil {
+		at = *signed
+	}
+	return at
+}
 
 // IsSuspect reports whether some of the facts do not hold any more.
 func (a *age) IsSuspect() bool { return a.suspect.Load() }
 
 // IsDue reports whether it is time to ask for the sign, or to ask again for facts that are wrong. Before the first fact is known it returns false.
 func (a *age) IsDue(now time.Time) bool {
-	return a.signedAt.Load() != 0 && (a.suspect.Load() || now.UnixNano()-a.signedAt.Load() >= int64(signEvery)) && !a.rests(now)
+	at := a.signedAt.Load()
+	return at != nil && (a.suspect.Load() || passed(*at, now) >= signEvery) && !a.rests(now)
 }
 
 // Claim reports whether the caller must ask for the sign now. Nobody else asks until the caller calls Release, which it must do when it has the answer,
 // or until askTimeout has passed.
 func (a *age) Claim(now time.Time) bool {
 	since := a.asking.Load()
-	return a.IsDue(now) && (since == 0 || now.UnixNano()-since > int64(askTimeout)) && a.asking.CompareAndSwap(since, now.UnixNano())
+	if !a.IsDue(now) || since != nil && passed(*since, now) <= askTimeout {
+		return false
+	}
+	at := now
+	return a.asking.CompareAndSwap(since, &at)
 }
 
 // Release lets others ask for the sign again after a Claim that returned true.
-func (a *age) Release() { a.asking.Store(0) }
+func (a *age) Release() { a.asking.Store(nil) }
 
 // rests reports whether no question may be asked now, because the last one was not answered.
-func (a *age) rests(now time.Time) bool { return now.UnixNano() < a.restTill.Load() }
+func (a *age) rests(now time.Time) bool {
+	since := a.resting.Load()
+	return since != nil && passed(*since, now) < restAfterFault
+}
 
 // Belief remembers that a connection was handed on without a reset, because the facts said that its user had left nothing. A change of the catalogs is
 // noticed up to a second late, and until then a new trigger may have set something. So the connection is reset in front of its next user's first
 // flight if the facts have turned out to be wrong since, or if there was no right sign for a second. The zero value is for a connection that is new or
 // was reset.
 type Belief struct {
-	at   int64  // when the connection was last handed on without a reset, in nanoseconds; 0: never
-	turn uint64 // age.turns when it was first handed on without a reset
+	at   time.Time // when the connection was last handed on without a reset; zero: never
+	turn uint64    // age.turns when it was first handed on without a reset
 }
 
 // Note notes that the connection is handed on without a reset because of f. A nil f changes nothing.
 func (b *Belief) Note(f *Facts) {
-	if f == nil || f.signedAt.Load() == 0 {
+	if f == nil || f.signedAt.Load() == nil {
 		return
 	}
-	if b.at == 0 {
+	if b.at.IsZero() {
 		b.turn = f.turns.Load()
 	}
-	b.at = time.Now().UnixNano()
+	b.at = time.Now()
 }
 
 // MayBeWrong reports whether an earlier user may have left something although the facts said that he had not.
 func (b *Belief) MayBeWrong(f *Facts) bool {
-	if f == nil || b.at == 0 {
+	if f == nil || b.at.IsZero() {
 		return false
 	}
-	right := f.signedAt.Load()
-	return b.turn != f.turns.Load() || right < b.at && time.Now().UnixNano()-right > int64(maxProofAge)
+	right := f.RightAt()
+	return b.turn != f.turns.Load() || right.Before(b.at) && passed(right, time.Now()) > maxProofAge
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/sqltext"
@@ -97,4 +99,58 @@ func TestAllowed(t *testing.T) {
 	} {
 		assert.Equal(t, want, allowed(f), "%v", f)
 	}
+}
+
+// stepped returns t as if somebody had set the wall clock by that many seconds. The monotonic clock goes on.
+func stepped(t time.Time, seconds int64) time.Time {
+	*(*uint64)(unsafe.Pointer(&t)) += uint64(seconds << 30) // see the comment of time.Time
+	return t
+}
+
+// A clock that is set back does not make facts young again, and one that is set forward, or stood still while the process was frozen, makes them old.
+func TestNoClockMakesOldFactsYoung(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		passed time.Duration // by the monotonic clock
+		steps  int64         // what is added to the wall clock, in seconds
+		fresh  bool
+	}{
+		"nothing":                      {0, 0, true},
+		"set back at once":             {0, -3600, true},
+		"two seconds":                  {2 * time.Second, 0, false},
+		"two seconds and an hour back": {2 * time.Second, -3600, false},
+		"an hour forward":              {0, 3600, false},
+		"an hour back after an hour":   {time.Hour, -3600, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, m := baselines().At(""), &sqltext.Mentions{}
+			_, err := f.Know(t.Context(), says("1", nil), m, nil, noOthers)
+			require.NoError(t, err)
+			begin := time.Now()
+			f.Sign(begin).Take([][]byte{[]byte("1")}, nil)
+			now := stepped(begin.Add(c.passed), c.steps)
+			assert.Equal(t, c.fresh, f.IsFresh(now), "it may ride")
+			assert.Equal(t, c.fresh, !f.TooOld(f.RightAt(), now), "its answer counts")
+			assert.Equal(t, !c.fresh, f.IsDue(now), "the sign is asked for")
+			if !c.fresh {
+				assert.True(t, f.Claim(now))
+				f.Sign(now).Take([][]byte{[]byte("1")}, nil)
+				f.Release()
+				assert.True(t, f.IsFresh(now), "it is young again by the new time")
+			}
+		})
+	}
+}
+
+// A question that had no answer rests half a second, whatever the wall clock does.
+func TestARestEndsThoughTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	f, m := baselines().At(""), &sqltext.Mentions{}
+	_, err := f.Know(t.Context(), says("1", nil), m, nil, noOthers)
+	require.NoError(t, err)
+	f.Sign(time.Now()).Take(nil, errors.New("refused"))
+	later := time.Now().Add(time.Second)
+	assert.True(t, f.IsDue(later))
+	assert.True(t, f.IsDue(stepped(later, -3600)))
 }

@@ -37,7 +37,7 @@ func (f *Facts) Know(ctx context.Context, ask Ask, m *sqltext.Mentions, types []
 			return false, err
 		}
 		f.learn(k, false)
-		f.signedAt.CompareAndSwap(0, sent.UnixNano())
+		f.signedAt.CompareAndSwap(nil, &sent)
 	}
 	return true, nil
 }

@@ -27,11 +27,11 @@ type Sign struct {
 
 // IsFresh reports whether the last right sign is young enough for a ride to be sent.
 func (f *Facts) IsFresh(now time.Time) bool {
-	return !f.suspect.Load() && now.UnixNano()-f.signedAt.Load() < int64(maxSignAge+f.Slack)
+	return !f.suspect.Load() && passed(f.RightAt(), now) < maxSignAge+f.Slack
 }
 
-// TooOld reports whether a ride's answer has to be dropped because it is read this long after the facts were right.
-func (f *Facts) TooOld(since time.Duration) bool { return since > maxProofAge+f.Slack }
+// TooOld reports whether a ride's answer, which was read at that time, has to be dropped because the facts were last known to be right at right.
+func (f *Facts) TooOld(right, read time.Time) bool { return passed(right, read) > maxProofAge+f.Slack }
 
 // Sign returns the question about all facts that are known now. sent is when the caller sends it.
 func (f *Facts) Sign(sent time.Time) *Sign {
@@ -88,7 +88,8 @@ func (s *Sign) Take(row [][]byte, lost error) {
 	}
 	if !f.suspect.Load() && f.learned == s.learned { // otherwise the sign does not cover the facts that were added meanwhile
 		f.ridden.Store(f.Rides())
-		f.signedAt.Store(s.sent.UnixNano())
+		sent := s.sent
+		f.signedAt.Store(&sent)
 	}
 }
 
@@ -107,7 +108,8 @@ func (f *Facts) restAfter(err error) bool {
 	if errors.Is(err, errYielded) || f.Lost(err) {
 		return false
 	}
-	f.restTill.Store(time.Now().Add(restAfterFault).UnixNano())
+	now := time.Now()
+	f.resting.Store(&now)
 	return true
 }
 
@@ -143,7 +145,7 @@ func (f *Facts) deriveAnew(ctx context.Context, ask Ask) {
 	}
 	f.turns.Add(1)
 	if f.learn(k, true); err == nil {
-		f.signedAt.Store(sent.UnixNano())
+		f.signedAt.Store(&sent)
 	}
 	f.Changes.Add(1)
 	rode := f.Rides()

@@ -52,12 +52,15 @@ func (s *Session) LooksDue(now time.Time) bool {
 // payAfter is how long callers have waited all the time when looks begin to pay: the wait has then cost about as much as a look does.
 const payAfter = 10 * time.Millisecond
 
+var opened = time.Now()
+
 // keepsWaiting notes whether callers wait now, when a connection comes back, and reports whether they have waited for payAfter.
 func (p *patience) keepsWaiting(now time.Time, wait bool) bool {
 	if !wait {
 		p.waiting.Store(0)
 		return false
 	}
-	p.waiting.CompareAndSwap(0, now.UnixNano())
-	return now.UnixNano()-p.waiting.Load() >= int64(payAfter)
+	at := max(1, int64(now.Sub(opened))) // by the monotonic clock
+	p.waiting.CompareAndSwap(0, at)
+	return at-p.waiting.Load() >= int64(payAfter)
 }

@@ -164,7 +164,7 @@ func (s *Session) flush() {
 
 // patience is what the sessions of a pool share, to put off looks.
 type patience struct {
-	waiting atomic.Int64 // since when callers have waited whenever a connection came back, in nanoseconds; 0: nobody waited the last time
+	waiting atomic.Int64 // since when callers have waited whenever a connection came back, in nanoseconds since opened; 0: nobody waited the last time
 	looks   atomic.Int32 // how many sessions are asking for facts
 }
 

@@ -135,7 +135,7 @@ func (f *Flight) conclude(s *segment, a *answer, took time.Duration) bool {
 	r.types, r.server = f.ln.Types.Of(f.ln.PG), f.ln.server
 	match := f.verify(s.stmt, a.own, r.st, r.desc, r.types)
 	switch {
-	case f.ln.Facts.TooOld(f.heard.Sub(f.proven)): // s waited behind slow segments, and the facts may have changed meanwhile
+	case f.ln.Facts.TooOld(f.proven, f.heard): // s waited behind slow segments, and the facts may have changed meanwhile
 		f.unprepared(s, a, took)
 		r.ends(Again, errors.New("lmipool: the answer came too late: the catalogs may have changed since the statement was judged"))
 	case match == memrows.Different:
