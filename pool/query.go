@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lmipool/lmipool/internal/catalog"
+	"github.com/lmipool/lmipool/internal/facts"
 	"github.com/lmipool/lmipool/internal/memrows"
 	"github.com/lmipool/lmipool/internal/pgerr"
 	"github.com/lmipool/lmipool/internal/pgxargs"
@@ -298,11 +299,18 @@ func (p *Pool) retry(ctx context.Context, a *tries, l *Lease, err error) bool {
 		if !p.waitToRetry(ctx, a) {
 			return false
 		}
-	case a.n > 0 || l.repeats || ctx.Err() != nil || !p.mayRepeat(ctx, l, err):
+	case a.n > 0 || l.repeats || ctx.Err() != nil:
 		return false
 	default:
-		p.stats.reruns.Add(1)
+		by, may := p.mayRepeat(ctx, l, err)
+		if !may {
+			return false
+		}
 		sleep(ctx, afterLoss)
+		if !p.confirms(ctx, by) {
+			return false
+		}
+		p.stats.reruns.Add(1)
 	}
 	a.n++
 	return true
@@ -323,12 +331,31 @@ func (p *Pool) waitToRetry(ctx context.Context, a *tries) bool {
 	return pause(ctx, a.n-1)
 }
 
-// mayRepeat reports whether err says that the connection was lost, and l's statement could ride if it were faster: then it has no effect.
-func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) bool {
+// mayRepeat reports whether err says that the connection was lost, and l's statement could ride if it were faster: then it has no effect. by are the facts
+// that say so. They may be as old as the connection was idle, and meanwhile what the statement reads from may have been made to write.
+func (p *Pool) mayRepeat(ctx context.Context, l *Lease, err error) (by facts.Proven, may bool) {
 	if p.cfg.Rerun == Off || !pgerr.IsLost(err) || !p.rides || ctx.Value(aloneKey{}) != nil || !l.with.Custom() {
-		return false
+		return by, false
 	}
 	o := pgxargs.Parse(l.args)
 	sql, _, ok := o.Rewritten(ctx, l.sql)
-	return ok && o.Few() && len(sql) <= catalog.MaxText && p.lanes.Catalog.Find(sql, l.with.Key()).IsHarmless()
+	if !ok || !o.Few() || len(sql) > catalog.MaxText {
+		return by, false
+	}
+	return p.lanes.Catalog.Find(sql, l.with.Key()).IsHarmless()
+}
+
+// confirms asks the server, on another connection, whether by still holds, and so held when the statement ran.
+func (p *Pool) confirms(ctx context.Context, by facts.Proven) bool {
+	l, err := p.acquire(ctx, nil, kindStatement, "", -1)
+	if err != nil {
+		return false
+	}
+	defer l.Release()
+	if _, err := l.enter(""); err != nil {
+		return false
+	}
+	defer l.leave()
+	s := &l.c.session
+	return by.Holds(s.Facts) && by.Confirm(ctx, s.Subject().Answers)
 }

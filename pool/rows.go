@@ -78,8 +78,10 @@ func ofBatch(l *Lease, r pgx.Rows) *rows { return &rows{l: l, r: r} }
 // caller may run the statement again. The pool does not run it again, since the caller has the Rows.
 func (r *rows) wrapError(err error) error {
 	err = r.l.c.wrapError(err)
-	if q := r.asked.ctx; err != nil && q != nil && r.l.p.mayRepeat(q, r.l, err) {
-		return nothingLost("the connection of a read was lost", err)
+	if q := r.asked.ctx; err != nil && q != nil {
+		if by, may := r.l.p.mayRepeat(q, r.l, err); may && by.IsFresh() {
+			return nothingLost("the connection of a read was lost", err)
+		}
 	}
 	return err
 }

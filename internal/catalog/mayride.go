@@ -34,7 +34,7 @@ func (s *Statement) Shareable() (d *Description, by facts.Proven, why string) {
 		return nil, by, s.alone
 	}
 	p := s.judgeLocked(s.of.facts())
-	d = s.desc.Load()
+	by, d = p.By, s.desc.Load()
 	switch why = Why(p); {
 	case why != "":
 	case d == nil:
@@ -44,15 +44,15 @@ func (s *Statement) Shareable() (d *Description, by facts.Proven, why string) {
 	case s.size > Large:
 		why = AloneLarge
 	default:
-		return d, p.By, ""
+		return d, by, ""
 	}
 	return nil, by, why
 }
 
-// IsHarmless reports whether s may ride, or only goes alone because it is slow or its results are large.
-func (s *Statement) IsHarmless() bool {
-	_, _, why := s.Shareable()
-	return why == "" || why == AloneSlow || why == AloneLarge
+// IsHarmless reports whether s may ride, or only goes alone because it is slow or its results are large. by are the facts that prove it.
+func (s *Statement) IsHarmless() (by facts.Proven, is bool) {
+	_, by, why := s.Shareable()
+	return by, why == "" || why == AloneSlow || why == AloneLarge
 }
 
 // Unfit returns the reason why a statement with this description goes alone, or "" if it may ride. It goes alone if a parameter's type is not known,

@@ -99,6 +99,9 @@ type Proven struct {
 // Holds reports whether what was judged still holds on a connection with the facts f: they are the same facts, in the same generation.
 func (p Proven) Holds(f *Facts) bool { return p.facts == f && f.gen.Load() == p.gen }
 
+// IsFresh reports whether p still holds, by a sign that is young enough for a ride.
+func (p Proven) IsFresh() bool { return p.Holds(p.facts) && p.facts.IsFresh(time.Now()) }
+
 // Now returns the present generation of f.
 func (f *Facts) Now() Proven { return Proven{f, f.gen.Load()} }
 

@@ -71,19 +71,21 @@ func (f *Facts) Sign(sent time.Time) *Sign {
 	return &Sign{args, f, want, f.gen.Load(), f.learned, sent}
 }
 
-// Take takes the server's answer. If row is nil, there was no answer, and lost is the error, if there was one.
-func (s *Sign) Take(row [][]byte, lost error) {
+// Take takes the server's answer, and reports whether the facts that the question was about still hold. If row is nil, there was no answer, and lost is
+// the error, if there was one.
+func (s *Sign) Take(row [][]byte, lost error) (hold bool) {
 	f := s.f
 	if row == nil {
 		f.restAfter(lost)
-		return
+		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.gen.Load() != s.gen || len(row) != 1 {
-		return // all facts were replaced meanwhile
+		return false // all facts were replaced meanwhile
 	}
-	if got, err := sumIn64(string(row[0])); err != nil || got != s.want {
+	got, err := sumIn64(string(row[0]))
+	if hold = err == nil && got == s.want; !hold {
 		f.suspect.Store(true)
 	}
 	if !f.suspect.Load() && f.learned == s.learned { // otherwise the sign does not cover the facts that were added meanwhile
@@ -91,6 +93,14 @@ func (s *Sign) Take(row [][]byte, lost error) {
 		sent := s.sent
 		f.signedAt.Store(&sent)
 	}
+	return hold
+}
+
+// Confirm asks whether the facts still hold by which p was judged, and so held ever since. It asks though the sign is not due.
+func (p Proven) Confirm(ctx context.Context, ask Ask) bool {
+	s := p.facts.Sign(time.Now())
+	rows, err := ask(ctx, AskSign(), s.Args...)
+	return err == nil && len(rows) == 1 && s.gen == p.gen && s.Take(rows[0], nil)
 }
 
 // sumIn64 returns the decimal number s, which may have any size, modulo 2 to the 64. want overflows in the same way.

@@ -127,11 +127,11 @@ func (s *Session) Learn(st *catalog.Statement, on *catalog.Subject) {
 	if s.Facts == nil {
 		return
 	}
-	could := st.IsHarmless()
+	_, could := st.IsHarmless()
 	if err := s.Catalog.Learn(st, on); err != nil {
 		s.Log.Warn("lmipool: the catalogs could not be asked what statements may run; meanwhile they go alone", "error", err)
 	}
-	if !could && st.IsHarmless() {
+	if _, can := st.IsHarmless(); can && !could {
 		s.OnLearned()
 	}
 }
