@@ -106,7 +106,8 @@ func (c *conn) recordError(err error) error {
 		}
 	case pgerr.ReadOnly(err) && c.p.writer.Concerns(pc):
 		c.maybeStandby = true
-		if !c.confirmPrimary() && c.place.Fenced() && pc.TxStatus() == 'I' {
+		partly := c.session.MayHaveCommitted() // for example a batch with COMMIT in it
+		if !c.confirmPrimary() && c.place.Fenced() && pc.TxStatus() == 'I' && !partly {
 			return pgerr.NotRun(c.p.writer.Why().Error(), err)
 		}
 	}

@@ -423,3 +423,26 @@ func TestAReaderDoesNotMindAServerThatBecomesReadOnly(t *testing.T) {
 	assert.EqualValues(t, 4, quiet.Stat().NewConnsCount())
 	t.Log(strings.Join(log.lines(), "\n"))
 }
+
+// A batch that has committed something before the server became read-only may not run again: the writer that comes next may have what it has committed.
+func TestABatchThatHasCommittedBeforeTheServerBecameReadOnlyIsNotRetryable(t *testing.T) {
+	t.Parallel()
+	b := newBlue(t, nil)
+	p := newPoolAt(t, b.ConnString(), &pool.Config{MaxConns: 1, Logger: (&logs{}).logger()})
+	_, err := p.Exec(bounded(t), "insert into t values (0)") // so that the pool wants a writer
+	require.NoError(t, err)
+	batch := &pgx.Batch{}
+	for _, sql := range []string{"begin", "insert into t values (1)", "select pg_advisory_xact_lock(7)", "commit", "insert into t values (2)"} {
+		batch.Queue(sql)
+	}
+	done := make(chan error, 1)
+	b.see.exec("select pg_advisory_lock(7)")
+	go func() { done <- p.SendBatch(bounded(t), batch).Close() }()
+	eventually(t, "the batch waits", func() bool { return b.see.count("select count(*) from pg_locks where locktype = 'advisory' and not granted") == 1 })
+	b.sets("default_transaction_read_only", "on")
+	b.see.exec("select pg_advisory_unlock(7)")
+	err = ends(t, "the batch", done)
+	require.ErrorContains(t, err, "25006")
+	assert.Equal(t, 1, b.see.count("select count(*) from t where id = 1"))
+	assert.False(t, pool.Retryable(err), "%v", err)
+}
