@@ -438,7 +438,9 @@ func TestABatchThatHasCommittedBeforeTheServerBecameReadOnlyIsNotRetryable(t *te
 	done := make(chan error, 1)
 	b.see.exec("select pg_advisory_lock(7)")
 	go func() { done <- p.SendBatch(bounded(t), batch).Close() }()
-	eventually(t, "the batch waits", func() bool { return b.see.count("select count(*) from pg_locks where locktype = 'advisory' and not granted") == 1 })
+	eventually(t, "the batch waits", func() bool {
+		return b.see.count("select count(*) from pg_locks where locktype = 'advisory' and not granted") == 1
+	})
 	b.sets("default_transaction_read_only", "on")
 	b.see.exec("select pg_advisory_unlock(7)")
 	err = ends(t, "the batch", done)
