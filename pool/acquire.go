@@ -70,8 +70,7 @@ func (p *Pool) acquire(ctx context.Context, with *session.Settings, what kind, s
 }
 
 // statement is acquire for one statement outside a transaction. The statement may ride at its first try. If it has ridden, the lease has the statement's
-// result and no connection.
-// m learns what came of it.
+// result and no connection. m learns what came of it.
 func (p *Pool) statement(ctx context.Context, m *meter, with *session.Settings, what kind, sql string, args []any, frames int) (*Lease, error) {
 	l := spareLeases.Get().(*Lease)
 	l.p, l.with, l.what, l.args = p, with, what, args
@@ -242,9 +241,8 @@ func (l *Lease) start(ctx context.Context, c *conn) error {
 	return nil
 }
 
-// reportInside logs that l is acquired with the ctx of in, a function that InTx runs. Usually the code should have used
-// tx: what runs on l is not part of the transaction (lost updates), and l waits for a second connection while the first is held (a deadlock). It may be
-// done on purpose, so it is no error.
+// reportInside logs that l is acquired with the ctx of in, a function that InTx runs. Usually the code should have used tx: what runs on l is not part of
+// the transaction, and l waits for a second connection while the first is held. It may be on purpose.
 func (p *Pool) reportInside(l *Lease, in *callback) {
 	held := p.heldBy(in)
 	if held == nil {

@@ -243,9 +243,8 @@ func Misconfigured(err error) bool { return pgerr.Classify(err, inPgerr) == pger
 // stays: if it has, or may have, the error is not Retryable. With [Config.Plain] the pool cannot see such commits.
 func Retryable(err error) bool { return pgerr.Classify(err, inPgerr) == pgerr.Retryable }
 
-// OutcomeUnknown reports whether err, from a statement or a Commit, leaves open whether the statement or COMMIT has taken effect: it was sent, or may
-// have been, and the server's answer was lost, because the connection broke or ctx ended. Do not just send such a write again: look whether it is
-// there, or make it idempotent.
+// OutcomeUnknown reports whether err, from a statement or a Commit, leaves open whether the statement or COMMIT has taken effect: it was sent, or may have
+// been, and the server's answer was lost, because the connection broke or ctx ended. Look whether such a write is there before you send it again.
 //
 // It is true for an error that ended the session (FATAL, such as 57P01), since that may have come after a commit. It is false for every other error
 // of the server: then nothing has happened, except for what a procedure, or a text of several statements, had committed before. It is false for a

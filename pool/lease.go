@@ -131,8 +131,7 @@ func (p *Pool) holders() (all []occupant) {
 	return all
 }
 
-// Holders describes who has a connection now, the one who has had it longest first. The flights of lanes are among them. With Config.Plain the list is
-// empty.
+// Holders describes who has a connection now, the one who has had it longest first. Flights of lanes are among them. With Config.Plain it is empty.
 func (p *Pool) Holders() []Holder {
 	lookers.Add(1)
 	defer lookers.Add(-1)

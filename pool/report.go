@@ -69,8 +69,7 @@ func (p *Pool) reportSlow(r *running, took time.Duration, err error) {
 		slog.String("doing", r.shown()), ran, used, failed)
 }
 
-// reportInvocation logs the account of s, whose invocation has ended, if it was slow or ran one text often. Each longest or repeated text has one line a
-// minute at most.
+// reportInvocation logs the account of s, whose invocation has ended, if it was slow or ran one text often. A text has one line a minute at most.
 func (p *Pool) reportInvocation(s *Scope, now time.Time) {
 	switch slow := p.cfg.ReportSlowAfter; {
 	case slow <= 0:

@@ -27,8 +27,7 @@ type Scope struct {
 	account account.Account
 }
 
-// lookers counts the goroutines that use leases from a scheduler's or a scope's list, so that spare lets nobody reuse a lease meanwhile. Each counts
-// itself before it reads the list.
+// lookers counts the goroutines that use leases from a scheduler's or a scope's list, so that spare lets nobody reuse a lease. Each counts first.
 var lookers atomic.Int64
 
 // held is a lease's place in the list of its scope.
@@ -290,8 +289,7 @@ func (c *callback) holding(r *sched.Request) { c.within.Holds = r }
 const DetachTimeout = 30 * time.Second
 
 // Detach returns a ctx for work that may go on after its invocation. The new ctx has ctx's values but no scope, and does not end when ctx ends. It ends
-// after timeout (0 means [DetachTimeout]) or when cancel is called. Call cancel when the work is done. No scope takes back a lease that is acquired
-// with the new ctx, so release it.
+// after timeout (0 means [DetachTimeout]) or when cancel is called. Call cancel when the work is done. Release each lease that is acquired with it.
 //
 // Until the new ctx ends, [InvocationStat.Detached] of the pool that opened ctx's scope counts it. In an environment that freezes after its reply,
 // detached work stands still until the next invocation.

@@ -144,8 +144,7 @@ type DialStat struct {
 	HoldTime time.Duration `json:"-"`
 }
 
-// FleetStat has what the pool knows of its fleet, the environments with the same role; see [Config.FleetBudget]. Its numbers are 0 until the pool has
-// counted the fleet, and if there is no budget.
+// FleetStat has what the pool knows of its fleet, the environments with the same role; see [Config.FleetBudget]. It is 0 before the first count.
 type FleetStat struct {
 	// Budget is how many connections all environments may have together.
 	Budget int32 `json:"budget"`

@@ -35,8 +35,7 @@ func Describe(d *pgconn.StatementDescription, set *memrows.Set) *Description {
 	return desc
 }
 
-// Encode encodes args into eqb, and reports whether that was possible. It returns the columns in the formats of the result: those that formats has, or
-// those that pgx asks for by itself if formats is nil.
+// Encode encodes args into eqb, and reports whether that was possible. It returns the columns in formats, or in pgx's own if formats is nil.
 func (d *Description) Encode(eqb *pgx.ExtendedQueryBuilder, args []any, formats pgx.QueryResultFormatsByOID) (shown []pgconn.FieldDescription, ok bool) {
 	if d.set.Encode(eqb, d.StatementDescription, args) != nil {
 		return nil, false

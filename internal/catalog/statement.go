@@ -105,8 +105,7 @@ func (s *Statement) unclaim() {
 	s.looking = false
 }
 
-// Record ends what Claim began. d is the description that was found, or why is the reason for which s goes alone for good. If both are missing, s
-// could not be described.
+// Record ends what Claim began. d is the description that was found, or why is the reason for which s goes alone for good, or s could not be described.
 func (s *Statement) Record(d *Description, why string) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -124,8 +123,7 @@ func (s *Statement) Record(d *Description, why string) {
 	}
 }
 
-// Redescribe replaces the description old of s by d, for which later rides are encoded. It does nothing if s does not have old any more. If d is nil,
-// s has to be described again.
+// Redescribe replaces the description old of s by d, for later rides, if s still has old. If d is nil, s has to be described again.
 func (s *Statement) Redescribe(old, d *Description) {
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()

@@ -1,6 +1,5 @@
-// Package deadconn makes closed connections. A caller gets one when he asks for the connection of a lease that has ended, or of rows in memory. Each
-// use of a closed connection fails with "conn closed". If he got nil, his goroutine would panic and end the process. The real connection already serves
-// somebody else.
+// Package deadconn makes closed connections. A caller gets one when he asks for the connection of a lease that has ended, or of rows in memory. Each use
+// of a closed connection fails with "conn closed". With nil his goroutine would panic. The real connection serves somebody else.
 package deadconn
 
 import (

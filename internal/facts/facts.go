@@ -55,8 +55,7 @@ func ValidFunction(name string) bool {
 	return len(parts) <= 2 && !slices.Contains(parts, "") && !strings.ContainsAny(name, `()"',;`) && strings.TrimSpace(name) == name
 }
 
-// Baselines hold the facts of a pool for each baseline of its connections. There is one baseline, unless somebody changes the settings of the role or
-// the database while the pool is open.
+// Baselines hold the facts of a pool for each baseline of its connections. There is one, unless the settings of the role or database change.
 type Baselines struct {
 	shared
 	mu     sync.Mutex
@@ -194,8 +193,7 @@ func (a *age) IsDue(now time.Time) bool {
 	return at != nil && (a.suspect.Load() || passed(*at, now) >= signEvery) && !a.rests(now)
 }
 
-// Claim reports whether the caller must ask for the sign now. Nobody else asks until the caller calls Release, which it must do when it has the answer,
-// or until askTimeout has passed.
+// Claim reports whether the caller must ask for the sign now. Nobody else asks until the caller calls Release, or askTimeout has passed.
 func (a *age) Claim(now time.Time) bool {
 	since := a.asking.Load()
 	if !a.IsDue(now) || since != nil && passed(*since, now) <= askTimeout {
@@ -215,9 +213,8 @@ func (a *age) rests(now time.Time) bool {
 }
 
 // Belief remembers that a connection was handed on without a reset, because the facts said that its user had left nothing. A change of the catalogs is
-// noticed up to a second late, and until then a new trigger may have set something. So the connection is reset in front of its next user's first
-// flight if the facts have turned out to be wrong since, or if there was no right sign for a second. The zero value is for a connection that is new or
-// was reset.
+// noticed up to a second late, and until then a new trigger may have set something. So the connection is reset in front of its next user's first flight if
+// the facts have turned out to be wrong since, or there was no right sign for a second. The zero value means clean.
 type Belief struct {
 	at   time.Time // when the connection was last handed on without a reset; zero: never
 	turn uint64    // age.turns when it was first handed on without a reset

@@ -35,8 +35,7 @@ func (f *Facts) reachedLocked(m *sqltext.Mentions, types []uint32) (all []*exten
 	return all
 }
 
-// expandedLocked returns m together with what is mentioned in the bodies of the trusted functions to which m leads. calls are the functions that these
-// bodies call.
+// expandedLocked returns m together with what is mentioned in the bodies of the trusted functions to which m leads. calls are what these bodies call.
 func (f *Facts) expandedLocked(m *sqltext.Mentions, types []uint32) (_ *sqltext.Mentions, calls []sqltext.Function) {
 	all, seen := *m, map[string]bool{}
 	for more := true; more; {
@@ -198,8 +197,7 @@ func (f *Facts) ledLocked(m *sqltext.Mentions, functions []sqltext.Function, typ
 	return l
 }
 
-// mayRunLocked returns the names of the functions that may run for a statement that mentions m and reaches reached. The value is true if triggers call
-// the function.
+// mayRunLocked returns the names of the functions that may run for a statement that mentions m and reaches reached: true if triggers call them.
 func (f *Facts) mayRunLocked(m *sqltext.Mentions, reached []*extent) map[string]bool {
 	names := map[string]bool{}
 	for _, name := range slices.Concat(m.Called, m.Dotted) {

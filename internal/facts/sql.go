@@ -10,8 +10,7 @@ import (
 // user's search_path cannot change what a query means. The long ones are put together when they are first needed, and not in each start of a process.
 // The OIDs of languages are 12 for internal, 13 for C and 14 for SQL.
 
-// given is true for a function p that is neither built-in, nor a constructor that PostgreSQL has made for a range type, nor a trusted function of an
-// extension.
+// given is true for a function p that is neither built-in, nor the constructor of a range type, nor a trusted function of an extension.
 const given = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 	and not (p.provolatile operator(pg_catalog.<>) 'v' and ` + ofExtension + `
 		and (p.prolang operator(pg_catalog.=) any ('{12,13,14}'::pg_catalog.oid[]) or ` + setsPath + `) and ` + takesNoSQL + `)
@@ -243,11 +242,10 @@ const badNode = `coalesce((select case
 		when n.c operator(pg_catalog.<>) 'r' and exists (select from pg_catalog.pg_rewrite w where w.ev_class operator(pg_catalog.=) n.o and w.ev_type operator(pg_catalog.<>) '1') then 'rule' end
 	from pg_catalog.pg_class c where n.c operator(pg_catalog.<>) 't' and c.oid operator(pg_catalog.=) n.o), '')`
 
-// askNodes asks what the names $2 in the schemas $1 stand for and lead to. $3 says for each whether it is read, changed or inserted into. $4 has
-// the OIDs of types. The kinds of rows are: k, a node that a name stands for, or the name's sign; n, a node, why it is bad, and
-// its sign; e, an edge; x, an expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's
-// definition if it has a condition; f, a function of an expression or operator that may be the user's own; o, the operator family of an operator
-// class that it uses.
+// askNodes asks what the names $2 in the schemas $1 stand for and lead to. $3 says for each whether it is read, changed or inserted into. $4 has the OIDs
+// of types. The kinds of rows are: k, a node that a name stands for, or the name's sign; n, a node, why it is bad, and its sign; e, an edge; x, an
+// expression; u, the owner of a table that a foreign key changes; g, a function that a trigger calls, and the trigger's definition if it has a condition;
+// f, a function of an expression or operator that may be the user's own; o, the operator family of an operator class that it uses.
 var askNodes = sync.OnceValue(func() string {
 	return `with recursive k as materialized (select k.* from (select k.s, k.n, ` + relationOf + `, ` + typeOfName + `, u, i
 		from unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[]) with ordinality k(s, n, u, i)) k(s, n, rel, typ, u, i)),

@@ -205,9 +205,8 @@ const (
 	sayEvery   = time.Minute
 )
 
-// Count counts one more event at place, which must be comparable. If say is true, a line is to be logged now, with attrs: "count" is how many events
-// the line stands for, the one that is counted now included. "places" is "other" if the line stands for several places, because message has more than
-// mostPlaces.
+// Count counts one more event at place, which must be comparable. If say is true, a line is to be logged now, with attrs: "count" is how many events the
+// line stands for, the one that is counted now included. "places" is "other" if message has more than mostPlaces places.
 func (t *Tally) Count(message string, place any, now time.Time) (attrs []any, say bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,11 +6,10 @@
 //
 // # What texts mean
 //
-// The server decides what a text means when it parses the text, by the settings of that moment. search_path, role and temporary tables decide which
-// table a name stands for; TimeZone decides which instant '2024-01-01' is. A prepared statement keeps that meaning, and pgx keeps the prepared statement
-// for the next user who sends the same text. The server may also parse a prepared statement again, because its table was altered. So while the settings
-// of a session differ from those that AfterConnect has left, pgx's caches are neither read nor filled: each text is parsed, described and executed as
-// an unnamed statement.
+// The server decides what a text means when it parses the text, by the settings of that moment. search_path, role and temporary tables decide which table
+// a name stands for; TimeZone decides which instant '2024-01-01' is. A prepared statement keeps that meaning, and pgx keeps the prepared statement for the
+// next user who sends the same text. The server may also parse a prepared statement again, because its table was altered. So while a session's settings
+// differ from those that AfterConnect has left, pgx's caches are not used: each text runs as an unnamed statement.
 //
 // Behind a pooler the next transaction may run in another session, whose unnamed statement may be another client's. So an unnamed statement must not
 // be parsed in one exchange and executed in the next. Outside a transaction pgx's mode cache_describe is used instead, which sends the text again with

@@ -124,8 +124,7 @@ func (u *Use) change(m sqltext.Meaning, hidden bool) {
 	u.touched, u.planned = true, false
 }
 
-// BeforeEnd notes that a transaction or a savepoint is about to end. Its settings may be undone, and deferred triggers may run, so the server has to
-// be asked.
+// BeforeEnd notes that a transaction or a savepoint is about to end. Its settings may be undone, and deferred triggers may run, so the server is asked.
 func (u *Use) BeforeEnd() {
 	if u.touched {
 		u.meaning = meansAsk

@@ -66,8 +66,7 @@ func (s *Session) WithoutArgument(err error) error { return s.given.WithoutArgum
 
 func (s *Session) noteArguments(a pgerr.Arguments) { s.given = a }
 
-// noteSequences notes, before a statement is sent, what the statement does with the values of sequences. If the statement is not known, st is nil and
-// leaves.Trace is AnyTrace.
+// noteSequences notes, before a statement is sent, what it does with sequences. If it is not known, st is nil and leaves.Trace is AnyTrace.
 func (u *Use) noteSequences(ctx context.Context, leaves catalog.Leaves, st *catalog.Statement) {
 	f := &u.s.foreign
 	f.settle(u.call)
@@ -139,8 +138,7 @@ func (s *Session) startCall(first bool) {
 	}
 }
 
-// runs notes that a call is going to run a statement. If commits is true, the statement may commit before it ends. Inside a transaction only COMMIT
-// commits, and the wire sees that.
+// runs notes that a call is going to run a statement. If commits is true, it may commit before it ends. Inside a transaction the wire sees a COMMIT.
 func (s *Session) runs(commits bool) {
 	s.commits.may = s.commits.may || commits && s.PG.PgConn().TxStatus() == 'I'
 }

@@ -194,8 +194,7 @@ func (s *Session) resetNow() bool {
 	return s.flushReset(ctx) && (!left.named || s.dropNamed(ctx) == nil)
 }
 
-// differs reports whether the server has reported settings other than those of the clean session. It compares settings only if the server has reported
-// one since they were last right.
+// differs reports whether the server has reported settings other than those of the clean session. It compares only if one was reported since.
 func (s *Session) differs() bool {
 	n := s.Wire.Reports()
 	if n == s.reports {

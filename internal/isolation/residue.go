@@ -32,8 +32,7 @@ const maxUnsure = 4
 // maxPutOff is how many statements of one connection wait for their looks. Others are noted again when they run again.
 const maxPutOff = 16
 
-// add notes what a statement leaves. addPlans also notes that it may leave plans with another meaning. addNamed also notes that the user may leave
-// statements that are prepared under names.
+// add notes what a statement leaves. addPlans also notes that it may leave plans with another meaning. addNamed also notes named prepared statements.
 func (r *residue) add(t sqltext.Trace)      { r.trace = max(r.trace, t) }
 func (r *residue) addPlans(t sqltext.Trace) { r.trace, r.plans = max(r.trace, t), true }
 func (r *residue) addNamed(t sqltext.Trace) { r.trace, r.named = max(r.trace, t), true }

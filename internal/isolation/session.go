@@ -121,8 +121,7 @@ func (s *Session) Subject() *catalog.Subject {
 	return &catalog.Subject{Facts: s.Facts, Types: s.Types, Asker: facts.Asker{PG: s.PG.PgConn(), Guard: s.Baseline.Guard().Look, Kept: s.Kept}}
 }
 
-// Learn asks the server for what is not known yet about st. on is the session's Subject. The session must be clean, and nobody else may use the
-// connection meanwhile.
+// Learn asks the server for what is not known yet about st. on is the session's Subject. The session must be clean, and nobody else may use it.
 func (s *Session) Learn(st *catalog.Statement, on *catalog.Subject) {
 	if s.Facts == nil {
 		return

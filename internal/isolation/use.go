@@ -26,8 +26,7 @@ func (u *Use) Begin(s *Session, w *session.Settings, more bool) {
 	s.Bind(w) // even if w is nil, because the session may still have an earlier user's settings
 }
 
-// Enter notes that the lease's call with this number begins. sends says whether the call sends something. If open is true, a result is open, and the
-// call may be about that result.
+// Enter notes that the lease's call with this number begins. sends says whether the call sends something. If open is true, it may be about a result.
 func (u *Use) Enter(call uint32, sends, open bool) {
 	u.call, u.open = call, open
 	if sends && !open {
@@ -260,8 +259,7 @@ func (u *Use) End() {
 	}
 }
 
-// RunHook runs a hook that gets the raw connection. What the hook sends may leave anything behind. If texts may mean something else after it, changed
-// is true.
+// RunHook runs a hook that gets the raw connection. What it sends may leave anything. If texts may mean something else after it, changed is true.
 func (s *Session) RunHook(hook func()) (changed bool) {
 	s.flush()
 	before, queued, hidden := s.Wire.Sent(), s.Wire.Save(), s.hideForeign()

@@ -18,12 +18,10 @@ import (
 )
 
 const (
-	// guardFrom is the number of the group with which a flight sets the session guard. Shorter flights do not save the segment that sets it and the
-	// round trip that takes it off.
+	// guardFrom is the number of the group with which a flight sets the session guard. Shorter flights would not save its cost.
 	guardFrom = 2
 
-	// maxSilence is how long a server may send nothing before the connection counts as lost. The guard's statement_timeout stops every statement
-	// within session.StatementTimeout.
+	// maxSilence is how long a server may send nothing before the connection counts as lost. The guard stops each statement after StatementTimeout.
 	maxSilence = session.StatementTimeout + 3*time.Second
 )
 
@@ -120,8 +118,7 @@ func (f *Flight) Fly() (whole bool) {
 	return !f.broken && !ln.guarded && !pc.IsClosed() && pc.TxStatus() == 'I'
 }
 
-// confirm asks for the sign of the facts before a group is sent, if the last sign is too old because nobody has ridden for a while. This costs the
-// group a round trip.
+// confirm asks for the sign of the facts before a group is sent, if the last one is too old since nobody has ridden. That costs a round trip.
 func (f *Flight) confirm() {
 	if len(f.group) == 0 || f.ln.Facts.IsFresh(time.Now()) {
 		return

@@ -140,8 +140,7 @@ func (ln *Lane) findFor(r *Ride) *prepared {
 	return &prepared{sql: r.text, as: r.desc, sd: &pgconn.StatementDescription{Fields: r.desc.Fields}}
 }
 
-// findAs returns the prepared statement of st for arguments encoded for d. Its Parse may not have been sent yet. If st has a prepared statement for
-// another description, findAs drops that.
+// findAs returns the prepared statement of st for arguments encoded for d. Its Parse may not have been sent yet. Another d's is dropped.
 func (ln *Lane) findAs(st *catalog.Statement, d *catalog.Description) *prepared {
 	if s, ok := ln.prepared[st]; ok {
 		if s.as == d || d.IsLike(s.as.StatementDescription) {

@@ -17,8 +17,7 @@ import (
 	"github.com/lmipool/lmipool/internal/session"
 )
 
-// Ride is one read that shares a lane. Its caller's goroutine makes it and queues it; a lane takes it; the scheduler's answer hands it back to the
-// caller with its result.
+// Ride is one read that shares a lane. Its caller's goroutine makes it and queues it; a lane takes it; the scheduler's answer hands it back.
 type Ride struct {
 	Call
 	of      *Shared

@@ -12,8 +12,7 @@ import (
 // adopted is a type that a mapCopy has, and the type from which it was made.
 type adopted struct{ from, own *pgtype.Type }
 
-// copyMap returns a copy of src with its registered types, and with its wrappers, which Map.Copy forgets. What RegisterDefaultPgType has set cannot be
-// copied: see register.
+// copyMap returns a copy of src with its registered types, and with its wrappers, which Map.Copy forgets. For RegisterDefaultPgType see register.
 func copyMap(src *pgtype.Map) *pgtype.Map {
 	m := src.Copy()
 	m.TryWrapEncodePlanFuncs = src.TryWrapEncodePlanFuncs

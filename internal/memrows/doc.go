@@ -14,6 +14,5 @@
 //
 // Codecs of the user's own that keep a state are shared by all copies: the user must make them safe for concurrent use.
 //
-// A result may be decoded with the types of another connection than the one for which its arguments were encoded. [Pairs] compares the types of two
-// connections by their contents.
+// A result may be decoded with the types of another connection than the one for which its arguments were encoded. [Pairs] compares them.
 package memrows

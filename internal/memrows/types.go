@@ -39,8 +39,7 @@ func (m *Maps) forget(lent bool) {
 	m.set, m.lent = nil, lent
 }
 
-// Set is the Go side of the types of one connection, as it was at one moment. It lives as long as its rows, and is safe for
-// concurrent use.
+// Set is the Go side of the types of one connection, as it was at one moment. It is safe for concurrent use.
 type Set struct {
 	base   *pgtype.Map // a copy of the connection's Map, which nobody changes
 	given  pgtype.Map  // the connection's Map, copied by value, for givenType only

@@ -175,8 +175,7 @@ func (c *Canceler) Answered() {
 	}
 }
 
-// Extend gives Options.Wait once more to a call that goes on to read an answer after its ctx has ended and its deadline is over: the rest of the
-// answer may have arrived already.
+// Extend gives Options.Wait once more to a call that reads on after its ctx has ended and its deadline is over: the rest may have arrived already.
 func (c *Canceler) Extend() {
 	r := c.req.Load()
 	if r == nil {

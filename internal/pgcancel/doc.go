@@ -1,5 +1,4 @@
-// Package pgcancel decides what happens to a running statement when its ctx ends. It has the cancel protocol of one connection, and bounds the number
-// of cancel connections.
+// Package pgcancel decides what happens to a running statement when its ctx ends. It has the cancel protocol, and bounds cancel connections.
 //
 // Words. A request asks the server, on a cancel connection of its own, to stop what a connection runs. A statement is settled when no request for it
 // can reach the server any more. A connection is given up if its last statement cannot be settled.

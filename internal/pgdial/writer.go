@@ -24,8 +24,7 @@ const (
 )
 
 // askStanding asks a server for its Standing. The answer is ReadsOnly only if pg_settings says that the server's configuration makes it read-only: a
-// setting of a role, a database, the connection string or the session says nothing about the server. pg_settings is slow, so it is read only if the
-// session is read-only.
+// setting of a role, a database, the connection string or the session says nothing about the server. pg_settings is slow, and read only then.
 const askStanding = `select case when pg_catalog.pg_is_in_recovery() then 1
 	when pg_catalog.current_setting('` + pgerr.ReadOnlySetting + `') operator(pg_catalog.=) 'on' and exists(select from pg_catalog.pg_settings
 		where name operator(pg_catalog.=) '` + pgerr.ReadOnlySetting + `' and source operator(pg_catalog.=) any ('{configuration file,command line}')) then 2

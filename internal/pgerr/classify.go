@@ -108,8 +108,7 @@ var again = []string{
 	"53000", "53100", "53200", // no memory, no disk
 }
 
-// classOfLogin classifies an error that refuses a new connection. Nothing was sent, so it is Retryable unless it is about this client's own
-// configuration.
+// classOfLogin classifies an error that refuses a new connection. It is Retryable unless it is about this client's configuration.
 func classOfLogin(e *pgconn.PgError, kind string) Class {
 	switch {
 	case slices.Contains([]string{"28", "3D", "42", "22", "0A", "F0"}, kind), // user, database, settings, protocol
@@ -281,8 +280,7 @@ func IsAway(err error) (away, always bool) {
 	return IsAway(errors.Unwrap(err))
 }
 
-// IsLost reports whether err says that a connection ended, or was ended by the server, while it was in use. A connection that the pool closes itself,
-// for example when a ctx ends, is not lost.
+// IsLost reports whether err says that a connection ended, or was ended by the server, while it was in use. One that the pool closes itself is not lost.
 func IsLost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {

@@ -44,8 +44,7 @@ type incoming struct {
 type replies struct {
 	sent   []Prologue      // the prologues that were sent and are not answered yet
 	failed *pgconn.PgError // the error with which a simple prologue has ended the session
-	// refused is set when a simple prologue failed and the server did not end the session. What was behind the prologue may have run then,
-	// so nothing more is read.
+	// refused is set when a simple prologue failed and the server did not end the session. What was behind it may have run, so nothing more is read.
 	refused error
 }
 
@@ -106,8 +105,7 @@ func (c *Conn) Passed() {
 	c.exchanges.Add(1)
 }
 
-// Busy reports whether a simple prologue was sent and is not answered yet. Other prologues do not count: they are parts of pgx's exchange, and their
-// answers may come only at the end of it.
+// Busy reports whether a simple prologue was sent and is not answered yet. Other prologues do not count: they are parts of pgx's exchange.
 func (c *Conn) Busy() bool { return c.busy.Load() }
 
 // Broke returns why nothing can be read any more, or nil if something can.

@@ -1,5 +1,4 @@
-// Package pgwire stands between pgx and the socket of one connection. It sends the pool's own messages in front of what pgx sends, and notes what
-// both sides send. pgx does not notice it.
+// Package pgwire stands between pgx and the socket of one connection. It sends the pool's own messages in front of what pgx sends, and notes what passes.
 //
 // # Words
 //

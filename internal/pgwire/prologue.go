@@ -49,8 +49,7 @@ type queue struct {
 	declined func(error) error // is Refused of the prologue that the server has refused since the last Declined; nil if there was none
 }
 
-// Queue lets p, a simple prologue, travel in front of the next exchange, behind what is queued already. pgx must not be waiting for an answer,
-// since the answers to p would be taken for it.
+// Queue lets p, a simple prologue, travel in front of the next exchange, behind what is queued already. pgx must not wait for an answer: it would get p's.
 func (q *queue) Queue(p Prologue) { q.queued = append(q.queued, p) }
 
 // QueueFirst queues p behind other simple prologues, but in front of a BEGIN that is held back.
@@ -74,8 +73,7 @@ func (q *queue) Declined() (told func(error) error) {
 	return told
 }
 
-// simple counts the queued prologues that can be sent without pgx's exchange. These are the ones in front of a BEGIN that is held back: what is
-// behind BEGIN belongs to its transaction.
+// simple counts the queued prologues that can be sent without pgx's exchange. These are those in front of a BEGIN that is held back.
 func (q *queue) simple() (n int) {
 	for n < len(q.queued) && !q.queued[n].begin {
 		n++
@@ -89,8 +87,7 @@ func (q *queue) cut(at int) { q.queued = q.queued[:at] }
 // replace makes the queued prologue number at a simple one that sends msgs.
 func (q *queue) replace(at int, msgs []byte) { q.queued[at].Messages, q.queued[at].Simple = msgs, true }
 
-// words returns the bytes to send for p. If unnamed is true, pgx's exchange executes the session's unnamed statement. Then p.Unnamed cannot be sent,
-// because it would replace that statement.
+// words returns the bytes to send for p. If unnamed is true, pgx's exchange executes the unnamed statement, which p.Unnamed would replace.
 func (q *queue) words(p *Prologue, unnamed bool) []byte {
 	switch {
 	case p.Unnamed != nil && !unnamed:
@@ -101,8 +98,7 @@ func (q *queue) words(p *Prologue, unnamed bool) []byte {
 	return append(p.Prepare(), p.Messages...)
 }
 
-// understood notes whether the server has executed p: ok. It returns stale if the server has refused p although p was prepared earlier. Then the
-// server has skipped the exchange behind p.
+// understood notes whether the server has executed p: ok. It returns stale if the server has refused p, which was prepared earlier.
 func (q *queue) understood(p *Prologue, ok bool) (stale bool) {
 	if p.Prepare == nil {
 		return false

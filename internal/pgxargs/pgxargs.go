@@ -62,8 +62,7 @@ func (o *Options) Few() bool {
 	return n == 0
 }
 
-// Rewritten applies a rewriter of pgx's own, or Fixed, to sql: these do not look at the connection. ok is false if the rewriter is the user's own, or
-// if it fails.
+// Rewritten applies a rewriter of pgx's own, or Fixed, to sql: these do not look at the connection. ok is false for a user's own, or if it fails.
 func (o *Options) Rewritten(ctx context.Context, sql string) (text string, args []any, ok bool) {
 	if o.Rewriter == nil {
 		return sql, o.Args, true

@@ -10,8 +10,7 @@ const (
 	// A request is in danger when it has used dangerPart fourths of its slack. With two, a burst of 300 that 16 connections would answer in time loses
 	// 7 %, with three 5 %; with four, heavy statements nobody knew to be heavy are cancelled in flight.
 	dangerPart = 3
-	// Of the requests that are expected to take longer than they have left, each tryHopeless-th is queued all the same. If none were, a wrong
-	// expectation would never be corrected.
+	// Of the requests that are expected to take longer than they have left, each tryHopeless-th is queued, so that a wrong expectation is corrected.
 	tryHopeless = 8
 )
 
@@ -56,9 +55,8 @@ type admission struct {
 	service  average // the average of the turns whose statements were answered
 	hopeless int     // how many requests had less time left than they were expected to take
 
-	// pressed says that there is pressure. Then the queue is kept short, so that callers who cannot be served hear of it at once. While the head is
-	// in danger the newest request is served first. The newest still has all of its time, so its answer comes in time; those who have waited long
-	// would get theirs too late.
+	// pressed says that there is pressure. Then the queue is kept short, so that callers who cannot be served hear of it at once. While the head is in
+	// danger the newest request is served first. It still has all of its time; those who have waited long would get their answers too late.
 	pressed bool
 }
 
@@ -85,8 +83,7 @@ func (m *admission) cost(r *Request) time.Duration {
 	return m.service.d
 }
 
-// bound sets the latest start of r, which begins to wait. While there is no connection the latest start is r's deadline, since nobody knows when a
-// connection will come.
+// bound sets the latest start of r, which begins to wait. While there is no connection it is r's deadline, since nobody knows when one will come.
 func (m *admission) bound(r *Request, now time.Time) {
 	t := &r.answer.times
 	if m.fair {

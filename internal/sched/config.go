@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Config is the argument of New. Max and the functions must be set. MaxGroupTime and Group are called with the scheduler's lock held, the other
-// functions without it.
+// Config is the argument of New. Max and the functions must be set. MaxGroupTime and Group are called with the scheduler's lock held.
 type Config struct {
 	Max          int                  // the most connections
 	Least        int                  // how many connections the tuner leaves at least; it opens none (see SetFloor)

@@ -176,8 +176,7 @@ func (k *core) release(c *Conn, wait time.Duration, now time.Time) {
 	k.plan(now)
 }
 
-// joinDue reports whether c is still idle and Send must be called for it now. If so, c is not idle any more, until Release
-// or Drop is called.
+// joinDue reports whether c is still idle and Send must be called for it now. If so, c is not idle any more.
 func (k *core) joinDue(c *Conn, now time.Time) bool {
 	due, more := k.stock.joinDue(c, now)
 	if more > 0 {
@@ -292,8 +291,7 @@ func (k *core) yields(now time.Time) {
 	}
 }
 
-// isOver reports whether there are more connections than the ceiling allows. Those that are being dialed do not count: a dial may fail, and what it
-// opens is closed if it is too much.
+// isOver reports whether there are more connections than the ceiling allows. Dials do not count: what one opens is closed if it is too much.
 func (k *core) isOver() bool {
 	n := k.growth.ceiling()
 	return len(k.stock.all) > n && k.stock.usable() > n

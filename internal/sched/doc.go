@@ -9,11 +9,10 @@
 //
 // # How it is built
 //
-// Each method of core is an event: it takes the time, and leaves in core.out what is to be done. core has no clock, no timer, no goroutine and no
-// lock, so a run can be repeated to the byte, which core_test.go does. Its parts are queue (who waits), stock (which connections there are), growth
-// (how many there may be) and outage (what failed dials mean). One lock guards them all, since every decision needs all of them. The [Scheduler] has
-// that lock and the timers: it hands events in, and after unlocking it does what comes out. An Acquire that finds an idle connection is one event
-// without an action, and allocates nothing.
+// Each method of core is an event: it takes the time, and leaves in core.out what is to be done. core has no clock, no timer, no goroutine and no lock, so
+// a run can be repeated to the byte, which core_test.go does. Its parts are queue (who waits), stock (which connections there are), growth (how many there
+// may be) and outage (what failed dials mean). One lock guards them all, since every decision needs all of them. The [Scheduler] has that lock and the
+// timers: it hands events in, and after unlocking it does what comes out. An Acquire that finds an idle connection has no action.
 //
 // A request is a field of what asks, and the queue links requests through their own fields, so neither allocates. A request must not be used again
 // before its wait is over, and whoever carries a group must not touch a request that has its answer. A request that waits for a connection of its own
@@ -32,17 +31,15 @@
 // queue, or when a connection comes free. What is not known of the request is the average of all turns, which counts for at most half of its time.
 // While there is no connection the latest start is the deadline. What finds an idle connection is always lent it, so a wrong expectation corrects itself.
 //
-// Pressure begins when the head of the queue has used three fourths of the time until its latest start, when somebody was refused in the queue, or
-// when a statement was given up at its deadline while others wait. It ends when the queue is empty. A short queue that is never empty keeps it up,
-// and then refuses nobody: under pressure a newcomer is refused if the queue takes longer than two turns, than 10 ms, and than a fourth of the
-// newcomer's own time; and while the head of the queue is in danger the newest is served first. First in, first out would serve everybody when too
-// little time is left. Exempt are those without a deadline, who keep their places, and those who hold a connection, who go first. With Config.Fair
-// each key gets its part of both.
+// Pressure begins when the head of the queue has used three fourths of the time until its latest start, when somebody was refused in the queue, or when a
+// statement was given up at its deadline while others wait. It ends when the queue is empty. A short queue that is never empty keeps it up, and then
+// refuses nobody: under pressure a newcomer is refused if the queue takes longer than two turns, than 10 ms, and than a fourth of the newcomer's own time;
+// and while the head of the queue is in danger the newest is served first. First in, first out would serve everybody when too little time is left. Exempt
+// are those without a deadline, and those who hold a connection, who go first. With Config.Fair each key gets its part.
 //
 // # Growth
 //
-// One more connection is dialed when somebody waits for whom no dial is under way, fewer than two dials run, there are fewer connections than the
-// ceiling, and one of these holds:
+// One more connection is dialed when somebody waits for whom no dial is under way, fewer than two run, the ceiling allows it, and one of these holds:
 //
 //   - there are fewer than the limit: as many as were wanted at once before, less those that turned out not to be needed;
 //   - waiting has cost more than a dial does (growth.grow): nothing came free for as long as a dial takes, or short stalls add up to that; or there is
@@ -61,9 +58,8 @@
 // free in an epoch, nobody is any more. If nobody waits at the limit, a trial of fewer ends before it makes a caller late or refused. The tuner stops
 // when more than a quarter is idle; the limit stays, and rises with demand as before. Idle time lowers it to the floor.
 //
-// A dial belongs to nobody: whoever waits takes the first connection that is there. 64 statements of 1 ms at once open 1 to 4 connections, where
-// pgxpool opens 64; 24 holds of 300 ms get all 8 of 8. Known limit: on a machine whose CPUs are overcommitted four times over, the demo's peak was 5
-// connections instead of 2.
+// A dial belongs to nobody: whoever waits takes the first connection that is there. 64 statements of 1 ms at once open 1 to 4 connections, where pgxpool
+// opens 64; 24 holds of 300 ms get all 8 of 8. With four times too many processes for the CPUs the demo opened 5 and not 2.
 //
 // # Dials that fail
 //
@@ -72,10 +68,9 @@
 // next one begins after a rest: 50 ms at first, up to 6.4 s, half of it random; 0.4 s at most while somebody waits and there is no connection.
 // Whoever runs out of time meanwhile is told of the last dial's error too.
 //
-// If the server is full or away ([Lack]) nobody gets an error before its own deadline. Without a deadline it gets one after Patience, or after three
-// times that if the server is away. A full server means back-pressure: one dial at a time, further and further apart. A pool without a connection
-// tries at least every 0.8 s, so that what comes free on the server goes to the pools that have none. While the server is away two dials run at a
-// time.
+// If the server is full or away ([Lack]) nobody gets an error before its own deadline. Without a deadline it gets one after Patience, or after three times
+// that if the server is away. A full server means back-pressure: one dial at a time, further and further apart. A pool without a connection tries at least
+// every 0.8 s, so that what comes free on the server goes to the pools that have none. If the server is away two dials run.
 //
 // # Invariants
 //

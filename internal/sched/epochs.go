@@ -23,8 +23,7 @@ const (
 	noCap     = 1 << 30
 )
 
-// epochs run while callers wait all the time, or the connections are in use all the time. Then cap bounds how many connections are lent at once: those
-// beyond cap stay idle though somebody waits.
+// epochs run while callers wait all the time, or the connections are in use all the time. Then cap bounds how many are lent at once.
 type epochs struct {
 	cap     int  // how many connections may be lent at once
 	running bool // there are epochs

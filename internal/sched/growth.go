@@ -2,8 +2,7 @@ package sched
 
 import "time"
 
-// The growth rule: when does waiting cost more than dialing? A dial helps only those who still wait when it is done. The connection that it opens
-// stays, and costs the server memory and a process.
+// The growth rule: when does waiting cost more than dialing? A dial helps those who still wait when it is done. Its connection stays, and costs a process.
 const (
 	// maxDials is how many dials run at once. With two, one slow dial does not hold everybody up; more than two would flood the server.
 	maxDials = 2
@@ -87,8 +86,7 @@ func (g *growth) lower(n int) {
 // tunes sets the limit to n, which the tuner has chosen.
 func (g *growth) tunes(n int) { g.limit = n }
 
-// room returns how many connections may be lent at once. If somebody who holds a connection waits for another one, that is all: what is lent may come
-// free only after that.
+// room returns how many connections may be lent at once. If a holder waits for another one, that is all: what is lent may come free only after that.
 func (g *growth) room(q *queue) int {
 	if q.front != nil || q.inside > 0 {
 		return g.ceiling()
@@ -103,8 +101,7 @@ func (g *growth) wants(q *queue, open int, now time.Time) bool {
 		(conns < g.limit || g.epochs.running && conns < g.epochs.cap || g.grow(q.turns()-g.dialing, conns, now))
 }
 
-// grow reports whether one more connection is worth a dial. conns is how many connections and dials there are. waiting is how many turns are queued
-// less the dials under way.
+// grow reports whether one more connection is worth a dial. conns is how many connections and dials there are. waiting is queued turns less dials.
 func (g *growth) grow(waiting, conns int, now time.Time) bool {
 	g.debt.add(0, now)
 	dial := max(g.dial.d, minDialCost)

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// Lack says that dials fail because the server is full or away. That may pass, so callers do not get an error at once. The zero value says that the
-// server is neither full nor away.
+// Lack says that dials fail because the server is full or away. That may pass, so callers get no error at once. The zero value means neither.
 type Lack struct {
 	Err   error     // the error for callers who have waited long enough; nil if the server is neither full nor away
 	Full  bool      // the server takes no more connections; if false, it is away
@@ -23,8 +22,7 @@ const (
 	// mostIfBare is the longest rest if the server is full and the pool has no connection. It is shorter than mostRest, so that a place that comes
 	// free on the server goes to such a pool, and not to one that has connections.
 	mostIfBare = 800 * time.Millisecond
-	// mostIfAway is the longest rest if the server is away and the pool has no connection: a refused dial costs little, and everybody waits for one
-	// that succeeds.
+	// mostIfAway is the longest rest if the server is away and the pool has no connection: a refused dial costs little, and everybody waits.
 	mostIfAway = 400 * time.Millisecond
 )
 
@@ -74,8 +72,7 @@ func (o *outage) over(now time.Time) (until Lack) {
 // isResting reports whether no dial may begin yet.
 func (o *outage) isResting(now time.Time) bool { return now.Before(o.notBefore) }
 
-// rest returns how long to rest after the last failed dial. The rest doubles with each failure. Half of it is random, so that the environments of a
-// fleet do not all dial at once.
+// rest returns how long to rest after the last failed dial. The rest doubles with each failure. Half is random, so that a fleet does not dial at once.
 func (o *outage) rest(bare bool) time.Duration {
 	least, most := leastRest, mostRest
 	switch {
@@ -100,9 +97,8 @@ func (o *outage) hurry(stock *stock, now time.Time) {
 	}
 }
 
-// mostDials returns how many dials may run at once. It is one while the server is full. It is also one after a failed dial, because those who wait
-// get the next dial's error only if no other dial runs. If the dial that began at grewAt takes much longer than the failed one, it may hang: then two
-// may run.
+// mostDials returns how many dials may run at once. It is one while the server is full. It is also one after a failed dial, because those who wait get the
+// next dial's error only if no other dial runs. It is two if the dial that began at grewAt takes so long that it may hang.
 func (o *outage) mostDials(grewAt, now time.Time) int {
 	if o.lack.Full || o.err != nil && o.lack.Err == nil && now.Sub(grewAt) < patience*max(o.took, minDialCost) {
 		return 1

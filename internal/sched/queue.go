@@ -183,8 +183,7 @@ type Group struct {
 	aboard sync.WaitGroup // counts the requests that have boarded and whose callers have not gone on with their answers
 }
 
-// board moves the first requests of the queue that share and are not late to g, up to the size of a group and a total cost of most. It returns the
-// sum of their waits.
+// board moves the first requests of the queue that share and are not late to g, up to a group's size and the cost most. It returns their waits, summed.
 func (g *Group) board(q *queue, most time.Duration, now time.Time) (waited time.Duration) {
 	g.Requests = make([]*Request, 0, min(q.sharing, q.group))
 	var cost time.Duration

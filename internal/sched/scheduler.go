@@ -293,8 +293,7 @@ func (s *Scheduler) Ask(ctx context.Context, r *Request, first bool, told func(*
 	return c, err
 }
 
-// TooLate refuses r, whose Latest has come, and returns the error for its caller. It returns nil if r is no longer queued, because it has an answer
-// or is in a group.
+// TooLate refuses r, whose Latest has come, and returns the error for its caller. It returns nil if r is no longer queued.
 func (s *Scheduler) TooLate(r *Request) error {
 	s.mu.Lock()
 	defer s.unlock()
@@ -315,8 +314,7 @@ func (s *Scheduler) Take(r *Request) (*Conn, error) {
 	return c, err
 }
 
-// Leave ends the wait of r, which gives up because of err, and returns the error for its caller. If r got a connection at the same moment, the
-// connection goes to the next request.
+// Leave ends the wait of r, which gives up because of err, and returns the error for its caller. If r has just got a connection, the next gets it.
 func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	s.mu.Lock()
 	queued, err := s.core.leave(r, err, ctx.Err() != nil, s.now())
@@ -334,8 +332,7 @@ func (s *Scheduler) Leave(ctx context.Context, r *Request, err error) error {
 	return err
 }
 
-// AskAgain has Prepare called again for all waiting requests that may share and do not. It is called when more is known of statements than before.
-// The requests keep their places in the queue.
+// AskAgain has Prepare called again for all waiting requests that may share and do not. It is called when more is known. They keep their places.
 func (s *Scheduler) AskAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

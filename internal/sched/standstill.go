@@ -12,8 +12,7 @@ type NestedError struct {
 
 func (*NestedError) Error() string { return "all connections are held by those who wait for another" }
 
-// endStandstill ends a standstill, if there is one. While a connection is being dialed, or cleaned in the background, there is none: that connection
-// will come free.
+// endStandstill ends a standstill, if there is one. While a connection is being dialed or cleaned there is none: that one will come free.
 func (k *core) endStandstill() {
 	for k.queue.inside > 0 && k.stock.held == len(k.stock.all) && len(k.stock.all) >= k.growth.ceiling() {
 		held := breakable(&k.queue, &k.stock)

@@ -26,8 +26,7 @@ type Conn struct {
 // Timer is what Config.After returns: a *time.Timer.
 type Timer interface{ Reset(time.Duration) bool }
 
-// Since returns when c became idle, or when its turn began. IdleFor returns how long c had been idle when it was lent. Only the user of c and
-// TakeIdle's surplus may call them.
+// Since returns when c became idle, or when its turn began. IdleFor returns how long c had been idle when it was lent.
 func (c *Conn) Since() time.Time       { return c.since }
 func (c *Conn) IdleFor() time.Duration { return c.idleFor }
 
@@ -136,8 +135,7 @@ func (s *stock) joinLast(c *Conn) {
 	s.idle[0] = c
 }
 
-// joinDue takes c out of the idle connections if it has been idle for c.wait, and reports whether it did. If c was used meanwhile and has to wait
-// again, more is how much longer.
+// joinDue takes c out of the idle connections if it has been idle for c.wait, and reports whether it did. more is how much longer c has to wait.
 func (s *stock) joinDue(c *Conn, now time.Time) (due bool, more time.Duration) {
 	i := slices.Index(s.idle, c)
 	if i < 0 || c.wait == 0 {

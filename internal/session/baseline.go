@@ -160,8 +160,7 @@ func Read(ctx context.Context, c *pgx.Conn, heard *Heard, own bool) (*Baseline, 
 // Name returns the application_name.
 func (b *Baseline) Name() string { return b.name }
 
-// Differs reports whether a setting that the server reports has another value than in b. An application_name that is label counts as that of b. Differs
-// needs no round trip.
+// Differs reports whether a setting that the server reports has another value than in b. An application_name that is label counts as b's.
 func (b *Baseline) Differs(pc *pgconn.PgConn, label string) bool {
 	name := pc.ParameterStatus("application_name")
 	return name != b.name && name != label || snapshot(pc) != b.reported

@@ -19,8 +19,7 @@ import (
 // costs about a quarter of the throughput. So On is sent once and holds until Off, except behind a pooler, where another client may use the session. A
 // segment after that of On runs even if On fails, so each segment has Local too until the reply to On was read.
 //
-// Off sets again what AfterConnect has set, and resets the rest by setting NULL. So if the server's configuration has become read-only meanwhile, the
-// session becomes read-only too.
+// Off sets again what AfterConnect has set, and resets the rest by setting NULL. So the session is read-only then if the server's configuration is.
 type Guard struct {
 	Local, On, Off string
 	Look           string // Local with more time, for the pool's looks at functions, for which no caller waits

@@ -59,10 +59,9 @@ func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p 
 	return pgwire.Query(strings.Join(append(says, exits), "; ")), nil
 }
 
-// deallocates returns the body of a DO that drops the statements that were prepared in SQL, and fails if a statement of AfterConnect is gone.
-// The server makes a row of each prepared statement, pgx's too, which takes about 1 µs each, even under LIMIT or EXISTS. There is no cheaper way to see
-// a PREPARE: inside a function it sends no tag, fires no event trigger, and is in no statistics. pg_backend_memory_contexts has a row for each statement
-// too, and is only for superusers and pg_read_all_stats.
+// deallocates returns the body of a DO that drops the statements that were prepared in SQL, and fails if a statement of AfterConnect is gone. The server
+// makes a row of each prepared statement, pgx's too, which takes about 1 µs each, even under LIMIT or EXISTS. There is no cheaper way to see a PREPARE:
+// inside a function it sends no tag, fires no event trigger, and is in no statistics. pg_backend_memory_contexts is not for everybody.
 func (b *Baseline) deallocates() string {
 	var w strings.Builder
 	w.WriteString("declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")

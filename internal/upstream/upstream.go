@@ -99,8 +99,7 @@ func (q *Reach) Prepare(cc *pgx.ConnConfig) {
 	}
 }
 
-// Answered notes that b answered first on a new connection to server, which named the process pid at login. If it returns ErrOtherMode, the connection
-// must be dialed again.
+// Answered notes that b answered first on a new connection to server, which named the process pid at login. ErrOtherMode means: dial again.
 func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 	q.backend, q.kind = b, Direct
 	if b.PID != pid {
