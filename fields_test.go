@@ -32,8 +32,8 @@ cancelConn: limiter
 callback: scope
 Canceler: limiter over=canceler ready=canceler
 commits: note
-conn: dial lost=fence maybeStandby=fence silent=fence
-Connection: pool/dial
+conn: conn lost=fence maybeStandby=fence silent=fence
+Connection: pool/conn
 deferral: stream
 Description: description
 internal/pgdial.Dial: dial
@@ -51,12 +51,12 @@ pool.held: scope
 hold: hold
 Holder: hold Scope=lease Stack=lease
 internal/fleet.Share: share
-internal/isolation.Session: session Facts=pool/dial Kept=pool/dial Types=pool/dial anew=cached_texts belief=reset commits=note foreign=note given=note kept=cached_texts left=reset named=cached_texts reports=reset since=putoff strange=use
+internal/isolation.Session: session Facts=pool/conn Kept=pool/conn Types=pool/conn anew=meaning belief=reset commits=note foreign=note given=note kept=meaning left=reset named=meaning reports=reset strange=use
 Sessions: pool/new
 internal/isolation.Use: use inTx=note meaning=meaning planned=meaning touched=meaning
 internal/sched.actions: decide carry=actions end=actions first=actions last=actions limit=actions
 internal/sched.answer: actions
-internal/sched.Conn: stock Shares=pool/dial leaving=decide wait=decide waiting=scheduler
+internal/sched.Conn: stock Shares=pool/conn leaving=decide wait=decide waiting=scheduler
 internal/sched.core: decide
 internal/sched.Group: queue Owner=pool/ride conn=decide next=actions
 internal/sched.growth: growth debt=decide floor=bounds washing=scheduler
@@ -71,7 +71,7 @@ Lease: acquire
 led: reach
 Limiter: limiter
 LoginTime: dial
-Maps: types Closed=pool/dial
+Maps: types Closed=pool/conn
 Member: member
 nodeFact: find deep=facts
 pace: statement
@@ -83,7 +83,7 @@ Recognition: upstream
 recordPlan: codecs
 pool.Pool: new
 replies: stream
-request: request
+request: canceler
 prepared: lane verified=segment
 residue: residue
 Result: rows
@@ -100,7 +100,7 @@ stmt: ride lentOnce=acquire
 Store: store
 Text: statement
 tuner: tuner
-tx: run_on_lease lost=tx ran=meter
+tx: run_on_lease lost=tx ran=report
 verified: segment
 recorder: record
 way: release

@@ -33,7 +33,7 @@
 // only a superuser can install (input and output functions, dictionaries, hooks) is trusted.
 //
 // Facts are about names, not texts: a new text that has only known names needs no question. After a statement with unknown names has run, the questions
-// are asked on its connection, when nobody is in the way (package isolation, putoff.go). They use only indexes and so take 10 ms at most on a connection
+// are asked on its connection, when nobody is in the way (package isolation, session.go). They use only indexes and so take 10 ms at most on a connection
 // that has asked before. On a new one the server first fills its caches and plans them, which takes 20 to 80 ms. The planner would not use them by itself, because it expects thousands
 // of rows. jit is off, because compiling a question takes longer than running it.
 //
