@@ -268,7 +268,7 @@ func (k *core) tick(now time.Time) {
 	k.plan(now)
 }
 
-// epoch ends a part of an epoch (see epochs), and closes one of the connections that the tuner has no use for.
+// epoch ends a part of an epoch (see epochs), and closes the connections that the tuner has no use for.
 func (k *core) epoch(now time.Time) {
 	if k.closed || !k.growth.epochs.running {
 		return
@@ -277,7 +277,7 @@ func (k *core) epoch(now time.Time) {
 	after, why := k.growth.epoch(len(k.stock.all), k.stock.held, &k.queue, k.cfg.Random, now)
 	k.out.epoch = after
 	k.moved(was, why)
-	if k.growth.spares(k.stock.usable()) && len(k.stock.idle) > 0 {
+	for k.growth.spares(k.stock.usable()) && len(k.stock.idle) > 0 {
 		k.discard(k.stock.shift())
 	}
 	k.plan(now)

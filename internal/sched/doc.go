@@ -53,7 +53,7 @@
 // When nothing has been idle for half a second since somebody queued, and the growth rule has come to an end, the tuner takes over. It also does when
 // nobody queues, if at most a quarter of the connections is idle for half a second and holds are short: 64 connections for 64 callers may answer less
 // than 4 do. The tuner compares the limit with fewer and with more connections, in turns of 40 ms or two holds, and moves the limit if the other
-// number is better (tuner.go says when). Connections that may not be lent meanwhile stay idle though somebody waits; two more than the limit stay
+// number is better (tuner.go says when): in factors of two after the load has changed, and in smaller steps later. Connections that may not be lent meanwhile stay idle though somebody waits; two more than the limit stay
 // open. The limit stays between the floor and the ceiling. Whoever holds a connection and waits for another is not bound by it, and if nothing comes
 // free in an epoch, nobody is any more. If nobody waits at the limit, a trial of fewer ends before it makes a caller late or refused. The tuner stops
 // when more than a quarter is idle; the limit stays, and rises with demand as before. Idle time lowers it to the floor.

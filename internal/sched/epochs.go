@@ -82,12 +82,12 @@ func (g *growth) isDue(open int, now time.Time) bool {
 // begins begins the first epoch, with the connections that there are, and returns when epoch is to be called.
 func (g *growth) begins(open int, now time.Time) (after time.Duration) {
 	e := &g.epochs
-	step := mostStep
+	passes := 0
 	if e.tuned && !g.busySince.IsZero() {
-		step = firstStep
+		passes = 1
 	}
 	e.running, e.tuned, e.empty = true, true, 0
-	e.tuner = newTuner(min(g.limit, open+g.dialing), step)
+	e.tuner = newTuner(min(g.limit, open+g.dialing), passes)
 	return e.settle(g, now)
 }
 
@@ -125,7 +125,7 @@ func (g *growth) epoch(open, held int, q *queue, random func(time.Duration) time
 		full: used && settled && q.front == nil && q.inside == 0, waits: (e.unused-e.then.unused)*fullPart <= turns,
 	}
 	if e.tuner.base != g.limit { // the ceiling has lowered it
-		e.tuner = newTuner(g.limit, firstStep)
+		e.tuner = newTuner(g.limit, 1)
 	}
 	limit, why := e.tuner.next(s, max(1, min(g.kept(), g.ceiling())), max(1, g.ceiling()))
 	e.cap = limit
@@ -147,7 +147,7 @@ func (g *growth) yields(now time.Time) (after time.Duration) {
 
 // spares reports whether one of the open connections is to be closed, because the tuner has no use for it.
 func (g *growth) spares(open int) bool {
-	return g.epochs.running && open > max(g.limit+spare, g.epochs.cap, g.kept())
+	return g.epochs.running && open > max(g.limit+spare, g.epochs.tuner.probe, g.kept())
 }
 
 // kept returns how many connections the tuner leaves at least.

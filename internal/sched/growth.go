@@ -12,9 +12,11 @@ const (
 	// patience is how many times a dial's duration a burst may take to drain through the connections that are there.
 	patience = 4
 	// A burst counts as load when nothing was idle for sustained, since somebody queued. (The queue may have been empty meanwhile: it is empty for a
-	// moment whenever a group boards.) From then on one connection is added each growthStep, to see whether that ends the queue.
+	// moment whenever a group boards.) From then on one connection is added each growthStep, to see whether that ends the queue. If there are more than
+	// fewConns, more are added, in proportion: otherwise the tuner could begin only 3 s later.
 	sustained  = 250 * time.Millisecond
 	growthStep = 50 * time.Millisecond
+	fewConns   = 8
 	// stallTick is how often the queue is checked for a stall: somebody waits, and no connection comes free. A stall is a count of ticks and not a time
 	// by the clock, because the clock also counts the time for which the whole process was held up.
 	stallTick = 5 * time.Millisecond
@@ -119,7 +121,7 @@ func (g *growth) grow(waiting, conns int, now time.Time) bool {
 		// count once their sum is a dial's cost. Each stall counts for as many callers as one more connection would have served at once. So three
 		// statements of 20 ms on three connections lead to a fourth connection if many reads wait behind them.
 		return true
-	case !g.epochs.tuned && !g.busySince.IsZero() && now.Sub(g.busySince) >= sustained && now.Sub(g.grewAt) >= growthStep:
+	case !g.epochs.tuned && !g.busySince.IsZero() && now.Sub(g.busySince) >= sustained && now.Sub(g.grewAt) >= growthStep*fewConns/time.Duration(max(conns, fewConns)):
 		return true
 	}
 	// A burst is measured by the least hold. The average is longer mostly because statements wait for CPUs, and one more connection makes that worse.

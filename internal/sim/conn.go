@@ -18,6 +18,7 @@ type conn struct {
 	fences int           // how many fences there were then
 	user   *caller       // the caller that holds the connection; nil if none does or a flight has it
 	ends   time.Duration // when the server has done its statement
+	until  float64       // see paced
 	gen    uint32
 }
 
@@ -80,8 +81,13 @@ func (c *conn) dialed() {
 // begin begins u's statement on c.
 func (c *conn) begin(u *caller) {
 	c.user = u
-	c.ends = c.e.server.ends(c.e.w.now, u.work)
-	c.e.server.running++
+	s := c.e.server
+	s.running++
+	if s.Pace != nil {
+		s.paced.begin(s, c, u.work)
+		return
+	}
+	c.ends = s.ends(c.e.w.now, u.work)
 	c.in(c.ends - c.e.w.now)
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -13,10 +14,67 @@ type Server struct {
 	Refuses   float64             // the probability that a dial fails by chance
 	Knee      int                 // how many statements run at full speed at the same time; 0 for any number
 	Contends  float64             // the part by which each statement beyond Knee makes all statements slower
-	Pace      func(n int) float64 // how many seconds of work the server does in a second if it runs n statements; nil for what Knee and Contends say
+	Pace      func(n int) float64 // see paced; nil for what Knee and Contends say
 	Phases    []Phase             // the times at which the server is not as usual, in order; they must not overlap
 
 	open, running int
+	paced         paced
+}
+
+// paced is a server with a Pace: if it runs n statements, it does Pace(n) seconds of work in a second, and each statement gets the same part of that. It
+// is only for callers without deadlines, who do not share, and has no RoundTrip and no Phases.
+type paced struct {
+	s    *Server
+	runs []*conn
+	each float64       // how many seconds of work each statement would have got since the beginning
+	at   time.Duration // when each was right
+	gen  uint32
+}
+
+// begin begins a statement of d on c.
+func (p *paced) begin(s *Server, c *conn, d time.Duration) {
+	p.s = s
+	p.passes(c.e.w)
+	c.until = p.each + d.Seconds()
+	p.runs = append(p.runs, c)
+	p.plan(c.e.w)
+}
+
+func (p *paced) passes(w *World) {
+	if n := len(p.runs); n > 0 {
+		p.each += (w.now - p.at).Seconds() * p.s.Pace(n) / float64(n)
+	}
+	p.at = w.now
+}
+
+// first returns the index of the statement that ends next.
+func (p *paced) first() (i int) {
+	for j, c := range p.runs {
+		if c.until < p.runs[i].until {
+			i = j
+		}
+	}
+	return i
+}
+
+func (p *paced) plan(w *World) {
+	p.gen++
+	if n := len(p.runs); n > 0 {
+		left := p.runs[p.first()].until - p.each
+		w.in(time.Duration(left*float64(n)/p.s.Pace(n)*1e9), p, release, p.gen)
+	}
+}
+
+func (p *paced) happens(_ kind, gen uint32) {
+	if gen != p.gen {
+		return
+	}
+	i := p.first()
+	c := p.runs[i]
+	p.passes(c.e.w)
+	p.runs = slices.Delete(p.runs, i, i+1)
+	c.done()
+	p.plan(c.e.w)
 }
 
 // Phase is a time at which a server is not as usual.
@@ -49,9 +107,6 @@ func (s *Server) ends(now, d time.Duration) time.Duration {
 	}
 	if over := s.running - s.Knee; s.Knee > 0 && over > 0 { // the statements take turns
 		d = time.Duration(float64(d) * float64(s.running) / float64(s.Knee) * (1 + s.Contends*float64(over)))
-	}
-	if s.Pace != nil {
-		d = time.Duration(float64(d) * float64(s.running+1) / s.Pace(s.running+1))
 	}
 	return s.still(now, now+s.RoundTrip+d)
 }
