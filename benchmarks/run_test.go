@@ -84,7 +84,10 @@ func checkRow(t *testing.T, c cell, row map[string]any) {
 		positive = append(positive, "link_cpu_us")
 	}
 	for _, key := range positive {
-		if v, _ := row[key].(float64); v <= 0 {
+		v, _ := row[key].(float64)
+		if v < 0 && key == "server_cpu_us" {
+			t.Logf("%s: a process of the server ended meanwhile, and its time is not in the second sum", c.name())
+		} else if v <= 0 {
 			t.Errorf("%s: %s is %v, want more than 0", c.name(), key, row[key])
 		}
 	}

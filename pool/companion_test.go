@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -293,6 +294,21 @@ func TestShutdownClosesTheCompanion(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
+// pgx says goodbye to a server that is busy with a statement, and does not hear it. A cancel request ends that statement.
+func TestWhatRunsOnAClosedConnectionOfACompanionIsCancelled(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	ctx, server := bounded(t), newInspector(t, dsn)
+	c := newCompanion(t, newPoolAt(t, dsn, &pool.Config{MaxConns: 3, FleetBudget: -1}), 1)
+	own := must(c.Acquire(ctx))(t).Hijack()
+	own.PgConn().Frontend().SendQuery(&pgproto3.Query{String: "select pg_sleep(60)"})
+	require.NoError(t, own.PgConn().Frontend().Flush())
+	eventually(t, "it sleeps", func() bool { return server.running("%pg_sleep(60)%") == 1 })
+	require.NoError(t, own.Close(ctx))
+	eventually(t, "the server has stopped it", func() bool { return server.running("%pg_sleep(60)%") == 0 })
+	require.NoError(t, c.Ping(ctx))
+}
+
 // Whatever is done with a companion, the server never has more than MaxConns.
 func TestStormOfACompanion(t *testing.T) {
 	t.Parallel()
@@ -349,8 +365,13 @@ func useCompanion(ctx context.Context, c *pgxpool.Pool, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	switch r.IntN(4) {
-	case 0:
+	switch r.IntN(5) {
+	case 0: // the server still runs it when the connection is closed
+		own := l.Hijack()
+		own.PgConn().Frontend().SendQuery(&pgproto3.Query{String: "select pg_sleep(0.05)"})
+		err = own.PgConn().Frontend().Flush()
+		_ = own.Close(context.Background())
+	case 3:
 		defer l.Release()
 		_, err = l.Exec(ctx, "begin")
 	case 1: // the result is not read

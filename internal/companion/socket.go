@@ -96,15 +96,14 @@ func (c *socket) close(wait time.Duration) bool {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 			_ = half.CloseWrite()
 		}
-		if c.ends(wait) {
-			return
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		for !c.ends(wait) && ctx.Err() == nil { // a cancel request does nothing if it comes before the statement begins, so there may be several
+			if pc := c.pc.Load(); pc != nil {
+				_ = pc.CancelRequest(ctx) // reads only what never changes
+			}
+			wait = min(max(patience, 2*wait), time.Second)
 		}
-		if pc := c.pc.Load(); pc != nil {
-			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-			defer cancel()
-			_ = pc.CancelRequest(ctx) // reads only what never changes
-		}
-		c.ends(closeTimeout)
 	})
 	return true
 }
