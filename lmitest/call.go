@@ -74,9 +74,10 @@ func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
-			labelled(ctx, label, func(ctx context.Context) { callOnce(ctx, o.Timeout, handler, event, &results[i]) })
+			var where lateness
+			labelled(ctx, label, func(ctx context.Context) { callOnce(ctx, o, handler, event, &results[i], &where) })
 			if o.Check != nil {
-				o.Check.call(results[i].Late, results[i].Err)
+				o.Check.call(results[i].Late, results[i].Err, where.place())
 			}
 		})
 	}
@@ -87,13 +88,16 @@ func Call[In, Out any](ctx context.Context, o CallOptions, handler func(context.
 	return results
 }
 
-func callOnce[In, Out any](ctx context.Context, timeout time.Duration, handler func(context.Context, In) (Out, error), event In, r *Result[Out]) {
+func callOnce[In, Out any](ctx context.Context, o CallOptions, handler func(context.Context, In) (Out, error), event In, r *Result[Out], where *lateness) {
 	if r.Err = ctx.Err(); r.Err != nil {
 		return
 	}
 	start := time.Now()
-	deadline := start.Add(timeout)
+	deadline := start.Add(o.Timeout)
 	r.RequestID = uuid()
+	if o.Check != nil {
+		ctx = where.watch(ctx, r.RequestID, o.Timeout)
+	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{

@@ -74,10 +74,10 @@ func (c *Checker) report(what string, place []string) {
 	}
 }
 
-// call notes what was wrong with one call of Call.
-func (c *Checker) call(late bool, err error) {
+// call notes what was wrong with one call of Call. If it was late, at is where it was at its deadline.
+func (c *Checker) call(late bool, err error, at []string) {
 	if late {
-		c.report("a handler returned after its deadline: on a managed instance a late reply ends the process", nil)
+		c.report("a handler returned after its deadline: on a managed instance a late reply ends the process", at)
 	}
 	var p *PanicError
 	if errors.As(err, &p) {

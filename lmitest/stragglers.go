@@ -29,7 +29,7 @@ func labelled(ctx context.Context, id string, f func(context.Context)) {
 func (c *Checker) findStragglers(id string) {
 	began := time.Now()
 	for {
-		left := stragglers(id)
+		left := stragglers(stragglerLabel, id)
 		if len(left) == 0 {
 			return
 		}
@@ -43,6 +43,37 @@ func (c *Checker) findStragglers(id string) {
 	}
 }
 
+// lateness says where a handler is when its deadline comes.
+type lateness struct {
+	timer *time.Timer
+	found chan [][]string
+}
+
+// invocationLabel is the key of a label that the goroutines of one invocation have, beside stragglerLabel.
+const invocationLabel = "lmitest_invocation"
+
+// watch labels this goroutine, and looks at the invocation's goroutines after d.
+func (l *lateness) watch(ctx context.Context, id string, d time.Duration) context.Context {
+	ctx = pprof.WithLabels(ctx, pprof.Labels(invocationLabel, id))
+	pprof.SetGoroutineLabels(ctx) // until labelled returns
+	l.found = make(chan [][]string, 1)
+	l.timer = time.AfterFunc(d, func() { l.found <- stragglers(invocationLabel, id) })
+	return ctx
+}
+
+// place returns where the handler was. It returns nil if the handler was in time, or returned before anybody looked.
+func (l *lateness) place() []string {
+	if l.timer == nil || l.timer.Stop() {
+		return nil
+	}
+	for _, stack := range <-l.found {
+		if len(stack) > 0 && !strings.HasSuffix(stack[0], " runtime/pprof.Do") {
+			return stack
+		}
+	}
+	return nil
+}
+
 // testedModule returns the path of the module whose tests run.
 var testedModule = sync.OnceValue(func() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -51,12 +82,12 @@ var testedModule = sync.OnceValue(func() string {
 	return ""
 })
 
-// stragglers returns the stacks of the goroutines with the label id, as "file:line function".
-func stragglers(id string) (stacks [][]string) {
+// stragglers returns the stacks of the goroutines whose label key is id, as "file:line function".
+func stragglers(key, id string) (stacks [][]string) {
 	var profile strings.Builder
 	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // a strings.Builder never fails
 	for one := range strings.SplitSeq(profile.String(), "\n\n") {
-		if !strings.Contains(one, `"`+stragglerLabel+`":"`+id+`"`) {
+		if !strings.Contains(one, `"`+key+`":"`+id+`"`) {
 			continue
 		}
 		var lines []string
