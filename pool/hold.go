@@ -54,19 +54,16 @@ type rest struct {
 	reported bool      // idleTx has returned the time since then
 }
 
-// active reports whether h's user has the connection now.
-func (h *hold) active() bool {
+// is returns f(), which reads h's fields, with h locked.
+func (h *hold) is(f func() bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.state == leaseActive
+	return f()
 }
 
-// released reports whether h's user has given the connection back.
-func (h *hold) released() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.state == leaseReleased
-}
+// active reports whether h's user has the connection now, and released whether the user has given it back.
+func (h *hold) active() bool   { return h.is(func() bool { return h.state == leaseActive }) }
+func (h *hold) released() bool { return h.is(func() bool { return h.state == leaseReleased }) }
 
 // wants notes which statement the connection is for. Logs and errors show it.
 func (h *hold) wants(sql string) { h.sql = sql }
@@ -193,11 +190,7 @@ func (h *hold) closed(r result) {
 	}
 }
 
-func (h *hold) hasResult() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.result != nil
-}
+func (h *hold) hasResult() bool { return h.is(func() bool { return h.result != nil }) }
 
 // tookRaw notes that the user gets the *pgx.Conn itself. It returns false if h has ended.
 func (h *hold) tookRaw() bool {
@@ -214,17 +207,11 @@ func (h *hold) tookRaw() bool {
 }
 
 // gaveRaw reports whether the user has, or may have, the *pgx.Conn itself.
-func (h *hold) gaveRaw() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.raw
-}
+func (h *hold) gaveRaw() bool { return h.is(func() bool { return h.raw }) }
 
 // holdsBegin reports whether a BEGIN is held back, and no call is running that would send the BEGIN.
 func (h *hold) holdsBegin() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.state == leaseActive && !h.calling && h.c.wire.BeginDeferred()
+	return h.is(func() bool { return h.state == leaseActive && !h.calling && h.c.wire.BeginDeferred() })
 }
 
 // end takes the connection from its user, and returns the state before. At the first call, was is leaseActive, or leasePending if the user has not got
@@ -257,11 +244,7 @@ func (h *hold) take() result {
 }
 
 // started reports whether start has run.
-func (h *hold) started() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return !h.since.IsZero()
-}
+func (h *hold) started() bool { return h.is(func() bool { return !h.since.IsZero() }) }
 
 // held returns how long h has had its connection.
 func (h *hold) held(now time.Time) time.Duration {

@@ -160,9 +160,7 @@ func (x *tx) finish(ctx context.Context, sql string, end func(context.Context) e
 
 // endedInSQL reports whether a COMMIT or ROLLBACK in SQL has ended the transaction. pgx does not notice that.
 func (x *tx) endedInSQL() bool {
-	x.l.mu.Lock()
-	defer x.l.mu.Unlock()
-	return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.EndedInSQL())
+	return x.l.is(func() bool { return x.l.state == leaseActive && (!x.l.inTx || x.l.c.wire.EndedInSQL()) })
 }
 
 // mayHaveEnded reports whether the last statement can have ended the transaction, and its answer was lost or not read to the end.

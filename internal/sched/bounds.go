@@ -21,9 +21,7 @@ func (s *Scheduler) Waits() bool {
 
 // SetFloor has n connections kept open without demand.
 func (s *Scheduler) SetFloor(n int) {
-	s.mu.Lock()
-	defer s.unlock()
-	s.core.setFloor(n, s.now())
+	s.event(func(k *core, now time.Time) { k.setFloor(n, now) })
 }
 
 func (k *core) setFloor(n int, now time.Time) {
@@ -34,9 +32,7 @@ func (k *core) setFloor(n int, now time.Time) {
 // SetCeiling sets how many connections there may be from now on. If n is above Max, Max counts. Connections above n are closed: idle ones at once, the
 // others when their users are done. Requests that wait go on waiting, also with a ceiling of 0, which ends with the next call.
 func (s *Scheduler) SetCeiling(n int) {
-	s.mu.Lock()
-	defer s.unlock()
-	s.core.setCeiling(n, s.now())
+	s.event(func(k *core, now time.Time) { k.setCeiling(n, now) })
 }
 
 func (k *core) setCeiling(n int, now time.Time) {
@@ -110,8 +106,8 @@ func (s *Scheduler) Places() (used, most, all int) {
 
 // outside changes what is outside, and closes connections for which there is no place any more.
 func (s *Scheduler) outside(change func(*outside)) {
-	s.mu.Lock()
-	defer s.unlock()
-	change(&s.core.growth.outside)
-	s.core.setCeiling(s.core.growth.allowed, s.now())
+	s.event(func(k *core, now time.Time) {
+		change(&k.growth.outside)
+		k.setCeiling(k.growth.allowed, now)
+	})
 }

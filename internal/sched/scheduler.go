@@ -17,8 +17,8 @@ type Scheduler struct {
 
 	mu    sync.Mutex
 	core  *core
-	check Timer // calls tick
-	epoch Timer // calls endEpoch; nil until it is needed for the first time
+	check Timer // calls core.tick
+	epoch Timer // calls core.epoch; nil until it is needed for the first time
 }
 
 // New returns a scheduler that has no connection.
@@ -42,14 +42,14 @@ func (s *Scheduler) unlock() {
 	out, empty := s.core.out.done(), s.core.isEmpty()
 	if out.check > 0 {
 		if s.check == nil {
-			s.check = s.cfg.After(out.check, s.tick)
+			s.check = s.cfg.After(out.check, func() { s.event((*core).tick) })
 		} else {
 			s.check.Reset(out.check)
 		}
 	}
 	if out.epoch > 0 {
 		if s.epoch == nil {
-			s.epoch = s.cfg.After(out.epoch, s.endEpoch)
+			s.epoch = s.cfg.After(out.epoch, func() { s.event((*core).epoch) })
 		} else {
 			s.epoch.Reset(out.epoch)
 		}
@@ -85,16 +85,11 @@ func (s *Scheduler) unlock() {
 	}
 }
 
-func (s *Scheduler) tick() {
+// event runs f as one event.
+func (s *Scheduler) event(f func(*core, time.Time)) {
 	s.mu.Lock()
 	defer s.unlock()
-	s.core.tick(s.now())
-}
-
-func (s *Scheduler) endEpoch() {
-	s.mu.Lock()
-	defer s.unlock()
-	s.core.epoch(s.now())
+	f(s.core, s.now())
 }
 
 func (s *Scheduler) joinDue(c *Conn) {
@@ -122,9 +117,7 @@ func (s *Scheduler) Dialed(c *Conn, took time.Duration) (until Lack) {
 
 // DialFailed ends a dial that began at start and failed with err. lacks is what err says of the server.
 func (s *Scheduler) DialFailed(err error, lacks Lack, start time.Time) {
-	s.mu.Lock()
-	defer s.unlock()
-	s.core.dialFailed(err, lacks, start, s.now())
+	s.event(func(k *core, now time.Time) { k.dialFailed(err, lacks, start, now) })
 }
 
 // Release takes back c, which is fit for the next user. If c is idle for wait from now on, Config.Send is called. With a wait of [JoinWithin]
@@ -142,9 +135,7 @@ func (s *Scheduler) Leaves(c *Conn) { s.put(c, (*core).leaves) }
 func (s *Scheduler) Drop(c *Conn)   { s.put(c, (*core).drop) }
 
 func (s *Scheduler) put(c *Conn, where func(*core, *Conn, time.Time)) {
-	s.mu.Lock()
-	defer s.unlock()
-	where(s.core, c, s.now())
+	s.event(func(k *core, now time.Time) { where(k, c, now) })
 }
 
 // Washing adds n to the number of connections that are being cleaned and will be free after a round trip.

@@ -293,7 +293,7 @@ func TestAStallIsAsDearAsThoseWhomOneMoreConnectionWouldServe(t *testing.T) {
 		}
 		d.core.growth.wasFreed, d.core.growth.washing, d.core.growth.dialing = c.freed, c.washing, c.dialing
 		d.mu.Unlock()
-		d.tick()
+		d.event((*core).tick)
 		d.mu.Lock()
 		assert.Equal(t, c.owed, d.core.growth.debt.d, c.name)
 		d.mu.Unlock()
@@ -309,13 +309,13 @@ func TestWhatComesFreeEndsAStall(t *testing.T) {
 	d.mu.Lock()
 	d.core.growth.wasFreed = false // a tick begins
 	d.mu.Unlock()
-	d.tick()
+	d.event((*core).tick)
 	d.mu.Lock()
 	assert.Equal(t, stallTick, d.core.growth.stalled)
 	d.mu.Unlock()
 	d.put(c)
 	<-end
-	d.tick()
+	d.event((*core).tick)
 	d.mu.Lock()
 	assert.Zero(t, d.core.growth.stalled, "the tick was not a whole one")
 	d.mu.Unlock()
