@@ -33,8 +33,7 @@ func (l *Lease) traits(ctx context.Context) (t sched.Traits) {
 	return t
 }
 
-// rideFor encodes l's statement for a lane, or returns nil if it goes alone. It is called when no connection is idle, and again when the catalog has
-// learned more about statements while l waited.
+// rideFor encodes l's statement for a lane, or returns nil if it goes alone. It is called when none is idle, and again when the catalog has learned more.
 func (l *Lease) rideFor(ctx context.Context) sched.Share {
 	if !l.wish.MayShare {
 		return nil

@@ -99,8 +99,7 @@ func (s *Scope) gone() bool {
 	return s.ended
 }
 
-// holds reports whether the invocation has a connection for itself, because its other statements may then depend on a transaction on that connection.
-// If results is true, open Rows and batches count, too.
+// holds reports whether the invocation has a connection for itself, where a transaction may be open. If results is true, open Rows and batches count, too.
 func (s *Scope) holds(results bool) bool {
 	return s.find(func(l belonging) bool { return l.lasts() || results && l.hasResult() }) != nil
 }

@@ -116,8 +116,7 @@ func (m *Maker) connect() (*pgx.Conn, pgx.Tx, error) {
 	return c, tx, err
 }
 
-// greet is a server for one connection: it accepts the login, a BEGIN and a Terminate. It has its answers ready, since pgproto3's Backend would make each
-// handler's binary larger.
+// greet is a server for one connection: it accepts the login, a BEGIN and a Terminate. Its answers are ready: pgproto3's Backend makes binaries larger.
 func greet(nc net.Conn) {
 	defer nc.Close()
 	answers := []string{

@@ -16,8 +16,7 @@ import (
 	"time"
 )
 
-// Site is where something happened. It has program counters only, in place, because it is taken with every Acquire and read only for mistakes.
-// Two that are equal are the same place.
+// Site is where something happened. It has program counters only, since each Acquire takes one, and only mistakes read it. Equal ones are one place.
 type Site struct {
 	pcs [Deep]uintptr
 	n   int
@@ -135,8 +134,7 @@ func (m *Mark) StacksIn(stacks string) (found [][]string) {
 }
 
 // parse returns the number of the goroutine whose stack is one, the user's frames, and the number of the goroutine that has started it. The text is that
-// of runtime.Stack: "goroutine 7 [select]:", then for each frame "main.f(0x1, ...)" and "\t/src/main.go:12 +0x1d", and "created by main.g in goroutine 1"
-// with the place of the go statement.
+// of runtime.Stack: "goroutine 7 [select]:", then for each frame "main.f(0x1, ...)" and "\t/src/main.go:12 +0x1d", and "created by main.g in goroutine 1".
 func parse(one string) (number string, lines []string, parent string) {
 	text := strings.Split(strings.TrimSpace(one), "\n")
 	number, _, _ = strings.Cut(strings.TrimPrefix(text[0], "goroutine "), " ")

@@ -9,8 +9,7 @@ import (
 	"github.com/lmipool/lmipool/internal/sqltext"
 )
 
-// residue is what one lease, or all leases since the session was clean, have left in the session, and what has to be asked about that. The zero value
-// means that nothing was left.
+// residue is what one lease, or all leases since the session was clean, have left, and what has to be asked about that. The zero value means nothing.
 type residue struct {
 	parsed   []string             // texts that pgx must not keep
 	drew     drawers              // the texts that have drawn values of sequences

@@ -203,8 +203,7 @@ func (u *Use) BeforeCopy(ctx context.Context, sql string) error {
 	return err
 }
 
-// BeforeBegin is BeforeStatement for the BEGIN of a transaction with the options opts. The transaction runs with the settings w, or without settings
-// if w is nil. BEGIN itself runs without settings.
+// BeforeBegin is BeforeStatement for the BEGIN of a transaction with the options opts. The transaction, but not BEGIN, runs with w unless w is nil.
 func (u *Use) BeforeBegin(ctx context.Context, w *session.Settings, opts pgx.TxOptions) error {
 	u.with = w
 	if u.meaning == meansAsk && u.s.PG.PgConn().TxStatus() == 'I' { // asked now, because SET TRANSACTION fails after a query in the transaction

@@ -1,8 +1,7 @@
 // Package memrows holds a whole result, or its first row, in memory as pgx.Rows and pgx.Row, and decodes it after its connection has gone on to
 // somebody else. It does what pgx's own Rows and Row do, in the same order and with the same errors.
 //
-// A [Set] is the Go side of the types of one connection, as it was at one moment. [Maps] keeps the Set of a connection, and forgets it when code
-// of the user's may have registered something.
+// A [Set] is the Go side of the types of one connection, as it was at one moment. [Maps] keeps it until the user may have registered something.
 //
 // A pgtype.Map is not safe for concurrent use, and rows are decoded while their connection serves its next user. So a Set has a few copies of the
 // Map, each for one row, result or argument list at a time. Two things are lost in a plain copy:

@@ -200,8 +200,7 @@ func (s *Set) mayAskFor(oid uint32, depth int) bool {
 	return anyInside(typ.Codec, func(typ *pgtype.Type) bool { return s.mayAskFor(typ.OID, depth+1) })
 }
 
-// askFor registers what is given for dest, the destinations of one row. If the connection does not know a column's type, for example an enum that
-// nobody has loaded, pgx goes by the destination.
+// askFor registers what is given for dest, the destinations of one row. If a column's type is not known, such as an enum's, pgx goes by the destination.
 func (t *mapCopy) askFor(dest []any) {
 	if !t.loose {
 		return

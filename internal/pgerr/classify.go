@@ -119,8 +119,7 @@ func classOfLogin(e *pgconn.PgError, kind string) Class {
 	return Retryable
 }
 
-// bouncerRefuses matches PgBouncer's messages about the client or about PgBouncer's configuration, and PostgreSQL's messages in English that PgBouncer
-// passes on without their codes.
+// bouncerRefuses matches PgBouncer's messages about the client or its own configuration, and PostgreSQL's English ones that it passes on without codes.
 var bouncerRefuses = pattern.Lazy{Text: `unsupported startup parameter|no such (user|database)|authentication failed|not allowed|SSL required|` +
 	`invalid (server parameter|user|database)|login rejected|is disabled|does not exist|no pg_hba\.conf entry|permission denied`}
 

@@ -123,8 +123,7 @@ func (q *Reach) Answered(b session.Backend, pid uint32, server net.Addr) error {
 	return nil
 }
 
-// met notes that q's process has answered q. If that process has answered another open connection before, the two share it. The other connection acts
-// on that in [Reach.AskAgain].
+// met notes that q's process has answered q. If it has answered another open connection before, both share it; the other acts in [Reach.AskAgain].
 func (r *Recognition) met(q *Reach) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,8 +207,7 @@ func (q *Reach) Wonders(now time.Time) bool {
 	return q.Pooled() && q.Isolates() && (q.doubled.Load() || !now.Before(q.askAt))
 }
 
-// AskAgain asks on pc, q's connection, which process answers now. Sessions are shared if that is another process than at first, or if the process has
-// answered another open connection too.
+// AskAgain asks on pc, q's connection, which process answers now. Sessions are shared if it is another than at first, or answers another connection too.
 func (q *Reach) AskAgain(ctx context.Context, pc *pgconn.PgConn) error {
 	q.askEvery = min(max(2*q.askEvery, firstAsk), lastAsk)
 	q.askAt = time.Now().Add(q.askEvery)
