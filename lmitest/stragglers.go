@@ -61,17 +61,20 @@ func (l *lateness) watch(ctx context.Context, id string, d time.Duration) contex
 	return ctx
 }
 
-// place returns where the handler was. It returns nil if the handler was in time, or returned before anybody looked.
+// place returns where the handler was, from the first line of its own code. It returns nil if the handler was in time, or returned before anybody looked.
 func (l *lateness) place() []string {
 	if l.timer == nil || l.timer.Stop() {
 		return nil
 	}
 	for _, stack := range <-l.found {
-		if len(stack) > 0 && !strings.HasSuffix(stack[0], " runtime/pprof.Do") {
-			return stack
-		}
+		return stack[slices.IndexFunc(stack, func(line string) bool { return isTested(line[strings.LastIndex(line, " ")+1:]) }):]
 	}
 	return nil
+}
+
+// isTested reports whether function is code of the tested module.
+func isTested(function string) bool {
+	return strings.HasPrefix(function, testedModule()) || strings.HasPrefix(function, "main.")
 }
 
 // testedModule returns the path of the module whose tests run.
@@ -99,7 +102,7 @@ func stragglers(key, id string) (stacks [][]string) {
 			}
 			if function := part[2][:max(0, strings.LastIndex(part[2], "+0x"))]; !gostack.Hidden(function) {
 				lines = append(lines, part[3]+" "+function)
-				ours = ours || strings.HasPrefix(function, testedModule()) || strings.HasPrefix(function, "main.")
+				ours = ours || isTested(function)
 			}
 		}
 		if ours {
