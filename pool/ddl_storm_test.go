@@ -309,7 +309,9 @@ create function said() returns bool language plpgsql security definer as $$ begi
 				code = pg.Code
 			}
 			b.errs[code]++
-			if c.broken(began, ended) {
+			// The type of a parameter was dropped, and this connection had prepared the statement before. PostgreSQL says so once on each connection, also to pgxpool.
+			dropped := code == "XX000" && strings.HasPrefix(pg.Message, "cache lookup failed for type")
+			if c.broken(began, ended) && !dropped {
 				b.broken[c.name] = err.Error()
 			}
 		}
