@@ -590,3 +590,21 @@ func TestLoadIsOverWhenSomethingIsIdle(t *testing.T) {
 	k.release(c, 0, now.Add(2*time.Second))
 	assert.Zero(t, k.growth.busySince)
 }
+
+// Of three callers who hold a connection the second leaves, and the third comes after that: the first is still the first.
+func TestWhoLeavesTheFrontDoesNotChangeItsOrder(t *testing.T) {
+	t.Parallel()
+	q := queue{group: 1}
+	holds := func() *Request {
+		r := &Request{answer: newAnswer()}
+		r.answer.Holds = true
+		q.push(r, false)
+		return r
+	}
+	first, second := holds(), holds()
+	require.True(t, q.remove(second))
+	third := holds()
+	assert.Same(t, first, q.head)
+	assert.Same(t, third, q.tail)
+	assert.Same(t, third, q.front)
+}

@@ -155,6 +155,7 @@ func (b *books) told(c *caller, got *sched.Conn, err error) {
 			// If the event has emptied the queue, the pressure under which it served several callers is over by now.
 			pressed = pressed || b.e.s.Stats().Queued == 0 && (b.isNewest(c) || b.isOldest(c))
 			b.must(pressed || l.head == c, "callers who wait are served in order of arrival")
+			b.must(!c.ahead || l.head == c, "callers whose turn had come, or who hold a connection, are served in order of arrival under any pressure")
 			b.must(!pressed || b.isNewest(c) || b.isOldest(c), "under pressure the newest or the oldest is served first, of a key if keys count")
 			b.must(!c.isLate(), "no caller is served after its latest start")
 		}

@@ -125,6 +125,17 @@ var scenarios = []scenario{
 			{Name: "patient", Weight: 1, Work: 5 * ms, Spread: Exponential, Nests: true},
 		}, Steps: []Step{{Rate: 200}, {From: sec / 2, Rate: 800, Burst: 10}, {From: sec, Rate: 100, Burst: 30}}},
 	}},
+	// Dials are slow and connections break, so each fence finds a dial under way. Callers who hold a connection wait for a second one, and those with
+	// little time leave from the middle of the queue. A few rides fill the time of a group.
+	{"rough", 3 * sec, Server{RoundTrip: ms, DialTime: 100 * ms}, Config{
+		Max: 8, Group: 8, Cancel: ms, Wakes: 200 * us, Fences: []time.Duration{sec / 2, sec, 3 * sec / 2, 2 * sec, 5 * sec / 2},
+		Load: Load{Kinds: []Kind{
+			nest,
+			{Name: "brief", Weight: 1, Work: 3 * ms, Spread: Exponential, Within: 20 * ms, Nests: true},
+			{Name: "slow ride", Weight: 1, Work: 12 * ms, Spread: Exponential, Within: 300 * ms, Shares: true},
+			{Name: "breaks", Weight: 1, Work: 2 * ms, Breaks: 0.2, Within: 300 * ms},
+		}, Steps: []Step{{Rate: 300}, {From: sec, Rate: 800}, {From: 2 * sec, Rate: 200, Burst: 40}}},
+	}},
 	{"nests", 4 * sec, near, Config{
 		Max: 4, Group: 4, Idle: sec, Wakes: 50 * us,
 		Load: Load{Kinds: []Kind{nest, hold, read}, Steps: []Step{{Rate: 20}, {From: sec, Rate: 300}, {From: 2 * sec, Rate: 50, Burst: 16}}},
