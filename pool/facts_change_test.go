@@ -212,3 +212,36 @@ func TestTheCatalogsOfAStandbyAreWatched(t *testing.T) {
 	wg.Wait()
 	assert.Equal(t, rode, p.Stat().Lanes().Rides)
 }
+
+// An extension's function that an operator or an aggregate runs is in no text. What it is counts all the same, and when it is replaced that is seen.
+func TestFunctionsBehindOperatorsAndAggregatesCount(t *testing.T) {
+	t.Parallel()
+	ctx, dsn := bounded(t), pgtest.Database(t)
+	see := newInspector(t, dsn)
+	see.exec(`create table nums as select id from generate_series(1, 10) id; create table ledger (id int);
+		create function plus(int, int) returns int language sql immutable as 'select $1 + $2';
+		create operator <+> (function = plus, leftarg = int, rightarg = int);
+		create aggregate total(int) (sfunc = plus, stype = int, initcond = '0');
+		create function notes(int, int) returns int language plpgsql as 'begin insert into ledger values ($2); return $2; end';
+		create aggregate noted(int) (sfunc = notes, stype = int, initcond = '0');
+		alter extension plpgsql add function plus(int, int); alter extension plpgsql add operator <+> (int, int);
+		alter extension plpgsql add aggregate total(int); alter extension plpgsql add aggregate noted(int)`)
+	const operator, aggregate = "select id <+> 1 from nums", "select total(id) from nums"
+	for sql, want := range map[string]string{operator: "", aggregate: "", "select noted(id) from nums": "function"} {
+		p := newPoolAt(t, dsn, &pool.Config{MaxConns: 1})
+		why, err := p.Findings(ctx, sql)
+		require.NoError(t, err)
+		assert.Equal(t, want, why, sql)
+		if want != "" {
+			continue
+		}
+		_, right, err := p.SignTook(ctx)
+		require.NoError(t, err)
+		assert.True(t, right, sql)
+		see.exec("create or replace function plus(int, int) returns int language plpgsql immutable as 'begin return $1 + $2; end'")
+		_, right, err = p.SignTook(ctx)
+		require.NoError(t, err)
+		assert.False(t, right, sql)
+		see.exec("create or replace function plus(int, int) returns int language sql immutable as 'select $1 + $2'")
+	}
+}

@@ -61,5 +61,6 @@
 //   - No name in a question's own SQL is looked up by search_path, so that no function of the user's runs.
 //   - [Facts] are safe for concurrent use. One goroutine at a time asks for a sign. Facts know no statement, no pool and no lane.
 //
-// Not covered: an extension's function that its owner makes volatile while a view calls it; a superuser who replaces a built-in function.
+// Not covered: an extension's function that its owner makes volatile while a view calls it; a superuser who replaces a built-in function; a new server, after a failover or a switch-over, on which a transaction of the same number
+// has written the same row of the catalogs otherwise; several standbys behind one name, since the sign of one of them counts for all.
 package facts

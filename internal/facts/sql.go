@@ -13,7 +13,7 @@ import (
 // given is true for a function p that is neither built-in, nor the constructor of a range type, nor a trusted function of an extension.
 const given = `(p.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
 	and not (p.provolatile operator(pg_catalog.<>) 'v' and ` + ofExtension + `
-		and (p.prolang operator(pg_catalog.=) any ('{12,13,14}'::pg_catalog.oid[]) or ` + setsPath + `) and ` + takesNoSQL + `)
+		and (p.prolang operator(pg_catalog.=) any ('{12,13,14}'::pg_catalog.oid[]) or ` + setsPath + `) and ` + takesNoSQL + ` and ` + aggregatesOnly + `)
 	and not (p.prosrc operator(pg_catalog.~) '^(multi)?range_constructor[0-9]$' and p.prolang operator(pg_catalog.=) 12::pg_catalog.oid))`
 
 // own is true for a user's own function p: it is given, and is not a trigger function in PL/pgSQL, since no statement can call that.
@@ -24,7 +24,13 @@ const (
 	// setsPath is true for a function p with a search_path of its own.
 	setsPath = `coalesce(pg_catalog.array_to_string(p.proconfig, ' ') operator(pg_catalog.~) '\msearch_path=', false)`
 	// takesNoSQL is false for an extension's function p that runs SQL from an argument, or reads the relation that an argument names.
-	takesNoSQL  = `p.proname operator(pg_catalog.!~) '^(isn_weak$|crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
+	takesNoSQL = `p.proname operator(pg_catalog.!~) '^(isn_weak$|crosstab|connectby|xpath_table|_?pgr_|st_findextent|st_estimatedextent|_?postgis_(stats|selectivity|join_selectivity|index_extent))'`
+	// aggregatesOnly is false for an extension's aggregate p that calls a function in another language than C and SQL, or a volatile one in SQL. The
+	// aggregate itself always counts as not volatile and internal.
+	aggregatesOnly = `not exists (select from pg_catalog.pg_aggregate a join pg_catalog.pg_proc q on q.oid operator(pg_catalog.=) any (` + ofAggregate + `)
+		where a.aggfnoid operator(pg_catalog.=) p.oid and q.prolang operator(pg_catalog.<>) all ('{12,13}'::pg_catalog.oid[])
+		and (q.prolang operator(pg_catalog.<>) 14::pg_catalog.oid or q.provolatile operator(pg_catalog.=) 'v'))`
+	ofAggregate = `array[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::pg_catalog.oid[]`
 	ofExtension = `exists (select from pg_catalog.pg_depend x where x.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
 		and x.objid operator(pg_catalog.=) p.oid and x.deptype operator(pg_catalog.=) 'e')`
 	inPLpgSQL = `p.prolang operator(pg_catalog.=) any (select l.oid from pg_catalog.pg_language l where l.lanname operator(pg_catalog.=) 'plpgsql')`
@@ -95,9 +101,17 @@ var globalSign = sync.OnceValue(func() string {
 	return `(` + sumOf("oid", "pg_operator", userMade) + plus + sumOf("oid", "pg_cast", userMade) +
 		plus + sumOf("oid", "pg_amproc", userMade) + plus + sumOf("oid", "pg_amop", userMade) +
 		plus + sumOf("oid", "pg_opclass", userMade) + plus + sumOf("oid", "pg_extension", "true") +
+		plus + sumOf("oid", "pg_proc", behind) +
 		plus + sumOf("rngtypid", "pg_range", "rngtypid operator(pg_catalog.>=) 16384::pg_catalog.oid") +
 		plus + sumOf("oid", "pg_namespace", userMade+` and nspname operator(pg_catalog.!~) '^pg_(toast_)?temp_'`) + `)`
 })
+
+// behind is true for the functions that run without their names being in a text: those of the user's operators, casts, operator classes, aggregates.
+const behind = userMade + ` and oid operator(pg_catalog.=) any (array(
+	select o.oprcode::pg_catalog.oid from pg_catalog.pg_operator o where o.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
+	union all select c.castfunc from pg_catalog.pg_cast c where c.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
+	union all select f.amproc from pg_catalog.pg_amproc f where f.oid operator(pg_catalog.>=) 16384::pg_catalog.oid
+	union all select unnest(` + ofAggregate + `) from pg_catalog.pg_aggregate a where a.aggfnoid operator(pg_catalog.>=) 16384::pg_catalog.oid))`
 
 const (
 	plus = " operator(pg_catalog.+) "
