@@ -35,7 +35,8 @@
 //
 // Each statement has a span, and each acquire that waited has one. Both are children of the span in the caller's ctx. Where ctx has no span, they are
 // children of the invocation's X-Ray trace: on managed instances aws-lambda-go puts its id into ctx, and the environment variable does not exist. One span
-// covers all tries of a statement. A statement that rode has the attribute lmipool.ride, and the server's address that its flight was sent to. A dial has a
+// covers all tries of a statement; lmipool.tries says how many there were, if more than one. A statement that rode has the attribute lmipool.ride, and the
+// address of the server that its flight was sent to. The number of rows is left out, as the conventions say. A dial has a
 // span of its own, without a parent. What has a span in ctx that this process does not record has no span: samplers drop its children, and to ask them
 // takes a microsecond for each statement. Outside a trace, an acquire has a span only if it failed.
 //

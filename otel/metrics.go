@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -60,9 +61,10 @@ func newInstruments(m metric.Meter) (i instruments, err error) {
 // ObserveStatement records a statement's duration, and makes its span.
 func (t *Telemetry) ObserveStatement(ctx context.Context, e observe.Statement) {
 	op, failed := operation(e), errorType(e.Err)
-	t.operation.Inst().Record(ctx, e.End.Sub(e.Start).Seconds(), t.sets.statement(op, failed)...)
+	attrs := t.sets.statement(op, failed)
+	t.operation.Inst().Record(ctx, e.End.Sub(e.Start).Seconds(), attrs.metric...)
 	if t.tracer != nil {
-		t.statementSpan(ctx, e, op, failed)
+		t.statementSpan(ctx, e, op, failed, attrs.span)
 	}
 }
 
@@ -119,15 +121,23 @@ func (t *Telemetry) ObserveLeak(ctx context.Context, _ observe.Leak) { t.leaks.A
 // sets keeps the attribute sets that were used, since a new one costs a microsecond.
 type sets struct {
 	base       []attribute.KeyValue
-	statements kept[[2]string, []metric.RecordOption]
+	statements kept[[2]string, ofStatement]
 	reasons    kept[string, metric.AddOption]
+	peers      kept[netip.AddrPort, []attribute.KeyValue]
 }
 
-// statement returns the attributes of a statement's duration.
-func (s *sets) statement(op, failed string) []metric.RecordOption {
+// ofStatement has the attributes that all statements with one operation and one kind of error have.
+type ofStatement struct {
+	metric []metric.RecordOption
+	span   []attribute.KeyValue // without those of the error
+}
+
+// statement returns the attributes of a statement.
+func (s *sets) statement(op, failed string) ofStatement {
 	other := [2]string{op, semconv.ErrorTypeOther.Value.AsString()}
-	return s.statements.get([2]string{op, failed}, other, func(key [2]string) []metric.RecordOption {
-		return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(append(slices.Clip(s.base), outcome(key[0], key[1])...)...))}
+	return s.statements.get([2]string{op, failed}, other, func(key [2]string) ofStatement {
+		span := append(slices.Clip(s.base), semconv.DBOperationName(key[0]))
+		return ofStatement{[]metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(append(slices.Clip(span), failure(key[1])...)...))}, slices.Clip(span)}
 	})
 }
 
@@ -171,14 +181,13 @@ func (k *kept[K, V]) get(key, other K, make func(K) V) V {
 	return v
 }
 
-// outcome returns the attributes that say what a statement was and how it failed.
-func outcome(op, failed string) []attribute.KeyValue {
-	attrs := []attribute.KeyValue{semconv.DBOperationName(op)}
+// failure returns the attributes that say how something has failed. They are none if failed is "".
+func failure(failed string) (attrs []attribute.KeyValue) {
 	if failed != "" {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(failed))
-		if len(failed) == 5 { // an SQLSTATE
-			attrs = append(attrs, semconv.DBResponseStatusCode(failed))
-		}
+	}
+	if len(failed) == 5 { // an SQLSTATE
+		attrs = append(attrs, semconv.DBResponseStatusCode(failed))
 	}
 	return attrs
 }

@@ -14,16 +14,19 @@ import (
 	"github.com/lmipool/lmipool/observe"
 )
 
-// statementSpan makes the span of a statement that has ended.
-func (t *Telemetry) statementSpan(ctx context.Context, e observe.Statement, op, failed string) {
+// statementSpan makes the span of a statement that has ended. attrs are those that all spans with the operation op have. An attribute that is seldom worth
+// its place is left out: the SDK looks for duplicates with a map, and up to eight attributes need only a small one.
+func (t *Telemetry) statementSpan(ctx context.Context, e observe.Statement, op, failed string, attrs []attribute.KeyValue) {
 	span := t.start(ctx, op, e.Start, true)
 	if !span.IsRecording() {
 		return
 	}
-	attrs := append(append(append(make([]attribute.KeyValue, 0, 16), t.sets.base...), outcome(op, failed)...), peer(e.Server)...)
-	attrs = append(attrs, attribute.Bool("lmipool.ride", e.Rode), attribute.Int("lmipool.tries", e.Tries))
-	if e.Op == observe.Query && e.Err == nil {
-		attrs = append(attrs, semconv.DBResponseReturnedRows(int(e.Rows)))
+	attrs = append(append(make([]attribute.KeyValue, 0, len(attrs)+4), attrs...), t.sets.peer(e.Server)...)
+	if e.Rode {
+		attrs = append(attrs, attribute.Bool("lmipool.ride", true))
+	}
+	if e.Tries > 1 {
+		attrs = append(attrs, attribute.Int("lmipool.tries", e.Tries))
 	}
 	if e.Queries > 1 {
 		attrs = append(attrs, semconv.DBOperationBatchSize(e.Queries))
@@ -38,15 +41,14 @@ func (t *Telemetry) statementSpan(ctx context.Context, e observe.Statement, op, 
 // consists of one wait does not say who waited.
 func (t *Telemetry) acquireSpan(ctx context.Context, e observe.Acquire) {
 	if span := t.start(ctx, "pool.acquire", e.Start, e.Err != nil); span.IsRecording() {
-		attrs := append(slices.Clip(t.sets.base), t.poolAttrs.ToSlice()...)
-		end(span, e.End, errorType(e.Err), append(attrs, attribute.String("lmipool.outcome", string(e.Outcome))))
+		end(span, e.End, errorType(e.Err), append(append(make([]attribute.KeyValue, 0, len(t.acquireAttrs)+1), t.acquireAttrs...), attribute.String("lmipool.outcome", string(e.Outcome))))
 	}
 }
 
 // dialSpan makes the span of a dial that has ended. A dial belongs to no invocation: it may serve any of them.
 func (t *Telemetry) dialSpan(e observe.Dial) {
 	if span := t.start(context.Background(), "connect", e.Start, true); span.IsRecording() {
-		end(span, e.End, errorType(e.Err), append(slices.Clip(t.sets.base), peer(e.Server)...))
+		end(span, e.End, errorType(e.Err), append(slices.Clip(t.sets.base), t.sets.peer(e.Server)...))
 	}
 }
 
@@ -54,7 +56,7 @@ func (t *Telemetry) dialSpan(e observe.Dial) {
 // so it is not shown.
 func end(span trace.Span, at time.Time, failed string, attrs []attribute.KeyValue) {
 	if failed != "" {
-		attrs = append(attrs, semconv.ErrorTypeKey.String(failed))
+		attrs = append(attrs, failure(failed)...)
 		span.SetStatus(codes.Error, failed)
 	}
 	span.SetAttributes(attrs...)

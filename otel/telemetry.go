@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 
 	"go.opentelemetry.io/otel"
@@ -27,6 +28,8 @@ type Telemetry struct {
 	sets      sets
 	poolAttrs attribute.Set // those of the metrics of connections
 	ofPool    []metric.RecordOption
+
+	acquireAttrs []attribute.KeyValue // those of the spans of acquires
 }
 
 // Option changes what New makes.
@@ -80,6 +83,7 @@ func New(opts ...Option) (*Telemetry, error) {
 	t := &Telemetry{meter: o.meters.Meter(scope), queryText: o.queryText}
 	t.sets.base = append([]attribute.KeyValue{semconv.DBSystemNamePostgreSQL}, server...)
 	t.poolAttrs = attribute.NewSet(semconv.DBClientConnectionPoolName(o.name))
+	t.acquireAttrs = append(slices.Clip(t.sets.base), semconv.DBClientConnectionPoolName(o.name))
 	t.ofPool = []metric.RecordOption{metric.WithAttributeSet(t.poolAttrs)}
 	if o.spans {
 		t.tracer = o.tracers.Tracer(scope)
@@ -91,16 +95,18 @@ func New(opts ...Option) (*Telemetry, error) {
 }
 
 // peer returns the attributes of the server's own address, or none.
-func peer(server net.Addr) []attribute.KeyValue {
+func (s *sets) peer(server net.Addr) []attribute.KeyValue {
 	switch a := server.(type) {
 	case nil:
 		return nil
 	case *net.TCPAddr:
-		at := a.AddrPort()
-		return []attribute.KeyValue{semconv.NetworkPeerAddress(ip(at.Addr())), semconv.NetworkPeerPort(int(at.Port()))}
+		return s.peers.get(a.AddrPort(), netip.AddrPort{}, func(at netip.AddrPort) []attribute.KeyValue {
+			if !at.IsValid() { // the hundredth server
+				return nil
+			}
+			return []attribute.KeyValue{semconv.NetworkPeerAddress(at.Addr().Unmap().String()), semconv.NetworkPeerPort(int(at.Port()))}
+		})
 	default:
 		return []attribute.KeyValue{semconv.NetworkPeerAddress(a.String())}
 	}
 }
-
-func ip(a netip.Addr) string { return a.Unmap().String() }
