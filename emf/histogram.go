@@ -16,6 +16,9 @@ const (
 	buckets     = (highest - lowest) * perDoubling
 )
 
+// quarters divide the numbers from 1/2 to 1 into perDoubling parts of the same ratio.
+var quarters = [perDoubling - 1]float64{math.Exp2(-.75), math.Exp2(-.5), math.Exp2(-.25)}
+
 // histogram counts durations. The zero value is ready.
 type histogram struct {
 	mu       sync.Mutex
@@ -39,7 +42,13 @@ func (h *histogram) add(d time.Duration) {
 	d = max(d, 0)
 	i := 0
 	if d > 0 {
-		i = int(math.Floor(math.Log2(d.Seconds())*perDoubling)) - lowest*perDoubling
+		part, exp := math.Frexp(d.Seconds()) // part is in [1/2, 1)
+		i = (exp - 1 - lowest) * perDoubling
+		for _, bound := range quarters {
+			if part >= bound {
+				i++
+			}
+		}
 		i = min(max(i, 0), buckets-1)
 	}
 	h.mu.Lock()
