@@ -57,7 +57,7 @@ func WithRoute(ctx context.Context, route string) context.Context {
 			return '?'
 		}
 		return r
-	}, route))
+	}, route[:min(len(route), fleet.NameSize)]))
 }
 
 // routeName returns the application_name for a user with ctx, or "" for the session's own.

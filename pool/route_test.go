@@ -69,6 +69,23 @@ func TestTheServerShowsTheRoute(t *testing.T) {
 	}
 }
 
+// A route is only a name, also where a backslash in a string is an escape. One of a megabyte costs no more than a short one.
+func TestARouteIsOnlyAName(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	p := newPool(t, &pool.Config{MaxConns: 1, ApplicationName: "mine", AfterConnect: func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "set standard_conforming_strings = off")
+		return err
+	}})
+	for _, route := range []string{`\'; create table injected(); --`, `\`, `a'b`, `\\''`} {
+		assert.Equal(t, route, nameShown(pool.WithRoute(ctx, route), t, p))
+	}
+	assert.Regexp(t, "^x+$", nameShown(pool.WithRoute(ctx, strings.Repeat("x", 1<<20)), t, p))
+	var none *string
+	require.NoError(t, p.QueryRow(ctx, "select to_regclass('injected')::text").Scan(&none))
+	assert.Nil(t, none)
+}
+
 // A route that nothing was sent for is forgotten.
 func TestARouteThatSendsNothingLeavesNothing(t *testing.T) {
 	t.Parallel()

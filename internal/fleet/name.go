@@ -15,8 +15,8 @@ func NewID() ID { return ID(strings.ToLower(rand.Text()[:8])) }
 // prefix begins the application_name of every lmipool connection.
 const prefix = "lmipool/"
 
-// nameSize is how many bytes of application_name PostgreSQL shows.
-const nameSize = 63
+// NameSize is how many bytes of application_name PostgreSQL shows.
+const NameSize = 63
 
 // Name returns the application_name of a connection whose user calls it own: lmipool/<id>/<own>, cut at 63 bytes. If own already begins with the ID of a
 // pool, that ID is replaced: own may come from the settings of another pool, or from a question for the present name.
@@ -28,10 +28,10 @@ func (id ID) Name(own string) string {
 	}
 	front := prefix + string(id) + "/"
 	name := front + own
-	if len(name) <= nameSize {
+	if len(name) <= NameSize {
 		return name
 	}
-	end := nameSize
+	end := NameSize
 	for end > len(front) && !utf8.RuneStart(name[end]) {
 		end--
 	}

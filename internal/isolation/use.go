@@ -303,5 +303,5 @@ func (s *Session) show() {
 		r.own = now
 	}
 	r.label = name
-	s.Wire.QueueFirst(pgwire.Try("set application_name = '" + strings.ReplaceAll(name, "'", "''") + "'"))
+	s.Wire.QueueFirst(pgwire.Try("set application_name = " + session.QuoteText(name)))
 }

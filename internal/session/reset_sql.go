@@ -52,7 +52,7 @@ func (b *Baseline) Reset(trace sqltext.Trace, plans bool, pc *pgconn.PgConn) (p 
 	}
 	says = append(says, b.restore...)
 	if trace == sqltext.AnyTrace { // after b.restore, since Deallocates is about the role that b.restore sets
-		says = append(says, "do "+quoteText(b.deallocates()), "execute "+witness)
+		says = append(says, "do "+QuoteText(b.deallocates()), "execute "+witness)
 	}
 	exits := "reset exit_on_error"
 	if b.exits != "" {
@@ -69,10 +69,10 @@ func (b *Baseline) deallocates() string {
 	w.WriteString("declare n pg_catalog.text; begin for n in select name from pg_catalog.pg_prepared_statement() where from_sql")
 	there := make([]string, 0, len(b.Prepared)) // one condition for each statement of AfterConnect
 	for name, text := range b.Prepared {
-		is := "name operator(pg_catalog.=) " + quoteText(name)
+		is := "name operator(pg_catalog.=) " + QuoteText(name)
 		w.WriteString(" and not " + is)
 		if text != "" {
-			is += " and statement operator(pg_catalog.=) " + quoteText(text)
+			is += " and statement operator(pg_catalog.=) " + QuoteText(text)
 		}
 		there = append(there, is)
 	}
@@ -85,8 +85,8 @@ func (b *Baseline) deallocates() string {
 	return w.String()
 }
 
-// quoteText returns s as a literal that means the same whatever standard_conforming_strings is.
-func quoteText(s string) string {
+// QuoteText returns s as a literal that means the same whatever standard_conforming_strings is.
+func QuoteText(s string) string {
 	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(s) + "'"
 }
 
