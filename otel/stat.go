@@ -27,8 +27,12 @@ func minIdleConns(db Pool) int64 {
 	return 0
 }
 
-// Watch has the meter read db's Stat whenever metrics are collected. Stop what Watch returns before db is closed, or never.
+// Watch has the meter read db's Stat whenever metrics are collected, until what Watch returns is unregistered. A second call of Watch watches another pool in
+// place of the first: the SDK would add their numbers up.
 func (t *Telemetry) Watch(db Pool) (metric.Registration, error) {
+	if t == nil || t.meter == nil || isNil(db) {
+		return nil, errors.New("lmiotel: Watch: the pool is nil, or the Telemetry is nil or not from New")
+	}
 	var errs [10]error
 	count, err := dbconv.NewClientConnectionCountObservable(t.meter)
 	errs[0] = err
@@ -87,6 +91,9 @@ func (t *Telemetry) Watch(db Pool) (metric.Registration, error) {
 	reg, err := t.meter.RegisterCallback(read, count.Inst(), idleMax.Inst(), idleMin.Inst(), most.Inst(), pending.Inst(), limit, flights, rides, alone, share, environments)
 	if err != nil {
 		return nil, fmt.Errorf("lmiotel: %w", err)
+	}
+	if was := t.watched.Swap(&reg); was != nil {
+		_ = (*was).Unregister() // the SDK returns nil
 	}
 	return reg, nil
 }

@@ -1,12 +1,15 @@
 package lmiotel
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -28,6 +31,7 @@ type Telemetry struct {
 	sets      sets
 	poolAttrs attribute.Set // those of the metrics of connections
 	ofPool    []metric.RecordOption
+	watched   atomic.Pointer[metric.Registration]
 
 	acquireAttrs []attribute.KeyValue // those of the spans of acquires
 }
@@ -63,11 +67,16 @@ func WithQueryText() Option { return func(o *options) { o.queryText = true } }
 // WithoutSpans makes metrics only.
 func WithoutSpans() Option { return func(o *options) { o.spans = false } }
 
-// New makes a Telemetry. It returns an error if the connection string is wrong, or an instrument cannot be made.
+// New makes a Telemetry. It returns an error if the connection string is wrong, a provider is nil, or an instrument cannot be made.
 func New(opts ...Option) (*Telemetry, error) {
 	o := options{meters: otel.GetMeterProvider(), tracers: otel.GetTracerProvider(), connString: os.Getenv("DATABASE_URL"), spans: true}
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	if isNil(o.meters) || isNil(o.tracers) {
+		return nil, errors.New("lmiotel: WithMeterProvider or WithTracerProvider was given nil: give it a provider, or leave it out for OpenTelemetry's global one")
 	}
 	config, err := connstring.Parse(o.connString)
 	if err != nil {
@@ -92,6 +101,11 @@ func New(opts ...Option) (*Telemetry, error) {
 		return nil, fmt.Errorf("lmiotel: %w", err)
 	}
 	return t, nil
+}
+
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 // peer returns the attributes of the server's own address, or none.

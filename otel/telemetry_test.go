@@ -107,16 +107,21 @@ func total(t *testing.T, m metricdata.Metrics) (n int64) {
 	return n
 }
 
-// invoke runs n invocations, 64 at once, of a handler that reads, writes, fails and leaks.
-func (l *lab) invoke(t *testing.T, n int) {
+// invoke runs n invocations, 64 at once, of a handler that reads, writes, fails and leaks. Before them it runs others that only read, until reads ride, and
+// returns their number.
+func (l *lab) invoke(t *testing.T, n int) (first int) {
 	t.Helper()
 	_, err := l.db.Exec(t.Context(), "create table orders (id int primary key, note text)")
 	require.NoError(t, err)
 	_, err = l.db.Exec(t.Context(), "insert into orders select i, 'hush' from generate_series(1, 100) i")
 	require.NoError(t, err)
+	read := func(ctx context.Context, i int) (note string, err error) {
+		err = l.db.QueryRow(ctx, "select note from orders where id = $1", i%100+1).Scan(&note)
+		return note, err
+	}
 	handler := lmipool.Handler(l.db, func(ctx context.Context, i int) (string, error) {
-		var note string
-		if err := l.db.QueryRow(ctx, "select note from orders where id = $1", i%100+1).Scan(&note); err != nil {
+		note, err := read(ctx, i)
+		if err != nil {
 			return "", err
 		}
 		if i%10 == 0 {
@@ -142,14 +147,20 @@ func (l *lab) invoke(t *testing.T, n int) {
 	for i := range events {
 		events[i] = i
 	}
+	for ; l.db.Stat().Lanes().Rides == 0; first += n {
+		for _, r := range lmitest.Call(t.Context(), lmitest.CallOptions{Timeout: time.Minute}, lmipool.Handler(l.db, read), events) {
+			require.NoError(t, r.Err)
+		}
+	}
 	for _, r := range lmitest.Call(t.Context(), lmitest.CallOptions{Timeout: time.Minute}, handler, events) {
 		require.NoError(t, r.Err)
 	}
+	return first
 }
 
 func TestAThousandInvocationsHaveTheMetricsOfTheConventions(t *testing.T) {
 	l := newLab(t, &lmipool.Config{MaxConns: 4})
-	l.invoke(t, 1000)
+	first := l.invoke(t, 1000)
 	stat, all := l.db.Stat(), l.collect(t)
 
 	for name, of := range map[string]interface {
@@ -176,7 +187,7 @@ func TestAThousandInvocationsHaveTheMetricsOfTheConventions(t *testing.T) {
 	}
 
 	statements := total(t, all["db.client.operation.duration"])
-	assert.EqualValues(t, 2+1000+100+10+10, statements, "each statement counts once: two, then the reads, updates, SETs and divisions by zero")
+	assert.EqualValues(t, 2+first+1000+100+10+10, statements, "each statement counts once: two, then the reads, updates, SETs and divisions by zero")
 	assert.Positive(t, stat.Lanes().Rides)
 	assert.Equal(t, stat.Lanes().Rides, total(t, all["lmipool.rides"]))
 	assert.Equal(t, stat.Lanes().Rides, total(t, all["lmipool.flight.reads"]))
@@ -273,9 +284,9 @@ func TestItWorksBesideOtelpgx(t *testing.T) {
 	exporter := tracetest.NewInMemoryExporter()
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 	l := newLab(t, &lmipool.Config{Tracer: otelpgx.NewTracer(otelpgx.WithTracerProvider(tracers)), MaxConns: 2}, lmiotel.WithoutSpans())
-	l.invoke(t, 200)
+	first := l.invoke(t, 200)
 	assert.Empty(t, l.spans.GetSpans())
-	assert.EqualValues(t, 2+200+20+2+2, total(t, l.collect(t)["db.client.operation.duration"]))
+	assert.EqualValues(t, 2+first+200+20+2+2, total(t, l.collect(t)["db.client.operation.duration"]))
 
 	ctx, own := tracers.Tracer("test").Start(t.Context(), "handler") // otelpgx makes spans only within one
 	_, err := l.db.Exec(ctx, "update orders set note = '' where id = 1")
@@ -294,6 +305,32 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 	_, err := lmiotel.New(lmiotel.WithConnString("postgres://app:hunter2@db:port/app"))
 	require.ErrorContains(t, err, "lmiotel: the connection string")
 	assert.NotContains(t, err.Error(), "hunter2")
+}
+
+// A nil pool would be noticed when metrics are collected, in a goroutine of the SDK's, and end the process.
+func TestNilIsAnError(t *testing.T) {
+	db := lmiotel.WithConnString("postgres://db/app")
+	for _, opt := range []lmiotel.Option{
+		lmiotel.WithMeterProvider(nil), lmiotel.WithTracerProvider(nil), lmiotel.WithMeterProvider((*sdkmetric.MeterProvider)(nil)), lmiotel.WithTracerProvider((*sdktrace.TracerProvider)(nil)),
+	} {
+		_, err := lmiotel.New(db, opt)
+		assert.ErrorContains(t, err, "was given nil")
+	}
+	telemetry, err := lmiotel.New(db, nil)
+	require.NoError(t, err)
+	for _, pool := range []lmiotel.Pool{nil, (*lmipool.Pool)(nil)} {
+		_, err = telemetry.Watch(pool)
+		assert.ErrorContains(t, err, "the pool is nil")
+	}
+	_, err = (*lmiotel.Telemetry)(nil).Watch(new(lmipool.Pool))
+	assert.ErrorContains(t, err, "the Telemetry is nil")
+}
+
+func TestASecondWatchReplacesTheFirst(t *testing.T) {
+	l := newLab(t, &lmipool.Config{MaxConns: 3})
+	_, err := l.db.Config().Observers[0].(*lmiotel.Telemetry).Watch(l.db)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, total(t, l.collect(t)["db.client.connection.max"]))
 }
 
 // RecordStats accepts nothing but a *pgxpool.Pool.
