@@ -22,7 +22,7 @@ func (f *statusFeed) serve(path string, p *Pool) (err error) {
 	}
 	f.listener, err = snapshot.Serve(path, func() snapshot.Snapshot { return f.Take(p.Pool, snapshot.NewAbout(p.Pool, p.env), p.HandlerStat()) })
 	if err != nil {
-		return fmt.Errorf("lmipool: %s is %q: want the path of a Unix socket that can be made, or of a directory: %w", statusSocket, path, err)
+		return fmt.Errorf("lmipool: %s is %q: want a path of at most 100 bytes at which a Unix socket can be made, or a directory: %w", statusSocket, path, err)
 	}
 	return nil
 }

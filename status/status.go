@@ -65,6 +65,9 @@ func New(o Options) *Page {
 
 // Watch has the page show db.
 func (p *Page) Watch(db *lmipool.Pool) {
+	if p == nil {
+		panic("status: Watch: the page is nil: want one from New")
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.db = db
