@@ -22,6 +22,10 @@ type Share struct {
 	capped time.Time // the last time that cap fell
 }
 
+// unanswered is how many polls in a row may be lost before a pool that knows of no budget takes it that there is none. If three of ten are lost, one
+// newcomer in 400 takes more than one connection without a count.
+const unanswered = 5
+
 // New returns the Share of an environment that has no connection yet. A budget of 0 means the role's own CONNECTION LIMIT, as soon as a count has
 // told it. random returns a number of at least 0 and less than 1.
 func New(budget int, random func() float64) *Share {
@@ -85,7 +89,7 @@ func (s *Share) limit() (budget int, hard bool) {
 func (s *Share) Most(now time.Time) int {
 	all, hard := s.limit()
 	switch {
-	case all == 0 && (s.known || s.polls.misses > 0):
+	case all == 0 && (s.known || s.polls.misses >= unanswered):
 		return Unbounded
 	case s.asked.IsZero() || all == 0:
 		return 1

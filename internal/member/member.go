@@ -76,7 +76,7 @@ func (m *Member) apply(now time.Time) {
 		n = 0
 	case m.off != nil:
 		n = fleet.Unbounded
-	case m.cfg.Budget == 0 && !m.asked:
+	case m.cfg.Budget == 0 && n == 1 && m.stat.Polls == 0:
 		n = beforeCount
 	}
 	if n != m.most {

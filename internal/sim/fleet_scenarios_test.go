@@ -63,7 +63,7 @@ func TestAThousandEnvironmentsAndADeployment(t *testing.T) {
 		}
 		assert.LessOrEqual(t, in30, 10)
 		assert.LessOrEqual(t, in120, 5)
-		assert.LessOrEqual(t, most, 30*23)
+		assert.LessOrEqual(t, most, 30*21)
 	}
 }
 
