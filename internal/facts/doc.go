@@ -1,6 +1,6 @@
 // Package facts knows what the database says about the names that statements mention: may a name be, or lead to, code that the user has written?
 //
-// prove.go says which facts are missing for a statement, and what follows from those that are known; ask.go asks the server for them with the
+// prove.go says which facts are missing for a statement, and what follows from those that are known; sign.go asks the server for them with the
 // questions of sql.go; find.go reads the answers; facts.go keeps them, and sign.go finds out when they are wrong.
 //
 // There are separate facts for each baseline: a database, and all that decides what a name means there (role, search_path …). Statements are judged by
