@@ -250,3 +250,23 @@ func TestALookLeavesNothingItself(t *testing.T) {
 		assert.Empty(t, x)
 	}
 }
+
+// A notification is for the user who listens, also if it comes before the pool hides the values of sequences from that user.
+func TestANotificationBeforeTheRawConnectionIsNotLost(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	p := newPool(t, &pool.Config{MaxConns: 2})
+	_, err := p.Exec(ctx, "create sequence drawn; select nextval('drawn')")
+	require.NoError(t, err)
+	l, err := p.Acquire(ctx)
+	require.NoError(t, err)
+	defer l.Release()
+	_, err = l.Exec(ctx, "listen heard")
+	require.NoError(t, err)
+	_, err = p.Exec(ctx, "notify heard, 'hello'")
+	require.NoError(t, err)
+	time.Sleep(50 * time.Millisecond) // lets the notification come before Conn sends anything
+	n, err := l.Conn().WaitForNotification(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", n.Payload)
+}

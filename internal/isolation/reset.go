@@ -150,7 +150,9 @@ func (s *Session) queue(trace sqltext.Trace, plans bool) bool {
 	} else { // plans are kept, because the facts say that none has another meaning
 		s.belief.Note(s.Facts)
 	}
-	s.Wire.Queue(session.FailClosed())
+	first := session.FailClosed()
+	first.Between, reset.Between = true, true
+	s.Wire.Queue(first)
 	s.Wire.Queue(reset)
 	s.route.reset, s.route.own = true, s.Baseline.Name()
 	s.OnReset(s, s.left.why(trace))

@@ -93,7 +93,9 @@ func part(name string) Prologue {
 	return Prologue{Messages: bytes.Join([][]byte{message('P', name), message('B', name), message('E', name)}, nil), Replies: 1}
 }
 
-func whole(name string) Prologue { return Prologue{Messages: message('Q', name), Simple: true} }
+func whole(name string) Prologue {
+	return Prologue{Messages: message('Q', name), Simple: true, Between: true}
+}
 
 // readAll is what pgx sees, as kind and text.
 func readAll(t *testing.T, w *Conn) (seen []string) {

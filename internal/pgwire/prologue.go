@@ -16,6 +16,7 @@ type Prologue struct {
 	Simple       bool
 	Replies      int  // how many CommandCompletes answer Messages, if it is not Simple
 	IgnoreErrors bool // means that an error does not matter, unless it ends the session
+	Between      bool // means that a notification that comes before the answer was for the user before, so it is dropped
 
 	Prepare func() []byte     // returns the messages that prepare the statement that Messages executes; nil if nothing has to be prepared
 	Name    string            // is the name of that statement; "" if it is prepared each time

@@ -227,8 +227,8 @@ func (c *Conn) isOurs(kind byte) bool {
 	switch p := &c.replies.sent[0]; kind {
 	case 'S', 'N': // ParameterStatus and notices are pgx's, whatever caused them
 		return false
-	case 'A': // a notification that comes before a reset is answered was for the user before the reset
-		return p.Simple
+	case 'A':
+		return p.Between
 	case 'E': // if p is not simple, its error is the answer to the whole exchange, and no more answers to prologues come
 		if p.Simple && !p.begin {
 			return true
