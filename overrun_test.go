@@ -352,6 +352,28 @@ func TestAShutdownRefusesNewWork(t *testing.T) {
 	log.line(t, "SIGTERM: all connections closed")
 }
 
+// One place is logged once a minute, and what is reset not at all. So the last line counts what happened.
+func TestTheLastLineCountsWhatWentWrong(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	db := openManaged(t, log, lmipool.Config{})
+	h := lmipool.Handler(db, func(ctx context.Context, leaks bool) (int, error) {
+		if leaks {
+			_, err := db.Acquire(ctx)
+			return 0, err
+		}
+		_, err := db.Exec(ctx, "set statement_timeout = '1h'")
+		return 0, err
+	})
+	for i := range 6 {
+		_, err := h(deadline(t, time.Minute), i < 3)
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return db.Stat().Invocations().Resets == 3 }, 30*time.Second, time.Millisecond)
+	lmipool.Terminate(db)
+	assert.Equal(t, map[string]any{"invocations": 6.0, "leaks": 3.0, "resets": 3.0}, log.line(t, "SIGTERM: all connections closed")["totals"])
+}
+
 func TestASwitchTurnsEachProtectionOff(t *testing.T) {
 	t.Parallel()
 	panics := func(context.Context, int) (int, error) { panic("boom") }

@@ -80,10 +80,40 @@ func (p *Pool) closeWithin(why string) {
 		if err != nil {
 			failed = slog.Any("error", err)
 		}
-		log.Info("lmipool: "+why+": all connections closed", connections, safelog.Ms("took", time.Since(began)), failed)
+		log.Info("lmipool: "+why+": all connections closed", connections, safelog.Ms("took", time.Since(began)), slog.Group("totals", p.totals()...), failed)
 	case <-t.C:
-		log.Warn("lmipool: "+why+": not all connections are closed yet", connections, safelog.Ms("took", time.Since(began)), "open", p.Stat().TotalConns())
+		log.Warn("lmipool: "+why+": not all connections are closed yet", connections, safelog.Ms("took", time.Since(began)), "open", p.Stat().TotalConns(), slog.Group("totals", p.totals()...))
 	}
+}
+
+// totals counts the invocations since Open and what went wrong in them, including what was mended and has no line in the log. What never happened is left
+// out.
+func (p *Pool) totals() []any {
+	s, h := p.Stat(), p.HandlerStat()
+	i := s.Invocations()
+	totals := []any{slog.Int64("invocations", h.Durations.Count)}
+	for _, of := range []struct {
+		name string
+		n    int64
+	}{
+		{"overruns", h.Overruns},
+		{"panics", h.Panics},
+		{"late_replies", h.LateReplies},
+		{"refused_invocations", h.Refused},
+		{"leaks", i.Leaks},
+		{"late_uses", i.LateUses},
+		{"nested", i.Nested},
+		{"resets", i.Resets},
+		{"unclean", i.Unclean},
+		{"refused_callers", s.RefusedCount()},
+		{"alone_by_function", s.Lanes().Alone["function"]},
+		{"failed_dials", s.Dials().Failed},
+	} {
+		if of.n > 0 {
+			totals = append(totals, slog.Int64(of.name, of.n))
+		}
+	}
+	return totals
 }
 
 // Detach returns a ctx for work that may go on after its invocation. It has ctx's values, does not end when ctx ends, is outside the invocation's
