@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	_ "github.com/lmipool/lmipool/stdlib" // for TestAStartInitializesLittle: a package that root does not import
 )
 
 // mostLines is how long a file of the library may be.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -100,13 +101,13 @@ func (r *Rows) Next(values []driver.Value) error {
 }
 
 // builtin knows the names of PostgreSQL's own types. It is only read.
-var builtin = pgtype.NewMap()
+var builtin = sync.OnceValue(pgtype.NewMap)
 
 // ColumnTypeDatabaseTypeName returns the name of the column's type in capital letters, or the type's OID if pgx does not know its name.
 func (r *Rows) ColumnTypeDatabaseTypeName(i int) string {
 	types := r.rows.TypeMap()
 	if types == nil { // there is no row, so nobody uses the connection any more
-		types = builtin
+		types = builtin()
 	}
 	if t, ok := types.TypeForOID(r.columns[i].oid); ok {
 		return strings.ToUpper(t.Name)
