@@ -98,16 +98,14 @@ func newPool(ctx context.Context, px *pgxpool.Config, config *Config, told told)
 	p.acquireTracer, _ = cfg.Tracer.(pgxpool.AcquireTracer)
 	p.releaseTracer, _ = cfg.Tracer.(pgxpool.ReleaseTracer)
 	p.dialer.configure(px)
-	if p.ended, err = deadconn.New(px.ConnConfig); err == nil {
-		p.lanes = lane.NewShared(lane.Config{
-			Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
-			Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First(), Log: p.log,
-			Flew: onlyIf(p.observers.WantFlights(), p.tellFlight),
-		})
-		p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.tellReset, OnLearned: p.sched.AskAgain, Waits: p.sched.Waits, Log: p.log}
-		p.px, err = newPgxpool(p.ctx, px)
-	}
-	if err != nil {
+	p.ended = deadconn.New(px.ConnConfig)
+	p.lanes = lane.NewShared(lane.Config{
+		Sched: p.sched, Functions: cfg.LaneFunctions, Gone: gone, Lost: p.health.lost,
+		Protect: p.protect, Tracer: cfg.Tracer, Closed: p.ended.First, Log: p.log,
+		Flew: onlyIf(p.observers.WantFlights(), p.tellFlight),
+	})
+	p.sessions = &isolation.Sessions{Catalog: p.lanes.Catalog, OnReset: p.tellReset, OnLearned: p.sched.AskAgain, Waits: p.sched.Waits, Log: p.log}
+	if p.px, err = newPgxpool(p.ctx, px); err != nil {
 		p.cancel()
 		return nil, fmt.Errorf("lmipool: %w", err)
 	}

@@ -5,9 +5,11 @@ package deadconn
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"reflect"
+	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -19,21 +21,30 @@ import (
 // Maker makes closed connections. Their Config has the pool's own host, port, user, database and runtime parameters, and nothing that could fail or
 // run the user's code: no password, TLS, other hosts, tracer or hook.
 type Maker struct {
-	config *pgx.ConnConfig
-	first  *pgx.Conn // see First
-	tx     pgx.Tx    // a transaction on first
+	bare  func() *pgx.ConnConfig // returns what bare makes of the pool's
+	first func() (*pgx.Conn, pgx.Tx)
 }
 
-// New returns a Maker of connections with the host, user and database of pool.
-func New(pool *pgx.ConnConfig) (*Maker, error) {
-	m := &Maker{config: bare(pool)}
-	var err error
-	m.first, m.tx, err = m.connect()
-	return m, err
+// New returns a Maker of connections with the host, user and database of pool. It makes the first one when it is needed: that takes half a millisecond,
+// mostly for pgx's table of types, which a start of the process should not wait for.
+func New(pool *pgx.ConnConfig) *Maker {
+	pool = pool.Copy()
+	m := &Maker{bare: sync.OnceValue(func() *pgx.ConnConfig { return bare(pool) })}
+	m.first = sync.OnceValues(func() (*pgx.Conn, pgx.Tx) {
+		c, tx, err := m.connect()
+		if err != nil {
+			panic(fmt.Sprintf("lmipool: no closed connection could be made, which needs no server: %v", err))
+		}
+		return c, tx
+	})
+	return m
 }
 
 // First returns a closed connection that many callers share. Tracers get it, and so does everybody else if no new one can be made.
-func (m *Maker) First() *pgx.Conn { return m.first }
+func (m *Maker) First() *pgx.Conn {
+	c, _ := m.first()
+	return c
+}
 
 // neverDialed is a connection string that is valid with any PG* variables in the environment, except PGSERVICE.
 const neverDialed = "host=ended port=5432 user=ended dbname=ended password='' passfile='' sslmode=disable sslnegotiation=postgres " +
@@ -88,7 +99,7 @@ func (m *Maker) ClosedTx() pgx.Tx {
 func (m *Maker) both() (*pgx.Conn, pgx.Tx) {
 	c, tx, err := m.connect()
 	if err != nil {
-		return m.first, m.tx
+		return m.first()
 	}
 	return c, tx
 }
@@ -96,7 +107,7 @@ func (m *Maker) both() (*pgx.Conn, pgx.Tx) {
 // connect makes a connection to greet, begins a transaction, and closes the connection.
 func (m *Maker) connect() (*pgx.Conn, pgx.Tx, error) {
 	ctx := context.Background()
-	config := m.config.Copy()
+	config := m.bare().Copy()
 	config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"ended"}, nil }
 	var dialed atomic.Bool
 	config.DialFunc = func(context.Context, string, string) (net.Conn, error) {

@@ -87,11 +87,11 @@ func TestItsConfigurationFollowsAnyConnectionString(t *testing.T) {
 		px.ConnConfig.OnPgError = func(*pgconn.PgConn, *pgconn.PgError) bool { panic("error") }
 		px.ConnConfig.BuildContextWatcherHandler = nil
 		px.ConnConfig.LookupFunc, px.ConnConfig.DialFunc, px.ConnConfig.BuildFrontend = nil, nil, nil
-		d, err := New(px.ConnConfig)
-		require.NoError(t, err, dsn)
-		closed(t, d.first, d.tx, &px.ConnConfig.Config)
+		d := New(px.ConnConfig)
+		first, onFirst := d.first()
+		closed(t, first, onFirst, &px.ConnConfig.Config)
 		c, tx := d.both()
-		require.NotSame(t, d.first, c)
+		require.NotSame(t, first, c)
 		closed(t, c, tx, &px.ConnConfig.Config)
 		assert.NotContains(t, c.Config().ConnString(), "hunter2")
 	}
@@ -115,8 +115,7 @@ func TestItsConfigurationReadsNoVariable(t *testing.T) {
 		"min_protocol_version=3.0 max_protocol_version=3.0 application_name=app"
 	px, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
-	before, err := New(px.ConnConfig)
-	require.NoError(t, err)
+	before := New(px.ConnConfig)
 	service := filepath.Join(t.TempDir(), "service")
 	require.NoError(t, os.WriteFile(service, []byte("[s]\nhost=byservice\npassword=hunter3\ntarget_session_attrs=read-write\n"), 0o600))
 	pass := filepath.Join(t.TempDir(), "pass")
@@ -170,15 +169,14 @@ func TestItsConfigurationReadsNoVariable(t *testing.T) {
 			closed(t, c, tx, &px.ConnConfig.Config, secrets...)
 			for _, dsn := range []string{dsn, "host=a,b port=5,6 user=u", "postgres://u@a/d", "service=s servicefile=" + service + " " + dsn} {
 				px, err := pgxpool.ParseConfig(dsn)
-				if err != nil { // so New says it
+				if err != nil {
 					refused++
 					continue
 				}
 				parsed++
-				d, err := New(px.ConnConfig)
-				require.NoError(t, err, dsn)
+				d := New(px.ConnConfig)
 				c, tx := d.both()
-				require.NotSame(t, d.first, c)
+				require.NotSame(t, d.First(), c)
 				closed(t, c, tx, &px.ConnConfig.Config)
 				if set["PGSERVICE"] != "nosuch" {
 					assert.NotContains(t, c.Config().ConnString(), "hunter")
@@ -207,11 +205,10 @@ func TestItsConfigurationKnowsEveryFieldThatPgxHas(t *testing.T) {
 func BenchmarkMaker(b *testing.B) {
 	px, err := pgxpool.ParseConfig("host=a user=u")
 	require.NoError(b, err)
-	d, err := New(px.ConnConfig)
-	require.NoError(b, err)
+	d := New(px.ConnConfig)
 	b.Run("New", func(b *testing.B) {
 		for b.Loop() {
-			_, _ = New(px.ConnConfig)
+			New(px.ConnConfig)
 		}
 	})
 	b.Run("conn", func(b *testing.B) {

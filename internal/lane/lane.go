@@ -31,7 +31,7 @@ type Config struct {
 	Protect   func(what string, run func()) // runs the user's code, and recovers if it panics
 	Tracer    pgx.QueryTracer               // nil if there is none
 	Flew      func(Flown)                   // hears of each group that was carried; nil if nobody wants to hear
-	Closed    *pgx.Conn                     // a closed connection, which the tracer is shown
+	Closed    func() *pgx.Conn              // returns a closed connection, which the tracer is shown
 	Log       *slog.Logger
 }
 

@@ -128,7 +128,7 @@ func (r *Ride) boards(flushed chan struct{}, now time.Time) bool {
 	r.boarded = now
 	if t := r.of.Tracer; t != nil {
 		r.of.Protect("TraceQueryStart", func() {
-			r.traced = t.TraceQueryStart(r.Ctx, r.of.Closed, pgx.TraceQueryStartData{SQL: r.SQL, Args: r.Args})
+			r.traced = t.TraceQueryStart(r.Ctx, r.of.Closed(), pgx.TraceQueryStartData{SQL: r.SQL, Args: r.Args})
 		})
 	}
 	r.flushed = flushed
@@ -148,7 +148,7 @@ func (r *Ride) traceEnd(err error) {
 	if err == nil {
 		end.CommandTag = r.result.Tag()
 	}
-	r.of.Tracer.TraceQueryEnd(r.traced, r.of.Closed, end)
+	r.of.Tracer.TraceQueryEnd(r.traced, r.of.Closed(), end)
 }
 
 // ends notes how r ended. Unless the outcome is Own, the rows are dropped, and r's error is err.
