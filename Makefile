@@ -17,9 +17,9 @@ help: ## what there is to make
 .PHONY: test
 test: ## all tests of all modules, under the race detector where there is a C compiler (FLAGS=... adds to go test)
 	@mkdir -p bin && go build -o bin/withpg ./internal/pgtest/withpg
-	@set -e; for m in $(MODULES); do with=; case $$m in examples*) with=$(CURDIR)/bin/withpg;; esac; \
-		echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && $(COMPILE) ./... >/dev/null && $$with go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...); done
 	go test ./pool -run AllocatesNoMore # skipped under the race detector, which allocates
+	@ok=true; for m in $(MODULES); do with=; case $$m in examples*) with=$(CURDIR)/bin/withpg;; esac; \
+		echo "== $$m: go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./..."; (cd $$m && $(COMPILE) ./... >/dev/null && $$with go test -p 1 -timeout 25m $(RACE) -shuffle=on $(FLAGS) ./...) || ok=false; done; $$ok
 
 .PHONY: demo
 demo: ## the experiment this grew out of, measured here in about a minute (ARGS='-hold 5s', -h lists them)
@@ -74,11 +74,11 @@ test-matrix: ## lanes, isolation, cancels, transactions under PostgreSQL 14, 16,
 .PHONY: test-next
 test-next: ## the library's tests that have to do with pgx or Lambda, and pgxpool's own of that version, with the newest pgx and aws-lambda-go (no pgxmock compiles with that pgx)
 	@mkdir -p out && cp go.mod out/next.mod && cp go.sum out/next.sum
+	@cp compat/go.mod out/compat-next.mod && cp compat/go.sum out/compat-next.sum
+	cd compat && go get -modfile=../out/compat-next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) && GOFLAGS=-modfile=$(CURDIR)/out/compat-next.mod go test -count 1 $(FLAGS) ./...
 	go get -modfile=out/next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) github.com/aws/aws-lambda-go@$(LAMBDA_NEXT)
 	$(COMPILE) -modfile=out/next.mod ./... >/dev/null
 	go test -p 1 -timeout 25m -modfile=out/next.mod $(RACE) -shuffle=on $(FLAGS) $$(go list -modfile=out/next.mod -test -f '{{.ImportPath}} {{.Deps}}' ./... | sed -nE 's,^([^ ]*)\.test \[.*(jackc/pgx|aws-lambda-go).*,\1,p')
-	@cp compat/go.mod out/compat-next.mod && cp compat/go.sum out/compat-next.sum
-	cd compat && go get -modfile=../out/compat-next.mod github.com/jackc/pgx/v5@$(PGX_NEXT) && GOFLAGS=-modfile=$(CURDIR)/out/compat-next.mod go test -count 1 $(FLAGS) ./...
 
 .PHONY: sim
 sim: pictures ## the scheduler in virtual time: its pictures, its rules after each event, the planted bugs that they find, and events a second, in about 3 minutes (FOR=1m)
