@@ -51,7 +51,7 @@ type Pool struct {
 	terminated sync.Once
 }
 
-// in returns p's pool.Pool, or nil, whose methods panic with a sentence.
+// in returns p's pool.Pool. It returns nil if p is nil: then the method that is called panics, and says that the pool is nil.
 func (p *Pool) in() *pool.Pool {
 	if p == nil {
 		return nil
@@ -59,7 +59,7 @@ func (p *Pool) in() *pool.Pool {
 	return p.Pool
 }
 
-// in returns b's pool.Bound, or nil, every use of which is an error.
+// in returns b's pool.Bound. It returns nil if b is nil: then each call returns an error that says so.
 func (b *Bound) in() *pool.Bound {
 	if b == nil {
 		return nil

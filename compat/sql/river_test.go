@@ -36,7 +36,7 @@ func TestRiversOwnTests(t *testing.T) {
 	assert.Greater(t, len(passed), 100)
 }
 
-// buildRiver compiles River's tests with a rivershared whose pool is a companion.
+// buildRiver compiles River's own tests. It replaces one function of River's module rivershared, so that the tests run on a companion.
 func buildRiver(t *testing.T) (binary string) {
 	const shared = "github.com/riverqueue/river/rivershared"
 	dir := t.TempDir()

@@ -55,7 +55,7 @@ const ownedBody = `case when ` + ofExtension + ` and p.proname operator(pg_catal
 		'o', case when p.prosecdef and pg_catalog.pg_get_userbyid(p.proowner) operator(pg_catalog.<>) session_user then pg_catalog.pg_get_userbyid(p.proowner) end)::pg_catalog.text
 	else '' end`
 
-// catalogs are those whose rows have signs.
+// catalogs lists the system catalogs whose rows are in signs. A catalog's place in the list tells its rows from those of the others, in sumOf.
 var catalogs = []string{
 	"pg_class", "pg_attribute", "pg_index", "pg_constraint", "pg_policy", "pg_rewrite", "pg_trigger", "pg_attrdef", "pg_inherits", "pg_statistic_ext",
 	"pg_type", "pg_proc", "pg_operator", "pg_cast", "pg_amproc", "pg_amop", "pg_opclass", "pg_extension", "pg_range", "pg_namespace",

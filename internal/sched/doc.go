@@ -10,7 +10,7 @@
 // # How it is built
 //
 // Each method of core is an event: it takes the time, and leaves in core.out what is to be done. core has no clock, no timer, no goroutine and no lock, so
-// a run can be repeated to the byte, which core_test.go does. Its parts are queue (who waits), stock (which connections there are), growth (how many there
+// a run can be repeated to the byte, which TestARunCanBeRepeatedToTheByte does. Its parts are queue (who waits), stock (which connections there are), growth (how many there
 // may be) and outage (what failed dials mean). One lock guards them all, since every decision needs all of them. The [Scheduler] has that lock and the
 // timers: it hands events in, and after unlocking it does what comes out. An Acquire that finds an idle connection has no action.
 //
